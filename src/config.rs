@@ -1,0 +1,425 @@
+//! What a user may choose, checked once, and every limit the library keeps, with its reason. No run-time state.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::ConfigError;
+
+/// The supervisor port of the group `default`, as the patent's text has it.
+pub const DEFAULT_PORT: u16 = 30099;
+
+/// The group an instance belongs to unless it says otherwise.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// Longest group name in bytes: it is a file name, and part of the first message of a stranger.
+pub const MAX_GROUP: usize = 64;
+
+/// Longest instance name in bytes.
+pub const MAX_NAME: usize = 128;
+
+/// Most key/value pairs of an instance, and their most bytes in all: a registry of the largest group
+/// then stays below 64 MiB.
+pub const MAX_META: usize = 32;
+/// See [`MAX_META`].
+pub const MAX_META_BYTES: usize = 4096;
+
+/// Most admin functions of an instance, the built-in ones included.
+pub const MAX_FUNCTIONS: usize = 64;
+
+/// Longest name of an admin function in bytes.
+pub const MAX_FUNCTION_NAME: usize = 64;
+
+/// Largest argument and largest result of an admin call in bytes.
+pub const MAX_PAYLOAD: usize = 1 << 20;
+
+/// Most instances in one group: each takes a descriptor and a small thread in the supervisor's process.
+pub const MAX_MEMBERS: usize = 16_384;
+
+/// Most connections at once to one registry port or admin endpoint whose clients have proved that they
+/// have the key. Beyond it a client is told to come back later.
+pub(crate) const MAX_CLIENTS: usize = 1024;
+
+/// Most connections to one port that are still in the handshake. Beyond it the oldest one makes room
+/// (`net/pending.rs`), so that whoever fills the port with silent connections delays nobody.
+pub(crate) const MAX_PENDING: usize = 1024;
+
+/// How many members the supervisor tells whom the group has (see `state/roster.rs`). In a group of up to
+/// this size every survivor knows all others; in a larger one at least one survivor does, unless all
+/// of these and the supervisor die at once. Each join costs at most so many messages.
+pub(crate) const WITNESSES: usize = 16;
+
+/// How long a client or server waits for the other side to finish the handshake. A living peer takes
+/// well under a millisecond; one that is starved of CPU or stopped takes longer.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the supervisor waits for a name's holder to turn out dead before it refuses the name to
+/// another: a killed process closes its sockets some hundred microseconds after the signal.
+pub(crate) const REAP_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a blocking write to one client may take before that client is cut off. It is the client's
+/// own thread that waits, so that nobody else is delayed.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a supervisor that has stepped down leaves the port to others before it contends again.
+pub(crate) const ASIDE: Duration = Duration::from_millis(500);
+
+/// When the supervisor first asks, after an election, whether known members that have not come back are
+/// dead: a living one needs a few milliseconds, so that earlier questions would mostly be superfluous.
+pub(crate) const FIRST_PROBE: Duration = Duration::from_millis(20);
+
+/// How often it asks again.
+pub(crate) const NEXT_PROBE: Duration = Duration::from_millis(50);
+
+/// Changes of the registry that are kept for watchers who are behind. One who is further behind gets the
+/// whole registry anew.
+pub(crate) const CHANGE_LOG: usize = 1024;
+
+/// The stack of a thread that serves one connection: decoding, one decision, the log. What is not touched
+/// takes no memory. Threads that run functions of the program have the system's usual stack.
+pub(crate) const SMALL_STACK: usize = 128 * 1024;
+
+/// Most idle connections to other instances' admin endpoints that an instance keeps for its next call.
+pub(crate) const MAX_IDLE_CALLS: usize = 32;
+
+/// Most threads that ask the members of a group at once in a call to all.
+pub(crate) const CALL_ALL_THREADS: usize = 32;
+
+/// An admin function: takes the caller's bytes, gives the result or an error text for the caller.
+pub(crate) type Handler = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) struct Function {
+    pub(crate) name: String,
+    pub(crate) help: String,
+    pub(crate) handler: Handler,
+}
+
+/// What an instance is to be: its group, name, port, functions and limits.
+///
+/// A builder; nothing is checked or done until it is given to [`Instance::join`](crate::Instance::join).
+///
+/// # Examples
+///
+/// ```
+/// use pares::Config;
+///
+/// let config = Config::new("web")
+///     .name("worker-1")
+///     .meta("version", "2.4")
+///     .function("reload", "read the configuration again", |_| Ok(b"done".to_vec()));
+/// assert_eq!(config.group(), "web");
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Config {
+    pub(crate) group: String,
+    pub(crate) port: Option<u16>,
+    pub(crate) name: Option<String>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) meta: Vec<(String, String)>,
+    pub(crate) functions: Vec<Function>,
+    pub(crate) join_timeout: Duration,
+    pub(crate) settle_time: Duration,
+    pub(crate) events: usize,
+    pub(crate) max_members: usize,
+}
+
+impl Config {
+    /// An instance of `group` with all defaults.
+    ///
+    /// A group's name has 1 to 64 characters out of `A-Z a-z 0-9 . _ -` and does not begin with a dot or a dash.
+    pub fn new(group: impl Into<String>) -> Self {
+        Config {
+            group: group.into(),
+            port: None,
+            name: None,
+            directory: None,
+            key_file: None,
+            meta: Vec::new(),
+            functions: Vec::new(),
+            join_timeout: Duration::from_secs(10),
+            settle_time: Duration::from_millis(500),
+            events: 1024,
+            max_members: MAX_MEMBERS,
+        }
+    }
+
+    /// The group's name.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Sets the supervisor port; all instances of the group must name the same one.
+    ///
+    /// Default: [`default_port`] of the group. A port inside the system's ephemeral range (on Linux 32768 to
+    /// 60999) works, but any program's outgoing connection may happen to hold it.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Sets the instance's unique name: 1 to 128 bytes, no white space, no control characters, not
+    /// `main`, and not beginning with `@` or `-`.
+    ///
+    /// Default: the program's name, a dash, and the port of its admin endpoint, which no two living instances share.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the directory that holds the group's key and its last term, made with mode 0700 where it is missing.
+    ///
+    /// Default: `$PARES_DIR`, else `$XDG_STATE_HOME/pares`, else `$HOME/.local/state/pares`.
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Sets the file with the group's key: 32 bytes that only its owner can read.
+    ///
+    /// Default: `GROUP.key` in the [directory](Config::directory), made with random bytes at first use.
+    pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
+        self.key_file = Some(key_file.into());
+        self
+    }
+
+    /// Adds a key and value to the instance's registry entry; at most 32, of 4096 bytes in all.
+    pub fn meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.meta.push((key.into(), value.into()));
+        self
+    }
+
+    /// Adds an admin function that other instances and operators can call by `name`.
+    ///
+    /// `handler` takes the caller's bytes (up to 1 MiB) and gives the result (up to 1 MiB) or an error text for
+    /// the caller. It runs on a thread of its caller's connection, several at a time, and may take as long as
+    /// it wants; the caller has a deadline of its own. If it panics, the caller gets an error and nothing else happens.
+    /// Leaving the group waits until the running ones have returned.
+    ///
+    /// A function of the same name as a built-in one (`ping`, `info`, `functions`, `log-level`, `stop`) replaces it.
+    pub fn function<F>(mut self, name: impl Into<String>, help: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+    {
+        self.functions.push(Function { name: name.into(), help: help.into(), handler: Arc::new(handler) });
+        self
+    }
+
+    /// Sets how long [`Instance::join`](crate::Instance::join) may take until a role is known. Default: 10 s.
+    pub fn join_timeout(mut self, timeout: Duration) -> Self {
+        self.join_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a new supervisor waits, at most, for known survivors before it calls the group settled.
+    ///
+    /// Default: 500 ms. A survivor needs a few milliseconds; the rest is for machines under heavy load.
+    pub fn settle_time(mut self, time: Duration) -> Self {
+        self.settle_time = time;
+        self
+    }
+
+    /// Sets how many events a receiver holds before it misses some, at least 2. Default: 1024.
+    pub fn events(mut self, capacity: usize) -> Self {
+        self.events = capacity;
+        self
+    }
+
+    /// Sets how many instances this one admits as supervisor, itself included. Default and most: 16,384.
+    pub fn max_members(mut self, members: usize) -> Self {
+        self.max_members = members;
+        self
+    }
+
+    /// The supervisor port that this configuration stands for.
+    #[must_use]
+    pub fn supervisor_port(&self) -> u16 {
+        self.port.unwrap_or_else(|| default_port(&self.group))
+    }
+
+    /// Checks everything that can be checked without touching the system.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        check_group(&self.group)?;
+        if self.port == Some(0) {
+            return Err(ConfigError::new("port", "0", "a port is 1 to 65535"));
+        }
+        if let Some(name) = &self.name {
+            check_name(name)?;
+        }
+        check_meta(&self.meta)?;
+        for function in &self.functions {
+            check_function(&function.name)?;
+        }
+        if self.functions.len() > MAX_FUNCTIONS - 8 {
+            return Err(ConfigError::new("functions", self.functions.len(), "at most 56 besides the built-in ones"));
+        }
+        if self.events < 2 {
+            return Err(ConfigError::new("events", self.events, "at least 2"));
+        }
+        if !(1..=MAX_MEMBERS).contains(&self.max_members) {
+            return Err(ConfigError::new("max_members", self.max_members, "1 to 16384"));
+        }
+        Ok(())
+    }
+
+    /// The directory for key and term.
+    pub(crate) fn state_directory(&self) -> Result<PathBuf, ConfigError> {
+        let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+        self.directory
+            .clone()
+            .or_else(|| from("PARES_DIR"))
+            .or_else(|| from("XDG_STATE_HOME").map(|home| home.join("pares")))
+            .or_else(|| from("HOME").map(|home| home.join(".local/state/pares")))
+            .ok_or_else(|| {
+                ConfigError::new("directory", "", "neither PARES_DIR, XDG_STATE_HOME nor HOME is set: set one of them")
+            })
+    }
+}
+
+impl Default for Config {
+    /// An instance of the group `default`.
+    fn default() -> Self {
+        Config::new(DEFAULT_GROUP)
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("group", &self.group)
+            .field("port", &self.supervisor_port())
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The supervisor port of `group` where nobody sets another: 30099 for `default`, else a number from
+/// 20000 to 29999 made from the group's name and the user's id.
+///
+/// The range lies below the ephemeral range of every usual system, so that no outgoing connection can take
+/// the port. Two groups may meet on one number (1 in 10,000): the second one is told so, and sets another port.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(pares::default_port("default"), 30099);
+/// assert!((20000..30000).contains(&pares::default_port("web")));
+/// ```
+#[must_use]
+pub fn default_port(group: &str) -> u16 {
+    if group == DEFAULT_GROUP {
+        return DEFAULT_PORT;
+    }
+    let digest = Sha256::new()
+        .chain_update(group.as_bytes())
+        .chain_update([0])
+        .chain_update(rustix::process::getuid().as_raw().to_be_bytes())
+        .finalize();
+    20_000 + u16::from_be_bytes([digest[0], digest[1]]) % 10_000
+}
+
+fn check_group(group: &str) -> Result<(), ConfigError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if group.is_empty() || group.len() > MAX_GROUP || !group.chars().all(allowed) || group.starts_with(['.', '-']) {
+        let rule = "a group's name has 1 to 64 characters out of A-Z a-z 0-9 . _ - and begins with none of . and -";
+        return Err(ConfigError::new("group", group, rule));
+    }
+    Ok(())
+}
+
+/// Names appear in tables, logs and shell commands, so nothing that could garble those.
+pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
+    let bad = |c: char| c.is_control() || c.is_whitespace();
+    if name.is_empty() || name.len() > MAX_NAME || name.contains(bad) || name.starts_with(['@', '-']) || name == "main"
+    {
+        let rule = "an instance's name has 1 to 128 bytes, no white space or control characters, \
+                    does not begin with @ or -, and is not `main`";
+        return Err(ConfigError::new("name", name, rule));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_meta(meta: &[(String, String)]) -> Result<(), ConfigError> {
+    let bytes: usize = meta.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let bad_key = |key: &str| key.is_empty() || key.contains(|c: char| c.is_control() || c.is_whitespace() || c == '=');
+    if let Some((key, _)) = meta.iter().find(|(key, _)| bad_key(key)) {
+        return Err(ConfigError::new(
+            "meta",
+            key,
+            "a key is not empty and has no white space, control characters or `=`",
+        ));
+    }
+    if let Some((_, value)) = meta.iter().find(|(_, value)| value.contains(char::is_control)) {
+        return Err(ConfigError::new("meta", value, "a value has no control characters"));
+    }
+    if meta.len() > MAX_META || bytes > MAX_META_BYTES {
+        return Err(ConfigError::new("meta", meta.len(), "at most 32 pairs, of 4096 bytes in all"));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_function(name: &str) -> Result<(), ConfigError> {
+    let bad = |c: char| c.is_control() || c.is_whitespace();
+    if name.is_empty() || name.len() > MAX_FUNCTION_NAME || name.contains(bad) || name.starts_with('-') {
+        let rule =
+            "a function's name has 1 to 64 bytes, no white space or control characters, and does not begin with -";
+        return Err(ConfigError::new("function", name, rule));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(config: Config, what: &str) {
+        assert_eq!(config.check().expect_err("accepted").what(), what);
+    }
+
+    #[test]
+    fn the_defaults_are_accepted() {
+        assert_eq!(Config::default().check(), Ok(()));
+        assert_eq!(Config::default().supervisor_port(), 30099);
+    }
+
+    #[test]
+    fn names_that_would_garble_a_table_a_shell_or_a_path_are_refused() {
+        for group in ["", ".hidden", "-x", "a/b", "a b", "ü", &"x".repeat(65)] {
+            refused(Config::new(group), "group");
+        }
+        for name in ["", "main", "@all", "-v", "a b", "a\nb", "a\0", &"x".repeat(129)] {
+            refused(Config::default().name(name), "name");
+        }
+        for function in ["", "a b", "-x", &"f".repeat(65)] {
+            refused(Config::default().function(function, "", |_| Ok(vec![])), "function");
+        }
+        for key in ["", "a=b", "a b"] {
+            refused(Config::default().meta(key, "v"), "meta");
+        }
+        refused(Config::default().meta("k", "a\nb"), "meta");
+        refused(Config::default().meta("k", "x".repeat(5000)), "meta");
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        refused(Config::default().port(0), "port");
+        refused(Config::default().events(1), "events");
+        refused(Config::default().max_members(0), "max_members");
+        refused(Config::default().max_members(20_000), "max_members");
+    }
+
+    #[test]
+    fn a_groups_port_is_always_the_same_and_below_the_ephemeral_range() {
+        for group in ["web", "db", "a-long-name.with_everything"] {
+            assert_eq!(default_port(group), default_port(group));
+            assert!((20_000..30_000).contains(&default_port(group)));
+        }
+        assert_ne!(default_port("web"), default_port("db"));
+    }
+}

@@ -1,0 +1,481 @@
+//! What one instance does about its role: when it tries the port, when it connects, when it waits, when it gives up.
+//!
+//! Strictly alternating: [`Election::on`] takes what the last deed came to and names the next one. There is never more
+//! than one deed under way, so that no late answer to an attempt given up can be mistaken for a new one.
+//!
+//! | phase \ event | `PortClaimed` | `PortTaken` | `Welcomed` | `NobodyThere` | `ClosedAtOnce`, `Obstructed` | `Waited` | `LinkLost` | `SteppedDown` |
+//! |---|---|---|---|---|---|---|---|---|
+//! | contending | supervise | connect | follow | wait, try the port | wait, try the port; or give up | try the port | – | – |
+//! | subordinate | – | – | – | – | – | – | try the port at once | – |
+//! | supervisor | – | – | – | – | – | – | – | connect, leaving the port to others for a while |
+//!
+//! `Halted` stops from everywhere. Dashes cannot happen and change nothing.
+
+use std::time::Duration;
+
+use super::Time;
+use crate::config::ASIDE;
+use crate::wire::{ElectionCause, LeftCause};
+
+/// What stands between this instance and a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// Whoever holds the port does not speak our protocol.
+    NotPares,
+    /// The holder serves another group, of this name.
+    OtherGroup(String),
+    /// The holder does not have our key, or we do not have its.
+    KeyMismatch,
+    /// The holder speaks only these versions.
+    Version { min: u16, max: u16 },
+    /// A living instance has our name.
+    NameTaken(String),
+    /// The group has as many members as it may have.
+    GroupFull(String),
+    /// We may not bind the port.
+    PortForbidden,
+    /// The holder has too much to do.
+    Busy,
+    /// The holder is handing over to another.
+    SteppingDown,
+    /// The holder says that we broke the protocol.
+    Malformed(String),
+    /// The holder takes connections and does not answer.
+    Silent,
+    /// The system refused something we cannot do without.
+    System { doing: &'static str, errno: i32 },
+}
+
+impl Obstacle {
+    /// True if trying again soon may well help, so that even a first join goes on until its deadline.
+    fn may_pass(&self) -> bool {
+        match self {
+            Obstacle::Busy | Obstacle::SteppingDown | Obstacle::Silent => true,
+            Obstacle::NotPares
+            | Obstacle::OtherGroup(_)
+            | Obstacle::KeyMismatch
+            | Obstacle::Version { .. }
+            | Obstacle::NameTaken(_)
+            | Obstacle::GroupFull(_)
+            | Obstacle::PortForbidden
+            | Obstacle::Malformed(_)
+            | Obstacle::System { .. } => false,
+        }
+    }
+}
+
+/// Why a lifeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The supervisor's end is gone without a word.
+    Died,
+    /// It said that it steps down.
+    SteppedDown,
+    /// It said that it leaves.
+    Left,
+    /// It cut us off.
+    Evicted,
+}
+
+/// What a deed came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The instance is ready to begin.
+    Started,
+    /// We are bound and listening, in this term.
+    PortClaimed { term: u64 },
+    /// Another one has the port.
+    PortTaken,
+    /// The supervisor of this term let us in.
+    Welcomed { term: u64 },
+    /// Nobody took the connection.
+    NobodyThere,
+    /// Somebody took the connection and closed it without a valid word: a supervisor that died, or another program.
+    ClosedAtOnce,
+    /// Something stands in the way.
+    Obstructed(Obstacle),
+    /// The waiting time is over.
+    Waited,
+    /// The lifeline ended.
+    LinkLost(Loss),
+    /// Our supervisorship was given up; somebody else shall have it.
+    SteppedDown,
+    /// The program wants to leave.
+    Halted,
+}
+
+/// What to do next; each comes to exactly one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// Bind and listen; if that succeeds, take the term after this one or a later one.
+    TryPort { last_term: u64 },
+    /// Connect to the port and say hello.
+    Connect,
+    /// Do nothing for so long.
+    Wait(Duration),
+    /// Be supervisor.
+    Supervise { term: u64, cause: ElectionCause },
+    /// Read from the supervisor until it is gone.
+    Follow,
+    /// Give up for ever.
+    Fail(Obstacle),
+    /// Be gone.
+    Stop,
+}
+
+/// What the program is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Supervisor { term: u64 },
+    Subordinate { term: u64 },
+    Contending(Loss),
+    Obstructed(Obstacle),
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Contending,
+    Subordinate,
+    Supervisor,
+    Stopped,
+}
+
+/// A connection that is closed without a word is a supervisor that just died, until it happens this often in a
+/// row: with the pauses between, for a quarter of a second at least.
+const STRIKES: u32 = 13;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Election {
+    phase: Phase,
+    /// The highest term seen.
+    last_term: u64,
+    /// Why the next election takes place.
+    cause: ElectionCause,
+    /// Until when a first join may go on; `None` once there was a role.
+    deadline: Option<Time>,
+    /// Until when the port is left to others, after stepping down.
+    aside_until: Option<Time>,
+    /// Attempts since the last role.
+    attempts: u32,
+    strikes: u32,
+    /// What was reported last as standing in the way, so that it is reported once.
+    obstacle: Option<Obstacle>,
+    random: u64,
+}
+
+impl Election {
+    /// `seed` is for the jitter; `deadline` is until when a first role must be known.
+    pub(crate) fn new(seed: u64, deadline: Time) -> Self {
+        Election {
+            phase: Phase::Contending,
+            last_term: 0,
+            cause: ElectionCause::Started,
+            deadline: Some(deadline),
+            aside_until: None,
+            attempts: 0,
+            strikes: 0,
+            obstacle: None,
+            random: seed,
+        }
+    }
+
+    /// The highest term this instance has seen.
+    pub(crate) fn last_term(&self) -> u64 {
+        self.last_term
+    }
+
+    /// Notes a term that was raised while the role stays.
+    pub(crate) fn saw_term(&mut self, term: u64) {
+        self.last_term = self.last_term.max(term);
+    }
+
+    /// By when the present deed must have come to something, if it must.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// Takes what the last deed came to; says what to do next, and what to tell the program before.
+    pub(crate) fn on(&mut self, now: Time, event: Event) -> (Option<Report>, Deed) {
+        match (self.phase, event) {
+            (Phase::Stopped, _) => (None, Deed::Stop),
+            (_, Event::Halted) => {
+                self.phase = Phase::Stopped;
+                (Some(Report::Stopped), Deed::Stop)
+            }
+
+            (Phase::Contending, Event::Started) => (None, self.try_port(now)),
+            (Phase::Contending, Event::PortClaimed { term }) => {
+                self.enter(Phase::Supervisor, term);
+                (Some(Report::Supervisor { term }), Deed::Supervise { term, cause: self.cause })
+            }
+            (Phase::Contending, Event::PortTaken) => (None, Deed::Connect),
+            (Phase::Contending, Event::Welcomed { term }) => {
+                self.enter(Phase::Subordinate, term);
+                (Some(Report::Subordinate { term }), Deed::Follow)
+            }
+            (Phase::Contending, Event::NobodyThere) => {
+                // Between another's bind and its listen, or it died this moment.
+                self.strikes = 0;
+                (None, self.pause(now, Obstacle::Busy))
+            }
+            (Phase::Contending, Event::ClosedAtOnce) => {
+                self.strikes += 1;
+                let obstacle = if self.strikes < STRIKES { Obstacle::Busy } else { Obstacle::NotPares };
+                self.obstructed(now, obstacle)
+            }
+            (Phase::Contending, Event::Obstructed(obstacle)) => {
+                self.strikes = 0;
+                self.obstructed(now, obstacle)
+            }
+            (Phase::Contending, Event::Waited) => (None, self.try_port(now)),
+
+            (Phase::Subordinate, Event::LinkLost(loss)) => {
+                self.phase = Phase::Contending;
+                self.cause = match loss {
+                    Loss::Died | Loss::Evicted => ElectionCause::Died,
+                    Loss::SteppedDown => ElectionCause::SteppedDown,
+                    Loss::Left => ElectionCause::Left,
+                };
+                (Some(Report::Contending(loss)), self.try_port(now))
+            }
+
+            (Phase::Supervisor, Event::SteppedDown) => {
+                self.phase = Phase::Contending;
+                self.cause = ElectionCause::SteppedDown;
+                self.aside_until = Some(now + ASIDE);
+                (Some(Report::Contending(Loss::SteppedDown)), Deed::Connect)
+            }
+
+            // No deed of a phase comes to an event of another one; see the table.
+            (Phase::Contending, Event::LinkLost(_) | Event::SteppedDown) => (None, self.try_port(now)),
+            (
+                Phase::Subordinate,
+                Event::Started
+                | Event::PortClaimed { .. }
+                | Event::PortTaken
+                | Event::Welcomed { .. }
+                | Event::NobodyThere
+                | Event::ClosedAtOnce
+                | Event::Obstructed(_)
+                | Event::Waited
+                | Event::SteppedDown,
+            ) => (None, Deed::Follow),
+            (
+                Phase::Supervisor,
+                Event::Started
+                | Event::PortClaimed { .. }
+                | Event::PortTaken
+                | Event::Welcomed { .. }
+                | Event::NobodyThere
+                | Event::ClosedAtOnce
+                | Event::Obstructed(_)
+                | Event::Waited
+                | Event::LinkLost(_),
+            ) => (None, Deed::Supervise { term: self.last_term, cause: self.cause }),
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, term: u64) {
+        self.phase = phase;
+        self.saw_term(term);
+        (self.deadline, self.aside_until, self.obstacle) = (None, None, None);
+        (self.attempts, self.strikes) = (0, 0);
+    }
+
+    /// The port is tried before every connect: a connect to a port that nobody holds can meet itself.
+    fn try_port(&mut self, now: Time) -> Deed {
+        if self.aside_until.is_some_and(|until| now < until) {
+            return Deed::Connect;
+        }
+        Deed::TryPort { last_term: self.last_term }
+    }
+
+    fn obstructed(&mut self, now: Time, obstacle: Obstacle) -> (Option<Report>, Deed) {
+        if self.deadline.is_some() && !obstacle.may_pass() {
+            self.phase = Phase::Stopped;
+            return (None, Deed::Fail(obstacle));
+        }
+        let news = !obstacle.may_pass() && self.obstacle.as_ref() != Some(&obstacle);
+        let report = news.then(|| Report::Obstructed(obstacle.clone()));
+        self.obstacle = Some(obstacle.clone());
+        (report, self.pause(now, obstacle))
+    }
+
+    /// Waits before the next attempt: at first some microseconds, doubling; a random part of it, so that
+    /// many who wait do not meet again. What does not pass by itself is tried about once a second.
+    fn pause(&mut self, now: Time, obstacle: Obstacle) -> Deed {
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.phase = Phase::Stopped;
+            return Deed::Fail(obstacle);
+        }
+        self.attempts += 1;
+        let longest = if obstacle.may_pass() {
+            Duration::from_micros(100) * 2u32.pow(self.attempts.min(11))
+        } else {
+            Duration::from_secs(1)
+        };
+        let wait = longest / 2 + longest.mul_f64(self.fraction() / 2.0);
+        Deed::Wait(self.deadline.map_or(wait, |deadline| wait.min(deadline.saturating_sub(now))))
+    }
+
+    /// A number from 0 to 1, by splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    fn fraction(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.random;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) as f64 / u64::MAX as f64
+    }
+}
+
+/// How the end of a supervisor that we followed is called in the registry of its successor.
+pub(crate) fn left_cause(loss: Loss) -> LeftCause {
+    match loss {
+        Loss::Left => LeftCause::Left,
+        Loss::Died | Loss::SteppedDown | Loss::Evicted => LeftCause::Died,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Time = Time::from_millis(1);
+    const DEADLINE: Time = Time::from_secs(10);
+
+    fn contending() -> Election {
+        let mut election = Election::new(1, DEADLINE);
+        assert_eq!(election.on(Time::ZERO, Event::Started), (None, Deed::TryPort { last_term: 0 }));
+        election
+    }
+
+    fn subordinate() -> Election {
+        let mut election = contending();
+        election.on(SOON, Event::PortTaken);
+        election.on(SOON, Event::Welcomed { term: 7 });
+        election
+    }
+
+    fn supervisor() -> Election {
+        let mut election = contending();
+        election.on(SOON, Event::PortClaimed { term: 7 });
+        election
+    }
+
+    #[track_caller]
+    fn check(mut from: Election, event: Event, report: Option<Report>, deed: Deed) -> Election {
+        assert_eq!(from.on(SOON, event.clone()), (report, deed), "{from:?} on {event:?}");
+        from
+    }
+
+    #[track_caller]
+    fn check_waits(mut from: Election, event: Event) -> Election {
+        let (report, deed) = from.on(SOON, event.clone());
+        assert!(report.is_none() && matches!(deed, Deed::Wait(_)), "{from:?} on {event:?}: {report:?} {deed:?}");
+        from
+    }
+
+    #[test]
+    fn who_claims_the_port_is_supervisor() {
+        let cause = ElectionCause::Started;
+        let claimed = Event::PortClaimed { term: 7 };
+        check(contending(), claimed, Some(Report::Supervisor { term: 7 }), Deed::Supervise { term: 7, cause });
+    }
+
+    #[test]
+    fn who_finds_the_port_taken_connects_and_follows() {
+        let election = check(contending(), Event::PortTaken, None, Deed::Connect);
+        check(election, Event::Welcomed { term: 7 }, Some(Report::Subordinate { term: 7 }), Deed::Follow);
+    }
+
+    #[test]
+    fn loss_of_the_supervisor_is_reported_and_the_port_is_tried_at_once() {
+        let report = Some(Report::Contending(Loss::Died));
+        let election = check(subordinate(), Event::LinkLost(Loss::Died), report, Deed::TryPort { last_term: 7 });
+        let cause = ElectionCause::Died;
+        let report = Some(Report::Supervisor { term: 8 });
+        check(election, Event::PortClaimed { term: 8 }, report, Deed::Supervise { term: 8, cause });
+    }
+
+    #[test]
+    fn after_a_failed_connect_the_port_is_tried_before_the_next_one() {
+        let election = check_waits(check(contending(), Event::PortTaken, None, Deed::Connect), Event::NobodyThere);
+        check(election, Event::Waited, None, Deed::TryPort { last_term: 0 });
+    }
+
+    #[test]
+    fn who_steps_down_leaves_the_port_to_others_for_a_while() {
+        let report = Some(Report::Contending(Loss::SteppedDown));
+        let election = check(supervisor(), Event::SteppedDown, report, Deed::Connect);
+        let mut election = check(check_waits(election, Event::NobodyThere), Event::Waited, None, Deed::Connect);
+        election.on(SOON, Event::NobodyThere);
+        let later = SOON + ASIDE;
+        assert_eq!(election.on(later, Event::Waited), (None, Deed::TryPort { last_term: 7 }), "nobody wanted it");
+    }
+
+    #[test]
+    fn a_first_join_fails_at_once_on_what_does_not_pass() {
+        for obstacle in [Obstacle::NotPares, Obstacle::KeyMismatch, Obstacle::NameTaken("x".into())] {
+            check(contending(), Event::Obstructed(obstacle.clone()), None, Deed::Fail(obstacle));
+        }
+    }
+
+    #[test]
+    fn a_first_join_waits_for_what_passes_until_its_deadline() {
+        let mut election = check_waits(contending(), Event::Obstructed(Obstacle::Silent));
+        election.on(SOON, Event::Waited);
+        assert_eq!(election.on(DEADLINE, Event::Obstructed(Obstacle::Silent)), (None, Deed::Fail(Obstacle::Silent)));
+    }
+
+    #[test]
+    fn a_member_never_gives_up_and_reports_an_obstacle_once() {
+        let mut election = subordinate();
+        election.on(SOON, Event::LinkLost(Loss::Died));
+        let (report, deed) = election.on(SOON, Event::Obstructed(Obstacle::NotPares));
+        assert_eq!(report, Some(Report::Obstructed(Obstacle::NotPares)));
+        assert!(matches!(deed, Deed::Wait(wait) if wait >= Duration::from_millis(500)));
+        election.on(SOON, Event::Waited);
+        let (report, _) = election.on(2 * DEADLINE, Event::Obstructed(Obstacle::NotPares));
+        assert_eq!(report, None);
+    }
+
+    #[test]
+    fn one_that_always_closes_without_a_word_is_another_program() {
+        let mut election = contending();
+        let mut waited = Duration::ZERO;
+        let failed = loop {
+            election.on(SOON, Event::PortTaken);
+            match election.on(SOON, Event::ClosedAtOnce) {
+                (None, Deed::Wait(wait)) => waited += wait,
+                (None, Deed::Fail(obstacle)) => break obstacle,
+                other => panic!("{other:?}"),
+            }
+            election.on(SOON, Event::Waited);
+        };
+        assert_eq!(failed, Obstacle::NotPares);
+        assert!(waited > Duration::from_millis(250), "a supervisor may have died this often: {waited:?}");
+    }
+
+    #[test]
+    fn pauses_grow_and_differ() {
+        let mut election = contending();
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            election.on(SOON, Event::PortTaken);
+            let (_, Deed::Wait(wait)) = election.on(SOON, Event::NobodyThere) else { panic!("no pause") };
+            waits.push(wait);
+            election.on(SOON, Event::Waited);
+        }
+        assert!(waits[0] < Duration::from_micros(300) && waits[11] > Duration::from_millis(50), "{waits:?}");
+        assert_ne!(waits[10], waits[11]);
+    }
+
+    #[test]
+    fn whoever_is_told_to_halt_stops_from_every_phase() {
+        for election in [contending(), subordinate(), supervisor()] {
+            let stopped = check(election, Event::Halted, Some(Report::Stopped), Deed::Stop);
+            check(stopped, Event::LinkLost(Loss::Died), None, Deed::Stop);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Decisions. Pure: events and the time come in, what is to be done comes out. No clock, no socket, no
+//! thread, no lock, no log; so the same code runs in the product and, thousands of seeds a second, in a simulator.
+
+use std::time::Duration;
+
+pub(crate) mod election;
+pub(crate) mod registry;
+pub(crate) mod subordinate;
+pub(crate) mod supervisor;
+
+/// A point in time: what has passed since some moment that stays the same for the life of the process.
+pub(crate) type Time = Duration;
+
+/// One connection's number in the supervisor's process, never used twice.
+pub(crate) type ConnId = u64;

@@ -1,0 +1,140 @@
+//! What a subordinate knows of its group, from what its supervisor told it.
+//!
+//! Invariant: `roster` is `Some` only for a witness. If it is `complete`, everybody whom this supervisor has
+//! welcomed, or was still waiting for, is on it (the supervisor writes to the witnesses before it welcomes).
+
+use std::collections::BTreeSet;
+
+use crate::wire::{Departure, Message};
+
+/// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two living
+/// instances share, and an instance keeps its own for life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Roster {
+    pub(crate) admins: BTreeSet<u16>,
+    /// False while the supervisor itself could not know all.
+    pub(crate) complete: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subordinate {
+    pub(crate) term: u64,
+    pub(crate) supervisor: String,
+    pub(crate) supervisor_admin: u16,
+    pub(crate) registry_port: u16,
+    pub(crate) settled: bool,
+    pub(crate) members: u32,
+    pub(crate) roster: Option<Roster>,
+}
+
+/// What a message from the supervisor meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Nothing that the program would want to know.
+    Quiet,
+    /// The group's state is another.
+    State,
+    /// The supervisor is about to close the lifeline, for this reason.
+    Goodbye(Departure),
+    /// The message has no place on a lifeline: this is no supervisor.
+    Nonsense,
+}
+
+impl Subordinate {
+    /// Reads a welcome, `None` if `message` is none.
+    pub(crate) fn welcomed(message: Message) -> Option<Self> {
+        let Message::Welcome { term, supervisor, supervisor_admin, registry_port, settled, members } = message else {
+            return None;
+        };
+        Some(Subordinate { term, supervisor, supervisor_admin, registry_port, settled, members, roster: None })
+    }
+
+    pub(crate) fn on(&mut self, message: Message) -> News {
+        match message {
+            Message::Roster { anew, complete, added, removed } => {
+                let roster = self.roster.get_or_insert_default();
+                if anew {
+                    roster.admins.clear();
+                }
+                roster.admins.extend(added);
+                removed.iter().for_each(|admin| _ = roster.admins.remove(admin));
+                roster.complete = complete;
+                News::Quiet
+            }
+            Message::State { term, settled, members } => {
+                (self.term, self.settled, self.members) = (term, settled, members);
+                News::State
+            }
+            Message::Leaving { reason } => {
+                if let (Departure::StepsDown, Some(roster)) = (reason, &mut self.roster) {
+                    // It comes back as a subordinate: its successor must wait for it like for all others.
+                    roster.admins.insert(self.supervisor_admin);
+                }
+                News::Goodbye(reason)
+            }
+            Message::Opening { .. }
+            | Message::Challenge { .. }
+            | Message::Proof { .. }
+            | Message::Rejected { .. }
+            | Message::Hello { .. }
+            | Message::Welcome { .. }
+            | Message::List {}
+            | Message::LookUp { .. }
+            | Message::StatusQuery {}
+            | Message::Watch {}
+            | Message::Listing { .. }
+            | Message::Member { .. }
+            | Message::Joined { .. }
+            | Message::Left { .. }
+            | Message::StatusAnswer { .. }
+            | Message::Call { .. }
+            | Message::Answer { .. } => News::Nonsense,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subordinate() -> Subordinate {
+        Subordinate::welcomed(Message::Welcome {
+            term: 1,
+            supervisor: "s".into(),
+            supervisor_admin: 9,
+            registry_port: 10,
+            settled: false,
+            members: 1,
+        })
+        .unwrap()
+    }
+
+    fn roster(anew: bool, added: &[u16], removed: &[u16]) -> Message {
+        Message::Roster { anew, complete: true, added: added.into(), removed: removed.into() }
+    }
+
+    #[test]
+    fn a_roster_follows_what_the_supervisor_tells() {
+        let mut this = subordinate();
+        assert_eq!(this.on(roster(true, &[1, 2], &[])), News::Quiet);
+        assert_eq!(this.on(roster(false, &[3], &[1])), News::Quiet);
+        assert_eq!(this.roster.as_ref().unwrap().admins, [2, 3].into());
+        this.on(roster(true, &[4], &[]));
+        assert_eq!(this.roster.as_ref().unwrap().admins, [4].into());
+    }
+
+    #[test]
+    fn a_supervisor_that_steps_down_is_expected_back_and_one_that_leaves_is_not() {
+        for (reason, expected) in [(Departure::StepsDown, &[1, 9][..]), (Departure::Leaves, &[1])] {
+            let mut this = subordinate();
+            this.on(roster(true, &[1], &[]));
+            assert_eq!(this.on(Message::Leaving { reason }), News::Goodbye(reason));
+            assert_eq!(this.roster.unwrap().admins, expected.iter().copied().collect());
+        }
+    }
+
+    #[test]
+    fn a_message_of_the_other_role_is_nonsense() {
+        assert_eq!(subordinate().on(Message::Watch {}), News::Nonsense);
+    }
+}

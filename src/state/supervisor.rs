@@ -1,0 +1,666 @@
+//! What the supervisor decides: whom it admits, what the registry says, when the group is settled, whom it tells.
+//!
+//! Invariants:
+//! * every admitted connection has exactly one registry entry and the other way round, besides the
+//!   supervisor's own entry (`check`);
+//! * a member is welcomed only after every witness has been told of it, so that whatever survives of
+//!   the witnesses knows everybody who survives (kernel: what was written is read, even after our death);
+//! * `settled` never turns false again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::registry::{Change, Registry};
+use super::subordinate::Roster;
+use super::{ConnId, Time};
+use crate::config::{self, FIRST_PROBE, NEXT_PROBE, WITNESSES};
+use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
+
+/// What a new supervisor knows of the group before its election.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// There was nobody: the last supervisor left as the last one.
+    Nobody,
+    /// These, by their admin endpoints' ports, may have survived.
+    These(BTreeSet<u16>),
+    /// It was not there, or was not told: any number may have survived.
+    Unknown,
+}
+
+/// What happens to a supervisor.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// Someone who has proved that it has the key wants to join.
+    Hello { conn: ConnId, entry: Entry, last_term: u64, roster: Roster },
+    /// An admitted member said something else.
+    Said { conn: ConnId, message: Message },
+    /// A connection ended.
+    Ended { conn: ConnId },
+    /// Nobody listens any more at this admin endpoint.
+    Dead { admin: u16 },
+    /// The time given by [`Supervisor::wake_at`] has come.
+    Woken,
+}
+
+/// What is to be done about it, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Send {
+        conn: ConnId,
+        message: Message,
+    },
+    Close {
+        conn: ConnId,
+    },
+    /// Find out whether anybody listens at this admin endpoint.
+    Probe {
+        admin: u16,
+    },
+    /// There is [news](Supervisor::news) for some of those who are told.
+    Announce,
+    /// Report that the group is settled.
+    Settled {
+        term: u64,
+        members: u32,
+    },
+    /// Keep and report the higher term.
+    TermRaised {
+        term: u64,
+    },
+}
+
+/// How far one who is told of changes has been told.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    state: u64,
+    /// `None`: not interested in who is there (a subordinate); else the number of the next change.
+    registry: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: String,
+    admin: u16,
+    /// How its end is to be called, once it has come.
+    cause: LeftCause,
+}
+
+#[derive(Debug)]
+struct Settling {
+    /// Who may have survived and has not come back, `None` while unknown.
+    expected: Option<BTreeSet<u16>>,
+    next_probe: Time,
+    give_up: Time,
+}
+
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    term: u64,
+    name: String,
+    admin: u16,
+    registry_port: u16,
+    max_members: usize,
+    registry: Registry,
+    members: BTreeMap<ConnId, Member>,
+    connection: BTreeMap<String, ConnId>,
+    /// The members that are told whom the group has; as many as there are, up to [`WITNESSES`].
+    witnesses: Vec<ConnId>,
+    /// `None` once settled.
+    settling: Option<Settling>,
+    /// Grows whenever what [`Message::State`] says changes and members must hear of it.
+    state_version: u64,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        me: Entry,
+        term: u64,
+        registry_port: u16,
+        before: Before,
+        (settle_time, max_members): (Time, usize),
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) -> Self {
+        let expected = match before {
+            Before::Nobody => Some(BTreeSet::new()),
+            Before::These(admins) => Some(&admins - &BTreeSet::from([me.admin])),
+            Before::Unknown => None,
+        };
+        let mut registry = Registry::default();
+        let (name, admin) = (me.name.clone(), me.admin);
+        registry.insert(me);
+        let mut this = Supervisor {
+            term,
+            name,
+            admin,
+            registry_port,
+            max_members,
+            registry,
+            members: BTreeMap::new(),
+            connection: BTreeMap::new(),
+            witnesses: Vec::new(),
+            settling: Some(Settling { expected, next_probe: now + FIRST_PROBE, give_up: now + settle_time }),
+            state_version: 0,
+        };
+        this.settle_if_complete(actions);
+        this
+    }
+
+    pub(crate) fn on(&mut self, now: Time, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Hello { conn, entry, last_term, roster } => self.on_hello(conn, entry, last_term, roster, actions),
+            Input::Said { conn, message } => self.on_said(conn, &message, actions),
+            Input::Ended { conn } => self.on_ended(conn, actions),
+            Input::Dead { admin } => self.on_dead(admin, actions),
+            Input::Woken => self.on_woken(now, actions),
+        }
+    }
+
+    /// The connection of the living instance `name`, so that its end can be looked for before the name
+    /// is refused to another.
+    pub(crate) fn connection_of(&self, name: &str) -> Option<ConnId> {
+        self.connection.get(name).copied()
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
+    pub(crate) fn settled(&self) -> bool {
+        self.settling.is_none()
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// True if nobody is here and nobody can come back: whoever starts next need not wait for survivors.
+    pub(crate) fn leaves_nobody(&self) -> bool {
+        self.is_alone() && self.settled()
+    }
+
+    /// When [`Input::Woken`] is due; `None` while there is nothing to wait for.
+    pub(crate) fn wake_at(&self) -> Option<Time> {
+        let settling = self.settling.as_ref()?;
+        let probing = settling.expected.as_ref().is_some_and(|expected| !expected.is_empty());
+        Some(if probing { settling.next_probe.min(settling.give_up) } else { settling.give_up })
+    }
+
+    /// The first lines of every answer about the registry.
+    pub(crate) fn listing(&self, count: usize) -> Message {
+        Message::Listing {
+            term: self.term,
+            settled: self.settled(),
+            supervisor: self.name.clone(),
+            count: count as u32,
+        }
+    }
+
+    /// Answers a registry question with as many messages as it takes.
+    pub(crate) fn look_up(&self, name: &str, out: &mut Vec<Message>) {
+        let name = if name == "main" { &self.name } else { name };
+        let found = self.registry.entry(name);
+        out.push(self.listing(usize::from(found.is_some())));
+        out.extend(found.map(|entry| Message::Member { entry: (**entry).clone() }));
+    }
+
+    /// The whole registry.
+    pub(crate) fn list(&self, out: &mut Vec<Message>) {
+        out.push(self.listing(self.registry.len()));
+        out.extend(self.registry.entries().map(|entry| Message::Member { entry: (**entry).clone() }));
+    }
+
+    /// A cursor for a subordinate that is welcomed now.
+    pub(crate) fn member_cursor(&self) -> Cursor {
+        Cursor { state: self.state_version, registry: None }
+    }
+
+    /// A cursor for a watcher that has been given [`list`](Supervisor::list) now.
+    pub(crate) fn watcher_cursor(&self) -> Cursor {
+        Cursor { state: self.state_version, registry: Some(self.registry.version()) }
+    }
+
+    /// What the holder of `cursor` has not been told yet; the cursor moves on. Several changes of one thing in the
+    /// meantime are one message.
+    pub(crate) fn news(&self, cursor: &mut Cursor, out: &mut Vec<Message>) {
+        if let Some(seen) = &mut cursor.registry {
+            match self.registry.since(*seen) {
+                Some(changes) => out.extend(changes.map(|change| match change {
+                    Change::Joined(entry) => Message::Joined { entry: (**entry).clone() },
+                    Change::Left(name, cause) => Message::Left { name: name.clone(), cause: *cause },
+                })),
+                None => self.list(out),
+            }
+            *seen = self.registry.version();
+        }
+        if cursor.state != self.state_version {
+            cursor.state = self.state_version;
+            out.push(Message::State { term: self.term, settled: self.settled(), members: self.registry.len() as u32 });
+        }
+    }
+
+    fn on_hello(&mut self, conn: ConnId, entry: Entry, last_term: u64, roster: Roster, actions: &mut Vec<Action>) {
+        if let Some((refusal, detail)) = self.refusal(conn, &entry) {
+            actions.push(Action::Send { conn, message: Message::rejected(refusal, detail) });
+            actions.push(Action::Close { conn });
+            return;
+        }
+        if let Some(old) = self.connection_of(&entry.name) {
+            // The same life of the same instance: its link was cut, and it was back before we saw the end.
+            self.forget(old, actions);
+            actions.push(Action::Close { conn: old });
+        }
+        if last_term > self.term {
+            // Only possible where the last term could not be kept in the group's directory. Terms
+            // still grow: whoever has seen that one will see a higher one from us.
+            self.term = last_term + 1;
+            actions.push(Action::TermRaised { term: self.term });
+            self.announce_state(actions);
+        }
+        let told = self.on_survivor(&entry, last_term, roster, actions);
+        let (name, admin) = (entry.name.clone(), entry.admin);
+        self.registry.insert(entry);
+        self.connection.insert(name.clone(), conn);
+        self.members.insert(conn, Member { name, admin, cause: LeftCause::Died });
+        if !told {
+            self.tell_witnesses(false, &[admin], &[], actions);
+        }
+        actions.push(Action::Send { conn, message: self.welcome() });
+        self.appoint_witness(actions);
+        actions.push(Action::Announce);
+        self.settle_if_complete(actions);
+    }
+
+    fn refusal(&self, conn: ConnId, entry: &Entry) -> Option<(Refusal, String)> {
+        if self.members.contains_key(&conn) {
+            return Some((Refusal::Malformed, "a second hello on one lifeline".into()));
+        }
+        if let Err(error) = check_entry(entry) {
+            return Some((Refusal::Malformed, error));
+        }
+        if let Some(holder) = self.registry.entry(&entry.name) {
+            if holder.id != entry.id || holder.name == self.name {
+                return Some((Refusal::NameTaken, format!("a living instance (pid {})", holder.pid)));
+            }
+            return None;
+        }
+        (self.registry.len() >= self.max_members).then(|| {
+            (Refusal::GroupFull, format!("its supervisor `{}` admits {} instances", self.name, self.max_members))
+        })
+    }
+
+    /// Crosses a survivor off the list of those who are expected; takes the list from it if none is known yet and
+    /// it has one of the term before ours. True if the witnesses know already that it is in the group.
+    fn on_survivor(&mut self, entry: &Entry, last_term: u64, roster: Roster, actions: &mut Vec<Action>) -> bool {
+        let Some(settling) = &mut self.settling else { return false };
+        if let Some(expected) = &mut settling.expected {
+            return expected.remove(&entry.admin);
+        }
+        if roster.complete && last_term + 1 == self.term {
+            let mut expected = roster.admins;
+            expected.remove(&entry.admin);
+            expected.remove(&self.admin);
+            self.members.values().for_each(|member| _ = expected.remove(&member.admin));
+            settling.expected = Some(expected);
+            self.tell_witnesses(true, &self.roster(), &[], actions);
+        }
+        false
+    }
+
+    fn on_said(&mut self, conn: ConnId, message: &Message, actions: &mut Vec<Action>) {
+        let Some(member) = self.members.get_mut(&conn) else { return };
+        if let Message::Leaving { reason: Departure::Leaves } = message {
+            member.cause = LeftCause::Left;
+        } else {
+            member.cause = LeftCause::Evicted;
+            let detail = format!("{} from a subordinate", message.name());
+            actions.push(Action::Send { conn, message: Message::rejected(Refusal::Malformed, detail) });
+            actions.push(Action::Close { conn });
+        }
+    }
+
+    fn on_ended(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
+        let Some(member) = self.forget(conn, actions) else { return };
+        self.connection.remove(&member.name);
+        self.registry.remove(&member.name, member.cause);
+        self.appoint_witness(actions);
+        actions.push(Action::Announce);
+    }
+
+    /// Takes a connection off the members and tells the witnesses; what it stood for in the registry stays.
+    fn forget(&mut self, conn: ConnId, actions: &mut Vec<Action>) -> Option<Member> {
+        let member = self.members.remove(&conn)?;
+        self.witnesses.retain(|&witness| witness != conn);
+        self.tell_witnesses(false, &[], &[member.admin], actions);
+        Some(member)
+    }
+
+    fn on_dead(&mut self, admin: u16, actions: &mut Vec<Action>) {
+        let Some(Settling { expected: Some(expected), .. }) = &mut self.settling else { return };
+        if expected.remove(&admin) {
+            self.tell_witnesses(false, &[], &[admin], actions);
+            self.settle_if_complete(actions);
+        }
+    }
+
+    fn on_woken(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let Some(settling) = &mut self.settling else { return };
+        if now >= settling.give_up {
+            // Who has not come back by now is stalled or gone; it will be admitted like a newcomer.
+            settling.expected = Some(BTreeSet::new());
+            self.settle_if_complete(actions);
+            self.tell_witnesses(true, &self.roster(), &[], actions);
+        } else if now >= settling.next_probe {
+            settling.next_probe = now + NEXT_PROBE;
+            actions.extend(settling.expected.iter().flatten().map(|&admin| Action::Probe { admin }));
+        }
+    }
+
+    fn settle_if_complete(&mut self, actions: &mut Vec<Action>) {
+        let expected = self.settling.as_ref().map(|settling| &settling.expected);
+        if let Some(Some(expected)) = expected {
+            if expected.is_empty() {
+                self.settling = None;
+                actions.push(Action::Settled { term: self.term, members: self.registry.len() as u32 });
+                self.announce_state(actions);
+            }
+        }
+    }
+
+    fn announce_state(&mut self, actions: &mut Vec<Action>) {
+        self.state_version += 1;
+        actions.push(Action::Announce);
+    }
+
+    fn welcome(&self) -> Message {
+        Message::Welcome {
+            term: self.term,
+            supervisor: self.name.clone(),
+            supervisor_admin: self.admin,
+            registry_port: self.registry_port,
+            settled: self.settled(),
+            members: self.registry.len() as u32,
+        }
+    }
+
+    /// Everybody who is here or may come back, besides ourselves.
+    fn roster(&self) -> Vec<u16> {
+        let expected = self.settling.iter().flat_map(|settling| settling.expected.iter().flatten());
+        self.members.values().map(|member| member.admin).chain(expected.copied()).collect()
+    }
+
+    fn tell_witnesses(&self, anew: bool, added: &[u16], removed: &[u16], actions: &mut Vec<Action>) {
+        for &conn in &self.witnesses {
+            actions.push(Action::Send { conn, message: self.roster_message(anew, added, removed) });
+        }
+    }
+
+    fn roster_message(&self, anew: bool, added: &[u16], removed: &[u16]) -> Message {
+        let complete = self.settling.as_ref().is_none_or(|settling| settling.expected.is_some());
+        Message::Roster { anew, complete, added: added.into(), removed: removed.into() }
+    }
+
+    /// Fills up the witnesses from the members, those longest here first.
+    fn appoint_witness(&mut self, actions: &mut Vec<Action>) {
+        if self.witnesses.len() >= WITNESSES {
+            return;
+        }
+        let Some(&conn) = self.members.keys().find(|conn| !self.witnesses.contains(conn)) else { return };
+        self.witnesses.push(conn);
+        actions.push(Action::Send { conn, message: self.roster_message(true, &self.roster(), &[]) });
+    }
+
+    /// The invariants, for tests and fuzzing.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn check(&self) {
+        assert_eq!(self.members.len(), self.connection.len());
+        assert_eq!(self.members.len() + 1, self.registry.len());
+        for (conn, member) in &self.members {
+            assert_eq!(self.connection.get(&member.name), Some(conn));
+            assert_eq!(self.registry.entry(&member.name).map(|entry| entry.admin), Some(member.admin));
+        }
+        assert!(self.registry.entry(&self.name).is_some());
+        assert_eq!(self.witnesses.len(), self.members.len().min(WITNESSES));
+        assert!(self.witnesses.iter().all(|conn| self.members.contains_key(conn)));
+        assert!(self.registry.len() <= self.max_members);
+        assert!(self.registry.entries().all(|entry| check_entry(entry).is_ok()));
+    }
+}
+
+/// What an instance says of itself is checked before it is believed, printed or passed on.
+fn check_entry(entry: &Entry) -> Result<(), String> {
+    let text = |error: crate::error::ConfigError| error.to_string();
+    config::check_name(&entry.name).map_err(text)?;
+    config::check_meta(&entry.meta).map_err(text)?;
+    entry.functions.iter().try_for_each(|name| config::check_function(name)).map_err(text)?;
+    if entry.functions.len() > config::MAX_FUNCTIONS {
+        return Err(format!("{} functions", entry.functions.len()));
+    }
+    if entry.admin == 0 {
+        return Err("no admin endpoint".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::test_entry;
+    use super::*;
+
+    const SETTLE: Time = Time::from_millis(500);
+
+    struct Desk {
+        supervisor: Supervisor,
+        actions: Vec<Action>,
+    }
+
+    impl Desk {
+        /// The supervisor `s` of term 5, with admin endpoint 1000.
+        fn new(before: Before) -> Self {
+            let mut actions = Vec::new();
+            let me = test_entry("s", 1, 1000);
+            let supervisor = Supervisor::new(me, 5, 999, before, (SETTLE, 20), Time::ZERO, &mut actions);
+            Desk { supervisor, actions }
+        }
+
+        fn on(&mut self, now: Time, input: Input) -> Vec<Action> {
+            let mut actions = Vec::new();
+            self.supervisor.on(now, input, &mut actions);
+            self.supervisor.check();
+            actions
+        }
+
+        /// `name` says hello on connection `number`, with admin endpoint and identity of the same number.
+        fn hello(&mut self, name: &str, number: u16, last_term: u64, roster: Option<&[u16]>) -> Vec<Action> {
+            let roster =
+                Roster { admins: roster.unwrap_or_default().iter().copied().collect(), complete: roster.is_some() };
+            let entry = test_entry(name, number.into(), number);
+            self.on(Time::ZERO, Input::Hello { conn: number.into(), entry, last_term, roster })
+        }
+
+        fn names(&self) -> Vec<&str> {
+            self.supervisor.registry().entries().map(|entry| entry.name.as_str()).collect()
+        }
+    }
+
+    fn refusal(actions: &[Action]) -> Option<Refusal> {
+        match actions {
+            [Action::Send { message: Message::Rejected { refusal, .. }, .. }, Action::Close { .. }] => Some(*refusal),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_first_supervisor_of_a_new_group_is_settled_at_once() {
+        let desk = Desk::new(Before::Nobody);
+        assert!(desk.supervisor.settled());
+        assert!(desk.actions.contains(&Action::Settled { term: 5, members: 1 }));
+        assert_eq!(desk.supervisor.wake_at(), None);
+    }
+
+    #[test]
+    fn the_group_is_settled_when_the_last_known_survivor_is_back() {
+        let mut desk = Desk::new(Before::These([1000, 1, 2].into()));
+        assert!(!desk.hello("a", 1, 4, None).contains(&Action::Settled { term: 5, members: 2 }));
+        assert!(desk.hello("b", 2, 4, None).contains(&Action::Settled { term: 5, members: 3 }));
+    }
+
+    #[test]
+    fn a_known_member_that_is_proven_dead_is_not_waited_for() {
+        let mut desk = Desk::new(Before::These([1, 2].into()));
+        desk.hello("a", 1, 4, None);
+        assert_eq!(desk.supervisor.wake_at(), Some(FIRST_PROBE));
+        assert_eq!(desk.on(FIRST_PROBE, Input::Woken), [Action::Probe { admin: 2 }]);
+        assert!(desk.on(FIRST_PROBE, Input::Dead { admin: 2 }).contains(&Action::Settled { term: 5, members: 2 }));
+        assert_eq!(desk.supervisor.wake_at(), None, "nothing runs while nothing happens");
+    }
+
+    #[test]
+    fn a_known_member_that_is_stalled_is_waited_for_until_the_settle_time_is_over() {
+        let mut desk = Desk::new(Before::These([1].into()));
+        desk.on(FIRST_PROBE, Input::Woken);
+        desk.on(SETTLE - Time::from_millis(1), Input::Woken);
+        assert!(!desk.supervisor.settled());
+        desk.on(SETTLE, Input::Woken);
+        assert!(desk.supervisor.settled());
+    }
+
+    #[test]
+    fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
+        let mut desk = Desk::new(Before::Unknown);
+        desk.hello("a", 1, 4, None);
+        assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "there is nobody to ask for yet");
+        let actions = desk.hello("b", 2, 4, Some(&[1, 2, 3]));
+        let complete = Message::Roster { anew: true, complete: true, added: vec![1, 3], removed: vec![] };
+        assert_eq!(actions[0], Action::Send { conn: 1, message: complete });
+        assert!(!desk.supervisor.settled());
+        desk.hello("c", 3, 4, Some(&[1, 2, 3]));
+        assert!(desk.supervisor.settled());
+    }
+
+    #[test]
+    fn a_roster_of_an_older_term_or_an_incomplete_one_proves_nothing() {
+        let mut desk = Desk::new(Before::Unknown);
+        desk.hello("a", 1, 3, Some(&[1]));
+        desk.hello("b", 2, 4, None);
+        assert!(!desk.supervisor.settled());
+    }
+
+    #[test]
+    fn the_witnesses_are_told_of_a_member_before_it_is_welcomed() {
+        let mut desk = Desk::new(Before::Nobody);
+        desk.hello("a", 1, 0, None);
+        let actions = desk.hello("b", 2, 0, None);
+        let told = Message::Roster { anew: false, complete: true, added: vec![2], removed: vec![] };
+        assert_eq!(actions[0], Action::Send { conn: 1, message: told });
+        assert!(matches!(&actions[1], Action::Send { conn: 2, message: Message::Welcome { members: 3, .. } }));
+        let own = Message::Roster { anew: true, complete: true, added: vec![1, 2], removed: vec![] };
+        assert_eq!(actions[2], Action::Send { conn: 2, message: own });
+    }
+
+    #[test]
+    fn when_a_witness_goes_another_member_takes_its_place() {
+        let mut desk = Desk::new(Before::Nobody);
+        for number in 1..=17 {
+            desk.hello(&format!("m{number}"), number, 0, None);
+        }
+        let actions = desk.on(Time::ZERO, Input::Ended { conn: 3 });
+        let anew =
+            |action: &&Action| matches!(action, Action::Send { conn: 17, message: Message::Roster { anew: true, .. } });
+        assert_eq!(actions.iter().filter(anew).count(), 1);
+        assert_eq!(actions.iter().filter(|action| matches!(action, Action::Send { .. })).count(), WITNESSES);
+    }
+
+    #[test]
+    fn an_entry_goes_with_its_lifeline_and_says_why() {
+        let mut desk = Desk::new(Before::Nobody);
+        let mut cursor = desk.supervisor.watcher_cursor();
+        desk.hello("a", 1, 0, None);
+        desk.hello("b", 2, 0, None);
+        desk.hello("c", 3, 0, None);
+        desk.on(Time::ZERO, Input::Ended { conn: 1 });
+        desk.on(Time::ZERO, Input::Said { conn: 2, message: Message::Leaving { reason: Departure::Leaves } });
+        desk.on(Time::ZERO, Input::Ended { conn: 2 });
+        let actions = desk.on(Time::ZERO, Input::Said { conn: 3, message: Message::List {} });
+        assert_eq!(refusal(&actions), Some(Refusal::Malformed));
+        desk.on(Time::ZERO, Input::Ended { conn: 3 });
+        assert_eq!(desk.names(), ["s"]);
+
+        let mut news = Vec::new();
+        desk.supervisor.news(&mut cursor, &mut news);
+        let left = |name: &str, cause| Message::Left { name: name.into(), cause };
+        let (died, left_, evicted) =
+            (left("a", LeftCause::Died), left("b", LeftCause::Left), left("c", LeftCause::Evicted));
+        assert_eq!(news[3..], [died, left_, evicted]);
+    }
+
+    #[test]
+    fn a_name_of_a_living_instance_is_refused_to_another() {
+        let mut desk = Desk::new(Before::Nobody);
+        desk.hello("a", 1, 0, None);
+        assert_eq!(refusal(&desk.hello("a", 2, 0, None)), Some(Refusal::NameTaken));
+        let as_supervisor =
+            Input::Hello { conn: 3, entry: test_entry("s", 1, 3), last_term: 0, roster: Roster::default() };
+        let refused = refusal(&desk.on(Time::ZERO, as_supervisor));
+        assert_eq!(refused, Some(Refusal::NameTaken), "the supervisor's own, even by its id");
+        assert_eq!(desk.names(), ["a", "s"]);
+    }
+
+    #[test]
+    fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
+        let mut desk = Desk::new(Before::Nobody);
+        desk.hello("a", 1, 0, None);
+        let mut cursor = desk.supervisor.watcher_cursor();
+        let again = Input::Hello { conn: 7, entry: test_entry("a", 1, 1), last_term: 5, roster: Roster::default() };
+        assert!(desk.on(Time::ZERO, again).contains(&Action::Close { conn: 1 }));
+        desk.on(Time::ZERO, Input::Ended { conn: 1 });
+        assert_eq!(desk.names(), ["a", "s"]);
+        let mut news = Vec::new();
+        desk.supervisor.news(&mut cursor, &mut news);
+        assert_eq!(news, []);
+    }
+
+    #[test]
+    fn a_full_group_admits_nobody_until_one_leaves() {
+        let mut desk = Desk::new(Before::Nobody);
+        for number in 1..20 {
+            desk.hello(&format!("m{number}"), number, 0, None);
+        }
+        assert_eq!(refusal(&desk.hello("late", 20, 0, None)), Some(Refusal::GroupFull));
+        desk.on(Time::ZERO, Input::Ended { conn: 1 });
+        assert_eq!(refusal(&desk.hello("late", 20, 0, None)), None);
+    }
+
+    #[test]
+    fn an_entry_that_would_garble_a_table_is_refused() {
+        let mut desk = Desk::new(Before::Nobody);
+        for name in ["", "a b", "a\n", "@all", "main"] {
+            assert_eq!(refusal(&desk.hello(name, 1, 0, None)), Some(Refusal::Malformed), "{name:?}");
+        }
+        assert_eq!(refusal(&desk.hello("a", 0, 0, None)), Some(Refusal::Malformed), "no admin endpoint");
+    }
+
+    #[test]
+    fn a_survivor_of_a_higher_term_raises_ours_above_it() {
+        let mut desk = Desk::new(Before::Nobody);
+        let actions = desk.hello("a", 1, 9, None);
+        assert_eq!(actions[0], Action::TermRaised { term: 10 });
+        assert_eq!(desk.supervisor.term(), 10);
+    }
+
+    #[test]
+    fn a_watcher_that_is_too_far_behind_gets_everything_anew() {
+        let mut desk = Desk::new(Before::Nobody);
+        let mut cursor = desk.supervisor.watcher_cursor();
+        for round in 0..config::CHANGE_LOG as u16 {
+            desk.hello("a", round + 1, 0, None);
+            desk.on(Time::ZERO, Input::Ended { conn: u64::from(round) + 1 });
+        }
+        let mut news = Vec::new();
+        desk.supervisor.news(&mut cursor, &mut news);
+        assert!(matches!(news[..], [Message::Listing { count: 1, .. }, Message::Member { .. }]));
+    }
+}

@@ -1,0 +1,76 @@
+//! Where a frame ends: a `u32` length, then so many bytes of body.
+
+use byteorder::{BigEndian, ByteOrder};
+
+use super::{DecodeError, Message};
+
+/// The most a frame's body may hold: the largest admin payload (1 MiB) and what stands around it.
+pub(crate) const MAX_FRAME: usize = crate::config::MAX_PAYLOAD + 1024;
+
+/// The most a frame's body may hold before its sender has proved that it has the group's key: an
+/// [`Opening`](Message::Opening) with the longest group name has 107 bytes, a refusal some hundred.
+/// A stranger can make us keep no more than this.
+pub(crate) const MAX_STRANGER_FRAME: usize = 512;
+
+const LENGTH: usize = size_of::<u32>();
+
+/// Appends `message` to `out` as one frame.
+pub(crate) fn put_frame(message: &Message, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH]);
+    message.put(out);
+    let body = out.len() - start - LENGTH;
+    debug_assert!(body <= MAX_FRAME, "{} bytes in one frame", body);
+    BigEndian::write_u32(&mut out[start..start + LENGTH], body as u32);
+}
+
+/// Bytes as they arrive, taken out again as messages, however the stream was cut.
+#[derive(Debug, Default)]
+pub(crate) struct FrameBuffer {
+    bytes: Vec<u8>,
+    /// Up to here the bytes have been taken out.
+    taken: usize,
+}
+
+impl FrameBuffer {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if self.taken > 0 {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, `None` while more bytes are needed.
+    ///
+    /// After an error the stream's boundaries are lost: the connection must be closed.
+    pub(crate) fn next(&mut self, max_body: usize) -> Result<Option<Message>, DecodeError> {
+        let rest = &self.bytes[self.taken..];
+        if rest.len() < LENGTH {
+            return Ok(None);
+        }
+        let body = BigEndian::read_u32(rest) as usize;
+        // Refused by its length alone, before any of it is waited for or kept.
+        if body > max_body {
+            return Err(DecodeError::TooLarge { bytes: body, limit: max_body });
+        }
+        if body == 0 {
+            return Err(DecodeError::Truncated);
+        }
+        let Some(body) = rest.get(LENGTH..LENGTH + body) else { return Ok(None) };
+        let message = Message::decode(body)?;
+        self.taken += LENGTH + body.len();
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+            // One large message must not make an idle connection large for ever.
+            self.bytes.shrink_to(1024);
+        }
+        Ok(Some(message))
+    }
+
+    /// True if nothing is left over, so that an end of the stream here cuts no message in two.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken == self.bytes.len()
+    }
+}

@@ -1,0 +1,326 @@
+//! Bytes ↔ values. Pure: no socket, no clock, no thread, no lock, no log.
+//!
+//! A message travels as one frame: a `u32` length of what follows, a `u8` kind, then the fields in the
+//! order of this table. Integers are big-endian; `str` is a `u16` byte length and UTF-8; `bytes` is a
+//! `u32` length and as many bytes; `[T]` is a `u16` count and as many `T`; `bool` is 0 or 1; `byte[32]`
+//! is 32 bytes; `(A, B)` is `A`, then `B`. A body holds at most 1 MiB + 1 KiB, and at most 512 bytes until its
+//! sender has proved that it has the group's key.
+//!
+//! | kind | message | sent by | fields |
+//! |-----:|---------|---------|--------|
+//! | 1 | `Opening` | client | `magic: u32`, `version_min: u16`, `version_max: u16`, `purpose: Purpose`, `group: str`, `nonce: byte[32]` |
+//! | 2 | `Challenge` | server | `version: u16`, `nonce: byte[32]`, `proof: byte[32]` |
+//! | 3 | `Proof` | client | `proof: byte[32]` |
+//! | 4 | `Rejected` | server | `refusal: Refusal`, `version_min: u16`, `version_max: u16`, `detail: str` |
+//! | 16 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `roster: [u16]`, `roster_complete: bool` |
+//! | 17 | `Welcome` | supervisor | `term: u64`, `supervisor: str`, `supervisor_admin: u16`, `registry_port: u16`, `settled: bool`, `members: u32` |
+//! | 18 | `Roster` | supervisor | `anew: bool`, `complete: bool`, `added: [u16]`, `removed: [u16]` |
+//! | 19 | `State` | supervisor | `term: u64`, `settled: bool`, `members: u32` |
+//! | 20 | `Leaving` | either | `reason: Departure` |
+//! | 32 | `List` | asker | |
+//! | 33 | `LookUp` | asker | `name: str` |
+//! | 34 | `StatusQuery` | asker | |
+//! | 35 | `Watch` | asker | |
+//! | 36 | `Listing` | supervisor | `term: u64`, `settled: bool`, `supervisor: str`, `count: u32` |
+//! | 37 | `Member` | supervisor | `entry: Entry` |
+//! | 38 | `Joined` | supervisor | `entry: Entry` |
+//! | 39 | `Left` | supervisor | `name: str`, `cause: LeftCause` |
+//! | 40 | `StatusAnswer` | supervisor | `status: Status` |
+//! | 48 | `Call` | caller | `function: str`, `payload: bytes` |
+//! | 49 | `Answer` | instance | `outcome: Outcome`, `payload: bytes` |
+//!
+//! A kind is never given a second meaning. A field is never added to an existing kind: that takes a new
+//! kind, or a new [`PROTOCOL_VERSION`].
+//!
+//! `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
+//! `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port: u16`, `supervisor: str`,
+//! `supervisor_admin: u16`, `registry_port: u16`, `term: u64`, `settled: bool`, `members: u32`,
+//! `since_ms: u64`, `cause: ElectionCause`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
+//! [`LeftCause`], [`ElectionCause`], [`Outcome`].
+//!
+//! How a connection goes: the client sends `Opening`; the server answers `Challenge` with its proof, or
+//! `Rejected`; the client checks it and sends `Proof` together with its first request: `Hello` to join
+//! (answered by `Welcome`), a registry question, or a `Call`. `tests/golden/messages.txt` has every message in bytes.
+
+pub(crate) mod field;
+pub(crate) mod frame;
+pub(crate) mod proof;
+#[cfg(test)]
+mod tests;
+
+use field::{Field, Payload, Reader, byte_enum, record};
+
+/// The version of the protocol that this code speaks; the range it accepts has only this one so far.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// The first four bytes of every first message's body after its kind: "PARE".
+pub(crate) const MAGIC: u32 = 0x5041_5245;
+
+/// 32 random bytes, fresh for every connection.
+pub(crate) type Nonce = [u8; 32];
+
+/// Why the bytes of a peer are not a message. The connection on which they came is closed; nothing else changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    /// The frame ends before its last field does.
+    Truncated,
+    /// The frame goes on after its last field.
+    TrailingBytes,
+    /// The frame is longer than may be sent at this point.
+    TooLarge { bytes: usize, limit: usize },
+    /// No message has this number.
+    UnknownKind(u8),
+    /// A field holds a number that means nothing.
+    BadValue(&'static str),
+    /// A text is not UTF-8.
+    NotUtf8,
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DecodeError::Truncated => f.write_str("a message that ends too early"),
+            DecodeError::TrailingBytes => f.write_str("a message that goes on too long"),
+            DecodeError::TooLarge { bytes, limit } => write!(f, "a message of {bytes} bytes where {limit} are allowed"),
+            DecodeError::UnknownKind(kind) => write!(f, "a message of unknown kind {kind}"),
+            DecodeError::BadValue(what) => write!(f, "a message with a meaningless {what}"),
+            DecodeError::NotUtf8 => f.write_str("a message with a text that is not UTF-8"),
+        }
+    }
+}
+
+byte_enum! {
+    /// What a client opened a connection for.
+    pub(crate) enum Purpose {
+        1 Join,
+        2 Ask,
+        3 Call,
+    }
+}
+
+byte_enum! {
+    /// Why a server turned a client away.
+    pub(crate) enum Refusal {
+        /// No common protocol version.
+        1 Version,
+        /// The port serves another group.
+        2 OtherGroup,
+        /// The client's proof does not fit the group's key.
+        3 Key,
+        /// Another living instance has this name.
+        4 NameTaken,
+        /// As many members as the limit allows.
+        5 GroupFull,
+        /// As many connections as the limit allows; trying again later can help.
+        6 Busy,
+        /// The client broke the protocol.
+        7 Malformed,
+        /// The supervisor is handing over; its successor will answer.
+        8 SteppingDown,
+    }
+}
+
+byte_enum! {
+    /// What an end that says goodbye is about to do.
+    pub(crate) enum Departure {
+        /// It leaves the group.
+        1 Leaves,
+        /// The supervisor hands over and stays as a subordinate.
+        2 StepsDown,
+        /// The supervisor cut this member off.
+        3 Evicts,
+    }
+}
+
+byte_enum! {
+    /// Why an instance is no longer in the registry.
+    #[non_exhaustive]
+    pub enum LeftCause {
+        /// It said goodbye.
+        1 Left,
+        /// Its lifeline ended without a goodbye: it exited, crashed or was killed.
+        2 Died,
+        /// The supervisor cut it off because it broke the protocol.
+        3 Evicted,
+    }
+}
+
+byte_enum! {
+    /// Why the last election took place.
+    #[non_exhaustive]
+    pub enum ElectionCause {
+        /// The supervisor was the first one there.
+        1 Started,
+        /// The supervisor before it died.
+        2 Died,
+        /// The supervisor before it stepped down.
+        3 SteppedDown,
+        /// The supervisor before it left the group.
+        4 Left,
+    }
+}
+
+byte_enum! {
+    /// How an admin call ended at the instance that was called.
+    pub(crate) enum Outcome {
+        /// The payload is the function's result.
+        1 Done,
+        /// The function failed; the payload is its own error text.
+        2 Failed,
+        /// The instance has no function of this name.
+        3 NoSuchFunction,
+        /// The function panicked; the payload is the panic's text.
+        4 Panicked,
+    }
+}
+
+macro_rules! name_bytes {
+    ($enum:ident: $($variant:ident = $text:literal),* $(,)?) => {
+        impl $enum {
+            /// The word for it in the command's output and in the log.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $($enum::$variant => $text,)* }
+            }
+        }
+        impl std::fmt::Display for $enum {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+name_bytes!(LeftCause: Left = "left", Died = "died", Evicted = "evicted");
+name_bytes!(ElectionCause: Started = "started", Died = "died", SteppedDown = "stepped-down", Left = "left");
+
+record! {
+    /// What the registry knows of one instance; each instance says it of itself when it registers.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Entry {
+        /// The instance's unique name, its key in the registry.
+        pub name: String,
+        /// A random number of this one life of the instance, which tells it from a later one of the same name.
+        pub id: u64,
+        /// Its process.
+        pub pid: u32,
+        /// The user it runs as.
+        pub uid: u32,
+        /// The port of its admin endpoint on 127.0.0.1: the remote reference.
+        pub admin: u16,
+        /// When it first joined the group, in milliseconds since 1970-01-01 UTC; kept across elections.
+        pub joined_ms: u64,
+        /// What the program said of itself, as key and value, in the order given.
+        pub meta: Vec<(String, String)>,
+        /// The admin functions it answers, in alphabetical order.
+        pub functions: Vec<String>,
+    }
+}
+
+record! {
+    /// The state of a group, as its supervisor sees it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Status {
+        /// The group's name.
+        pub group: String,
+        /// The supervisor port.
+        pub port: u16,
+        /// The supervisor's unique name.
+        pub supervisor: String,
+        /// The port of the supervisor's admin endpoint on 127.0.0.1.
+        pub supervisor_admin: u16,
+        /// The port on which the supervisor answers questions about the registry.
+        pub registry_port: u16,
+        /// The number of this supervisorship.
+        pub term: u64,
+        /// True if all known survivors of the last election have registered again or are known dead.
+        pub settled: bool,
+        /// How many instances the registry has, the supervisor included.
+        pub members: u32,
+        /// When the supervisor was elected, in milliseconds since 1970-01-01 UTC.
+        pub since_ms: u64,
+        /// Why it was elected.
+        pub cause: ElectionCause,
+    }
+}
+
+/// The table of messages, written once: the type, both directions of the code and the rows that the
+/// documentation is checked against come from it.
+macro_rules! messages {
+    ($($number:literal $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
+        /// One message between two ends of a connection; the table is in the module's documentation.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) enum Message { $($name { $($field: $type),* },)* }
+
+        impl Message {
+            /// Appends the kind and the fields to `out`.
+            pub(crate) fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Message::$name { $($field),* } => { out.push($number); $($field.put(out);)* })*
+                }
+            }
+
+            /// Reads the body of one frame: a kind and exactly its fields.
+            pub(crate) fn decode(body: &[u8]) -> Result<Message, DecodeError> {
+                let mut reader = Reader::new(body);
+                let message = match u8::take(&mut reader)? {
+                    $($number => Message::$name { $($field: Field::take(&mut reader)?),* },)*
+                    kind => return Err(DecodeError::UnknownKind(kind)),
+                };
+                reader.finish()?;
+                Ok(message)
+            }
+
+            /// The message's name, for the log.
+            pub(crate) fn name(&self) -> &'static str {
+                match self { $(Message::$name { .. } => stringify!($name),)* }
+            }
+
+            /// Number, name and fields of every message, to hold the documentation to.
+            #[cfg(test)]
+            const TABLE: &'static [(u8, &'static str, &'static [(&'static str, &'static str)])] =
+                &[$(($number, stringify!($name), &[$((stringify!($field), stringify!($type))),*])),*];
+        }
+    };
+}
+
+messages! {
+    1 Opening { magic: u32, version_min: u16, version_max: u16, purpose: Purpose, group: String, nonce: Nonce }
+    2 Challenge { version: u16, nonce: Nonce, proof: Nonce }
+    3 Proof { proof: Nonce }
+    4 Rejected { refusal: Refusal, version_min: u16, version_max: u16, detail: String }
+    16 Hello { entry: Entry, last_term: u64, roster: Vec<u16>, roster_complete: bool }
+    17 Welcome { term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16, settled: bool, members: u32 }
+    18 Roster { anew: bool, complete: bool, added: Vec<u16>, removed: Vec<u16> }
+    19 State { term: u64, settled: bool, members: u32 }
+    20 Leaving { reason: Departure }
+    32 List {}
+    33 LookUp { name: String }
+    34 StatusQuery {}
+    35 Watch {}
+    36 Listing { term: u64, settled: bool, supervisor: String, count: u32 }
+    37 Member { entry: Entry }
+    38 Joined { entry: Entry }
+    39 Left { name: String, cause: LeftCause }
+    40 StatusAnswer { status: Status }
+    48 Call { function: String, payload: Payload }
+    49 Answer { outcome: Outcome, payload: Payload }
+}
+
+impl Message {
+    /// A refusal with this code's version range, ready to send.
+    pub(crate) fn rejected(refusal: Refusal, detail: impl Into<String>) -> Message {
+        Message::Rejected {
+            refusal,
+            version_min: PROTOCOL_VERSION,
+            version_max: PROTOCOL_VERSION,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// The highest version both ends speak, `None` if there is no such version.
+pub(crate) fn common_version(theirs_min: u16, theirs_max: u16) -> Option<u16> {
+    (theirs_min..=theirs_max).contains(&PROTOCOL_VERSION).then_some(PROTOCOL_VERSION)
+}

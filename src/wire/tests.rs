@@ -1,0 +1,222 @@
+//! The table holds: golden bytes, both directions, every prefix, any cut, and the documentation itself.
+
+use proptest::prelude::*;
+
+use super::field::Payload;
+use super::frame::{FrameBuffer, MAX_FRAME, put_frame};
+use super::*;
+
+fn entry() -> Entry {
+    Entry {
+        name: "w1".into(),
+        id: 0x0102_0304_0506_0708,
+        pid: 77,
+        uid: 1000,
+        admin: 40001,
+        joined_ms: 1_700_000_000_000,
+        meta: vec![("zone".into(), "a".into())],
+        functions: vec!["info".into(), "ping".into()],
+    }
+}
+
+/// One example of every message, in the order of the table.
+fn examples() -> Vec<Message> {
+    use Message::*;
+    vec![
+        Opening {
+            magic: MAGIC,
+            version_min: 1,
+            version_max: 1,
+            purpose: Purpose::Join,
+            group: "default".into(),
+            nonce: [0x11; 32],
+        },
+        Challenge { version: 1, nonce: [0x22; 32], proof: [0x33; 32] },
+        Proof { proof: [0x44; 32] },
+        Rejected { refusal: Refusal::OtherGroup, version_min: 1, version_max: 1, detail: "web".into() },
+        Hello { entry: entry(), last_term: 3, roster: vec![40001, 40002], roster_complete: true },
+        Welcome {
+            term: 4,
+            supervisor: "w0".into(),
+            supervisor_admin: 40000,
+            registry_port: 40010,
+            settled: true,
+            members: 2,
+        },
+        Roster { anew: false, complete: true, added: vec![40003], removed: vec![40002] },
+        State { term: 4, settled: true, members: 2 },
+        Leaving { reason: Departure::StepsDown },
+        List {},
+        LookUp { name: "w1".into() },
+        StatusQuery {},
+        Watch {},
+        Listing { term: 4, settled: true, supervisor: "w0".into(), count: 1 },
+        Member { entry: entry() },
+        Joined { entry: entry() },
+        Left { name: "w1".into(), cause: LeftCause::Died },
+        StatusAnswer {
+            status: Status {
+                group: "default".into(),
+                port: 30099,
+                supervisor: "w0".into(),
+                supervisor_admin: 40000,
+                registry_port: 40010,
+                term: 4,
+                settled: true,
+                members: 2,
+                since_ms: 1_700_000_000_000,
+                cause: ElectionCause::Died,
+            },
+        },
+        Call { function: "ping".into(), payload: Payload(b"hello".to_vec()) },
+        Answer { outcome: Outcome::Done, payload: Payload(b"hello".to_vec()) },
+    ]
+}
+
+fn framed(message: &Message) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_frame(message, &mut out);
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Goal: bytes on the wire never change unnoticed, and a peer in another language has them to test against.
+/// Method: each line of the file is a message's name and its whole frame in hexadecimal.
+#[test]
+fn every_message_has_its_golden_bytes() {
+    let golden = include_str!("../../tests/golden/messages.txt");
+    let lines: Vec<&str> = golden.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let ours: Vec<String> =
+        examples().iter().map(|message| format!("{} {}", message.name(), hex(&framed(message)))).collect();
+    assert_eq!(lines, ours);
+}
+
+#[test]
+fn every_message_has_an_example() {
+    let names: Vec<&str> = examples().iter().map(Message::name).collect();
+    let table: Vec<&str> = Message::TABLE.iter().map(|row| row.1).collect();
+    assert_eq!(names, table);
+}
+
+#[test]
+fn what_was_encoded_decodes_to_the_same_and_nothing_shorter_or_longer_does() {
+    for message in examples() {
+        let mut body = Vec::new();
+        message.put(&mut body);
+        assert_eq!(Message::decode(&body), Ok(message.clone()));
+        for end in 0..body.len() {
+            assert_eq!(Message::decode(&body[..end]), Err(DecodeError::Truncated), "{} cut at {end}", message.name());
+        }
+        body.push(0);
+        assert_eq!(Message::decode(&body), Err(DecodeError::TrailingBytes), "{}", message.name());
+    }
+}
+
+#[test]
+fn unknown_kinds_and_meaningless_values_are_named() {
+    assert_eq!(Message::decode(&[0]), Err(DecodeError::UnknownKind(0)));
+    assert_eq!(Message::decode(&[255]), Err(DecodeError::UnknownKind(255)));
+    assert_eq!(Message::decode(&[20, 9]), Err(DecodeError::BadValue("Departure")));
+    assert_eq!(Message::decode(&[33, 0, 2, 0xff, 0xfe]), Err(DecodeError::NotUtf8));
+    let state = [&[19][..], &[0; 8], &[2], &[0; 4]].concat();
+    assert_eq!(Message::decode(&state), Err(DecodeError::BadValue("bool")));
+}
+
+#[test]
+fn a_forged_count_reserves_nothing() {
+    // A roster that claims 65,535 ports and has none: refused without memory for them.
+    assert_eq!(Message::decode(&[18, 0, 0, 0xff, 0xff]), Err(DecodeError::Truncated));
+    // A call whose payload claims 4 GiB.
+    assert_eq!(Message::decode(&[48, 0, 0, 0xff, 0xff, 0xff, 0xff]), Err(DecodeError::Truncated));
+}
+
+#[test]
+fn a_frame_over_the_limit_is_refused_by_its_length_alone() {
+    let mut buffer = FrameBuffer::default();
+    buffer.push(&(MAX_FRAME as u32 + 1).to_be_bytes());
+    assert_eq!(buffer.next(MAX_FRAME), Err(DecodeError::TooLarge { bytes: MAX_FRAME + 1, limit: MAX_FRAME }));
+}
+
+#[test]
+fn an_empty_frame_is_refused() {
+    let mut buffer = FrameBuffer::default();
+    buffer.push(&[0; 4]);
+    assert_eq!(buffer.next(MAX_FRAME), Err(DecodeError::Truncated));
+}
+
+#[test]
+fn a_text_too_long_for_its_count_is_cut_at_a_character() {
+    let detail = "ü".repeat(40_000);
+    let mut body = Vec::new();
+    Message::rejected(Refusal::Busy, detail).put(&mut body);
+    let Ok(Message::Rejected { detail, .. }) = Message::decode(&body) else { panic!("does not decode") };
+    assert_eq!(detail, "ü".repeat(32_767));
+}
+
+/// Goal: the table in the documentation is the protocol, not a memory of it.
+#[test]
+fn the_documented_table_is_the_one_in_force() {
+    let documented: Vec<String> = include_str!("mod.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .filter(|row| row.starts_with(|first: char| first.is_ascii_digit()))
+        .map(|row| {
+            let cells: Vec<&str> = row.trim_end_matches('|').split(" | ").map(str::trim).collect();
+            format!("{} {} {}", cells[0], cells[1], cells.get(3).unwrap_or(&"").trim_end_matches('|').trim())
+        })
+        .collect();
+    let in_force: Vec<String> = Message::TABLE
+        .iter()
+        .map(|(number, name, fields)| {
+            let fields: Vec<String> = fields.iter().map(|(field, kind)| format!("`{field}: {}`", wire(kind))).collect();
+            format!("{number} `{name}` {}", fields.join(", "))
+        })
+        .collect();
+    assert_eq!(documented, in_force);
+
+    fn wire(kind: &str) -> &str {
+        match kind {
+            "String" => "str",
+            "Nonce" => "byte[32]",
+            "Payload" => "bytes",
+            "Vec<u16>" => "[u16]",
+            other => other,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_decoded_or_refused_and_what_decodes_encodes_back(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(message) = Message::decode(&body) {
+            let mut again = Vec::new();
+            message.put(&mut again);
+            prop_assert_eq!(again, body);
+        }
+    }
+
+    #[test]
+    fn a_stream_gives_the_same_messages_however_it_is_cut(
+        picks in proptest::collection::vec(0usize..20, 1..8),
+        cuts in proptest::collection::vec(1usize..60, 1..40),
+    ) {
+        let examples = examples();
+        let sent: Vec<Message> = picks.iter().map(|&pick| examples[pick % examples.len()].clone()).collect();
+        let stream: Vec<u8> = sent.iter().flat_map(framed).collect();
+        let (mut buffer, mut received, mut rest) = (FrameBuffer::default(), Vec::new(), &stream[..]);
+        for cut in cuts.iter().cycle() {
+            let (piece, after) = rest.split_at(rest.len().min(*cut));
+            buffer.push(piece);
+            while let Some(message) = buffer.next(MAX_FRAME).unwrap() {
+                received.push(message);
+            }
+            rest = after;
+            if rest.is_empty() { break; }
+        }
+        prop_assert!(buffer.is_empty());
+        prop_assert_eq!(received, sent);
+    }
+}
