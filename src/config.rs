@@ -15,28 +15,28 @@ pub const DEFAULT_PORT: u16 = 30099;
 pub const DEFAULT_GROUP: &str = "default";
 
 /// Longest group name in bytes: it is a file name, and part of the first message of a stranger.
-pub const MAX_GROUP: usize = 64;
+pub(crate) const MAX_GROUP: usize = 64;
 
 /// Longest instance name in bytes.
-pub const MAX_NAME: usize = 128;
+pub(crate) const MAX_NAME: usize = 128;
 
 /// Most key/value pairs of an instance, and their most bytes in all: a registry of the largest group
 /// then stays below 64 MiB.
-pub const MAX_META: usize = 32;
+pub(crate) const MAX_META: usize = 32;
 /// See [`MAX_META`].
-pub const MAX_META_BYTES: usize = 4096;
+pub(crate) const MAX_META_BYTES: usize = 4096;
 
 /// Most admin functions of an instance, the built-in ones included.
-pub const MAX_FUNCTIONS: usize = 64;
+pub(crate) const MAX_FUNCTIONS: usize = 64;
 
 /// Longest name of an admin function in bytes.
-pub const MAX_FUNCTION_NAME: usize = 64;
+pub(crate) const MAX_FUNCTION_NAME: usize = 64;
 
 /// Largest argument and largest result of an admin call in bytes.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 
 /// Most instances in one group: each takes a descriptor and a small thread in the supervisor's process.
-pub const MAX_MEMBERS: usize = 16_384;
+pub(crate) const MAX_MEMBERS: usize = 16_384;
 
 /// Most connections at once to one registry port or admin endpoint whose clients have proved that they
 /// have the key. Beyond it a client is told to come back later.

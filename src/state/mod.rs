@@ -7,6 +7,7 @@ pub(crate) mod election;
 pub(crate) mod registry;
 pub(crate) mod subordinate;
 pub(crate) mod supervisor;
+pub(crate) mod view;
 
 /// A point in time: what has passed since some moment that stays the same for the life of the process.
 pub(crate) type Time = Duration;

@@ -33,6 +33,8 @@ pub(crate) enum Input {
     Hello { conn: ConnId, entry: Entry, last_term: u64, roster: Roster },
     /// An admitted member said something else.
     Said { conn: ConnId, message: Message },
+    /// What an admitted member sent is no message.
+    Broke { conn: ConnId, why: String },
     /// A connection ended.
     Ended { conn: ConnId },
     /// Nobody listens any more at this admin endpoint.
@@ -99,6 +101,7 @@ pub(crate) struct Supervisor {
     admin: u16,
     registry_port: u16,
     max_members: usize,
+    predecessor: Option<(String, LeftCause)>,
     registry: Registry,
     members: BTreeMap<ConnId, Member>,
     connection: BTreeMap<String, ConnId>,
@@ -134,6 +137,7 @@ impl Supervisor {
             admin,
             registry_port,
             max_members,
+            predecessor: None,
             registry,
             members: BTreeMap::new(),
             connection: BTreeMap::new(),
@@ -145,20 +149,32 @@ impl Supervisor {
         this
     }
 
+    /// Names the supervisor before this one, if it is gone, and how it went.
+    pub(crate) fn after(mut self, predecessor: Option<(String, LeftCause)>) -> Self {
+        self.predecessor = predecessor;
+        self
+    }
+
     pub(crate) fn on(&mut self, now: Time, input: Input, actions: &mut Vec<Action>) {
         match input {
             Input::Hello { conn, entry, last_term, roster } => self.on_hello(conn, entry, last_term, roster, actions),
             Input::Said { conn, message } => self.on_said(conn, &message, actions),
+            Input::Broke { conn, why } => self.evict(conn, why, actions),
             Input::Ended { conn } => self.on_ended(conn, actions),
             Input::Dead { admin } => self.on_dead(admin, actions),
             Input::Woken => self.on_woken(now, actions),
         }
     }
 
-    /// The connection of the living instance `name`, so that its end can be looked for before the name
-    /// is refused to another.
-    pub(crate) fn connection_of(&self, name: &str) -> Option<ConnId> {
-        self.connection.get(name).copied()
+    /// The connection of another living instance that has the name of `entry`, so that its end can be looked
+    /// for before the name is refused.
+    pub(crate) fn rival(&self, entry: &Entry) -> Option<ConnId> {
+        let conn = *self.connection.get(&entry.name)?;
+        (self.registry.entry(&entry.name)?.id != entry.id).then_some(conn)
+    }
+
+    pub(crate) fn is_member(&self, conn: ConnId) -> bool {
+        self.members.contains_key(&conn)
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -213,6 +229,18 @@ impl Supervisor {
         out.extend(self.registry.entries().map(|entry| Message::Member { entry: (**entry).clone() }));
     }
 
+    /// Grows with every change that all members must hear of.
+    pub(crate) fn state_version(&self) -> u64 {
+        self.state_version
+    }
+
+    /// The end of the supervisor before this one, for a watcher that may have known it: no other end is in the
+    /// registry's changes that this supervisor did not see itself.
+    pub(crate) fn predecessor(&self) -> Option<Message> {
+        let (name, cause) = self.predecessor.clone()?;
+        Some(Message::Left { name, cause })
+    }
+
     /// A cursor for a subordinate that is welcomed now.
     pub(crate) fn member_cursor(&self) -> Cursor {
         Cursor { state: self.state_version, registry: None }
@@ -248,7 +276,7 @@ impl Supervisor {
             actions.push(Action::Close { conn });
             return;
         }
-        if let Some(old) = self.connection_of(&entry.name) {
+        if let Some(&old) = self.connection.get(&entry.name) {
             // The same life of the same instance: its link was cut, and it was back before we saw the end.
             self.forget(old, actions);
             actions.push(Action::Close { conn: old });
@@ -311,15 +339,19 @@ impl Supervisor {
     }
 
     fn on_said(&mut self, conn: ConnId, message: &Message, actions: &mut Vec<Action>) {
-        let Some(member) = self.members.get_mut(&conn) else { return };
         if let Message::Leaving { reason: Departure::Leaves } = message {
-            member.cause = LeftCause::Left;
+            self.members.get_mut(&conn).into_iter().for_each(|member| member.cause = LeftCause::Left);
         } else {
-            member.cause = LeftCause::Evicted;
-            let detail = format!("{} from a subordinate", message.name());
-            actions.push(Action::Send { conn, message: Message::rejected(Refusal::Malformed, detail) });
-            actions.push(Action::Close { conn });
+            self.evict(conn, format!("{} from a subordinate", message.name()), actions);
         }
+    }
+
+    /// Cuts a member off that broke the protocol. Its end comes as that of any connection.
+    fn evict(&mut self, conn: ConnId, why: String, actions: &mut Vec<Action>) {
+        let Some(member) = self.members.get_mut(&conn) else { return };
+        member.cause = LeftCause::Evicted;
+        actions.push(Action::Send { conn, message: Message::rejected(Refusal::Malformed, why) });
+        actions.push(Action::Close { conn });
     }
 
     fn on_ended(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
@@ -396,6 +428,11 @@ impl Supervisor {
         for &conn in &self.witnesses {
             actions.push(Action::Send { conn, message: self.roster_message(anew, added, removed) });
         }
+    }
+
+    /// Everything a witness must know, for one that was left behind; nothing for others.
+    pub(crate) fn whole_roster(&self) -> Option<Message> {
+        (!self.witnesses.is_empty()).then(|| self.roster_message(true, &self.roster(), &[]))
     }
 
     fn roster_message(&self, anew: bool, added: &[u16], removed: &[u16]) -> Message {

@@ -1,0 +1,103 @@
+//! Asking and calling without joining: for operators, scripts and the `pares` command. No printing.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::error::{CallError, JoinError};
+use crate::net::ask::{Asker, Viewpoint};
+use crate::net::{Pass, store};
+use crate::registry::Registry;
+
+/// A view of a group from outside: it asks and calls, and is no member.
+///
+/// Holding it costs nothing; it connects when it asks.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use pares::{Admin, Config, Instance};
+///
+/// # let directory = std::env::temp_dir().join(format!("pares-doc-admin-{}", std::process::id()));
+/// let config = Config::new("doc-admin").port(20302).directory(&directory);
+/// let worker = Instance::join(config.clone().name("worker"))?;
+///
+/// let admin = Admin::new(&config)?;
+/// let timeout = Duration::from_secs(2);
+/// assert_eq!(admin.registry().list(timeout)?.entries[0].name, "worker");
+/// assert_eq!(admin.call("worker", "ping", b"hello", timeout)?, b"hello");
+/// # drop(worker);
+/// # std::fs::remove_dir_all(directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Admin {
+    asker: Arc<Asker>,
+    registry: Registry,
+}
+
+impl Admin {
+    /// Prepares to ask the group of `config`; only its group, port, directory and key file matter.
+    ///
+    /// Reads the group's key, and makes it if there is none yet. Connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Config`] and [`JoinError::Key`]; nothing was done.
+    pub fn new(config: &Config) -> Result<Self, JoinError> {
+        config.check()?;
+        let pass = pass(config)?;
+        let viewpoint = Viewpoint::Outside { port: config.supervisor_port(), registry_port: AtomicU16::new(0) };
+        let asker = Arc::new(Asker::new(pass, viewpoint));
+        Ok(Admin { registry: Registry::new(asker.clone()), asker })
+    }
+
+    /// The group's registry.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Calls an admin function of the instance `name` (`main`: the supervisor) and waits for its result.
+    ///
+    /// See [`Instance::call`](crate::Instance::call).
+    ///
+    /// # Errors
+    ///
+    /// Any [`CallError`].
+    pub fn call(&self, name: &str, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
+        self.asker.call(name, function, payload, Instant::now() + timeout)
+    }
+
+    /// Calls an admin function of all instances, several at once.
+    ///
+    /// See [`Instance::call_all`](crate::Instance::call_all).
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`] if the instances could not be found out.
+    pub fn call_all(
+        &self,
+        function: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<(String, Result<Vec<u8>, CallError>)>, CallError> {
+        self.asker.call_all(function, payload, timeout)
+    }
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("group", &self.asker.pass.group).finish_non_exhaustive()
+    }
+}
+
+/// The group's name and key.
+pub(crate) fn pass(config: &Config) -> Result<Pass, JoinError> {
+    let path = match &config.key_file {
+        Some(path) => path.clone(),
+        None => config.state_directory()?.join(format!("{}.key", config.group)),
+    };
+    Ok(Pass { group: config.group.clone(), key: store::key(&path)? })
+}

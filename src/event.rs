@@ -1,0 +1,162 @@
+//! What a program is told: of its own instance ([`Event`]) and of the registry ([`Change`]). Values only.
+
+use std::fmt;
+
+use crate::wire::{Entry, LeftCause};
+
+/// Something that happened to an instance, and when it knew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// CLOCK_MONOTONIC in nanoseconds, taken when the instance knew it; comparable between processes of one machine.
+    pub monotonic_ns: u64,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened to an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// It is supervisor now.
+    Supervisor {
+        /// The number of its supervisorship.
+        term: u64,
+    },
+    /// It is a subordinate now.
+    Subordinate {
+        /// The number of the supervisorship.
+        term: u64,
+        /// The supervisor's unique name.
+        supervisor: String,
+    },
+    /// It has no role: it has lost one, or cannot get one.
+    Contending {
+        /// Why.
+        cause: ContendingCause,
+    },
+    /// All known survivors of the last election are in the registry again.
+    Settled {
+        /// The number of the supervisorship.
+        term: u64,
+        /// How many instances the registry has.
+        members: u32,
+    },
+    /// Somebody asked this instance to leave (the admin function `stop`); it is about to.
+    StopAsked,
+    /// It has left the group. The last event.
+    Stopped,
+    /// This receiver was full, and so many events before this one are missing.
+    Missed {
+        /// How many.
+        events: u64,
+    },
+}
+
+/// Why an instance has no role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ContendingCause {
+    /// The supervisor died.
+    SupervisorDied,
+    /// The supervisor left the group.
+    SupervisorLeft,
+    /// The supervisor (perhaps this instance itself) stepped down.
+    SteppedDown,
+    /// The supervisor cut this instance off.
+    Evicted,
+    /// Something prevents it from taking part; it goes on trying. The text says what, and what to do.
+    Obstructed(String),
+}
+
+impl fmt::Display for ContendingCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ContendingCause::SupervisorDied => "supervisor-died",
+            ContendingCause::SupervisorLeft => "supervisor-left",
+            ContendingCause::SteppedDown => "stepped-down",
+            ContendingCause::Evicted => "evicted",
+            ContendingCause::Obstructed(text) => text,
+        })
+    }
+}
+
+/// What an instance is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// It holds the supervisor port.
+    Supervisor,
+    /// It has a lifeline to the supervisor.
+    Subordinate,
+    /// Neither, for the moment of an election.
+    Contending,
+    /// It has left the group, for good.
+    Stopped,
+}
+
+impl Role {
+    /// The word for it in the command's output and in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Supervisor => "supervisor",
+            Role::Subordinate => "subordinate",
+            Role::Contending => "contending",
+            Role::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A change of the registry, as a [`Watch`](crate::Watch) reports it, and when the watcher knew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// CLOCK_MONOTONIC in nanoseconds, taken when the watcher knew it.
+    pub monotonic_ns: u64,
+    /// What changed.
+    pub kind: ChangeKind,
+}
+
+/// What changed in the registry or about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// An instance is in the registry: at the beginning all that are there, then each that comes.
+    Joined(Entry),
+    /// An instance is no longer in the registry.
+    Left {
+        /// Its unique name.
+        name: String,
+        /// Why.
+        cause: LeftCause,
+    },
+    /// Another supervisor keeps the registry now.
+    Supervisor {
+        /// Its unique name.
+        name: String,
+        /// The number of its supervisorship.
+        term: u64,
+    },
+    /// All known survivors of the last election are in the registry again.
+    Settled {
+        /// The number of the supervisorship.
+        term: u64,
+        /// How many instances the registry has.
+        members: u32,
+    },
+    /// There is no supervisor for the moment; what was reported so far stays true until it is corrected.
+    Contending,
+}
+
+/// The present CLOCK_MONOTONIC in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,314 @@
+//! What a program holds: an instance of its group.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::Receiver;
+
+use crate::admin::pass;
+use crate::config::{Config, SMALL_STACK};
+use crate::error::{CallError, JoinError, StepDownError};
+use crate::event::{Event, Role};
+use crate::job::{Job, SupervisorGuard};
+use crate::net::ask::{Asker, Viewpoint};
+use crate::net::endpoint::{self, About, Endpoint};
+use crate::net::role::{self, Shared};
+use crate::net::standing::Standing;
+use crate::net::store::{self, TermFile};
+use crate::net::threads::Threads;
+use crate::net::{hand_over::hand_over, port, unix_ms};
+use crate::registry::Registry;
+use crate::state::election::Election;
+use crate::wire::Entry;
+
+/// One participant of a group, from [`join`](Instance::join) until it is dropped.
+///
+/// All methods take `&self` and may be called from any thread, several at once. Several instances may live in one
+/// process.
+///
+/// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and waited for,
+/// then admin functions that still run; no thread and no descriptor is left behind.
+pub struct Instance {
+    events: usize,
+    asker: Arc<Asker>,
+    registry: Registry,
+    role: Threads,
+    endpoint: Option<Endpoint>,
+    shared: Arc<Shared>,
+}
+
+impl Instance {
+    /// Joins the group: becomes supervisor if the port is free, else a subordinate.
+    ///
+    /// Blocks until one of both is known: usually under a millisecond, at most the join timeout of
+    /// `config` (default 10 s). It starts two threads, which live as long as the instance; a supervisor has three more,
+    /// and one for each subordinate.
+    ///
+    /// # Errors
+    ///
+    /// Any [`JoinError`]; nothing is left behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pares::{Config, Instance, Role};
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-join-{}", std::process::id()));
+    /// let config = Config::new("doc-join").port(20303).directory(&directory);
+    /// let first = Instance::join(config.clone())?;
+    /// let second = Instance::join(config)?;
+    /// assert_eq!((first.role(), second.role()), (Role::Supervisor, Role::Subordinate));
+    ///
+    /// drop(first);
+    /// let promoted = second.events().iter().any(|event| matches!(event.kind, pares::EventKind::Supervisor { .. }));
+    /// assert!(promoted);
+    /// # drop(second);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join(config: Config) -> Result<Self, JoinError> {
+        config.check()?;
+        let began = Instant::now();
+        let pass = pass(&config)?;
+        let io = |doing| move |source| JoinError::Io { doing, source };
+        let directory = config.state_directory()?;
+        store::make_directory(&directory)?;
+        let supervisor_port = config.supervisor_port();
+        let terms = TermFile::open(directory.join(format!("{}.term", config.group)), supervisor_port)?;
+
+        let listener = port::listen(0).map_err(io("open the admin endpoint"))?;
+        let admin = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
+        let (id, seed) = random.split_at(8);
+        let number = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("half of 16 bytes"));
+        let program = program();
+        let mut me = Entry {
+            // The kernel gives the port to nobody else as long as this instance lives.
+            name: config.name.clone().unwrap_or_else(|| format!("{program}-{admin}")),
+            id: number(id),
+            pid: std::process::id(),
+            uid: rustix::process::getuid().as_raw(),
+            admin,
+            joined_ms: unix_ms(SystemTime::now()),
+            meta: config.meta.clone(),
+            functions: Vec::new(),
+        };
+        // The functions know the instance, and the instance says which functions it has.
+        let late = Arc::new(OnceLock::new());
+        let functions = endpoint::functions(&late, About { program }, &config.functions);
+        me.functions = functions.keys().cloned().collect();
+        let shared = Arc::new(Shared {
+            pass: pass.clone(),
+            port: supervisor_port,
+            me,
+            terms,
+            settle_time: config.settle_time,
+            max_members: config.max_members,
+            epoch: began,
+            standing: Standing::new(),
+        });
+        _ = late.set(Arc::downgrade(&shared));
+        let endpoint = Endpoint::open(listener, pass.clone(), functions).map_err(io("open the admin endpoint"))?;
+        let asker = Arc::new(Asker::new(pass, Viewpoint::Member(shared.clone())));
+        let instance = Instance {
+            events: config.events,
+            registry: Registry::new(asker.clone()),
+            asker,
+            role: Threads::default(),
+            endpoint: Some(endpoint),
+            shared: shared.clone(),
+        };
+        let election = Election::new(number(seed), config.join_timeout);
+        let started = instance.role.spawn("pares-role", SMALL_STACK, move || role::run(&shared, election));
+        started.map_err(io("start the role thread"))?;
+
+        let settled = instance.shared.standing.wait(None, |inside| match inside.role() {
+            Role::Supervisor | Role::Subordinate => Some(None),
+            Role::Stopped => Some(inside.failed.take()),
+            Role::Contending => None,
+        });
+        match settled.flatten() {
+            None => Ok(instance),
+            Some(obstacle) => Err(role::join_error(&instance.shared, obstacle, began.elapsed())),
+        }
+    }
+
+    /// The instance's unique name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.me.name
+    }
+
+    /// The instance's entry in the registry, as it registers itself.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.shared.me
+    }
+
+    /// The name of its group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.shared.pass.group
+    }
+
+    /// What the instance is at the moment. Does not block.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.shared.standing.look(|inside| inside.role())
+    }
+
+    /// True if the instance is supervisor at the moment. Does not block.
+    ///
+    /// For work that only one may do, [`while_supervisor`](Instance::while_supervisor) is told when the role ends; fence what
+    /// such work writes elsewhere by the [`term`](Instance::term).
+    #[must_use]
+    pub fn is_supervisor(&self) -> bool {
+        self.role() == Role::Supervisor
+    }
+
+    /// The number of the present supervisorship, or of the last one this instance has seen. Does not block.
+    ///
+    /// It grows with each supervisorship of the group, also when all instances die and the group starts anew:
+    /// the last one is kept in the group's directory, and every survivor knows it too.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.shared.standing.look(|inside| inside.term)
+    }
+
+    /// A new receiver of the instance's events. The first one tells the present role.
+    ///
+    /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says misses the next ones,
+    /// and is told how many; the library never waits for a receiver. It ends when the instance has left.
+    #[must_use]
+    pub fn events(&self) -> Receiver<Event> {
+        self.shared.standing.subscribe(self.events)
+    }
+
+    /// The group's registry.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Calls an admin function of the instance `name` (`main`: the supervisor) and waits for its result.
+    ///
+    /// `payload` and result are bytes of the function's own making, up to 1 MiB each. The call goes directly to the instance.
+    ///
+    /// Blocks for a look-up and a round trip (for the latter alone from the second call to the same instance), and for as
+    /// long as the function runs; at most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Any [`CallError`]; its variants say whether the function may have run.
+    pub fn call(&self, name: &str, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
+        self.asker.call(name, function, payload, Instant::now() + timeout)
+    }
+
+    /// Calls an admin function of all instances, this one included, several at once; the results come by name.
+    ///
+    /// Blocks until all have answered; `timeout` is for finding them out, and for each one anew.
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`] if the instances could not be found out; else each has a result or an error of its own.
+    pub fn call_all(
+        &self,
+        function: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<(String, Result<Vec<u8>, CallError>)>, CallError> {
+        self.asker.call_all(function, payload, timeout)
+    }
+
+    /// Runs `job` on a thread of its own whenever this instance is supervisor: once for each supervisorship.
+    ///
+    /// The guard says when the role is given up ([`SupervisorGuard::should_stop`], [`SupervisorGuard::wait`]); the job must then
+    /// return. Until it has, the supervisor port is kept, so that jobs of one group never overlap, as long as their
+    /// processes live. (When a process is killed, its job ends with it, a moment before the next one begins.)
+    /// A job that returns before it is told to has done its work for this supervisorship. If it panics, that is logged,
+    /// and it runs again at the next supervisorship.
+    ///
+    /// Does not block. The job runs until the returned [`Job`] is dropped or the instance leaves.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Io`] if no thread can be started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-job-{}", std::process::id()));
+    /// # let config = pares::Config::new("doc-job").port(20304).directory(&directory);
+    /// let instance = pares::Instance::join(config)?;
+    /// let (ran, runs) = std::sync::mpsc::channel();
+    /// let job = instance.while_supervisor(move |guard| {
+    ///     while !guard.wait(Duration::from_millis(1)) {
+    ///         _ = ran.send(guard.term());
+    ///     }
+    /// })?;
+    /// assert_eq!(runs.recv()?, instance.term());
+    /// drop(job);
+    /// # drop(instance);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn while_supervisor<F>(&self, job: F) -> Result<Job, JoinError>
+    where
+        F: FnMut(&SupervisorGuard<'_>) + Send + 'static,
+    {
+        Job::start(self.shared.clone(), job)
+    }
+
+    /// Gives the supervisorship to another instance and stays as a subordinate.
+    ///
+    /// First the jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and waited for, with the role still
+    /// held; then the port is given up, and this instance leaves it to the others for half a second.
+    /// No instance leaves the registry by this.
+    ///
+    /// Blocks until another instance is supervisor, at most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Any [`StepDownError`]; each says whether the role was given up.
+    pub fn step_down(&self, timeout: Duration) -> Result<(), StepDownError> {
+        hand_over(&self.shared, Instant::now() + timeout)
+    }
+
+    /// Leaves the group, as dropping does. A supervisor hands over to whoever is quickest.
+    ///
+    /// Blocks until jobs and admin functions that still run have returned.
+    pub fn leave(self) {}
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.shared.standing.halt();
+        self.role.join_all();
+        self.endpoint = None;
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance")
+            .field("name", &self.shared.me.name)
+            .field("group", &self.shared.pass.group)
+            .field("role", &self.role())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The program's name, made fit to be part of an instance's name.
+fn program() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&path).file_name().unwrap_or_default().to_string_lossy();
+    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let name: String = name.chars().map(fit).take(64).collect();
+    match name.trim_start_matches('-') {
+        "" => "instance".into(),
+        name => name.into(),
+    }
+}

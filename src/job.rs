@@ -1,0 +1,123 @@
+//! Work that runs on the supervisor only: [`Instance::while_supervisor`](crate::Instance::while_supervisor).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::JoinError;
+use crate::event::Role;
+use crate::net::role::Shared;
+use crate::net::threads::Threads;
+
+/// A job that is run whenever, and as long as, its instance is supervisor.
+///
+/// Dropping it tells a running job to end, waits until it has, and never starts it again.
+#[must_use = "dropping it ends the job"]
+pub struct Job {
+    shared: Arc<Shared>,
+    cancelled: Arc<AtomicBool>,
+    thread: Threads,
+}
+
+/// What a running job holds: the answer to "may I go on?".
+///
+/// It is given up by returning from the job.
+pub struct SupervisorGuard<'a> {
+    shared: &'a Shared,
+    cancelled: &'a AtomicBool,
+    term: u64,
+}
+
+impl Job {
+    pub(crate) fn start<F>(shared: Arc<Shared>, run: F) -> Result<Self, JoinError>
+    where
+        F: FnMut(&SupervisorGuard<'_>) + Send + 'static,
+    {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let thread = Threads::default();
+        let started = thread.spawn("pares-job", 0, {
+            let (shared, cancelled) = (shared.clone(), cancelled.clone());
+            move || work(&shared, &cancelled, run)
+        });
+        started.map_err(|source| JoinError::Io { doing: "start the job's thread", source })?;
+        Ok(Job { shared, cancelled, thread })
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.shared.standing.change(|_| {});
+        self.thread.join_all();
+    }
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("instance", &self.shared.me.name).finish_non_exhaustive()
+    }
+}
+
+/// The job's thread: once for each supervisorship, until the job is dropped or the instance is gone.
+fn work(shared: &Shared, cancelled: &AtomicBool, mut run: impl FnMut(&SupervisorGuard<'_>)) {
+    let mut done = 0;
+    loop {
+        let term = shared.standing.wait(None, |inside| {
+            if cancelled.load(Ordering::Acquire) || inside.halting || inside.role() == Role::Stopped {
+                return Some(None);
+            }
+            (inside.jobs_wanted() && inside.term != done).then(|| {
+                // Counted in the same step, so that no hand-over can slip in between.
+                inside.jobs += 1;
+                Some(inside.term)
+            })
+        });
+        let Some(Some(term)) = term else { return };
+        let guard = SupervisorGuard { shared, cancelled, term };
+        let result = catch_unwind(AssertUnwindSafe(|| run(&guard)));
+        let told = guard.should_stop();
+        shared.standing.change(|inside| {
+            inside.jobs -= 1;
+            if inside.halting {
+                inside.call_away();
+            }
+        });
+        if result.is_err() {
+            log::error!("{}: a job on the supervisor panicked; it runs again at the next election", shared.me.name);
+        }
+        // One that returned by itself has done its work for this supervisorship. One that was told to, for a
+        // hand-over that then failed, is wanted again.
+        if !told || result.is_err() {
+            done = term;
+        }
+    }
+}
+
+impl SupervisorGuard<'_> {
+    /// The number of this supervisorship: it grows from each to the next, and so can fence off the work of an older one.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// True once the job must end: the role is being given up, or the instance or the job is going away.
+    #[must_use]
+    pub fn should_stop(&self) -> bool {
+        self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
+            || self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Waits up to `timeout` for the moment at which the job must end; true if it has come.
+    ///
+    /// For a job that does something every so often:
+    /// `while !guard.wait(Duration::from_secs(60)) { push_metrics() }`.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        let stop = self.shared.standing.wait(deadline, |inside| {
+            let stop = !inside.jobs_wanted() || inside.term != self.term || self.cancelled.load(Ordering::Acquire);
+            stop.then_some(())
+        });
+        stop.is_some()
+    }
+}

@@ -1,0 +1,436 @@
+//! Asking the supervisor and calling instances: the client's side of the registry port and of admin endpoints.
+//!
+//! The caller's own thread writes the question and reads the answer, so that no other thread has to be woken.
+//! Connections are kept for the next question.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::handshake::{self, Denied, Pass};
+use super::link::{Link, LinkError};
+use super::port;
+use super::role::{Shared, obstacle_error};
+use super::standing::Place;
+use crate::config::{CALL_ALL_THREADS, MAX_IDLE_CALLS, MAX_PAYLOAD};
+use crate::error::{AskError, CallError};
+use crate::state::election::Obstacle;
+use crate::wire::field::Payload;
+use crate::wire::{Entry, Message, Outcome, Purpose, Status};
+
+/// From where the group is seen.
+pub(crate) enum Viewpoint {
+    /// From inside: an instance always knows its supervisor.
+    Member(Arc<Shared>),
+    /// From outside: the supervisor port is asked.
+    Outside {
+        port: u16,
+        /// The registry port of the last answer, 0 before the first.
+        registry_port: AtomicU16,
+    },
+}
+
+pub(crate) struct Asker {
+    pub(crate) pass: Pass,
+    pub(crate) viewpoint: Viewpoint,
+    pool: Pool,
+}
+
+/// What the registry said, with the head of its answer.
+pub(crate) struct Answered {
+    pub(crate) term: u64,
+    pub(crate) settled: bool,
+    pub(crate) supervisor: String,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// Why there was no answer.
+#[derive(Debug)]
+enum Fault {
+    Nobody,
+    Lost,
+    Late,
+    Denied(Obstacle),
+    Nonsense,
+    Io(io::Error),
+}
+
+/// Whom a call goes to.
+struct Target {
+    name: String,
+    admin: u16,
+}
+
+impl Asker {
+    pub(crate) fn new(pass: Pass, viewpoint: Viewpoint) -> Self {
+        Asker { pass, viewpoint, pool: Pool::default() }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match &self.viewpoint {
+            Viewpoint::Member(shared) => shared.port,
+            Viewpoint::Outside { port, .. } => *port,
+        }
+    }
+
+    pub(crate) fn list(&self, deadline: Instant) -> Result<Answered, AskError> {
+        self.registry(Message::List {}, deadline)
+    }
+
+    pub(crate) fn look_up(&self, name: &str, deadline: Instant) -> Result<Answered, AskError> {
+        let answered = self.registry(Message::LookUp { name: name.into() }, deadline)?;
+        if answered.entries.is_empty() { Err(AskError::NoSuchInstance(name.into())) } else { Ok(answered) }
+    }
+
+    pub(crate) fn status(&self, deadline: Instant) -> Result<Status, AskError> {
+        if let Viewpoint::Outside { port, .. } = &self.viewpoint {
+            return self.status_from_port(*port, deadline);
+        }
+        self.with_registry(deadline, |place| match place {
+            Registry::Here(office) => Ok(office.status()),
+            Registry::At(port) => {
+                match self.exchange(port, "", Purpose::Ask, Message::StatusQuery {}, deadline, true)? {
+                    (link, Message::StatusAnswer { status }) => {
+                        self.pool.give(port, "", link);
+                        Ok(status)
+                    }
+                    _ => Err(Fault::Nonsense),
+                }
+            }
+        })
+    }
+
+    /// The supervisor port answers one question for the status to whoever has the key.
+    fn status_from_port(&self, port: u16, deadline: Instant) -> Result<Status, AskError> {
+        // Between a supervisor's death and the next election nobody is there for some hundred microseconds.
+        let mut tries = 0;
+        loop {
+            match self.exchange(port, "", Purpose::Ask, Message::StatusQuery {}, deadline, true) {
+                Ok((_, Message::StatusAnswer { status })) => return Ok(status),
+                Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
+                    let obstacle = handshake::obstacle(refusal, (version_min, version_max), detail);
+                    return Err(self.ask_error(Fault::Denied(obstacle)));
+                }
+                Ok(_) => return Err(self.ask_error(Fault::Nonsense)),
+                Err(Fault::Nobody | Fault::Lost) if tries < 5 => {
+                    tries += 1;
+                    thread::sleep(Duration::from_millis(1 << tries)); // 62 ms in all: an election takes about 1 ms
+                }
+                Err(Fault::Lost) => return Err(self.ask_error(Fault::Denied(Obstacle::NotPares))),
+                Err(fault) => return Err(self.ask_error(fault)),
+            }
+        }
+    }
+
+    fn registry(&self, question: Message, deadline: Instant) -> Result<Answered, AskError> {
+        self.with_registry(deadline, |place| {
+            let mut messages = VecDeque::new();
+            let link = match place {
+                Registry::Here(office) => {
+                    let mut answer = Vec::new();
+                    office.read(|supervisor| match &question {
+                        Message::LookUp { name } => supervisor.look_up(name, &mut answer),
+                        _ => supervisor.list(&mut answer),
+                    });
+                    messages.extend(answer);
+                    None
+                }
+                Registry::At(port) => {
+                    let (link, first) = self.exchange(port, "", Purpose::Ask, question.clone(), deadline, true)?;
+                    messages.push_back(first);
+                    Some((port, link))
+                }
+            };
+            self.collect(messages, link, deadline)
+        })
+    }
+
+    /// Reads a listing and its entries, from the messages at hand and then from the link.
+    fn collect(
+        &self,
+        mut messages: VecDeque<Message>,
+        mut link: Option<(u16, Link)>,
+        deadline: Instant,
+    ) -> Result<Answered, Fault> {
+        let mut next = || match (messages.pop_front(), &mut link) {
+            (Some(message), _) => Ok(message),
+            (None, Some((_, link))) => link.read(Some(deadline)).map_err(fault),
+            (None, None) => Err(Fault::Nonsense),
+        };
+        let (term, settled, supervisor, count) = match next()? {
+            Message::Listing { term, settled, supervisor, count } => (term, settled, supervisor, count),
+            Message::Rejected { refusal, version_min, version_max, detail } => {
+                return Err(Fault::Denied(handshake::obstacle(refusal, (version_min, version_max), detail)));
+            }
+            _ => return Err(Fault::Nonsense),
+        };
+        let mut entries = Vec::new();
+        for _ in 0..count {
+            let Message::Member { entry } = next()? else { return Err(Fault::Nonsense) };
+            entries.push(entry);
+        }
+        if let Some((port, link)) = link {
+            self.pool.give(port, "", link);
+        }
+        Ok(Answered { term, settled, supervisor, entries })
+    }
+
+    /// Asks where the registry is and then the registry; again if its supervisor dies meanwhile, until the deadline.
+    /// Asking changes nothing, so asking twice does no harm.
+    fn with_registry<T>(&self, deadline: Instant, ask: impl Fn(Registry) -> Result<T, Fault>) -> Result<T, AskError> {
+        let mut avoid = 0;
+        loop {
+            let registry = self.locate(avoid, deadline)?;
+            let port = if let Registry::At(port) = registry { port } else { 0 };
+            match ask(registry) {
+                Err(Fault::Nobody | Fault::Lost) if Instant::now() < deadline => avoid = port,
+                Err(fault) => return Err(self.ask_error(fault)),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    /// Where the registry is now; `avoid` is a registry port that has turned out dead.
+    pub(crate) fn locate(&self, avoid: u16, deadline: Instant) -> Result<Registry, AskError> {
+        match &self.viewpoint {
+            Viewpoint::Member(shared) => {
+                let found = shared.standing.wait(Some(deadline), |inside| match &inside.place {
+                    Place::Supervisor(office) => Some(Ok(Registry::Here(office.clone()))),
+                    Place::Subordinate(at) if at.registry_port != avoid => Some(Ok(Registry::At(at.registry_port))),
+                    Place::Subordinate(_) | Place::Contending => None,
+                    Place::Stopped => Some(Err(AskError::Stopped)),
+                });
+                found.unwrap_or(Err(AskError::NoSupervisor { port: shared.port }))
+            }
+            Viewpoint::Outside { port, registry_port } => {
+                let known = registry_port.load(Ordering::Relaxed);
+                if known != avoid {
+                    return Ok(Registry::At(known));
+                }
+                let status = self.status_from_port(*port, deadline)?;
+                registry_port.store(status.registry_port, Ordering::Relaxed);
+                Ok(Registry::At(status.registry_port))
+            }
+        }
+    }
+
+    /// Calls `function` of the instance `name`, or of the supervisor if that is `main`.
+    pub(crate) fn call(
+        &self,
+        name: &str,
+        function: &str,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> Result<Vec<u8>, CallError> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(CallError::PayloadTooLarge { bytes: payload.len() });
+        }
+        // A kept connection to an instance is as good as a look-up: it ends when the instance does.
+        let target = match self.pool.port_of(name) {
+            Some(admin) => Target { name: name.into(), admin },
+            None => self.target(name, deadline)?,
+        };
+        self.call_at(&target, function, payload, deadline)
+    }
+
+    fn target(&self, name: &str, deadline: Instant) -> Result<Target, AskError> {
+        if let (Viewpoint::Member(shared), "main") = (&self.viewpoint, name) {
+            let known = shared.standing.look(|inside| match &inside.place {
+                Place::Subordinate(at) => Some(Target { name: at.supervisor.clone(), admin: at.supervisor_admin }),
+                Place::Supervisor(_) => Some(Target { name: shared.me.name.clone(), admin: shared.me.admin }),
+                Place::Contending | Place::Stopped => None,
+            });
+            if let Some(target) = known {
+                return Ok(target);
+            }
+        }
+        let answered = self.look_up(name, deadline)?;
+        let entry = answered.entries.into_iter().next().ok_or_else(|| AskError::NoSuchInstance(name.into()))?;
+        Ok(Target { name: entry.name, admin: entry.admin })
+    }
+
+    fn call_at(
+        &self,
+        target: &Target,
+        function: &str,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> Result<Vec<u8>, CallError> {
+        let Target { name, admin } = target;
+        let request = Message::Call { function: function.into(), payload: Payload(payload.to_vec()) };
+        let (link, answer) =
+            self.exchange(*admin, name, Purpose::Call, request, deadline, false).map_err(|fault| match fault {
+                Fault::Nobody | Fault::Lost => CallError::InstanceLost(name.clone()),
+                Fault::Late | Fault::Denied(Obstacle::Silent) => CallError::Deadline,
+                Fault::Denied(Obstacle::Busy) => CallError::Busy(name.clone()),
+                Fault::Denied(_) | Fault::Nonsense => CallError::InstanceLost(name.clone()),
+                Fault::Io(source) => CallError::Io { doing: "call the instance", source },
+            })?;
+        let Message::Answer { outcome, payload } = answer else { return Err(CallError::Busy(name.clone())) };
+        self.pool.give(*admin, name, link);
+        let text = |payload: Payload| String::from_utf8_lossy(&payload.0).into_owned();
+        match outcome {
+            Outcome::Done => Ok(payload.0),
+            Outcome::Failed => Err(CallError::Failed(text(payload))),
+            Outcome::Panicked => Err(CallError::Panicked(text(payload))),
+            Outcome::NoSuchFunction => {
+                Err(CallError::NoSuchFunction { instance: name.clone(), function: function.into() })
+            }
+        }
+    }
+
+    /// Calls `function` of all instances, each with `timeout`, several at once; in the order of their names.
+    pub(crate) fn call_all(
+        &self,
+        function: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<(String, Result<Vec<u8>, CallError>)>, CallError> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(CallError::PayloadTooLarge { bytes: payload.len() });
+        }
+        let entries = self.list(Instant::now() + timeout)?.entries;
+        let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(entries.len())));
+        let work = || {
+            while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let target = Target { name: entry.name.clone(), admin: entry.admin };
+                let result = self.call_at(&target, function, payload, Instant::now() + timeout);
+                results.lock().push((target.name, result));
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..entries.len().min(CALL_ALL_THREADS) {
+                // Fewer threads are only slower; this one works in any case.
+                _ = thread::Builder::new().name("pares-call-all".into()).spawn_scoped(scope, work);
+            }
+            work();
+        });
+        let mut results = results.into_inner();
+        results.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(results)
+    }
+
+    /// Sends a request to a port and reads the first message of the answer.
+    ///
+    /// `owner` names whose port it is, for the pool. A kept connection that turns out dead is replaced if `again` says
+    /// that the request may be sent twice.
+    fn exchange(
+        &self,
+        port: u16,
+        owner: &str,
+        purpose: Purpose,
+        request: Message,
+        deadline: Instant,
+        again: bool,
+    ) -> Result<(Link, Message), Fault> {
+        if let Some(mut link) = self.pool.take(port, owner) {
+            let answer = link.write(std::slice::from_ref(&request), deadline).and_then(|()| link.read(Some(deadline)));
+            match answer {
+                Ok(message) => return Ok((link, message)),
+                Err(LinkError::Gone) if again => {}
+                Err(error) => return Err(fault(error)),
+            }
+        }
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        if timeout.is_zero() {
+            return Err(Fault::Late);
+        }
+        let stream = match port::connect(port, timeout) {
+            Ok(Some(stream)) => Arc::new(stream),
+            Ok(None) => return Err(Fault::Nobody),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Fault::Late),
+            Err(error) => return Err(Fault::Io(error)),
+        };
+        let mut link =
+            handshake::open(stream, &self.pass, port, purpose, request, deadline).map_err(|denied| match denied {
+                Denied::ClosedAtOnce => Fault::Lost,
+                Denied::Obstructed(obstacle) => Fault::Denied(obstacle),
+            })?;
+        let answer = link.read(Some(deadline)).map_err(fault)?;
+        Ok((link, answer))
+    }
+
+    fn ask_error(&self, fault: Fault) -> AskError {
+        let port = self.port();
+        match fault {
+            Fault::Nobody => AskError::NoSupervisor { port },
+            Fault::Lost | Fault::Nonsense => AskError::SupervisorLost,
+            Fault::Late | Fault::Denied(Obstacle::Silent) => AskError::Deadline,
+            Fault::Denied(Obstacle::Busy) => AskError::Busy,
+            Fault::Denied(Obstacle::SteppingDown) => AskError::NoSupervisor { port },
+            Fault::Denied(obstacle) => {
+                AskError::Refused(Box::new(obstacle_error(obstacle, &self.pass.group, port, None, Duration::ZERO)))
+            }
+            Fault::Io(source) => AskError::Io { doing: "ask the supervisor", source },
+        }
+    }
+}
+
+/// Where the registry is.
+pub(crate) enum Registry {
+    /// In this process, because this instance is supervisor.
+    Here(Arc<super::office::Office>),
+    /// Behind this port.
+    At(u16),
+}
+
+fn fault(error: LinkError) -> Fault {
+    match error {
+        LinkError::Gone => Fault::Lost,
+        LinkError::Late => Fault::Late,
+        LinkError::Malformed(_) => Fault::Nonsense,
+        LinkError::Io(error) => Fault::Io(error),
+    }
+}
+
+/// Connections kept for the next question.
+#[derive(Default)]
+struct Pool {
+    // Held to take one out or put one back, never while it is used.
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+struct Kept {
+    port: u16,
+    /// The instance at the other end; empty for a registry.
+    owner: String,
+    link: Link,
+}
+
+impl Pool {
+    fn take(&self, port: u16, owner: &str) -> Option<Link> {
+        loop {
+            let mut kept = self.kept.lock();
+            let at = kept.iter().rposition(|kept| kept.port == port && kept.owner == owner)?;
+            let Kept { link, .. } = kept.remove(at)?;
+            drop(kept);
+            if !link.is_stale() {
+                return Some(link);
+            }
+        }
+    }
+
+    /// The admin port of an instance to which a live connection is kept.
+    fn port_of(&self, owner: &str) -> Option<u16> {
+        let mut kept = self.kept.lock();
+        let at = kept.iter().rposition(|kept| kept.owner == owner)?;
+        if kept[at].link.is_stale() {
+            kept.remove(at);
+            return None;
+        }
+        Some(kept[at].port)
+    }
+
+    fn give(&self, port: u16, owner: &str, link: Link) {
+        let mut kept = self.kept.lock();
+        if kept.len() == MAX_IDLE_CALLS {
+            kept.pop_front();
+        }
+        kept.push_back(Kept { port, owner: owner.into(), link });
+    }
+}

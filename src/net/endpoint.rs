@@ -1,0 +1,205 @@
+//! The admin endpoint of an instance: who has the key may call its functions.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use super::handshake::Pass;
+use super::link::LinkError;
+use super::role::Shared;
+use super::service::{Kind, Service, Visit};
+use super::threads::Threads;
+use crate::config::{Function, MAX_CLIENTS, MAX_PAYLOAD, SMALL_STACK, WRITE_TIMEOUT};
+use crate::event::EventKind;
+use crate::net::hand_over::hand_over;
+use crate::wire::field::Payload;
+use crate::wire::{Message, Outcome, Purpose, Refusal};
+
+pub(crate) type Functions = BTreeMap<String, Function>;
+
+pub(crate) struct Endpoint {
+    service: Arc<Service>,
+    stopping: Arc<AtomicBool>,
+    thread: Threads,
+}
+
+impl Endpoint {
+    /// Serves `functions` on `listener`, on a thread of its own.
+    pub(crate) fn open(listener: TcpListener, pass: Pass, functions: Functions) -> io::Result<Self> {
+        let port = listener.local_addr()?.port();
+        // The system's usual stack: the program's functions run on it.
+        let kind =
+            Kind { name: "pares-admin", purposes: &[Purpose::Call], max_clients: MAX_CLIENTS, stack: 0, on_top: false };
+        let service = Service::new(kind, port, pass)?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let thread = Threads::default();
+        let functions = Arc::new(functions);
+        thread.spawn("pares-endpoint", SMALL_STACK, {
+            let (service, stopping) = (service.clone(), stopping.clone());
+            move || {
+                let done = || stopping.load(Ordering::Acquire);
+                drop(service.run(listener, done, move |visit| attend(&functions, visit)));
+            }
+        })?;
+        Ok(Endpoint { service, stopping, thread })
+    }
+}
+
+impl Drop for Endpoint {
+    /// Ends the port and all connections; waits for functions that still run.
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        self.service.wake();
+        self.thread.join_all();
+        self.service.close();
+    }
+}
+
+/// The functions that every instance has, and the program's own, which win. What they say of the instance they find in
+/// `late`, once there is one.
+pub(crate) fn functions(late: &Arc<OnceLock<Weak<Shared>>>, about: About, own: &[Function]) -> Functions {
+    let shared = || {
+        let late = late.clone();
+        move || late.get().and_then(Weak::upgrade).ok_or_else(|| "the instance is leaving".to_owned())
+    };
+    let mut functions = Functions::new();
+    let mut add = |function: Function| _ = functions.insert(function.name.clone(), function);
+    add(built_in("ping", "answers with what it is sent", |payload| Ok(payload.to_vec())));
+    let seen = shared();
+    add(built_in("info", "what the instance is, as lines of key=value", move |_| {
+        let shared = seen()?;
+        Ok(info(&shared, &about).into_bytes())
+    }));
+    add(built_in(
+        "log-level",
+        "sets the most detailed level that is logged; without an argument, says it",
+        |payload| log_level(payload),
+    ));
+    let seen = shared();
+    add(built_in("stop", "has the instance leave its group", move |_| {
+        let shared = seen()?;
+        shared.standing.change(|inside| inside.hub.emit(EventKind::StopAsked));
+        shared.standing.halt();
+        Ok(b"leaving".to_vec())
+    }));
+    let seen = shared();
+    add(built_in("step-down", "has the supervisor hand over to another instance", move |_| {
+        let shared = seen()?;
+        hand_over(&shared, Instant::now() + HAND_OVER_TIME).map_err(|error| error.to_string())?;
+        let successor = shared.standing.look(|inside| inside.supervisor_name().unwrap_or_default());
+        Ok(successor.into_bytes())
+    }));
+    own.iter().cloned().for_each(&mut add);
+    let mut help: Vec<(String, String)> =
+        functions.values().map(|function| (function.name.clone(), function.help.clone())).collect();
+    let own = ("functions".to_owned(), "the functions and what they do, as lines of name<tab>help".to_owned());
+    if !functions.contains_key(&own.0) {
+        help.push(own.clone());
+        help.sort();
+        let text: String = help.iter().map(|(name, help)| format!("{name}\t{help}\n")).collect();
+        functions.insert(own.0.clone(), built_in("functions", &own.1, move |_| Ok(text.clone().into_bytes())));
+    }
+    functions
+}
+
+/// How long the function `step-down` waits for the jobs on the supervisor to end, and for a successor.
+const HAND_OVER_TIME: Duration = Duration::from_secs(10);
+
+/// What `info` says besides the standing.
+pub(crate) struct About {
+    pub(crate) program: String,
+}
+
+fn built_in<F>(name: &str, help: &str, handler: F) -> Function
+where
+    F: Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+{
+    Function { name: name.into(), help: help.into(), handler: Arc::new(handler) }
+}
+
+fn info(shared: &Shared, about: &About) -> String {
+    let me = &shared.me;
+    let (role, term) = shared.standing.look(|inside| (inside.role(), inside.term));
+    let mut lines = format!(
+        "name={}\nprogram={}\npid={}\nuid={}\ngroup={}\nport={}\nadmin={}\nrole={role}\nterm={term}\njoined_ms={}\npares={}\n",
+        me.name,
+        about.program,
+        me.pid,
+        me.uid,
+        shared.pass.group,
+        shared.port,
+        me.admin,
+        me.joined_ms,
+        env!("CARGO_PKG_VERSION"),
+    );
+    me.meta.iter().for_each(|(key, value)| lines.push_str(&format!("meta.{key}={value}\n")));
+    lines
+}
+
+fn log_level(payload: &[u8]) -> Result<Vec<u8>, String> {
+    let text = std::str::from_utf8(payload).map_err(|_| "not UTF-8")?.trim();
+    if !text.is_empty() {
+        let level: log::LevelFilter =
+            text.parse().map_err(|_| format!("no level `{text}`: off, error, warn, info, debug or trace"))?;
+        log::set_max_level(level);
+    }
+    Ok(log::max_level().as_str().to_ascii_lowercase().into_bytes())
+}
+
+/// One caller's connection: calls, one after the other.
+fn attend(functions: &Functions, mut visit: Visit) {
+    let mut request = std::mem::replace(&mut visit.first, Message::List {});
+    loop {
+        let Message::Call { function, payload } = request else {
+            log::warn!("pares-admin: cut off a peer that broke the protocol: {}", request.name());
+            visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a call"));
+            return;
+        };
+        log::debug!("call of {function:?} with {} bytes", payload.0.len());
+        let (outcome, payload) = call(functions, &function, &payload.0);
+        let answer = Message::Answer { outcome, payload: Payload(payload) };
+        if visit.link.write(&[answer], Instant::now() + WRITE_TIMEOUT).is_err() {
+            return;
+        }
+        visit.idle();
+        let next = visit.link.read(None);
+        visit.busy();
+        match next {
+            Ok(message) => request = message,
+            Err(LinkError::Malformed(error)) => {
+                log::warn!("pares-admin: cut off a peer that broke the protocol: {error}");
+                visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
+                return;
+            }
+            Err(LinkError::Gone | LinkError::Late | LinkError::Io(_)) => return,
+        }
+    }
+}
+
+fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>) {
+    let Some(function) = functions.get(name) else { return (Outcome::NoSuchFunction, Vec::new()) };
+    // What a panicking function leaves half done is the program's own; this library's state is not in reach of it.
+    match catch_unwind(AssertUnwindSafe(|| (function.handler)(payload))) {
+        Ok(Ok(result)) if result.len() > MAX_PAYLOAD => {
+            (Outcome::Failed, format!("a result of {} bytes; at most 1 MiB can be sent", result.len()).into_bytes())
+        }
+        Ok(Ok(result)) => (Outcome::Done, result),
+        Ok(Err(text)) => {
+            let mut text = text.into_bytes();
+            text.truncate(MAX_PAYLOAD); // the caller reads it leniently
+            (Outcome::Failed, text)
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            log::error!("the admin function {name:?} panicked: {text}");
+            let mut text = text.into_bytes();
+            text.truncate(MAX_PAYLOAD);
+            (Outcome::Panicked, text)
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Orderly hand-over, from whichever thread asks for it.
+
+use std::time::Instant;
+
+use super::role::Shared;
+use crate::error::StepDownError;
+use crate::event::Role;
+
+/// Has the jobs end, then gives the port up, then waits for a successor; all until `deadline`.
+pub(crate) fn hand_over(shared: &Shared, deadline: Instant) -> Result<(), StepDownError> {
+    let office = shared.standing.office().ok_or(StepDownError::NotSupervisor)?;
+    if office.read(|supervisor| supervisor.is_alone()) {
+        return Err(StepDownError::Alone);
+    }
+    let term = shared.standing.change(|inside| {
+        inside.stepping_down = true;
+        inside.term
+    });
+    // The port is held until the jobs have ended: their successors begin only after them.
+    if shared.standing.wait(Some(deadline), |inside| (inside.jobs == 0).then_some(())).is_none() {
+        shared.standing.change(|inside| inside.stepping_down = false);
+        return Err(StepDownError::JobRunning);
+    }
+    shared.standing.change(|inside| {
+        if inside.role() == Role::Supervisor && inside.term == term {
+            inside.hand_over = true;
+            inside.call_away();
+        }
+    });
+    let outcome = shared.standing.wait(Some(deadline), |inside| match inside.role() {
+        Role::Subordinate | Role::Stopped => Some(Ok(())),
+        Role::Supervisor if inside.term != term => Some(Err(StepDownError::Alone)), // nobody wanted it
+        Role::Supervisor | Role::Contending => None,
+    });
+    outcome.unwrap_or(Err(StepDownError::Deadline))
+}

@@ -1,0 +1,85 @@
+//! Who sits on a port: for error messages, where the system tells (Linux, by /proc).
+
+use std::fs;
+
+use crate::error::PortHolder;
+
+/// The holder of the listening socket on 127.0.0.1 (or any address) and `port`, as far as it can be seen.
+pub(crate) fn of(port: u16) -> Option<PortHolder> {
+    let (uid, inode) = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .find_map(|table| listener(&table, port))?;
+    let pid = process_with(inode);
+    Some(PortHolder {
+        pid,
+        program: pid
+            .and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
+            .map(|name| name.trim().to_owned()),
+        user: Some(user(uid)),
+        stopped: pid.is_some_and(is_stopped),
+    })
+}
+
+/// Finds uid and inode of the socket that listens on `port` in a table as /proc/net/tcp has it.
+fn listener(table: &str, port: u16) -> Option<(u32, u64)> {
+    const LISTEN: &str = "0A";
+    table.lines().skip(1).find_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, local) = words.get(1)?.rsplit_once(':')?;
+        let here = u16::from_str_radix(local, 16) == Ok(port) && words.get(3) == Some(&LISTEN);
+        if here { Some((words.get(7)?.parse().ok()?, words.get(9)?.parse().ok()?)) } else { None }
+    })
+}
+
+/// The process that has the socket with this inode open; of several, the oldest.
+fn process_with(inode: u64) -> Option<u32> {
+    let link = format!("socket:[{inode}]");
+    let mut pids: Vec<u32> =
+        fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    pids.into_iter().find(|pid| {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        descriptors
+            .flatten()
+            .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == link.as_str()))
+    })
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:\tT") || line.starts_with("State:\tt"))
+}
+
+/// The user's name by /etc/passwd, else the number: enough for a message, without the system's name service.
+fn user(uid: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let words: Vec<&str> = line.split(':').collect();
+        (words.get(2)?.parse() == Ok(uid)).then(|| words[0].to_owned())
+    });
+    name.unwrap_or_else(|| uid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_kernel_is_read() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:7593 0100007F:1234 01 00000000:00000000 00:00000000 00000000  1000        0 111 1 0\n\
+            1: 0100007F:7593 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 222 1 0\n";
+        assert_eq!(listener(table, 30099), Some((1001, 222)));
+        assert_eq!(listener(table, 30098), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_holder_of_a_port_is_found() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let holder = of(socket.local_addr().unwrap().port()).unwrap();
+        assert_eq!(holder.pid, Some(std::process::id()));
+        assert!(holder.program.is_some() && holder.user.is_some() && !holder.stopped, "{holder}");
+    }
+}

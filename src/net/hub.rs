@@ -1,0 +1,94 @@
+//! Events to whoever wants them, never waiting for anybody.
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::event::{Event, EventKind, monotonic_ns};
+
+#[derive(Default)]
+pub(crate) struct Hub {
+    subscribers: Vec<Subscriber>,
+}
+
+struct Subscriber {
+    events: Sender<Event>,
+    /// Events that found no room since the last one that did.
+    missed: u64,
+}
+
+impl Hub {
+    /// A new receiver of up to `capacity` events, whose first one is `present`.
+    pub(crate) fn subscribe(&mut self, capacity: usize, present: Option<EventKind>) -> Receiver<Event> {
+        let (events, receiver) = bounded(capacity);
+        let mut subscriber = Subscriber { events, missed: 0 };
+        present.into_iter().for_each(|kind| _ = subscriber.offer(&now(kind)));
+        self.subscribers.push(subscriber);
+        receiver
+    }
+
+    pub(crate) fn emit(&mut self, kind: EventKind) {
+        let event = now(kind);
+        self.subscribers.retain_mut(|subscriber| subscriber.offer(&event));
+    }
+
+    /// Ends all receivers, once they have taken what they hold.
+    pub(crate) fn close(&mut self) {
+        self.subscribers.clear();
+    }
+}
+
+impl Subscriber {
+    /// False if nobody receives any more.
+    fn offer(&mut self, event: &Event) -> bool {
+        if self.missed > 0 {
+            // The mark needs a place of its own before the event.
+            match self.events.try_send(now(EventKind::Missed { events: self.missed })) {
+                Ok(()) => self.missed = 0,
+                Err(TrySendError::Full(_)) => {
+                    self.missed += 1;
+                    return true;
+                }
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+        }
+        match self.events.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.missed += 1;
+                true
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+fn now(kind: EventKind) -> Event {
+    Event { monotonic_ns: monotonic_ns(), kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_is_full_is_told_how_many_it_missed() {
+        let mut hub = Hub::default();
+        let events = hub.subscribe(2, Some(EventKind::Supervisor { term: 1 }));
+        for term in 2..6 {
+            hub.emit(EventKind::Supervisor { term });
+        }
+        let kinds = |count: usize| events.try_iter().take(count).map(|event| event.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(2), [EventKind::Supervisor { term: 1 }, EventKind::Supervisor { term: 2 }]);
+        hub.emit(EventKind::Supervisor { term: 6 });
+        assert_eq!(kinds(9), [EventKind::Missed { events: 3 }, EventKind::Supervisor { term: 6 }]);
+        hub.emit(EventKind::Stopped);
+        assert_eq!(kinds(9), [EventKind::Stopped]);
+    }
+
+    #[test]
+    fn a_receiver_that_is_gone_costs_nothing_more() {
+        let mut hub = Hub::default();
+        drop(hub.subscribe(2, None));
+        hub.emit(EventKind::Stopped);
+        assert!(hub.subscribers.is_empty());
+    }
+}

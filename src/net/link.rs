@@ -1,0 +1,167 @@
+//! One connection as messages: blocking, with deadlines, and closed so that the last word is heard.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::port::is_gone;
+use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
+use crate::wire::{DecodeError, Message};
+
+/// Why no message came, or could not be sent. The connection is of no use any more.
+#[derive(Debug)]
+pub(crate) enum LinkError {
+    /// The other end is gone.
+    Gone,
+    /// The deadline passed.
+    Late,
+    /// What came is no message.
+    Malformed(DecodeError),
+    /// The system refused.
+    Io(io::Error),
+}
+
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if !is_gone(&error) => LinkError::Late,
+            _ if is_gone(&error) => LinkError::Gone,
+            _ => LinkError::Io(error),
+        }
+    }
+}
+
+pub(crate) struct Link {
+    /// Shared with whoever may have to end the connection under a blocked reader. Not a second descriptor: a
+    /// supervisor of thousands needs one for each as it is.
+    stream: Arc<TcpStream>,
+    buffer: FrameBuffer,
+    max_body: usize,
+    /// True while the socket has a read timeout, which is then taken off before a wait without a deadline.
+    timed: bool,
+}
+
+impl Link {
+    /// A link to someone who has not proved anything yet: only small messages are read.
+    pub(crate) fn to_stranger(stream: Arc<TcpStream>) -> Self {
+        Link { stream, buffer: FrameBuffer::default(), max_body: MAX_STRANGER_FRAME, timed: false }
+    }
+
+    /// The other end has proved that it has the key.
+    pub(crate) fn trust(&mut self) {
+        self.max_body = MAX_FRAME;
+    }
+
+    pub(crate) fn stream(&self) -> &Arc<TcpStream> {
+        &self.stream
+    }
+
+    /// Waits for the next message, without a deadline for as long as the connection lives.
+    pub(crate) fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
+        loop {
+            if let Some(message) = self.buffer.next(self.max_body).map_err(LinkError::Malformed)? {
+                return Ok(message);
+            }
+            match deadline {
+                Some(deadline) => {
+                    // Anew before each piece: a peer that sends byte by byte gets no more time for it.
+                    self.stream.set_read_timeout(Some(remaining(deadline)?))?;
+                    self.timed = true;
+                }
+                None if self.timed => {
+                    self.stream.set_read_timeout(None)?;
+                    self.timed = false;
+                }
+                None => {}
+            }
+            let mut piece = [0; 4096];
+            match (&*self.stream).read(&mut piece) {
+                Ok(0) => return Err(LinkError::Gone),
+                Ok(count) => self.buffer.push(&piece[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends the messages with one write, waiting until `deadline` at most for a peer that does not read.
+    pub(crate) fn write(&mut self, messages: &[Message], deadline: Instant) -> Result<(), LinkError> {
+        let mut bytes = Vec::with_capacity(256);
+        messages.iter().for_each(|message| put_frame(message, &mut bytes));
+        let mut rest = &bytes[..];
+        self.stream.set_write_timeout(Some(remaining(deadline)?))?;
+        while !rest.is_empty() {
+            match (&*self.stream).write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !rest.is_empty() {
+                self.stream.set_write_timeout(Some(remaining(deadline)?))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the other end has closed, or has said something unasked: the connection must not be used again.
+    pub(crate) fn is_stale(&self) -> bool {
+        !self.buffer.is_empty() || has_input(&self.stream)
+    }
+
+    /// Sends a last message and closes, so that it arrives.
+    ///
+    /// A socket closed with unread bytes resets the connection, and the reset can overtake the message. So first what
+    /// the peer sends is read away, for a moment and up to a size.
+    pub(crate) fn close_with(mut self, message: &Message) {
+        let deadline = Instant::now() + Duration::from_millis(200);
+        if self.write(std::slice::from_ref(message), deadline).is_err() {
+            return;
+        }
+        _ = self.stream.shutdown(Shutdown::Write);
+        let mut piece = [0; 4096];
+        for _ in 0..64 {
+            let Ok(left) = remaining(deadline) else { return };
+            _ = self.stream.set_read_timeout(Some(left));
+            if matches!((&*self.stream).read(&mut piece), Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    }
+}
+
+/// What is left until `deadline`; never zero, which would mean "no timeout" to the socket.
+fn remaining(deadline: Instant) -> Result<Duration, LinkError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(LinkError::Late) } else { Ok(left.max(Duration::from_micros(1))) }
+}
+
+/// Waits up to `wait` for the other end to close; true if it has. Unread bytes before the end do not hide it.
+pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = PollFlags::RDHUP;
+    // Elsewhere the end of the stream shows as readable; a look at the bytes tells it from a message.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let interest = PollFlags::IN;
+    let mut fds = [PollFd::new(stream, interest)];
+    let timeout = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
+    if poll(&mut fds, Some(&timeout)).unwrap_or(0) == 0 {
+        return false;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        fds[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) || matches!(stream.peek(&mut [0]), Ok(0))
+    }
+}
+
+/// True if a read would not wait: there are bytes, or the end.
+fn has_input(stream: &TcpStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(stream, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap_or(0) > 0
+}

@@ -1,0 +1,33 @@
+//! Deeds: the only room with `std::net` and `std::thread`. Every function short; no decision.
+//!
+//! | thread | started by | waits on | stopped by | joined by |
+//! |---|---|---|---|---|
+//! | `pares-role` | `Instance::join` | the lifeline; the supervisor port; the bell between attempts | `Standing::halt` | dropping the `Instance` |
+//! | `pares-endpoint` | `Instance::join` | the admin endpoint's listener | its waker | dropping the `Instance` |
+//! | `pares-admin` | `pares-endpoint`, one for each caller | its caller; runs the program's functions | `Service::close` | dropping the `Instance` |
+//! | `pares-member` | `pares-role` while supervisor, one for each subordinate | its lifeline | `Service::close` | `pares-role`, when the role ends |
+//! | `pares-announce` | `pares-role` while supervisor | news, room in the kernel, the settle time | `Office::close` | `pares-role`, when the role ends |
+//! | `pares-registry` | `pares-role` while supervisor; and one for each asker | the registry port's listener; its asker | `Office::close`, `Service::close` | `pares-role`, when the role ends |
+//! | `pares-watch` | `Registry::watch` | the registry port; the bell without a supervisor | dropping the `Watch` | dropping the `Watch` |
+//! | `pares-job` | `Instance::while_supervisor` | the bell; runs the program's job | dropping the `Job` or leaving | dropping the `Job` |
+//! | `pares-call-all` | `Instance::call_all`, `Admin::call_all` | an instance's answer | its deadline | the call itself |
+
+pub(crate) mod ask;
+pub(crate) mod endpoint;
+pub(crate) mod hand_over;
+mod handshake;
+mod holder;
+mod hub;
+mod link;
+mod office;
+pub(crate) mod port;
+pub(crate) mod role;
+mod service;
+pub(crate) mod standing;
+pub(crate) mod store;
+pub(crate) mod threads;
+mod waker;
+pub(crate) mod watch;
+
+pub(crate) use handshake::Pass;
+pub(crate) use office::unix_ms;

@@ -1,0 +1,417 @@
+//! The supervisor's office: the decisions of `state/supervisor` behind one short lock, and the deeds that follow.
+//!
+//! Everything is sent without waiting: the kernel takes it at once, or it stays here and the announcer sends it when the
+//! kernel has room again. What is a state rather than a message (rosters, the registry, settled) is not kept for one
+//! who does not read: it gets the newest state when it reads again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendFlags, send};
+
+use super::link::has_ended;
+use super::port;
+use super::waker::Waker;
+use crate::config::REAP_WAIT;
+use crate::state::subordinate::Roster;
+use crate::state::supervisor::{Action, Cursor, Input, Supervisor};
+use crate::state::{ConnId, Time};
+use crate::wire::frame::put_frame;
+use crate::wire::{Departure, ElectionCause, Entry, Message, Refusal, Status};
+
+/// Someone who is told of changes: a member on its lifeline, or a watcher on the registry port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Listener {
+    Member(ConnId),
+    Watcher(ConnId),
+}
+
+struct Told {
+    stream: Arc<TcpStream>,
+    cursor: Cursor,
+    /// What the kernel had no room for.
+    unsent: Vec<u8>,
+    /// Rosters were left out; it needs a whole one.
+    roster_behind: bool,
+}
+
+struct Desk {
+    supervisor: Supervisor,
+    told: BTreeMap<Listener, Told>,
+    /// Those with something unsent.
+    blocked: BTreeSet<Listener>,
+    /// Whom the announcer has yet to look at.
+    behind: BTreeSet<Listener>,
+    /// The version of the state for which the members were put into `behind`.
+    announced: u64,
+    probes: Vec<u16>,
+    closing: bool,
+}
+
+/// What the supervisor's own instance is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    Settled { term: u64, members: u32 },
+    TermRaised { term: u64 },
+}
+
+/// What stays the same for one supervisorship.
+pub(crate) struct Facts {
+    pub(crate) group: String,
+    pub(crate) port: u16,
+    pub(crate) me: Entry,
+    pub(crate) registry_port: u16,
+    pub(crate) cause: ElectionCause,
+}
+
+pub(crate) struct Office {
+    // The one lock of the supervisor. Under it are decisions and sends that do not wait; never a read, never a wait.
+    desk: Mutex<Desk>,
+    facts: Facts,
+    since: SystemTime,
+    epoch: Instant,
+    waker: Waker,
+    stopped: AtomicBool,
+    notice: Box<dyn Fn(Notice) + Send + Sync>,
+}
+
+/// How many are told under one hold of the lock, so that requests get their turn in between.
+const BATCH: usize = 64;
+
+/// How long a look at whether somebody listens may take. The kernel answers at once, unless the queue of the one
+/// asked is full, and then it lives.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(10);
+
+impl Office {
+    pub(crate) fn new(
+        facts: Facts,
+        waker: Waker,
+        epoch: Instant,
+        open: impl FnOnce(Time, &mut Vec<Action>) -> Supervisor,
+        notice: impl Fn(Notice) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let mut actions = Vec::new();
+        let supervisor = open(epoch.elapsed(), &mut actions);
+        let desk = Desk {
+            supervisor,
+            told: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            behind: BTreeSet::new(),
+            announced: 0,
+            probes: Vec::new(),
+            closing: false,
+        };
+        let office = Arc::new(Office {
+            desk: Mutex::new(desk),
+            facts,
+            since: SystemTime::now(),
+            epoch,
+            waker,
+            stopped: AtomicBool::new(false),
+            notice: Box::new(notice),
+        });
+        let notices = office.perform(&mut office.desk.lock(), actions);
+        office.give(notices);
+        office
+    }
+
+    /// Reads the state, under the lock.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Supervisor) -> T) -> T {
+        look(&self.desk.lock().supervisor)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.read(|supervisor| Status {
+            group: self.facts.group.clone(),
+            port: self.facts.port,
+            supervisor: self.facts.me.name.clone(),
+            supervisor_admin: self.facts.me.admin,
+            registry_port: self.facts.registry_port,
+            term: supervisor.term(),
+            settled: supervisor.settled(),
+            members: supervisor.registry().len() as u32,
+            since_ms: unix_ms(self.since),
+            cause: self.facts.cause,
+        })
+    }
+
+    /// Takes a hello. True if its sender is a member now; else it has been refused and its connection closed.
+    pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<TcpStream>, hello: Message) -> bool {
+        let Message::Hello { entry, last_term, roster, roster_complete } = hello else {
+            return self.refuse(stream, Refusal::Malformed, "not a hello");
+        };
+        self.reap(&entry);
+        let mut desk = self.desk.lock();
+        if desk.closing {
+            drop(desk);
+            return self.refuse(stream, Refusal::SteppingDown, "another instance takes over");
+        }
+        let member = Listener::Member(conn);
+        // The cursor from before the decision: what the decision itself changes is news.
+        let cursor = desk.supervisor.member_cursor();
+        let told = Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false };
+        desk.told.insert(member, told);
+        let roster = Roster { admins: roster.into_iter().collect(), complete: roster_complete };
+        let notices = self.decide(&mut desk, Input::Hello { conn, entry, last_term, roster });
+        let admitted = desk.supervisor.is_member(conn);
+        if !admitted {
+            desk.told.remove(&member);
+        }
+        drop(desk);
+        self.give(notices);
+        admitted
+    }
+
+    /// If the name's holder is dying, waits for its end, so that its successor is not refused.
+    fn reap(&self, entry: &Entry) {
+        let desk = self.desk.lock();
+        let Some(holder) = desk.supervisor.rival(entry) else { return };
+        let Some(stream) = desk.told.get(&Listener::Member(holder)).map(|told| told.stream.clone()) else { return };
+        drop(desk);
+        if has_ended(&stream, REAP_WAIT) {
+            self.ended(holder);
+        }
+    }
+
+    pub(crate) fn said(&self, conn: ConnId, message: Message) {
+        let notices = self.decide(&mut self.desk.lock(), Input::Said { conn, message });
+        self.give(notices);
+    }
+
+    /// The member's bytes are no message.
+    pub(crate) fn broke(&self, conn: ConnId, why: String) {
+        let notices = self.decide(&mut self.desk.lock(), Input::Broke { conn, why });
+        self.give(notices);
+    }
+
+    pub(crate) fn ended(&self, conn: ConnId) {
+        let mut desk = self.desk.lock();
+        desk.told.remove(&Listener::Member(conn));
+        let notices = self.decide(&mut desk, Input::Ended { conn });
+        drop(desk);
+        self.give(notices);
+    }
+
+    /// Sends the whole registry to a watcher, and from then on what changes.
+    pub(crate) fn watch(&self, conn: ConnId, stream: &Arc<TcpStream>) {
+        let mut desk = self.desk.lock();
+        let watcher = Listener::Watcher(conn);
+        let cursor = desk.supervisor.watcher_cursor();
+        let told = Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false };
+        desk.told.insert(watcher, told);
+        let mut messages = Vec::new();
+        desk.supervisor.list(&mut messages);
+        messages.extend(desk.supervisor.predecessor());
+        self.send(&mut desk, watcher, &messages);
+    }
+
+    pub(crate) fn unwatch(&self, conn: ConnId) {
+        self.desk.lock().told.remove(&Listener::Watcher(conn));
+    }
+
+    /// Takes no more members. True if the group has no other instance, and none can come back.
+    pub(crate) fn begin_closing(&self) -> bool {
+        let mut desk = self.desk.lock();
+        desk.closing = true;
+        desk.supervisor.leaves_nobody()
+    }
+
+    /// Says goodbye to all members and watchers and ends their connections.
+    pub(crate) fn close(&self, reason: Departure) {
+        let mut desk = self.desk.lock();
+        desk.closing = true;
+        let listeners: Vec<Listener> = desk.told.keys().copied().collect();
+        for listener in listeners {
+            if matches!(listener, Listener::Member(_)) {
+                self.send(&mut desk, listener, &[Message::Leaving { reason }]);
+            }
+            _ = desk.told[&listener].stream.shutdown(Shutdown::Both);
+        }
+        drop(desk);
+        self.stopped.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(crate) fn registry_port(&self) -> u16 {
+        self.facts.registry_port
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The announcer: sleeps until there is something to tell, until the kernel takes more for one that was behind, or
+    /// until it is time to ask whether missing members live. While nothing happens, it sleeps for ever.
+    pub(crate) fn announce(&self) {
+        while !self.is_closed() {
+            self.sleep();
+            self.flush();
+            while self.tell_some() {}
+            self.probe();
+        }
+    }
+
+    fn sleep(&self) {
+        let desk = self.desk.lock();
+        let streams: Vec<Arc<TcpStream>> = desk
+            .blocked
+            .iter()
+            .filter_map(|listener| desk.told.get(listener))
+            .map(|told| told.stream.clone())
+            .collect();
+        let wake_at = desk.supervisor.wake_at();
+        drop(desk);
+        let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
+        fds.extend(streams.iter().map(|stream| PollFd::new(stream, PollFlags::OUT)));
+        let timeout = wake_at.map(|at| {
+            let left = at.saturating_sub(self.epoch.elapsed());
+            Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ }
+        });
+        _ = poll(&mut fds, timeout.as_ref());
+        self.waker.drain();
+    }
+
+    /// Sends on what the kernel had no room for.
+    fn flush(&self) {
+        let mut desk = self.desk.lock();
+        for listener in std::mem::take(&mut desk.blocked) {
+            let Some(told) = desk.told.get_mut(&listener) else { continue };
+            push(told);
+            if told.unsent.is_empty() {
+                desk.behind.insert(listener);
+            } else {
+                desk.blocked.insert(listener);
+            }
+        }
+    }
+
+    /// Tells some of those who are behind what is new; false if nobody is behind any more.
+    fn tell_some(&self) -> bool {
+        let mut desk = self.desk.lock();
+        for _ in 0..BATCH {
+            let Some(listener) = desk.behind.pop_first() else { return false };
+            let Desk { told, supervisor, .. } = &mut *desk;
+            let Some(told) = told.get_mut(&listener) else { continue };
+            if !told.unsent.is_empty() {
+                continue; // looked at again once the kernel has taken it
+            }
+            let mut messages = Vec::new();
+            if std::mem::take(&mut told.roster_behind) {
+                messages.extend(supervisor.whole_roster());
+            }
+            supervisor.news(&mut told.cursor, &mut messages);
+            self.send(&mut desk, listener, &messages);
+        }
+        true
+    }
+
+    fn probe(&self) {
+        let mut desk = self.desk.lock();
+        if desk.supervisor.wake_at().is_some_and(|at| at <= self.epoch.elapsed()) {
+            let notices = self.decide(&mut desk, Input::Woken);
+            let probes = std::mem::take(&mut desk.probes);
+            drop(desk);
+            self.give(notices);
+            for admin in probes {
+                if matches!(port::connect(admin, PROBE_TIMEOUT), Ok(None)) {
+                    let notices = self.decide(&mut self.desk.lock(), Input::Dead { admin });
+                    self.give(notices);
+                }
+            }
+        }
+    }
+
+    fn decide(&self, desk: &mut Desk, input: Input) -> Vec<Notice> {
+        let mut actions = Vec::new();
+        desk.supervisor.on(self.epoch.elapsed(), input, &mut actions);
+        self.perform(desk, actions)
+    }
+
+    fn perform(&self, desk: &mut Desk, actions: Vec<Action>) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for action in actions {
+            match action {
+                Action::Send { conn, message } => self.send(desk, Listener::Member(conn), &[message]),
+                Action::Close { conn } => {
+                    if let Some(told) = desk.told.get(&Listener::Member(conn)) {
+                        _ = told.stream.shutdown(Shutdown::Both);
+                    }
+                }
+                Action::Probe { admin } => desk.probes.push(admin),
+                Action::Announce => self.mark_behind(desk),
+                Action::Settled { term, members } => notices.push(Notice::Settled { term, members }),
+                Action::TermRaised { term } => notices.push(Notice::TermRaised { term }),
+            }
+        }
+        notices
+    }
+
+    /// Outside the lock: what is noticed takes other locks.
+    fn give(&self, notices: Vec<Notice>) {
+        notices.into_iter().for_each(&self.notice);
+    }
+
+    /// All watchers are behind after a change of the registry; members only after one of the state.
+    fn mark_behind(&self, desk: &mut Desk) {
+        let version = desk.supervisor.state_version();
+        let first = if desk.announced == version { Listener::Watcher(0) } else { Listener::Member(0) };
+        desk.announced = version;
+        let Desk { told, behind, .. } = desk;
+        let before = behind.len();
+        behind.extend(told.range(first..).map(|(&listener, _)| listener));
+        if behind.len() > before {
+            self.waker.wake();
+        }
+    }
+
+    /// Gives messages to the kernel, or keeps what it does not take.
+    fn send(&self, desk: &mut Desk, listener: Listener, messages: &[Message]) {
+        let Some(told) = desk.told.get_mut(&listener) else { return };
+        for message in messages {
+            if matches!(message, Message::Roster { .. }) && !told.unsent.is_empty() {
+                told.roster_behind = true;
+            } else {
+                put_frame(message, &mut told.unsent);
+            }
+        }
+        push(told);
+        if !told.unsent.is_empty() && desk.blocked.insert(listener) {
+            self.waker.wake();
+        }
+    }
+
+    fn refuse(&self, stream: &TcpStream, refusal: Refusal, detail: &str) -> bool {
+        let mut bytes = Vec::new();
+        put_frame(&Message::rejected(refusal, detail), &mut bytes);
+        _ = send(stream, &bytes, flags());
+        _ = stream.shutdown(Shutdown::Both);
+        false
+    }
+}
+
+/// Gives the kernel as much as it takes without waiting.
+fn push(told: &mut Told) {
+    while !told.unsent.is_empty() {
+        match send(&told.stream, &told.unsent, flags()) {
+            Ok(sent) => _ = told.unsent.drain(..sent),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return,
+            // Gone: its own thread reads the end and does what is to be done.
+            Err(_) => told.unsent.clear(),
+        }
+    }
+    told.unsent.shrink_to(0);
+}
+
+fn flags() -> SendFlags {
+    SendFlags::DONTWAIT | SendFlags::NOSIGNAL
+}
+
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

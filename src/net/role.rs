@@ -1,0 +1,524 @@
+//! The role thread: does what `state/election` names, one deed after the other, for the life of the instance.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::handshake::{self, Denied, Pass};
+use super::link::{Link, LinkError};
+use super::office::{Facts, Notice, Office};
+use super::port;
+use super::service::{Kind, Service, Visit};
+use super::standing::{Inside, Place, Standing, Wait};
+use super::store::{Last, TermFile};
+use super::threads::Threads;
+use super::waker::Waker;
+use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, SMALL_STACK, WRITE_TIMEOUT};
+use crate::error::{JoinError, PortHolder};
+use crate::event::{ContendingCause, EventKind, Role};
+use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
+use crate::state::subordinate::{News, Roster, Subordinate};
+use crate::state::supervisor::{Before, Supervisor};
+use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, PROTOCOL_VERSION, Purpose, Refusal};
+
+/// Everything about an instance that stays the same, and its standing, which does not.
+pub(crate) struct Shared {
+    pub(crate) pass: Pass,
+    pub(crate) port: u16,
+    pub(crate) me: Entry,
+    pub(crate) terms: TermFile,
+    pub(crate) settle_time: Duration,
+    pub(crate) max_members: usize,
+    pub(crate) epoch: Instant,
+    pub(crate) standing: Standing,
+}
+
+/// What the role thread carries from one deed to the next.
+struct Duty {
+    shared: Arc<Shared>,
+    election: Election,
+    claim: Option<Claim>,
+    lifeline: Option<(Link, Subordinate)>,
+    /// What this instance knows of its group from its last lifeline.
+    memory: Option<Subordinate>,
+    loss: Loss,
+}
+
+/// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by halves.
+struct Claim {
+    listener: TcpListener,
+    registry: TcpListener,
+    members: Arc<Service>,
+    askers: Arc<Service>,
+    waker: Waker,
+    last: Last,
+}
+
+/// Runs until the instance has left or cannot join.
+pub(crate) fn run(shared: &Arc<Shared>, election: Election) {
+    let mut duty =
+        Duty { shared: shared.clone(), election, claim: None, lifeline: None, memory: None, loss: Loss::Died };
+    let mut event = Event::Started;
+    loop {
+        let (report, deed) = duty.election.on(shared.epoch.elapsed(), event);
+        if let Some(report) = report {
+            duty.report(report);
+        }
+        event = match deed {
+            Deed::TryPort { last_term } => duty.try_port(last_term),
+            Deed::Connect => duty.connect(),
+            Deed::Wait(time) => duty.wait(time),
+            Deed::Supervise { cause, .. } => duty.supervise(cause),
+            Deed::Follow => duty.follow(),
+            Deed::Fail(obstacle) => {
+                shared.standing.change(|inside| {
+                    inside.failed = Some(obstacle);
+                    inside.place = Place::Stopped;
+                });
+                return;
+            }
+            Deed::Stop => return,
+        };
+    }
+}
+
+impl Duty {
+    fn halting(&self) -> bool {
+        self.shared.standing.look(|inside| inside.halting)
+    }
+
+    /// Claims the port, and with it the next term.
+    fn try_port(&mut self, last_term: u64) -> Event {
+        if self.halting() {
+            return Event::Halted;
+        }
+        match self.claim(last_term) {
+            Ok(term) => Event::PortClaimed { term },
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Event::PortTaken,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Event::Obstructed(Obstacle::PortForbidden),
+            Err(error) => Event::Obstructed(system("become supervisor", &error)),
+        }
+    }
+
+    fn claim(&mut self, last_term: u64) -> io::Result<u64> {
+        let Shared { port, pass, terms, max_members, .. } = &*self.shared;
+        let listener = port::listen(*port)?;
+        // The election is won. What follows fails only where the system is at its limit.
+        let registry = port::listen(0)?;
+        let registry_port = registry.local_addr()?.port();
+        let max_clients = max_members + MAX_CLIENTS;
+        let purposes = &[Purpose::Join, Purpose::Ask];
+        let kind = Kind { name: "pares-member", purposes, max_clients, stack: SMALL_STACK, on_top: true };
+        let members = Service::new(kind, *port, pass.clone())?;
+        let purposes = &[Purpose::Ask];
+        let kind =
+            Kind { name: "pares-registry", purposes, max_clients: MAX_CLIENTS, stack: SMALL_STACK, on_top: false };
+        let askers = Service::new(kind, registry_port, pass.clone())?;
+        let waker = Waker::new()?;
+        let (term, last) = terms.next(last_term);
+        self.claim = Some(Claim { listener, registry, members, askers, waker, last });
+        Ok(term)
+    }
+
+    /// Connects, proves itself, says hello and reads the welcome.
+    fn connect(&mut self) -> Event {
+        let shared = self.shared.clone();
+        let mut timeout = HANDSHAKE_TIMEOUT;
+        if let Some(deadline) = self.election.deadline() {
+            timeout = timeout.min(deadline.saturating_sub(shared.epoch.elapsed())).max(Duration::from_millis(1));
+        }
+        let deadline = Instant::now() + timeout;
+        let stream = match port::connect(shared.port, timeout) {
+            Ok(Some(stream)) => Arc::new(stream),
+            Ok(None) => return Event::NobodyThere,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Event::Obstructed(Obstacle::Silent),
+            Err(error) => return Event::Obstructed(system("connect to the supervisor", &error)),
+        };
+        if !self.wait_on(Wait::Stream(stream.clone())) {
+            return Event::Halted;
+        }
+        let opened = handshake::open(stream, &shared.pass, shared.port, Purpose::Join, self.hello(), deadline);
+        let result = opened.and_then(|mut link| {
+            let answer = link.read(Some(deadline)).map_err(|error| match error {
+                LinkError::Gone => Denied::ClosedAtOnce,
+                LinkError::Late => Denied::Obstructed(Obstacle::Silent),
+                LinkError::Malformed(error) => Denied::Obstructed(Obstacle::Malformed(error.to_string())),
+                LinkError::Io(error) => Denied::Obstructed(system("join", &error)),
+            })?;
+            Ok((link, answer))
+        });
+        let halting = !self.wait_on(Wait::Bell);
+        match result {
+            _ if halting => Event::Halted,
+            Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
+                Event::Obstructed(handshake::obstacle(refusal, (version_min, version_max), detail))
+            }
+            Ok((link, answer)) => match Subordinate::welcomed(answer) {
+                Some(subordinate) => {
+                    let term = subordinate.term;
+                    self.lifeline = Some((link, subordinate));
+                    Event::Welcomed { term }
+                }
+                None => Event::Obstructed(Obstacle::Malformed("no welcome after the hello".into())),
+            },
+            Err(Denied::ClosedAtOnce) => Event::ClosedAtOnce,
+            Err(Denied::Obstructed(obstacle)) => Event::Obstructed(obstacle),
+        }
+    }
+
+    /// The one message from which a new supervisor rebuilds what it knows of this instance.
+    fn hello(&self) -> Message {
+        let roster = self.memory.as_ref().and_then(|memory| memory.roster.as_ref());
+        Message::Hello {
+            entry: self.shared.me.clone(),
+            last_term: self.election.last_term(),
+            roster: roster.map(|roster| roster.admins.iter().copied().collect()).unwrap_or_default(),
+            roster_complete: roster.is_some_and(|roster| roster.complete),
+        }
+    }
+
+    fn wait(&mut self, time: Duration) -> Event {
+        let halted = self.shared.standing.wait(Some(Instant::now() + time), |inside| inside.halting.then_some(()));
+        if halted.is_some() { Event::Halted } else { Event::Waited }
+    }
+
+    /// Says what this thread is about to wait on; false if it is to halt instead.
+    fn wait_on(&self, wait: Wait) -> bool {
+        self.shared.standing.change(|inside| {
+            inside.wait = wait;
+            !inside.halting
+        })
+    }
+
+    /// Reads what the supervisor tells until it is gone.
+    fn follow(&mut self) -> Event {
+        let Some((mut link, mut subordinate)) = self.lifeline.take() else { return Event::LinkLost(Loss::Died) };
+        let mut goodbye = None;
+        if self.wait_on(Wait::Stream(link.stream().clone())) {
+            loop {
+                let message = match link.read(None) {
+                    Ok(message) => message,
+                    Err(LinkError::Malformed(error)) => {
+                        log::warn!("{}: cut off a supervisor that broke the protocol: {error}", self.shared.me.name);
+                        break;
+                    }
+                    Err(LinkError::Gone | LinkError::Late | LinkError::Io(_)) => break,
+                };
+                log::trace!("{} <- {}", self.shared.me.name, message.name());
+                if let Message::Rejected { .. } = message {
+                    goodbye = Some(Loss::Evicted);
+                    continue;
+                }
+                match subordinate.on(message) {
+                    News::Quiet => {}
+                    News::State => self.on_state(&subordinate),
+                    News::Goodbye(Departure::Leaves) => goodbye = Some(Loss::Left),
+                    News::Goodbye(Departure::StepsDown) => goodbye = Some(Loss::SteppedDown),
+                    News::Goodbye(Departure::Evicts) => goodbye = Some(Loss::Evicted),
+                    News::Nonsense => {
+                        log::warn!("{}: cut off a supervisor that broke the protocol", self.shared.me.name);
+                        break;
+                    }
+                }
+            }
+        }
+        if !self.wait_on(Wait::Bell) {
+            self.say_goodbye(&mut link);
+            return Event::Halted;
+        }
+        self.memory = Some(subordinate);
+        self.loss = goodbye.unwrap_or(Loss::Died);
+        Event::LinkLost(self.loss)
+    }
+
+    fn on_state(&mut self, subordinate: &Subordinate) {
+        self.election.saw_term(subordinate.term);
+        self.shared.standing.change(|inside| {
+            inside.term = subordinate.term;
+            inside.place = Place::Subordinate(subordinate.clone());
+            if subordinate.settled {
+                inside.settle(subordinate.term, subordinate.members);
+            }
+        });
+    }
+
+    /// The supervisor's reader sees this before the end of the stream; it never waits for it.
+    fn say_goodbye(&self, link: &mut Link) {
+        let goodbye = Message::Leaving { reason: Departure::Leaves };
+        _ = link.write(&[goodbye], Instant::now() + WRITE_TIMEOUT);
+    }
+
+    /// Serves the group until the role is to be given up.
+    fn supervise(&mut self, cause: ElectionCause) -> Event {
+        let shared = self.shared.clone();
+        let (Some(claim), Some(office)) = (self.claim.take(), shared.standing.office()) else {
+            return Event::SteppedDown;
+        };
+        let Claim { listener, registry, members, askers, .. } = claim;
+        log::debug!("{}: elected because: {cause}", shared.me.name);
+        let threads = Threads::default();
+        let started = threads
+            .spawn("pares-announce", SMALL_STACK, {
+                let office = office.clone();
+                move || office.announce()
+            })
+            .and_then(|()| {
+                let (office, askers) = (office.clone(), askers.clone());
+                let done = {
+                    let office = office.clone();
+                    move || office.is_closed()
+                };
+                threads.spawn("pares-registry", SMALL_STACK, move || {
+                    drop(askers.run(registry, done, move |visit| attend_asker(&office, visit)));
+                })
+            });
+        let listener = match started {
+            Ok(()) if self.wait_on(Wait::Service(members.clone())) => {
+                let done = || shared.standing.look(|inside| inside.hand_over || (inside.halting && inside.jobs == 0));
+                let office = office.clone();
+                members.run(listener, done, move |visit| attend_member(&office, visit))
+            }
+            Ok(()) => listener,
+            Err(error) => {
+                log::error!("{}: cannot supervise: no thread: {error}", shared.me.name);
+                listener
+            }
+        };
+        let halting = shared.standing.change(|inside| {
+            inside.wait = Wait::Bell;
+            (inside.hand_over, inside.stepping_down) = (false, false);
+            inside.halting
+        });
+        let last_one = office.begin_closing();
+        if halting && last_one {
+            // While the port is still ours: whoever has it next writes the next term.
+            shared.terms.keep(Last { term: self.election.last_term(), vacant: true });
+        }
+        drop(listener); // from here on whoever is quick takes the port
+        office.close(if halting { Departure::Leaves } else { Departure::StepsDown });
+        askers.wake();
+        members.close();
+        askers.close();
+        threads.join_all();
+        if halting { Event::Halted } else { Event::SteppedDown }
+    }
+
+    /// Puts a report into the standing: from then on the program sees it.
+    fn report(&mut self, report: Report) {
+        let shared = self.shared.clone();
+        let office = match report {
+            Report::Supervisor { term } => self.open_office(term),
+            Report::Subordinate { .. } | Report::Contending(_) | Report::Obstructed(_) | Report::Stopped => None,
+        };
+        let obstacle = match &report {
+            Report::Obstructed(obstacle) => Some(join_error(&shared, obstacle.clone(), Duration::ZERO).to_string()),
+            Report::Supervisor { .. } | Report::Subordinate { .. } | Report::Contending(_) | Report::Stopped => None,
+        };
+        shared.standing.change(|inside: &mut Inside| {
+            let old = inside.role();
+            let mut settled_members = None;
+            match &report {
+                Report::Supervisor { term } => {
+                    inside.term = *term;
+                    settled_members = office.as_ref().and_then(|office| {
+                        office.read(|supervisor| supervisor.settled().then(|| supervisor.registry().len() as u32))
+                    });
+                    inside.place = office.map_or(Place::Contending, Place::Supervisor);
+                    inside.cause = None;
+                }
+                Report::Subordinate { term } => {
+                    inside.term = *term;
+                    if let Some((_, subordinate)) = &self.lifeline {
+                        settled_members = subordinate.settled.then_some(subordinate.members);
+                        inside.place = Place::Subordinate(subordinate.clone());
+                    }
+                    inside.cause = None;
+                }
+                Report::Contending(loss) => {
+                    inside.place = Place::Contending;
+                    inside.cause = Some(match loss {
+                        Loss::Died => ContendingCause::SupervisorDied,
+                        Loss::Left => ContendingCause::SupervisorLeft,
+                        Loss::SteppedDown => ContendingCause::SteppedDown,
+                        Loss::Evicted => ContendingCause::Evicted,
+                    });
+                }
+                Report::Obstructed(_) => inside.cause = obstacle.map(ContendingCause::Obstructed),
+                Report::Stopped => inside.place = Place::Stopped,
+            }
+            inside.settled = false;
+            inside.report(&shared.me.name, old, &report);
+            if let Some(members) = settled_members {
+                inside.settle(inside.term, members);
+            }
+        });
+    }
+
+    fn open_office(&mut self, term: u64) -> Option<Arc<Office>> {
+        let shared = self.shared.clone();
+        let claim = self.claim.as_mut()?;
+        let registry_port = claim.registry.local_addr().ok()?.port();
+        let waker = std::mem::replace(&mut claim.waker, Waker::new().ok()?);
+        // Only what the supervisor of the term just before ours told is worth anything.
+        let memory = self.memory.take().filter(|memory| memory.term + 1 == term);
+        let roster = memory.as_ref().and_then(|memory| memory.roster.clone()).filter(|roster| roster.complete);
+        let before = match roster {
+            Some(Roster { admins, .. }) => Before::These(admins),
+            None if claim.last.vacant => Before::Nobody,
+            None => Before::Unknown,
+        };
+        let gone = memory.filter(|_| self.loss != Loss::SteppedDown);
+        let predecessor: Option<(String, LeftCause)> = gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
+        let cause = self.election.cause();
+        let facts =
+            Facts { group: shared.pass.group.clone(), port: shared.port, me: shared.me.clone(), registry_port, cause };
+        let (me, limits) = (shared.me.clone(), (shared.settle_time, shared.max_members));
+        // Weak: the office is part of the standing, and must not keep alive what keeps it alive.
+        let weak = Arc::downgrade(&shared);
+        Some(Office::new(
+            facts,
+            waker,
+            shared.epoch,
+            |now, actions| Supervisor::new(me, term, registry_port, before, limits, now, actions).after(predecessor),
+            move |notice| {
+                if let Some(shared) = weak.upgrade() {
+                    on_notice(&shared, notice);
+                }
+            },
+        ))
+    }
+}
+
+fn on_notice(shared: &Shared, notice: Notice) {
+    match notice {
+        Notice::Settled { term, members } => shared.standing.change(|inside| {
+            if inside.role() == Role::Supervisor && inside.term == term {
+                inside.settle(term, members);
+            }
+        }),
+        Notice::TermRaised { term } => {
+            shared.terms.keep(Last { term, vacant: false });
+            shared.standing.change(|inside| {
+                inside.term = inside.term.max(term);
+                inside.hub.emit(EventKind::Supervisor { term });
+            });
+        }
+    }
+}
+
+/// A connection to the supervisor port: a member for as long as it lives, or one question for the status.
+fn attend_member(office: &Office, mut visit: Visit) {
+    let (conn, stream) = (visit.conn, visit.link.stream().clone());
+    match (visit.purpose, visit.first) {
+        (Purpose::Ask, Message::StatusQuery {}) => {
+            visit.link.close_with(&Message::StatusAnswer { status: office.status() });
+        }
+        (Purpose::Join, hello @ Message::Hello { .. }) => {
+            if !office.hello(conn, &stream, hello) {
+                return;
+            }
+            loop {
+                match visit.link.read(None) {
+                    Ok(message) => office.said(conn, message),
+                    Err(LinkError::Malformed(error)) => {
+                        log::warn!("pares-member: cut off a member that broke the protocol: {error}");
+                        office.broke(conn, error.to_string());
+                        break;
+                    }
+                    Err(LinkError::Gone | LinkError::Late | LinkError::Io(_)) => break,
+                }
+            }
+            office.ended(conn);
+        }
+        (_, message) => {
+            log::warn!("pares-member: cut off a peer that broke the protocol: {} as first request", message.name());
+            visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a first request of this port"));
+        }
+    }
+}
+
+/// A connection to the registry port: questions and answers, or a watch.
+fn attend_asker(office: &Office, mut visit: Visit) {
+    let stream = visit.link.stream().clone();
+    let mut question = std::mem::replace(&mut visit.first, Message::List {});
+    loop {
+        let mut answer = Vec::new();
+        match question {
+            Message::List {} => office.read(|supervisor| supervisor.list(&mut answer)),
+            Message::LookUp { name } => office.read(|supervisor| supervisor.look_up(&name, &mut answer)),
+            Message::StatusQuery {} => answer.push(Message::StatusAnswer { status: office.status() }),
+            Message::Watch {} => {
+                office.watch(visit.conn, &stream);
+                // Nothing more is asked on this connection; this thread waits for its end.
+                _ = visit.link.read(None);
+                office.unwatch(visit.conn);
+                return;
+            }
+            other => {
+                log::warn!("pares-registry: cut off a peer that broke the protocol: {}", other.name());
+                visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a registry question"));
+                return;
+            }
+        }
+        if visit.link.write(&answer, Instant::now() + WRITE_TIMEOUT).is_err() {
+            return;
+        }
+        visit.idle();
+        let next = visit.link.read(None);
+        visit.busy();
+        match next {
+            Ok(message) => question = message,
+            Err(LinkError::Malformed(error)) => {
+                log::warn!("pares-registry: cut off a peer that broke the protocol: {error}");
+                visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
+                return;
+            }
+            Err(LinkError::Gone | LinkError::Late | LinkError::Io(_)) => return,
+        }
+    }
+}
+
+/// Tells a person what stood in the way, with what the system knows of the port's holder.
+pub(crate) fn join_error(shared: &Shared, obstacle: Obstacle, waited: Duration) -> JoinError {
+    obstacle_error(obstacle, &shared.pass.group, shared.port, Some(&shared.me.name), waited)
+}
+
+/// The same for one who only wants to ask, and has no name.
+pub(crate) fn obstacle_error(
+    obstacle: Obstacle,
+    group: &str,
+    port: u16,
+    name: Option<&str>,
+    waited: Duration,
+) -> JoinError {
+    let holder = || super::holder::of(port).unwrap_or_else(PortHolder::default);
+    let deadline = |obstacle: &str| JoinError::Deadline {
+        port,
+        waited,
+        holder: super::holder::of(port),
+        obstacle: obstacle.to_owned(),
+    };
+    match obstacle {
+        Obstacle::NotPares => JoinError::PortHeld { port, holder: holder() },
+        Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { port, ours: group.to_owned(), theirs },
+        Obstacle::KeyMismatch => JoinError::KeyMismatch { port, holder: holder() },
+        Obstacle::Version { min, max } => {
+            JoinError::Version { port, ours: (PROTOCOL_VERSION, PROTOCOL_VERSION), theirs: (min, max) }
+        }
+        Obstacle::NameTaken(holder) => JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder },
+        Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
+        Obstacle::PortForbidden => JoinError::PortForbidden { port },
+        Obstacle::Busy => deadline("nobody on the port, or one too busy, took this instance in"),
+        Obstacle::SteppingDown => deadline("the supervisor is handing over"),
+        Obstacle::Malformed(detail) => deadline(&format!("the supervisor says that we broke the protocol: {detail}")),
+        Obstacle::Silent => deadline("the holder of the port takes connections and does not answer"),
+        Obstacle::System { doing, errno } => JoinError::Io { doing, source: io::Error::from_raw_os_error(errno) },
+    }
+}
+
+fn system(doing: &'static str, error: &io::Error) -> Obstacle {
+    Obstacle::System { doing, errno: Errno::from_io_error(error).map_or(0, Errno::raw_os_error) }
+}

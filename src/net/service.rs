@@ -1,0 +1,279 @@
+//! A port that is served: one thread accepts, one thread attends to each connection, and nobody who is silent, slow
+//! or many keeps the others waiting.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::handshake::{self, Pass, Unwelcome};
+use super::link::Link;
+use super::port::{self, Reserve};
+use super::threads::Threads;
+use super::waker::Waker;
+use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING};
+use crate::state::ConnId;
+use crate::wire::{Message, Purpose, Refusal};
+
+/// What a port is for and how much it takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    /// For thread names and the log.
+    pub(crate) name: &'static str,
+    pub(crate) purposes: &'static [Purpose],
+    /// Most connections at once that have passed the handshake.
+    pub(crate) max_clients: usize,
+    /// Stack of an attending thread; 0 for the system's usual size.
+    pub(crate) stack: usize,
+    /// True if the listener's descriptor shall stay above those of the connections.
+    pub(crate) on_top: bool,
+}
+
+/// A connection that has passed the handshake.
+pub(crate) struct Visit {
+    pub(crate) conn: ConnId,
+    pub(crate) link: Link,
+    pub(crate) purpose: Purpose,
+    /// The first request, which came with the proof.
+    pub(crate) first: Message,
+    idle: Arc<AtomicU64>,
+    clock: Arc<AtomicU64>,
+}
+
+impl Visit {
+    /// From now on, until [`busy`](Visit::busy), this connection may be closed to make room for another.
+    pub(crate) fn idle(&self) {
+        self.idle.store(self.clock.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn busy(&self) {
+        self.idle.store(BUSY, Ordering::Relaxed);
+    }
+}
+
+/// Not idle since any moment.
+const BUSY: u64 = 0;
+
+struct Pending {
+    stream: Arc<TcpStream>,
+    since: Instant,
+    opened: bool,
+}
+
+struct Client {
+    stream: Arc<TcpStream>,
+    /// [`BUSY`], or a number that grows with each beginning of idleness.
+    idle: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Lobby {
+    next: ConnId,
+    pending: BTreeMap<ConnId, Pending>,
+    clients: BTreeMap<ConnId, Client>,
+    closed: bool,
+}
+
+pub(crate) struct Service {
+    kind: Kind,
+    port: u16,
+    pass: Pass,
+    waker: Waker,
+    // Locked for a few map operations; never across a read or a write.
+    lobby: Mutex<Lobby>,
+    /// Signalled when a handshake has ended while the lobby is full.
+    room: Condvar,
+    clock: Arc<AtomicU64>,
+    threads: Threads,
+}
+
+impl Service {
+    pub(crate) fn new(kind: Kind, port: u16, pass: Pass) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Service {
+            kind,
+            port,
+            pass,
+            waker: Waker::new()?,
+            lobby: Mutex::default(),
+            room: Condvar::new(),
+            clock: Arc::default(),
+            threads: Threads::default(),
+        }))
+    }
+
+    /// Has the accepting thread look again whether it is done.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Accepts connections and has each attended to on a thread of its own, until `done` says so after a
+    /// [`wake`](Service::wake). Gives the listener back; connections go on until [`close`](Service::close).
+    pub(crate) fn run<F>(self: &Arc<Self>, mut listener: TcpListener, done: impl Fn() -> bool, attend: F) -> TcpListener
+    where
+        F: Fn(Visit) + Clone + Send + 'static,
+    {
+        if self.kind.on_top {
+            listener = port::raise(listener, 0);
+        }
+        let mut reserve = Reserve::new();
+        let mut trouble = Duration::ZERO;
+        while !done() {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    trouble = Duration::ZERO;
+                    if self.kind.on_top {
+                        listener = port::raise(listener, stream.as_raw_fd());
+                    }
+                    self.receive(stream, attend.clone());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Some(&listener), None),
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
+                }
+                Err(error) => {
+                    // Out of descriptors, as a rule: the one who came is turned away instead of left waiting, and
+                    // the thread waits a moment instead of trying again at once (10 to 100 ms).
+                    if trouble.is_zero() {
+                        log::warn!("{} port {}: cannot accept: {error}", self.kind.name, self.port);
+                    }
+                    if port::is_out_of_descriptors(&error) {
+                        reserve.turn_away(&listener);
+                    }
+                    trouble = (trouble * 2).clamp(Duration::from_millis(10), Duration::from_millis(100));
+                    self.wait(None, Some(trouble));
+                }
+            }
+        }
+        listener
+    }
+
+    /// Ends all connections, takes no more, and waits for all attending threads.
+    pub(crate) fn close(&self) {
+        let mut lobby = self.lobby.lock();
+        lobby.closed = true;
+        lobby.pending.values().for_each(|pending| end(&pending.stream));
+        lobby.clients.values().for_each(|client| end(&client.stream));
+        drop(lobby);
+        self.threads.join_all();
+    }
+
+    fn wait(&self, listener: Option<&TcpListener>, timeout: Option<Duration>) {
+        let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
+        fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
+        let timeout = timeout.map(|time| Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ });
+        // An error here (a signal) is a wake-up like any other.
+        _ = poll(&mut fds, timeout.as_ref());
+        self.waker.drain();
+    }
+
+    fn receive<F>(self: &Arc<Self>, stream: TcpStream, attend: F)
+    where
+        F: Fn(Visit) + Send + 'static,
+    {
+        // A listener that does not block hands this on to its connections on some systems.
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = stream.set_nonblocking(false);
+        _ = stream.set_nodelay(true);
+        let stream = Arc::new(stream);
+        let Some(conn) = self.admit(&stream) else { return };
+        let service = self.clone();
+        let spawned = self.threads.spawn(self.kind.name, self.kind.stack, move || {
+            service.meet(conn, stream, attend);
+        });
+        if let Err(error) = spawned {
+            log::warn!("{} port {}: no thread for a connection: {error}", self.kind.name, self.port);
+            self.lobby.lock().pending.remove(&conn);
+        }
+    }
+
+    /// Makes room for one more handshake: the oldest one goes that has had its chance.
+    fn admit(&self, stream: &Arc<TcpStream>) -> Option<ConnId> {
+        let mut lobby = self.lobby.lock();
+        while lobby.pending.len() >= MAX_PENDING {
+            let now = Instant::now();
+            if let Some(conn) = lobby.most_hopeless(now) {
+                lobby.pending.remove(&conn).iter().for_each(|pending| end(&pending.stream));
+            } else {
+                // All are young. One of them gets through, or grows old, within this time.
+                self.room.wait_for(&mut lobby, SILENT_PATIENCE);
+            }
+        }
+        if lobby.closed {
+            return None;
+        }
+        let conn = lobby.next;
+        lobby.next += 1;
+        lobby.pending.insert(conn, Pending { stream: stream.clone(), since: Instant::now(), opened: false });
+        Some(conn)
+    }
+
+    /// The life of one connection, on its own thread.
+    fn meet(&self, conn: ConnId, stream: Arc<TcpStream>, attend: impl Fn(Visit)) {
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let opened = || {
+            if let Some(pending) = self.lobby.lock().pending.get_mut(&conn) {
+                pending.opened = true;
+            }
+        };
+        let link = Link::to_stranger(stream);
+        match handshake::answer(link, &self.pass, self.port, self.kind.purposes, opened, deadline) {
+            Ok((link, purpose, first)) => match self.promote(conn, link.stream()) {
+                Some(idle) => attend(Visit { conn, link, purpose, first, idle, clock: self.clock.clone() }),
+                None => link.close_with(&Message::rejected(Refusal::Busy, "too many connections")),
+            },
+            Err(Unwelcome::Gone) => {}
+            Err(Unwelcome::Broke(why)) => {
+                log::warn!("{} port {}: cut off a peer that broke the protocol: {why}", self.kind.name, self.port);
+            }
+        }
+        let mut lobby = self.lobby.lock();
+        lobby.pending.remove(&conn);
+        lobby.clients.remove(&conn);
+        drop(lobby);
+        self.room.notify_one();
+    }
+
+    /// From the handshake to the clients, where the one that has been idle longest makes room if need be.
+    fn promote(&self, conn: ConnId, stream: &Arc<TcpStream>) -> Option<Arc<AtomicU64>> {
+        let mut lobby = self.lobby.lock();
+        lobby.pending.remove(&conn)?; // it had to make room itself
+        self.room.notify_one();
+        if lobby.clients.len() >= self.kind.max_clients {
+            let idle = lobby.clients.iter().map(|(&conn, client)| (client.idle.load(Ordering::Relaxed), conn));
+            let (_, longest) = idle.filter(|&(since, _)| since != BUSY).min()?;
+            lobby.clients.remove(&longest).iter().for_each(|client| end(&client.stream));
+        }
+        let idle = Arc::new(AtomicU64::new(BUSY));
+        lobby.clients.insert(conn, Client { stream: stream.clone(), idle: idle.clone() });
+        Some(idle)
+    }
+}
+
+/// How long a full lobby bears a connection that has not said a valid word. A client of ours speaks as soon as it is
+/// connected; with this, whoever opens silent connections has to open 50,000 a second to keep the lobby full.
+const SILENT_PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long a full lobby bears one that has: it may be one of thousands that came at once after a failover.
+const OPENED_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Lobby {
+    /// The connection to end for the sake of another: the oldest silent one, else the oldest one, if old enough.
+    fn most_hopeless(&self, now: Instant) -> Option<ConnId> {
+        let older = |patience: Duration, opened: bool| {
+            let mut of_kind = self.pending.iter().filter(move |(_, pending)| pending.opened == opened);
+            let (&conn, oldest) = of_kind.next()?;
+            (now.duration_since(oldest.since) >= patience).then_some(conn)
+        };
+        older(SILENT_PATIENCE, false).or_else(|| older(OPENED_PATIENCE, true))
+    }
+}
+
+/// Ends a connection under whoever waits on it.
+fn end(stream: &TcpStream) {
+    _ = stream.shutdown(Shutdown::Both);
+}

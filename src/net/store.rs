@@ -1,0 +1,258 @@
+//! The group's directory: its key, and the last term.
+//!
+//! The key is made once, by whichever instance comes first, and is whole from the moment it can be seen. The
+//! term is read and written only by an instance that holds the supervisor port, so that the kernel's election
+//! is its lock. It is one small write in place: it survives every death of processes. (It is not forced to the disk:
+//! after a power cut it may be some elections old.)
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use crate::error::KeyError;
+use crate::wire::proof::Key;
+
+/// Reads the key at `path`; makes it with random bytes if `path` does not exist. Several processes may do this at once and all
+/// get the same key.
+pub(crate) fn key(path: &Path) -> Result<Key, KeyError> {
+    match read_key(path) {
+        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        result => return result,
+    }
+    if let Some(directory) = path.parent() {
+        make_directory(directory)?;
+    }
+    make_key(path)?;
+    read_key(path)
+}
+
+pub(crate) fn make_directory(path: &Path) -> Result<(), KeyError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| KeyError::Io { path: path.into(), doing: "make the directory", source })
+}
+
+fn read_key(path: &Path) -> Result<Key, KeyError> {
+    let io = |source| KeyError::Io { path: path.into(), doing: "read the key file", source };
+    let malformed = |problem: &str| KeyError::Malformed { path: path.into(), problem: problem.into() };
+    // NONBLOCK: a pipe of this name must not hold us up.
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let mut file = match OpenOptions::new().read(true).custom_flags(flags as i32).open(path) {
+        Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::LOOP) => {
+            return Err(malformed("is a symbolic link"));
+        }
+        result => result.map_err(io)?,
+    };
+    let about = file.metadata().map_err(io)?;
+    if !about.is_file() {
+        return Err(malformed("is not a regular file"));
+    }
+    let owner = about.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return Err(KeyError::Foreign { path: path.into(), owner });
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.into(), mode: about.mode() & 0o7777 });
+    }
+    let mut bytes = Vec::with_capacity(33);
+    (&mut file).take(33).read_to_end(&mut bytes).map_err(io)?;
+    match <[u8; 32]>::try_from(bytes) {
+        Ok(key) => Ok(Key(key)),
+        Err(_) => Err(malformed(&format!("has {} bytes", about.len()))),
+    }
+}
+
+/// Writes a new key beside `path` and links it there whole; who comes second finds the first one's.
+fn make_key(path: &Path) -> Result<(), KeyError> {
+    let mut bytes = [0; 40];
+    let filled = getrandom::fill(&mut bytes).map_err(io::Error::other);
+    let unique: String = bytes[32..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{unique}"));
+    let draft = PathBuf::from(draft);
+    let linked = filled.and_then(|()| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(&bytes[..32])?;
+        file.sync_all()?;
+        match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            result => result,
+        }
+    });
+    _ = fs::remove_file(&draft);
+    linked.map_err(|source| KeyError::Io { path: path.into(), doing: "make the key file", source })
+}
+
+/// What the directory says of the last supervisorship.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub(crate) term: u64,
+    /// True if the supervisor of that term left as the last instance of the group.
+    pub(crate) vacant: bool,
+}
+
+/// The file with the last term: one line of fixed length, so that writing it never needs space on the disk.
+pub(crate) struct TermFile {
+    path: PathBuf,
+    /// Which electorate "vacant" speaks of. Others (other network namespaces, another port) share the term, but not this.
+    place: u64,
+    // One at a time, so that several instances in one process do not mix up the file's position.
+    file: Mutex<File>,
+}
+
+impl TermFile {
+    pub(crate) fn open(path: PathBuf, port: u16) -> Result<Self, KeyError> {
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = opened.map_err(|source| KeyError::Io { path: path.clone(), doing: "open the term file", source })?;
+        let place = network_namespace() << 16 | u64::from(port);
+        let this = TermFile { path, place, file: Mutex::new(file) };
+        Ok(this)
+    }
+
+    /// What is written there; nothing readable is "no supervisor yet", which is what an empty, new file says.
+    pub(crate) fn read(&self) -> io::Result<Last> {
+        let mut file = self.file.lock();
+        file.seek(SeekFrom::Start(0))?;
+        let mut text = String::new();
+        (&mut *file).take(LINE as u64).read_to_string(&mut text)?;
+        if text.is_empty() {
+            return Ok(Last { term: 0, vacant: true });
+        }
+        let mut words = text.split_ascii_whitespace();
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+        match (number(), number(), number()) {
+            (Some(term), Some(vacant), Some(place)) => Ok(Last { term, vacant: vacant == 1 && place == self.place }),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a term")),
+        }
+    }
+
+    pub(crate) fn write(&self, last: Last) -> io::Result<()> {
+        let line = format!("{:020} {} {:020}\n", last.term, u8::from(last.vacant), self.place);
+        debug_assert_eq!(line.len(), LINE);
+        let mut file = self.file.lock();
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(line.as_bytes())
+    }
+
+    /// Takes the next term for a new supervisor that has seen `last_term`: higher than everything known.
+    /// Also says what the term before it was like.
+    ///
+    /// A file that cannot be read or written (a full disk, a read-only one) must not leave the group without a
+    /// supervisor: then the term is the next one after `last_term`, and grows as long as one instance survives.
+    pub(crate) fn next(&self, last_term: u64) -> (u64, Last) {
+        let last = self.read().unwrap_or_else(|error| {
+            log::error!("cannot read the last term from {}: {error}", self.path.display());
+            Last { term: last_term, vacant: false }
+        });
+        let term = last.term.max(last_term) + 1;
+        self.keep(Last { term, vacant: false });
+        (term, last)
+    }
+
+    pub(crate) fn keep(&self, last: Last) {
+        if let Err(error) = self.write(last) {
+            log::error!("cannot keep term {} in {}: {error}", last.term, self.path.display());
+        }
+    }
+}
+
+const LINE: usize = 20 + 1 + 1 + 1 + 20 + 1;
+
+/// The number of this process's network namespace; 0 where there is no such thing.
+fn network_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/net").map_or(0, |about| about.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    /// A directory of its own for each test, gone with it.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new() -> Self {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("pares-store-{}-{number}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Directory(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn many_who_start_at_once_agree_on_one_key() {
+        let directory = Directory::new();
+        let path = directory.0.join("deep/down/web.key");
+        let keys: Vec<Key> = thread::scope(|scope| {
+            let starters: Vec<_> = (0..16).map(|_| scope.spawn(|| key(&path).unwrap())).collect();
+            starters.into_iter().map(|starter| starter.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a draft was left behind");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let directory = Directory::new();
+        let path = directory.0.join("web.key");
+        key(&path).unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o666] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = key(&path).unwrap_err();
+            assert!(matches!(error, KeyError::Exposed { mode: seen, .. } if seen == mode), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_no_key_is_refused() {
+        let directory = Directory::new();
+        let (short, link) = (directory.0.join("short"), directory.0.join("link"));
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&short).unwrap();
+        assert!(key(&short).unwrap_err().to_string().contains("has 0 bytes"));
+        std::os::unix::fs::symlink(&short, &link).unwrap();
+        assert!(key(&link).unwrap_err().to_string().contains("symbolic link"));
+        fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(key(&directory.0).unwrap_err().to_string().contains("not a regular file"));
+    }
+
+    #[test]
+    fn terms_grow_whatever_the_new_supervisor_has_seen() {
+        let directory = Directory::new();
+        let path = directory.0.join("web.term");
+        let file = TermFile::open(path.clone(), 1).unwrap();
+        assert_eq!(file.next(0), (1, Last { term: 0, vacant: true }));
+        assert_eq!(file.next(9), (10, Last { term: 1, vacant: false }));
+        assert_eq!(TermFile::open(path, 1).unwrap().next(3), (11, Last { term: 10, vacant: false }));
+    }
+
+    #[test]
+    fn a_group_left_in_order_is_vacant_on_its_own_port_only() {
+        let directory = Directory::new();
+        let path = directory.0.join("web.term");
+        let file = TermFile::open(path.clone(), 1).unwrap();
+        file.write(Last { term: 4, vacant: true }).unwrap();
+        assert_eq!(TermFile::open(path.clone(), 1).unwrap().read().unwrap(), Last { term: 4, vacant: true });
+        assert_eq!(TermFile::open(path, 2).unwrap().read().unwrap(), Last { term: 4, vacant: false });
+    }
+
+    #[test]
+    fn a_damaged_term_file_does_not_stop_the_group() {
+        let directory = Directory::new();
+        let path = directory.0.join("web.term");
+        fs::write(&path, "nonsense").unwrap();
+        assert_eq!(TermFile::open(path, 1).unwrap().next(6).0, 7);
+    }
+}

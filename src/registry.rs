@@ -1,0 +1,155 @@
+//! Questions to the group's registry, from inside ([`Instance::registry`](crate::Instance::registry)) and from outside
+//! ([`Admin::registry`](crate::Admin::registry)).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use crate::error::AskError;
+use crate::event::{Change, Role};
+use crate::net::ask::{Answered, Asker};
+use crate::net::watch::Watcher;
+use crate::wire::{Entry, Status};
+
+/// The group's registry, which is kept in the supervisor's process.
+pub struct Registry {
+    asker: Arc<Asker>,
+}
+
+/// The registry at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listing {
+    /// The number of the present supervisorship.
+    pub term: u64,
+    /// False as long as survivors of the last election may still be missing.
+    pub settled: bool,
+    /// The supervisor's unique name.
+    pub supervisor: String,
+    /// All instances in the order of their names, the supervisor included.
+    pub entries: Vec<Entry>,
+}
+
+impl Listing {
+    /// The role of the instance `name`: `Supervisor`, or `Subordinate` for all others.
+    #[must_use]
+    pub fn role(&self, name: &str) -> Role {
+        if name == self.supervisor { Role::Supervisor } else { Role::Subordinate }
+    }
+
+    /// The entry of the supervisor, which is also reached by the name `main`.
+    #[must_use]
+    pub fn main(&self) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == self.supervisor)
+    }
+}
+
+/// The registry's changes, from when it was begun until it is dropped; it goes on from one supervisor to the next.
+///
+/// Dropping it ends its thread and connection.
+pub struct Watch {
+    changes: Option<Receiver<Change>>,
+    watcher: Option<Watcher>,
+}
+
+impl Registry {
+    pub(crate) fn new(asker: Arc<Asker>) -> Self {
+        Registry { asker }
+    }
+
+    /// Lists all instances.
+    ///
+    /// Blocks for one round trip to the supervisor (none if this instance is supervisor), at most for `timeout`; asked by an
+    /// instance during an election, it waits for the new supervisor.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AskError`]; nothing is changed by asking.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-list-{}", std::process::id()));
+    /// # let config = pares::Config::new("doc-list").directory(&directory).port(20301);
+    /// let instance = pares::Instance::join(config.name("first"))?;
+    /// let listing = instance.registry().list(Duration::from_secs(2))?;
+    /// assert_eq!(listing.entries.len(), 1);
+    /// assert_eq!(listing.supervisor, "first");
+    /// # drop(instance);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn list(&self, timeout: Duration) -> Result<Listing, AskError> {
+        let Answered { term, settled, supervisor, entries } = self.asker.list(Instant::now() + timeout)?;
+        Ok(Listing { term, settled, supervisor, entries })
+    }
+
+    /// Looks up one instance by its unique name; `main` is the supervisor, whatever its name.
+    ///
+    /// The listing has exactly this entry. Blocks like [`list`](Registry::list).
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::NoSuchInstance`] if there is none of this name. As long as the registry is not settled, it may still
+    /// come back. Else any [`AskError`].
+    pub fn look_up(&self, name: &str, timeout: Duration) -> Result<Listing, AskError> {
+        let Answered { term, settled, supervisor, entries } = self.asker.look_up(name, Instant::now() + timeout)?;
+        Ok(Listing { term, settled, supervisor, entries })
+    }
+
+    /// Asks for the state of the group: who is supervisor since when, in which term, and why.
+    ///
+    /// Blocks like [`list`](Registry::list).
+    ///
+    /// # Errors
+    ///
+    /// Any [`AskError`]; nothing is changed by asking.
+    pub fn status(&self, timeout: Duration) -> Result<Status, AskError> {
+        self.asker.status(Instant::now() + timeout)
+    }
+
+    /// Begins to watch the registry: first all instances that are there come as
+    /// [`Joined`](crate::ChangeKind::Joined), then every change.
+    ///
+    /// Does not block. The watch goes on across elections, and reports an instance as gone only if it is: not because a new
+    /// supervisor has not heard of it yet. A program that reads slowly delays nobody; it may miss an instance that came
+    /// and went meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::Io`] if no thread can be started.
+    pub fn watch(&self) -> Result<Watch, AskError> {
+        let (watcher, changes) = Watcher::start(self.asker.clone())?;
+        Ok(Watch { changes: Some(changes), watcher: Some(watcher) })
+    }
+}
+
+impl Watch {
+    /// The changes. The channel ends when the watching instance has left its group.
+    #[must_use]
+    pub fn changes(&self) -> &Receiver<Change> {
+        self.changes.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // First the receiver: the thread may be waiting for room in it.
+        self.changes = None;
+        self.watcher = None;
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("group", &self.asker.pass.group).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
