@@ -268,10 +268,11 @@ impl Supervisor {
         if !told {
             self.tell_witnesses(false, &[admin], &[], actions);
         }
+        // Settled first: its cursor is taken after all this, so what the welcome does not say it would never hear.
+        self.settle_if_complete(actions);
         actions.push(Action::Send { conn, message: self.welcome() });
         self.appoint_witness(actions);
         actions.push(Action::Announce);
-        self.settle_if_complete(actions);
     }
 
     fn refusal(&self, conn: ConnId, entry: &Entry) -> Option<(Refusal, String)> {
@@ -506,6 +507,19 @@ mod tests {
         let mut desk = Desk::new(Before::These([1000, 1, 2].into()));
         assert!(!desk.hello("a", 1, 4, None).contains(&Action::Settled { term: 5, members: 2 }));
         assert!(desk.hello("b", 2, 4, None).contains(&Action::Settled { term: 5, members: 3 }));
+    }
+
+    #[test]
+    fn the_survivor_that_makes_the_group_settled_hears_of_it() {
+        let mut desk = Desk::new(Before::These([1].into()));
+        let actions = desk.hello("a", 1, 4, None);
+        let hears = |action: &Action| {
+            matches!(action, Action::Send { conn: 1, message: Message::Welcome { settled: true, .. } })
+        };
+        assert!(actions.iter().any(hears), "{actions:?}");
+        let (mut cursor, mut news) = (desk.supervisor.member_cursor(), Vec::new());
+        desk.supervisor.news(&mut cursor, &mut news);
+        assert_eq!(news, [], "it has been told all");
     }
 
     #[test]
