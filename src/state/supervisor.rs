@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::registry::{Change, Registry};
-use super::subordinate::Roster;
+use super::subordinate::{Roster, Subordinate};
 use super::{ConnId, Time};
 use crate::config::{self, FIRST_PROBE, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
@@ -24,6 +24,23 @@ pub(crate) enum Before {
     These(BTreeSet<u16>),
     /// It was not there, or was not told: any number may have survived.
     Unknown,
+}
+
+impl Before {
+    /// What one who has claimed the port in `term` knows: from the last supervisor that it `followed`, and
+    /// from the group's directory, whether the last supervisor left nobody behind.
+    pub(crate) fn of(followed: Option<Subordinate>, term: u64, left_nobody: bool) -> Self {
+        match followed {
+            // Of an older term the roster is out of date: others have supervised since.
+            Some(Subordinate { term: last, roster: Some(Roster { admins, complete: true }), .. })
+                if last + 1 == term =>
+            {
+                Before::These(admins)
+            }
+            _ if left_nobody => Before::Nobody,
+            _ => Before::Unknown,
+        }
+    }
 }
 
 /// What happens to a supervisor.
