@@ -317,15 +317,19 @@ impl Supervisor {
         if let Some(expected) = &mut settling.expected {
             return expected.remove(&entry.admin);
         }
-        if roster.complete && last_term + 1 == self.term {
-            let mut expected = roster.admins;
-            expected.remove(&entry.admin);
-            expected.remove(&self.admin);
-            self.members.values().for_each(|member| _ = expected.remove(&member.admin));
-            settling.expected = Some(expected);
-            self.tell_witnesses(true, &self.roster(), &[], actions);
+        if !roster.complete || last_term + 1 != self.term {
+            return false;
         }
-        false
+        let mut expected = roster.admins;
+        expected.remove(&self.admin);
+        self.members.values().for_each(|member| _ = expected.remove(&member.admin));
+        // Told with this survivor on it, not after it: between two messages we may die.
+        expected.insert(entry.admin);
+        settling.expected = Some(expected);
+        self.tell_witnesses(true, &self.roster(), &[], actions);
+        let settling = self.settling.iter_mut().flat_map(|settling| &mut settling.expected);
+        settling.for_each(|expected| _ = expected.remove(&entry.admin));
+        true
     }
 
     fn on_said(&mut self, conn: ConnId, message: &Message, actions: &mut Vec<Action>) {
@@ -565,8 +569,8 @@ mod tests {
         desk.hello("a", 1, 4, None);
         assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "there is nobody to ask for yet");
         let actions = desk.hello("b", 2, 4, Some(&[1, 2, 3]));
-        let complete = Message::Roster { anew: true, complete: true, added: vec![1, 3], removed: vec![] };
-        assert_eq!(actions[0], Action::Send { conn: 1, message: complete });
+        let complete = Message::Roster { anew: true, complete: true, added: vec![1, 2, 3], removed: vec![] };
+        assert_eq!(actions[0], Action::Send { conn: 1, message: complete }, "with the one it learned it from");
         assert!(!desk.supervisor.settled());
         desk.hello("c", 3, 4, Some(&[1, 2, 3]));
         assert!(desk.supervisor.settled());
