@@ -266,8 +266,9 @@ impl Supervisor {
             return;
         }
         if let Some(old) = self.connection_of(&entry.name) {
-            // The same life of the same instance: its link was cut, and it was back before we saw the end.
-            self.forget(old, actions);
+            // The same life of the same instance: its link was cut, and it was back before we saw the end. It stays
+            // on the witnesses' rosters: were it taken off and put on again, we could die in between.
+            self.forget(old);
             actions.push(Action::Close { conn: old });
         }
         if last_term > self.term {
@@ -345,19 +346,18 @@ impl Supervisor {
     }
 
     fn on_ended(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
-        let Some(member) = self.forget(conn, actions) else { return };
+        let Some(member) = self.forget(conn) else { return };
+        self.tell_witnesses(false, &[], &[member.admin], actions);
         self.connection.remove(&member.name);
         self.registry.remove(&member.name, member.cause);
         self.appoint_witness(actions);
         actions.push(Action::Announce);
     }
 
-    /// Takes a connection off the members and tells the witnesses; what it stood for in the registry stays.
-    fn forget(&mut self, conn: ConnId, actions: &mut Vec<Action>) -> Option<Member> {
-        let member = self.members.remove(&conn)?;
+    /// Takes a connection off the members and witnesses; what it stood for in the registry stays.
+    fn forget(&mut self, conn: ConnId) -> Option<Member> {
         self.witnesses.retain(|&witness| witness != conn);
-        self.tell_witnesses(false, &[], &[member.admin], actions);
-        Some(member)
+        self.members.remove(&conn)
     }
 
     fn on_dead(&mut self, admin: u16, actions: &mut Vec<Action>) {
@@ -648,11 +648,15 @@ mod tests {
     fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
         let mut desk = Desk::new(Before::Nobody);
         desk.hello("a", 1, 0, None);
+        desk.hello("witness", 2, 0, None);
         let mut cursor = desk.supervisor.watcher_cursor();
         let again = Input::Hello { conn: 7, entry: test_entry("a", 1, 1), last_term: 5, roster: Roster::default() };
-        assert!(desk.on(Time::ZERO, again).contains(&Action::Close { conn: 1 }));
+        let actions = desk.on(Time::ZERO, again);
+        assert!(actions.contains(&Action::Close { conn: 1 }));
+        let off = Message::Roster { anew: false, complete: true, added: vec![], removed: vec![1] };
+        assert!(!actions.contains(&Action::Send { conn: 2, message: off }), "it never leaves the rosters");
         desk.on(Time::ZERO, Input::Ended { conn: 1 });
-        assert_eq!(desk.names(), ["a", "s"]);
+        assert_eq!(desk.names(), ["a", "s", "witness"]);
         let mut news = Vec::new();
         desk.supervisor.news(&mut cursor, &mut news);
         assert_eq!(news, []);
