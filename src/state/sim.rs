@@ -28,6 +28,14 @@ const SLOWEST: Time = Time::from_millis(33);
 type Who = usize;
 type LinkId = usize;
 
+fn admin_of(who: Who) -> u16 {
+    1000 + who as u16
+}
+
+fn who_has(admin: u16) -> Who {
+    usize::from(admin) - 1000
+}
+
 /// Splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 struct Random(u64);
 
@@ -317,7 +325,7 @@ impl World {
         let who = self.instances.len();
         let seed = self.random.next();
         self.instances.push(Instance {
-            entry: test_entry(&name, who as u64 + 1, 1000 + who as u16),
+            entry: test_entry(&name, who as u64 + 1, admin_of(who)),
             election: Election::new(seed, self.now + JOIN_TIMEOUT),
             doing: Doing::Deed(Deed::Stop),
             turn: 0,
@@ -327,7 +335,7 @@ impl World {
             dies_in: None,
             died_at: Time::ZERO,
         });
-        tell!(self, "{} starts, admin {}", self.name(who), 1000 + who);
+        tell!(self, "{} starts, admin {}", self.name(who), admin_of(who));
         self.on(who, Event::Started);
     }
 
@@ -434,8 +442,8 @@ impl World {
         let before = Before::of(instance.known.take(), term, vacant);
         self.seen.found_nobody += u64::from(before == Before::Nobody && stored > 0);
         tell!(self, "{} claims the port, before: {before:?}, survivors {:?}", self.name(who), self.survivors);
-        let knew = if let Before::These(admins) = &before { Some(admins.clone()) } else { None };
         let me = self.instances[who].entry.clone();
+        let knew = if let Before::These(admins) = &before { Some(admins - &[me.admin].into()) } else { None };
         let mut actions = Vec::new();
         let limits = (SETTLE, MAX_MEMBERS);
         let supervisor = Supervisor::new(me, term, 1, before, limits, self.now, &mut actions);
@@ -495,7 +503,7 @@ impl World {
                     self.read_soon(conn as usize, Server);
                 }
                 Action::Probe { admin } => {
-                    if !self.instances[usize::from(admin) - 1000].lives() {
+                    if !self.instances[who_has(admin)].lives() {
                         self.soon(What::Step(who, turn, Step::Found { dead_admin: admin }));
                     }
                 }
@@ -550,7 +558,7 @@ impl World {
         if let Some(knew) = desk.knew.clone().filter(|_| stalled < claimed_at) {
             let welcomed = desk.welcomed.clone();
             let worth_it = |&admin: &u16| {
-                let other = usize::from(admin) - 1000;
+                let other = who_has(admin);
                 let Instance { died_at, .. } = self.instances[other];
                 let lives = self.instances[other].lives();
                 if lives { !welcomed.contains(&other) } else { died_at + NEXT_PROBE + 2 * SLOWEST > now }
@@ -896,31 +904,30 @@ impl World {
     /// In the end: one supervises, all others follow it, it knows exactly these, and nothing is left to do.
     fn check_the_end(&mut self) {
         let Some((leader, true)) = self.port else { panic!("nobody supervises") };
-        let mut names = Vec::new();
-        for who in 0..self.instances.len() {
-            if !self.instances[who].lives() {
-                continue;
-            }
-            names.push(self.instances[who].entry.name.clone());
-            match &self.instances[who].doing {
-                Doing::Following(link, _) => {
-                    assert_eq!((self.links[*link].owner[1], self.links[*link].open), (leader, [true; 2]));
-                    let known = self.instances[who].known.as_ref().unwrap();
-                    assert!(known.settled, "{} has not heard that all is settled", self.name(who));
-                    assert_eq!(known.term, self.instances[who].election.last_term());
-                }
-                Doing::Supervising(_) => assert_eq!(who, leader),
-                Doing::Deed(_) | Doing::Binding | Doing::Joining(_) | Doing::Gone => {
-                    panic!("{} has no role", self.name(who))
-                }
+        let Some(desk) = self.instances[leader].desk() else { panic!("its owner is dead") };
+        let supervisor = &desk.supervisor;
+        assert!(desk.settled && supervisor.settled() && supervisor.wake_at().is_none());
+        let term = supervisor.term();
+        let registered: BTreeSet<u64> = supervisor.registry().entries().map(|entry| entry.id).collect();
+        let living = || self.instances.iter().filter(|instance| instance.lives());
+        assert_eq!(registered, living().map(|instance| instance.entry.id).collect());
+
+        let others: BTreeSet<u16> =
+            living().map(|one| one.entry.admin).filter(|&admin| who_has(admin) != leader).collect();
+        let mut witnesses = 0;
+        for &admin in &others {
+            let Instance { doing, known, entry, election, .. } = &self.instances[who_has(admin)];
+            let Doing::Following(link, _) = doing else { panic!("{} has no role", entry.name) };
+            assert_eq!((self.links[*link].owner[1], self.links[*link].open), (leader, [true; 2]));
+            let Subordinate { term: told, settled, roster, .. } = known.as_ref().expect("was welcomed");
+            assert_eq!((*told, election.last_term(), *settled), (term, term, true), "what {} was told", entry.name);
+            if let Some(roster) = roster {
+                assert_eq!(*roster, Roster { admins: others.clone(), complete: true });
+                witnesses += 1;
             }
         }
-        names.sort();
-        let Desk { supervisor, settled, .. } = self.instances[leader].desk().expect("its owner supervises");
-        let registered: Vec<String> = supervisor.registry().entries().map(|entry| entry.name.clone()).collect();
-        assert!(*settled && supervisor.settled() && supervisor.wake_at().is_none());
-        assert_eq!(registered, names);
-        self.seen.more_than_witnesses += u64::from(names.len() > WITNESSES + 1);
+        assert_eq!(witnesses, others.len().min(WITNESSES));
+        self.seen.more_than_witnesses += u64::from(others.len() > WITNESSES);
     }
 }
 
