@@ -332,7 +332,7 @@ impl Asker {
             let answer = link.write(std::slice::from_ref(&request), deadline).and_then(|()| link.read(Some(deadline)));
             match answer {
                 Ok(message) => return Ok((link, message)),
-                Err(LinkError::Gone) if again => {}
+                Err(LinkError::Gone { .. }) if again => {}
                 Err(error) => return Err(fault(error)),
             }
         }
@@ -381,7 +381,7 @@ pub(crate) enum Registry {
 
 fn fault(error: LinkError) -> Fault {
     match error {
-        LinkError::Gone => Fault::Lost,
+        LinkError::Gone { .. } => Fault::Lost,
         LinkError::Late => Fault::Late,
         LinkError::Malformed(_) => Fault::Nonsense,
         LinkError::Io(error) => Fault::Io(error),

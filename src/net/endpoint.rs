@@ -175,7 +175,7 @@ fn attend(functions: &Functions, mut visit: Visit) {
                 visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
                 return;
             }
-            Err(LinkError::Gone | LinkError::Late | LinkError::Io(_)) => return,
+            Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => return,
         }
     }
 }

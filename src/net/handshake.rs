@@ -93,7 +93,7 @@ pub(crate) fn obstacle(refusal: Refusal, (min, max): (u16, u16), detail: String)
 
 fn denied(error: LinkError) -> Denied {
     match error {
-        LinkError::Gone => Denied::ClosedAtOnce,
+        LinkError::Gone { .. } => Denied::ClosedAtOnce,
         LinkError::Late => Denied::Obstructed(Obstacle::Silent),
         LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
         LinkError::Io(error) => system("talk to the supervisor", &error),
@@ -161,7 +161,7 @@ fn reject(link: Link, refusal: Refusal, detail: &str) -> Unwelcome {
 
 fn unwelcome(error: LinkError) -> Unwelcome {
     match error {
-        LinkError::Gone => Unwelcome::Gone,
+        LinkError::Gone { .. } => Unwelcome::Gone,
         LinkError::Late => Unwelcome::Broke("silent".into()),
         LinkError::Malformed(error) => Unwelcome::Broke(error.to_string()),
         LinkError::Io(error) => Unwelcome::Broke(error.to_string()),

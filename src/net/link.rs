@@ -12,8 +12,8 @@ use crate::wire::{DecodeError, Message};
 /// Why no message came, or could not be sent. The connection is of no use any more.
 #[derive(Debug)]
 pub(crate) enum LinkError {
-    /// The other end is gone.
-    Gone,
+    /// The other end is gone; `reset` if it did not even close.
+    Gone { reset: bool },
     /// The deadline passed.
     Late,
     /// What came is no message.
@@ -26,7 +26,7 @@ impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if !is_gone(&error) => LinkError::Late,
-            _ if is_gone(&error) => LinkError::Gone,
+            kind if is_gone(&error) => LinkError::Gone { reset: kind == io::ErrorKind::ConnectionReset },
             _ => LinkError::Io(error),
         }
     }
@@ -77,7 +77,7 @@ impl Link {
             }
             let mut piece = [0; 4096];
             match (&*self.stream).read(&mut piece) {
-                Ok(0) => return Err(LinkError::Gone),
+                Ok(0) => return Err(LinkError::Gone { reset: false }),
                 Ok(count) => self.buffer.push(&piece[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),

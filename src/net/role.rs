@@ -20,7 +20,7 @@ use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, SMALL_STACK, WRITE_TIMEOUT};
 use crate::error::{JoinError, PortHolder};
 use crate::event::{ContendingCause, EventKind, Role};
 use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
-use crate::state::subordinate::{News, Roster, Subordinate};
+use crate::state::subordinate::{News, Subordinate};
 use crate::state::supervisor::{Before, Supervisor};
 use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, PROTOCOL_VERSION, Purpose, Refusal};
 
@@ -45,6 +45,9 @@ struct Duty {
     /// What this instance knows of its group from its last lifeline.
     memory: Option<Subordinate>,
     loss: Loss,
+    /// The lifeline ended with a reset. The kernel resets the connections of the dead that had unread bytes, but it is not
+    /// the only one who can.
+    reset: bool,
 }
 
 /// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by halves.
@@ -59,8 +62,15 @@ struct Claim {
 
 /// Runs until the instance has left or cannot join.
 pub(crate) fn run(shared: &Arc<Shared>, election: Election) {
-    let mut duty =
-        Duty { shared: shared.clone(), election, claim: None, lifeline: None, memory: None, loss: Loss::Died };
+    let mut duty = Duty {
+        shared: shared.clone(),
+        election,
+        claim: None,
+        lifeline: None,
+        memory: None,
+        loss: Loss::Died,
+        reset: false,
+    };
     let mut event = Event::Started;
     loop {
         let (report, deed) = duty.election.on(shared.epoch.elapsed(), event);
@@ -97,7 +107,13 @@ impl Duty {
         }
         match self.claim(last_term) {
             Ok(term) => Event::PortClaimed { term },
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Event::PortTaken,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if std::mem::take(&mut self.reset) {
+                    // Perhaps it did not die: somebody cut the connection, and it welcomes others while we are away.
+                    self.memory.iter_mut().for_each(|memory| memory.lost(Loss::Evicted));
+                }
+                Event::PortTaken
+            }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Event::Obstructed(Obstacle::PortForbidden),
             Err(error) => Event::Obstructed(system("become supervisor", &error)),
         }
@@ -143,7 +159,7 @@ impl Duty {
         let opened = handshake::open(stream, &shared.pass, shared.port, Purpose::Join, self.hello(), deadline);
         let result = opened.and_then(|mut link| {
             let answer = link.read(Some(deadline)).map_err(|error| match error {
-                LinkError::Gone => Denied::ClosedAtOnce,
+                LinkError::Gone { .. } => Denied::ClosedAtOnce,
                 LinkError::Late => Denied::Obstructed(Obstacle::Silent),
                 LinkError::Malformed(error) => Denied::Obstructed(Obstacle::Malformed(error.to_string())),
                 LinkError::Io(error) => Denied::Obstructed(system("join", &error)),
@@ -205,7 +221,11 @@ impl Duty {
                         log::warn!("{}: cut off a supervisor that broke the protocol: {error}", self.shared.me.name);
                         break;
                     }
-                    Err(LinkError::Gone | LinkError::Late | LinkError::Io(_)) => break,
+                    Err(LinkError::Gone { reset }) => {
+                        self.reset = reset;
+                        break;
+                    }
+                    Err(LinkError::Late | LinkError::Io(_)) => break,
                 };
                 log::trace!("{} <- {}", self.shared.me.name, message.name());
                 if let Message::Rejected { .. } = message {
@@ -229,8 +249,9 @@ impl Duty {
             self.say_goodbye(&mut link);
             return Event::Halted;
         }
-        self.memory = Some(subordinate);
         self.loss = goodbye.unwrap_or(Loss::Died);
+        subordinate.lost(self.loss);
+        self.memory = Some(subordinate);
         Event::LinkLost(self.loss)
     }
 
@@ -362,15 +383,9 @@ impl Duty {
         let claim = self.claim.as_mut()?;
         let registry_port = claim.registry.local_addr().ok()?.port();
         let waker = std::mem::replace(&mut claim.waker, Waker::new().ok()?);
-        // Only what the supervisor of the term just before ours told is worth anything.
-        let memory = self.memory.take().filter(|memory| memory.term + 1 == term);
-        let roster = memory.as_ref().and_then(|memory| memory.roster.clone()).filter(|roster| roster.complete);
-        let before = match roster {
-            Some(Roster { admins, .. }) => Before::These(admins),
-            None if claim.last.vacant => Before::Nobody,
-            None => Before::Unknown,
-        };
-        let gone = memory.filter(|_| self.loss != Loss::SteppedDown);
+        let memory = self.memory.take();
+        let before = Before::of(memory.clone(), term, claim.last.vacant);
+        let gone = memory.filter(|memory| memory.term + 1 == term && self.loss != Loss::SteppedDown);
         let predecessor: Option<(String, LeftCause)> = gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
         let cause = self.election.cause();
         let facts =
@@ -428,7 +443,7 @@ fn attend_member(office: &Office, mut visit: Visit) {
                         office.broke(conn, error.to_string());
                         break;
                     }
-                    Err(LinkError::Gone | LinkError::Late | LinkError::Io(_)) => break,
+                    Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => break,
                 }
             }
             office.ended(conn);
@@ -476,7 +491,7 @@ fn attend_asker(office: &Office, mut visit: Visit) {
                 visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
                 return;
             }
-            Err(LinkError::Gone | LinkError::Late | LinkError::Io(_)) => return,
+            Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => return,
         }
     }
 }

@@ -144,7 +144,7 @@ impl Shared {
             loop {
                 let message = match link.read(None) {
                     Ok(message) => message,
-                    Err(LinkError::Malformed(_) | LinkError::Gone | LinkError::Late | LinkError::Io(_)) => break,
+                    Err(LinkError::Malformed(_) | LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => break,
                 };
                 let mut news = Vec::new();
                 if !view.on(message, &mut news) {

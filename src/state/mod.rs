@@ -5,6 +5,8 @@ use std::time::Duration;
 
 pub(crate) mod election;
 pub(crate) mod registry;
+#[cfg(test)]
+mod sim;
 pub(crate) mod subordinate;
 pub(crate) mod supervisor;
 pub(crate) mod view;

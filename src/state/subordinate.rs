@@ -1,10 +1,12 @@
 //! What a subordinate knows of its group, from what its supervisor told it.
 //!
 //! Invariant: `roster` is `Some` only for a witness. If it is `complete`, everybody whom this supervisor has
-//! welcomed, or was still waiting for, is on it (the supervisor writes to the witnesses before it welcomes).
+//! welcomed, or was still waiting for, is on it (the supervisor writes to the witnesses before it welcomes). That
+//! holds to its death, not beyond the moment in which it cuts us off: see [`Subordinate::lost`].
 
 use std::collections::BTreeSet;
 
+use super::election::Loss;
 use crate::wire::{Departure, Message};
 
 /// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two living
@@ -91,6 +93,18 @@ impl Subordinate {
             | Message::Answer { .. } => News::Nonsense,
         }
     }
+
+    /// The lifeline ended. Cut off while the supervisor lives, we are no witness any more: it may have welcomed others
+    /// since, and what we know must not pass for the last word when it dies and we succeed it.
+    ///
+    /// A death shows as the end of the stream after all that was written, and the port is free. A lifeline that was
+    /// reset while the port is still held was cut, by whomever, and counts as [`Loss::Evicted`].
+    pub(crate) fn lost(&mut self, loss: Loss) {
+        match loss {
+            Loss::Evicted => self.roster = None,
+            Loss::Died | Loss::SteppedDown | Loss::Left => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +144,16 @@ mod tests {
             this.on(roster(true, &[1], &[]));
             assert_eq!(this.on(Message::Leaving { reason }), News::Goodbye(reason));
             assert_eq!(this.roster.unwrap().admins, expected.iter().copied().collect());
+        }
+    }
+
+    #[test]
+    fn who_was_cut_off_is_a_witness_no_more() {
+        for (loss, witness) in [(Loss::Died, true), (Loss::SteppedDown, true), (Loss::Evicted, false)] {
+            let mut this = subordinate();
+            this.on(roster(true, &[1], &[]));
+            this.lost(loss);
+            assert_eq!(this.roster.is_some(), witness, "{loss:?}");
         }
     }
 

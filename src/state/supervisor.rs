@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::registry::{Change, Registry};
-use super::subordinate::Roster;
+use super::subordinate::{Roster, Subordinate};
 use super::{ConnId, Time};
 use crate::config::{self, FIRST_PROBE, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
@@ -24,6 +24,23 @@ pub(crate) enum Before {
     These(BTreeSet<u16>),
     /// It was not there, or was not told: any number may have survived.
     Unknown,
+}
+
+impl Before {
+    /// What one who has claimed the port in `term` knows: from the last supervisor that it `followed`, and
+    /// from the group's directory, whether the last supervisor left nobody behind.
+    pub(crate) fn of(followed: Option<Subordinate>, term: u64, left_nobody: bool) -> Self {
+        match followed {
+            // Of an older term the roster is out of date: others have supervised since.
+            Some(Subordinate { term: last, roster: Some(Roster { admins, complete: true }), .. })
+                if last + 1 == term =>
+            {
+                Before::These(admins)
+            }
+            _ if left_nobody => Before::Nobody,
+            _ => Before::Unknown,
+        }
+    }
 }
 
 /// What happens to a supervisor.
@@ -277,8 +294,9 @@ impl Supervisor {
             return;
         }
         if let Some(&old) = self.connection.get(&entry.name) {
-            // The same life of the same instance: its link was cut, and it was back before we saw the end.
-            self.forget(old, actions);
+            // The same life of the same instance: its link was cut, and it was back before we saw the end. It stays
+            // on the witnesses' rosters: were it taken off and put on again, we could die in between.
+            self.forget(old);
             actions.push(Action::Close { conn: old });
         }
         if last_term > self.term {
@@ -296,10 +314,11 @@ impl Supervisor {
         if !told {
             self.tell_witnesses(false, &[admin], &[], actions);
         }
+        // Settled first: its cursor is taken after all this, so what the welcome does not say it would never hear.
+        self.settle_if_complete(actions);
         actions.push(Action::Send { conn, message: self.welcome() });
         self.appoint_witness(actions);
         actions.push(Action::Announce);
-        self.settle_if_complete(actions);
     }
 
     fn refusal(&self, conn: ConnId, entry: &Entry) -> Option<(Refusal, String)> {
@@ -327,15 +346,19 @@ impl Supervisor {
         if let Some(expected) = &mut settling.expected {
             return expected.remove(&entry.admin);
         }
-        if roster.complete && last_term + 1 == self.term {
-            let mut expected = roster.admins;
-            expected.remove(&entry.admin);
-            expected.remove(&self.admin);
-            self.members.values().for_each(|member| _ = expected.remove(&member.admin));
-            settling.expected = Some(expected);
-            self.tell_witnesses(true, &self.roster(), &[], actions);
+        if !roster.complete || last_term + 1 != self.term {
+            return false;
         }
-        false
+        let mut expected = roster.admins;
+        expected.remove(&self.admin);
+        self.members.values().for_each(|member| _ = expected.remove(&member.admin));
+        // Told with this survivor on it, not after it: between two messages we may die.
+        expected.insert(entry.admin);
+        settling.expected = Some(expected);
+        self.tell_witnesses(true, &self.roster(), &[], actions);
+        let settling = self.settling.iter_mut().flat_map(|settling| &mut settling.expected);
+        settling.for_each(|expected| _ = expected.remove(&entry.admin));
+        true
     }
 
     fn on_said(&mut self, conn: ConnId, message: &Message, actions: &mut Vec<Action>) {
@@ -355,19 +378,18 @@ impl Supervisor {
     }
 
     fn on_ended(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
-        let Some(member) = self.forget(conn, actions) else { return };
+        let Some(member) = self.forget(conn) else { return };
+        self.tell_witnesses(false, &[], &[member.admin], actions);
         self.connection.remove(&member.name);
         self.registry.remove(&member.name, member.cause);
         self.appoint_witness(actions);
         actions.push(Action::Announce);
     }
 
-    /// Takes a connection off the members and tells the witnesses; what it stood for in the registry stays.
-    fn forget(&mut self, conn: ConnId, actions: &mut Vec<Action>) -> Option<Member> {
-        let member = self.members.remove(&conn)?;
+    /// Takes a connection off the members and witnesses; what it stood for in the registry stays.
+    fn forget(&mut self, conn: ConnId) -> Option<Member> {
         self.witnesses.retain(|&witness| witness != conn);
-        self.tell_witnesses(false, &[], &[member.admin], actions);
-        Some(member)
+        self.members.remove(&conn)
     }
 
     fn on_dead(&mut self, admin: u16, actions: &mut Vec<Action>) {
@@ -546,6 +568,19 @@ mod tests {
     }
 
     #[test]
+    fn the_survivor_that_makes_the_group_settled_hears_of_it() {
+        let mut desk = Desk::new(Before::These([1].into()));
+        let actions = desk.hello("a", 1, 4, None);
+        let hears = |action: &Action| {
+            matches!(action, Action::Send { conn: 1, message: Message::Welcome { settled: true, .. } })
+        };
+        assert!(actions.iter().any(hears), "{actions:?}");
+        let (mut cursor, mut news) = (desk.supervisor.member_cursor(), Vec::new());
+        desk.supervisor.news(&mut cursor, &mut news);
+        assert_eq!(news, [], "it has been told all");
+    }
+
+    #[test]
     fn a_known_member_that_is_proven_dead_is_not_waited_for() {
         let mut desk = Desk::new(Before::These([1, 2].into()));
         desk.hello("a", 1, 4, None);
@@ -571,8 +606,8 @@ mod tests {
         desk.hello("a", 1, 4, None);
         assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "there is nobody to ask for yet");
         let actions = desk.hello("b", 2, 4, Some(&[1, 2, 3]));
-        let complete = Message::Roster { anew: true, complete: true, added: vec![1, 3], removed: vec![] };
-        assert_eq!(actions[0], Action::Send { conn: 1, message: complete });
+        let complete = Message::Roster { anew: true, complete: true, added: vec![1, 2, 3], removed: vec![] };
+        assert_eq!(actions[0], Action::Send { conn: 1, message: complete }, "with the one it learned it from");
         assert!(!desk.supervisor.settled());
         desk.hello("c", 3, 4, Some(&[1, 2, 3]));
         assert!(desk.supervisor.settled());
@@ -650,11 +685,15 @@ mod tests {
     fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
         let mut desk = Desk::new(Before::Nobody);
         desk.hello("a", 1, 0, None);
+        desk.hello("witness", 2, 0, None);
         let mut cursor = desk.supervisor.watcher_cursor();
         let again = Input::Hello { conn: 7, entry: test_entry("a", 1, 1), last_term: 5, roster: Roster::default() };
-        assert!(desk.on(Time::ZERO, again).contains(&Action::Close { conn: 1 }));
+        let actions = desk.on(Time::ZERO, again);
+        assert!(actions.contains(&Action::Close { conn: 1 }));
+        let off = Message::Roster { anew: false, complete: true, added: vec![], removed: vec![1] };
+        assert!(!actions.contains(&Action::Send { conn: 2, message: off }), "it never leaves the rosters");
         desk.on(Time::ZERO, Input::Ended { conn: 1 });
-        assert_eq!(desk.names(), ["a", "s"]);
+        assert_eq!(desk.names(), ["a", "s", "witness"]);
         let mut news = Vec::new();
         desk.supervisor.news(&mut cursor, &mut news);
         assert_eq!(news, []);
