@@ -8,6 +8,7 @@
 //! | `pares-member` | `pares-role` while supervisor, one for each subordinate | its lifeline | `Service::close` | `pares-role`, when the role ends |
 //! | `pares-announce` | `pares-role` while supervisor | news, room in the kernel, the settle time | `Office::close` | `pares-role`, when the role ends |
 //! | `pares-registry` | `pares-role` while supervisor; and one for each asker | the registry port's listener; its asker | `Office::close`, `Service::close` | `pares-role`, when the role ends |
+//! | `pares-room` | `pares-role`, now and then | the kernel, some ten milliseconds | its end | `pares-role` |
 //! | `pares-watch` | `Registry::watch` | the registry port; the bell without a supervisor | dropping the `Watch` | dropping the `Watch` |
 //! | `pares-job` | `Instance::while_supervisor` | the bell; runs the program's job | dropping the `Job` or leaving | dropping the `Job` |
 //! | `pares-call-all` | `Instance::call_all`, `Admin::call_all` | an instance's answer | its deadline | the call itself |

@@ -48,6 +48,8 @@ struct Duty {
     /// The lifeline ended with a reset. The kernel resets the connections of the dead that had unread bytes, but it is not
     /// the only one who can.
     reset: bool,
+    /// Threads for what must not hold this one up.
+    helpers: Threads,
 }
 
 /// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by halves.
@@ -70,6 +72,7 @@ pub(crate) fn run(shared: &Arc<Shared>, election: Election) {
         memory: None,
         loss: Loss::Died,
         reset: false,
+        helpers: Threads::default(),
     };
     let mut event = Event::Started;
     loop {
@@ -92,6 +95,12 @@ pub(crate) fn run(shared: &Arc<Shared>, election: Election) {
             }
             Deed::Stop => return,
         };
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        self.helpers.join_all();
     }
 }
 
@@ -213,6 +222,7 @@ impl Duty {
     fn follow(&mut self) -> Event {
         let Some((mut link, mut subordinate)) = self.lifeline.take() else { return Event::LinkLost(Loss::Died) };
         let mut goodbye = None;
+        self.prepare(subordinate.members);
         if self.wait_on(Wait::Stream(link.stream().clone())) {
             loop {
                 let message = match link.read(None) {
@@ -255,8 +265,19 @@ impl Duty {
         Event::LinkLost(self.loss)
     }
 
+    /// Has room made for the descriptors that this instance would need as supervisor of so many, beside what its
+    /// program has open. Not on this thread, which is the one that must know of a death at once.
+    fn prepare(&self, members: u32) {
+        let wanted = (i32::try_from(members).unwrap_or(i32::MAX).saturating_add(64)).saturating_mul(2);
+        if !port::has_room(wanted) {
+            // Without a thread for it the next failover is a little slower, nothing else.
+            _ = self.helpers.spawn("pares-room", SMALL_STACK, move || port::make_room(wanted));
+        }
+    }
+
     fn on_state(&mut self, subordinate: &Subordinate) {
         self.election.saw_term(subordinate.term);
+        self.prepare(subordinate.members);
         self.shared.standing.change(|inside| {
             inside.term = subordinate.term;
             inside.place = Place::Subordinate(subordinate.clone());

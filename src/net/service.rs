@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -17,7 +17,7 @@ use super::link::Link;
 use super::port::{self, Reserve};
 use super::threads::Threads;
 use super::waker::Waker;
-use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING};
+use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING, SMALL_STACK};
 use crate::state::ConnId;
 use crate::wire::{Message, Purpose, Refusal};
 
@@ -90,6 +90,8 @@ pub(crate) struct Service {
     /// Signalled when a handshake has ended while the lobby is full.
     room: Condvar,
     clock: Arc<AtomicU64>,
+    /// A thread is making room for the listener to move to.
+    making_room: AtomicBool,
     threads: Threads,
 }
 
@@ -103,6 +105,7 @@ impl Service {
             lobby: Mutex::default(),
             room: Condvar::new(),
             clock: Arc::default(),
+            making_room: AtomicBool::new(false),
             threads: Threads::default(),
         }))
     }
@@ -118,18 +121,15 @@ impl Service {
     where
         F: Fn(Visit) + Clone + Send + 'static,
     {
-        if self.kind.on_top {
-            listener = port::raise(listener, 0);
-        }
         let mut reserve = Reserve::new();
+        let mut highest = 0;
         let mut trouble = Duration::ZERO;
         while !done() {
+            listener = self.keep_on_top(listener, highest);
             match listener.accept() {
                 Ok((stream, _)) => {
                     trouble = Duration::ZERO;
-                    if self.kind.on_top {
-                        listener = port::raise(listener, stream.as_raw_fd());
-                    }
+                    highest = highest.max(stream.as_raw_fd());
                     self.receive(stream, attend.clone());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Some(&listener), None),
@@ -148,6 +148,25 @@ impl Service {
                     self.wait(None, Some(trouble));
                 }
             }
+        }
+        listener
+    }
+
+    /// Moves the listener above the descriptor `highest`, or has room made for that on another thread.
+    fn keep_on_top(self: &Arc<Self>, listener: TcpListener, highest: i32) -> TcpListener {
+        let wanted = self.kind.on_top.then(|| port::wanted_descriptor(listener.as_raw_fd(), highest)).flatten();
+        let Some(wanted) = wanted else { return listener };
+        if port::has_room(wanted) {
+            return port::raise(listener, wanted);
+        }
+        if !self.making_room.swap(true, Ordering::Relaxed) {
+            let service = self.clone();
+            // Without a thread for it the failover is a little slower, nothing else.
+            _ = self.threads.spawn("pares-room", SMALL_STACK, move || {
+                port::make_room(wanted);
+                service.making_room.store(false, Ordering::Relaxed);
+                service.wake();
+            });
         }
         listener
     }
