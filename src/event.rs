@@ -154,9 +154,3 @@ pub enum ChangeKind {
     /// There is no supervisor for the moment; what was reported so far stays true until it is corrected.
     Contending,
 }
-
-/// The present CLOCK_MONOTONIC in nanoseconds.
-pub(crate) fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}

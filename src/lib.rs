@@ -1,4 +1,92 @@
-//! *Primus inter pares*: instances of one program on one machine elect a supervisor.
+//! *Primus inter pares*, first among equals: several instances of one program run on one machine, find one another, elect one of
+//! themselves **supervisor**, keep a **registry** of who is there, call one another, and know of every death at once,
+//! without a daemon, a lock file, a heartbeat, or a byte of traffic while nothing happens.
+//!
+//! ```
+//! use std::time::Duration;
+//! use pares::{Config, EventKind, Instance};
+//!
+//! # let directory = std::env::temp_dir().join(format!("pares-doc-lib-{}", std::process::id()));
+//! # let config = Config::new("tour").port(20300).directory(&directory);
+//! # let _ = stringify! {
+//! let config = Config::new("my-program");
+//! # };
+//! let instance = Instance::join(config.function("hello", "greets", |who| Ok([b"hello ", who].concat())))?;
+//! println!("{} is {}", instance.name(), instance.role());
+//!
+//! let greeting = instance.call("main", "hello", b"world", Duration::from_secs(2))?; // `main` is the supervisor
+//! assert_eq!(greeting, b"hello world");
+//!
+//! let job = instance.while_supervisor(|guard| {
+//!     while !guard.wait(Duration::from_secs(60)) { /* only one instance does this, once a minute */ }
+//! })?;
+//! for event in instance.events() {
+//!     match event.kind {
+//!         EventKind::Supervisor { term } => println!("now supervisor, term {term}"),
+//!         other => println!("{other:?}"),
+//!     }
+//! #   break;
+//! }
+//! # drop((job, instance));
+//! # std::fs::remove_dir_all(directory)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//!
+//! All instances of a group try to bind **and listen** on one TCP port of the loopback address, the *supervisor port*. The kernel lets
+//! exactly one: that is the election. Each other instance keeps one connection to it, its *lifeline*. When a process dies,
+//! however it dies, the kernel closes its connections, and whoever reads at the other end knows within some hundred
+//! microseconds. So a registry entry lives exactly as long as its lifeline, and when the supervisor dies, all
+//! others try the port again at that moment. Each survivor's first message to the new supervisor carries everything it
+//! holds; from these the registry is rebuilt, in a new *term*, and is *settled* once everybody who is known to have
+//! survived is back or known dead.
+//!
+//! Terms grow with every supervisorship. Every instance remembers the last one it has seen, and each supervisor writes its own
+//! into `GROUP.term` in the group's directory before it acts: so they also grow when all instances die and the
+//! group starts anew.
+//!
+//! Who wants to take part proves, without showing it, that it has the group's key, a file that only this user can read.
+//!
+//! # The threads of an instance
+//!
+//! Two for each instance (`pares-role`, `pares-endpoint`), three more while it is supervisor, and then one small one for each
+//! subordinate; all blocked in the kernel while nothing happens. The table of all threads, with what each waits on and who
+//! joins it, is in `src/net/mod.rs`.
+//!
+//! # The log
+//!
+//! With the `log` crate: `error`, this instance cannot take part; `warn`, a peer broke the protocol and was cut off, or the
+//! system is at a limit; `info`, changes of role, one line each; `debug`, elections and calls; `trace`, messages.
+//!
+//! # Code map
+//!
+//! ```text
+//! socket ──bytes──▶ wire ──Message──▶ net ──event──▶ state ──actions──▶ net ──Message──▶ wire ──bytes──▶ socket
+//! ```
+//!
+//! | room | what it is | uses |
+//! |---|---|---|
+//! | `error`, `config` | every public error; what a user may choose, every limit with its reason | – |
+//! | `wire` | bytes ↔ values: frames, the message table, the proofs | `error`, `config` |
+//! | `event` | what a program is told, as values | `wire` |
+//! | `state` | decisions: `election`, `supervisor`, `registry`, `subordinate`, `view`; and the simulator that tries them | `wire`, `event` |
+//! | `net` | deeds: the port, the handshake, the threads, the files | `state` |
+//! | `instance`, `job`, `registry`, `admin` | what a program holds | `net` |
+//! | `bin/pares` | the command: arguments → what they mean → deeds; printing; exit codes | the public face |
+//!
+//! To understand all of it, read this page, `state/supervisor.rs`, `net/service.rs` and `wire/mod.rs`, in this order.
+//!
+//! # Invariants
+//!
+//! 1. `wire`, `event` and `state` know no socket, thread, clock, lock or log.
+//! 2. No lock is held across a read or a write that can block.
+//! 3. Every thread has a name, an owner that joins it, and a way to be told to stop; dropping the instance leaves none behind.
+//! 4. Nothing grows without a limit named in `config`.
+//! 5. A peer is alive exactly while its connection is open; nothing else is believed. The README says what that cannot see.
+//! 6. Numbers on the wire are never given a second meaning.
+//! 7. While nothing happens, no thread wakes.
+
 mod admin;
 mod config;
 mod error;
@@ -12,6 +100,7 @@ mod wire;
 
 pub use admin::Admin;
 pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_PAYLOAD, default_port};
+/// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{AskError, CallError, ConfigError, JoinError, KeyError, PortHolder, StepDownError};
 pub use event::{Change, ChangeKind, ContendingCause, Event, EventKind, Role};

@@ -2,7 +2,9 @@
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::event::{Event, EventKind, monotonic_ns};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::event::{Event, EventKind};
 
 #[derive(Default)]
 pub(crate) struct Hub {
@@ -63,6 +65,12 @@ impl Subscriber {
 
 fn now(kind: EventKind) -> Event {
     Event { monotonic_ns: monotonic_ns(), kind }
+}
+
+/// The present CLOCK_MONOTONIC in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[cfg(test)]

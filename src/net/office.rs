@@ -204,9 +204,9 @@ impl Office {
         let cursor = desk.supervisor.watcher_cursor();
         let told = Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false };
         desk.told.insert(watcher, told);
-        let mut messages = Vec::new();
+        // The predecessor's end first: after the listing it would count as one that nobody explained.
+        let mut messages: Vec<Message> = desk.supervisor.predecessor().into_iter().collect();
         desk.supervisor.list(&mut messages);
-        messages.extend(desk.supervisor.predecessor());
         self.send(&mut desk, watcher, &messages);
     }
 

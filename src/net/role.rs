@@ -331,9 +331,11 @@ impl Duty {
         };
         let halting = shared.standing.change(|inside| {
             inside.wait = Wait::Bell;
-            (inside.hand_over, inside.stepping_down) = (false, false);
+            inside.hand_over = false;
             inside.halting
         });
+        // Before the port is free: nobody shall see two supervisors, not even in two processes' events.
+        self.report(Report::Contending(if halting { Loss::Left } else { Loss::SteppedDown }));
         let last_one = office.begin_closing();
         if halting && last_one {
             // While the port is still ours: whoever has it next writes the next term.
@@ -381,6 +383,7 @@ impl Duty {
                 }
                 Report::Contending(loss) => {
                     inside.place = Place::Contending;
+                    inside.stepping_down = false;
                     inside.cause = Some(match loss {
                         Loss::Died => ContendingCause::SupervisorDied,
                         Loss::Left => ContendingCause::SupervisorLeft,

@@ -9,12 +9,13 @@ use parking_lot::{Condvar, Mutex};
 
 use super::ask::{Asker, Registry, Viewpoint};
 use super::handshake;
+use super::hub::monotonic_ns;
 use super::link::LinkError;
 use super::port;
 use super::threads::Threads;
 use crate::config::{HANDSHAKE_TIMEOUT, SMALL_STACK};
 use crate::error::AskError;
-use crate::event::{Change, ChangeKind, monotonic_ns};
+use crate::event::{Change, ChangeKind};
 use crate::state::view::View;
 use crate::wire::{Message, Purpose};
 

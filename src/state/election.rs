@@ -98,7 +98,7 @@ pub(crate) enum Event {
     Waited,
     /// The lifeline ended.
     LinkLost(Loss),
-    /// Our supervisorship was given up; somebody else shall have it.
+    /// Our supervisorship was given up; somebody else shall have it. The program has been told before the port was free.
     SteppedDown,
     /// The program wants to leave.
     Halted,
@@ -249,7 +249,7 @@ impl Election {
                 self.phase = Phase::Contending;
                 self.cause = ElectionCause::SteppedDown;
                 self.aside_until = Some(now + ASIDE);
-                (Some(Report::Contending(Loss::SteppedDown)), Deed::Connect)
+                (None, Deed::Connect)
             }
 
             // No deed of a phase comes to an event of another one; see the table.
@@ -411,8 +411,7 @@ mod tests {
 
     #[test]
     fn who_steps_down_leaves_the_port_to_others_for_a_while() {
-        let report = Some(Report::Contending(Loss::SteppedDown));
-        let election = check(supervisor(), Event::SteppedDown, report, Deed::Connect);
+        let election = check(supervisor(), Event::SteppedDown, None, Deed::Connect);
         let mut election = check(check_waits(election, Event::NobodyThere), Event::Waited, None, Deed::Connect);
         election.on(SOON, Event::NobodyThere);
         let later = SOON + ASIDE;

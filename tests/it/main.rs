@@ -1,2 +1,4 @@
-//! x
-fn main() {}
+//! Everything that needs more than one room: real sockets, real processes, hostile peers, the house rules.
+
+mod instance;
+mod tidy;

@@ -1,0 +1,186 @@
+//! The house rules, as a test: what must not be anywhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below a folder of the package with one of these endings, with their text.
+fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| endings.iter().any(|one| ending == *one)) {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no files in {folder}");
+    found
+}
+
+/// The code of a file: without comments, and without its tests, which may know more.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    let lines = text[..end].lines().enumerate().map(|(at, line)| (at + 1, line));
+    lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+#[track_caller]
+fn none(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn the_pure_rooms_know_no_socket_thread_clock_lock_or_log() {
+    let forbidden = [
+        "std::net",
+        "std::thread",
+        "std::fs",
+        "std::io",
+        "Instant",
+        "SystemTime",
+        "Mutex",
+        "Atomic",
+        "log::",
+        "rustix",
+        "socket2",
+    ];
+    let mut complaints = Vec::new();
+    for folder in ["src/wire", "src/state"] {
+        for (path, text) in files(folder, &["rs"]) {
+            if path.ends_with("sim.rs") || path.ends_with("tests.rs") {
+                continue;
+            }
+            for (at, line) in code(&text) {
+                let found = forbidden.iter().find(|word| line.contains(*word));
+                complaints.extend(found.map(|word| format!("{}:{at}: {word}", path.display())));
+            }
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn rooms_use_only_rooms_on_their_left() {
+    let order = ["error", "config", "wire", "event", "state", "net", "registry", "admin", "job", "instance"];
+    // `event` names `Watch`, and errors name what they are errors of, in their documentation only.
+    let rank = |room: &str| order.iter().position(|one| *one == room);
+    let mut complaints = Vec::new();
+    for (path, text) in files("src", &["rs"]) {
+        let inside: Vec<&str> = path.iter().skip(1).map(|part| part.to_str().unwrap()).collect();
+        let Some(own) = rank(inside[0].trim_end_matches(".rs")) else { continue };
+        for (at, line) in code(&text) {
+            for used in line.split("crate::").skip(1) {
+                let room: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                // `error` and `config` are one step: each names the other's types.
+                if rank(&room).is_some_and(|used| used > own.max(1)) {
+                    complaints.push(format!("{}:{at}: {} uses {room}", path.display(), inside[0]));
+                }
+            }
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn a_match_over_states_and_events_has_no_catch_all() {
+    let mut complaints = Vec::new();
+    for name in ["election", "supervisor", "subordinate", "view"] {
+        let path = format!("src/state/{name}.rs");
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        for (at, line) in code(&text) {
+            if line.trim_start().starts_with("_ =>") {
+                complaints.push(format!("{path}:{at}: `_` in a match"));
+            }
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn there_is_no_unsafe_code_and_nothing_left_to_do() {
+    // In two pieces, so that this file does not find itself.
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("to", "do!("),
+        concat!("unimpl", "emented!("),
+        concat!("#[ig", "nore"),
+    ];
+    let mut complaints = Vec::new();
+    for folder in ["src", "tests", "examples", "benches", "fuzz/fuzz_targets"] {
+        for (path, text) in files(folder, &["rs"]) {
+            for (at, line) in text.lines().enumerate() {
+                let found = marks.iter().find(|mark| line.contains(**mark));
+                complaints.extend(found.map(|mark| format!("{}:{}: {mark}", path.display(), at + 1)));
+            }
+            for (at, line) in code(&text) {
+                if folder == "src"
+                    && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("allow(unsafe"))
+                {
+                    complaints.push(format!("{}:{at}: unsafe", path.display()));
+                }
+            }
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn a_room_that_grows_past_600_lines_is_two_rooms() {
+    let mut complaints = Vec::new();
+    for (path, text) in files("src", &["rs"]) {
+        let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+        let lines = text[..end].lines().count();
+        if lines > 600 && !path.ends_with("sim.rs") {
+            complaints.push(format!("{}: {lines} lines", path.display()));
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn every_thread_has_a_name_that_is_in_the_table() {
+    let table = fs::read_to_string(root().join("src/net/mod.rs")).unwrap();
+    let mut names = 0;
+    for (path, text) in files("src", &["rs"]) {
+        for (at, line) in code(&text) {
+            assert!(!line.contains("thread::spawn("), "{}:{at}: a thread without a name", path.display());
+            for name in line.split('"').filter(|word| word.starts_with("pares-") && word.len() < 16) {
+                assert!(table.contains(&format!("`{name}`")), "{}:{at}: {name} is not in the table", path.display());
+                names += 1;
+            }
+        }
+    }
+    assert!(names >= 9, "only {names} names found");
+}
+
+/// Goal: who embeds the library builds nothing that only the command needs, and never an async runtime.
+/// Method: the tree that cargo itself resolves.
+#[test]
+fn the_librarys_tree_has_no_clap_serde_env_logger_or_async_runtime() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--offline", "--edges", "normal", "--no-default-features", "--prefix", "none"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"crossbeam-channel"), "{tree}");
+    for unwanted in
+        ["clap", "serde", "serde_json", "env_logger", "signal-hook", "tokio", "mio", "async-std", "smol", "futures"]
+    {
+        assert!(!names.contains(&unwanted), "{unwanted} in\n{tree}");
+    }
+}
