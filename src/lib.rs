@@ -2,6 +2,9 @@
 #![allow(dead_code)]
 mod config;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod internal;
 mod state;
 mod wire;
 pub use config::*;
