@@ -289,7 +289,11 @@ impl Office {
             0 => Roster::default(),
             which => Roster { admins: admins(choices), complete: which > 1 },
         };
+        let name = entry.name.clone();
+        let holder = self.supervisor.registry().entry(&name).map(|holder| holder.id);
         self.on(Input::Hello { conn, entry, last_term, roster });
+        let now = self.supervisor.registry().entry(&name).map(|holder| holder.id);
+        assert!(holder.is_none() || now == holder, "{name} was taken from a living instance");
     }
 
     fn end(&mut self, conn: u64) {
