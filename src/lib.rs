@@ -92,6 +92,9 @@ mod config;
 mod error;
 mod event;
 mod instance;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod internal;
 mod job;
 mod net;
 mod registry;

@@ -152,14 +152,17 @@ impl Office {
             return self.refuse(stream, Refusal::SteppingDown, "another instance takes over");
         }
         let member = Listener::Member(conn);
-        // The cursor from before the decision: what the decision itself changes is news.
         let cursor = desk.supervisor.member_cursor();
         let told = Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false };
         desk.told.insert(member, told);
         let roster = Roster { admins: roster.into_iter().collect(), complete: roster_complete };
         let notices = self.decide(&mut desk, Input::Hello { conn, entry, last_term, roster });
         let admitted = desk.supervisor.is_member(conn);
-        if !admitted {
+        if admitted {
+            // The welcome has said all that was decided until now.
+            let Desk { told, supervisor, .. } = &mut *desk;
+            told.get_mut(&member).into_iter().for_each(|told| told.cursor = supervisor.member_cursor());
+        } else {
             desk.told.remove(&member);
         }
         drop(desk);

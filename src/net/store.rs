@@ -146,7 +146,7 @@ impl TermFile {
             log::error!("cannot read the last term from {}: {error}", self.path.display());
             Last { term: last_term, vacant: false }
         });
-        let term = last.term.max(last_term) + 1;
+        let term = last.term.max(last_term).saturating_add(1);
         self.keep(Last { term, vacant: false });
         (term, last)
     }

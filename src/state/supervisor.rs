@@ -30,15 +30,12 @@ impl Before {
     /// What one who has claimed the port in `term` knows: from the last supervisor that it `followed`, and
     /// from the group's directory, whether the last supervisor left nobody behind.
     pub(crate) fn of(followed: Option<Subordinate>, term: u64, left_nobody: bool) -> Self {
-        match followed {
-            // Of an older term the roster is out of date: others have supervised since.
-            Some(Subordinate { term: last, roster: Some(Roster { admins, complete: true }), .. })
-                if last + 1 == term =>
-            {
-                Before::These(admins)
-            }
-            _ if left_nobody => Before::Nobody,
-            _ => Before::Unknown,
+        // Of an older term the roster is out of date: others have supervised since.
+        let recent = followed.filter(|followed| followed.term.checked_add(1) == Some(term));
+        match recent.and_then(|followed| followed.roster).filter(|roster| roster.complete) {
+            Some(roster) => Before::These(roster.admins),
+            None if left_nobody => Before::Nobody,
+            None => Before::Unknown,
         }
     }
 }
@@ -301,8 +298,9 @@ impl Supervisor {
         }
         if last_term > self.term {
             // Only possible where the last term could not be kept in the group's directory. Terms
-            // still grow: whoever has seen that one will see a higher one from us.
-            self.term = last_term + 1;
+            // still grow: whoever has seen that one will see a higher one from us. (A peer that claims to come from
+            // the last of all terms is wrong, but no reason to overflow.)
+            self.term = last_term.saturating_add(1);
             actions.push(Action::TermRaised { term: self.term });
             self.announce_state(actions);
         }
@@ -346,7 +344,7 @@ impl Supervisor {
         if let Some(expected) = &mut settling.expected {
             return expected.remove(&entry.admin);
         }
-        if !roster.complete || last_term + 1 != self.term {
+        if !roster.complete || last_term.checked_add(1) != Some(self.term) {
             return false;
         }
         let mut expected = roster.admins;
@@ -725,6 +723,14 @@ mod tests {
         let actions = desk.hello("a", 1, 9, None);
         assert_eq!(actions[0], Action::TermRaised { term: 10 });
         assert_eq!(desk.supervisor.term(), 10);
+    }
+
+    #[test]
+    fn a_survivor_that_claims_to_come_from_the_end_of_all_terms_overflows_nothing() {
+        let mut desk = Desk::new(Before::Unknown);
+        desk.hello("a", 1, u64::MAX, Some(&[1, 2]));
+        desk.hello("b", 2, u64::MAX, Some(&[1, 2]));
+        assert_eq!((desk.supervisor.term(), desk.supervisor.settled()), (u64::MAX, false));
     }
 
     #[test]

@@ -69,6 +69,12 @@ impl FrameBuffer {
         Ok(Some(message))
     }
 
+    /// The memory it holds, for fuzzing.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// True if nothing is left over, so that an end of the stream here cuts no message in two.
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == self.bytes.len()

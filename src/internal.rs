@@ -1,0 +1,439 @@
+//! The bodies of the fuzz targets in `fuzz/`, each with the properties that it holds the code to.
+//!
+//! Not part of the public interface. What a body does follows from its bytes alone, so that each file of the corpus is
+//! also a test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::config::CHANGE_LOG;
+use crate::state::subordinate::Roster;
+use crate::state::supervisor::{Action, Before, Cursor, Input, Supervisor};
+use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
+use crate::wire::proof::{Key, Meeting, Prover};
+use crate::wire::{
+    DecodeError, Departure, Entry, MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version,
+};
+
+/// Takes one choice after the other out of the input; when it is used up, all of them are 0.
+struct Choices<'a>(&'a [u8]);
+
+impl Choices<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::from(self.byte()) % limit
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    fn array(&mut self) -> Nonce {
+        std::array::from_fn(|_| self.byte())
+    }
+}
+
+/// Any bytes, in any pieces: never a panic, the same messages however cut, and what decodes encodes back.
+///
+/// Input: which limit is in force, the number of cuts, the cuts, the stream.
+pub fn fuzz_stream(input: &[u8]) {
+    let mut choices = Choices(input);
+    let max_body = if choices.byte() % 2 == 0 { MAX_FRAME } else { MAX_STRANGER_FRAME };
+    let count = choices.below(16);
+    let cuts: Vec<usize> = (0..count).map(|_| 1 + choices.below(255)).collect();
+    let stream = choices.0;
+
+    let (messages, outcome) = receive(stream, &[stream.len().max(1)], max_body);
+    assert_eq!(receive(stream, &cuts, max_body), (messages.clone(), outcome), "cut at {cuts:?}");
+
+    let mut again = Vec::new();
+    messages.iter().for_each(|message| put_frame(message, &mut again));
+    assert!(stream.starts_with(&again), "decoded, and encoded otherwise");
+}
+
+/// What comes out of `stream` if it arrives in pieces of these sizes, over and over.
+fn receive(stream: &[u8], cuts: &[usize], max_body: usize) -> (Vec<Message>, Result<(), DecodeError>) {
+    let mut buffer = FrameBuffer::default();
+    let (mut messages, mut rest, mut received) = (Vec::new(), stream, 0);
+    for &cut in if cuts.is_empty() { &[1] } else { cuts }.iter().cycle() {
+        let (piece, after) = rest.split_at(cut.min(rest.len()));
+        buffer.push(piece);
+        received += piece.len();
+        // A length is only a claim: nothing is kept for what has not arrived.
+        assert!(buffer.capacity() <= 2 * received + 8, "{} bytes kept for {received}", buffer.capacity());
+        loop {
+            match buffer.next(max_body) {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(error) => return (messages, Err(error)),
+            }
+        }
+        if after.is_empty() {
+            break;
+        }
+        rest = after;
+    }
+    (messages, Ok(()))
+}
+
+/// A proof is accepted in its own meeting and under its own key, and nowhere else.
+///
+/// Input: the fields of a meeting, a key, a change, an attacker's proof.
+pub fn fuzz_handshake(input: &[u8]) {
+    let mut choices = Choices(input);
+    let key = Key(choices.array());
+    let this = Meeting {
+        purpose: [Purpose::Join, Purpose::Ask, Purpose::Call][choices.below(3)],
+        version_min: choices.u16(),
+        version_max: choices.u16(),
+        version: choices.u16(),
+        group: text(&mut choices),
+        port: choices.u16(),
+        client_nonce: choices.array(),
+        server_nonce: choices.array(),
+    };
+    let (prover, other_prover) = match choices.below(2) {
+        0 => (Prover::Client, Prover::Server),
+        _ => (Prover::Server, Prover::Client),
+    };
+    let proof = this.proof(&key, prover);
+    assert!(this.check(&key, prover, &proof));
+    assert!(!this.check(&key, other_prover, &proof), "reflected");
+
+    let (mut other, mut other_key) = (this.clone(), key.clone());
+    match choices.below(9) {
+        0 => other_key = Key(choices.array()),
+        1 => other.purpose = [Purpose::Join, Purpose::Ask, Purpose::Call][choices.below(3)],
+        2 => other.version_min = choices.u16(),
+        3 => other.version_max = choices.u16(),
+        4 => other.version = choices.u16(),
+        5 => other.group = text(&mut choices),
+        6 => other.port = choices.u16(),
+        7 => other.client_nonce = choices.array(),
+        _ => other.server_nonce = choices.array(),
+    }
+    let same = (&other, &other_key) == (&this, &key);
+    assert_eq!(other.check(&other_key, prover, &proof), same, "{other:?} for {this:?}");
+
+    let invented = choices.array();
+    assert_eq!(this.check(&key, prover, &invented), invented == proof);
+
+    match common_version(this.version_min, this.version_max) {
+        Some(version) => assert!((this.version_min..=this.version_max).contains(&version)),
+        None => assert!(!(this.version_min..=this.version_max).contains(&PROTOCOL_VERSION)),
+    }
+
+    let opening = Message::Opening {
+        magic: MAGIC,
+        version_min: this.version_min,
+        version_max: this.version_max,
+        purpose: this.purpose,
+        group: this.group,
+        nonce: this.client_nonce,
+    };
+    let challenge = Message::Challenge { version: this.version, nonce: this.server_nonce, proof };
+    let sent = vec![opening, challenge, Message::Proof { proof }];
+    let mut bytes = Vec::new();
+    sent.iter().for_each(|message| put_frame(message, &mut bytes));
+    assert_eq!(receive(&bytes, &[7], MAX_STRANGER_FRAME), (sent, Ok(())), "too large for a stranger");
+}
+
+fn text(choices: &mut Choices<'_>) -> String {
+    (0..choices.below(65)).map(|_| char::from(choices.byte() % 128)).collect()
+}
+
+/// Any sequence of inputs keeps the supervisor's invariants and its words to others true.
+///
+/// Input: what is known before, then one event after the other.
+pub fn fuzz_supervisor(input: &[u8]) {
+    let mut choices = Choices(input);
+    let before = match choices.below(3) {
+        0 => Before::Nobody,
+        1 => Before::These(admins(&mut choices)),
+        _ => Before::Unknown,
+    };
+    let me = Entry { name: "s".into(), ..entry(0, 1, 99) };
+    let mut actions = Vec::new();
+    let limits = (Duration::from_millis(500), 12);
+    let supervisor = Supervisor::new(me, 5, 1, before, limits, Duration::ZERO, &mut actions);
+    let mut office = Office {
+        term: 5,
+        settled: false,
+        burst: false,
+        known: BTreeMap::new(),
+        watchers: std::array::from_fn(|_| Watcher::new(&supervisor)),
+        supervisor,
+        now: Duration::ZERO,
+        next_conn: 0,
+    };
+    office.carry_out(actions);
+    while !choices.0.is_empty() {
+        office.step(&mut choices);
+    }
+    for index in 0..office.watchers.len() {
+        office.tell_watcher(index);
+    }
+    office.tell_members();
+}
+
+/// A supervisor, and what those around it have been told.
+struct Office {
+    supervisor: Supervisor,
+    now: Duration,
+    next_conn: u64,
+    /// The connections that have said hello and have not ended.
+    known: BTreeMap<u64, Told>,
+    watchers: [Watcher; 3],
+    term: u64,
+    settled: bool,
+    burst: bool,
+}
+
+#[derive(Default)]
+struct Told {
+    /// Closed by the supervisor; all that can come of it is its end.
+    closed: bool,
+    /// Refused or replaced: not to be spoken to any more. A member that is cut off stays one until its end.
+    silenced: bool,
+    /// Term and settled, and the cursor from there.
+    state: Option<(u64, bool, Cursor)>,
+}
+
+/// A copy of the registry that is kept up with news.
+struct Watcher {
+    cursor: Cursor,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Watcher {
+    fn new(supervisor: &Supervisor) -> Self {
+        let entries = supervisor.registry().entries().map(|entry| (entry.name.clone(), (**entry).clone())).collect();
+        Watcher { cursor: supervisor.watcher_cursor(), entries }
+    }
+}
+
+impl Office {
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        match choices.below(12) {
+            0..4 => self.hello(None, choices),
+            4 => {
+                let conn = self.someone(choices);
+                self.hello(conn, choices);
+            }
+            5 => {
+                let message = match choices.below(5) {
+                    0 | 1 => Message::Leaving { reason: Departure::Leaves },
+                    2 => Message::Leaving { reason: Departure::StepsDown },
+                    3 => Message::Watch {},
+                    _ => Message::rejected(Refusal::Busy, ""),
+                };
+                if let Some(conn) = self.someone(choices) {
+                    self.on(Input::Said { conn, message });
+                }
+            }
+            6 => {
+                let nth = choices.below(self.known.len().max(1));
+                let conn = self.known.keys().copied().nth(nth);
+                conn.into_iter().for_each(|conn| self.end(conn));
+            }
+            7 => self.on(Input::Dead { admin: u16::from(choices.byte()) % 16 }),
+            8 => {
+                self.now += Duration::from_millis(u64::from(choices.byte()));
+                self.on(Input::Woken);
+            }
+            9 => self.tell_watcher(choices.below(self.watchers.len())),
+            10 => self.tell_members(),
+            // Now and then more changes at once than are kept; once per input is slow enough.
+            _ => {
+                let rounds = match choices.byte() {
+                    255 if !std::mem::replace(&mut self.burst, true) => CHANGE_LOG as u64,
+                    few => u64::from(few % 4),
+                };
+                for round in 0..rounds {
+                    let conn = self.new_conn();
+                    let entry = entry(11, round, 11);
+                    self.on(Input::Hello { conn, entry, last_term: 0, roster: Roster::default() });
+                    self.end(conn);
+                }
+            }
+        }
+    }
+
+    fn new_conn(&mut self) -> u64 {
+        self.next_conn += 1;
+        self.known.insert(self.next_conn, Told::default());
+        self.next_conn
+    }
+
+    fn someone(&self, choices: &mut Choices<'_>) -> Option<u64> {
+        let nth = choices.below(self.known.len().max(1));
+        self.known.iter().nth(nth).filter(|(_, told)| !told.closed).map(|(&conn, _)| conn)
+    }
+
+    fn hello(&mut self, conn: Option<u64>, choices: &mut Choices<'_>) {
+        let conn = conn.unwrap_or_else(|| self.new_conn());
+        let entry = entry(choices.byte() % 16, u64::from(choices.byte() % 4), u16::from(choices.byte()) % 16);
+        let last_term = match choices.below(8) {
+            0..3 => self.term - 1,
+            3 => self.term,
+            4 => self.term.saturating_add(1),
+            5 => u64::MAX - u64::from(choices.byte()),
+            _ => 0,
+        };
+        let roster = match choices.below(4) {
+            0 => Roster::default(),
+            which => Roster { admins: admins(choices), complete: which > 1 },
+        };
+        let name = entry.name.clone();
+        let holder = self.supervisor.registry().entry(&name).map(|holder| holder.id);
+        self.on(Input::Hello { conn, entry, last_term, roster });
+        let now = self.supervisor.registry().entry(&name).map(|holder| holder.id);
+        assert!(holder.is_none() || now == holder, "{name} was taken from a living instance");
+    }
+
+    fn end(&mut self, conn: u64) {
+        // What is decided about an end must not be told to the one that ended.
+        self.known.remove(&conn);
+        self.on(Input::Ended { conn });
+    }
+
+    fn on(&mut self, input: Input) {
+        let mut actions = Vec::new();
+        self.supervisor.on(self.now, input, &mut actions);
+        self.supervisor.check();
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        let mut rejected = None;
+        for action in actions {
+            match action {
+                Action::Send { conn, message } => {
+                    let told = self.known.get_mut(&conn).expect("a message to a connection that has ended");
+                    assert!(!told.silenced, "{message:?} after the last word");
+                    match message {
+                        Message::Welcome { term, settled, .. } => {
+                            let welcome = (term, settled, self.supervisor.member_cursor());
+                            assert!(told.state.replace(welcome).is_none(), "welcomed twice");
+                        }
+                        Message::Rejected { .. } => {
+                            told.silenced = told.state.is_none();
+                            rejected = Some(conn);
+                        }
+                        Message::Roster { .. } => assert!(told.state.is_some(), "a roster for a stranger"),
+                        other => panic!("{other:?} to a member"),
+                    }
+                }
+                Action::Close { conn } => {
+                    let told = self.known.get_mut(&conn).expect("a connection that has not ended");
+                    told.closed = true;
+                    told.silenced |= rejected != Some(conn);
+                }
+                Action::Probe { admin } => assert!(!self.settled, "looks for {admin} though all is settled"),
+                Action::Announce => {}
+                Action::Settled { term, members } => {
+                    assert!(!std::mem::replace(&mut self.settled, true), "settled twice");
+                    assert_eq!((term, members as usize), (self.term, self.supervisor.registry().len()));
+                }
+                Action::TermRaised { term } => {
+                    assert!(term > self.term);
+                    self.term = term;
+                }
+            }
+        }
+        assert_eq!((self.term, self.settled), (self.supervisor.term(), self.supervisor.settled()));
+        assert_eq!(self.supervisor.wake_at().is_none(), self.settled, "nothing runs while nothing happens");
+    }
+
+    /// News applied to an older copy of the registry give the present one.
+    fn tell_watcher(&mut self, index: usize) {
+        let Watcher { cursor, entries } = &mut self.watchers[index];
+        let mut news = Vec::new();
+        self.supervisor.news(cursor, &mut news);
+        for message in news {
+            match message {
+                Message::Listing { .. } => entries.clear(),
+                Message::Member { entry } | Message::Joined { entry } => _ = entries.insert(entry.name.clone(), entry),
+                Message::Left { name, .. } => assert!(entries.remove(&name).is_some(), "{name} left twice"),
+                Message::State { term, settled, members } => {
+                    assert_eq!((term, settled, members as usize), (self.term, self.settled, entries.len()));
+                }
+                other => panic!("{other:?} is no news"),
+            }
+        }
+        let present = self.supervisor.registry().entries();
+        assert!(present.map(|entry| &**entry).eq(entries.values()), "the copy is another: {entries:?}");
+    }
+
+    /// Welcome and news together say what is so.
+    fn tell_members(&mut self) {
+        let open = self.known.values_mut().filter(|told| !told.closed);
+        for (term, settled, cursor) in open.filter_map(|told| told.state.as_mut()) {
+            let mut news = Vec::new();
+            self.supervisor.news(cursor, &mut news);
+            for message in news {
+                let Message::State { term: new_term, settled: now_settled, .. } = message else {
+                    panic!("{message:?} is no news for a member");
+                };
+                (*term, *settled) = (new_term, now_settled);
+            }
+            assert_eq!((*term, *settled), (self.term, self.settled));
+        }
+    }
+}
+
+fn admins(choices: &mut Choices<'_>) -> BTreeSet<u16> {
+    let bits = choices.u16();
+    (0..16).filter(|bit| bits & 1 << bit != 0).collect()
+}
+
+/// Some names are the supervisor's, too long, or such as no instance may have.
+fn entry(name: u8, id: u64, admin: u16) -> Entry {
+    let name = match name {
+        12 => "s".into(),
+        13 => "main".into(),
+        14 => "two words".into(),
+        15 => "x".repeat(200),
+        other => format!("m{other}"),
+    };
+    Entry { name, id, pid: 1, uid: 0, admin, joined_ms: 0, meta: vec![], functions: vec![] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what fuzzing has found once stays found, without fuzzing.
+    #[track_caller]
+    fn replay(target: &str, body: fn(&[u8])) {
+        let directory = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+        let mut files = 0;
+        for file in std::fs::read_dir(&directory).expect(&directory) {
+            let path = file.unwrap().path();
+            println!("{}", path.display());
+            body(&std::fs::read(path).unwrap());
+            files += 1;
+        }
+        assert!(files > 0, "{directory} is empty");
+    }
+
+    #[test]
+    fn the_corpus_of_streams_holds() {
+        replay("stream", fuzz_stream);
+    }
+
+    #[test]
+    fn the_corpus_of_handshakes_holds() {
+        replay("handshake", fuzz_handshake);
+    }
+
+    #[test]
+    fn the_corpus_of_supervisors_holds() {
+        replay("supervisor", fuzz_supervisor);
+    }
+}
