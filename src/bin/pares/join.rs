@@ -6,7 +6,7 @@ use pares::{EventKind, Instance};
 use crate::events::Line;
 use crate::failure::Failure;
 use crate::group::{Group, Identity};
-use crate::output::Form;
+use crate::output::{Form, note};
 use crate::signals;
 
 /// Be an instance until SIGINT or SIGTERM, one line per event
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     identity: Identity,
 
-    /// Print each event as a JSON object: {\"event\":E,\"monotonic_ns\":T,…}
+    /// Print each event as a JSON object: {"event":E,"monotonic_ns":T,…}
     #[arg(long)]
     json: bool,
 
@@ -45,7 +45,7 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
             recv(events) -> event => match event {
                 Ok(event) => {
                     if let EventKind::Missed { events } = event.kind {
-                        log::warn!("{events} events are missing: standard output is read too slowly");
+                        note(&format!("{events} events are missing: standard output is read too slowly"));
                     }
                     print(Line::of_instance(&name, &event))?;
                 }

@@ -1,11 +1,14 @@
 //! The `pares` command: arguments → what they mean → deeds. One file for each subcommand or small group of them.
 #![deny(unsafe_code)]
 
+mod call;
 mod events;
 mod failure;
 mod group;
 mod join;
+mod monitor;
 mod output;
+mod packaging;
 mod registry;
 mod signals;
 
@@ -52,6 +55,13 @@ enum Command {
     Status(registry::StatusArgs),
     IsSupervisor(registry::IsSupervisorArgs),
     IsUp(registry::IsUpArgs),
+    Call(call::CallArgs),
+    Functions(call::FunctionsArgs),
+    Monitor(monitor::Args),
+    StepDown(call::StepDownArgs),
+    Stop(call::StopArgs),
+    Completions(packaging::CompletionsArgs),
+    Man(packaging::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +73,13 @@ fn main() -> ExitCode {
         Command::Status(args) => registry::status(&group, &args),
         Command::IsSupervisor(args) => registry::is_supervisor(&group, &args),
         Command::IsUp(args) => registry::is_up(&group, &args),
+        Command::Call(args) => call::call(&group, args),
+        Command::Functions(args) => call::functions(&group, &args),
+        Command::Monitor(args) => monitor::run(&group, &args),
+        Command::StepDown(args) => call::step_down(&group, &args),
+        Command::Stop(args) => call::stop(&group, &args),
+        Command::Completions(args) => packaging::completions(&args),
+        Command::Man(args) => packaging::man(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

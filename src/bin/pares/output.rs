@@ -47,6 +47,13 @@ pub(crate) fn plain(value: &Value) -> String {
     }
 }
 
+/// Tells the person at the terminal something that is not data.
+pub(crate) fn note(text: &str) {
+    if log::max_level() >= log::LevelFilter::Warn {
+        eprintln!("pares: {text}");
+    }
+}
+
 /// Writes one line and flushes it, so that whoever reads a pipe sees it at once.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

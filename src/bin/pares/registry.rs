@@ -6,7 +6,7 @@ use pares::{Admin, AskError, ChangeKind, Entry, Listing};
 
 use crate::failure::{Failure, NO_SUCH, NO_SUPERVISOR};
 use crate::group::Group;
-use crate::output::{Fields, Form, ago, json, line, object, plain, rows};
+use crate::output::{Fields, Form, ago, json, line, note, object, plain, rows};
 
 /// How long a question may take. The answer usually takes less than a millisecond.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
         return line(&format!("[{}]", entries.join(",\n ")));
     }
     if !listing.settled {
-        log::warn!("not settled: survivors of the last election may still be missing");
+        note("not settled: survivors of the last election may still be missing");
     }
     let row = |entry: &Entry| {
         let joined = if form == Form::Table { ago(entry.joined_ms) } else { entry.joined_ms.to_string() };
