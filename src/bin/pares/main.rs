@@ -1,2 +1,93 @@
-//! x
-fn main() {}
+//! The `pares` command: arguments → what they mean → deeds. One file for each subcommand or small group of them.
+#![deny(unsafe_code)]
+
+mod call;
+mod events;
+mod failure;
+mod group;
+mod join;
+mod monitor;
+mod output;
+mod packaging;
+mod registry;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+use group::Group;
+
+/// First among equals: instances of one program on one machine elect a supervisor, keep a registry and notice every
+/// death at once
+#[derive(Parser)]
+#[command(name = "pares", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    group: Group,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  pares join --name worker-1 &            be an instance, one line per event
+  pares ls                                who is there
+  pares status --json                     supervisor, term and cause of the last election
+
+Standard output is data: a table on a terminal, without header and separated by tabs in a pipe, or JSON with --json.
+
+Exit codes:
+  0 yes, done                   75 busy, or limit reached with -n
+  1 failure                     77 not authorised
+  2 usage                       124 deadline passed
+  3 no supervisor, or not it    125 supervisorship lost while CMD ran
+  4 no such instance, function  126, 127 CMD not runnable, not found
+  69 port held by another       128+N CMD died by signal N
+
+Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and term), NO_COLOR.";
+
+#[derive(Subcommand)]
+enum Command {
+    Join(join::Args),
+    Ls(registry::LsArgs),
+    Status(registry::StatusArgs),
+    IsSupervisor(registry::IsSupervisorArgs),
+    IsUp(registry::IsUpArgs),
+    Call(call::CallArgs),
+    Functions(call::FunctionsArgs),
+    Monitor(monitor::Args),
+    StepDown(call::StepDownArgs),
+    Stop(call::StopArgs),
+    Completions(packaging::CompletionsArgs),
+    Man(packaging::ManArgs),
+}
+
+fn main() -> ExitCode {
+    let Cli { group, command } = Cli::parse();
+    group.start_log();
+    let result = match command {
+        Command::Join(args) => join::run(&group, args),
+        Command::Ls(args) => registry::ls(&group, &args),
+        Command::Status(args) => registry::status(&group, &args),
+        Command::IsSupervisor(args) => registry::is_supervisor(&group, &args),
+        Command::IsUp(args) => registry::is_up(&group, &args),
+        Command::Call(args) => call::call(&group, args),
+        Command::Functions(args) => call::functions(&group, &args),
+        Command::Monitor(args) => monitor::run(&group, &args),
+        Command::StepDown(args) => call::step_down(&group, &args),
+        Command::Stop(args) => call::stop(&group, &args),
+        Command::Completions(args) => packaging::completions(&args),
+        Command::Man(args) => packaging::man(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                eprintln!("pares: {message}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Admin calls: `call`, `functions`, `stop`, `step-down`.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use crate::failure::{FAILED, Failure};
+use crate::group::{Group, seconds};
+use crate::output::{Form, json, line, object, rows};
+
+/// Call an admin function of an instance, of the supervisor (main) or of all (@all)
+///
+/// The result's bytes go to standard output as they are. For @all it is one line for each instance: name, `ok` or `error`,
+/// result; the exit code is 0 only if all have answered.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pares call worker-1 info
+  pares call main reload - < new.conf
+  pares call @all log-level debug --timeout 2")]
+pub(crate) struct CallArgs {
+    /// An instance's name, `main` for the supervisor, or `@all`
+    name: String,
+
+    /// The function; `pares functions NAME` lists them
+    function: String,
+
+    /// What the function is given; `-` reads it from standard input
+    payload: Option<OsString>,
+
+    #[command(flatten)]
+    patience: Patience,
+
+    /// Print {name,ok,result}; for @all an array of them
+    #[arg(long)]
+    json: bool,
+}
+
+/// List the admin functions of an instance, and what they do
+#[derive(clap::Args)]
+pub(crate) struct FunctionsArgs {
+    /// An instance's name, or `main` for the supervisor
+    name: String,
+
+    #[command(flatten)]
+    patience: Patience,
+
+    /// Print an array of {name,help}
+    #[arg(long)]
+    json: bool,
+}
+
+/// Ask an instance to leave its group
+///
+/// Done as soon as the instance has agreed. `pares join` then ends; `pares run` ends its command first.
+#[derive(clap::Args)]
+pub(crate) struct StopArgs {
+    /// An instance's name, or `main` for the supervisor
+    name: String,
+
+    #[command(flatten)]
+    patience: Patience,
+}
+
+/// Have the supervisor hand over to another instance, and print the successor's name
+///
+/// What runs only on the supervisor is ended first. The old supervisor stays in the group.
+#[derive(clap::Args)]
+pub(crate) struct StepDownArgs {
+    /// How many seconds it may take
+    #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds)]
+    timeout: Duration,
+}
+
+#[derive(clap::Args)]
+struct Patience {
+    /// How many seconds the answer may take
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    timeout: Duration,
+}
+
+pub(crate) fn call(group: &Group, args: CallArgs) -> Result<(), Failure> {
+    let CallArgs { name, function, payload, patience: Patience { timeout }, json } = args;
+    let payload = payload.map_or_else(|| Ok(Vec::new()), read_payload)?;
+    let admin = group.admin()?;
+    if name == "@all" {
+        let results = admin.call_all(&function, &payload, timeout)?;
+        let results = results.into_iter().map(|(name, result)| match result {
+            Ok(bytes) => Answer { name, ok: true, result: text(&bytes) },
+            Err(error) => Answer { name, ok: false, result: error.to_string() },
+        });
+        return print_all(&results.collect::<Vec<_>>(), Form::new(json));
+    }
+    let result = admin.call(&name, &function, &payload, timeout)?;
+    if json {
+        return line(&Answer { name, ok: true, result: text(&result) }.object());
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(&result)?;
+    if out.is_terminal() && !result.is_empty() && !result.ends_with(b"\n") {
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+/// What one instance answered.
+struct Answer {
+    name: String,
+    ok: bool,
+    result: String,
+}
+
+impl Answer {
+    fn object(&self) -> String {
+        object(&vec![("name", json!(self.name)), ("ok", json!(self.ok)), ("result", json!(self.result))])
+    }
+}
+
+fn print_all(answers: &[Answer], form: Form) -> Result<(), Failure> {
+    if form == Form::Json {
+        let objects: Vec<String> = answers.iter().map(Answer::object).collect();
+        line(&format!("[{}]", objects.join(",\n ")))?;
+    } else {
+        let row = |answer: &Answer| {
+            let outcome = if answer.ok { "ok" } else { "error" };
+            // One line each, whatever the function says.
+            let result = answer.result.trim_end().replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t");
+            vec![answer.name.clone(), outcome.to_owned(), result.replace(char::is_control, "?")]
+        };
+        rows(form, &["NAME", "OUTCOME", "RESULT"], &answers.iter().map(row).collect::<Vec<_>>())?;
+    }
+    match answers.iter().filter(|answer| !answer.ok).count() {
+        0 => Ok(()),
+        failed => Err(Failure::new(FAILED, format!("{failed} of {} instances gave no result", answers.len()))),
+    }
+}
+
+pub(crate) fn functions(group: &Group, args: &FunctionsArgs) -> Result<(), Failure> {
+    let lines = text(&group.admin()?.call(&args.name, "functions", b"", args.patience.timeout)?);
+    let functions = lines.lines().filter_map(|line| line.split_once('\t'));
+    let form = Form::new(args.json);
+    if form == Form::Json {
+        let objects: Vec<String> =
+            functions.map(|(name, help)| object(&vec![("name", json!(name)), ("help", json!(help))])).collect();
+        return line(&format!("[{}]", objects.join(",\n ")));
+    }
+    let functions: Vec<Vec<String>> = functions.map(|(name, help)| vec![name.into(), help.into()]).collect();
+    rows(form, &["FUNCTION", "WHAT IT DOES"], &functions)
+}
+
+pub(crate) fn stop(group: &Group, args: &StopArgs) -> Result<(), Failure> {
+    group.admin()?.call(&args.name, "stop", b"", args.patience.timeout)?;
+    Ok(())
+}
+
+pub(crate) fn step_down(group: &Group, args: &StepDownArgs) -> Result<(), Failure> {
+    let successor = group.admin()?.call("main", "step-down", b"", args.timeout)?;
+    line(&text(&successor))
+}
+
+fn read_payload(argument: OsString) -> io::Result<Vec<u8>> {
+    if argument != "-" {
+        return Ok(argument.into_vec());
+    }
+    let mut bytes = Vec::new();
+    // One byte more than fits is enough to be told so.
+    io::stdin().lock().take(pares::MAX_PAYLOAD as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,107 @@
+//! Why a command ends with another exit code than 0. The codes are a contract with scripts.
+
+use std::io;
+
+use pares::{AskError, CallError, ConfigError, JoinError};
+
+/// It was tried and went wrong.
+pub(crate) const FAILED: u8 = 1;
+/// The arguments ask for something that cannot be.
+pub(crate) const USAGE: u8 = 2;
+/// There is no supervisor, or it is another instance.
+pub(crate) const NO_SUPERVISOR: u8 = 3;
+/// No instance or function of this name.
+pub(crate) const NO_SUCH: u8 = 4;
+/// The port is held by another program or group.
+pub(crate) const UNAVAILABLE: u8 = 69;
+/// Somebody else has it, or as many as may.
+pub(crate) const BUSY: u8 = 75;
+/// The key or the system does not allow it.
+pub(crate) const NOT_AUTHORISED: u8 = 77;
+/// It was not known in time.
+pub(crate) const DEADLINE: u8 = 124;
+
+/// An exit code other than 0 and what to say about it; nothing to say is an answer too.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Failure { code, message: message.into() }
+    }
+
+    /// The exit code says it all.
+    pub(crate) fn silent(code: u8) -> Self {
+        Failure::new(code, "")
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        Failure::new(join_code(&error), error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        JoinError::from(error).into()
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        Failure::new(ask_code(&error), error.to_string())
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Failure::new(call_code(&error), error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // Whoever reads the output has seen enough, as `head` does: that is no failure.
+            io::ErrorKind::BrokenPipe => Failure::silent(0),
+            _ => Failure::new(FAILED, error.to_string()),
+        }
+    }
+}
+
+fn join_code(error: &JoinError) -> u8 {
+    match error {
+        JoinError::Config(_) => USAGE,
+        JoinError::PortHeld { .. } | JoinError::OtherGroup { .. } => UNAVAILABLE,
+        JoinError::Key(_) | JoinError::KeyMismatch { .. } | JoinError::PortForbidden { .. } => NOT_AUTHORISED,
+        JoinError::GroupFull { .. } => BUSY,
+        JoinError::Deadline { .. } => DEADLINE,
+        _ => FAILED,
+    }
+}
+
+fn ask_code(error: &AskError) -> u8 {
+    match error {
+        AskError::NoSupervisor { .. } | AskError::SupervisorLost => NO_SUPERVISOR,
+        AskError::Refused(error) => join_code(error),
+        AskError::NoSuchInstance(_) => NO_SUCH,
+        AskError::Deadline => DEADLINE,
+        AskError::Busy => BUSY,
+        _ => FAILED,
+    }
+}
+
+fn call_code(error: &CallError) -> u8 {
+    match error {
+        CallError::Ask(error) => ask_code(error),
+        CallError::NoSuchFunction { .. } => NO_SUCH,
+        CallError::Busy(_) => BUSY,
+        CallError::Deadline => DEADLINE,
+        CallError::PayloadTooLarge { .. } => USAGE,
+        _ => FAILED,
+    }
+}

@@ -1,0 +1,89 @@
+//! Options that every subcommand has, and those of everyone who is an instance.
+
+use std::time::Duration;
+
+use clap::Args;
+use log::LevelFilter;
+use pares::{Admin, Config, JoinError};
+
+/// Which group, and how much to say.
+#[derive(Args)]
+pub(crate) struct Group {
+    /// The group's name
+    #[arg(short, long, global = true, env = "PARES_GROUP", default_value = pares::DEFAULT_GROUP)]
+    pub(crate) group: String,
+
+    /// The supervisor port [default: 30099 for the group `default`, else made from group and user id]
+    #[arg(short, long, global = true, env = "PARES_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+
+    /// Log nothing but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+
+    /// Log more: -v role changes, -vv members and calls, -vvv messages
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+}
+
+impl Group {
+    pub(crate) fn config(&self) -> Config {
+        let config = Config::new(&self.group);
+        if let Some(port) = self.port { config.port(port) } else { config }
+    }
+
+    pub(crate) fn admin(&self) -> Result<Admin, JoinError> {
+        Admin::new(&self.config())
+    }
+
+    /// Starts the log to standard error.
+    ///
+    /// The log itself lets everything through; the level is the global one, which the admin function `log-level` sets.
+    pub(crate) fn start_log(&self) {
+        env_logger::Builder::new().filter_level(LevelFilter::Trace).init();
+        log::set_max_level(match self.verbose {
+            _ if self.quiet => LevelFilter::Error,
+            0 => LevelFilter::Warn,
+            1 => LevelFilter::Info,
+            2 => LevelFilter::Debug,
+            _ => LevelFilter::Trace,
+        });
+    }
+}
+
+/// How the command appears in the registry when it is an instance itself.
+#[derive(Args)]
+pub(crate) struct Identity {
+    /// The instance's unique name [default: pares-N]
+    #[arg(long)]
+    name: Option<String>,
+
+    /// Something others shall know of the instance; can be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    meta: Vec<(String, String)>,
+
+    /// Give up if no role is known after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+}
+
+impl Identity {
+    pub(crate) fn config(self, group: &Group) -> Config {
+        let mut config = group.config().join_timeout(self.timeout);
+        if let Some(name) = self.name {
+            config = config.name(name);
+        }
+        self.meta.into_iter().fold(config, |config, (key, value)| config.meta(key, value))
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("not KEY=VALUE")?;
+    Ok((key.into(), value.into()))
+}
+
+/// Seconds, also with a fraction.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(number).map_err(|_| "not a number of seconds".into())
+}

@@ -1,0 +1,64 @@
+//! `pares join`: be an instance, and tell what happens.
+
+use pares::channel::{never, select};
+use pares::{EventKind, Instance};
+
+use crate::events::Line;
+use crate::failure::Failure;
+use crate::group::{Group, Identity};
+use crate::output::{Form, note};
+use crate::signals;
+
+/// Be an instance until SIGINT or SIGTERM, one line per event
+///
+/// Events: supervisor, subordinate, contending (the instance's own role), settled (all survivors of an election are in the
+/// registry again), joined and left (the other instances), stopped. It also ends after `pares stop NAME`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pares join --name worker-1 --meta version=2.4
+  pares join --json | jq -r .event")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    identity: Identity,
+
+    /// Print each event as a JSON object: {"event":E,"monotonic_ns":T,…}
+    #[arg(long)]
+    json: bool,
+
+    /// End at the end of standard input too
+    #[arg(long, hide = true)]
+    until_eof: bool,
+}
+
+pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
+    let form = Form::new(args.json);
+    let ends = signals::ends(args.until_eof)?;
+    let instance = Instance::join(args.identity.config(group))?;
+    let name = instance.name().to_owned();
+    let events = instance.events();
+    let watch = instance.registry().watch()?;
+    let mut changes = watch.changes().clone();
+    let print = |line: Option<Line>| line.map_or(Ok(()), |line| line.print(form));
+    loop {
+        select! {
+            recv(events) -> event => match event {
+                Ok(event) => {
+                    if let EventKind::Missed { events } = event.kind {
+                        note(&format!("{events} events are missing: standard output is read too slowly"));
+                    }
+                    print(Line::of_instance(&name, &event))?;
+                }
+                Err(_) => break,
+            },
+            recv(changes) -> change => match change {
+                Ok(change) => print(Line::of_others(&name, &change))?,
+                Err(_) => changes = never(),
+            },
+            recv(ends) -> _ => break,
+        }
+    }
+    drop((changes, watch));
+    instance.leave();
+    events.try_iter().try_for_each(|event| print(Line::of_instance(&name, &event)))
+}

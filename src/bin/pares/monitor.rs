@@ -1,0 +1,45 @@
+//! `pares monitor`: what happens in a group, seen from outside.
+
+use pares::AskError;
+use pares::channel::select;
+
+use crate::events::Line;
+use crate::failure::Failure;
+use crate::group::Group;
+use crate::output::{Form, note};
+use crate::registry::ASK_TIMEOUT;
+use crate::signals;
+
+/// Print one line per event until SIGINT or SIGTERM, without being an instance
+///
+/// First the supervisor and all instances that are there, then what changes: supervisor, settled, joined, left, contending
+/// (no supervisor for the moment).
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pares monitor --json | jq -r 'select(.event == \"left\").name'")]
+pub(crate) struct Args {
+    /// Print each event as a JSON object: {"event":E,"monotonic_ns":T,…}
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
+    let form = Form::new(args.json);
+    let ends = signals::ends(false)?;
+    let admin = group.admin()?;
+    // The watch waits for a supervisor for ever; if somebody else has the port, there will be none.
+    match admin.registry().status(ASK_TIMEOUT) {
+        Err(error @ AskError::Refused(_)) => return Err(error.into()),
+        Err(error) => note(&format!("{error}; waiting")),
+        Ok(_) => {}
+    }
+    let watch = admin.registry().watch()?;
+    loop {
+        select! {
+            recv(watch.changes()) -> change => match change {
+                Ok(change) => Line::of_registry(&change).map_or(Ok(()), |line| line.print(form))?,
+                Err(_) => return Ok(()),
+            },
+            recv(ends) -> _ => return Ok(()),
+        }
+    }
+}

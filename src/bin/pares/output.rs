@@ -1,0 +1,106 @@
+//! Standard output: data only, as a table, tab-separated or JSON.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, SystemTime};
+
+pub(crate) use serde_json::{Value, json};
+
+use crate::failure::Failure;
+
+/// How data is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people: a header, columns in line.
+    Table,
+    /// For `cut` and `while read`: no header, the fields separated by tabs.
+    Tabs,
+    /// For programs.
+    Json,
+}
+
+impl Form {
+    pub(crate) fn new(json: bool) -> Self {
+        if json {
+            Form::Json
+        } else if io::stdout().is_terminal() {
+            Form::Table
+        } else {
+            Form::Tabs
+        }
+    }
+}
+
+/// Names and values in an order of their own, which `serde_json`'s map does not keep.
+pub(crate) type Fields = Vec<(&'static str, Value)>;
+
+pub(crate) fn object(fields: &Fields) -> String {
+    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+/// A value as plain text.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Tells the person at the terminal something that is not data.
+pub(crate) fn note(text: &str) {
+    if log::max_level() >= log::LevelFilter::Warn {
+        eprintln!("pares: {text}");
+    }
+}
+
+/// Writes one line and flushes it, so that whoever reads a pipe sees it at once.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(format!("{text}\n").as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes rows of cells; the header is for people only.
+pub(crate) fn rows(form: Form, header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    let mut text = String::new();
+    if form == Form::Table {
+        let column = |at: usize| rows.iter().filter_map(move |row| row.get(at)).map(|cell| cell.chars().count());
+        let widths: Vec<usize> =
+            (0..header.len()).map(|at| column(at).max().unwrap_or(0).max(header[at].len())).collect();
+        let (bold, normal) = if colour() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let put = |cells: &[String]| {
+            let cells: Vec<String> = cells
+                .iter()
+                .enumerate()
+                .map(|(at, cell)| format!("{cell:<width$}", width = widths.get(at).copied().unwrap_or(0)))
+                .collect();
+            cells.join("  ").trim_end().to_owned()
+        };
+        let header: Vec<String> = header.iter().map(ToString::to_string).collect();
+        _ = writeln!(text, "{bold}{}{normal}", put(&header));
+        rows.iter().for_each(|row| _ = writeln!(text, "{}", put(row)));
+    } else {
+        rows.iter().for_each(|row| _ = writeln!(text, "{}", row.join("\t")));
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Colour is bold headers, and only where nobody objects: <https://no-color.org>.
+fn colour() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// How long ago a moment was, for people.
+pub(crate) fn ago(unix_ms: u64) -> String {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
+    match SystemTime::now().duration_since(then).unwrap_or_default().as_secs() {
+        seconds @ 0..100 => format!("{seconds} s"),
+        seconds @ 100..6_000 => format!("{} min", seconds / 60),
+        seconds @ 6_000..200_000 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}

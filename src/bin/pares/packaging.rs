@@ -1,0 +1,46 @@
+//! For packagers: `completions` and `man`.
+
+use std::io::{self, Write};
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use crate::Cli;
+use crate::failure::{Failure, USAGE};
+
+/// Print the completions for a shell
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pares completions bash > /usr/share/bash-completion/completions/pares")]
+pub(crate) struct CompletionsArgs {
+    shell: Shell,
+}
+
+/// Print the manual page, of the whole or of one command
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  pares man | man -l -\n  pares man run > pares-run.1")]
+pub(crate) struct ManArgs {
+    /// A command of `pares`
+    command: Option<String>,
+}
+
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "pares", &mut text);
+    Ok(io::stdout().lock().write_all(&text)?)
+}
+
+pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
+    let mut pares = Cli::command();
+    pares.build();
+    let page = match &args.command {
+        None => pares,
+        Some(name) => {
+            let found = pares.find_subcommand(name).filter(|command| !command.is_hide_set());
+            found.cloned().ok_or_else(|| Failure::new(USAGE, format!("no command `{name}`")))?
+        }
+    };
+    let mut text = Vec::new();
+    Man::new(page).render(&mut text)?;
+    Ok(io::stdout().lock().write_all(&text)?)
+}

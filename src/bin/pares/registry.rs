@@ -1,0 +1,169 @@
+//! Questions to the registry: `ls`, `status`, `is-supervisor`, `is-up`.
+
+use std::time::{Duration, Instant};
+
+use pares::{Admin, AskError, ChangeKind, Entry, Listing};
+
+use crate::failure::{Failure, NO_SUCH, NO_SUPERVISOR};
+use crate::group::Group;
+use crate::output::{Fields, Form, ago, json, line, note, object, plain, rows};
+
+/// How long a question may take. The answer usually takes less than a millisecond.
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// List all instances
+///
+/// In a pipe the fields are: name, role, pid, uid, admin port, time of joining in ms since 1970, then one field for each
+/// KEY=VALUE that the instance says of itself.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pares ls | cut -f1,3                                     names and process ids
+  pares ls --json | jq -r '.[] | select(.main).name'       the supervisor's name")]
+pub(crate) struct LsArgs {
+    /// Print an array of {name,role,pid,uid,admin,term,joined_ms,meta,functions,main}
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show supervisor, term, and when and why it was elected; or what is known of one instance
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pares status
+  pares status main           the supervisor's entry in the registry
+  pares status --json | jq .term")]
+pub(crate) struct StatusArgs {
+    /// An instance, or `main` for the supervisor
+    name: Option<String>,
+
+    /// Print one object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Say by the exit code whether an instance is supervisor: 0 yes, 3 no or no supervisor
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pares is-supervisor \"$HOSTNAME-1\" && rotate-logs")]
+pub(crate) struct IsSupervisorArgs {
+    /// The instance's name
+    name: String,
+}
+
+/// Say by the exit code whether an instance is up: 0 yes, 4 no, 3 no supervisor
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pares is-up worker-1 || systemctl restart worker-1")]
+pub(crate) struct IsUpArgs {
+    /// The instance's name, or `main` for the supervisor
+    name: String,
+}
+
+pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
+    let listing = group.admin()?.registry().list(ASK_TIMEOUT)?;
+    print(&listing, Form::new(args.json))
+}
+
+/// Prints a registry as `ls` does.
+pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
+    if form == Form::Json {
+        let entries: Vec<String> = listing.entries.iter().map(|entry| object(&fields(listing, entry))).collect();
+        return line(&format!("[{}]", entries.join(",\n ")));
+    }
+    if !listing.settled {
+        note("not settled: survivors of the last election may still be missing");
+    }
+    let row = |entry: &Entry| {
+        let joined = if form == Form::Table { ago(entry.joined_ms) } else { entry.joined_ms.to_string() };
+        let role = listing.role(&entry.name).to_string();
+        let (pid, uid, admin) = (entry.pid.to_string(), entry.uid.to_string(), entry.admin.to_string());
+        let mut row = vec![entry.name.clone(), role, pid, uid, admin, joined];
+        row.extend(entry.meta.iter().map(|(key, value)| format!("{key}={value}")));
+        row
+    };
+    let entries: Vec<Vec<String>> = listing.entries.iter().map(row).collect();
+    rows(form, &["NAME", "ROLE", "PID", "UID", "ADMIN", "JOINED", "META"], &entries)
+}
+
+fn fields(listing: &Listing, entry: &Entry) -> Fields {
+    let meta: serde_json::Map<_, _> = entry.meta.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    vec![
+        ("name", json!(entry.name)),
+        ("role", json!(listing.role(&entry.name).as_str())),
+        ("pid", json!(entry.pid)),
+        ("uid", json!(entry.uid)),
+        ("admin", json!(entry.admin)),
+        ("term", json!(listing.term)),
+        ("joined_ms", json!(entry.joined_ms)),
+        ("meta", meta.into()),
+        ("functions", json!(entry.functions)),
+        ("main", json!(entry.name == listing.supervisor)),
+    ]
+}
+
+pub(crate) fn status(group: &Group, args: &StatusArgs) -> Result<(), Failure> {
+    let admin = group.admin()?;
+    let fields = match &args.name {
+        Some(name) => {
+            let listing = look_up(&admin, name)?;
+            listing.entries.iter().flat_map(|entry| fields(&listing, entry)).collect()
+        }
+        None => {
+            let status = admin.registry().status(ASK_TIMEOUT)?;
+            vec![
+                ("group", json!(status.group)),
+                ("port", json!(status.port)),
+                ("supervisor", json!(status.supervisor)),
+                ("term", json!(status.term)),
+                ("settled", json!(status.settled)),
+                ("members", json!(status.members)),
+                ("registry_port", json!(status.registry_port)),
+                ("supervisor_admin", json!(status.supervisor_admin)),
+                ("since_ms", json!(status.since_ms)),
+                ("cause", json!(status.cause.as_str())),
+            ]
+        }
+    };
+    let form = Form::new(args.json);
+    if form == Form::Json {
+        return line(&object(&fields));
+    }
+    let row = |(name, value): &(&str, serde_json::Value)| match (form, name.strip_suffix("_ms"), value.as_u64()) {
+        (Form::Table, Some(name), Some(moment)) => vec![name.to_owned(), format!("{} ago", ago(moment))],
+        _ => vec![(*name).to_owned(), plain(value)],
+    };
+    rows(form, &["WHAT", "VALUE"], &fields.iter().map(row).collect::<Vec<_>>())
+}
+
+pub(crate) fn is_supervisor(group: &Group, args: &IsSupervisorArgs) -> Result<(), Failure> {
+    let supervisor = match group.admin()?.registry().status(ASK_TIMEOUT) {
+        Ok(status) => status.supervisor,
+        Err(error) => return Err(silenced(error.into())),
+    };
+    if args.name == supervisor || args.name == "main" { Ok(()) } else { Err(Failure::silent(NO_SUPERVISOR)) }
+}
+
+pub(crate) fn is_up(group: &Group, args: &IsUpArgs) -> Result<(), Failure> {
+    look_up(&group.admin()?, &args.name).map(drop).map_err(|error| silenced(error.into()))
+}
+
+/// An answer needs no words; a failure to get one does.
+fn silenced(failure: Failure) -> Failure {
+    if matches!(failure.code, NO_SUPERVISOR | NO_SUCH) { Failure::silent(failure.code) } else { failure }
+}
+
+/// Looks up an instance; one that is missing while survivors of an election are still coming back is waited for.
+fn look_up(admin: &Admin, name: &str) -> Result<Listing, AskError> {
+    let registry = admin.registry();
+    match registry.look_up(name, ASK_TIMEOUT) {
+        Err(AskError::NoSuchInstance(_)) => {}
+        answer => return answer,
+    }
+    let deadline = Instant::now() + ASK_TIMEOUT;
+    let watch = registry.watch()?;
+    while let Ok(change) = watch.changes().recv_deadline(deadline) {
+        if matches!(change.kind, ChangeKind::Settled { .. }) {
+            break;
+        }
+    }
+    registry.look_up(name, ASK_TIMEOUT)
+}

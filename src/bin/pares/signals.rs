@@ -1,0 +1,55 @@
+//! What a command that runs until it is told to end waits for besides its work. Threads that block, so that nothing polls.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use pares::channel::{Receiver, Sender, unbounded};
+use rustix::event::{PollFd, PollFlags, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+/// Something arrives when the command is to end: SIGINT, SIGTERM, nobody reads standard output any more, or, if asked for,
+/// the end of standard input. A second signal of the two kills.
+pub(crate) fn ends(until_eof: bool) -> io::Result<Receiver<i32>> {
+    let told = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_default(signal, told.clone())?;
+        flag::register(signal, told.clone())?;
+    }
+    let (sender, receiver) = unbounded();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let on_signal = sender.clone();
+    spawn(move || _ = signals.forever().try_for_each(|signal| on_signal.send(signal)))?;
+    if until_eof {
+        let on_eof = sender.clone();
+        spawn(move || {
+            _ = io::copy(&mut io::stdin().lock().take(u64::MAX), &mut io::sink());
+            _ = on_eof.send(0);
+        })?;
+    }
+    spawn(move || unread(&sender))?;
+    Ok(receiver)
+}
+
+/// Waits until the other end of standard output is closed. Without it `pares monitor | head -1` would go on until the
+/// next event.
+fn unread(sender: &Sender<i32>) {
+    let stdout = io::stdout();
+    let closed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    loop {
+        let mut descriptor = [PollFd::new(&stdout, PollFlags::empty())];
+        match poll(&mut descriptor, None) {
+            Ok(_) if descriptor[0].revents().intersects(closed) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+    _ = sender.send(0);
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().spawn(run).map(drop)
+}
