@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::error::{CallError, JoinError};
+use crate::event::Replies;
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::{Pass, store};
 use crate::registry::Registry;
@@ -77,12 +78,7 @@ impl Admin {
     /// # Errors
     ///
     /// A [`CallError`] if the instances could not be found out.
-    pub fn call_all(
-        &self,
-        function: &str,
-        payload: &[u8],
-        timeout: Duration,
-    ) -> Result<Vec<(String, Result<Vec<u8>, CallError>)>, CallError> {
+    pub fn call_all(&self, function: &str, payload: &[u8], timeout: Duration) -> Result<Replies, CallError> {
         self.asker.call_all(function, payload, timeout)
     }
 }

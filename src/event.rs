@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::CallError;
 use crate::wire::{Entry, LeftCause};
 
 /// Something that happened to an instance, and when it knew.
@@ -154,3 +155,6 @@ pub enum ChangeKind {
     /// There is no supervisor for the moment; what was reported so far stays true until it is corrected.
     Contending,
 }
+
+/// What a call to all instances came to: each instance's unique name, and its result or why it gave none.
+pub type Replies = Vec<(String, Result<Vec<u8>, CallError>)>;

@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use crate::admin::pass;
 use crate::config::{Config, SMALL_STACK};
 use crate::error::{CallError, JoinError, StepDownError};
-use crate::event::{Event, Role};
+use crate::event::{Event, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::endpoint::{self, About, Endpoint};
@@ -212,12 +212,7 @@ impl Instance {
     /// # Errors
     ///
     /// A [`CallError`] if the instances could not be found out; else each has a result or an error of its own.
-    pub fn call_all(
-        &self,
-        function: &str,
-        payload: &[u8],
-        timeout: Duration,
-    ) -> Result<Vec<(String, Result<Vec<u8>, CallError>)>, CallError> {
+    pub fn call_all(&self, function: &str, payload: &[u8], timeout: Duration) -> Result<Replies, CallError> {
         self.asker.call_all(function, payload, timeout)
     }
 

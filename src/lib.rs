@@ -106,7 +106,7 @@ pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_PAYLOAD, default_port}
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{AskError, CallError, ConfigError, JoinError, KeyError, PortHolder, StepDownError};
-pub use event::{Change, ChangeKind, ContendingCause, Event, EventKind, Role};
+pub use event::{Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role};
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
 pub use registry::{Listing, Registry, Watch};

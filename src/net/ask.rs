@@ -19,6 +19,7 @@ use super::role::{Shared, obstacle_error};
 use super::standing::Place;
 use crate::config::{CALL_ALL_THREADS, MAX_IDLE_CALLS, MAX_PAYLOAD};
 use crate::error::{AskError, CallError};
+use crate::event::Replies;
 use crate::state::election::Obstacle;
 use crate::wire::field::Payload;
 use crate::wire::{Entry, Message, Outcome, Purpose, Status};
@@ -285,12 +286,7 @@ impl Asker {
     }
 
     /// Calls `function` of all instances, each with `timeout`, several at once; in the order of their names.
-    pub(crate) fn call_all(
-        &self,
-        function: &str,
-        payload: &[u8],
-        timeout: Duration,
-    ) -> Result<Vec<(String, Result<Vec<u8>, CallError>)>, CallError> {
+    pub(crate) fn call_all(&self, function: &str, payload: &[u8], timeout: Duration) -> Result<Replies, CallError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(CallError::PayloadTooLarge { bytes: payload.len() });
         }

@@ -74,11 +74,7 @@ pub(crate) fn functions(late: &Arc<OnceLock<Weak<Shared>>>, about: About, own: &
         let shared = seen()?;
         Ok(info(&shared, &about).into_bytes())
     }));
-    add(built_in(
-        "log-level",
-        "sets the most detailed level that is logged; without an argument, says it",
-        |payload| log_level(payload),
-    ));
+    add(built_in("log-level", "sets the most detailed level that is logged; without an argument, says it", log_level));
     let seen = shared();
     add(built_in("stop", "has the instance leave its group", move |_| {
         let shared = seen()?;

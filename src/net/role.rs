@@ -17,7 +17,7 @@ use super::store::{Last, TermFile};
 use super::threads::Threads;
 use super::waker::Waker;
 use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, SMALL_STACK, WRITE_TIMEOUT};
-use crate::error::{JoinError, PortHolder};
+use crate::error::JoinError;
 use crate::event::{ContendingCause, EventKind, Role};
 use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
 use crate::state::subordinate::{News, Subordinate};
@@ -533,7 +533,7 @@ pub(crate) fn obstacle_error(
     name: Option<&str>,
     waited: Duration,
 ) -> JoinError {
-    let holder = || super::holder::of(port).unwrap_or_else(PortHolder::default);
+    let holder = || super::holder::of(port).unwrap_or_default();
     let deadline = |obstacle: &str| JoinError::Deadline {
         port,
         waited,

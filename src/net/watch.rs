@@ -10,7 +10,6 @@ use parking_lot::{Condvar, Mutex};
 use super::ask::{Asker, Registry, Viewpoint};
 use super::handshake;
 use super::hub::monotonic_ns;
-use super::link::LinkError;
 use super::port;
 use super::threads::Threads;
 use crate::config::{HANDSHAKE_TIMEOUT, SMALL_STACK};
@@ -142,11 +141,7 @@ impl Shared {
         let opened =
             handshake::open(stream, &self.asker.pass, registry_port, Purpose::Ask, Message::Watch {}, deadline);
         if let Ok(mut link) = opened {
-            loop {
-                let message = match link.read(None) {
-                    Ok(message) => message,
-                    Err(LinkError::Malformed(_) | LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => break,
-                };
+            while let Ok(message) = link.read(None) {
                 let mut news = Vec::new();
                 if !view.on(message, &mut news) {
                     break;
