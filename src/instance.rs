@@ -176,7 +176,7 @@ impl Instance {
         self.shared.standing.look(|inside| inside.term)
     }
 
-    /// A new receiver of the instance's events. The first one tells the present role.
+    /// A new receiver of the instance's events. The first ones tell the present role, and whether the group is settled.
     ///
     /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says misses the next ones,
     /// and is told how many; the library never waits for a receiver. It ends when the instance has left.

@@ -111,3 +111,8 @@ pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
 pub use registry::{Listing, Registry, Watch};
 pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, Status};
+
+/// The README's example, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

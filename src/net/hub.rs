@@ -18,8 +18,8 @@ struct Subscriber {
 }
 
 impl Hub {
-    /// A new receiver of up to `capacity` events, whose first one is `present`.
-    pub(crate) fn subscribe(&mut self, capacity: usize, present: Option<EventKind>) -> Receiver<Event> {
+    /// A new receiver of up to `capacity` events, at least 2, whose first ones are `present`.
+    pub(crate) fn subscribe(&mut self, capacity: usize, present: Vec<EventKind>) -> Receiver<Event> {
         let (events, receiver) = bounded(capacity);
         let mut subscriber = Subscriber { events, missed: 0 };
         present.into_iter().for_each(|kind| _ = subscriber.offer(&now(kind)));
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_receiver_that_is_full_is_told_how_many_it_missed() {
         let mut hub = Hub::default();
-        let events = hub.subscribe(2, Some(EventKind::Supervisor { term: 1 }));
+        let events = hub.subscribe(2, vec![EventKind::Supervisor { term: 1 }]);
         for term in 2..6 {
             hub.emit(EventKind::Supervisor { term });
         }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_receiver_that_is_gone_costs_nothing_more() {
         let mut hub = Hub::default();
-        drop(hub.subscribe(2, None));
+        drop(hub.subscribe(2, vec![]));
         hub.emit(EventKind::Stopped);
         assert!(hub.subscribers.is_empty());
     }

@@ -394,7 +394,7 @@ impl Duty {
                 Report::Obstructed(_) => inside.cause = obstacle.map(ContendingCause::Obstructed),
                 Report::Stopped => inside.place = Place::Stopped,
             }
-            inside.settled = false;
+            inside.settled = None;
             inside.report(&shared.me.name, old, &report);
             if let Some(members) = settled_members {
                 inside.settle(inside.term, members);

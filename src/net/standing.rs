@@ -35,7 +35,8 @@ pub(crate) enum Wait {
 pub(crate) struct Inside {
     pub(crate) place: Place,
     pub(crate) term: u64,
-    pub(crate) settled: bool,
+    /// How many instances the registry had when the group was settled in this term, once it is.
+    pub(crate) settled: Option<u32>,
     /// Why there is no role, while there is none.
     pub(crate) cause: Option<ContendingCause>,
     pub(crate) wait: Wait,
@@ -64,7 +65,7 @@ impl Standing {
         let inside = Inside {
             place: Place::Contending,
             term: 0,
-            settled: false,
+            settled: None,
             cause: None,
             wait: Wait::Bell,
             halting: false,
@@ -124,9 +125,10 @@ impl Standing {
 
     pub(crate) fn subscribe(&self, capacity: usize) -> Receiver<Event> {
         self.change(|inside| {
-            let present = inside.present();
-            let stopped = present == EventKind::Stopped;
-            let receiver = inside.hub.subscribe(capacity, Some(present));
+            let mut present = vec![inside.present()];
+            let stopped = present[0] == EventKind::Stopped;
+            present.extend(inside.settled.map(|members| EventKind::Settled { term: inside.term, members }));
+            let receiver = inside.hub.subscribe(capacity, present);
             if stopped {
                 inside.hub.close();
             }
@@ -166,8 +168,7 @@ impl Inside {
     }
 
     pub(crate) fn settle(&mut self, term: u64, members: u32) {
-        if !self.settled {
-            self.settled = true;
+        if self.settled.replace(members).is_none() {
             self.hub.emit(EventKind::Settled { term, members });
         }
     }
@@ -206,7 +207,7 @@ impl Inside {
         }
     }
 
-    /// The event that describes the present, for a new receiver.
+    /// The event that describes the present role, for a new receiver.
     fn present(&self) -> EventKind {
         match &self.place {
             Place::Contending => {

@@ -1,0 +1,60 @@
+//! What the README says is so.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// Ends the process with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_readmes_program_is_the_example() {
+    let text = readme();
+    let (_, block) = text.split_once("```rust,no_run\n").unwrap();
+    let (block, _) = block.split_once("```\n").unwrap();
+    let example = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello.rs")).unwrap();
+    let (_, example) = example.split_once("\n\n").unwrap();
+    assert_eq!(block, example);
+}
+
+/// Goal: the example does what it says, with nothing set up.
+/// Method: run it as a new user would, with a home directory of its own.
+#[test]
+fn the_example_greets_and_takes_its_turn() {
+    let home = std::env::temp_dir().join(format!("pares-readme-{}", std::process::id()));
+    fs::create_dir_all(&home).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("examples").join("hello");
+    let child = Command::new(program)
+        .env("HOME", &home)
+        .env_remove("PARES_DIR")
+        .env_remove("XDG_STATE_HOME")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    let out = BufReader::new(child.0.stdout.take().unwrap());
+    let (said, lines) = pares::channel::unbounded();
+    let reader = std::thread::Builder::new().name("test-reader".into());
+    let reader = reader.spawn(move || out.lines().map_while(Result::ok).for_each(|line| _ = said.send(line))).unwrap();
+    let next = || lines.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(next().ends_with(" is supervisor"));
+    assert_eq!(next(), "hello world");
+    assert_eq!(next(), "my turn, term 1");
+    assert!(home.join(".local/state/pares/my-program.key").exists());
+    drop(child);
+    reader.join().unwrap();
+    fs::remove_dir_all(home).unwrap();
+}
