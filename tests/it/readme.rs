@@ -36,6 +36,10 @@ fn the_readmes_program_is_the_example() {
 fn the_example_greets_and_takes_its_turn() {
     let home = std::env::temp_dir().join(format!("pares-readme-{}", std::process::id()));
     fs::create_dir_all(&home).unwrap();
+    // `cargo test` has built it, `cargo test --test it` has not.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo).args(["build", "--quiet", "--offline", "--example", "hello"]).status().unwrap();
+    assert!(built.success());
     let program = Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("examples").join("hello");
     let child = Command::new(program)
         .env("HOME", &home)
