@@ -409,7 +409,7 @@ impl Duty {
         let waker = std::mem::replace(&mut claim.waker, Waker::new().ok()?);
         let memory = self.memory.take();
         let before = Before::of(memory.clone(), term, claim.last.vacant);
-        let gone = memory.filter(|memory| memory.term + 1 == term && self.loss != Loss::SteppedDown);
+        let gone = memory.filter(|memory| memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown);
         let predecessor: Option<(String, LeftCause)> = gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
         let cause = self.election.cause();
         let facts =

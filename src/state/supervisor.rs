@@ -33,7 +33,7 @@ impl Before {
         match followed {
             // Of an older term the roster is out of date: others have supervised since.
             Some(Subordinate { term: last, roster: Some(Roster { admins, complete: true }), .. })
-                if last + 1 == term =>
+                if last.checked_add(1) == Some(term) =>
             {
                 Before::These(admins)
             }
@@ -302,7 +302,8 @@ impl Supervisor {
         if last_term > self.term {
             // Only possible where the last term could not be kept in the group's directory. Terms
             // still grow: whoever has seen that one will see a higher one from us.
-            self.term = last_term + 1;
+            // (No higher than terms go: a member may have lied.)
+            self.term = last_term.saturating_add(1);
             actions.push(Action::TermRaised { term: self.term });
             self.announce_state(actions);
         }
@@ -346,7 +347,7 @@ impl Supervisor {
         if let Some(expected) = &mut settling.expected {
             return expected.remove(&entry.admin);
         }
-        if !roster.complete || last_term + 1 != self.term {
+        if !roster.complete || last_term.checked_add(1) != Some(self.term) {
             return false;
         }
         let mut expected = roster.admins;
@@ -725,6 +726,15 @@ mod tests {
         let actions = desk.hello("a", 1, 9, None);
         assert_eq!(actions[0], Action::TermRaised { term: 10 });
         assert_eq!(desk.supervisor.term(), 10);
+    }
+
+    #[test]
+    fn the_highest_term_there_is_does_no_harm() {
+        let mut desk = Desk::new(Before::Unknown);
+        desk.hello("a", 1, u64::MAX, Some(&[1, 2]));
+        desk.hello("b", 2, u64::MAX - 1, Some(&[1, 2]));
+        desk.hello("c", 3, u64::MAX, Some(&[1, 2]));
+        assert_eq!((desk.supervisor.term(), desk.names().len()), (u64::MAX, 4));
     }
 
     #[test]
