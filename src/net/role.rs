@@ -170,7 +170,7 @@ impl Duty {
             let answer = link.read(Some(deadline)).map_err(|error| match error {
                 LinkError::Gone { .. } => Denied::ClosedAtOnce,
                 LinkError::Late => Denied::Obstructed(Obstacle::Silent),
-                LinkError::Malformed(error) => Denied::Obstructed(Obstacle::Malformed(error.to_string())),
+                LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
                 LinkError::Io(error) => Denied::Obstructed(system("join", &error)),
             })?;
             Ok((link, answer))
@@ -187,7 +187,8 @@ impl Duty {
                     self.lifeline = Some((link, subordinate));
                     Event::Welcomed { term }
                 }
-                None => Event::Obstructed(Obstacle::Malformed("no welcome after the hello".into())),
+                // It has the key and yet does not speak our protocol.
+                None => Event::Obstructed(Obstacle::NotPares),
             },
             Err(Denied::ClosedAtOnce) => Event::ClosedAtOnce,
             Err(Denied::Obstructed(obstacle)) => Event::Obstructed(obstacle),
