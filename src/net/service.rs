@@ -142,6 +142,10 @@ impl Service {
                         log::warn!("{} port {}: cannot accept: {error}", self.kind.name, self.port);
                     }
                     if port::is_out_of_descriptors(&error) {
+                        // Not for the sake of one, but of all that are waiting: those who had their chance go.
+                        let mut lobby = self.lobby.lock();
+                        while lobby.make_way() {}
+                        drop(lobby);
                         reserve.turn_away(&listener);
                     }
                     trouble = (trouble * 2).clamp(Duration::from_millis(10), Duration::from_millis(100));
@@ -214,10 +218,7 @@ impl Service {
     fn admit(&self, stream: &Arc<TcpStream>) -> Option<ConnId> {
         let mut lobby = self.lobby.lock();
         while lobby.pending.len() >= MAX_PENDING {
-            let now = Instant::now();
-            if let Some(conn) = lobby.most_hopeless(now) {
-                lobby.pending.remove(&conn).iter().for_each(|pending| end(&pending.stream));
-            } else {
+            if !lobby.make_way() {
                 // All are young. One of them gets through, or grows old, within this time.
                 self.room.wait_for(&mut lobby, SILENT_PATIENCE);
             }
@@ -281,6 +282,13 @@ const SILENT_PATIENCE: Duration = Duration::from_millis(20);
 const OPENED_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Lobby {
+    /// Ends the most hopeless handshake; false if there is none.
+    fn make_way(&mut self) -> bool {
+        let Some(conn) = self.most_hopeless(Instant::now()) else { return false };
+        self.pending.remove(&conn).iter().for_each(|pending| end(&pending.stream));
+        true
+    }
+
     /// The connection to end for the sake of another: the oldest silent one, else the oldest one, if old enough.
     fn most_hopeless(&self, now: Instant) -> Option<ConnId> {
         let older = |patience: Duration, opened: bool| {
