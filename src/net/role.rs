@@ -348,6 +348,7 @@ impl Duty {
         members.close();
         askers.close();
         threads.join_all();
+        askers.close(); // once more, for one that was accepted while the others were waited for
         if halting { Event::Halted } else { Event::SteppedDown }
     }
 
