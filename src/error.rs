@@ -296,6 +296,12 @@ fn cure(error: &io::Error) -> &'static str {
     }
 }
 
+/// `text` from a stranger, fit for a terminal and a log: control characters are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
 /// A version range for people.
 struct Range((u16, u16));
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::link::{Link, LinkError};
+use crate::error::printable;
 use crate::state::election::Obstacle;
 use crate::wire::proof::{Key, Meeting, Prover};
 use crate::wire::{MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version};
@@ -51,7 +52,17 @@ pub(crate) fn open(
     let (version, server_nonce, proof) = match link.read(Some(deadline)).map_err(denied)? {
         Message::Challenge { version, nonce, proof } => (version, nonce, proof),
         Message::Rejected { refusal, version_min, version_max, detail } => {
-            return Err(Denied::Obstructed(obstacle(refusal, (version_min, version_max), detail)));
+            let theirs = (version_min, version_max);
+            return Err(Denied::Obstructed(match refusal {
+                Refusal::Version | Refusal::OtherGroup | Refusal::Key => obstacle(refusal, theirs, detail),
+                // A supervisor says these only after its proof, or never to us. Of one who has proved nothing they are
+                // not believed: it would pass for a supervisor that is full, or busy until our deadline.
+                Refusal::NameTaken
+                | Refusal::GroupFull
+                | Refusal::Busy
+                | Refusal::Malformed
+                | Refusal::SteppingDown => Obstacle::NotPares,
+            }));
         }
         _ => return Err(Denied::Obstructed(Obstacle::NotPares)),
     };
@@ -79,6 +90,7 @@ pub(crate) fn open(
 
 /// What a refusal means to the one who was refused.
 pub(crate) fn obstacle(refusal: Refusal, (min, max): (u16, u16), detail: String) -> Obstacle {
+    let detail = printable(&detail);
     match refusal {
         Refusal::Version => Obstacle::Version { min, max },
         Refusal::OtherGroup => Obstacle::OtherGroup(detail),

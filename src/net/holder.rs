@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::error::PortHolder;
+use crate::error::{PortHolder, printable};
 
 /// The holder of the listening socket on 127.0.0.1 (or any address) and `port`, as far as it can be seen.
 pub(crate) fn of(port: u16) -> Option<PortHolder> {
@@ -15,7 +15,7 @@ pub(crate) fn of(port: u16) -> Option<PortHolder> {
         pid,
         program: pid
             .and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
-            .map(|name| name.trim().to_owned()),
+            .map(|name| printable(name.trim_end_matches('\n'))), // any process can call itself anything
         user: Some(user(uid)),
         stopped: pid.is_some_and(is_stopped),
     })

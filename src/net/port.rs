@@ -119,6 +119,10 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
+/// How many are turned away at once at most, so that a flood does not keep the accepting thread from looking whether there
+/// are descriptors again.
+const TURNED_AWAY: usize = 256;
+
 /// A descriptor kept in reserve: with it a connection can still be taken, and closed, when there is no other one
 /// left. Otherwise `accept` would fail at once again and again, and its caller spin.
 pub(crate) struct Reserve(Option<OwnedFd>);
@@ -129,10 +133,15 @@ impl Reserve {
         Reserve(Socket::new(Domain::IPV4, Type::STREAM, None).ok().map(OwnedFd::from))
     }
 
-    /// Takes one connection off the queue with the reserve, and closes it: its client is told at once.
+    /// Takes connections off the queue with the reserve, one after the other, and closes them: their clients are told at
+    /// once, instead of one for each pause of the accepting thread.
     pub(crate) fn turn_away(&mut self, listener: &TcpListener) {
         self.0 = None;
-        drop(listener.accept());
+        for _ in 0..TURNED_AWAY {
+            if listener.accept().is_err() {
+                break;
+            }
+        }
         *self = Reserve::new();
     }
 }

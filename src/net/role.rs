@@ -170,7 +170,7 @@ impl Duty {
             let answer = link.read(Some(deadline)).map_err(|error| match error {
                 LinkError::Gone { .. } => Denied::ClosedAtOnce,
                 LinkError::Late => Denied::Obstructed(Obstacle::Silent),
-                LinkError::Malformed(error) => Denied::Obstructed(Obstacle::Malformed(error.to_string())),
+                LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
                 LinkError::Io(error) => Denied::Obstructed(system("join", &error)),
             })?;
             Ok((link, answer))
@@ -187,7 +187,8 @@ impl Duty {
                     self.lifeline = Some((link, subordinate));
                     Event::Welcomed { term }
                 }
-                None => Event::Obstructed(Obstacle::Malformed("no welcome after the hello".into())),
+                // It has the key and yet does not speak our protocol.
+                None => Event::Obstructed(Obstacle::NotPares),
             },
             Err(Denied::ClosedAtOnce) => Event::ClosedAtOnce,
             Err(Denied::Obstructed(obstacle)) => Event::Obstructed(obstacle),
@@ -347,6 +348,7 @@ impl Duty {
         members.close();
         askers.close();
         threads.join_all();
+        askers.close(); // once more, for one that was accepted while the others were waited for
         if halting { Event::Halted } else { Event::SteppedDown }
     }
 
@@ -409,7 +411,7 @@ impl Duty {
         let waker = std::mem::replace(&mut claim.waker, Waker::new().ok()?);
         let memory = self.memory.take();
         let before = Before::of(memory.clone(), term, claim.last.vacant);
-        let gone = memory.filter(|memory| memory.term + 1 == term && self.loss != Loss::SteppedDown);
+        let gone = memory.filter(|memory| memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown);
         let predecessor: Option<(String, LeftCause)> = gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
         let cause = self.election.cause();
         let facts =

@@ -142,6 +142,10 @@ impl Service {
                         log::warn!("{} port {}: cannot accept: {error}", self.kind.name, self.port);
                     }
                     if port::is_out_of_descriptors(&error) {
+                        // Not for the sake of one, but of all that are waiting: those who had their chance go.
+                        let mut lobby = self.lobby.lock();
+                        while lobby.make_way() {}
+                        drop(lobby);
                         reserve.turn_away(&listener);
                     }
                     trouble = (trouble * 2).clamp(Duration::from_millis(10), Duration::from_millis(100));
@@ -213,11 +217,8 @@ impl Service {
     /// Makes room for one more handshake: the oldest one goes that has had its chance.
     fn admit(&self, stream: &Arc<TcpStream>) -> Option<ConnId> {
         let mut lobby = self.lobby.lock();
-        while lobby.pending.len() >= MAX_PENDING {
-            let now = Instant::now();
-            if let Some(conn) = lobby.most_hopeless(now) {
-                lobby.pending.remove(&conn).iter().for_each(|pending| end(&pending.stream));
-            } else {
+        while !lobby.closed && lobby.pending.len() >= MAX_PENDING {
+            if !lobby.make_way() {
                 // All are young. One of them gets through, or grows old, within this time.
                 self.room.wait_for(&mut lobby, SILENT_PATIENCE);
             }
@@ -233,6 +234,7 @@ impl Service {
 
     /// The life of one connection, on its own thread.
     fn meet(&self, conn: ConnId, stream: Arc<TcpStream>, attend: impl Fn(Visit)) {
+        let _strikes_off = Departing { service: self, conn };
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let opened = || {
             if let Some(pending) = self.lobby.lock().pending.get_mut(&conn) {
@@ -250,11 +252,6 @@ impl Service {
                 log::warn!("{} port {}: cut off a peer that broke the protocol: {why}", self.kind.name, self.port);
             }
         }
-        let mut lobby = self.lobby.lock();
-        lobby.pending.remove(&conn);
-        lobby.clients.remove(&conn);
-        drop(lobby);
-        self.room.notify_one();
     }
 
     /// From the handshake to the clients, where the one that has been idle longest makes room if need be.
@@ -273,6 +270,23 @@ impl Service {
     }
 }
 
+/// Strikes a connection off the lists when its thread is done with it, also if that panics: the lists hold the stream, and
+/// what they hold stays open.
+struct Departing<'a> {
+    service: &'a Service,
+    conn: ConnId,
+}
+
+impl Drop for Departing<'_> {
+    fn drop(&mut self) {
+        let mut lobby = self.service.lobby.lock();
+        lobby.pending.remove(&self.conn);
+        lobby.clients.remove(&self.conn);
+        drop(lobby);
+        self.service.room.notify_one();
+    }
+}
+
 /// How long a full lobby bears a connection that has not said a valid word. A client of ours speaks as soon as it is
 /// connected; with this, whoever opens silent connections has to open 50,000 a second to keep the lobby full.
 const SILENT_PATIENCE: Duration = Duration::from_millis(20);
@@ -281,6 +295,13 @@ const SILENT_PATIENCE: Duration = Duration::from_millis(20);
 const OPENED_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Lobby {
+    /// Ends the most hopeless handshake; false if there is none.
+    fn make_way(&mut self) -> bool {
+        let Some(conn) = self.most_hopeless(Instant::now()) else { return false };
+        self.pending.remove(&conn).iter().for_each(|pending| end(&pending.stream));
+        true
+    }
+
     /// The connection to end for the sake of another: the oldest silent one, else the oldest one, if old enough.
     fn most_hopeless(&self, now: Instant) -> Option<ConnId> {
         let older = |patience: Duration, opened: bool| {
@@ -295,4 +316,38 @@ impl Lobby {
 /// Ends a connection under whoever waits on it.
 fn end(stream: &TcpStream) {
     _ = stream.shutdown(Shutdown::Both);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::proof::Key;
+    use std::thread;
+
+    #[test]
+    fn a_connection_whose_thread_panics_is_closed() {
+        let listener = port::listen(0).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let pass = Pass { group: "web".into(), key: Key([7; 32]) };
+        let kind = Kind { name: "test", purposes: &[Purpose::Ask], max_clients: 1, stack: 0, on_top: false };
+        let service = Service::new(kind, port, pass.clone()).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let serving = {
+            let (service, done) = (service.clone(), done.clone());
+            thread::spawn(move || {
+                drop(service.run(listener, || done.load(Ordering::Acquire), |_| panic!("on purpose")))
+            })
+        };
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let stream = Arc::new(port::connect(port, HANDSHAKE_TIMEOUT).unwrap().unwrap());
+        let mut link =
+            handshake::open(stream, &pass, port, Purpose::Ask, Message::List {}, deadline).expect("the handshake");
+        let end = link.read(Some(deadline)).unwrap_err();
+        assert!(matches!(end, super::super::link::LinkError::Gone { .. }), "{end:?}");
+        done.store(true, Ordering::Release);
+        service.wake();
+        serving.join().unwrap();
+        service.close();
+        assert!(service.lobby.lock().clients.is_empty());
+    }
 }

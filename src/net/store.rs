@@ -146,6 +146,7 @@ impl TermFile {
             log::error!("cannot read the last term from {}: {error}", self.path.display());
             Last { term: last_term, vacant: false }
         });
+        // A peer may have named the highest term there is: better no growth than an end.
         let term = last.term.max(last_term).saturating_add(1);
         self.keep(Last { term, vacant: false });
         (term, last)
@@ -236,6 +237,14 @@ mod tests {
         assert_eq!(file.next(0), (1, Last { term: 0, vacant: true }));
         assert_eq!(file.next(9), (10, Last { term: 1, vacant: false }));
         assert_eq!(TermFile::open(path, 1).unwrap().next(3), (11, Last { term: 10, vacant: false }));
+    }
+
+    #[test]
+    fn after_the_highest_term_comes_the_same_again() {
+        let directory = Directory::new();
+        let file = TermFile::open(directory.0.join("web.term"), 1).unwrap();
+        assert_eq!(file.next(u64::MAX).0, u64::MAX);
+        assert_eq!(file.next(0).0, u64::MAX);
     }
 
     #[test]

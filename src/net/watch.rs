@@ -11,6 +11,7 @@ use super::ask::{Asker, Registry, Viewpoint};
 use super::handshake;
 use super::hub::monotonic_ns;
 use super::port;
+use super::standing::{Inside, Place};
 use super::threads::Threads;
 use crate::config::{HANDSHAKE_TIMEOUT, SMALL_STACK};
 use crate::error::AskError;
@@ -41,8 +42,8 @@ struct State {
 /// keeps for it not the changes but the newest state: nothing is lost but steps in between.
 const CAPACITY: usize = 256;
 
-/// How long a watcher from outside waits before it looks again whether a supervisor is there. An instance needs no
-/// such thing: it is told.
+/// How long a watcher from outside waits before it looks again whether a supervisor is there (an instance needs no such
+/// thing: it is told), and any watcher before it tries a registry port again that has just failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Watcher {
@@ -97,33 +98,48 @@ impl Shared {
         self.state.lock().stopping
     }
 
-    /// Waits until there is a supervisor; `None` if the watch is to end.
+    /// Waits until there is a supervisor; `None` if the watch is to end. The registry port `avoid` has just failed: another
+    /// one is taken at once, the same one only after a pause. (It may be too busy, or its connection was cut.)
     fn locate(&self, avoid: u16) -> Option<u16> {
         match &self.asker.viewpoint {
-            Viewpoint::Member(member) => member.standing.wait(None, |inside| {
-                use super::standing::Place;
-                if self.stopping() {
-                    return Some(None);
-                }
-                match &inside.place {
-                    Place::Supervisor(office) => Some(Some(office.registry_port())),
-                    Place::Subordinate(at) if at.registry_port != avoid => Some(Some(at.registry_port)),
-                    Place::Subordinate(_) | Place::Contending => None,
-                    Place::Stopped => Some(None),
-                }
-            })?,
-            Viewpoint::Outside { .. } => loop {
-                if let Ok(Registry::At(port)) = self.asker.locate(avoid, Instant::now() + HANDSHAKE_TIMEOUT) {
-                    return Some(port);
-                }
-                let mut state = self.state.lock();
-                if !state.stopping {
+            Viewpoint::Member(member) => {
+                let other_than = |avoid: u16| {
+                    move |inside: &mut Inside| {
+                        if self.stopping() {
+                            return Some(None);
+                        }
+                        let found = match &inside.place {
+                            Place::Supervisor(office) => office.registry_port(),
+                            Place::Subordinate(at) => at.registry_port,
+                            Place::Contending => return None,
+                            Place::Stopped => return Some(None),
+                        };
+                        (found != avoid).then_some(Some(found))
+                    }
+                };
+                let pause = Instant::now() + LOOK_AGAIN;
+                let other = member.standing.wait(Some(pause), other_than(avoid));
+                other.or_else(|| member.standing.wait(None, other_than(0)))?
+            }
+            Viewpoint::Outside { .. } => {
+                let mut paused = false;
+                loop {
+                    let found = self.asker.locate(avoid, Instant::now() + HANDSHAKE_TIMEOUT);
+                    let mut state = self.state.lock();
+                    if state.stopping {
+                        return None;
+                    }
+                    match found {
+                        Ok(Registry::At(port)) if port != avoid || paused => return Some(port),
+                        Ok(Registry::At(_) | Registry::Here(_)) | Err(_) => {}
+                    }
                     self.stopped.wait_for(&mut state, LOOK_AGAIN);
+                    if state.stopping {
+                        return None;
+                    }
+                    paused = true;
                 }
-                if state.stopping {
-                    return None;
-                }
-            },
+            }
         }
     }
 

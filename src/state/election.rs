@@ -6,7 +6,7 @@
 //! | phase \ event | `PortClaimed` | `PortTaken` | `Welcomed` | `NobodyThere` | `ClosedAtOnce`, `Obstructed` | `Waited` | `LinkLost` | `SteppedDown` |
 //! |---|---|---|---|---|---|---|---|---|
 //! | contending | supervise | connect | follow | wait, try the port | wait, try the port; or give up | try the port | – | – |
-//! | subordinate | – | – | – | – | – | – | try the port at once | – |
+//! | subordinate | – | – | – | – | – | – | try the port at once; wait after many brief lifelines | – |
 //! | supervisor | – | – | – | – | – | – | – | connect, leaving the port to others for a while |
 //!
 //! `Halted` stops from everywhere. Dashes cannot happen and change nothing.
@@ -145,6 +145,14 @@ enum Phase {
 /// row: with the pauses between, for a quarter of a second at least.
 const STRIKES: u32 = 13;
 
+/// A lifeline that ends before this time is over is a brief one.
+const BRIEF: Duration = Duration::from_secs(1);
+
+/// Supervisors do die one soon after the other, and each failover is to be as quick as the first. But after so many
+/// brief lifelines in a row there is a pause before the next attempt, longer each time: a supervisor that welcomes us
+/// only to cut us off must not keep both of us busy.
+const BRIEF_IN_A_ROW: u32 = 5;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Election {
     phase: Phase,
@@ -159,6 +167,10 @@ pub(crate) struct Election {
     /// Attempts since the last role.
     attempts: u32,
     strikes: u32,
+    /// When the last lifeline began.
+    welcomed_at: Time,
+    /// Lifelines in a row that ended soon after they began.
+    brief: u32,
     /// What was reported last as standing in the way, so that it is reported once.
     obstacle: Option<Obstacle>,
     random: u64,
@@ -175,6 +187,8 @@ impl Election {
             aside_until: None,
             attempts: 0,
             strikes: 0,
+            welcomed_at: Time::ZERO,
+            brief: 0,
             obstacle: None,
             random: seed,
         }
@@ -217,6 +231,7 @@ impl Election {
             (Phase::Contending, Event::PortTaken) => (None, Deed::Connect),
             (Phase::Contending, Event::Welcomed { term }) => {
                 self.enter(Phase::Subordinate, term);
+                self.welcomed_at = now;
                 (Some(Report::Subordinate { term }), Deed::Follow)
             }
             (Phase::Contending, Event::NobodyThere) => {
@@ -242,7 +257,15 @@ impl Election {
                     Loss::SteppedDown => ElectionCause::SteppedDown,
                     Loss::Left => ElectionCause::Left,
                 };
-                (Some(Report::Contending(loss)), self.try_port(now))
+                let brief = now.saturating_sub(self.welcomed_at) < BRIEF;
+                self.brief = if brief { self.brief.saturating_add(1) } else { 0 };
+                let deed = if self.brief <= BRIEF_IN_A_ROW {
+                    self.try_port(now)
+                } else {
+                    self.attempts = self.brief - BRIEF_IN_A_ROW;
+                    self.pause(now, Obstacle::Busy)
+                };
+                (Some(Report::Contending(loss)), deed)
             }
 
             (Phase::Supervisor, Event::SteppedDown) => {
@@ -401,6 +424,30 @@ mod tests {
         let cause = ElectionCause::Died;
         let report = Some(Report::Supervisor { term: 8 });
         check(election, Event::PortClaimed { term: 8 }, report, Deed::Supervise { term: 8, cause });
+    }
+
+    #[test]
+    fn who_is_welcomed_and_cut_off_again_and_again_pauses_in_between() {
+        let mut election = contending();
+        let (mut now, mut waits) = (SOON, 0);
+        let mut lifeline = |election: &mut Election, length: Time| {
+            election.on(now, Event::PortTaken);
+            election.on(now, Event::Welcomed { term: 7 });
+            now += length;
+            let (report, deed) = election.on(now, Event::LinkLost(Loss::Evicted));
+            assert_eq!(report, Some(Report::Contending(Loss::Evicted)));
+            deed
+        };
+        for _ in 0..BRIEF_IN_A_ROW {
+            assert_eq!(lifeline(&mut election, SOON), Deed::TryPort { last_term: 7 });
+        }
+        for _ in 0..20 {
+            let Deed::Wait(time) = lifeline(&mut election, SOON) else { panic!("no pause") };
+            election.on(SOON, Event::Waited);
+            waits += u32::from(time >= Duration::from_millis(100));
+        }
+        assert!(waits >= 8, "the pauses grow");
+        assert_eq!(lifeline(&mut election, BRIEF), Deed::TryPort { last_term: 7 }, "after a real lifeline, at once");
     }
 
     #[test]

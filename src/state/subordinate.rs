@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::election::Loss;
+use crate::config::check_name;
 use crate::wire::{Departure, Message};
 
 /// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two living
@@ -43,11 +44,12 @@ pub(crate) enum News {
 }
 
 impl Subordinate {
-    /// Reads a welcome, `None` if `message` is none.
+    /// Reads a welcome, `None` if `message` is none, or one of a supervisor whose name would garble a log.
     pub(crate) fn welcomed(message: Message) -> Option<Self> {
         let Message::Welcome { term, supervisor, supervisor_admin, registry_port, settled, members } = message else {
             return None;
         };
+        check_name(&supervisor).ok()?;
         Some(Subordinate { term, supervisor, supervisor_admin, registry_port, settled, members, roster: None })
     }
 
@@ -155,6 +157,14 @@ mod tests {
             this.lost(loss);
             assert_eq!(this.roster.is_some(), witness, "{loss:?}");
         }
+    }
+
+    #[test]
+    fn a_welcome_whose_name_would_garble_a_log_is_none() {
+        let (supervisor, supervisor_admin, registry_port) = ("\x1b[2J".into(), 9, 10);
+        let welcome =
+            Message::Welcome { term: 1, supervisor, supervisor_admin, registry_port, settled: true, members: 1 };
+        assert_eq!(Subordinate::welcomed(welcome), None);
     }
 
     #[test]
