@@ -56,9 +56,11 @@ struct Duty {
 struct Claim {
     listener: TcpListener,
     registry: TcpListener,
+    registry_port: u16,
     members: Arc<Service>,
     askers: Arc<Service>,
-    waker: Waker,
+    /// The announcer's, until the office takes it.
+    waker: Option<Waker>,
     last: Last,
 }
 
@@ -142,9 +144,9 @@ impl Duty {
         let kind =
             Kind { name: "pares-registry", purposes, max_clients: MAX_CLIENTS, stack: SMALL_STACK, on_top: false };
         let askers = Service::new(kind, registry_port, pass.clone())?;
-        let waker = Waker::new()?;
+        let waker = Some(Waker::new()?);
         let (term, last) = terms.next(last_term);
-        self.claim = Some(Claim { listener, registry, members, askers, waker, last });
+        self.claim = Some(Claim { listener, registry, registry_port, members, askers, waker, last });
         Ok(term)
     }
 
@@ -407,8 +409,7 @@ impl Duty {
     fn open_office(&mut self, term: u64) -> Option<Arc<Office>> {
         let shared = self.shared.clone();
         let claim = self.claim.as_mut()?;
-        let registry_port = claim.registry.local_addr().ok()?.port();
-        let waker = std::mem::replace(&mut claim.waker, Waker::new().ok()?);
+        let (registry_port, waker) = (claim.registry_port, claim.waker.take()?);
         let memory = self.memory.take();
         let before = Before::of(memory.clone(), term, claim.last.vacant);
         let gone = memory.filter(|memory| memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown);

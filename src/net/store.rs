@@ -6,11 +6,9 @@
 //! after a power cut it may be some elections old.)
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-use parking_lot::Mutex;
 
 use crate::error::KeyError;
 use crate::wire::proof::Key;
@@ -98,8 +96,7 @@ pub(crate) struct TermFile {
     path: PathBuf,
     /// Which electorate "vacant" speaks of. Others (other network namespaces, another port) share the term, but not this.
     place: u64,
-    // One at a time, so that several instances in one process do not mix up the file's position.
-    file: Mutex<File>,
+    file: File,
 }
 
 impl TermFile {
@@ -107,16 +104,14 @@ impl TermFile {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.map_err(|source| KeyError::Io { path: path.clone(), doing: "open the term file", source })?;
         let place = network_namespace() << 16 | u64::from(port);
-        let this = TermFile { path, place, file: Mutex::new(file) };
-        Ok(this)
+        Ok(TermFile { path, place, file })
     }
 
     /// What is written there; nothing readable is "no supervisor yet", which is what an empty, new file says.
     pub(crate) fn read(&self) -> io::Result<Last> {
-        let mut file = self.file.lock();
-        file.seek(SeekFrom::Start(0))?;
-        let mut text = String::new();
-        (&mut *file).take(LINE as u64).read_to_string(&mut text)?;
+        let mut line = [0; LINE];
+        let count = self.file.read_at(&mut line, 0)?;
+        let text = std::str::from_utf8(&line[..count]).unwrap_or("not UTF-8");
         if text.is_empty() {
             return Ok(Last { term: 0, vacant: true });
         }
@@ -131,9 +126,7 @@ impl TermFile {
     pub(crate) fn write(&self, last: Last) -> io::Result<()> {
         let line = format!("{:020} {} {:020}\n", last.term, u8::from(last.vacant), self.place);
         debug_assert_eq!(line.len(), LINE);
-        let mut file = self.file.lock();
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(line.as_bytes())
+        self.file.write_all_at(line.as_bytes(), 0)
     }
 
     /// Takes the next term for a new supervisor that has seen `last_term`: higher than everything known.
