@@ -5,11 +5,13 @@ mod call;
 mod events;
 mod failure;
 mod group;
+mod guard;
 mod join;
 mod monitor;
 mod output;
 mod packaging;
 mod registry;
+mod run;
 mod signals;
 
 use std::process::ExitCode;
@@ -51,6 +53,7 @@ Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and term), NO_C
 #[derive(Subcommand)]
 enum Command {
     Join(join::Args),
+    Run(run::Args),
     Ls(registry::LsArgs),
     Status(registry::StatusArgs),
     IsSupervisor(registry::IsSupervisorArgs),
@@ -65,10 +68,27 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                eprintln!("pares: {message}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn work() -> Result<(), Failure> {
+    // Nobody's command, so that neither help nor completions know it.
+    if std::env::args_os().nth(1).is_some_and(|first| first == guard::COMMAND) {
+        return guard::stand();
+    }
     let Cli { group, command } = Cli::parse();
     group.start_log();
-    let result = match command {
+    match command {
         Command::Join(args) => join::run(&group, args),
+        Command::Run(args) => run::run(&group, args),
         Command::Ls(args) => registry::ls(&group, &args),
         Command::Status(args) => registry::status(&group, &args),
         Command::IsSupervisor(args) => registry::is_supervisor(&group, &args),
@@ -80,14 +100,5 @@ fn main() -> ExitCode {
         Command::Stop(args) => call::stop(&group, &args),
         Command::Completions(args) => packaging::completions(&args),
         Command::Man(args) => packaging::man(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { code, message }) => {
-            if !message.is_empty() {
-                eprintln!("pares: {message}");
-            }
-            ExitCode::from(code)
-        }
     }
 }
