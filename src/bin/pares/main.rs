@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 mod call;
+mod demo;
+mod doctor;
 mod events;
 mod failure;
 mod group;
@@ -34,6 +36,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  pares demo                              see what it does
   pares join --name worker-1 &            be an instance, one line per event
   pares ls                                who is there
   pares status --json                     supervisor, term and cause of the last election
@@ -52,6 +55,7 @@ Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and term), NO_C
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Join(join::Args),
     Run(run::Args),
     Ls(registry::LsArgs),
@@ -63,6 +67,7 @@ enum Command {
     Monitor(monitor::Args),
     StepDown(call::StepDownArgs),
     Stop(call::StopArgs),
+    Doctor(doctor::Args),
     Completions(packaging::CompletionsArgs),
     Man(packaging::ManArgs),
 }
@@ -87,6 +92,7 @@ fn work() -> Result<(), Failure> {
     let Cli { group, command } = Cli::parse();
     group.start_log();
     match command {
+        Command::Demo(args) => demo::run(&args),
         Command::Join(args) => join::run(&group, args),
         Command::Run(args) => run::run(&group, args),
         Command::Ls(args) => registry::ls(&group, &args),
@@ -98,6 +104,7 @@ fn work() -> Result<(), Failure> {
         Command::Monitor(args) => monitor::run(&group, &args),
         Command::StepDown(args) => call::step_down(&group, &args),
         Command::Stop(args) => call::stop(&group, &args),
+        Command::Doctor(args) => doctor::run(&group, &args),
         Command::Completions(args) => packaging::completions(&args),
         Command::Man(args) => packaging::man(&args),
     }
