@@ -91,9 +91,5 @@ impl std::fmt::Debug for Admin {
 
 /// The group's name and key.
 pub(crate) fn pass(config: &Config) -> Result<Pass, JoinError> {
-    let path = match &config.key_file {
-        Some(path) => path.clone(),
-        None => config.state_directory()?.join(format!("{}.key", config.group)),
-    };
-    Ok(Pass { group: config.group.clone(), key: store::key(&path)? })
+    Ok(Pass { group: config.group.clone(), key: store::key(&config.key_path()?)? })
 }

@@ -242,6 +242,18 @@ impl Config {
         self.port.unwrap_or_else(|| default_port(&self.group))
     }
 
+    /// The file that has the group's key, or will have it: as set, or in the group's directory.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] if no directory is set and the environment names none.
+    pub fn key_path(&self) -> Result<PathBuf, ConfigError> {
+        match &self.key_file {
+            Some(path) => Ok(path.clone()),
+            None => Ok(self.state_directory()?.join(format!("{}.key", self.group))),
+        }
+    }
+
     /// Checks everything that can be checked without touching the system.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         check_group(&self.group)?;

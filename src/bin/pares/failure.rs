@@ -20,6 +20,14 @@ pub(crate) const BUSY: u8 = 75;
 pub(crate) const NOT_AUTHORISED: u8 = 77;
 /// It was not known in time.
 pub(crate) const DEADLINE: u8 = 124;
+/// The supervisorship ended while the command ran.
+pub(crate) const LOST: u8 = 125;
+/// The command is there and cannot be run.
+pub(crate) const CANNOT_RUN: u8 = 126;
+/// The command was not found.
+pub(crate) const NOT_FOUND: u8 = 127;
+/// Plus the number of the signal that ended it.
+pub(crate) const SIGNALLED: u8 = 128;
 
 /// An exit code other than 0 and what to say about it; nothing to say is an answer too.
 #[derive(Debug)]

@@ -26,8 +26,8 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// End at the end of standard input too
-    #[arg(long, hide = true)]
+    /// End at the end of standard input too: with whoever holds its other end
+    #[arg(long)]
     until_eof: bool,
 }
 

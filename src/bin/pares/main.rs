@@ -2,14 +2,18 @@
 #![deny(unsafe_code)]
 
 mod call;
+mod demo;
+mod doctor;
 mod events;
 mod failure;
 mod group;
+mod guard;
 mod join;
 mod monitor;
 mod output;
 mod packaging;
 mod registry;
+mod run;
 mod signals;
 
 use std::process::ExitCode;
@@ -32,6 +36,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  pares demo                              see what it does
   pares join --name worker-1 &            be an instance, one line per event
   pares ls                                who is there
   pares status --json                     supervisor, term and cause of the last election
@@ -50,7 +55,9 @@ Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and term), NO_C
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Join(join::Args),
+    Run(run::Args),
     Ls(registry::LsArgs),
     Status(registry::StatusArgs),
     IsSupervisor(registry::IsSupervisorArgs),
@@ -60,15 +67,34 @@ enum Command {
     Monitor(monitor::Args),
     StepDown(call::StepDownArgs),
     Stop(call::StopArgs),
+    Doctor(doctor::Args),
     Completions(packaging::CompletionsArgs),
     Man(packaging::ManArgs),
 }
 
 fn main() -> ExitCode {
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                eprintln!("pares: {message}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn work() -> Result<(), Failure> {
+    // Nobody's command, so that neither help nor completions know it.
+    if std::env::args_os().nth(1).is_some_and(|first| first == guard::COMMAND) {
+        return guard::stand();
+    }
     let Cli { group, command } = Cli::parse();
     group.start_log();
-    let result = match command {
+    match command {
+        Command::Demo(args) => demo::run(&args),
         Command::Join(args) => join::run(&group, args),
+        Command::Run(args) => run::run(&group, args),
         Command::Ls(args) => registry::ls(&group, &args),
         Command::Status(args) => registry::status(&group, &args),
         Command::IsSupervisor(args) => registry::is_supervisor(&group, &args),
@@ -78,16 +104,8 @@ fn main() -> ExitCode {
         Command::Monitor(args) => monitor::run(&group, &args),
         Command::StepDown(args) => call::step_down(&group, &args),
         Command::Stop(args) => call::stop(&group, &args),
+        Command::Doctor(args) => doctor::run(&group, &args),
         Command::Completions(args) => packaging::completions(&args),
         Command::Man(args) => packaging::man(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { code, message }) => {
-            if !message.is_empty() {
-                eprintln!("pares: {message}");
-            }
-            ExitCode::from(code)
-        }
     }
 }

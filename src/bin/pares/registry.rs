@@ -66,8 +66,7 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
 /// Prints a registry as `ls` does.
 pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
     if form == Form::Json {
-        let entries: Vec<String> = listing.entries.iter().map(|entry| object(&fields(listing, entry))).collect();
-        return line(&format!("[{}]", entries.join(",\n ")));
+        return line(&array(listing, ",\n "));
     }
     if !listing.settled {
         note("not settled: survivors of the last election may still be missing");
@@ -82,6 +81,12 @@ pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
     };
     let entries: Vec<Vec<String>> = listing.entries.iter().map(row).collect();
     rows(form, &["NAME", "ROLE", "PID", "UID", "ADMIN", "JOINED", "META"], &entries)
+}
+
+/// All instances as a JSON array.
+pub(crate) fn array(listing: &Listing, separator: &str) -> String {
+    let entries: Vec<String> = listing.entries.iter().map(|entry| object(&fields(listing, entry))).collect();
+    format!("[{}]", entries.join(separator))
 }
 
 fn fields(listing: &Listing, entry: &Entry) -> Fields {

@@ -1,6 +1,6 @@
 //! What a command that runs until it is told to end waits for besides its work. Threads that block, so that nothing polls.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -11,6 +11,18 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+/// Each of `signals` that arrives from now on.
+pub(crate) fn receive(signals: &[i32]) -> io::Result<Receiver<i32>> {
+    let (sender, receiver) = unbounded();
+    forward(signals, sender)?;
+    Ok(receiver)
+}
+
+fn forward(signals: &[i32], sender: Sender<i32>) -> io::Result<()> {
+    let mut signals = Signals::new(signals)?;
+    spawn(move || _ = signals.forever().try_for_each(|signal| sender.send(signal)))
+}
+
 /// Something arrives when the command is to end: SIGINT, SIGTERM, nobody reads standard output any more, or, if asked for,
 /// the end of standard input. A second signal of the two kills.
 pub(crate) fn ends(until_eof: bool) -> io::Result<Receiver<i32>> {
@@ -20,13 +32,11 @@ pub(crate) fn ends(until_eof: bool) -> io::Result<Receiver<i32>> {
         flag::register(signal, told.clone())?;
     }
     let (sender, receiver) = unbounded();
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let on_signal = sender.clone();
-    spawn(move || _ = signals.forever().try_for_each(|signal| on_signal.send(signal)))?;
+    forward(&[SIGINT, SIGTERM], sender.clone())?;
     if until_eof {
         let on_eof = sender.clone();
         spawn(move || {
-            _ = io::copy(&mut io::stdin().lock().take(u64::MAX), &mut io::sink());
+            _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             _ = on_eof.send(0);
         })?;
     }

@@ -1,0 +1,290 @@
+//! `pares demo`: the main job on show, with real processes.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pares::channel::{Receiver, Sender, after, select, unbounded};
+use pares::{Admin, Config};
+use rustix::time::{ClockId, clock_gettime};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::failure::{DEADLINE, FAILED, Failure, SIGNALLED};
+use crate::guard::own_program;
+use crate::output::{Form, Value, json, line, object};
+use crate::{registry, signals};
+
+/// Show an election and what happens when supervisors are killed, with real processes, in a few seconds
+///
+/// The processes form a group of their own, on a free port and in a directory of their own, and all are gone at the end.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pares demo --instances 8 --kills 5")]
+pub(crate) struct Args {
+    /// How many processes
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=200))]
+    instances: u32,
+
+    /// How many supervisors to kill
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    kills: u32,
+
+    /// Print each step as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long anything may take: some thousand times what it does.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let say = |text: String, fields: &[(&'static str, Value)]| {
+        if args.json { line(&object(&fields.to_vec())) } else { line(&text) }
+    };
+    let mut stage = Stage::set()?;
+    let began = monotonic_ns();
+    for _ in 0..args.instances {
+        stage.enter()?;
+    }
+    let (first, term, at) = stage.supervisor(0)?;
+    let took = ms(at.saturating_sub(began));
+    stage.await_all_roles()?;
+    let count = args.instances;
+    say(
+        format!("{count} processes on port {}, and one election: {first} after {took:.1} ms", stage.port),
+        &[("event", json!("elected")), ("name", json!(first)), ("term", json!(term)), ("ms", json!(took))],
+    )?;
+    stage.print_registry(args.json)?;
+
+    let mut old = first;
+    let mut term = term;
+    for _ in 0..args.kills {
+        let (pid, killed) = stage.kill(&old)?;
+        let (new, new_term, at) = stage.supervisor(term)?;
+        let settled = stage.settled(&new, new_term)?;
+        let (take_over, again) = (ms(at.saturating_sub(killed)), ms(settled.saturating_sub(killed)));
+        say(
+            format!(
+                "SIGKILL {old} (pid {pid}): {new} is supervisor after {take_over:.2} ms, \
+                 all survivors are registered again after {again:.2} ms"
+            ),
+            &[
+                ("event", json!("take-over")),
+                ("killed", json!(old)),
+                ("supervisor", json!(new)),
+                ("term", json!(new_term)),
+                ("take_over_ms", json!(take_over)),
+                ("settled_ms", json!(again)),
+            ],
+        )?;
+        stage.enter()?;
+        stage.await_all_roles()?;
+        (old, term) = (new, new_term);
+    }
+    if args.kills > 0 {
+        stage.print_registry(args.json)?;
+    }
+    stage.clear()?;
+    say("all processes have left".into(), &[("event", json!("end"))])
+}
+
+/// The group on show: its processes, and what they tell. Dropping it ends all of them.
+struct Stage {
+    directory: PathBuf,
+    group: String,
+    port: u16,
+    cast: Vec<Actor>,
+    /// How many there have been.
+    entered: u32,
+    told: (Sender<Told>, Receiver<Told>),
+    signals: Receiver<i32>,
+    /// What has been told and not been used yet.
+    heard: Vec<Told>,
+}
+
+struct Actor {
+    name: String,
+    child: Child,
+    has_role: bool,
+}
+
+/// One event of one process; `None` is the end of its output.
+struct Told {
+    name: String,
+    event: Option<Value>,
+}
+
+impl Stage {
+    fn set() -> Result<Self, Failure> {
+        let signals = signals::receive(&[SIGINT, SIGTERM])?;
+        let group = format!("demo-{}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("pares-{group}"));
+        fs::DirBuilder::new().mode(0o700).create(&directory)?;
+        let mut stage = Stage {
+            directory,
+            group,
+            port: 0,
+            cast: Vec::new(),
+            entered: 0,
+            told: unbounded(),
+            signals,
+            heard: Vec::new(),
+        };
+        stage.port = free_port()?;
+        Ok(stage)
+    }
+
+    /// Starts one more process. It ends with its standard input, and so never without this process.
+    fn enter(&mut self) -> Result<(), Failure> {
+        self.entered += 1;
+        let name = format!("worker-{}", self.entered);
+        let mut child = Command::new(own_program()?)
+            .arg0("pares")
+            .args(["--group", &self.group, "--port", &self.port.to_string(), "--quiet"])
+            .args(["join", "--json", "--until-eof", "--name", &name])
+            .env("PARES_DIR", &self.directory)
+            .process_group(0) // Ctrl-C is for us
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().expect("piped");
+        self.cast.push(Actor { name: name.clone(), child, has_role: false });
+        let tell = self.told.0.clone();
+        let listen = move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).ok();
+                _ = tell.send(Told { name: name.clone(), event });
+            }
+            _ = tell.send(Told { name, event: None });
+        };
+        thread::Builder::new().spawn(listen)?;
+        Ok(())
+    }
+
+    /// Kills a process as the kernel does when memory runs out: it cannot say goodbye. Gives its pid, and the time.
+    fn kill(&mut self, name: &str) -> Result<(u32, u64), Failure> {
+        let at = self.cast.iter().position(|actor| actor.name == name);
+        let mut actor = self.cast.remove(at.ok_or_else(|| Failure::new(FAILED, format!("{name} is gone")))?);
+        self.heard.retain(|told| told.name != name);
+        let now = monotonic_ns();
+        actor.child.kill()?;
+        actor.child.wait()?;
+        Ok((actor.child.id(), now))
+    }
+
+    /// Waits for the supervisor of a later term; gives its name, the term, and when it knew.
+    fn supervisor(&mut self, after: u64) -> Result<(String, u64, u64), Failure> {
+        self.expect("a supervisor", |told| {
+            let term = field(told, "supervisor", "term").filter(|term| *term > after)?;
+            Some((told.name.clone(), term, field(told, "supervisor", "monotonic_ns")?))
+        })
+    }
+
+    /// Waits until all survivors are registered at `name`; gives the time.
+    fn settled(&mut self, name: &str, term: u64) -> Result<u64, Failure> {
+        self.expect("the survivors", |told| {
+            let here = told.name == name && field(told, "settled", "term") == Some(term);
+            if here { field(told, "settled", "monotonic_ns") } else { None }
+        })
+    }
+
+    fn await_all_roles(&mut self) -> Result<(), Failure> {
+        while let Some(name) = self.cast.iter().find(|actor| !actor.has_role).map(|actor| actor.name.clone()) {
+            self.hear(&name)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an event of which `is_it` makes something.
+    fn expect<T>(&mut self, what: &str, is_it: impl Fn(&Told) -> Option<T>) -> Result<T, Failure> {
+        loop {
+            if let Some((at, found)) = self.heard.iter().enumerate().find_map(|(at, told)| Some((at, is_it(told)?))) {
+                self.heard.drain(..=at);
+                return Ok(found);
+            }
+            self.hear(what)?;
+        }
+    }
+
+    /// Waits for the next event, whatever it is.
+    fn hear(&mut self, what: &str) -> Result<(), Failure> {
+        let told = select! {
+            recv(self.told.1) -> told => told.map_err(|_| Failure::new(FAILED, "nobody is left")),
+            recv(self.signals) -> signal => Err(Failure::silent(SIGNALLED + signal.unwrap_or(SIGINT) as u8)),
+            recv(after(PATIENCE)) -> _ => Err(Failure::new(DEADLINE, format!("waited too long for {what}"))),
+        }?;
+        let Some(actor) = self.cast.iter_mut().find(|actor| actor.name == told.name) else { return Ok(()) };
+        match &told.event {
+            None => return Err(Failure::new(FAILED, format!("{} ended unexpectedly", told.name))),
+            Some(event) if event["event"] == "supervisor" || event["event"] == "subordinate" => actor.has_role = true,
+            Some(_) => {}
+        }
+        self.heard.push(told);
+        Ok(())
+    }
+
+    fn print_registry(&self, json: bool) -> Result<(), Failure> {
+        let config = Config::new(&self.group).port(self.port).directory(&self.directory);
+        let listing = Admin::new(&config)?.registry().list(registry::ASK_TIMEOUT)?;
+        if json {
+            return line(&format!("{{\"event\":\"registry\",\"instances\":{}}}", registry::array(&listing, ",")));
+        }
+        registry::print(&listing, Form::new(false))
+    }
+
+    /// Ends all processes in order.
+    fn clear(&mut self) -> Result<(), Failure> {
+        self.cast.iter_mut().for_each(|actor| drop(actor.child.stdin.take()));
+        let deadline = Instant::now() + PATIENCE;
+        for mut actor in std::mem::take(&mut self.cast) {
+            // Its output ends when it does; who does not end in time is killed below.
+            while Instant::now() < deadline && actor.child.try_wait()?.is_none() {
+                let gone = |told: &Told| told.event.is_none() && told.name == actor.name;
+                if self.told.1.recv_deadline(deadline).is_ok_and(|told| gone(&told)) {
+                    break;
+                }
+            }
+            if Instant::now() >= deadline {
+                actor.child.kill()?;
+            }
+            actor.child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for actor in &mut self.cast {
+            _ = actor.child.kill();
+            _ = actor.child.wait();
+        }
+        _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn field(told: &Told, event: &str, name: &str) -> Option<u64> {
+    let value = told.event.as_ref()?;
+    if value["event"] == event { value[name].as_u64() } else { None }
+}
+
+/// A port that nobody listens on, below the range from which the system gives out ports.
+fn free_port() -> io::Result<u16> {
+    let start = std::process::id() as u16 % 10_000;
+    let mut ports = (0..10_000).map(|offset| 20_000 + (start + offset) % 10_000);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).ok_or_else(|| io::ErrorKind::AddrInUse.into())
+}
+
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+fn ms(ns: u64) -> f64 {
+    (ns as f64 / 1e4).round() / 100.0
+}
