@@ -57,7 +57,7 @@
 //! # The log
 //!
 //! With the `log` crate: `error`, this instance cannot take part; `warn`, a peer broke the protocol and was cut off, or the
-//! system is at a limit; `info`, changes of role, one line each; `debug`, elections and calls; `trace`, messages.
+//! system is at a limit; `info`, changes of role, one line each; `debug`, who joins and leaves, elections, calls; `trace`, messages.
 //!
 //! # Code map
 //!

@@ -61,6 +61,7 @@ impl Link {
     pub(crate) fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
         loop {
             if let Some(message) = self.buffer.next(self.max_body).map_err(LinkError::Malformed)? {
+                log::trace!("<- {}", message.name());
                 return Ok(message);
             }
             match deadline {
@@ -88,7 +89,10 @@ impl Link {
     /// Sends the messages with one write, waiting until `deadline` at most for a peer that does not read.
     pub(crate) fn write(&mut self, messages: &[Message], deadline: Instant) -> Result<(), LinkError> {
         let mut bytes = Vec::with_capacity(256);
-        messages.iter().for_each(|message| put_frame(message, &mut bytes));
+        for message in messages {
+            log::trace!("-> {}", message.name());
+            put_frame(message, &mut bytes);
+        }
         let mut rest = &bytes[..];
         self.stream.set_write_timeout(Some(remaining(deadline)?))?;
         while !rest.is_empty() {
@@ -145,9 +149,16 @@ pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let interest = PollFlags::IN;
     let mut fds = [PollFd::new(stream, interest)];
-    let timeout = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
-    if poll(&mut fds, Some(&timeout)).unwrap_or(0) == 0 {
-        return false;
+    let deadline = Instant::now() + wait;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(0) => return false,
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {} // a signal of the program's: the wait goes on
+            Err(_) => return false,
+        }
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {

@@ -146,6 +146,7 @@ impl Office {
             return self.refuse(stream, Refusal::Malformed, "not a hello");
         };
         self.reap(&entry);
+        let name = entry.name.clone();
         let mut desk = self.desk.lock();
         if desk.closing {
             drop(desk);
@@ -166,6 +167,7 @@ impl Office {
             desk.told.remove(&member);
         }
         drop(desk);
+        log::debug!("{}: `{name}` {}", self.facts.me.name, if admitted { "joined" } else { "was refused" });
         self.give(notices);
         admitted
     }
@@ -195,8 +197,12 @@ impl Office {
     pub(crate) fn ended(&self, conn: ConnId) {
         let mut desk = self.desk.lock();
         desk.told.remove(&Listener::Member(conn));
+        let left = desk.supervisor.departure(conn);
         let notices = self.decide(&mut desk, Input::Ended { conn });
         drop(desk);
+        if let Some((name, cause)) = left {
+            log::debug!("{}: `{name}` is gone: {cause}", self.facts.me.name);
+        }
         self.give(notices);
     }
 
@@ -376,6 +382,7 @@ impl Office {
     fn send(&self, desk: &mut Desk, listener: Listener, messages: &[Message]) {
         let Some(told) = desk.told.get_mut(&listener) else { return };
         for message in messages {
+            log::trace!("-> {}", message.name());
             if matches!(message, Message::Roster { .. }) && !told.unsent.is_empty() {
                 told.roster_behind = true;
             } else {

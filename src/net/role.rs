@@ -240,7 +240,6 @@ impl Duty {
                     }
                     Err(LinkError::Late | LinkError::Io(_)) => break,
                 };
-                log::trace!("{} <- {}", self.shared.me.name, message.name());
                 if let Message::Rejected { .. } = message {
                     goodbye = Some(Loss::Evicted);
                     continue;

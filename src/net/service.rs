@@ -92,6 +92,8 @@ pub(crate) struct Service {
     clock: Arc<AtomicU64>,
     /// A thread is making room for the listener to move to.
     making_room: AtomicBool,
+    /// When the last complaint was logged, and how many were not since then.
+    complaint: Mutex<(Option<Instant>, u32)>,
     threads: Threads,
 }
 
@@ -106,6 +108,7 @@ impl Service {
             room: Condvar::new(),
             clock: Arc::default(),
             making_room: AtomicBool::new(false),
+            complaint: Mutex::default(),
             threads: Threads::default(),
         }))
     }
@@ -249,9 +252,23 @@ impl Service {
             },
             Err(Unwelcome::Gone) => {}
             Err(Unwelcome::Broke(why)) => {
-                log::warn!("{} port {}: cut off a peer that broke the protocol: {why}", self.kind.name, self.port);
+                self.complain(&why);
             }
         }
+    }
+
+    /// Says who was cut off; no more than once a second, so that no stranger can fill a disk with the log.
+    fn complain(&self, why: &str) {
+        let mut complaint = self.complaint.lock();
+        let (last, unsaid) = *complaint;
+        if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            complaint.1 += 1;
+            return;
+        }
+        *complaint = (Some(Instant::now()), 0);
+        drop(complaint);
+        let more = if unsaid > 0 { format!(" (and {unsaid} others since the last such line)") } else { String::new() };
+        log::warn!("{} port {}: cut off a peer that broke the protocol: {why}{more}", self.kind.name, self.port);
     }
 
     /// From the handshake to the clients, where the one that has been idle longest makes room if need be.

@@ -187,6 +187,11 @@ impl Supervisor {
         (self.registry.entry(&entry.name)?.id != entry.id).then_some(conn)
     }
 
+    /// Who goes, and why, if this connection ends now.
+    pub(crate) fn departure(&self, conn: ConnId) -> Option<(String, LeftCause)> {
+        self.members.get(&conn).map(|member| (member.name.clone(), member.cause))
+    }
+
     pub(crate) fn is_member(&self, conn: ConnId) -> bool {
         self.members.contains_key(&conn)
     }
