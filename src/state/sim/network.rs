@@ -1,0 +1,149 @@
+//! The simulated network: connections with delays, ends and resets, and the messages on them.
+
+use super::*;
+
+impl World {
+    pub(super) fn send(&mut self, link: LinkId, from: End, message: Message) {
+        let to = if from == Client { Server } else { Client };
+        if self.links[link].open == [true; 2] && !self.links[link].reset[from as usize] {
+            self.links[link].inbox[to as usize].push_back(message);
+            self.read_soon(link, to);
+        }
+    }
+
+    /// Closes one end; the other one sees a reset in place of an end if `reset`, or if there was something unread.
+    pub(super) fn close(&mut self, link: LinkId, end: End, reset: bool) {
+        let other = if end == Client { Server } else { Client };
+        let this = &mut self.links[link];
+        if !std::mem::replace(&mut this.open[end as usize], false) {
+            return;
+        }
+        let unread = !std::mem::take(&mut this.inbox[end as usize]).is_empty();
+        if (reset || unread) && this.open[other as usize] {
+            self.reset(link, other);
+        }
+        self.read_soon(link, other);
+    }
+
+    pub(super) fn reset(&mut self, link: LinkId, end: End) {
+        self.seen.reset += 1;
+        self.links[link].reset[end as usize] = true;
+        if self.lossy {
+            self.links[link].inbox[end as usize].clear();
+        }
+        self.read_soon(link, end);
+    }
+
+    pub(super) fn read_soon(&mut self, link: LinkId, end: End) {
+        if !std::mem::replace(&mut self.links[link].reading[end as usize], true) {
+            let delay = self.random.time(self.links[link].delay);
+            self.at(delay, What::Read(link, end == Server));
+        }
+    }
+
+    pub(super) fn read(&mut self, link: LinkId, end: End, what: What) {
+        let who = self.links[link].owner[end as usize];
+        if !self.instances[who].lives() || self.stalled(who, what) {
+            return;
+        }
+        let this = &mut self.links[link];
+        this.reading[end as usize] = false;
+        let message = this.inbox[end as usize].pop_front();
+        let ended = this.open != [true; 2] || this.reset[end as usize];
+        if message.is_some() {
+            self.read_soon(link, end);
+        } else if !ended {
+            return;
+        }
+        match end {
+            Client if self.links[link].open[0] => self.read_as_client(who, link, message),
+            Server if self.instances[who].turn == self.links[link].turn => self.read_as_server(who, link, message),
+            Client | Server => {}
+        }
+    }
+
+    /// `None` is the end.
+    pub(super) fn read_as_client(&mut self, who: Who, link: LinkId, message: Option<Message>) {
+        let reset = self.links[link].reset[0];
+        let instance = &mut self.instances[who];
+        match (&mut instance.doing, message) {
+            (Doing::Joining(_), Some(message)) => {
+                let term = match &message {
+                    Message::Welcome { term, .. } => *term,
+                    other => panic!("{other:?} in answer to a hello"),
+                };
+                (instance.known, instance.stepped_down) = (Subordinate::welcomed(message), None);
+                instance.doing = Doing::Following(link, None);
+                self.on(who, Event::Welcomed { term });
+            }
+            (Doing::Joining(_), None) => {
+                self.seen.closed_at_once += 1;
+                self.close(link, Client, false);
+                self.on(who, Event::ClosedAtOnce);
+            }
+            (Doing::Following(_, goodbye), Some(message)) => {
+                let known = instance.known.as_mut().expect("was welcomed");
+                match known.on(message) {
+                    News::Quiet => {}
+                    News::State => instance.election.saw_term(known.term),
+                    News::Goodbye(Departure::Leaves) => *goodbye = Some(Loss::Left),
+                    News::Goodbye(Departure::StepsDown) => *goodbye = Some(Loss::SteppedDown),
+                    News::Goodbye(Departure::Evicts) => *goodbye = Some(Loss::Evicted),
+                    News::Nonsense => self.lose(who, link, Loss::Evicted),
+                }
+            }
+            (Doing::Following(_, goodbye), None) => {
+                let loss = goodbye.unwrap_or(if reset { Loss::Evicted } else { Loss::Died });
+                self.lose(who, link, loss);
+            }
+            (Doing::Deed(_) | Doing::Binding | Doing::Supervising(_) | Doing::Gone, _) => panic!("has no lifeline"),
+        }
+    }
+
+    pub(super) fn lose(&mut self, who: Who, link: LinkId, loss: Loss) {
+        self.close(link, Client, false);
+        self.instances[who].known.as_mut().expect("was welcomed").lost(loss);
+        self.on(who, Event::LinkLost(loss));
+    }
+
+    /// `None` is the end.
+    pub(super) fn read_as_server(&mut self, who: Who, link: LinkId, message: Option<Message>) {
+        let conn = link as u64;
+        match message {
+            Some(Message::Hello { entry, last_term, roster, roster_complete }) if !self.links[link].hello_read => {
+                self.links[link].hello_read = true;
+                self.look_for_the_end_of(who, &entry);
+                let roster = Roster { admins: roster.into_iter().collect(), complete: roster_complete };
+                self.decide(who, Input::Hello { conn, entry, last_term, roster });
+            }
+            Some(message) => self.decide(who, Input::Said { conn, message }),
+            None => {
+                self.close(link, Server, false);
+                if self.links[link].hello_read {
+                    self.decide(who, Input::Ended { conn });
+                }
+            }
+        }
+    }
+
+    /// Before a name is refused, its dead holder's sockets are given the time to close.
+    pub(super) fn look_for_the_end_of(&mut self, who: Who, entry: &Entry) {
+        let Some(desk) = self.instances[who].desk() else { return };
+        let Some(conn) = desk.supervisor.rival(entry) else {
+            let back = desk.supervisor.registry().entry(&entry.name).is_some_and(|holder| holder.id == entry.id);
+            self.seen.replaced += u64::from(back);
+            return;
+        };
+        let old = conn as usize;
+        if self.instances[self.links[old].owner[0]].lives() {
+            // The greeting of one who has died since, and whose name another life has by now.
+            return assert!(!self.instances[entry.id as usize - 1].lives(), "two of one name");
+        }
+        self.close(old, Client, false);
+        for message in std::mem::take(&mut self.links[old].inbox[1]) {
+            self.decide(who, Input::Said { conn, message });
+        }
+        self.close(old, Server, false);
+        self.decide(who, Input::Ended { conn });
+    }
+}

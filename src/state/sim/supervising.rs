@@ -1,0 +1,164 @@
+//! The supervisor's deeds in the simulated world, as `net/office` does them.
+
+use super::*;
+
+impl World {
+    pub(super) fn decide(&mut self, who: Who, input: Input) {
+        tell!(self, "{} decides on {input:?}", self.name(who));
+        let mut actions = Vec::new();
+        let Some(desk) = self.instances[who].desk() else { return };
+        let was_settled = desk.supervisor.settled();
+        desk.supervisor.on(self.now, input, &mut actions);
+        desk.supervisor.check();
+        assert!(desk.supervisor.settled() || !was_settled, "no longer settled");
+        let registry = desk.supervisor.registry();
+        desk.welcomed.retain(|&member| registry.entries().any(|entry| entry.id as usize == member + 1));
+        self.act(who, actions);
+    }
+
+    /// Carries out what a supervisor decided, as far as it comes before it is killed.
+    pub(super) fn act(&mut self, who: Who, actions: Vec<Action>) {
+        for action in actions {
+            if self.dies_now(who) {
+                return;
+            }
+            tell!(self, "{}   {action:?}", self.name(who));
+            let turn = self.instances[who].turn;
+            match action {
+                Action::Send { conn, message } => {
+                    let link = &mut self.links[conn as usize];
+                    assert_eq!((link.owner[1], link.turn), (who, turn), "a message on another's connection");
+                    if let Message::Welcome { .. } = message {
+                        assert!(!link.welcomed, "welcomed twice");
+                        link.welcomed = true;
+                        let desk = self.instances[who].desk().unwrap();
+                        link.cursor = Some(desk.supervisor.member_cursor());
+                        desk.welcomed.insert(link.owner[0]);
+                        self.survivors.remove(&link.owner[0]);
+                    }
+                    self.send(conn as usize, Server, message);
+                }
+                Action::Close { conn } => {
+                    self.close(conn as usize, Server, true);
+                    self.read_soon(conn as usize, Server);
+                }
+                Action::Probe { admin } => {
+                    if !self.instances[who_has(admin)].lives() {
+                        self.soon(What::Step(who, turn, Step::Found { dead_admin: admin }));
+                    }
+                }
+                Action::Announce => {
+                    let desk = self.instances[who].desk().unwrap();
+                    if !std::mem::replace(&mut desk.announcing, true) {
+                        self.soon(What::Step(who, turn, Step::Announce));
+                    }
+                }
+                Action::Settled { .. } => self.settled(who),
+                Action::TermRaised { term } => {
+                    assert!(self.store.is_none(), "the directory held a term that was not the last");
+                    self.seen.raised_term += 1;
+                    self.instances[who].election.saw_term(term);
+                    self.highest_term = self.highest_term.max(term);
+                }
+            }
+        }
+        let turn = self.instances[who].turn;
+        let Some(desk) = self.instances[who].desk() else { return };
+        let wake_at = desk.supervisor.wake_at();
+        if wake_at != std::mem::replace(&mut desk.wake_at, wake_at) {
+            if let Some(time) = wake_at {
+                self.at(time.saturating_sub(self.now), What::Step(who, turn, Step::Wake));
+            }
+        }
+    }
+
+    /// The promise: who says settled before its time is over has all survivors with it.
+    pub(super) fn settled(&mut self, who: Who) {
+        self.survivors.retain(|&who| self.instances[who].lives());
+        let now = self.now;
+        let stalled = self.instances[who].stalled_until;
+        let desk = self.instances[who].desk().unwrap();
+        assert!(!std::mem::replace(&mut desk.settled, true), "settled twice");
+        let claimed_at = desk.claimed_at;
+        if now < claimed_at + SETTLE {
+            // Its welcome may be yet to come.
+            let registry = desk.supervisor.registry();
+            let registered = |id: u64| registry.entries().any(|entry| entry.id == id);
+            let missing: Vec<Who> =
+                self.survivors.iter().filter(|&&who| !registered(who as u64 + 1)).copied().collect();
+            assert!(missing.is_empty() || self.astray, "settled without the survivors {missing:?}");
+            self.seen.settled_early += 1;
+            return;
+        }
+        self.survivors.clear();
+        if desk.knew.is_none() {
+            self.seen.gave_up_on_the_unknown += 1;
+        }
+        // It waited till the end: then somebody whom it expected must have been worth it.
+        if let Some(knew) = desk.knew.clone().filter(|_| stalled < claimed_at) {
+            let welcomed = desk.welcomed.clone();
+            let worth_it = |&admin: &u16| {
+                let other = who_has(admin);
+                let Instance { died_at, .. } = self.instances[other];
+                let lives = self.instances[other].lives();
+                if lives { !welcomed.contains(&other) } else { died_at + NEXT_PROBE + 2 * SLOWEST > now }
+            };
+            assert!(knew.iter().any(worth_it), "waited in vain for {knew:?}");
+            self.seen.gave_up_on_known_ones += 1;
+        }
+    }
+
+    pub(super) fn announce(&mut self, who: Who) {
+        let instance = &mut self.instances[who];
+        let turn = instance.turn;
+        instance.desk().unwrap().announcing = false;
+        for link in 0..self.links.len() {
+            let this = &mut self.links[link];
+            let ours = this.owner[1] == who && this.turn == turn && this.open[1];
+            let Some(cursor) = this.cursor.as_mut().filter(|_| ours) else { continue };
+            let mut news = Vec::new();
+            self.instances[who].desk().unwrap().supervisor.news(cursor, &mut news);
+            news.into_iter().for_each(|message| self.send(link, Server, message));
+        }
+    }
+
+    /// True if `who` is killed at this very point.
+    pub(super) fn dies_now(&mut self, who: Who) -> bool {
+        let Some(left) = &mut self.instances[who].dies_in else { return false };
+        if *left > 0 {
+            *left -= 1;
+            return false;
+        }
+        self.seen.killed_amid_actions += 1;
+        self.kill(who);
+        true
+    }
+
+    /// Notes who of the group is there to be waited for, as the supervisor `who` comes to its end.
+    pub(super) fn end_supervising(&mut self, who: Who) {
+        let Some(Desk { welcomed, .. }) = self.instances[who].desk() else { return };
+        let members = std::mem::take(welcomed);
+        self.survivors.extend(members);
+    }
+
+    /// Says goodbye to all as a supervisor. True if it lived to the end of it.
+    pub(super) fn farewell(&mut self, who: Who, reason: Departure) -> bool {
+        let turn = self.instances[who].turn;
+        for link in 0..self.links.len() {
+            if self.links[link].owner[1] == who && self.links[link].turn == turn && self.links[link].welcomed {
+                if self.dies_now(who) {
+                    return false;
+                }
+                self.send(link, Server, Message::Leaving { reason });
+            }
+        }
+        self.end_supervising(who);
+        self.port = None;
+        for link in 0..self.links.len() {
+            if self.links[link].owner[1] == who {
+                self.close(link, Server, false);
+            }
+        }
+        true
+    }
+}
