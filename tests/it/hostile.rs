@@ -317,10 +317,15 @@ impl Target {
         let ports: Vec<u16> = ready.split(' ').map(|port| port.parse().unwrap()).collect();
         let mut target = Target { other, group, port, registry: ports[0], admin: ports[1], calm: None, directory };
         let listing = target.listing();
-        // The thread and the descriptor of the question just asked go within moments; nothing else does.
+        // The thread and the descriptor of the question just asked go within moments, as do those that make room in the
+        // table of descriptors; nothing else does.
         let deadline = Instant::now() + PATIENCE;
         let mut footprint = Footprint::of(target.other.pid());
-        while footprint.threads.iter().filter(|name| *name == "pares-registry\n").count() > 1 {
+        let passes = |footprint: &Footprint| {
+            let count = |wanted: &str| footprint.threads.iter().filter(|name| name.trim_end() == wanted).count();
+            count("pares-registry") > 1 || count("pares-room") > 0
+        };
+        while passes(&footprint) {
             assert!(Instant::now() < deadline);
             thread::sleep(Duration::from_millis(2));
             footprint = Footprint::of(target.other.pid());
