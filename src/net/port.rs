@@ -72,7 +72,8 @@ pub(crate) fn has_room(wanted: i32) -> bool {
 /// it replaces it. So this is no work for a thread that others wait for, and best done ahead of need: in the middle of a
 /// failover it would make the recovery of eight instances take 20 ms instead of 1 ms (measured).
 pub(crate) fn make_room(wanted: i32) {
-    let wanted = wanted.clamp(LISTENER_FD, highest_descriptor());
+    // In this order: the limit may be below what is wanted at least (256 is the usual one on macOS).
+    let wanted = wanted.max(LISTENER_FD).min(highest_descriptor());
     if !has_room(wanted) {
         if let Ok(any) = Socket::new(Domain::IPV4, Type::STREAM, None) {
             drop(rustix::io::fcntl_dupfd_cloexec(&any, wanted));
