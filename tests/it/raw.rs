@@ -3,8 +3,10 @@
 //!
 //! Each step of the handshake stands alone, to be left out, repeated, garbled or taken from elsewhere.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -393,11 +395,14 @@ pub(crate) fn nonce() -> [u8; 32] {
     bytes
 }
 
-/// A port that nobody holds at the moment, below the range out of which the system serves connections.
+/// A port that nobody holds at the moment, below the range out of which the system serves connections, and that this
+/// process has not been given before.
 pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let port = 21_000 + (random() % 8_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let new = GIVEN.lock().unwrap().insert(port);
+        if new && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
