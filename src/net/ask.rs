@@ -340,6 +340,7 @@ impl Asker {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Err(Fault::Nobody),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Fault::Late),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Fault::Lost),
             Err(error) => return Err(Fault::Io(error)),
         };
         let mut link =

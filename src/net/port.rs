@@ -72,7 +72,8 @@ pub(crate) fn has_room(wanted: i32) -> bool {
 /// it replaces it. So this is no work for a thread that others wait for, and best done ahead of need: in the middle of a
 /// failover it would make the recovery of eight instances take 20 ms instead of 1 ms (measured).
 pub(crate) fn make_room(wanted: i32) {
-    let wanted = wanted.clamp(LISTENER_FD, highest_descriptor());
+    // In this order: the limit may be below what is wanted at least (256 is the usual one on macOS).
+    let wanted = wanted.max(LISTENER_FD).min(highest_descriptor());
     if !has_room(wanted) {
         if let Ok(any) = Socket::new(Domain::IPV4, Type::STREAM, None) {
             drop(rustix::io::fcntl_dupfd_cloexec(&any, wanted));
@@ -86,20 +87,23 @@ fn highest_descriptor() -> i32 {
     i32::try_from(limit.saturating_sub(1)).unwrap_or(i32::MAX)
 }
 
-/// Connects to `port`; `None` if nobody is there.
+/// Connects to `port`; `None` if nobody is there. An error of the kind `ConnectionReset` says that somebody is, who took the
+/// connection only to cut it.
 pub(crate) fn connect(port: u16, timeout: Duration) -> io::Result<Option<TcpStream>> {
     let address = SocketAddr::from((ADDRESS, port));
     let stream = match TcpStream::connect_timeout(&address, timeout) {
         Ok(stream) => stream,
-        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) if is_gone(&error) && error.kind() != io::ErrorKind::ConnectionReset => return Ok(None),
         Err(error) => return Err(error),
     };
     // A connect to a free port inside the kernel's ephemeral range can meet itself: the kernel picks the same
     // number for our end, and a simultaneous open succeeds. We would then be our own supervisor and hold the port
     // against everyone. Two equal ends are therefore "nobody there".
     match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(ours), Ok(theirs)) if ours != theirs => {}
-        _ => return Ok(None),
+        (Ok(ours), Ok(theirs)) if ours == theirs => return Ok(None),
+        (Ok(_), Ok(_)) => {}
+        // The other end has cut the connection already.
+        (Err(_), _) | (_, Err(_)) => return Err(io::ErrorKind::ConnectionReset.into()),
     }
     stream.set_nodelay(true)?; // every message is waited for
     Ok(Some(stream))

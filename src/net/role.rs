@@ -162,6 +162,7 @@ impl Duty {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Event::NobodyThere,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Event::Obstructed(Obstacle::Silent),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Event::ClosedAtOnce,
             Err(error) => return Event::Obstructed(system("connect to the supervisor", &error)),
         };
         if !self.wait_on(Wait::Stream(stream.clone())) {
