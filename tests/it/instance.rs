@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pares::channel::Receiver;
 use pares::{
     Admin, CallError, Change, ChangeKind, Config, Event, EventKind, Instance, JoinError, LeftCause, Role, StepDownError,
 };
+
+use crate::raw::free_port;
 
 /// Longer than anything here takes on a busy machine; only a defect reaches it.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -23,15 +25,7 @@ struct Group {
 
 impl Group {
     fn new() -> Self {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        // Each process of the tests begins elsewhere; each test in it goes on from there.
-        let start = std::process::id() as u16 % 400 * 20;
-        let port = loop {
-            let port = 21_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
-            if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-                break port;
-            }
-        };
+        let port = free_port();
         let directory = std::env::temp_dir().join(format!("pares-instance-{}-{port}", std::process::id()));
         Group { config: Config::new("test").port(port).directory(&directory), directory }
     }

@@ -1,9 +1,10 @@
-//! Everything that needs more than one room: real sockets, real processes, hostile peers, the house rules.
+//! Everything that needs more than one room: real sockets, real processes, hostile peers, the house rules. On Linux: much of
+//! it is read from /proc.
+#![cfg(target_os = "linux")]
 
-#[cfg(target_os = "linux")]
+mod handshake;
 mod hostile;
 mod instance;
-#[cfg(target_os = "linux")]
 mod raw;
 mod readme;
 mod tidy;
