@@ -149,8 +149,8 @@ const STRIKES: u32 = 13;
 const BRIEF: Duration = Duration::from_secs(1);
 
 /// Supervisors do die one soon after the other, and each failover is to be as quick as the first. But after so many
-/// brief lifelines in a row there is a pause before the next attempt, longer each time: a supervisor that welcomes us
-/// only to cut us off must not keep both of us busy.
+/// brief lifelines in a row to one and the same supervisorship there is a pause before the next attempt, longer each time: a
+/// supervisor that welcomes us only to cut us off must not keep both of us busy.
 const BRIEF_IN_A_ROW: u32 = 5;
 
 #[derive(Clone, Debug)]
@@ -230,6 +230,9 @@ impl Election {
             }
             (Phase::Contending, Event::PortTaken) => (None, Deed::Connect),
             (Phase::Contending, Event::Welcomed { term }) => {
+                if term > self.last_term {
+                    self.brief = 0; // another supervisorship: the one before did die
+                }
                 self.enter(Phase::Subordinate, term);
                 self.welcomed_at = now;
                 (Some(Report::Subordinate { term }), Deed::Follow)
@@ -448,6 +451,17 @@ mod tests {
         }
         assert!(waits >= 8, "the pauses grow");
         assert_eq!(lifeline(&mut election, BRIEF), Deed::TryPort { last_term: 7 }, "after a real lifeline, at once");
+    }
+
+    #[test]
+    fn supervisors_that_die_one_after_the_other_cost_no_pause() {
+        let mut election = contending();
+        for term in 1..100 {
+            election.on(SOON, Event::PortTaken);
+            election.on(SOON, Event::Welcomed { term });
+            let (_, deed) = election.on(SOON, Event::LinkLost(Loss::Died));
+            assert_eq!(deed, Deed::TryPort { last_term: term });
+        }
     }
 
     #[test]
