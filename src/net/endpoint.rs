@@ -42,7 +42,8 @@ impl Endpoint {
             let (service, stopping) = (service.clone(), stopping.clone());
             move || {
                 let done = || stopping.load(Ordering::Acquire);
-                drop(service.run(listener, done, move |visit| attend(&functions, visit)));
+                let stopping = stopping.clone();
+                drop(service.run(listener, done, move |visit| attend(&functions, &stopping, visit)));
             }
         })?;
         Ok(Endpoint { service, stopping, thread })
@@ -50,12 +51,13 @@ impl Endpoint {
 }
 
 impl Drop for Endpoint {
-    /// Ends the port and all connections; waits for functions that still run.
+    /// Ends the port and all connections; waits for functions that still run, and lets their callers have the result:
+    /// one of these functions is `stop`.
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Release);
         self.service.wake();
         self.thread.join_all();
-        self.service.close();
+        self.service.close_after_answers();
     }
 }
 
@@ -146,8 +148,8 @@ fn log_level(payload: &[u8]) -> Result<Vec<u8>, String> {
     Ok(log::max_level().as_str().to_ascii_lowercase().into_bytes())
 }
 
-/// One caller's connection: calls, one after the other.
-fn attend(functions: &Functions, mut visit: Visit) {
+/// One caller's connection: calls, one after the other, until the caller or the instance has had enough.
+fn attend(functions: &Functions, stopping: &AtomicBool, mut visit: Visit) {
     let mut request = std::mem::replace(&mut visit.first, Message::List {});
     loop {
         let Message::Call { function, payload } = request else {
@@ -158,7 +160,8 @@ fn attend(functions: &Functions, mut visit: Visit) {
         log::debug!("call of {function:?} with {} bytes", payload.0.len());
         let (outcome, payload) = call(functions, &function, &payload.0);
         let answer = Message::Answer { outcome, payload: Payload(payload) };
-        if visit.link.write(&[answer], Instant::now() + WRITE_TIMEOUT).is_err() {
+        let written = visit.link.write(&[answer], Instant::now() + WRITE_TIMEOUT);
+        if written.is_err() || stopping.load(Ordering::Acquire) {
             return;
         }
         visit.idle();

@@ -180,10 +180,20 @@ impl Service {
 
     /// Ends all connections, takes no more, and waits for all attending threads.
     pub(crate) fn close(&self) {
+        self.close_clients(Shutdown::Both);
+    }
+
+    /// The same, but what is being answered is answered to its end. The attending threads must not read on then: what
+    /// has arrived, or arrives meanwhile, can still be read.
+    pub(crate) fn close_after_answers(&self) {
+        self.close_clients(Shutdown::Read);
+    }
+
+    fn close_clients(&self, how: Shutdown) {
         let mut lobby = self.lobby.lock();
         lobby.closed = true;
         lobby.pending.values().for_each(|pending| end(&pending.stream));
-        lobby.clients.values().for_each(|client| end(&client.stream));
+        lobby.clients.values().for_each(|client| _ = client.stream.shutdown(how));
         drop(lobby);
         self.threads.join_all();
     }

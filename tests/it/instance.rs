@@ -436,3 +436,24 @@ fn the_cause_of_a_departure_is_told() {
     let last = watch.changes().recv_timeout(DEADLINE).unwrap();
     assert_eq!(last.kind, ChangeKind::Left { name: "second".into(), cause: LeftCause::Left });
 }
+
+/// Goal: who has called an instance is answered, also if the instance leaves before the answer is on its way.
+/// Method: `step-down` of an instance that is dropped as soon as it has no role, which is before the function returns.
+#[test]
+fn an_instance_that_leaves_answers_its_callers_first() {
+    let group = Group::new();
+    let admin = Admin::new(&group.config).unwrap();
+    let mut one = group.join("0");
+    for turn in 1..30 {
+        let two = group.join(&turn.to_string());
+        let events = one.events();
+        let name = one.name().to_owned();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| admin.call(&name, "step-down", b"", DEADLINE));
+            expect(&events, |kind| matches!(kind, EventKind::Contending { .. }));
+            drop(one);
+            assert!(asked.join().unwrap().is_ok(), "turn {turn}");
+        });
+        one = two;
+    }
+}

@@ -2,9 +2,13 @@
 //! it is read from /proc.
 #![cfg(target_os = "linux")]
 
+mod cli;
+mod failover;
 mod handshake;
 mod hostile;
 mod instance;
 mod raw;
 mod readme;
+mod run;
+mod support;
 mod tidy;

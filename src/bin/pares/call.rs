@@ -155,8 +155,13 @@ pub(crate) fn stop(group: &Group, args: &StopArgs) -> Result<(), Failure> {
 }
 
 pub(crate) fn step_down(group: &Group, args: &StepDownArgs) -> Result<(), Failure> {
-    let successor = group.admin()?.call("main", "step-down", b"", args.timeout)?;
-    line(&text(&successor))
+    let admin = group.admin()?;
+    let successor = text(&admin.call("main", "step-down", b"", args.timeout)?);
+    if !successor.is_empty() {
+        return line(&successor);
+    }
+    // One that was supervisor only for a command's sake has left, and does not know who came after it.
+    line(&admin.registry().status(args.timeout)?.supervisor)
 }
 
 fn read_payload(argument: OsString) -> io::Result<Vec<u8>> {

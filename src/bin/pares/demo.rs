@@ -123,7 +123,7 @@ impl Stage {
     fn set() -> Result<Self, Failure> {
         let signals = signals::receive(&[SIGINT, SIGTERM])?;
         let group = format!("demo-{}", std::process::id());
-        let directory = std::env::temp_dir().join(format!("pares-{group}"));
+        let directory = std::env::temp_dir().join(format!("pares.{group}"));
         fs::DirBuilder::new().mode(0o700).create(&directory)?;
         let mut stage = Stage {
             directory,
@@ -162,7 +162,7 @@ impl Stage {
             }
             _ = tell.send(Told { name, event: None });
         };
-        thread::Builder::new().spawn(listen)?;
+        thread::Builder::new().name("listener".into()).spawn(listen)?;
         Ok(())
     }
 

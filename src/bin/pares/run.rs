@@ -112,16 +112,17 @@ fn wait_for_turn(
     patience: Option<Duration>,
 ) -> Result<u64, Failure> {
     let over = patience.map_or_else(never, after);
+    let leaving = || Failure::new(NO_SUPERVISOR, "asked to leave before it was supervisor");
     loop {
         select! {
-            recv(begun) -> term => return term.map_err(|_| Failure::new(FAILED, "the job's thread is gone")),
+            recv(begun) -> term => return term.map_err(|_| leaving()),
             recv(signals) -> signal => match signal {
                 Ok(SIGUSR1 | SIGUSR2) => {} // for a command that does not run yet
                 Ok(signal) => return Err(Failure::silent(SIGNALLED + signal as u8)),
                 Err(_) => return Err(Failure::new(FAILED, "signals cannot be received")),
             },
             recv(events) -> event => if event.is_err() {
-                return Err(Failure::new(NO_SUPERVISOR, "asked to leave before it was supervisor"));
+                return Err(leaving());
             },
             recv(over) -> _ => return Err(Failure::new(DEADLINE, "not supervisor in time")),
         }

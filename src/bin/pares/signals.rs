@@ -20,7 +20,7 @@ pub(crate) fn receive(signals: &[i32]) -> io::Result<Receiver<i32>> {
 
 fn forward(signals: &[i32], sender: Sender<i32>) -> io::Result<()> {
     let mut signals = Signals::new(signals)?;
-    spawn(move || _ = signals.forever().try_for_each(|signal| sender.send(signal)))
+    spawn("signals", move || _ = signals.forever().try_for_each(|signal| sender.send(signal)))
 }
 
 /// Something arrives when the command is to end: SIGINT, SIGTERM, nobody reads standard output any more, or, if asked for,
@@ -35,12 +35,12 @@ pub(crate) fn ends(until_eof: bool) -> io::Result<Receiver<i32>> {
     forward(&[SIGINT, SIGTERM], sender.clone())?;
     if until_eof {
         let on_eof = sender.clone();
-        spawn(move || {
+        spawn("stdin", move || {
             _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             _ = on_eof.send(0);
         })?;
     }
-    spawn(move || unread(&sender))?;
+    spawn("stdout", move || unread(&sender))?;
     Ok(receiver)
 }
 
@@ -60,6 +60,6 @@ fn unread(sender: &Sender<i32>) {
     _ = sender.send(0);
 }
 
-fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().spawn(run).map(drop)
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }

@@ -1,0 +1,29 @@
+//! Watches a group from outside, as a dashboard would: who is up, and who no longer is. The group is named on the command line.
+
+use std::time::Duration;
+
+use pares::{Admin, ChangeKind, Config};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let group = std::env::args().nth(1).unwrap_or_else(|| pares::DEFAULT_GROUP.into());
+    let admin = Admin::new(&Config::new(group))?;
+    let watch = admin.registry().watch()?;
+    for change in watch.changes() {
+        match change.kind {
+            ChangeKind::Joined(entry) => {
+                let answer = admin.call(&entry.name, "ping", b"", Duration::from_secs(1));
+                println!(
+                    "{} is up (pid {}) and {}",
+                    entry.name,
+                    entry.pid,
+                    if answer.is_ok() { "answers" } else { "silent" }
+                );
+            }
+            ChangeKind::Left { name, cause } => println!("{name} is gone: {cause}"),
+            ChangeKind::Supervisor { name, term } => println!("{name} is supervisor, term {term}"),
+            ChangeKind::Contending => println!("no supervisor"),
+            other => println!("{other:?}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! Processes that end with their test, and waiting with a deadline.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pares::channel::{Receiver, RecvTimeoutError, unbounded};
+use pares::{Admin, Config};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything may take that usually takes milliseconds: long, because the machine may be busy with other tests.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The group all tests use; their directories and ports keep them apart.
+pub(crate) const GROUP: &str = "it";
+
+/// A port that nobody uses, below the ephemeral range of the kernel and apart from the ports of other test processes.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let start = (std::process::id() as u16).wrapping_mul(64);
+        let port = 21_000 + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A group of its own for one test: directory, key and port. Gone with the test.
+pub(crate) struct Ground {
+    pub(crate) port: u16,
+    pub(crate) directory: PathBuf,
+}
+
+impl Ground {
+    pub(crate) fn new() -> Self {
+        Ground::on_port(free_port())
+    }
+
+    pub(crate) fn on_port(port: u16) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("pares-it-{}-{number}", std::process::id()));
+        fs::create_dir(&directory).expect("a directory for the test");
+        Ground { port, directory }
+    }
+
+    /// The command in this group, with these words as arguments.
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        self.command_of(arguments.split_whitespace())
+    }
+
+    pub(crate) fn command_of<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pares"));
+        command.args(arguments);
+        command.env("PARES_DIR", &self.directory).env("PARES_GROUP", GROUP).env("PARES_PORT", self.port.to_string());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the command; its output is read line by line.
+    pub(crate) fn start(&self, arguments: &str) -> Proc {
+        Proc::start(self.command(arguments))
+    }
+
+    /// An instance of this name, which has a role.
+    pub(crate) fn join(&self, name: &str) -> Proc {
+        let instance = self.start(&format!("join --json --name {name}"));
+        instance.role();
+        instance
+    }
+
+    /// Runs the command to its end.
+    pub(crate) fn ask(&self, arguments: &str) -> Answer {
+        finish(self.command(arguments))
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::new(GROUP).port(self.port).directory(&self.directory)
+    }
+
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::new(&self.config()).expect("an admin")
+    }
+
+    /// The names in the registry.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let listing = self.admin().registry().list(PATIENCE).expect("a registry");
+        listing.entries.into_iter().map(|entry| entry.name).collect()
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// What a command that has ended has said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks the exit code, and gives the rest.
+    #[track_caller]
+    pub(crate) fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Checks that the error message has this in it.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.err.contains(text), "{text:?} is not in {self:?}");
+        self
+    }
+
+    /// Checks that neither data nor message came.
+    #[track_caller]
+    pub(crate) fn silent(self) -> Self {
+        assert_eq!((self.out.as_str(), self.err.as_str()), ("", ""));
+        self
+    }
+}
+
+/// Runs a command to its end, with all it says.
+#[track_caller]
+pub(crate) fn finish(command: Command) -> Answer {
+    let mut process = Proc::start(command);
+    let mut out = String::new();
+    while let Some(line) = process.try_line() {
+        out.push_str(&line);
+        out.push('\n');
+    }
+    let status = process.end();
+    Answer { code: exit_code(status), out, err: process.stderr() }
+}
+
+/// The exit code, or what a shell makes of a signal.
+pub(crate) fn exit_code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// A running command. Dropping it kills and reaps it.
+pub(crate) struct Proc {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Receiver<String>,
+    /// Events that were read while another was waited for: events of different sources come in any order.
+    skipped: RefCell<Vec<Value>>,
+}
+
+impl Proc {
+    #[track_caller]
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let (tell, lines) = unbounded();
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        read_on("lines", move || _ = out.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        let (tell, errors) = unbounded();
+        let mut err = child.stderr.take().expect("piped");
+        read_on("errors", move || {
+            let mut bytes = Vec::new();
+            _ = err.read_to_end(&mut bytes);
+            _ = tell.send(String::from_utf8_lossy(&bytes).into_owned());
+        });
+        Proc { child, lines, errors, skipped: RefCell::default() }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its output, for waiting on several at once.
+    pub(crate) fn lines(&self) -> &Receiver<String> {
+        &self.lines
+    }
+
+    /// Lets time pass in which it prints nothing.
+    #[track_caller]
+    pub(crate) fn says_nothing_for(&self, time: Duration) {
+        assert_eq!(self.lines.recv_timeout(time), Err(RecvTimeoutError::Timeout));
+    }
+
+    /// The next line of output; `None` if there will be none.
+    #[track_caller]
+    pub(crate) fn try_line(&self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("process {} says nothing", self.pid()),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn line(&self) -> String {
+        self.try_line().unwrap_or_else(|| panic!("process {} ended: {}", self.pid(), self.stderr()))
+    }
+
+    /// The next event of `--json`.
+    #[track_caller]
+    pub(crate) fn event(&self) -> Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// The first event of this kind that was not waited for yet.
+    #[track_caller]
+    pub(crate) fn expect_event(&self, kind: &str) -> Value {
+        self.expect(|event| event["event"] == kind)
+    }
+
+    /// The first event that is as wanted and was not waited for yet.
+    #[track_caller]
+    pub(crate) fn expect(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut skipped = self.skipped.borrow_mut();
+        if let Some(at) = skipped.iter().position(&wanted) {
+            return skipped.remove(at);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let line = self.lines.recv_deadline(deadline);
+            let line = line.unwrap_or_else(|_| panic!("process {} has only said {skipped:?}", self.pid()));
+            let event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if wanted(&event) {
+                return event;
+            }
+            skipped.push(event);
+        }
+    }
+
+    /// Waits until it has been told of another instance: it cannot tell the end of what it has not seen.
+    #[track_caller]
+    pub(crate) fn sees(&self, other: &str) {
+        self.expect(|event| event["event"] == "joined" && event["name"] == other);
+    }
+
+    /// The next `supervisor` or `subordinate` event.
+    #[track_caller]
+    pub(crate) fn role(&self) -> Value {
+        self.expect(|event| event["event"] == "supervisor" || event["event"] == "subordinate")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a living process");
+    }
+
+    /// SIGKILL: it gets no chance to say goodbye. Reaped when this returns.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.end();
+    }
+
+    /// Stops it as Ctrl-Z does; returns when it stands still.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        let status = PathBuf::from(format!("/proc/{}/status", self.pid()));
+        await_true("stopped", || fs::read_to_string(&status).is_ok_and(|text| text.contains("State:\tT")));
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "process {} does not end", self.pid());
+            thread::yield_now();
+        }
+    }
+
+    /// Waits for its end, and gives the exit code.
+    #[track_caller]
+    pub(crate) fn end_code(&mut self) -> i32 {
+        exit_code(self.end())
+    }
+
+    /// Asks it to end, and waits until it has; checks that this is no failure.
+    #[track_caller]
+    pub(crate) fn leave(mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.end_code(), 0, "{}", self.stderr());
+    }
+
+    /// All it has said on standard error, once that is closed.
+    #[track_caller]
+    pub(crate) fn stderr(&self) -> String {
+        self.errors.recv_timeout(PATIENCE).expect("the end of standard error")
+    }
+}
+
+impl Drop for Proc {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Looks until something is true that nobody tells.
+#[track_caller]
+pub(crate) fn await_true(what: &str, is_it: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_it() {
+        assert!(Instant::now() < deadline, "never {what}");
+        thread::yield_now();
+    }
+}
+
+fn read_on(name: &str, read: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name(name.into()).spawn(read).expect("a thread");
+}
