@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -374,6 +375,29 @@ fn another_key_is_77() {
     stranger.ask("doctor").code(1);
     fs::write(&key, "short").unwrap();
     stranger.ask("join").code(77);
+}
+
+/// Goal: a port that this user may not bind is an error of its own.
+/// Method: as another user than root (with a copy of the program, for that user may not see where it was built).
+#[test]
+fn a_port_that_this_user_may_not_bind_is_77() {
+    let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    if first_free.trim().parse() != Ok(1024) {
+        println!("skipped: every user may bind every port here");
+        return;
+    }
+    let ground = Ground::on_port(81);
+    let program = ground.directory.join("pares");
+    fs::copy(env!("CARGO_BIN_EXE_pares"), &program).unwrap();
+    let mut command = Command::new(program);
+    command.arg("join").env("PARES_DIR", ground.directory.join("own")).env("PARES_PORT", "81");
+    if rustix::process::geteuid().is_root() {
+        const NOBODY: u32 = 65_534;
+        fs::set_permissions(&ground.directory, fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(&ground.directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    finish(command).code(77).says("this user may not bind port 81").says("--port");
 }
 
 #[test]

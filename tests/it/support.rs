@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,23 +16,13 @@ use pares::{Admin, Config};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::raw::free_port;
+
 /// How long anything may take that usually takes milliseconds: long, because the machine may be busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The group all tests use; their directories and ports keep them apart.
 pub(crate) const GROUP: &str = "it";
-
-/// A port that nobody uses, below the ephemeral range of the kernel and apart from the ports of other test processes.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let start = (std::process::id() as u16).wrapping_mul(64);
-        let port = 21_000 + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// A group of its own for one test: directory, key and port. Gone with the test.
 pub(crate) struct Ground {
