@@ -303,3 +303,38 @@ fn switches(pid: u32) -> u64 {
     };
     statuses.map(of_one).sum()
 }
+
+/// Goal: a dying supervisor frees its port before any survivor learns of the death (the kernel closes the highest descriptor
+/// first), in the first supervisor as in one that has taken over.
+/// Method: the descriptors that the process has, and which of them is the listening socket of the port.
+#[test]
+fn the_listener_is_above_all_other_descriptors() {
+    let ground = Ground::new();
+    let mut instances: Vec<Proc> = (0..4).map(|number| ground.join(&format!("w{number}"))).collect();
+    for term in 1..=2 {
+        let supervisor = ground.admin().registry().look_up("main", PATIENCE).unwrap();
+        assert_eq!(supervisor.term, term);
+        let pid = supervisor.entries[0].pid;
+        await_true("the listener is on top", || highest_descriptor(pid) == listener(ground.port));
+        let leader = instances.iter().position(|instance| instance.pid() == pid).unwrap();
+        instances.remove(leader).kill();
+        instances.iter().for_each(|survivor| _ = role_after(survivor, term));
+    }
+}
+
+/// What the process's highest descriptor is, as the kernel names it.
+fn highest_descriptor(pid: u32) -> Option<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let highest = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max()?;
+    let link = fs::read_link(format!("/proc/{pid}/fd/{highest}")).ok()?;
+    Some(link.to_string_lossy().into_owned())
+}
+
+/// The name of the socket that listens on the port.
+fn listener(port: u16) -> Option<String> {
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let local = format!("0100007F:{port:04X}");
+    let line = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let socket = line.into_iter().find(|words| words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"0A"))?;
+    Some(format!("socket:[{}]", socket[9]))
+}
