@@ -1141,9 +1141,8 @@ fn who_never_reads_delays_nobody_and_is_cut_off() {
             DOORS.iter().for_each(|&door| target.serves(door));
         }
     }
-    drop(members);
     DOORS.iter().for_each(|&door| target.serves(door));
-    drop((watcher, member));
+    drop((members, watcher, member));
     // It is the server that must have had enough of the other two.
     assert!(lists.join().unwrap(), "an asker that never reads is not cut off");
     assert!(calls.join().unwrap(), "a caller that never reads is not cut off");
