@@ -332,17 +332,15 @@ impl Target {
         let mut target = Target { other, group, port, registry: ports[0], admin: ports[1], calm: None, directory };
         let listing = target.listing();
         // The thread and the descriptor of the question just asked go within moments, as do those that make room in the
-        // table of descriptors; nothing else does.
+        // table of descriptors; the latter may also be still to come. At rest is what stays the same for a while.
         let deadline = Instant::now() + PATIENCE;
-        let mut footprint = Footprint::of(target.other.pid());
-        let passes = |footprint: &Footprint| {
-            let count = |wanted: &str| footprint.threads.iter().filter(|name| name.trim_end() == wanted).count();
-            count("pares-registry") > 1 || count("pares-room") > 0
-        };
-        while passes(&footprint) {
-            assert!(Instant::now() < deadline);
-            thread::sleep(Duration::from_millis(2));
-            footprint = Footprint::of(target.other.pid());
+        let (mut footprint, mut same) = (Footprint::of(target.other.pid()), 0);
+        while same < 5 {
+            assert!(Instant::now() < deadline, "the target does not come to rest: {footprint:?}");
+            thread::sleep(Duration::from_millis(20));
+            let before = std::mem::replace(&mut footprint, Footprint::of(target.other.pid()));
+            let passes = footprint.threads.iter().any(|name| name.trim_end() == "pares-room");
+            same = if before == footprint && !passes { same + 1 } else { 0 };
         }
         target.calm = Some(Calm { footprint, listing });
         target
