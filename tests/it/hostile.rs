@@ -311,7 +311,6 @@ struct Target {
 }
 
 /// What must be the same after each attack.
-#[derive(Debug, PartialEq, Eq)]
 struct Calm {
     footprint: Footprint,
     listing: Vec<Vec<u8>>,
@@ -398,22 +397,22 @@ impl Target {
     /// Waits until nothing is left of what happened since the beginning.
     #[track_caller]
     fn is_calm_again(&self, what: &str) {
-        let calm = self.calm.as_ref().unwrap();
+        self.has_its_footprint_again(what);
+        assert_eq!(self.listing(), self.calm.as_ref().unwrap().listing, "{what}: the registry is another");
+        // The question was a connection, too.
+        self.has_its_footprint_again(what);
+    }
+
+    #[track_caller]
+    fn has_its_footprint_again(&self, what: &str) {
+        let before = &self.calm.as_ref().unwrap().footprint;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let now = Calm { listing: self.listing(), footprint: calm.footprint.clone() };
-            if now == *calm {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{what}: the registry is another: {now:?} {calm:?}");
-            thread::sleep(Duration::from_millis(2));
-        }
-        loop {
             let now = Footprint::of(self.other.pid());
-            if now == calm.footprint {
+            if now == *before {
                 return;
             }
-            assert!(Instant::now() < deadline, "{what}: left behind: {now:#?} instead of {:#?}", calm.footprint);
+            assert!(Instant::now() < deadline, "{what}: left behind: {now:#?} instead of {before:#?}");
             thread::sleep(Duration::from_millis(2));
         }
     }
