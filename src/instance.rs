@@ -120,7 +120,7 @@ impl Instance {
             shared: shared.clone(),
         };
         let election = Election::new(number(seed), config.join_timeout);
-        let started = instance.role.spawn("pares-role", SMALL_STACK, move || role::run(&shared, election));
+        let started = instance.role.spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared, election));
         started.map_err(io("start the role thread"))?;
 
         let settled = instance.shared.standing.wait(None, |inside| match inside.role() {

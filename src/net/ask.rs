@@ -339,7 +339,9 @@ impl Asker {
         let stream = match port::connect(port, timeout) {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Err(Fault::Nobody),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Fault::Late),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(Fault::Denied(handshake::silence(port)));
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Fault::Lost),
             Err(error) => return Err(Fault::Io(error)),
         };

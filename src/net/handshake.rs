@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::holder;
 use super::link::{Link, LinkError};
 use crate::error::printable;
 use crate::state::election::Obstacle;
@@ -48,8 +49,8 @@ pub(crate) fn open(
         group: pass.group.clone(),
         nonce: client_nonce,
     };
-    link.write(&[opening], deadline).map_err(denied)?;
-    let (version, server_nonce, proof) = match link.read(Some(deadline)).map_err(denied)? {
+    link.write(&[opening], deadline).map_err(|error| denied(error, port))?;
+    let (version, server_nonce, proof) = match link.read(Some(deadline)).map_err(|error| denied(error, port))? {
         Message::Challenge { version, nonce, proof } => (version, nonce, proof),
         Message::Rejected { refusal, version_min, version_max, detail } => {
             let theirs = (version_min, version_max);
@@ -84,7 +85,7 @@ pub(crate) fn open(
     }
     link.trust();
     let proof = Message::Proof { proof: meeting.proof(&pass.key, Prover::Client) };
-    link.write(&[proof, first], deadline).map_err(denied)?;
+    link.write(&[proof, first], deadline).map_err(|error| denied(error, port))?;
     Ok(link)
 }
 
@@ -103,10 +104,16 @@ pub(crate) fn obstacle(refusal: Refusal, (min, max): (u16, u16), detail: String)
     }
 }
 
-fn denied(error: LinkError) -> Denied {
+/// What it means that the holder of `port` takes connections and does not answer: a supervisor that is stopped or starved may
+/// still go on, another program never will.
+pub(crate) fn silence(port: u16) -> Obstacle {
+    if holder::is_another_program(port) { Obstacle::NotPares } else { Obstacle::Silent }
+}
+
+fn denied(error: LinkError, port: u16) -> Denied {
     match error {
         LinkError::Gone { .. } => Denied::ClosedAtOnce,
-        LinkError::Late => Denied::Obstructed(Obstacle::Silent),
+        LinkError::Late => Denied::Obstructed(silence(port)),
         LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
         LinkError::Io(error) => system("talk to the supervisor", &error),
     }

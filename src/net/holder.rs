@@ -2,14 +2,35 @@
 
 use std::fs;
 
+use super::role::ROLE_THREAD;
 use crate::error::{PortHolder, printable};
+
+/// True if the port's holder, who takes connections and does not answer, is surely no instance that is merely stopped or
+/// starved: it has no role thread, or it is of another user and hidden from us, and so cannot have our key.
+pub(crate) fn is_another_program(port: u16) -> bool {
+    let Some((uid, inode)) = listener_of(port) else { return false };
+    match process_with(inode) {
+        Some(pid) => !has_role_thread(pid),
+        None => uid != rustix::process::geteuid().as_raw(),
+    }
+}
+
+fn has_role_thread(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true }; // it has just ended
+    let name = |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+    threads.flatten().any(|thread| name(&thread).trim_end() == ROLE_THREAD)
+}
+
+fn listener_of(port: u16) -> Option<(u32, u64)> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .find_map(|table| listener(&table, port))
+}
 
 /// The holder of the listening socket on 127.0.0.1 (or any address) and `port`, as far as it can be seen.
 pub(crate) fn of(port: u16) -> Option<PortHolder> {
-    let (uid, inode) = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| listener(&table, port))?;
+    let (uid, inode) = listener_of(port)?;
     let pid = process_with(inode);
     Some(PortHolder {
         pid,

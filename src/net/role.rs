@@ -64,6 +64,9 @@ struct Claim {
     last: Last,
 }
 
+/// The name of the thread that every instance has: by it others tell a stopped instance from another program.
+pub(crate) const ROLE_THREAD: &str = "pares-role";
+
 /// Runs until the instance has left or cannot join.
 pub(crate) fn run(shared: &Arc<Shared>, election: Election) {
     let mut duty = Duty {
@@ -161,7 +164,9 @@ impl Duty {
         let stream = match port::connect(shared.port, timeout) {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Event::NobodyThere,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Event::Obstructed(Obstacle::Silent),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Event::Obstructed(handshake::silence(shared.port));
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Event::ClosedAtOnce,
             Err(error) => return Event::Obstructed(system("connect to the supervisor", &error)),
         };

@@ -315,15 +315,6 @@ fn who_has_read_enough_ends_the_command_quietly() {
     }
 }
 
-#[test]
-fn a_port_held_by_another_program_is_named_with_its_holder() {
-    let ground = Ground::new();
-    let _holder = TcpListener::bind(("127.0.0.1", ground.port)).unwrap();
-    // It accepts and says nothing, as many programs do; who asks cannot know what it is until the deadline.
-    let me = std::process::id().to_string();
-    ground.ask("join --timeout 0.5").code(124).says(&format!("pid {me}"));
-}
-
 /// Goal: a program that answers in another language is recognised at once, with pid and name.
 /// Method: a server in this process that sends a greeting and closes, on the group's port.
 #[test]
@@ -350,6 +341,26 @@ fn a_program_that_speaks_another_language_is_69() {
     assert!(found["state"] == "cure" && found["finding"].to_string().contains(&me), "{found}");
     std::net::TcpStream::connect(("127.0.0.1", ground.port)).unwrap().write_all(b"X").unwrap();
     serve.unwrap().join().unwrap();
+}
+
+/// Goal: a program that takes connections and waits for its own kind of request is told from a stopped supervisor.
+/// Method: one that listens and does nothing, in a process that is no instance.
+#[test]
+fn a_program_that_says_nothing_is_69_too() {
+    let ground = Ground::new();
+    let program = "import signal, socket, sys\n\
+        s = socket.socket()\n\
+        s.bind(('127.0.0.1', int(sys.argv[1])))\n\
+        s.listen()\n\
+        print('listening', flush=True)\n\
+        signal.pause()";
+    let mut command = Command::new("python3");
+    command.args(["-c", program, &ground.port.to_string()]);
+    let holder = Proc::start(command);
+    assert_eq!(holder.line(), "listening");
+    let who = format!("`python3` (pid {}", holder.pid());
+    ground.ask("join").code(69).says(&who).says("not by a pares instance");
+    ground.ask("ls").code(69).says(&who).says("not by a pares instance");
 }
 
 #[test]
