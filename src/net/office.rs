@@ -167,7 +167,7 @@ impl Office {
             desk.told.remove(&member);
         }
         drop(desk);
-        log::debug!("{}: `{name}` {}", self.facts.me.name, if admitted { "joined" } else { "was refused" });
+        log::debug!("{}: {name:?} {}", self.facts.me.name, if admitted { "joined" } else { "was refused" });
         self.give(notices);
         admitted
     }

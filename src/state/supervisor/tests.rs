@@ -1,0 +1,241 @@
+//! The supervisor's decisions, one by one.
+
+use super::super::registry::test_entry;
+use super::*;
+
+const SETTLE: Time = Time::from_millis(500);
+
+struct Desk {
+    supervisor: Supervisor,
+    actions: Vec<Action>,
+}
+
+impl Desk {
+    /// The supervisor `s` of term 5, with admin endpoint 1000.
+    fn new(before: Before) -> Self {
+        let mut actions = Vec::new();
+        let me = test_entry("s", 1, 1000);
+        let supervisor = Supervisor::new(me, 5, 999, before, (SETTLE, 20), Time::ZERO, &mut actions);
+        Desk { supervisor, actions }
+    }
+
+    fn on(&mut self, now: Time, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.supervisor.on(now, input, &mut actions);
+        self.supervisor.check();
+        actions
+    }
+
+    /// `name` says hello on connection `number`, with admin endpoint and identity of the same number.
+    fn hello(&mut self, name: &str, number: u16, last_term: u64, roster: Option<&[u16]>) -> Vec<Action> {
+        let roster =
+            Roster { admins: roster.unwrap_or_default().iter().copied().collect(), complete: roster.is_some() };
+        let entry = test_entry(name, number.into(), number);
+        self.on(Time::ZERO, Input::Hello { conn: number.into(), entry, last_term, roster })
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.supervisor.registry().entries().map(|entry| entry.name.as_str()).collect()
+    }
+}
+
+fn refusal(actions: &[Action]) -> Option<Refusal> {
+    match actions {
+        [Action::Send { message: Message::Rejected { refusal, .. }, .. }, Action::Close { .. }] => Some(*refusal),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_first_supervisor_of_a_new_group_is_settled_at_once() {
+    let desk = Desk::new(Before::Nobody);
+    assert!(desk.supervisor.settled());
+    assert!(desk.actions.contains(&Action::Settled { term: 5, members: 1 }));
+    assert_eq!(desk.supervisor.wake_at(), None);
+}
+
+#[test]
+fn the_group_is_settled_when_the_last_known_survivor_is_back() {
+    let mut desk = Desk::new(Before::These([1000, 1, 2].into()));
+    assert!(!desk.hello("a", 1, 4, None).contains(&Action::Settled { term: 5, members: 2 }));
+    assert!(desk.hello("b", 2, 4, None).contains(&Action::Settled { term: 5, members: 3 }));
+}
+
+#[test]
+fn the_survivor_that_makes_the_group_settled_hears_of_it() {
+    let mut desk = Desk::new(Before::These([1].into()));
+    let actions = desk.hello("a", 1, 4, None);
+    let hears =
+        |action: &Action| matches!(action, Action::Send { conn: 1, message: Message::Welcome { settled: true, .. } });
+    assert!(actions.iter().any(hears), "{actions:?}");
+    let (mut cursor, mut news) = (desk.supervisor.member_cursor(), Vec::new());
+    desk.supervisor.news(&mut cursor, &mut news);
+    assert_eq!(news, [], "it has been told all");
+}
+
+#[test]
+fn a_known_member_that_is_proven_dead_is_not_waited_for() {
+    let mut desk = Desk::new(Before::These([1, 2].into()));
+    desk.hello("a", 1, 4, None);
+    assert_eq!(desk.supervisor.wake_at(), Some(FIRST_PROBE));
+    assert_eq!(desk.on(FIRST_PROBE, Input::Woken), [Action::Probe { admin: 2 }]);
+    assert!(desk.on(FIRST_PROBE, Input::Dead { admin: 2 }).contains(&Action::Settled { term: 5, members: 2 }));
+    assert_eq!(desk.supervisor.wake_at(), None, "nothing runs while nothing happens");
+}
+
+#[test]
+fn a_known_member_that_is_stalled_is_waited_for_until_the_settle_time_is_over() {
+    let mut desk = Desk::new(Before::These([1].into()));
+    desk.on(FIRST_PROBE, Input::Woken);
+    desk.on(SETTLE - Time::from_millis(1), Input::Woken);
+    assert!(!desk.supervisor.settled());
+    desk.on(SETTLE, Input::Woken);
+    assert!(desk.supervisor.settled());
+}
+
+#[test]
+fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
+    let mut desk = Desk::new(Before::Unknown);
+    desk.hello("a", 1, 4, None);
+    assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "there is nobody to ask for yet");
+    let actions = desk.hello("b", 2, 4, Some(&[1, 2, 3]));
+    let complete = Message::Roster { anew: true, complete: true, added: vec![1, 2, 3], removed: vec![] };
+    assert_eq!(actions[0], Action::Send { conn: 1, message: complete }, "with the one it learned it from");
+    assert!(!desk.supervisor.settled());
+    desk.hello("c", 3, 4, Some(&[1, 2, 3]));
+    assert!(desk.supervisor.settled());
+}
+
+#[test]
+fn a_roster_of_an_older_term_or_an_incomplete_one_proves_nothing() {
+    let mut desk = Desk::new(Before::Unknown);
+    desk.hello("a", 1, 3, Some(&[1]));
+    desk.hello("b", 2, 4, None);
+    assert!(!desk.supervisor.settled());
+}
+
+#[test]
+fn the_witnesses_are_told_of_a_member_before_it_is_welcomed() {
+    let mut desk = Desk::new(Before::Nobody);
+    desk.hello("a", 1, 0, None);
+    let actions = desk.hello("b", 2, 0, None);
+    let told = Message::Roster { anew: false, complete: true, added: vec![2], removed: vec![] };
+    assert_eq!(actions[0], Action::Send { conn: 1, message: told });
+    assert!(matches!(&actions[1], Action::Send { conn: 2, message: Message::Welcome { members: 3, .. } }));
+    let own = Message::Roster { anew: true, complete: true, added: vec![1, 2], removed: vec![] };
+    assert_eq!(actions[2], Action::Send { conn: 2, message: own });
+}
+
+#[test]
+fn when_a_witness_goes_another_member_takes_its_place() {
+    let mut desk = Desk::new(Before::Nobody);
+    for number in 1..=17 {
+        desk.hello(&format!("m{number}"), number, 0, None);
+    }
+    let actions = desk.on(Time::ZERO, Input::Ended { conn: 3 });
+    let anew =
+        |action: &&Action| matches!(action, Action::Send { conn: 17, message: Message::Roster { anew: true, .. } });
+    assert_eq!(actions.iter().filter(anew).count(), 1);
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Send { .. })).count(), WITNESSES);
+}
+
+#[test]
+fn an_entry_goes_with_its_lifeline_and_says_why() {
+    let mut desk = Desk::new(Before::Nobody);
+    let mut cursor = desk.supervisor.watcher_cursor();
+    desk.hello("a", 1, 0, None);
+    desk.hello("b", 2, 0, None);
+    desk.hello("c", 3, 0, None);
+    desk.on(Time::ZERO, Input::Ended { conn: 1 });
+    desk.on(Time::ZERO, Input::Said { conn: 2, message: Message::Leaving { reason: Departure::Leaves } });
+    desk.on(Time::ZERO, Input::Ended { conn: 2 });
+    let actions = desk.on(Time::ZERO, Input::Said { conn: 3, message: Message::List {} });
+    assert_eq!(refusal(&actions), Some(Refusal::Malformed));
+    desk.on(Time::ZERO, Input::Ended { conn: 3 });
+    assert_eq!(desk.names(), ["s"]);
+
+    let mut news = Vec::new();
+    desk.supervisor.news(&mut cursor, &mut news);
+    let left = |name: &str, cause| Message::Left { name: name.into(), cause };
+    let (died, left_, evicted) =
+        (left("a", LeftCause::Died), left("b", LeftCause::Left), left("c", LeftCause::Evicted));
+    assert_eq!(news[3..], [died, left_, evicted]);
+}
+
+#[test]
+fn a_name_of_a_living_instance_is_refused_to_another() {
+    let mut desk = Desk::new(Before::Nobody);
+    desk.hello("a", 1, 0, None);
+    assert_eq!(refusal(&desk.hello("a", 2, 0, None)), Some(Refusal::NameTaken));
+    let as_supervisor = Input::Hello { conn: 3, entry: test_entry("s", 1, 3), last_term: 0, roster: Roster::default() };
+    let refused = refusal(&desk.on(Time::ZERO, as_supervisor));
+    assert_eq!(refused, Some(Refusal::NameTaken), "the supervisor's own, even by its id");
+    assert_eq!(desk.names(), ["a", "s"]);
+}
+
+#[test]
+fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
+    let mut desk = Desk::new(Before::Nobody);
+    desk.hello("a", 1, 0, None);
+    desk.hello("witness", 2, 0, None);
+    let mut cursor = desk.supervisor.watcher_cursor();
+    let again = Input::Hello { conn: 7, entry: test_entry("a", 1, 1), last_term: 5, roster: Roster::default() };
+    let actions = desk.on(Time::ZERO, again);
+    assert!(actions.contains(&Action::Close { conn: 1 }));
+    let off = Message::Roster { anew: false, complete: true, added: vec![], removed: vec![1] };
+    assert!(!actions.contains(&Action::Send { conn: 2, message: off }), "it never leaves the rosters");
+    desk.on(Time::ZERO, Input::Ended { conn: 1 });
+    assert_eq!(desk.names(), ["a", "s", "witness"]);
+    let mut news = Vec::new();
+    desk.supervisor.news(&mut cursor, &mut news);
+    assert_eq!(news, []);
+}
+
+#[test]
+fn a_full_group_admits_nobody_until_one_leaves() {
+    let mut desk = Desk::new(Before::Nobody);
+    for number in 1..20 {
+        desk.hello(&format!("m{number}"), number, 0, None);
+    }
+    assert_eq!(refusal(&desk.hello("late", 20, 0, None)), Some(Refusal::GroupFull));
+    desk.on(Time::ZERO, Input::Ended { conn: 1 });
+    assert_eq!(refusal(&desk.hello("late", 20, 0, None)), None);
+}
+
+#[test]
+fn an_entry_that_would_garble_a_table_is_refused() {
+    let mut desk = Desk::new(Before::Nobody);
+    for name in ["", "a b", "a\n", "@all", "main"] {
+        assert_eq!(refusal(&desk.hello(name, 1, 0, None)), Some(Refusal::Malformed), "{name:?}");
+    }
+    assert_eq!(refusal(&desk.hello("a", 0, 0, None)), Some(Refusal::Malformed), "no admin endpoint");
+}
+
+#[test]
+fn a_survivor_of_a_higher_term_raises_ours_above_it() {
+    let mut desk = Desk::new(Before::Nobody);
+    let actions = desk.hello("a", 1, 9, None);
+    assert_eq!(actions[0], Action::TermRaised { term: 10 });
+    assert_eq!(desk.supervisor.term(), 10);
+}
+
+#[test]
+fn a_survivor_that_claims_to_come_from_the_end_of_all_terms_overflows_nothing() {
+    let mut desk = Desk::new(Before::Unknown);
+    desk.hello("a", 1, u64::MAX, Some(&[1, 2]));
+    desk.hello("b", 2, u64::MAX, Some(&[1, 2]));
+    assert_eq!((desk.supervisor.term(), desk.supervisor.settled()), (u64::MAX, false));
+}
+
+#[test]
+fn a_watcher_that_is_too_far_behind_gets_everything_anew() {
+    let mut desk = Desk::new(Before::Nobody);
+    let mut cursor = desk.supervisor.watcher_cursor();
+    for round in 0..config::CHANGE_LOG as u16 {
+        desk.hello("a", round + 1, 0, None);
+        desk.on(Time::ZERO, Input::Ended { conn: u64::from(round) + 1 });
+    }
+    let mut news = Vec::new();
+    desk.supervisor.news(&mut cursor, &mut news);
+    assert!(matches!(news[..], [Message::Listing { count: 1, .. }, Message::Member { .. }]));
+}
