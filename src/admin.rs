@@ -22,7 +22,8 @@ use crate::registry::Registry;
 /// use pares::{Admin, Config, Instance};
 ///
 /// # let directory = std::env::temp_dir().join(format!("pares-doc-admin-{}", std::process::id()));
-/// let config = Config::new("doc-admin").port(20302).directory(&directory);
+/// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+/// let config = Config::new("doc-admin").port(port).directory(&directory);
 /// let worker = Instance::join(config.clone().name("worker"))?;
 ///
 /// let admin = Admin::new(&config)?;

@@ -54,7 +54,8 @@ impl Instance {
     /// use pares::{Config, Instance, Role};
     ///
     /// # let directory = std::env::temp_dir().join(format!("pares-doc-join-{}", std::process::id()));
-    /// let config = Config::new("doc-join").port(20303).directory(&directory);
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// let config = Config::new("doc-join").port(port).directory(&directory);
     /// let first = Instance::join(config.clone())?;
     /// let second = Instance::join(config)?;
     /// assert_eq!((first.role(), second.role()), (Role::Supervisor, Role::Subordinate));
@@ -180,6 +181,26 @@ impl Instance {
     ///
     /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says misses the next ones,
     /// and is told how many; the library never waits for a receiver. It ends when the instance has left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-events-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let instance = pares::Instance::join(config)?;
+    /// for event in instance.events() {
+    ///     match event.kind {
+    ///         pares::EventKind::Supervisor { term } => println!("supervisor of term {term} at {} ns", event.monotonic_ns),
+    ///         pares::EventKind::Missed { events } => println!("{events} events were missed"),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// #   break;
+    /// }
+    /// # drop(instance);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn events(&self) -> Receiver<Event> {
         self.shared.standing.subscribe(self.events)
@@ -201,6 +222,25 @@ impl Instance {
     /// # Errors
     ///
     /// Any [`CallError`]; its variants say whether the function may have run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-call-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// use std::time::Duration;
+    ///
+    /// let double = |number: &[u8]| Ok([number, number].concat());
+    /// let worker = pares::Instance::join(config.clone().name("worker").function("double", "says it twice", double))?;
+    /// let other = pares::Instance::join(config)?;
+    /// assert_eq!(other.call("worker", "double", b"ab", Duration::from_secs(2))?, b"abab");
+    /// let unknown = other.call("worker", "treble", b"ab", Duration::from_secs(2));
+    /// assert!(matches!(unknown, Err(pares::CallError::NoSuchFunction { .. })));
+    /// # drop((worker, other));
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call(&self, name: &str, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
         self.asker.call(name, function, payload, Instant::now() + timeout)
     }
@@ -212,6 +252,22 @@ impl Instance {
     /// # Errors
     ///
     /// A [`CallError`] if the instances could not be found out; else each has a result or an error of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-call-all-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let one = pares::Instance::join(config.clone().name("one"))?;
+    /// let two = pares::Instance::join(config.name("two"))?;
+    /// for (name, result) in one.call_all("ping", b"hello", std::time::Duration::from_secs(2))? {
+    ///     println!("{name} answers {:?}", result?);
+    /// }
+    /// # drop((one, two));
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call_all(&self, function: &str, payload: &[u8], timeout: Duration) -> Result<Replies, CallError> {
         self.asker.call_all(function, payload, timeout)
     }
@@ -236,7 +292,8 @@ impl Instance {
     /// use std::time::Duration;
     ///
     /// # let directory = std::env::temp_dir().join(format!("pares-doc-job-{}", std::process::id()));
-    /// # let config = pares::Config::new("doc-job").port(20304).directory(&directory);
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc-job").port(port).directory(&directory);
     /// let instance = pares::Instance::join(config)?;
     /// let (ran, runs) = std::sync::mpsc::channel();
     /// let job = instance.while_supervisor(move |guard| {
@@ -268,6 +325,20 @@ impl Instance {
     /// # Errors
     ///
     /// Any [`StepDownError`]; each says whether the role was given up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-step-down-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let (first, second) = (pares::Instance::join(config.clone())?, pares::Instance::join(config)?);
+    /// first.step_down(std::time::Duration::from_secs(5))?;
+    /// assert!(second.is_supervisor() && !first.is_supervisor());
+    /// # drop((first, second));
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn step_down(&self, timeout: Duration) -> Result<(), StepDownError> {
         hand_over(&self.shared, Instant::now() + timeout)
     }

@@ -7,7 +7,8 @@
 //! use pares::{Config, EventKind, Instance};
 //!
 //! # let directory = std::env::temp_dir().join(format!("pares-doc-lib-{}", std::process::id()));
-//! # let config = Config::new("tour").port(20300).directory(&directory);
+//! # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+//! # let config = Config::new("tour").port(port).directory(&directory);
 //! # let _ = stringify! {
 //! let config = Config::new("my-program");
 //! # };

@@ -72,7 +72,8 @@ impl Registry {
     /// ```
     /// # use std::time::Duration;
     /// # let directory = std::env::temp_dir().join(format!("pares-doc-list-{}", std::process::id()));
-    /// # let config = pares::Config::new("doc-list").directory(&directory).port(20301);
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc-list").directory(&directory).port(port);
     /// let instance = pares::Instance::join(config.name("first"))?;
     /// let listing = instance.registry().list(Duration::from_secs(2))?;
     /// assert_eq!(listing.entries.len(), 1);
@@ -94,6 +95,23 @@ impl Registry {
     ///
     /// [`AskError::NoSuchInstance`] if there is none of this name. As long as the registry is not settled, it may still
     /// come back. Else any [`AskError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-look-up-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// # let timeout = std::time::Duration::from_secs(2);
+    /// let instance = pares::Instance::join(config.name("first").meta("version", "2.4"))?;
+    /// let found = instance.registry().look_up("main", timeout)?;
+    /// let entry = &found.entries[0];
+    /// println!("{} (pid {}) has {:?}", entry.name, entry.pid, entry.meta);
+    /// assert!(instance.registry().look_up("nobody", timeout).is_err());
+    /// # drop(instance);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn look_up(&self, name: &str, timeout: Duration) -> Result<Listing, AskError> {
         let Answered { term, settled, supervisor, entries } = self.asker.look_up(name, Instant::now() + timeout)?;
         Ok(Listing { term, settled, supervisor, entries })
@@ -106,6 +124,21 @@ impl Registry {
     /// # Errors
     ///
     /// Any [`AskError`]; nothing is changed by asking.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-status-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let instance = pares::Instance::join(config.name("first"))?;
+    /// let status = instance.registry().status(std::time::Duration::from_secs(2))?;
+    /// println!("{} is supervisor of term {}, because: {}", status.supervisor, status.term, status.cause);
+    /// assert_eq!(status.members, 1);
+    /// # drop(instance);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn status(&self, timeout: Duration) -> Result<Status, AskError> {
         self.asker.status(Instant::now() + timeout)
     }
@@ -120,6 +153,25 @@ impl Registry {
     /// # Errors
     ///
     /// [`AskError::Io`] if no thread can be started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-watch-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let first = pares::Instance::join(config.clone().name("first"))?;
+    /// let watch = first.registry().watch()?;
+    /// let second = pares::Instance::join(config.name("second"))?;
+    /// let came = watch.changes().iter().any(|change| match change.kind {
+    ///     pares::ChangeKind::Joined(entry) => entry.name == "second",
+    ///     _ => false,
+    /// });
+    /// assert!(came);
+    /// # drop((watch, first, second));
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn watch(&self) -> Result<Watch, AskError> {
         let (watcher, changes) = Watcher::start(self.asker.clone())?;
         Ok(Watch { changes: Some(changes), watcher: Some(watcher) })
