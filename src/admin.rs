@@ -35,7 +35,7 @@ use crate::registry::Registry;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Admin {
-    asker: Arc<Asker>,
+    pub(crate) asker: Arc<Asker>,
     registry: Registry,
 }
 

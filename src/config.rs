@@ -1,5 +1,6 @@
 //! What a user may choose, checked once, and every limit the library keeps, with its reason. No run-time state.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +88,41 @@ pub(crate) const MAX_IDLE_CALLS: usize = 32;
 /// Most threads that ask the members of a group at once in a call to all.
 pub(crate) const CALL_ALL_THREADS: usize = 32;
 
+/// Longest name of a resource, key of a setting, or topic of a message, in bytes.
+pub(crate) const MAX_WORD: usize = 64;
+
+/// Most resources that one instance may declare, and most that it may count under.
+pub(crate) const MAX_RESOURCES: usize = 64;
+
+/// Most permits and requests for permits of one instance. With everything else that a hello carries at its largest, it
+/// then stays below half of the largest frame.
+pub(crate) const MAX_PERMITS: usize = 1024;
+
+/// Most units of one permit, of a tally of one instance, and highest limit. As many instances as there may be with as
+/// many permits as they may have then stay below 2^63 units, so that no sum overflows.
+pub(crate) const MAX_UNITS: u64 = 1 << 38;
+
+/// Most settings of a group, live limits included, and their most bytes, keys and values together: each hello carries all.
+pub(crate) const MAX_SETTINGS: usize = 256;
+/// See [`MAX_SETTINGS`].
+pub(crate) const MAX_SETTINGS_BYTES: usize = 64 * 1024;
+
+/// Longest value of one setting in bytes.
+pub(crate) const MAX_SETTING: usize = 16 * 1024;
+
+/// Largest payload of a message to members in bytes.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// How many bytes of messages may be under way to one member that does not read. Beyond that it misses some, and is told.
+/// The kernel keeps more for one who does not read (some 2.5 MiB on Linux), so that there is always room for
+/// what is not a message.
+pub(crate) const MESSAGE_WINDOW: u32 = 256 * 1024;
+
+/// What a message counts for in [`MESSAGE_WINDOW`]: its bytes on the wire, and what it costs besides.
+pub(crate) fn message_size(from: &str, topic: &str, payload: &[u8]) -> u32 {
+    (from.len() + topic.len() + payload.len() + 64) as u32
+}
+
 /// An admin function: takes the caller's bytes, gives the result or an error text for the caller.
 pub(crate) type Handler = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
 
@@ -95,6 +131,14 @@ pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) help: String,
     pub(crate) handler: Handler,
+}
+
+/// A resource as the program declares it.
+#[derive(Clone)]
+pub(crate) struct Resource {
+    pub(crate) name: String,
+    pub(crate) limit: u64,
+    pub(crate) per_holder: Option<u64>,
 }
 
 /// What an instance is to be: its group, name, port, functions and limits.
@@ -122,6 +166,7 @@ pub struct Config {
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) meta: Vec<(String, String)>,
     pub(crate) functions: Vec<Function>,
+    pub(crate) resources: Vec<Resource>,
     pub(crate) join_timeout: Duration,
     pub(crate) settle_time: Duration,
     pub(crate) events: usize,
@@ -141,6 +186,7 @@ impl Config {
             key_file: None,
             meta: Vec::new(),
             functions: Vec::new(),
+            resources: Vec::new(),
             join_timeout: Duration::from_secs(10),
             settle_time: Duration::from_millis(500),
             events: 1024,
@@ -210,6 +256,26 @@ impl Config {
         self
     }
 
+    /// Declares a resource of which all instances together may use `limit` units at most.
+    ///
+    /// A name has 1 to 64 bytes, no white space, no control characters, and does not begin with a dash; a limit is 0 to
+    /// 2^38. All instances should declare the same; where they differ (while a new version of a program is rolled out),
+    /// the smallest limit of those that live counts. A limit set while running
+    /// ([`Instance::set_limit`](crate::Instance::set_limit)) counts instead of all of them.
+    pub fn resource(self, name: impl Into<String>, limit: u64) -> Self {
+        self.declare(name.into(), limit, None)
+    }
+
+    /// The same, where one instance may hold at most `per_holder` of the units at a time.
+    pub fn resource_per_holder(self, name: impl Into<String>, limit: u64, per_holder: u64) -> Self {
+        self.declare(name.into(), limit, Some(per_holder))
+    }
+
+    fn declare(mut self, name: String, limit: u64, per_holder: Option<u64>) -> Self {
+        self.resources.push(Resource { name, limit, per_holder });
+        self
+    }
+
     /// Sets how long [`Instance::join`](crate::Instance::join) may take until a role is known. Default: 10 s.
     pub fn join_timeout(mut self, timeout: Duration) -> Self {
         self.join_timeout = timeout;
@@ -270,6 +336,7 @@ impl Config {
         if self.functions.len() > MAX_FUNCTIONS - 8 {
             return Err(ConfigError::new("functions", self.functions.len(), "at most 56 besides the built-in ones"));
         }
+        check_resources(self.resources.iter().map(|one| (one.name.as_str(), one.limit, one.per_holder)))?;
         if self.events < 2 {
             return Err(ConfigError::new("events", self.events, "at least 2"));
         }
@@ -381,6 +448,36 @@ pub(crate) fn check_function(name: &str) -> Result<(), ConfigError> {
         let rule =
             "a function's name has 1 to 64 bytes, no white space or control characters, and does not begin with -";
         return Err(ConfigError::new("function", name, rule));
+    }
+    Ok(())
+}
+
+/// The name of a resource, the key of a setting, the topic of a message.
+pub(crate) fn check_word(what: &'static str, word: &str) -> Result<(), ConfigError> {
+    let bad = |c: char| c.is_control() || c.is_whitespace();
+    if word.is_empty() || word.len() > MAX_WORD || word.contains(bad) || word.starts_with('-') {
+        let rule = "it has 1 to 64 bytes, no white space or control characters, and does not begin with -";
+        return Err(ConfigError::new(what, word, rule));
+    }
+    Ok(())
+}
+
+/// What an instance declares: names, limits, and what one holder may have.
+pub(crate) fn check_resources<'a>(
+    declared: impl Iterator<Item = (&'a str, u64, Option<u64>)>,
+) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    for (name, limit, per_holder) in declared {
+        check_word("resource", name)?;
+        if limit > MAX_UNITS || per_holder.is_some_and(|most| most > MAX_UNITS) {
+            return Err(ConfigError::new("resource", name, "a limit is 0 to 274877906944 (2^38)"));
+        }
+        if !names.insert(name) {
+            return Err(ConfigError::new("resource", name, "it is declared twice"));
+        }
+    }
+    if names.len() > MAX_RESOURCES {
+        return Err(ConfigError::new("resource", names.len(), "at most 64 resources"));
     }
     Ok(())
 }

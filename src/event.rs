@@ -1,6 +1,7 @@
 //! What a program is told: of its own instance ([`Event`]) and of the registry ([`Change`]). Values only.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::CallError;
 use crate::wire::{Entry, LeftCause};
@@ -43,11 +44,48 @@ pub enum EventKind {
         /// How many instances the registry has.
         members: u32,
     },
+    /// A permit of this instance is no longer valid: it was revoked, or this instance stood still for so long that others
+    /// were given what it held.
+    PermitLost {
+        /// The permit's [number](crate::Permit::id).
+        permit: u64,
+        /// What it was for.
+        resource: String,
+        /// How much it was.
+        units: u64,
+    },
+    /// More of a resource is in use than there may be, because it is counted without asking
+    /// ([`Tally`](crate::Tally)) or its limit has shrunk. Comes once, until the use has fallen to the limit again.
+    OverLimit {
+        /// The resource.
+        resource: String,
+        /// How much is in use.
+        in_use: u64,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// A setting of the group has changed.
+    Setting {
+        /// Its key.
+        key: String,
+        /// Its value, `None` if it was removed.
+        value: Option<String>,
+    },
+    /// A message from an instance of the group, perhaps from this one.
+    Message {
+        /// The unique name of the instance that sent it.
+        from: String,
+        /// What it is about.
+        topic: String,
+        /// What it says.
+        payload: Arc<[u8]>,
+    },
     /// Somebody asked this instance to leave (the admin function `stop`); it is about to.
     StopAsked,
     /// It has left the group. The last event.
     Stopped,
-    /// This receiver was full, and so many events before this one are missing.
+    /// So many events before this one are missing: this receiver was full, or messages came faster than this instance
+    /// took them.
     Missed {
         /// How many.
         events: u64,

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::Receiver;
 
 use crate::admin::pass;
-use crate::config::{Config, SMALL_STACK};
+use crate::config::{Config, Resource, SMALL_STACK};
 use crate::error::{CallError, JoinError, StepDownError};
 use crate::event::{Event, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::endpoint::{self, About, Endpoint};
+use crate::net::holding::Holding;
 use crate::net::role::{self, Shared};
 use crate::net::standing::Standing;
 use crate::net::store::{self, TermFile};
@@ -19,7 +20,7 @@ use crate::net::threads::Threads;
 use crate::net::{hand_over::hand_over, port, unix_ms};
 use crate::registry::Registry;
 use crate::state::election::Election;
-use crate::wire::Entry;
+use crate::wire::{Declared, Entry};
 
 /// One participant of a group, from [`join`](Instance::join) until it is dropped.
 ///
@@ -30,11 +31,11 @@ use crate::wire::Entry;
 /// then admin functions that still run; no thread and no descriptor is left behind.
 pub struct Instance {
     events: usize,
-    asker: Arc<Asker>,
+    pub(crate) asker: Arc<Asker>,
     registry: Registry,
     role: Threads,
     endpoint: Option<Endpoint>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Instance {
@@ -99,6 +100,9 @@ impl Instance {
         let late = Arc::new(OnceLock::new());
         let functions = endpoint::functions(&late, About { program }, &config.functions);
         me.functions = functions.keys().cloned().collect();
+        let declare =
+            |one: &Resource| Declared { resource: one.name.clone(), limit: one.limit, per_holder: one.per_holder };
+        let declared = config.resources.iter().map(declare).collect();
         let shared = Arc::new(Shared {
             pass: pass.clone(),
             port: supervisor_port,
@@ -107,6 +111,7 @@ impl Instance {
             settle_time: config.settle_time,
             max_members: config.max_members,
             epoch: began,
+            holding: Arc::new(Holding::new(declared, config.settle_time)),
             standing: Standing::new(),
         });
         _ = late.set(Arc::downgrade(&shared));

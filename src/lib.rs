@@ -103,7 +103,7 @@ mod state;
 mod wire;
 
 pub use admin::Admin;
-pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_PAYLOAD, default_port};
+pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, default_port};
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{AskError, CallError, ConfigError, JoinError, KeyError, PortHolder, StepDownError};

@@ -9,6 +9,7 @@
 //! | `pares-announce` | `pares-role` while supervisor | news, room in the kernel, the settle time | `Office::close` | `pares-role`, when the role ends |
 //! | `pares-registry` | `pares-role` while supervisor; and one for each asker | the registry port's listener; its asker | `Office::close`, `Service::close` | `pares-role`, when the role ends |
 //! | `pares-room` | `pares-role`, now and then | the kernel, some ten milliseconds | its end | `pares-role` |
+//! | `pares-flush` | whoever says more than the lifeline takes, seldom | room on the lifeline | its end, or that of the lifeline | `pares-role`, when the instance leaves |
 //! | `pares-watch` | `Registry::watch` | the registry port; the bell without a supervisor | dropping the `Watch` | dropping the `Watch` |
 //! | `pares-job` | `Instance::while_supervisor` | the bell; runs the program's job | dropping the `Job` or leaving | dropping the `Job` |
 //! | `pares-call-all` | `Instance::call_all`, `Admin::call_all` | an instance's answer | its deadline | the call itself |
@@ -18,6 +19,7 @@ pub(crate) mod endpoint;
 pub(crate) mod hand_over;
 mod handshake;
 mod holder;
+pub(crate) mod holding;
 mod hub;
 mod link;
 mod office;
@@ -26,6 +28,7 @@ pub(crate) mod role;
 mod service;
 pub(crate) mod standing;
 pub(crate) mod store;
+mod stream;
 pub(crate) mod threads;
 mod waker;
 pub(crate) mod watch;

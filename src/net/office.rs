@@ -4,25 +4,25 @@
 //! kernel has room again. What is a state rather than a message (rosters, the registry, settled) is not kept for one
 //! who does not read: it gets the newest state when it reads again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendFlags, send};
 
 use super::link::has_ended;
 use super::port;
+use super::stream::push;
 use super::waker::Waker;
 use crate::config::REAP_WAIT;
-use crate::state::subordinate::Roster;
-use crate::state::supervisor::{Action, Cursor, Input, Supervisor};
+use crate::state::hello::Hello;
+use crate::state::supervisor::{Action, Cursor, Input, OWN, Supervisor};
 use crate::state::{ConnId, Time};
 use crate::wire::frame::put_frame;
-use crate::wire::{Departure, ElectionCause, Entry, Message, Refusal, Status};
+use crate::wire::{Departure, ElectionCause, Entry, Fault, Message, Refusal, Status};
 
 /// Someone who is told of changes: a member on its lifeline, or a watcher on the registry port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,21 @@ struct Told {
     unsent: Vec<u8>,
     /// Rosters were left out; it needs a whole one.
     roster_behind: bool,
+    /// Settings were left out; it needs all of them.
+    settings_behind: bool,
+}
+
+impl Told {
+    fn new(stream: &Arc<TcpStream>, cursor: Cursor) -> Self {
+        Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false, settings_behind: false }
+    }
+
+    /// Gives bytes to the kernel, or keeps what it does not take; true if something is kept.
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        self.unsent.extend_from_slice(bytes);
+        push(&self.stream, &mut self.unsent);
+        !self.unsent.is_empty()
+    }
 }
 
 struct Desk {
@@ -50,14 +65,23 @@ struct Desk {
     /// The version of the state for which the members were put into `behind`.
     announced: u64,
     probes: Vec<u16>,
+    /// For our own instance, in the order in which it was decided.
+    own: VecDeque<Message>,
     closing: bool,
 }
 
 /// What the supervisor's own instance is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    Settled { term: u64, members: u32 },
-    TermRaised { term: u64 },
+    Settled {
+        term: u64,
+        members: u32,
+    },
+    TermRaised {
+        term: u64,
+    },
+    /// There is something to be [taken](Office::take_own).
+    Own,
 }
 
 /// What stays the same for one supervisorship.
@@ -76,6 +100,8 @@ pub(crate) struct Office {
     since: SystemTime,
     epoch: Instant,
     waker: Waker,
+    /// Rung when the group is settled, and when the office closes: askers may wait for that on their own threads.
+    settled: Condvar,
     stopped: AtomicBool,
     notice: Box<dyn Fn(Notice) + Send + Sync>,
 }
@@ -104,6 +130,7 @@ impl Office {
             behind: BTreeSet::new(),
             announced: 0,
             probes: Vec::new(),
+            own: VecDeque::new(),
             closing: false,
         };
         let office = Arc::new(Office {
@@ -112,11 +139,12 @@ impl Office {
             since: SystemTime::now(),
             epoch,
             waker,
+            settled: Condvar::new(),
             stopped: AtomicBool::new(false),
             notice: Box::new(notice),
         });
-        let notices = office.perform(&mut office.desk.lock(), actions);
-        office.give(notices);
+        // Whoever opens an office looks for itself what there is to notice.
+        office.perform(&mut office.desk.lock(), actions);
         office
     }
 
@@ -142,11 +170,11 @@ impl Office {
 
     /// Takes a hello. True if its sender is a member now; else it has been refused and its connection closed.
     pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<TcpStream>, hello: Message) -> bool {
-        let Message::Hello { entry, last_term, roster, roster_complete } = hello else {
+        let Ok(hello) = Hello::read(hello) else {
             return self.refuse(stream, Refusal::Malformed, "not a hello");
         };
-        self.reap(&entry);
-        let name = entry.name.clone();
+        self.reap(&hello.entry);
+        let name = hello.entry.name.clone();
         let mut desk = self.desk.lock();
         if desk.closing {
             drop(desk);
@@ -154,10 +182,8 @@ impl Office {
         }
         let member = Listener::Member(conn);
         let cursor = desk.supervisor.member_cursor();
-        let told = Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false };
-        desk.told.insert(member, told);
-        let roster = Roster { admins: roster.into_iter().collect(), complete: roster_complete };
-        let notices = self.decide(&mut desk, Input::Hello { conn, entry, last_term, roster });
+        desk.told.insert(member, Told::new(stream, cursor));
+        let notices = self.decide(&mut desk, Input::Hello { conn, hello });
         let admitted = desk.supervisor.is_member(conn);
         if admitted {
             // The welcome has said all that was decided until now.
@@ -188,6 +214,43 @@ impl Office {
         self.give(notices);
     }
 
+    /// The same from our own instance, whose lock is held; gives what it is to be told.
+    pub(crate) fn said_own(&self, message: Message) -> VecDeque<Message> {
+        let mut desk = self.desk.lock();
+        let mut notices = self.decide(&mut desk, Input::Said { conn: OWN, message });
+        let own = std::mem::take(&mut desk.own);
+        drop(desk);
+        notices.retain(|notice| *notice != Notice::Own);
+        self.give(notices);
+        own
+    }
+
+    /// What our own instance has yet to be told.
+    pub(crate) fn take_own(&self) -> VecDeque<Message> {
+        std::mem::take(&mut self.desk.lock().own)
+    }
+
+    /// Answers a question about resources, settings or messages, once all who must be told have been told. May wait until
+    /// the group is settled: at most the settle time.
+    pub(crate) fn ask(&self, question: &Message) -> Vec<Message> {
+        let mut desk = self.desk.lock();
+        loop {
+            if desk.closing {
+                return vec![Message::rejected(Refusal::SteppingDown, "another instance takes over")];
+            }
+            let mut actions = Vec::new();
+            let answer = desk.supervisor.ask(question.clone(), &mut actions);
+            if matches!(answer[..], [Message::NotDone { fault: Fault::NotSettled, .. }]) {
+                self.settled.wait(&mut desk);
+                continue;
+            }
+            let notices = self.perform(&mut desk, actions);
+            drop(desk);
+            self.give(notices);
+            return answer;
+        }
+    }
+
     /// The member's bytes are no message.
     pub(crate) fn broke(&self, conn: ConnId, why: String) {
         let notices = self.decide(&mut self.desk.lock(), Input::Broke { conn, why });
@@ -211,8 +274,7 @@ impl Office {
         let mut desk = self.desk.lock();
         let watcher = Listener::Watcher(conn);
         let cursor = desk.supervisor.watcher_cursor();
-        let told = Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false };
-        desk.told.insert(watcher, told);
+        desk.told.insert(watcher, Told::new(stream, cursor));
         // The predecessor's end first: after the listing it would count as one that nobody explained.
         let mut messages: Vec<Message> = desk.supervisor.predecessor().into_iter().collect();
         desk.supervisor.list(&mut messages);
@@ -227,6 +289,7 @@ impl Office {
     pub(crate) fn begin_closing(&self) -> bool {
         let mut desk = self.desk.lock();
         desk.closing = true;
+        self.settled.notify_all();
         desk.supervisor.leaves_nobody()
     }
 
@@ -290,11 +353,10 @@ impl Office {
         let mut desk = self.desk.lock();
         for listener in std::mem::take(&mut desk.blocked) {
             let Some(told) = desk.told.get_mut(&listener) else { continue };
-            push(told);
-            if told.unsent.is_empty() {
-                desk.behind.insert(listener);
-            } else {
+            if told.push(&[]) {
                 desk.blocked.insert(listener);
+            } else {
+                desk.behind.insert(listener);
             }
         }
     }
@@ -312,6 +374,9 @@ impl Office {
             let mut messages = Vec::new();
             if std::mem::take(&mut told.roster_behind) {
                 messages.extend(supervisor.whole_roster());
+            }
+            if std::mem::take(&mut told.settings_behind) {
+                messages.extend(supervisor.all_settings());
             }
             supervisor.news(&mut told.cursor, &mut messages);
             self.send(&mut desk, listener, &messages);
@@ -351,9 +416,19 @@ impl Office {
                         _ = told.stream.shutdown(Shutdown::Both);
                     }
                 }
+                Action::Tell { conns, message } => self.tell(desk, &conns, &message),
+                Action::Own { message } => {
+                    desk.own.push_back(message);
+                    if notices.last() != Some(&Notice::Own) {
+                        notices.push(Notice::Own);
+                    }
+                }
                 Action::Probe { admin } => desk.probes.push(admin),
                 Action::Announce => self.mark_behind(desk),
-                Action::Settled { term, members } => notices.push(Notice::Settled { term, members }),
+                Action::Settled { term, members } => {
+                    self.settled.notify_all();
+                    notices.push(Notice::Settled { term, members });
+                }
                 Action::TermRaised { term } => notices.push(Notice::TermRaised { term }),
             }
         }
@@ -381,45 +456,45 @@ impl Office {
     /// Gives messages to the kernel, or keeps what it does not take.
     fn send(&self, desk: &mut Desk, listener: Listener, messages: &[Message]) {
         let Some(told) = desk.told.get_mut(&listener) else { return };
+        let mut bytes = Vec::new();
         for message in messages {
             log::trace!("-> {}", message.name());
-            if matches!(message, Message::Roster { .. }) && !told.unsent.is_empty() {
-                told.roster_behind = true;
-            } else {
-                put_frame(message, &mut told.unsent);
+            // What is a state is not kept for one who does not read: it gets the newest one when it does.
+            match message {
+                Message::Roster { .. } if !told.unsent.is_empty() => told.roster_behind = true,
+                Message::Setting { .. } if !told.unsent.is_empty() => told.settings_behind = true,
+                message => put_frame(message, &mut bytes),
             }
         }
-        push(told);
-        if !told.unsent.is_empty() && desk.blocked.insert(listener) {
+        if told.push(&bytes) && desk.blocked.insert(listener) {
             self.waker.wake();
+        }
+    }
+
+    /// The same message to many members: made into bytes once.
+    fn tell(&self, desk: &mut Desk, conns: &[ConnId], message: &Message) {
+        log::trace!("-> {} to {}", message.name(), conns.len());
+        let mut bytes = Vec::new();
+        put_frame(message, &mut bytes);
+        let is_setting = matches!(message, Message::Setting { .. });
+        for &conn in conns {
+            let member = Listener::Member(conn);
+            let Some(told) = desk.told.get_mut(&member) else { continue };
+            if is_setting && !told.unsent.is_empty() {
+                told.settings_behind = true;
+            } else if told.push(&bytes) && desk.blocked.insert(member) {
+                self.waker.wake();
+            }
         }
     }
 
     fn refuse(&self, stream: &TcpStream, refusal: Refusal, detail: &str) -> bool {
         let mut bytes = Vec::new();
         put_frame(&Message::rejected(refusal, detail), &mut bytes);
-        _ = send(stream, &bytes, flags());
+        push(stream, &mut bytes);
         _ = stream.shutdown(Shutdown::Both);
         false
     }
-}
-
-/// Gives the kernel as much as it takes without waiting.
-fn push(told: &mut Told) {
-    while !told.unsent.is_empty() {
-        match send(&told.stream, &told.unsent, flags()) {
-            Ok(sent) => _ = told.unsent.drain(..sent),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => return,
-            // Gone: its own thread reads the end and does what is to be done.
-            Err(_) => told.unsent.clear(),
-        }
-    }
-    told.unsent.shrink_to(0);
-}
-
-fn flags() -> SendFlags {
-    SendFlags::DONTWAIT | SendFlags::NOSIGNAL
 }
 
 pub(crate) fn unix_ms(time: SystemTime) -> u64 {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::handshake::{self, Denied, Pass};
+use super::holding::Holding;
 use super::link::{Link, LinkError};
 use super::office::{Facts, Notice, Office};
 use super::port;
@@ -20,8 +21,9 @@ use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, SMALL_STACK, WRITE_TIMEOUT};
 use crate::error::JoinError;
 use crate::event::{ContendingCause, EventKind, Role};
 use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
+use crate::state::hello::Hello;
 use crate::state::subordinate::{News, Subordinate};
-use crate::state::supervisor::{Before, Supervisor};
+use crate::state::supervisor::{Before, Elected, Supervisor};
 use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, PROTOCOL_VERSION, Purpose, Refusal};
 
 /// Everything about an instance that stays the same, and its standing, which does not.
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) settle_time: Duration,
     pub(crate) max_members: usize,
     pub(crate) epoch: Instant,
+    pub(crate) holding: Arc<Holding>,
     pub(crate) standing: Standing,
 }
 
@@ -57,6 +60,8 @@ struct Claim {
     listener: TcpListener,
     registry: TcpListener,
     registry_port: u16,
+    /// The highest term that was seen before this one.
+    last_term: u64,
     members: Arc<Service>,
     askers: Arc<Service>,
     /// The announcer's, until the office takes it.
@@ -69,6 +74,11 @@ pub(crate) const ROLE_THREAD: &str = "pares-role";
 
 /// Runs until the instance has left or cannot join.
 pub(crate) fn run(shared: &Arc<Shared>, election: Election) {
+    play(shared, election);
+    shared.holding.stop();
+}
+
+fn play(shared: &Arc<Shared>, election: Election) {
     let mut duty = Duty {
         shared: shared.clone(),
         election,
@@ -149,7 +159,7 @@ impl Duty {
         let askers = Service::new(kind, registry_port, pass.clone())?;
         let waker = Some(Waker::new()?);
         let (term, last) = terms.next(last_term);
-        self.claim = Some(Claim { listener, registry, registry_port, members, askers, waker, last });
+        self.claim = Some(Claim { listener, registry, registry_port, last_term, members, askers, waker, last });
         Ok(term)
     }
 
@@ -173,7 +183,8 @@ impl Duty {
         if !self.wait_on(Wait::Stream(stream.clone())) {
             return Event::Halted;
         }
-        let opened = handshake::open(stream, &shared.pass, shared.port, Purpose::Join, self.hello(), deadline);
+        let hello = self.hello();
+        let opened = handshake::open(stream, &shared.pass, shared.port, Purpose::Join, hello, deadline);
         let result = opened.and_then(|mut link| {
             let answer = link.read(Some(deadline)).map_err(|error| match error {
                 LinkError::Gone { .. } => Denied::ClosedAtOnce,
@@ -184,6 +195,14 @@ impl Duty {
             Ok((link, answer))
         });
         let halting = !self.wait_on(Wait::Bell);
+        let event = self.joined(halting, result);
+        if !matches!(event, Event::Welcomed { .. }) {
+            shared.holding.lost(&shared.standing);
+        }
+        event
+    }
+
+    fn joined(&mut self, halting: bool, result: Result<(Link, Message), Denied>) -> Event {
         match result {
             _ if halting => Event::Halted,
             Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
@@ -192,6 +211,7 @@ impl Duty {
             Ok((link, answer)) => match Subordinate::welcomed(answer) {
                 Some(subordinate) => {
                     let term = subordinate.term;
+                    self.shared.holding.welcomed(link.stream());
                     self.lifeline = Some((link, subordinate));
                     Event::Welcomed { term }
                 }
@@ -205,13 +225,10 @@ impl Duty {
 
     /// The one message from which a new supervisor rebuilds what it knows of this instance.
     fn hello(&self) -> Message {
-        let roster = self.memory.as_ref().and_then(|memory| memory.roster.as_ref());
-        Message::Hello {
-            entry: self.shared.me.clone(),
-            last_term: self.election.last_term(),
-            roster: roster.map(|roster| roster.admins.iter().copied().collect()).unwrap_or_default(),
-            roster_complete: roster.is_some_and(|roster| roster.complete),
-        }
+        let roster = self.memory.as_ref().and_then(|memory| memory.roster.clone()).unwrap_or_default();
+        let (claims, settings) = self.shared.holding.hello();
+        let last_term = self.election.last_term();
+        Hello { entry: self.shared.me.clone(), last_term, roster, claims, settings }.into_message()
     }
 
     fn wait(&mut self, time: Duration) -> Event {
@@ -253,6 +270,7 @@ impl Duty {
                 match subordinate.on(message) {
                     News::Quiet => {}
                     News::State => self.on_state(&subordinate),
+                    News::Held(message) => self.shared.holding.on(&self.shared.standing, message),
                     News::Goodbye(Departure::Leaves) => goodbye = Some(Loss::Left),
                     News::Goodbye(Departure::StepsDown) => goodbye = Some(Loss::SteppedDown),
                     News::Goodbye(Departure::Evicts) => goodbye = Some(Loss::Evicted),
@@ -264,9 +282,10 @@ impl Duty {
             }
         }
         if !self.wait_on(Wait::Bell) {
-            self.say_goodbye(&mut link);
+            self.shared.holding.say_goodbye();
             return Event::Halted;
         }
+        self.shared.holding.lost(&self.shared.standing);
         self.loss = goodbye.unwrap_or(Loss::Died);
         subordinate.lost(self.loss);
         self.memory = Some(subordinate);
@@ -293,12 +312,6 @@ impl Duty {
                 inside.settle(subordinate.term, subordinate.members);
             }
         });
-    }
-
-    /// The supervisor's reader sees this before the end of the stream; it never waits for it.
-    fn say_goodbye(&self, link: &mut Link) {
-        let goodbye = Message::Leaving { reason: Departure::Leaves };
-        _ = link.write(&[goodbye], Instant::now() + WRITE_TIMEOUT);
     }
 
     /// Serves the group until the role is to be given up.
@@ -345,6 +358,7 @@ impl Duty {
         // Before the port is free: nobody shall see two supervisors, not even in two processes' events.
         self.report(Report::Contending(if halting { Loss::Left } else { Loss::SteppedDown }));
         let last_one = office.begin_closing();
+        shared.holding.lost(&shared.standing);
         if halting && last_one {
             // While the port is still ours: whoever has it next writes the next term.
             shared.terms.keep(Last { term: self.election.last_term(), vacant: true });
@@ -414,7 +428,7 @@ impl Duty {
     fn open_office(&mut self, term: u64) -> Option<Arc<Office>> {
         let shared = self.shared.clone();
         let claim = self.claim.as_mut()?;
-        let (registry_port, waker) = (claim.registry_port, claim.waker.take()?);
+        let (registry_port, last_term, waker) = (claim.registry_port, claim.last_term, claim.waker.take()?);
         let memory = self.memory.take();
         let before = Before::of(memory.clone(), term, claim.last.vacant);
         let gone = memory.filter(|memory| memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown);
@@ -422,20 +436,21 @@ impl Duty {
         let cause = self.election.cause();
         let facts =
             Facts { group: shared.pass.group.clone(), port: shared.port, me: shared.me.clone(), registry_port, cause };
-        let (me, limits) = (shared.me.clone(), (shared.settle_time, shared.max_members));
+        let me = shared.me.clone();
+        let (settle_time, max_members) = (shared.settle_time, shared.max_members);
         // Weak: the office is part of the standing, and must not keep alive what keeps it alive.
         let weak = Arc::downgrade(&shared);
-        Some(Office::new(
-            facts,
-            waker,
-            shared.epoch,
-            |now, actions| Supervisor::new(me, term, registry_port, before, limits, now, actions).after(predecessor),
-            move |notice| {
-                if let Some(shared) = weak.upgrade() {
-                    on_notice(&shared, notice);
-                }
-            },
-        ))
+        let notice = move |notice| {
+            if let Some(shared) = weak.upgrade() {
+                on_notice(&shared, notice);
+            }
+        };
+        Some(shared.holding.elected(&shared.standing, |claims, settings| {
+            let elected =
+                Elected { me, term, registry_port, before, last_term, claims, settings, settle_time, max_members };
+            let open = |now, actions: &mut Vec<_>| Supervisor::new(elected, now, actions).after(predecessor);
+            Office::new(facts, waker, shared.epoch, open, notice)
+        }))
     }
 }
 
@@ -446,6 +461,7 @@ fn on_notice(shared: &Shared, notice: Notice) {
                 inside.settle(term, members);
             }
         }),
+        Notice::Own => shared.holding.collect(&shared.standing),
         Notice::TermRaised { term } => {
             shared.terms.keep(Last { term, vacant: false });
             shared.standing.change(|inside| {
@@ -497,6 +513,12 @@ fn attend_asker(office: &Office, mut visit: Visit) {
             Message::List {} => office.read(|supervisor| supervisor.list(&mut answer)),
             Message::LookUp { name } => office.read(|supervisor| supervisor.look_up(&name, &mut answer)),
             Message::StatusQuery {} => answer.push(Message::StatusAnswer { status: office.status() }),
+            question @ (Message::UsageQuery { .. }
+            | Message::SetLimit { .. }
+            | Message::Revoke { .. }
+            | Message::SettingQuery { .. }
+            | Message::Set { .. }
+            | Message::Publish { .. }) => answer = office.ask(&question),
             Message::Watch {} => {
                 office.watch(visit.conn, &stream);
                 // Nothing more is asked on this connection; this thread waits for its end.

@@ -115,6 +115,11 @@ impl Standing {
         self.look(|inside| if let Place::Supervisor(office) = &inside.place { Some(office.clone()) } else { None })
     }
 
+    /// Tells the program something that nobody else waits for.
+    pub(crate) fn emit(&self, kind: EventKind) {
+        self.inside.lock().hub.emit(kind);
+    }
+
     /// Tells the role thread to leave the group, and wakes it wherever it waits.
     pub(crate) fn halt(&self) {
         self.change(|inside| {
@@ -199,7 +204,13 @@ impl Inside {
             }
             EventKind::Contending { cause } => log::info!("{name}: {old} -> contending ({cause})"),
             EventKind::Stopped => log::info!("{name}: {old} -> stopped"),
-            EventKind::Settled { .. } | EventKind::StopAsked | EventKind::Missed { .. } => {}
+            EventKind::Settled { .. }
+            | EventKind::StopAsked
+            | EventKind::Missed { .. }
+            | EventKind::PermitLost { .. }
+            | EventKind::OverLimit { .. }
+            | EventKind::Setting { .. }
+            | EventKind::Message { .. } => {}
         }
         self.hub.emit(kind);
         if *report == Report::Stopped {

@@ -4,7 +4,11 @@
 use std::time::Duration;
 
 pub(crate) mod election;
+pub(crate) mod hello;
+pub(crate) mod holdings;
+pub(crate) mod permits;
 pub(crate) mod registry;
+pub(crate) mod settings;
 #[cfg(test)]
 mod sim;
 pub(crate) mod subordinate;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::election::Loss;
 use crate::config::check_name;
-use crate::wire::{Departure, Message};
+use crate::wire::{Departure, Message, kinds};
 
 /// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two living
 /// instances share, and an instance keeps its own for life.
@@ -37,6 +37,8 @@ pub(crate) enum News {
     Quiet,
     /// The group's state is another.
     State,
+    /// Something about what this instance holds; see [`Holdings`](super::holdings::Holdings).
+    Held(Message),
     /// The supervisor is about to close the lifeline, for this reason.
     Goodbye(Departure),
     /// The message has no place on a lifeline: this is no supervisor.
@@ -76,23 +78,14 @@ impl Subordinate {
                 }
                 News::Goodbye(reason)
             }
-            Message::Opening { .. }
-            | Message::Challenge { .. }
-            | Message::Proof { .. }
-            | Message::Rejected { .. }
-            | Message::Hello { .. }
-            | Message::Welcome { .. }
-            | Message::List {}
-            | Message::LookUp { .. }
-            | Message::StatusQuery {}
-            | Message::Watch {}
-            | Message::Listing { .. }
-            | Message::Member { .. }
-            | Message::Joined { .. }
-            | Message::Left { .. }
-            | Message::StatusAnswer { .. }
-            | Message::Call { .. }
-            | Message::Answer { .. } => News::Nonsense,
+            held @ kinds!(what_is_held) => News::Held(held),
+            kinds!(handshake)
+            | kinds!(from_subordinate)
+            | kinds!(of_the_registry)
+            | kinds!(questions)
+            | kinds!(answers)
+            | kinds!(calls)
+            | Message::Welcome { .. } => News::Nonsense,
         }
     }
 

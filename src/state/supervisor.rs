@@ -5,15 +5,22 @@
 //!   supervisor's own entry (`check`);
 //! * a member is welcomed only after every witness has been told of it, so that whatever survives of
 //!   the witnesses knows everybody who survives (kernel: what was written is read, even after our death);
-//! * `settled` never turns false again.
+//! * `settled` never turns false again, and nothing is granted before it is true.
+//!
+//! What the instances share (permits, tallies, settings, messages) is in `supervisor/sharing.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hello::Hello;
+use super::permits::{Book, Claims, Verdict};
 use super::registry::{Change, Registry};
+use super::settings::Settings;
 use super::subordinate::{Roster, Subordinate};
 use super::{ConnId, Time};
-use crate::config::{self, FIRST_PROBE, NEXT_PROBE, WITNESSES};
+use crate::config::{FIRST_PROBE, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
+
+mod sharing;
 
 /// What a new supervisor knows of the group before its election.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +47,30 @@ impl Before {
     }
 }
 
+/// Stands for the supervisor's own instance where others have a connection.
+pub(crate) const OWN: ConnId = ConnId::MAX;
+
+/// One who has won an election, and what it knows and holds itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Elected {
+    pub(crate) me: Entry,
+    pub(crate) term: u64,
+    pub(crate) registry_port: u16,
+    pub(crate) before: Before,
+    /// The highest term it had seen before this one.
+    pub(crate) last_term: u64,
+    pub(crate) claims: Claims,
+    pub(crate) settings: Settings,
+    pub(crate) settle_time: Time,
+    pub(crate) max_members: usize,
+}
+
 /// What happens to a supervisor.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// Someone who has proved that it has the key wants to join.
-    Hello { conn: ConnId, entry: Entry, last_term: u64, roster: Roster },
-    /// An admitted member said something else.
+    Hello { conn: ConnId, hello: Hello },
+    /// An admitted member said something else; or the supervisor's own instance, as [`OWN`].
     Said { conn: ConnId, message: Message },
     /// What an admitted member sent is no message.
     Broke { conn: ConnId, why: String },
@@ -66,6 +91,15 @@ pub(crate) enum Action {
     },
     Close {
         conn: ConnId,
+    },
+    /// Send the same to all of these.
+    Tell {
+        conns: Vec<ConnId>,
+        message: Message,
+    },
+    /// Give this to the supervisor's own instance, as if it came over a lifeline.
+    Own {
+        message: Message,
     },
     /// Find out whether anybody listens at this admin endpoint.
     Probe {
@@ -98,6 +132,10 @@ struct Member {
     admin: u16,
     /// How its end is to be called, once it has come.
     cause: LeftCause,
+    /// Bytes of messages that it has not said to have read.
+    under_way: u32,
+    /// Messages that it missed since the last one that it was sent.
+    missed: u64,
 }
 
 #[derive(Debug)]
@@ -125,18 +163,16 @@ pub(crate) struct Supervisor {
     settling: Option<Settling>,
     /// Grows whenever what [`Message::State`] says changes and members must hear of it.
     state_version: u64,
+    book: Book,
+    settings: Settings,
+    /// Questions for totals that wait until the group is settled.
+    queries: BTreeMap<(ConnId, u64), String>,
 }
 
 impl Supervisor {
-    pub(crate) fn new(
-        me: Entry,
-        term: u64,
-        registry_port: u16,
-        before: Before,
-        (settle_time, max_members): (Time, usize),
-        now: Time,
-        actions: &mut Vec<Action>,
-    ) -> Self {
+    pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
+        let Elected { me, term, registry_port, before, last_term, claims, settings, settle_time, max_members } =
+            elected;
         let expected = match before {
             Before::Nobody => Some(BTreeSet::new()),
             Before::These(admins) => Some(&admins - &BTreeSet::from([me.admin])),
@@ -158,8 +194,14 @@ impl Supervisor {
             witnesses: Vec::new(),
             settling: Some(Settling { expected, next_probe: now + FIRST_PROBE, give_up: now + settle_time }),
             state_version: 0,
+            book: Book::default(),
+            settings,
+            queries: BTreeMap::new(),
         };
-        this.settle_if_complete(actions);
+        let mut verdicts = Vec::new();
+        this.enter_own(claims, last_term, &mut verdicts);
+        this.settle_if_complete(actions, &mut verdicts);
+        this.pronounce(verdicts, actions);
         this
     }
 
@@ -171,8 +213,8 @@ impl Supervisor {
 
     pub(crate) fn on(&mut self, now: Time, input: Input, actions: &mut Vec<Action>) {
         match input {
-            Input::Hello { conn, entry, last_term, roster } => self.on_hello(conn, entry, last_term, roster, actions),
-            Input::Said { conn, message } => self.on_said(conn, &message, actions),
+            Input::Hello { conn, hello } => self.on_hello(conn, hello, actions),
+            Input::Said { conn, message } => self.on_said(conn, message, actions),
             Input::Broke { conn, why } => self.evict(conn, why, actions),
             Input::Ended { conn } => self.on_ended(conn, actions),
             Input::Dead { admin } => self.on_dead(admin, actions),
@@ -289,13 +331,15 @@ impl Supervisor {
         }
     }
 
-    fn on_hello(&mut self, conn: ConnId, entry: Entry, last_term: u64, roster: Roster, actions: &mut Vec<Action>) {
-        if let Some((refusal, detail)) = self.refusal(conn, &entry) {
+    fn on_hello(&mut self, conn: ConnId, hello: Hello, actions: &mut Vec<Action>) {
+        if let Some((refusal, detail)) = self.refusal(conn, &hello) {
             actions.push(Action::Send { conn, message: Message::rejected(refusal, detail) });
             actions.push(Action::Close { conn });
             return;
         }
-        if let Some(&old) = self.connection.get(&entry.name) {
+        let Hello { entry, last_term, roster, claims, settings } = hello;
+        let replaced = self.connection.get(&entry.name).copied();
+        if let Some(old) = replaced {
             // The same life of the same instance: its link was cut, and it was back before we saw the end. It stays
             // on the witnesses' rosters: were it taken off and put on again, we could die in between.
             self.forget(old);
@@ -313,22 +357,29 @@ impl Supervisor {
         let (name, admin) = (entry.name.clone(), entry.admin);
         self.registry.insert(entry);
         self.connection.insert(name.clone(), conn);
-        self.members.insert(conn, Member { name, admin, cause: LeftCause::Died });
+        let mut verdicts = Vec::new();
+        let ours = self.settings.newer_than(&settings);
+        self.merge(settings, &mut verdicts, actions);
+        self.members.insert(conn, Member { name, admin, cause: LeftCause::Died, under_way: 0, missed: 0 });
         if !told {
             self.tell_witnesses(false, &[admin], &[], actions);
         }
+        self.book.enter(conn, claims, last_term, replaced, &mut verdicts);
         // Settled first: its cursor is taken after all this, so what the welcome does not say it would never hear.
-        self.settle_if_complete(actions);
+        self.settle_if_complete(actions, &mut verdicts);
         actions.push(Action::Send { conn, message: self.welcome() });
+        actions.extend(ours.into_iter().map(|setting| Action::Send { conn, message: Message::Setting { setting } }));
+        self.pronounce(verdicts, actions);
         self.appoint_witness(actions);
         actions.push(Action::Announce);
     }
 
-    fn refusal(&self, conn: ConnId, entry: &Entry) -> Option<(Refusal, String)> {
+    fn refusal(&self, conn: ConnId, hello: &Hello) -> Option<(Refusal, String)> {
+        let entry = &hello.entry;
         if self.members.contains_key(&conn) {
             return Some((Refusal::Malformed, "a second hello on one lifeline".into()));
         }
-        if let Err(error) = check_entry(entry) {
+        if let Err(error) = hello.check() {
             return Some((Refusal::Malformed, error));
         }
         if let Some(holder) = self.registry.entry(&entry.name) {
@@ -364,11 +415,11 @@ impl Supervisor {
         true
     }
 
-    fn on_said(&mut self, conn: ConnId, message: &Message, actions: &mut Vec<Action>) {
+    fn on_said(&mut self, conn: ConnId, message: Message, actions: &mut Vec<Action>) {
         if let Message::Leaving { reason: Departure::Leaves } = message {
             self.members.get_mut(&conn).into_iter().for_each(|member| member.cause = LeftCause::Left);
-        } else {
-            self.evict(conn, format!("{} from a subordinate", message.name()), actions);
+        } else if let Err(why) = self.on_shared(conn, message, actions) {
+            self.evict(conn, why, actions);
         }
     }
 
@@ -382,6 +433,10 @@ impl Supervisor {
 
     fn on_ended(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
         let Some(member) = self.forget(conn) else { return };
+        let mut verdicts = Vec::new();
+        self.book.leave(conn, &mut verdicts);
+        // First of all: somebody may be waiting for what has come free.
+        self.pronounce(verdicts, actions);
         self.tell_witnesses(false, &[], &[member.admin], actions);
         self.connection.remove(&member.name);
         self.registry.remove(&member.name, member.cause);
@@ -392,6 +447,7 @@ impl Supervisor {
     /// Takes a connection off the members and witnesses; what it stood for in the registry stays.
     fn forget(&mut self, conn: ConnId) -> Option<Member> {
         self.witnesses.retain(|&witness| witness != conn);
+        self.queries.retain(|&(asker, _), _| asker != conn);
         self.members.remove(&conn)
     }
 
@@ -399,7 +455,7 @@ impl Supervisor {
         let Some(Settling { expected: Some(expected), .. }) = &mut self.settling else { return };
         if expected.remove(&admin) {
             self.tell_witnesses(false, &[], &[admin], actions);
-            self.settle_if_complete(actions);
+            self.settle(actions);
         }
     }
 
@@ -408,7 +464,7 @@ impl Supervisor {
         if now >= settling.give_up {
             // Who has not come back by now is stalled or gone; it will be admitted like a newcomer.
             settling.expected = Some(BTreeSet::new());
-            self.settle_if_complete(actions);
+            self.settle(actions);
             self.tell_witnesses(true, &self.roster(), &[], actions);
         } else if now >= settling.next_probe {
             settling.next_probe = now + NEXT_PROBE;
@@ -416,11 +472,19 @@ impl Supervisor {
         }
     }
 
-    fn settle_if_complete(&mut self, actions: &mut Vec<Action>) {
+    fn settle(&mut self, actions: &mut Vec<Action>) {
+        let mut verdicts = Vec::new();
+        self.settle_if_complete(actions, &mut verdicts);
+        self.pronounce(verdicts, actions);
+    }
+
+    fn settle_if_complete(&mut self, actions: &mut Vec<Action>, verdicts: &mut Vec<Verdict>) {
         let expected = self.settling.as_ref().map(|settling| &settling.expected);
         if let Some(Some(expected)) = expected {
             if expected.is_empty() {
                 self.settling = None;
+                self.book.open(verdicts);
+                self.answer_totals(actions);
                 actions.push(Action::Settled { term: self.term, members: self.registry.len() as u32 });
                 self.announce_state(actions);
             }
@@ -488,23 +552,9 @@ impl Supervisor {
         assert_eq!(self.witnesses.len(), self.members.len().min(WITNESSES));
         assert!(self.witnesses.iter().all(|conn| self.members.contains_key(conn)));
         assert!(self.registry.len() <= self.max_members);
-        assert!(self.registry.entries().all(|entry| check_entry(entry).is_ok()));
+        assert!(self.registry.entries().all(|entry| super::hello::check_entry(entry).is_ok()));
+        self.book.check();
     }
-}
-
-/// What an instance says of itself is checked before it is believed, printed or passed on.
-fn check_entry(entry: &Entry) -> Result<(), String> {
-    let text = |error: crate::error::ConfigError| error.to_string();
-    config::check_name(&entry.name).map_err(text)?;
-    config::check_meta(&entry.meta).map_err(text)?;
-    entry.functions.iter().try_for_each(|name| config::check_function(name)).map_err(text)?;
-    if entry.functions.len() > config::MAX_FUNCTIONS {
-        return Err(format!("{} functions", entry.functions.len()));
-    }
-    if entry.admin == 0 {
-        return Err("no admin endpoint".into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

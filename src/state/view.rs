@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::ChangeKind;
-use crate::wire::{Entry, LeftCause, Message};
+use crate::wire::{Entry, LeftCause, Message, kinds};
 
 #[derive(Debug, Default)]
 pub(crate) struct View {
@@ -71,21 +71,15 @@ impl View {
                 }
                 true
             }
-            Message::Opening { .. }
-            | Message::Challenge { .. }
-            | Message::Proof { .. }
-            | Message::Rejected { .. }
-            | Message::Hello { .. }
+            kinds!(handshake)
+            | kinds!(from_subordinate)
+            | kinds!(what_is_held)
+            | kinds!(questions)
+            | kinds!(answers)
+            | kinds!(calls)
             | Message::Welcome { .. }
             | Message::Roster { .. }
-            | Message::Leaving { .. }
-            | Message::List {}
-            | Message::LookUp { .. }
-            | Message::StatusQuery {}
-            | Message::Watch {}
-            | Message::StatusAnswer { .. }
-            | Message::Call { .. }
-            | Message::Answer { .. } => false,
+            | Message::Leaving { .. } => false,
         }
     }
 

@@ -131,6 +131,16 @@ impl<A: Field, B: Field> Field for (A, B) {
     }
 }
 
+impl<T: Field> Field for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        self.iter().for_each(|value| value.put(out));
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if bool::take(reader)? { Ok(Some(T::take(reader)?)) } else { Ok(None) }
+    }
+}
+
 impl<T: Field> Field for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {
         let count = u16::try_from(self.len()).expect("lists are limited far below 65,536 items");

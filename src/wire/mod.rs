@@ -3,7 +3,7 @@
 //! A message travels as one frame: a `u32` length of what follows, a `u8` kind, then the fields in the
 //! order of this table. Integers are big-endian; `str` is a `u16` byte length and UTF-8; `bytes` is a
 //! `u32` length and as many bytes; `[T]` is a `u16` count and as many `T`; `bool` is 0 or 1; `byte[32]`
-//! is 32 bytes; `(A, B)` is `A`, then `B`. A body holds at most 1 MiB + 1 KiB, and at most 512 bytes until its
+//! is 32 bytes; `(A, B)` is `A`, then `B`; `T?` is `bool`, and `T` if it is 1. A body holds at most 1 MiB + 1 KiB, and at most 512 bytes until its
 //! sender has proved that it has the group's key.
 //!
 //! | kind | message | sent by | fields |
@@ -12,11 +12,11 @@
 //! | 2 | `Challenge` | server | `version: u16`, `nonce: byte[32]`, `proof: byte[32]` |
 //! | 3 | `Proof` | client | `proof: byte[32]` |
 //! | 4 | `Rejected` | server | `refusal: Refusal`, `version_min: u16`, `version_max: u16`, `detail: str` |
-//! | 16 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `roster: [u16]`, `roster_complete: bool` |
 //! | 17 | `Welcome` | supervisor | `term: u64`, `supervisor: str`, `supervisor_admin: u16`, `registry_port: u16`, `settled: bool`, `members: u32` |
 //! | 18 | `Roster` | supervisor | `anew: bool`, `complete: bool`, `added: [u16]`, `removed: [u16]` |
 //! | 19 | `State` | supervisor | `term: u64`, `settled: bool`, `members: u32` |
 //! | 20 | `Leaving` | either | `reason: Departure` |
+//! | 21 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `roster: [u16]`, `roster_complete: bool`, `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]` |
 //! | 32 | `List` | asker | |
 //! | 33 | `LookUp` | asker | `name: str` |
 //! | 34 | `StatusQuery` | asker | |
@@ -28,19 +28,51 @@
 //! | 40 | `StatusAnswer` | supervisor | `status: Status` |
 //! | 48 | `Call` | caller | `function: str`, `payload: bytes` |
 //! | 49 | `Answer` | instance | `outcome: Outcome`, `payload: bytes` |
+//! | 64 | `Acquire` | subordinate | `wanted: Wanted` |
+//! | 65 | `Release` | subordinate | `id: u64` |
+//! | 66 | `Count` | subordinate | `counted: Counted` |
+//! | 67 | `Taken` | subordinate | `bytes: u32` |
+//! | 68 | `TotalQuery` | subordinate | `id: u64`, `resource: str` |
+//! | 72 | `Granted` | supervisor | `id: u64` |
+//! | 73 | `Denied` | supervisor | `id: u64`, `shortage: Shortage`, `units: u64` |
+//! | 74 | `Revoked` | supervisor | `id: u64` |
+//! | 75 | `Setting` | supervisor | `setting: Setting` |
+//! | 76 | `Delivery` | supervisor | `from: str`, `topic: str`, `payload: bytes` |
+//! | 77 | `Missed` | supervisor | `messages: u64` |
+//! | 78 | `OverLimit` | supervisor | `resource: str`, `in_use: u64`, `limit: u64` |
+//! | 79 | `Total` | supervisor | `id: u64`, `units: u64` |
+//! | 96 | `UsageQuery` | asker | `resource: str?` |
+//! | 97 | `Resources` | supervisor | `count: u32` |
+//! | 98 | `Resource` | supervisor | `resource: str`, `limit: u64?`, `in_use: u64`, `counted: u64`, `waiting: u32`, `holders: u32` |
+//! | 99 | `Holder` | supervisor | `name: str`, `units: u64` |
+//! | 100 | `SetLimit` | asker | `resource: str`, `limit: u64` |
+//! | 101 | `Revoke` | asker | `resource: str`, `holder: str` |
+//! | 102 | `SettingQuery` | asker | `key: str?` |
+//! | 103 | `Settings` | supervisor | `count: u32` |
+//! | 104 | `Set` | asker | `key: str`, `value: str?`, `expected: str??` |
+//! | 105 | `Publish` | asker | `from: str`, `to: str?`, `topic: str`, `payload: bytes` |
+//! | 106 | `Done` | supervisor | `count: u64` |
+//! | 107 | `NotDone` | supervisor | `fault: Fault`, `detail: str` |
+//! | 108 | `Conflict` | supervisor | `present: str?` |
 //!
 //! A kind is never given a second meaning. A field is never added to an existing kind: that takes a new
-//! kind, or a new [`PROTOCOL_VERSION`].
+//! kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds.
 //!
 //! `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
 //! `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port: u16`, `supervisor: str`,
 //! `supervisor_admin: u16`, `registry_port: u16`, `term: u64`, `settled: bool`, `members: u32`,
-//! `since_ms: u64`, `cause: ElectionCause`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
-//! [`LeftCause`], [`ElectionCause`], [`Outcome`].
+//! `since_ms: u64`, `cause: ElectionCause`. `Declared` is `resource: str`, `limit: u64`, `per_holder: u64?`. `Held` is
+//! `id: u64`, `resource: str`, `units: u64`. `Wanted` is `id: u64`, `resource: str`, `units: u64`, `wait: bool`,
+//! `asked_ns: u64`. `Counted` is `resource: str`, `units: u64`. `Setting` is `scope: Scope`, `key: str`, `value: str?`,
+//! `term: u64`, `sequence: u64`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
+//! [`LeftCause`], [`ElectionCause`], [`Outcome`], [`Shortage`], [`Scope`], [`Fault`].
 //!
 //! How a connection goes: the client sends `Opening`; the server answers `Challenge` with its proof, or
 //! `Rejected`; the client checks it and sends `Proof` together with its first request: `Hello` to join
 //! (answered by `Welcome`), a registry question, or a `Call`. `tests/golden/messages.txt` has every message in bytes.
+//!
+//! What an instance holds goes over its lifeline (64 to 79): that ends with it. Everything else about resources, settings
+//! and messages is asked at the registry port (96 to 108), by members and by operators alike.
 
 pub(crate) mod field;
 pub(crate) mod frame;
@@ -174,6 +206,48 @@ byte_enum! {
     }
 }
 
+byte_enum! {
+    /// Why a permit was not granted.
+    pub(crate) enum Shortage {
+        /// Fewer units are free, or others have waited longer; `units`: how many are free.
+        1 Exhausted,
+        /// The request is larger than the resource's limit, which is `units`.
+        2 OverLimit,
+        /// The request is larger than what one holder may have, which is `units`.
+        3 OverHolderLimit,
+        /// Nobody has declared the resource.
+        4 Unknown,
+        /// The instance has as many permits and requests as it may have, which is `units`.
+        5 TooMany,
+    }
+}
+
+byte_enum! {
+    /// What a setting is for.
+    pub(crate) enum Scope {
+        /// The program's own.
+        1 Program,
+        /// The limit of the resource that the key names, in decimal digits.
+        2 Limit,
+    }
+}
+
+byte_enum! {
+    /// Why a request about resources, settings or messages was not carried out. Nothing was changed.
+    pub(crate) enum Fault {
+        /// Nobody has declared the resource.
+        1 NoSuchResource,
+        /// No instance has this name.
+        2 NoSuchInstance,
+        /// The settings have as many keys, or bytes, as they may have.
+        3 Full,
+        /// A name or value is not allowed.
+        4 Invalid,
+        /// What the survivors of the last election know is not all known here yet.
+        5 NotSettled,
+    }
+}
+
 macro_rules! name_bytes {
     ($enum:ident: $($variant:ident = $text:literal),* $(,)?) => {
         impl $enum {
@@ -245,6 +319,64 @@ record! {
     }
 }
 
+record! {
+    /// What an instance says of a resource when it registers.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Declared {
+        pub(crate) resource: String,
+        pub(crate) limit: u64,
+        /// The most that one holder may have.
+        pub(crate) per_holder: Option<u64>,
+    }
+}
+
+record! {
+    /// A permit as its holder knows it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Held {
+        /// The number of the request that it was granted to; its holder never uses it again.
+        pub(crate) id: u64,
+        pub(crate) resource: String,
+        pub(crate) units: u64,
+    }
+}
+
+record! {
+    /// A request for a permit.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Wanted {
+        pub(crate) id: u64,
+        pub(crate) resource: String,
+        pub(crate) units: u64,
+        /// False: it is to be denied if it cannot be granted.
+        pub(crate) wait: bool,
+        /// When it was made: CLOCK_MONOTONIC in nanoseconds, the same for all processes of a machine, so that whoever
+        /// has waited longest is served first also across elections.
+        pub(crate) asked_ns: u64,
+    }
+}
+
+record! {
+    /// What one instance says that it uses of a resource.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Counted {
+        pub(crate) resource: String,
+        pub(crate) units: u64,
+    }
+}
+
+record! {
+    /// The newest value of one key, `None` if it was removed. Of two, the one with the higher term, then sequence, counts.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Setting {
+        pub(crate) scope: Scope,
+        pub(crate) key: String,
+        pub(crate) value: Option<String>,
+        pub(crate) term: u64,
+        pub(crate) sequence: u64,
+    }
+}
+
 /// The table of messages, written once: the type, both directions of the code and the rows that the
 /// documentation is checked against come from it.
 macro_rules! messages {
@@ -290,11 +422,14 @@ messages! {
     2 Challenge { version: u16, nonce: Nonce, proof: Nonce }
     3 Proof { proof: Nonce }
     4 Rejected { refusal: Refusal, version_min: u16, version_max: u16, detail: String }
-    16 Hello { entry: Entry, last_term: u64, roster: Vec<u16>, roster_complete: bool }
     17 Welcome { term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16, settled: bool, members: u32 }
     18 Roster { anew: bool, complete: bool, added: Vec<u16>, removed: Vec<u16> }
     19 State { term: u64, settled: bool, members: u32 }
     20 Leaving { reason: Departure }
+    21 Hello {
+        entry: Entry, last_term: u64, roster: Vec<u16>, roster_complete: bool, declared: Vec<Declared>, held: Vec<Held>,
+        wanted: Vec<Wanted>, counted: Vec<Counted>, settings: Vec<Setting>,
+    }
     32 List {}
     33 LookUp { name: String }
     34 StatusQuery {}
@@ -306,7 +441,87 @@ messages! {
     40 StatusAnswer { status: Status }
     48 Call { function: String, payload: Payload }
     49 Answer { outcome: Outcome, payload: Payload }
+    64 Acquire { wanted: Wanted }
+    65 Release { id: u64 }
+    66 Count { counted: Counted }
+    67 Taken { bytes: u32 }
+    68 TotalQuery { id: u64, resource: String }
+    72 Granted { id: u64 }
+    73 Denied { id: u64, shortage: Shortage, units: u64 }
+    74 Revoked { id: u64 }
+    75 Setting { setting: Setting }
+    76 Delivery { from: String, topic: String, payload: Payload }
+    77 Missed { messages: u64 }
+    78 OverLimit { resource: String, in_use: u64, limit: u64 }
+    79 Total { id: u64, units: u64 }
+    96 UsageQuery { resource: Option<String> }
+    97 Resources { count: u32 }
+    98 Resource { resource: String, limit: Option<u64>, in_use: u64, counted: u64, waiting: u32, holders: u32 }
+    99 Holder { name: String, units: u64 }
+    100 SetLimit { resource: String, limit: u64 }
+    101 Revoke { resource: String, holder: String }
+    102 SettingQuery { key: Option<String> }
+    103 Settings { count: u32 }
+    104 Set { key: String, value: Option<String>, expected: Option<Option<String>> }
+    105 Publish { from: String, to: Option<String>, topic: String, payload: Payload }
+    106 Done { count: u64 }
+    107 NotDone { fault: Fault, detail: String }
+    108 Conflict { present: Option<String> }
 }
+
+/// The messages of one part of the table, as a pattern: for those who have no use for any of them.
+macro_rules! kinds {
+    (handshake) => {
+        Message::Opening { .. } | Message::Challenge { .. } | Message::Proof { .. } | Message::Rejected { .. }
+    };
+    (from_subordinate) => {
+        Message::Hello { .. }
+            | Message::Acquire { .. }
+            | Message::Release { .. }
+            | Message::Count { .. }
+            | Message::Taken { .. }
+            | Message::TotalQuery { .. }
+    };
+    (what_is_held) => {
+        Message::Granted { .. }
+            | Message::Denied { .. }
+            | Message::Revoked { .. }
+            | Message::Setting { .. }
+            | Message::Delivery { .. }
+            | Message::Missed { .. }
+            | Message::OverLimit { .. }
+            | Message::Total { .. }
+    };
+    (of_the_registry) => {
+        Message::Listing { .. } | Message::Member { .. } | Message::Joined { .. } | Message::Left { .. }
+    };
+    (questions) => {
+        Message::List {}
+            | Message::LookUp { .. }
+            | Message::StatusQuery {}
+            | Message::Watch {}
+            | Message::UsageQuery { .. }
+            | Message::SetLimit { .. }
+            | Message::Revoke { .. }
+            | Message::SettingQuery { .. }
+            | Message::Set { .. }
+            | Message::Publish { .. }
+    };
+    (answers) => {
+        Message::StatusAnswer { .. }
+            | Message::Resources { .. }
+            | Message::Resource { .. }
+            | Message::Holder { .. }
+            | Message::Settings { .. }
+            | Message::Done { .. }
+            | Message::NotDone { .. }
+            | Message::Conflict { .. }
+    };
+    (calls) => {
+        Message::Call { .. } | Message::Answer { .. }
+    };
+}
+pub(crate) use kinds;
 
 impl Message {
     /// A refusal with this code's version range, ready to send.

@@ -1,0 +1,414 @@
+//! What this instance holds, and its end of telling the supervisor about it.
+//!
+//! Whoever wants something writes it to the lifeline itself, without waiting: the kernel takes it at once, or it stays here
+//! until a thread has seen it off. While there is no supervisor nothing is written: the next hello carries it all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::hub::monotonic_ns;
+use super::office::Office;
+use super::standing::Standing;
+use super::stream::push;
+use super::threads::Threads;
+use crate::config::SMALL_STACK;
+use crate::event::EventKind;
+use crate::state::holdings::{Holdings, Upshot};
+use crate::state::permits::Claims;
+use crate::state::settings::Settings;
+use crate::wire::frame::put_frame;
+use crate::wire::{Counted, Declared, Departure, Message, Scope, Setting, Shortage};
+
+/// Where what is said goes.
+enum Route {
+    /// There is no supervisor: nowhere, the next hello carries it.
+    Nowhere,
+    /// A hello is under way: to the lifeline, once it is one.
+    Joining,
+    Lifeline(Arc<TcpStream>),
+    /// This instance is supervisor itself.
+    Office(Arc<Office>),
+    /// It has left the group.
+    Stopped,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Granted,
+    Denied(Shortage, u64),
+    Total(u64),
+    /// The instance has left the group.
+    Stopped,
+}
+
+/// Why there was no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    TooMany,
+    Late,
+}
+
+struct Waiter {
+    /// One for each, so that an answer wakes the one who waits for it and nobody else.
+    bell: Arc<Condvar>,
+    answer: Option<Answer>,
+}
+
+struct Inside {
+    holdings: Holdings,
+    route: Route,
+    /// What the kernel had no room for, or must wait for the welcome.
+    unsent: Vec<u8>,
+    /// Tallies that the supervisor has yet to hear of: a state, so that the newest is enough.
+    changed: BTreeSet<String>,
+    /// A thread is waiting for the kernel to take what is unsent.
+    flushing: bool,
+    waiters: BTreeMap<u64, Waiter>,
+    /// Since when there has been no supervisor, if there was one before.
+    lost_at: Option<Instant>,
+}
+
+pub(crate) struct Holding {
+    // Under it: maps, sends that do not wait, the office's lock, the standing's. Never a read, never a wait.
+    inside: Mutex<Inside>,
+    settle_time: Duration,
+    threads: Threads,
+}
+
+impl Holding {
+    pub(crate) fn new(declared: Vec<Declared>, settle_time: Duration) -> Self {
+        let inside = Inside {
+            holdings: Holdings::new(declared),
+            route: Route::Nowhere,
+            unsent: Vec::new(),
+            changed: BTreeSet::new(),
+            flushing: false,
+            waiters: BTreeMap::new(),
+            lost_at: None,
+        };
+        Holding { inside: Mutex::new(inside), settle_time, threads: Threads::default() }
+    }
+
+    // ------------------------------------------------------------------------------------------- for the role thread
+
+    /// What a hello says; from now on changes are kept for the lifeline that it begins.
+    pub(crate) fn hello(&self) -> (Claims, Vec<Setting>) {
+        let mut inside = self.inside.lock();
+        inside.route = Route::Joining;
+        inside.unsent.clear();
+        inside.changed.clear();
+        (inside.holdings.claims(), inside.holdings.settings().all().cloned().collect())
+    }
+
+    /// The hello was welcomed.
+    pub(crate) fn welcomed(self: &Arc<Self>, stream: &Arc<TcpStream>) {
+        let mut inside = self.inside.lock();
+        let again = inside.holdings.begin();
+        again.iter().for_each(|message| put_frame(message, &mut inside.unsent));
+        inside.route = Route::Lifeline(stream.clone());
+        inside.lost_at = None;
+        self.flush(&mut inside);
+    }
+
+    /// This instance is supervisor: `open` makes an office of what it holds. Under the lock, so that nothing is asked in
+    /// between which the office then never hears of.
+    pub(crate) fn elected(
+        self: &Arc<Self>,
+        standing: &Standing,
+        open: impl FnOnce(Claims, Settings) -> Arc<Office>,
+    ) -> Arc<Office> {
+        let mut inside = self.inside.lock();
+        let office = open(inside.holdings.claims(), inside.holdings.settings().clone());
+        inside.unsent.clear();
+        inside.changed.clear();
+        inside.lost_at = None;
+        inside.route = Route::Office(office.clone());
+        let again = inside.holdings.begin();
+        self.apply(&mut inside, standing, office.take_own());
+        for message in again {
+            let answers = office.said_own(message);
+            self.apply(&mut inside, standing, answers);
+        }
+        office
+    }
+
+    /// There is no supervisor any more, or this instance is none. What was told before is still taken.
+    pub(crate) fn lost(self: &Arc<Self>, standing: &Standing) {
+        let mut inside = self.inside.lock();
+        match std::mem::replace(&mut inside.route, Route::Nowhere) {
+            Route::Stopped => inside.route = Route::Stopped,
+            Route::Office(office) => self.apply(&mut inside, standing, office.take_own()),
+            // Also wakes the thread that waits for room on it.
+            Route::Lifeline(stream) => _ = stream.shutdown(Shutdown::Both),
+            Route::Nowhere | Route::Joining => {}
+        }
+        inside.unsent.clear();
+        inside.lost_at.get_or_insert_with(Instant::now);
+    }
+
+    /// The last word on a lifeline. The supervisor's reader sees it before the end of the stream.
+    pub(crate) fn say_goodbye(self: &Arc<Self>) {
+        let mut inside = self.inside.lock();
+        put_frame(&Message::Leaving { reason: Departure::Leaves }, &mut inside.unsent);
+        self.flush(&mut inside);
+    }
+
+    /// The instance leaves for good: all that it holds is void, and nobody waits any longer.
+    pub(crate) fn stop(&self) {
+        let mut inside = self.inside.lock();
+        if let Route::Lifeline(stream) = std::mem::replace(&mut inside.route, Route::Stopped) {
+            _ = stream.shutdown(Shutdown::Both);
+        }
+        for waiter in inside.waiters.values_mut() {
+            waiter.answer.get_or_insert(Answer::Stopped);
+            waiter.bell.notify_one();
+        }
+        drop(inside);
+        self.threads.join_all();
+    }
+
+    /// Takes what the supervisor says.
+    pub(crate) fn on(self: &Arc<Self>, standing: &Standing, message: Message) {
+        self.apply(&mut self.inside.lock(), standing, [message]);
+    }
+
+    /// Takes what this instance's own `office` has for it, if it still is its supervisor.
+    pub(crate) fn collect(self: &Arc<Self>, standing: &Standing) {
+        let mut inside = self.inside.lock();
+        if let Route::Office(office) = &inside.route {
+            let messages = office.take_own();
+            self.apply(&mut inside, standing, messages);
+        }
+    }
+
+    fn apply(
+        self: &Arc<Self>,
+        inside: &mut MutexGuard<'_, Inside>,
+        standing: &Standing,
+        messages: impl IntoIterator<Item = Message>,
+    ) {
+        for message in messages {
+            let mut answer = None;
+            match inside.holdings.on(message, &mut answer) {
+                None | Some(Upshot::Quiet) => {}
+                Some(Upshot::Granted(id)) => answered(inside, id, Answer::Granted),
+                Some(Upshot::Denied { id, shortage, units }) => answered(inside, id, Answer::Denied(shortage, units)),
+                Some(Upshot::Total { id, units }) => answered(inside, id, Answer::Total(units)),
+                Some(Upshot::Lost(held)) => {
+                    let (resource, units) = (held.resource, held.units);
+                    standing.emit(EventKind::PermitLost { permit: held.id, resource, units });
+                }
+                Some(Upshot::Changed(setting)) => changed(standing, setting),
+                Some(Upshot::Delivered { from, topic, payload }) => {
+                    standing.emit(EventKind::Message { from, topic, payload: payload.0.into() });
+                }
+                Some(Upshot::Missed(messages)) => standing.emit(EventKind::Missed { events: messages }),
+                Some(Upshot::OverLimit { resource, in_use, limit }) => {
+                    standing.emit(EventKind::OverLimit { resource, in_use, limit });
+                }
+            }
+            if let (Some(answer), Route::Lifeline(_)) = (answer, &inside.route) {
+                put_frame(&answer, &mut inside.unsent);
+                self.flush(inside);
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ for the program
+
+    /// Asks for a permit and waits for the answer; `None` as deadline waits for ever. Gives the permit's number with it.
+    pub(crate) fn acquire(
+        self: &Arc<Self>,
+        standing: &Standing,
+        (resource, units): (&str, u64),
+        wait: bool,
+        deadline: Option<Instant>,
+    ) -> Result<(u64, Answer), NoAnswer> {
+        let mut inside = self.inside.lock();
+        let wanted = inside.holdings.ask(resource, units, wait, monotonic_ns()).ok_or(NoAnswer::TooMany)?;
+        let id = wanted.id;
+        self.ask(inside, standing, id, Message::Acquire { wanted }, deadline)
+    }
+
+    /// Asks for the sum of what all instances count of a resource.
+    pub(crate) fn total(
+        self: &Arc<Self>,
+        standing: &Standing,
+        resource: &str,
+        deadline: Instant,
+    ) -> Result<Answer, NoAnswer> {
+        let mut inside = self.inside.lock();
+        let query = inside.holdings.ask_total(resource).ok_or(NoAnswer::TooMany)?;
+        let Message::TotalQuery { id, .. } = query else { return Err(NoAnswer::TooMany) };
+        self.ask(inside, standing, id, query, Some(deadline)).map(|(_, answer)| answer)
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        mut inside: MutexGuard<'_, Inside>,
+        standing: &Standing,
+        id: u64,
+        question: Message,
+        deadline: Option<Instant>,
+    ) -> Result<(u64, Answer), NoAnswer> {
+        let bell = Arc::new(Condvar::new());
+        let stopped = matches!(inside.route, Route::Stopped).then_some(Answer::Stopped);
+        inside.waiters.insert(id, Waiter { bell: bell.clone(), answer: stopped });
+        self.say(&mut inside, standing, question);
+        let mut late = false;
+        loop {
+            if let Some(answer) = inside.waiters.get(&id).and_then(|waiter| waiter.answer) {
+                inside.waiters.remove(&id);
+                if answer == Answer::Stopped {
+                    inside.holdings.release(id);
+                }
+                return Ok((id, answer));
+            }
+            if late {
+                inside.waiters.remove(&id);
+                self.give_back(&mut inside, standing, id);
+                return Err(NoAnswer::Late);
+            }
+            match deadline {
+                None => bell.wait(&mut inside),
+                Some(deadline) => late = bell.wait_until(&mut inside, deadline).timed_out(),
+            }
+        }
+    }
+
+    /// Gives a permit back.
+    pub(crate) fn release(self: &Arc<Self>, standing: &Standing, id: u64) {
+        self.give_back(&mut self.inside.lock(), standing, id);
+    }
+
+    fn give_back(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, standing: &Standing, id: u64) {
+        if inside.holdings.release(id) {
+            self.say(inside, standing, Message::Release { id });
+        }
+    }
+
+    /// True if the permit is held, as far as can be known: without a supervisor for longer than the settle time, others may
+    /// have been given what we hold.
+    pub(crate) fn is_valid(&self, id: u64) -> bool {
+        let inside = self.inside.lock();
+        let known = inside.lost_at.is_none_or(|at| at.elapsed() < self.settle_time);
+        inside.holdings.holds(id) && known && !matches!(inside.route, Route::Stopped)
+    }
+
+    /// Changes this instance's tally of a resource; `None` if it counts under as many names as it may.
+    pub(crate) fn count(
+        self: &Arc<Self>,
+        standing: &Standing,
+        resource: &str,
+        change: impl FnOnce(u64) -> u64,
+    ) -> Option<u64> {
+        let mut inside = self.inside.lock();
+        let units = inside.holdings.count(resource, change)?;
+        match &inside.route {
+            Route::Office(_) => {
+                let counted = Counted { resource: resource.into(), units };
+                self.say(&mut inside, standing, Message::Count { counted });
+            }
+            Route::Lifeline(_) | Route::Joining => {
+                inside.changed.insert(resource.into());
+                self.flush(&mut inside);
+            }
+            Route::Nowhere | Route::Stopped => {}
+        }
+        Some(units)
+    }
+
+    pub(crate) fn counted(&self, resource: &str) -> u64 {
+        self.inside.lock().holdings.counted(resource)
+    }
+
+    /// Looks at the settings as this instance knows them.
+    pub(crate) fn settings<T>(&self, look: impl FnOnce(&Settings) -> T) -> T {
+        look(self.inside.lock().holdings.settings())
+    }
+
+    /// Takes a setting that this instance has just set, so that it sees what it did.
+    pub(crate) fn merge(&self, standing: &Standing, setting: Setting) {
+        let mut inside = self.inside.lock();
+        if inside.holdings.merge(setting.clone()) {
+            changed(standing, setting);
+        }
+    }
+
+    fn say(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, standing: &Standing, message: Message) {
+        match &inside.route {
+            Route::Nowhere | Route::Stopped => {}
+            Route::Joining | Route::Lifeline(_) => {
+                put_frame(&message, &mut inside.unsent);
+                self.flush(inside);
+            }
+            Route::Office(office) => {
+                let answers = office.said_own(message);
+                self.apply(inside, standing, answers);
+            }
+        }
+    }
+
+    /// Gives the kernel what it takes; what it does not take is left to a thread.
+    fn flush(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>) {
+        let Inside { route: Route::Lifeline(stream), unsent, changed, holdings, flushing, .. } = &mut **inside else {
+            return;
+        };
+        push(stream, unsent);
+        if unsent.is_empty() && !changed.is_empty() {
+            for resource in std::mem::take(changed) {
+                let units = holdings.counted(&resource);
+                put_frame(&Message::Count { counted: Counted { resource, units } }, unsent);
+            }
+            push(stream, unsent);
+        }
+        if !unsent.is_empty() && !*flushing {
+            let (this, stream) = (self.clone(), stream.clone());
+            // Without a thread for it, it goes with what is said next.
+            *flushing = self.threads.spawn("pares-flush", SMALL_STACK, move || this.see_off(&stream)).is_ok();
+        }
+    }
+
+    /// Waits until the kernel has taken what is unsent, or the lifeline has ended.
+    fn see_off(self: &Arc<Self>, stream: &Arc<TcpStream>) {
+        loop {
+            let mut fds = [PollFd::new(stream, PollFlags::OUT)];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => log::warn!("cannot wait for the lifeline: {}", io::Error::from(error)),
+            }
+            let mut inside = self.inside.lock();
+            let ours = matches!(&inside.route, Route::Lifeline(present) if Arc::ptr_eq(present, stream));
+            if ours {
+                self.flush(&mut inside);
+            }
+            if !ours || inside.unsent.is_empty() {
+                inside.flushing = false;
+                if !ours {
+                    self.flush(&mut inside); // another lifeline may have begun and been left to us
+                }
+                return;
+            }
+        }
+    }
+}
+
+fn answered(inside: &mut Inside, id: u64, answer: Answer) {
+    if let Some(waiter) = inside.waiters.get_mut(&id) {
+        waiter.answer = Some(answer);
+        waiter.bell.notify_one();
+    }
+}
+
+fn changed(standing: &Standing, setting: Setting) {
+    if setting.scope == Scope::Program {
+        standing.emit(EventKind::Setting { key: setting.key, value: setting.value });
+    }
+}

@@ -1,0 +1,245 @@
+//! What an instance itself holds: permits, requests under way, tallies, settings. From this, sent with its hello, each
+//! new supervisor rebuilds what it keeps for all.
+//!
+//! Invariant: a permit is here from the moment its grant is read until it is given back or revoked; a request from the moment
+//! it is made until it is answered or withdrawn. Numbers are never used twice in the life of an instance.
+
+use std::collections::BTreeMap;
+
+use super::permits::Claims;
+use super::settings::Settings;
+use crate::config::{MAX_PERMITS, MAX_RESOURCES, MESSAGE_WINDOW, message_size};
+use crate::wire::field::Payload;
+use crate::wire::{Counted, Declared, Held, Message, Setting, Shortage, Wanted, kinds};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Holdings {
+    declared: Vec<Declared>,
+    permits: BTreeMap<u64, Held>,
+    requests: BTreeMap<u64, Wanted>,
+    /// Questions for the total of a resource's tallies.
+    queries: BTreeMap<u64, String>,
+    counted: BTreeMap<String, u64>,
+    settings: Settings,
+    next_id: u64,
+    /// Bytes of messages read since the supervisor was last told.
+    taken: u32,
+}
+
+/// What a message from the supervisor meant for what this instance holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Upshot {
+    /// Nothing that anybody waits for.
+    Quiet,
+    /// The request of this number is a permit now.
+    Granted(u64),
+    /// The request of this number is refused; see [`Shortage`] for `units`.
+    Denied { id: u64, shortage: Shortage, units: u64 },
+    /// This permit is no longer valid.
+    Lost(Held),
+    /// A setting has changed.
+    Changed(Setting),
+    /// A message from a member.
+    Delivered { from: String, topic: String, payload: Payload },
+    /// So many messages did not reach this instance.
+    Missed(u64),
+    /// More is in use than there may be.
+    OverLimit { resource: String, in_use: u64, limit: u64 },
+    /// The answer to the question of this number.
+    Total { id: u64, units: u64 },
+}
+
+impl Holdings {
+    pub(crate) fn new(declared: Vec<Declared>) -> Self {
+        Holdings { declared, ..Holdings::default() }
+    }
+
+    /// Asks for a permit; `None` if there are as many permits and requests as there may be.
+    pub(crate) fn ask(&mut self, resource: &str, units: u64, wait: bool, asked_ns: u64) -> Option<Wanted> {
+        let wanted = Wanted { id: self.next_id()?, resource: resource.into(), units, wait, asked_ns };
+        self.requests.insert(wanted.id, wanted.clone());
+        Some(wanted)
+    }
+
+    /// Asks for the total of a resource's tallies; `None` as for [`ask`](Holdings::ask).
+    pub(crate) fn ask_total(&mut self, resource: &str) -> Option<Message> {
+        let id = self.next_id()?;
+        self.queries.insert(id, resource.into());
+        Some(Message::TotalQuery { id, resource: resource.into() })
+    }
+
+    fn next_id(&mut self) -> Option<u64> {
+        let used = self.permits.len() + self.requests.len() + self.queries.len();
+        self.next_id += 1;
+        (used < MAX_PERMITS).then_some(self.next_id)
+    }
+
+    /// Gives a permit back, or withdraws a request; true if the supervisor must hear of it.
+    pub(crate) fn release(&mut self, id: u64) -> bool {
+        self.queries.remove(&id);
+        self.permits.remove(&id).is_some() | self.requests.remove(&id).is_some()
+    }
+
+    /// True as long as the permit of this number was not revoked or given back.
+    pub(crate) fn holds(&self, id: u64) -> bool {
+        self.permits.contains_key(&id)
+    }
+
+    /// Changes how much this instance says that it uses; gives the new number, `None` if it counts under as many
+    /// names as it may.
+    pub(crate) fn count(&mut self, resource: &str, change: impl FnOnce(u64) -> u64) -> Option<u64> {
+        let before = self.counted.get(resource).copied();
+        if before.is_none() && self.counted.len() >= MAX_RESOURCES {
+            return None;
+        }
+        let units = change(before.unwrap_or(0));
+        if units > 0 {
+            self.counted.insert(resource.into(), units);
+        } else {
+            self.counted.remove(resource);
+        }
+        Some(units)
+    }
+
+    pub(crate) fn counted(&self, resource: &str) -> u64 {
+        self.counted.get(resource).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes a setting that this instance has just set; true if it is news.
+    pub(crate) fn merge(&mut self, setting: Setting) -> bool {
+        self.settings.merge(setting)
+    }
+
+    /// Everything that a new supervisor must know.
+    pub(crate) fn claims(&self) -> Claims {
+        let counted = self.counted.iter().map(|(resource, &units)| Counted { resource: resource.clone(), units });
+        Claims {
+            declared: self.declared.clone(),
+            held: self.permits.values().cloned().collect(),
+            wanted: self.requests.values().cloned().collect(),
+            counted: counted.collect(),
+        }
+    }
+
+    /// A new lifeline begins: the supervisor at its other end counts from zero what was read of it. Gives what has to be
+    /// asked again.
+    pub(crate) fn begin(&mut self) -> Vec<Message> {
+        self.taken = 0;
+        let again = self.queries.iter();
+        again.map(|(&id, resource)| Message::TotalQuery { id, resource: resource.clone() }).collect()
+    }
+
+    /// Takes a message of the supervisor, `None` if it is none about what an instance holds. What is to be answered is put
+    /// into `answer`.
+    pub(crate) fn on(&mut self, message: Message, answer: &mut Option<Message>) -> Option<Upshot> {
+        Some(match message {
+            Message::Granted { id } => match self.requests.remove(&id) {
+                Some(Wanted { resource, units, .. }) => {
+                    self.permits.insert(id, Held { id, resource, units });
+                    Upshot::Granted(id)
+                }
+                // Withdrawn meanwhile, which the supervisor is about to read.
+                None => Upshot::Quiet,
+            },
+            Message::Denied { id, shortage, units } => match self.requests.remove(&id) {
+                Some(_) => Upshot::Denied { id, shortage, units },
+                None => Upshot::Quiet,
+            },
+            Message::Revoked { id } => self.permits.remove(&id).map_or(Upshot::Quiet, Upshot::Lost),
+            Message::Setting { setting } => {
+                if self.settings.merge(setting.clone()) {
+                    Upshot::Changed(setting)
+                } else {
+                    Upshot::Quiet
+                }
+            }
+            Message::Delivery { from, topic, payload } => {
+                self.taken = self.taken.saturating_add(message_size(&from, &topic, &payload.0));
+                if self.taken >= MESSAGE_WINDOW / 4 {
+                    *answer = Some(Message::Taken { bytes: std::mem::take(&mut self.taken) });
+                }
+                Upshot::Delivered { from, topic, payload }
+            }
+            Message::Missed { messages } => Upshot::Missed(messages),
+            Message::OverLimit { resource, in_use, limit } => Upshot::OverLimit { resource, in_use, limit },
+            Message::Total { id, units } => match self.queries.remove(&id) {
+                Some(_) => Upshot::Total { id, units },
+                None => Upshot::Quiet,
+            },
+            kinds!(handshake)
+            | kinds!(from_subordinate)
+            | kinds!(of_the_registry)
+            | kinds!(questions)
+            | kinds!(answers)
+            | kinds!(calls)
+            | Message::Welcome { .. }
+            | Message::Roster { .. }
+            | Message::State { .. }
+            | Message::Leaving { .. } => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked() -> (Holdings, u64) {
+        let mut holdings = Holdings::default();
+        let id = holdings.ask("db", 2, true, 7).unwrap().id;
+        (holdings, id)
+    }
+
+    #[test]
+    fn a_request_becomes_a_permit_and_is_claimed_as_such() {
+        let (mut holdings, id) = asked();
+        let wanted = Wanted { id, resource: "db".into(), units: 2, wait: true, asked_ns: 7 };
+        assert_eq!(holdings.claims(), Claims { wanted: vec![wanted], ..Claims::default() });
+        assert_eq!(holdings.on(Message::Granted { id }, &mut None), Some(Upshot::Granted(id)));
+        let held = Held { id, resource: "db".into(), units: 2 };
+        assert_eq!(holdings.claims(), Claims { held: vec![held.clone()], ..Claims::default() });
+        assert_eq!(holdings.on(Message::Revoked { id }, &mut None), Some(Upshot::Lost(held)));
+        assert!(!holdings.holds(id));
+    }
+
+    #[test]
+    fn a_grant_that_crosses_a_withdrawal_is_none() {
+        let (mut holdings, id) = asked();
+        assert!(holdings.release(id));
+        assert_eq!(holdings.on(Message::Granted { id }, &mut None), Some(Upshot::Quiet));
+        assert_eq!(holdings.claims(), Claims::default());
+    }
+
+    #[test]
+    fn numbers_are_used_once_and_not_without_end() {
+        let mut holdings = Holdings::default();
+        let first = holdings.ask("db", 1, true, 0).unwrap().id;
+        holdings.release(first);
+        let ids: Vec<u64> = (0..MAX_PERMITS).map(|_| holdings.ask("db", 1, true, 0).unwrap().id).collect();
+        assert!(!ids.contains(&first));
+        assert_eq!(holdings.ask("db", 1, true, 0), None);
+    }
+
+    #[test]
+    fn what_was_read_is_told_after_a_quarter_of_the_window() {
+        let mut holdings = Holdings::default();
+        let (from, topic, payload) = (String::from("a"), String::from("t"), Payload(vec![0; 1000]));
+        let size = message_size(&from, &topic, &payload.0);
+        let delivery = Message::Delivery { from, topic, payload };
+        let mut told = 0;
+        for read in 1.. {
+            let mut answer = None;
+            holdings.on(delivery.clone(), &mut answer);
+            if let Some(Message::Taken { bytes }) = answer {
+                told += bytes;
+                assert_eq!(told, read * size);
+                break;
+            }
+            assert!(read * size < MESSAGE_WINDOW / 4);
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! The book of permits: who holds how much of what, who counts how much, and who waits.
+//!
+//! Invariants (`check`):
+//! * nothing is granted before the book is open, that is, before everybody is here whom something could be owed to;
+//! * a grant never takes a resource's use above its limit, nor its holder's above what one holder may have;
+//! * who has asked first is served first, also if others behind need less, except that one who waits for room under
+//!   its own limit holds up nobody else;
+//! * nobody waits who could be served, or who never could.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::ConnId;
+use crate::config::MAX_PERMITS;
+use crate::wire::{Counted, Declared, Held, Shortage, Wanted};
+
+/// What the book decides; the supervisor tells those concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Granted {
+        holder: ConnId,
+        id: u64,
+    },
+    Denied {
+        holder: ConnId,
+        id: u64,
+        shortage: Shortage,
+        units: u64,
+    },
+    Revoked {
+        holder: ConnId,
+        id: u64,
+    },
+    /// More is in use than there may be: somebody counts without asking, or the limit has shrunk.
+    OverLimit {
+        resource: String,
+        in_use: u64,
+        limit: u64,
+    },
+}
+
+/// What a holder brings along when it registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Claims {
+    pub(crate) declared: Vec<Declared>,
+    pub(crate) held: Vec<Held>,
+    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) counted: Vec<Counted>,
+}
+
+/// One resource as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) resource: String,
+    pub(crate) limit: Option<u64>,
+    pub(crate) in_use: u64,
+    /// That part of it which is not held but counted.
+    pub(crate) counted: u64,
+    pub(crate) waiting: usize,
+    pub(crate) holders: BTreeMap<ConnId, u64>,
+}
+
+#[derive(Debug)]
+struct Permit {
+    units: u64,
+    /// The last term that the holder had seen when it claimed this one, until the book is open.
+    confirmed: u64,
+}
+
+#[derive(Debug)]
+struct Request {
+    units: u64,
+    wait: bool,
+}
+
+#[derive(Debug, Default)]
+struct Resource {
+    limits: Smallest,
+    holder_limits: Smallest,
+    /// Set while running: counts instead of what was declared.
+    live_limit: Option<u64>,
+    held: BTreeMap<(ConnId, u64), Permit>,
+    held_units: u64,
+    counted: BTreeMap<ConnId, u64>,
+    counted_units: u64,
+    /// In the order of asking.
+    waiting: BTreeMap<(u64, ConnId, u64), Request>,
+    /// [`Verdict::OverLimit`] has been said.
+    over: bool,
+}
+
+/// Where a holder's permit or request stands.
+#[derive(Debug)]
+struct Place {
+    resource: String,
+    /// `None` once it is granted.
+    asked_ns: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Holder {
+    declared: Vec<Declared>,
+    counted: BTreeSet<String>,
+    places: BTreeMap<u64, Place>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    resources: BTreeMap<String, Resource>,
+    holders: BTreeMap<ConnId, Holder>,
+    open: bool,
+    /// The newest last term of all claims.
+    newest: u64,
+}
+
+/// Numbers of which the smallest counts.
+#[derive(Debug, Default)]
+struct Smallest(BTreeMap<u64, usize>);
+
+impl Smallest {
+    fn add(&mut self, number: u64) {
+        *self.0.entry(number).or_default() += 1;
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Entry::Occupied(mut times) = self.0.entry(number) {
+            *times.get_mut() -= 1;
+            if *times.get() == 0 {
+                times.remove();
+            }
+        }
+    }
+
+    fn get(&self) -> Option<u64> {
+        self.0.keys().next().copied()
+    }
+}
+
+impl Resource {
+    /// Those who declare it may differ, while versions of a program change: then the smallest limit counts, so
+    /// that nobody's is passed. The same members give the same limit, whoever is supervisor.
+    fn limit(&self) -> Option<u64> {
+        self.live_limit.or(self.limits.get())
+    }
+
+    fn in_use(&self) -> u64 {
+        self.held_units.saturating_add(self.counted_units)
+    }
+
+    fn free(&self) -> u64 {
+        self.limit().unwrap_or(0).saturating_sub(self.in_use())
+    }
+
+    /// Why so many units will never be granted to anybody, as things are.
+    fn impossible(&self, units: u64) -> Option<(Shortage, u64)> {
+        match (self.limit(), self.holder_limits.get()) {
+            (None, _) => Some((Shortage::Unknown, 0)),
+            (Some(limit), _) if units > limit => Some((Shortage::OverLimit, limit)),
+            (_, Some(most)) if units > most => Some((Shortage::OverHolderLimit, most)),
+            (Some(_), _) => None,
+        }
+    }
+
+    /// True if there is room under the limit of what one holder may have.
+    fn has_own_room(&self, holder: ConnId, units: u64) -> bool {
+        let held = || self.held.range((holder, 0)..=(holder, u64::MAX)).map(|(_, permit)| permit.units).sum::<u64>();
+        self.holder_limits.get().is_none_or(|most| held() + units <= most)
+    }
+
+    fn enter(&mut self, holder: ConnId, id: u64, units: u64, confirmed: u64) {
+        self.held.insert((holder, id), Permit { units, confirmed });
+        self.held_units += units;
+    }
+
+    fn strike(&mut self, holder: ConnId, id: u64) {
+        self.held_units -= self.held.remove(&(holder, id)).map_or(0, |permit| permit.units);
+    }
+
+    fn count(&mut self, holder: ConnId, units: u64) {
+        let before = if units > 0 { self.counted.insert(holder, units) } else { self.counted.remove(&holder) };
+        self.counted_units = self.counted_units - before.unwrap_or(0) + units;
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.limit().is_none() && self.held.is_empty() && self.counted.is_empty() && self.waiting.is_empty()
+    }
+}
+
+impl Book {
+    /// Enters what a holder brings along. `replaced` is a connection of the same life of the same holder that has not
+    /// ended yet: what stands there is taken over and not given to others in between.
+    pub(crate) fn enter(
+        &mut self,
+        holder: ConnId,
+        claims: Claims,
+        last_term: u64,
+        replaced: Option<ConnId>,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let before = replaced.map(|old| self.take_out(old)).unwrap_or_default();
+        let mut touched: BTreeSet<String> = before.names();
+        touched.extend(claims.held.iter().map(|held| held.resource.clone()));
+        self.newest = self.newest.max(last_term);
+        for Declared { resource, limit, per_holder } in &claims.declared {
+            let this = self.resources.entry(resource.clone()).or_default();
+            this.limits.add(*limit);
+            per_holder.iter().for_each(|&most| this.holder_limits.add(most));
+        }
+        let mut places = BTreeMap::new();
+        for Held { id, resource, units } in claims.held {
+            let this = self.resources.entry(resource.clone()).or_default();
+            let was_here = before.places.get(&id).is_some_and(|place| place.asked_ns.is_none());
+            if self.open && !was_here && this.limit().is_some_and(|limit| this.in_use() + units > limit) {
+                // It was away for so long that others were given what it held.
+                verdicts.push(Verdict::Revoked { holder, id });
+                continue;
+            }
+            this.enter(holder, id, units, last_term);
+            places.insert(id, Place { resource, asked_ns: None });
+        }
+        for Wanted { id, resource, units, wait, asked_ns } in claims.wanted {
+            let this = self.resources.entry(resource.clone()).or_default();
+            this.waiting.insert((asked_ns, holder, id), Request { units, wait });
+            places.insert(id, Place { resource, asked_ns: Some(asked_ns) });
+        }
+        for Counted { resource, units } in &claims.counted {
+            self.resources.entry(resource.clone()).or_default().count(holder, *units);
+        }
+        let counted = claims.counted.into_iter().map(|counted| counted.resource).collect();
+        let this = Holder { declared: claims.declared, counted, places };
+        touched.extend(this.names());
+        self.holders.insert(holder, this);
+        touched.iter().for_each(|resource| self.serve(resource, true, verdicts));
+    }
+
+    /// The holder is gone: everything of it is free, and goes to those who wait.
+    pub(crate) fn leave(&mut self, holder: ConnId, verdicts: &mut Vec<Verdict>) {
+        let names = self.take_out(holder).names();
+        names.iter().for_each(|resource| self.serve(resource, true, verdicts));
+    }
+
+    fn take_out(&mut self, holder: ConnId) -> Holder {
+        let Some(this) = self.holders.remove(&holder) else { return Holder::default() };
+        for Declared { resource, limit, per_holder } in &this.declared {
+            let resource = self.resources.get_mut(resource).expect("declared here");
+            resource.limits.remove(*limit);
+            per_holder.iter().for_each(|&most| resource.holder_limits.remove(most));
+        }
+        for (&id, place) in &this.places {
+            let resource = self.resources.get_mut(&place.resource).expect("used here");
+            match place.asked_ns {
+                None => resource.strike(holder, id),
+                Some(asked_ns) => _ = resource.waiting.remove(&(asked_ns, holder, id)),
+            }
+        }
+        for name in &this.counted {
+            self.resources.get_mut(name).expect("counted here").count(holder, 0);
+        }
+        this
+    }
+
+    pub(crate) fn acquire(&mut self, holder: ConnId, wanted: Wanted, verdicts: &mut Vec<Verdict>) {
+        let Wanted { id, resource, units, wait, asked_ns } = wanted;
+        let Some(this) = self.holders.get_mut(&holder) else { return };
+        if this.places.len() >= MAX_PERMITS {
+            let (shortage, units) = (Shortage::TooMany, MAX_PERMITS as u64);
+            return verdicts.push(Verdict::Denied { holder, id, shortage, units });
+        }
+        this.places.insert(id, Place { resource: resource.clone(), asked_ns: Some(asked_ns) });
+        let at = (asked_ns, holder, id);
+        let this = self.resources.entry(resource.clone()).or_default();
+        this.waiting.insert(at, Request { units, wait });
+        // Those behind one who must wait are only looked at if this may be one that must not.
+        let all = !wait || this.impossible(units).is_some();
+        self.serve(&resource, all, verdicts);
+    }
+
+    /// True if the holder has asked for a permit of this number, or holds it.
+    pub(crate) fn knows(&self, holder: ConnId, id: u64) -> bool {
+        self.holders.get(&holder).is_some_and(|holder| holder.places.contains_key(&id))
+    }
+
+    /// Gives a permit back, or withdraws a request. Unknown numbers are those of permits that were revoked meanwhile.
+    pub(crate) fn release(&mut self, holder: ConnId, id: u64, verdicts: &mut Vec<Verdict>) {
+        let Some(place) = self.holders.get_mut(&holder).and_then(|holder| holder.places.remove(&id)) else { return };
+        if let Some(this) = self.resources.get_mut(&place.resource) {
+            match place.asked_ns {
+                None => this.strike(holder, id),
+                Some(asked_ns) => _ = this.waiting.remove(&(asked_ns, holder, id)),
+            }
+        }
+        self.serve(&place.resource, false, verdicts);
+    }
+
+    /// Notes how much the holder says that it uses.
+    pub(crate) fn count(&mut self, holder: ConnId, Counted { resource, units }: Counted, verdicts: &mut Vec<Verdict>) {
+        let Some(this) = self.holders.get_mut(&holder) else { return };
+        if units > 0 {
+            this.counted.insert(resource.clone());
+        } else {
+            this.counted.remove(&resource);
+        }
+        self.resources.entry(resource.clone()).or_default().count(holder, units);
+        self.serve(&resource, false, verdicts);
+    }
+
+    pub(crate) fn is_counted(&self, holder: ConnId, resource: &str) -> bool {
+        self.holders.get(&holder).is_some_and(|holder| holder.counted.contains(resource))
+    }
+
+    /// How many names the holder counts under.
+    pub(crate) fn counts(&self, holder: ConnId) -> usize {
+        self.holders.get(&holder).map_or(0, |holder| holder.counted.len())
+    }
+
+    /// Puts a limit in the place of the declared ones, or takes it away again.
+    pub(crate) fn set_limit(&mut self, resource: &str, limit: Option<u64>, verdicts: &mut Vec<Verdict>) {
+        self.resources.entry(resource.to_owned()).or_default().live_limit = limit;
+        self.serve(resource, true, verdicts);
+    }
+
+    pub(crate) fn is_known(&self, resource: &str) -> bool {
+        self.resources.contains_key(resource)
+    }
+
+    /// Takes all permits of the resource from a holder; gives how many they were.
+    pub(crate) fn revoke(&mut self, resource: &str, holder: ConnId, verdicts: &mut Vec<Verdict>) -> usize {
+        let Some(this) = self.resources.get_mut(resource) else { return 0 };
+        let ids: Vec<u64> = this.held.range((holder, 0)..=(holder, u64::MAX)).map(|(&(_, id), _)| id).collect();
+        for &id in &ids {
+            this.strike(holder, id);
+            self.holders.get_mut(&holder).into_iter().for_each(|holder| _ = holder.places.remove(&id));
+            verdicts.push(Verdict::Revoked { holder, id });
+        }
+        self.serve(resource, false, verdicts);
+        ids.len()
+    }
+
+    /// Everybody is here whom something could be owed to: from now on permits are granted.
+    ///
+    /// Claims can contradict each other only if a holder stood still while a whole supervisorship passed that gave away
+    /// what it held. The last term that it had seen tells it from the others: it loses what there is not room for.
+    pub(crate) fn open(&mut self, verdicts: &mut Vec<Verdict>) {
+        self.open = true;
+        for this in self.resources.values_mut() {
+            let Some(limit) = this.limit() else { continue };
+            let mut old: Vec<(u64, ConnId, u64)> = this
+                .held
+                .iter()
+                .filter(|(_, permit)| permit.confirmed < self.newest)
+                .map(|(&(holder, id), permit)| (permit.confirmed, holder, id))
+                .collect();
+            old.sort_unstable();
+            for (_, holder, id) in old {
+                if this.in_use() <= limit {
+                    break;
+                }
+                this.strike(holder, id);
+                self.holders.get_mut(&holder).into_iter().for_each(|holder| _ = holder.places.remove(&id));
+                verdicts.push(Verdict::Revoked { holder, id });
+            }
+        }
+        let names: Vec<String> = self.resources.keys().cloned().collect();
+        names.iter().for_each(|resource| self.serve(resource, true, verdicts));
+    }
+
+    /// Gives what is free to those who wait. `all`: also looks through those behind one who must wait longer, for such as
+    /// do not want to wait, or could never be served.
+    fn serve(&mut self, resource: &str, all: bool, verdicts: &mut Vec<Verdict>) {
+        let Some(this) = self.resources.get_mut(resource) else { return };
+        if self.open {
+            let mut blocked = false;
+            let mut next = this.waiting.keys().next().copied();
+            while let Some(at @ (_, holder, id)) = next {
+                let Request { units, wait } = this.waiting[&at];
+                let own_room = this.has_own_room(holder, units);
+                let mut denial = this.impossible(units);
+                if denial.is_none() && own_room && !blocked && units <= this.free() {
+                    this.waiting.remove(&at);
+                    this.enter(holder, id, units, 0);
+                    self.holders.get_mut(&holder).into_iter().for_each(|holder| holder.settle(id));
+                    verdicts.push(Verdict::Granted { holder, id });
+                } else {
+                    if denial.is_none() && !wait {
+                        denial = Some((Shortage::Exhausted, this.free()));
+                    }
+                    blocked |= denial.is_none() && own_room;
+                }
+                if let Some((shortage, units)) = denial {
+                    this.waiting.remove(&at);
+                    self.holders.get_mut(&holder).into_iter().for_each(|holder| _ = holder.places.remove(&id));
+                    verdicts.push(Verdict::Denied { holder, id, shortage, units });
+                }
+                if blocked && !all {
+                    break;
+                }
+                next = this.waiting.range((Bound::Excluded(at), Bound::Unbounded)).next().map(|(&at, _)| at);
+            }
+        }
+        let over = this.limit().filter(|&limit| this.in_use() > limit);
+        if let (Some(limit), false) = (over, this.over) {
+            verdicts.push(Verdict::OverLimit { resource: resource.to_owned(), in_use: this.in_use(), limit });
+        }
+        this.over = over.is_some();
+        if this.is_nothing() {
+            self.resources.remove(resource);
+        }
+    }
+
+    pub(crate) fn usage(&self, resource: &str) -> Option<Usage> {
+        let this = self.resources.get(resource)?;
+        let mut holders = this.counted.clone();
+        for (&(holder, _), permit) in &this.held {
+            *holders.entry(holder).or_default() += permit.units;
+        }
+        Some(Usage {
+            resource: resource.to_owned(),
+            limit: this.limit(),
+            in_use: this.in_use(),
+            counted: this.counted_units,
+            waiting: this.waiting.len(),
+            holders,
+        })
+    }
+
+    /// The sum of what all count under this name.
+    pub(crate) fn total(&self, resource: &str) -> u64 {
+        self.resources.get(resource).map_or(0, |this| this.counted_units)
+    }
+
+    /// All resources in the order of their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.resources.keys()
+    }
+
+    /// The invariants, for tests and fuzzing.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn check(&self) {
+        let mut places = 0;
+        for (name, this) in &self.resources {
+            assert_eq!(this.held_units, this.held.values().map(|permit| permit.units).sum::<u64>(), "{name}");
+            assert_eq!(this.counted_units, this.counted.values().sum::<u64>(), "{name}");
+            assert!(!this.is_nothing(), "{name} is kept for nothing");
+            places += this.held.len() + this.waiting.len();
+            for &(holder, id) in this.held.keys() {
+                assert!(self.holders[&holder].places[&id].asked_ns.is_none(), "{id} of {holder}");
+            }
+            let mut blocked = false;
+            for (&(asked, holder, id), request) in this.waiting.iter().filter(|_| self.open) {
+                assert_eq!(self.holders[&holder].places[&id].asked_ns, Some(asked), "{id} of {holder}");
+                assert!(request.wait, "{id} of {holder} did not want to wait");
+                assert_eq!(this.impossible(request.units), None, "{id} of {holder} waits in vain");
+                let own_room = this.has_own_room(holder, request.units);
+                assert!(blocked || !own_room || this.free() < request.units, "{id} of {holder} could be served");
+                blocked |= own_room;
+            }
+        }
+        assert_eq!(places, self.holders.values().map(|holder| holder.places.len()).sum::<usize>());
+    }
+
+    /// All permits, for the simulator: holder, number and units.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> impl Iterator<Item = (ConnId, u64, &str, u64)> {
+        let of = |(name, this): (&'_ String, &'_ Resource)| {
+            let name = name.as_str();
+            this.held.iter().map(move |(&(holder, id), permit)| (holder, id, name, permit.units)).collect::<Vec<_>>()
+        };
+        self.resources.iter().flat_map(of)
+    }
+}
+
+impl Holder {
+    /// The request of this number is granted.
+    fn settle(&mut self, id: u64) {
+        self.places.get_mut(&id).into_iter().for_each(|place| place.asked_ns = None);
+    }
+
+    /// The resources that it has to do with.
+    fn names(&self) -> BTreeSet<String> {
+        let declared = self.declared.iter().map(|declared| declared.resource.clone());
+        let places = self.places.values().map(|place| place.resource.clone());
+        declared.chain(places).chain(self.counted.iter().cloned()).collect()
+    }
+}

@@ -1,0 +1,318 @@
+//! What the instances of a group share, as its supervisor decides: permits and tallies, settings, messages.
+//!
+//! What is written to a lifeline is read, even if we die with the next instruction. So a setting that is acknowledged
+//! after it was written to all members survives us, and a grant that was written stands.
+
+use super::*;
+use crate::config::{self, MAX_MESSAGE, MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, MESSAGE_WINDOW, message_size};
+use crate::state::hello::{check_key_and_value, check_units, read_limit};
+use crate::wire::field::Payload;
+use crate::wire::{Counted, Fault, Scope, Setting};
+
+fn not_done(fault: Fault, detail: impl Into<String>) -> Vec<Message> {
+    vec![Message::NotDone { fault, detail: detail.into() }]
+}
+
+fn to(conn: ConnId, message: Message) -> Action {
+    if conn == OWN { Action::Own { message } } else { Action::Send { conn, message } }
+}
+
+impl Supervisor {
+    pub(super) fn enter_own(&mut self, claims: Claims, last_term: u64, verdicts: &mut Vec<Verdict>) {
+        self.book.enter(OWN, claims, last_term, None, verdicts);
+        for setting in self.settings.present().filter(|setting| setting.scope == Scope::Limit) {
+            let limit = setting.value.as_deref().and_then(read_limit);
+            self.book.set_limit(&setting.key, limit, verdicts);
+        }
+    }
+
+    /// What a member, or our own instance, says about what it holds. An error: the protocol was broken.
+    pub(super) fn on_shared(
+        &mut self,
+        conn: ConnId,
+        message: Message,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), String> {
+        if conn != OWN && !self.members.contains_key(&conn) {
+            return Ok(()); // cut off or replaced meanwhile
+        }
+        let mut verdicts = Vec::new();
+        match message {
+            Message::Acquire { wanted } => {
+                check_units(&wanted.resource, wanted.units)?;
+                if self.book.knows(conn, wanted.id) {
+                    return Err("a second permit of one number".into());
+                }
+                self.book.acquire(conn, wanted, &mut verdicts);
+            }
+            Message::Release { id } => self.book.release(conn, id, &mut verdicts),
+            Message::Count { counted: Counted { resource, units } } => {
+                check_units(&resource, units.max(1))?;
+                if units > 0 && self.book.counts(conn) >= MAX_RESOURCES && !self.book.is_counted(conn, &resource) {
+                    return Err("tallies of more resources than there may be".into());
+                }
+                self.book.count(conn, Counted { resource, units }, &mut verdicts);
+            }
+            Message::TotalQuery { id, resource } => {
+                config::check_word("resource", &resource).map_err(|error| error.to_string())?;
+                if self.queries.range((conn, 0)..=(conn, u64::MAX)).count() >= MAX_PERMITS {
+                    return Err("more questions at once than there may be".into());
+                }
+                self.queries.insert((conn, id), resource);
+                self.answer_totals(actions);
+            }
+            Message::Taken { bytes } => {
+                let Some(member) = self.members.get_mut(&conn) else { return Ok(()) };
+                member.under_way = member.under_way.saturating_sub(bytes);
+                actions.extend(member.mark_missed(conn));
+            }
+            other => return Err(format!("{} from a subordinate", other.name())),
+        }
+        self.pronounce(verdicts, actions);
+        Ok(())
+    }
+
+    /// Answers what is asked at the registry port about resources, settings and messages. What has to be told to members is
+    /// in `actions`, and must have been done before the answer is sent.
+    ///
+    /// [`Fault::NotSettled`]: to be asked again once settled.
+    pub(crate) fn ask(&mut self, question: Message, actions: &mut Vec<Action>) -> Vec<Message> {
+        match question {
+            Message::UsageQuery { resource } => self.usage(resource.as_deref()),
+            Message::SetLimit { resource, limit } => self.set_limit(resource, limit, actions),
+            Message::Revoke { resource, holder } => self.revoke(&resource, &holder, actions),
+            Message::SettingQuery { key } => self.setting(key.as_deref()),
+            Message::Set { key, value, expected } => self.set(key, value, expected, actions),
+            Message::Publish { from, to, topic, payload } => self.publish(from, to, topic, payload, actions),
+            other => vec![Message::rejected(Refusal::Malformed, format!("{} is no such question", other.name()))],
+        }
+    }
+
+    /// All settings, for one who was left behind.
+    pub(crate) fn all_settings(&self) -> impl Iterator<Item = Message> {
+        self.settings.all().map(|setting| Message::Setting { setting: setting.clone() })
+    }
+
+    /// Tells those concerned what the book has decided.
+    pub(super) fn pronounce(&self, verdicts: Vec<Verdict>, actions: &mut Vec<Action>) {
+        for verdict in verdicts {
+            let (holder, message) = match verdict {
+                Verdict::Granted { holder, id } => (holder, Message::Granted { id }),
+                Verdict::Denied { holder, id, shortage, units } => (holder, Message::Denied { id, shortage, units }),
+                Verdict::Revoked { holder, id } => (holder, Message::Revoked { id }),
+                Verdict::OverLimit { resource, in_use, limit } => {
+                    self.tell_all(Message::OverLimit { resource, in_use, limit }, actions);
+                    continue;
+                }
+            };
+            actions.push(to(holder, message));
+        }
+    }
+
+    /// Answers the questions for totals, once everybody is here who counts.
+    pub(super) fn answer_totals(&mut self, actions: &mut Vec<Action>) {
+        if !self.settled() {
+            return;
+        }
+        for ((conn, id), resource) in std::mem::take(&mut self.queries) {
+            actions.push(to(conn, Message::Total { id, units: self.book.total(&resource) }));
+        }
+    }
+
+    fn tell_all(&self, message: Message, actions: &mut Vec<Action>) {
+        let conns: Vec<ConnId> = self.members.keys().copied().collect();
+        if !conns.is_empty() {
+            actions.push(Action::Tell { conns, message: message.clone() });
+        }
+        actions.push(Action::Own { message });
+    }
+
+    /// Takes settings that are news, and tells all members.
+    pub(super) fn merge(&mut self, settings: Vec<Setting>, verdicts: &mut Vec<Verdict>, actions: &mut Vec<Action>) {
+        for setting in settings {
+            if !self.settings.merge(setting.clone()) {
+                continue;
+            }
+            if setting.scope == Scope::Limit {
+                let limit = setting.value.as_deref().and_then(read_limit);
+                self.book.set_limit(&setting.key, limit, verdicts);
+            }
+            self.tell_all(Message::Setting { setting }, actions);
+        }
+    }
+
+    /// The next change of a setting, decided, told to all, and given back for the one who asked for it.
+    fn change(&mut self, scope: Scope, key: String, value: Option<String>, actions: &mut Vec<Action>) -> Vec<Message> {
+        let sequence = self.settings.next_sequence(self.term);
+        let setting = Setting { scope, key, value, term: self.term, sequence };
+        let mut verdicts = Vec::new();
+        self.merge(vec![setting.clone()], &mut verdicts, actions);
+        self.pronounce(verdicts, actions);
+        vec![Message::Setting { setting }]
+    }
+
+    fn set(
+        &mut self,
+        key: String,
+        value: Option<String>,
+        expected: Option<Option<String>>,
+        actions: &mut Vec<Action>,
+    ) -> Vec<Message> {
+        if let Err(error) = check_key_and_value(&key, value.as_deref()) {
+            return not_done(Fault::Invalid, error);
+        }
+        if let Some(expected) = expected {
+            // A survivor may know a newer value.
+            if !self.settled() {
+                return not_done(Fault::NotSettled, "");
+            }
+            let present = self.settings.get(Scope::Program, &key);
+            if present != expected.as_deref() {
+                return vec![Message::Conflict { present: present.map(str::to_owned) }];
+            }
+        }
+        if !value.as_ref().is_none_or(|value| self.settings.has_room(Scope::Program, &key, value)) {
+            return not_done(Fault::Full, "at most 256 settings, of 64 KiB in all");
+        }
+        self.change(Scope::Program, key, value, actions)
+    }
+
+    fn setting(&self, key: Option<&str>) -> Vec<Message> {
+        // What a survivor knows may be newer.
+        if !self.settled() {
+            return not_done(Fault::NotSettled, "");
+        }
+        let asked = |setting: &&Setting| setting.scope == Scope::Program && key.is_none_or(|key| key == setting.key);
+        let found: Vec<Message> = self
+            .settings
+            .present()
+            .filter(asked)
+            .map(|setting| Message::Setting { setting: setting.clone() })
+            .collect();
+        let mut answer = vec![Message::Settings { count: found.len() as u32 }];
+        answer.extend(found);
+        answer
+    }
+
+    fn usage(&self, resource: Option<&str>) -> Vec<Message> {
+        if !self.settled() {
+            return not_done(Fault::NotSettled, "");
+        }
+        let names: Vec<&str> = match resource {
+            Some(name) if !self.book.is_known(name) => return not_done(Fault::NoSuchResource, name),
+            Some(name) => vec![name],
+            None => self.book.names().map(String::as_str).collect(),
+        };
+        let mut answer = vec![Message::Resources { count: names.len() as u32 }];
+        for usage in names.iter().filter_map(|name| self.book.usage(name)) {
+            let mut holders: Vec<(&str, u64)> =
+                usage.holders.iter().map(|(&holder, &units)| (self.name_of(holder), units)).collect();
+            holders.sort_unstable();
+            answer.push(Message::Resource {
+                resource: usage.resource,
+                limit: usage.limit,
+                in_use: usage.in_use,
+                counted: usage.counted,
+                waiting: usage.waiting as u32,
+                holders: holders.len() as u32,
+            });
+            answer.extend(holders.into_iter().map(|(name, units)| Message::Holder { name: name.into(), units }));
+        }
+        answer
+    }
+
+    fn name_of(&self, conn: ConnId) -> &str {
+        if conn == OWN { &self.name } else { self.members.get(&conn).map_or("", |member| &member.name) }
+    }
+
+    /// The connection of the instance of this name, or of the supervisor if that is `main`.
+    fn conn_of(&self, name: &str) -> Option<ConnId> {
+        if name == "main" || name == self.name { Some(OWN) } else { self.connection.get(name).copied() }
+    }
+
+    fn set_limit(&mut self, resource: String, limit: u64, actions: &mut Vec<Action>) -> Vec<Message> {
+        if !self.settled() {
+            return not_done(Fault::NotSettled, "");
+        }
+        if limit > MAX_UNITS {
+            return not_done(Fault::Invalid, "a limit is 0 to 274877906944 (2^38)");
+        }
+        if !self.book.is_known(&resource) {
+            return not_done(Fault::NoSuchResource, resource);
+        }
+        let value = limit.to_string();
+        if !self.settings.has_room(Scope::Limit, &resource, &value) {
+            return not_done(Fault::Full, "as many settings and limits as there may be");
+        }
+        self.change(Scope::Limit, resource, Some(value), actions)
+    }
+
+    fn revoke(&mut self, resource: &str, holder: &str, actions: &mut Vec<Action>) -> Vec<Message> {
+        if !self.settled() {
+            return not_done(Fault::NotSettled, "");
+        }
+        if !self.book.is_known(resource) {
+            return not_done(Fault::NoSuchResource, resource);
+        }
+        let Some(conn) = self.conn_of(holder) else { return not_done(Fault::NoSuchInstance, holder) };
+        let mut verdicts = Vec::new();
+        let count = self.book.revoke(resource, conn, &mut verdicts) as u64;
+        self.pronounce(verdicts, actions);
+        vec![Message::Done { count }]
+    }
+
+    /// Passes a message on to one member or to all, ourselves included. Who has too much under way misses it.
+    fn publish(
+        &mut self,
+        from: String,
+        to: Option<String>,
+        topic: String,
+        payload: Payload,
+        actions: &mut Vec<Action>,
+    ) -> Vec<Message> {
+        let valid = config::check_word("topic", &topic).and_then(|()| config::check_name(&from));
+        if let Err(error) = valid {
+            return not_done(Fault::Invalid, error.to_string());
+        }
+        if payload.0.len() > MAX_MESSAGE {
+            return not_done(Fault::Invalid, format!("a payload of {} bytes; at most 65536", payload.0.len()));
+        }
+        let (mut conns, to_us): (Vec<ConnId>, bool) = match &to {
+            None => (self.members.keys().copied().collect(), true),
+            Some(name) => match self.conn_of(name) {
+                Some(OWN) => (Vec::new(), true),
+                Some(conn) => (vec![conn], false),
+                None if self.settled() => return not_done(Fault::NoSuchInstance, name),
+                None => return not_done(Fault::NotSettled, ""),
+            },
+        };
+        let size = message_size(&from, &topic, &payload.0);
+        conns.retain(|conn| {
+            let Some(member) = self.members.get_mut(conn) else { return false };
+            if member.under_way + size > MESSAGE_WINDOW {
+                member.missed += 1;
+                return false;
+            }
+            member.under_way += size;
+            actions.extend(member.mark_missed(*conn));
+            true
+        });
+        let count = conns.len() as u64 + u64::from(to_us);
+        let message = Message::Delivery { from, topic, payload };
+        if to_us {
+            actions.push(Action::Own { message: message.clone() });
+        }
+        if !conns.is_empty() {
+            actions.push(Action::Tell { conns, message });
+        }
+        vec![Message::Done { count }]
+    }
+}
+
+impl Member {
+    /// Tells a member, now that it reads again, how many messages it missed.
+    fn mark_missed(&mut self, conn: ConnId) -> Option<Action> {
+        let messages = std::mem::take(&mut self.missed);
+        (messages > 0).then_some(Action::Send { conn, message: Message::Missed { messages } })
+    }
+}
