@@ -56,6 +56,9 @@ pub(crate) const WITNESSES: usize = 16;
 /// well under a millisecond; one that is starved of CPU or stopped takes longer.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a question that is answered at once waits for its answer, where the caller does not say.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long the supervisor waits for a name's holder to turn out dead before it refuses the name to
 /// another: a killed process closes its sockets some hundred microseconds after the signal.
 pub(crate) const REAP_WAIT: Duration = Duration::from_millis(50);

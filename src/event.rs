@@ -194,5 +194,21 @@ pub enum ChangeKind {
     Contending,
 }
 
+/// One resource, as the supervisor sees it at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Its name.
+    pub resource: String,
+    /// How many units there may be in all, `None` if nobody has declared it.
+    pub limit: Option<u64>,
+    /// How many units are in use: held by permits, and counted by tallies.
+    pub in_use: u64,
+    /// How many requests are waiting.
+    pub waiting: u32,
+    /// Who uses how many units, by name.
+    pub holders: Vec<(String, u64)>,
+}
+
 /// What a call to all instances came to: each instance's unique name, and its result or why it gave none.
 pub type Replies = Vec<(String, Result<Vec<u8>, CallError>)>;

@@ -97,20 +97,30 @@ mod instance;
 #[doc(hidden)]
 pub mod internal;
 mod job;
+mod message;
 mod net;
+mod permit;
 mod registry;
+mod setting;
 mod state;
+mod tally;
+mod usage;
 mod wire;
 
 pub use admin::Admin;
 pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, default_port};
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
-pub use error::{AskError, CallError, ConfigError, JoinError, KeyError, PortHolder, StepDownError};
-pub use event::{Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role};
+pub use error::{
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PortHolder, ResourceError,
+    SettingError, StepDownError,
+};
+pub use event::{Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role, Usage};
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
+pub use permit::Permit;
 pub use registry::{Listing, Registry, Watch};
+pub use tally::Tally;
 pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, Status};
 
 /// The README's example, as a test.

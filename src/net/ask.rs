@@ -52,9 +52,12 @@ pub(crate) struct Answered {
 
 /// Why there was no answer.
 #[derive(Debug)]
-enum Fault {
+pub(super) enum Fault {
     Nobody,
+    /// The other end was gone before it answered; it is safe to ask again.
     Lost,
+    /// The same, and it may have done what it was asked to.
+    Unsure,
     Late,
     Denied(Obstacle),
     Nonsense,
@@ -129,67 +132,66 @@ impl Asker {
     }
 
     fn registry(&self, question: Message, deadline: Instant) -> Result<Answered, AskError> {
-        self.with_registry(deadline, |place| {
-            let mut messages = VecDeque::new();
-            let link = match place {
-                Registry::Here(office) => {
-                    let mut answer = Vec::new();
-                    office.read(|supervisor| match &question {
-                        Message::LookUp { name } => supervisor.look_up(name, &mut answer),
-                        _ => supervisor.list(&mut answer),
-                    });
-                    messages.extend(answer);
-                    None
-                }
-                Registry::At(port) => {
-                    let (link, first) = self.exchange(port, "", Purpose::Ask, question.clone(), deadline, true)?;
-                    messages.push_back(first);
-                    Some((port, link))
-                }
+        self.question(&question, true, deadline, |answers| {
+            let (term, settled, supervisor, count) = match answers.next()? {
+                Message::Listing { term, settled, supervisor, count } => (term, settled, supervisor, count),
+                _ => return Err(Fault::Nonsense),
             };
-            self.collect(messages, link, deadline)
+            let mut entries = Vec::new();
+            for _ in 0..count {
+                let Message::Member { entry } = answers.next()? else { return Err(Fault::Nonsense) };
+                entries.push(entry);
+            }
+            Ok(Answered { term, settled, supervisor, entries })
         })
     }
 
-    /// Reads a listing and its entries, from the messages at hand and then from the link.
-    fn collect(
+    /// Asks the supervisor, wherever it is, and has `read` take the answer. `again`: it may be asked twice, if the first
+    /// supervisor dies before it has answered; else that is [`AskError::SupervisorLost`].
+    pub(super) fn question<T>(
         &self,
-        mut messages: VecDeque<Message>,
-        mut link: Option<(u16, Link)>,
+        question: &Message,
+        again: bool,
         deadline: Instant,
-    ) -> Result<Answered, Fault> {
-        let mut next = || match (messages.pop_front(), &mut link) {
-            (Some(message), _) => Ok(message),
-            (None, Some((_, link))) => link.read(Some(deadline)).map_err(fault),
-            (None, None) => Err(Fault::Nonsense),
-        };
-        let (term, settled, supervisor, count) = match next()? {
-            Message::Listing { term, settled, supervisor, count } => (term, settled, supervisor, count),
-            Message::Rejected { refusal, version_min, version_max, detail } => {
-                return Err(Fault::Denied(handshake::obstacle(refusal, (version_min, version_max), detail)));
+        read: impl Fn(&mut Answers) -> Result<T, Fault>,
+    ) -> Result<T, AskError> {
+        self.with_registry(deadline, |place| {
+            let mut answers = Answers { at_hand: VecDeque::new(), link: None, deadline };
+            match place {
+                Registry::Here(office) => answers.at_hand.extend(office.answer(question)),
+                Registry::At(port) => {
+                    let asked = self.exchange(port, "", Purpose::Ask, question.clone(), deadline, again);
+                    let (link, first) = asked.map_err(|fault| match fault {
+                        Fault::Lost if !again => Fault::Unsure,
+                        fault => fault,
+                    })?;
+                    answers.at_hand.push_back(first);
+                    answers.link = Some((port, link));
+                }
             }
-            _ => return Err(Fault::Nonsense),
-        };
-        let mut entries = Vec::new();
-        for _ in 0..count {
-            let Message::Member { entry } = next()? else { return Err(Fault::Nonsense) };
-            entries.push(entry);
-        }
-        if let Some((port, link)) = link {
-            self.pool.give(port, "", link);
-        }
-        Ok(Answered { term, settled, supervisor, entries })
+            let result = read(&mut answers).map_err(|fault| match fault {
+                Fault::Lost if !again => Fault::Unsure,
+                fault => fault,
+            })?;
+            if let Some((port, link)) = answers.link {
+                self.pool.give(port, "", link);
+            }
+            Ok(result)
+        })
     }
 
     /// Asks where the registry is and then the registry; again if its supervisor dies meanwhile, until the deadline.
-    /// Asking changes nothing, so asking twice does no harm.
     fn with_registry<T>(&self, deadline: Instant, ask: impl Fn(Registry) -> Result<T, Fault>) -> Result<T, AskError> {
         let mut avoid = 0;
         loop {
             let registry = self.locate(avoid, deadline)?;
             let port = if let Registry::At(port) = registry { port } else { 0 };
             match ask(registry) {
-                Err(Fault::Nobody | Fault::Lost) if Instant::now() < deadline => avoid = port,
+                Err(Fault::Nobody | Fault::Lost | Fault::Denied(Obstacle::SteppingDown))
+                    if Instant::now() < deadline =>
+                {
+                    avoid = port;
+                }
                 Err(fault) => return Err(self.ask_error(fault)),
                 Ok(answer) => return Ok(answer),
             }
@@ -266,7 +268,7 @@ impl Asker {
         let request = Message::Call { function: function.into(), payload: Payload(payload.to_vec()) };
         let (link, answer) =
             self.exchange(*admin, name, Purpose::Call, request, deadline, false).map_err(|fault| match fault {
-                Fault::Nobody | Fault::Lost => CallError::InstanceLost(name.clone()),
+                Fault::Nobody | Fault::Lost | Fault::Unsure => CallError::InstanceLost(name.clone()),
                 Fault::Late | Fault::Denied(Obstacle::Silent) => CallError::Deadline,
                 Fault::Denied(Obstacle::Busy) => CallError::Busy(name.clone()),
                 Fault::Denied(_) | Fault::Nonsense => CallError::InstanceLost(name.clone()),
@@ -358,7 +360,7 @@ impl Asker {
         let port = self.port();
         match fault {
             Fault::Nobody => AskError::NoSupervisor { port },
-            Fault::Lost | Fault::Nonsense => AskError::SupervisorLost,
+            Fault::Lost | Fault::Unsure | Fault::Nonsense => AskError::SupervisorLost,
             Fault::Late | Fault::Denied(Obstacle::Silent) => AskError::Deadline,
             Fault::Denied(Obstacle::Busy) => AskError::Busy,
             Fault::Denied(Obstacle::SteppingDown) => AskError::NoSupervisor { port },
@@ -366,6 +368,29 @@ impl Asker {
                 AskError::Refused(Box::new(obstacle_error(obstacle, &self.pass.group, port, None, Duration::ZERO)))
             }
             Fault::Io(source) => AskError::Io { doing: "ask the supervisor", source },
+        }
+    }
+}
+
+/// An answer of as many messages as it takes: at hand, or still to be read.
+pub(super) struct Answers {
+    at_hand: VecDeque<Message>,
+    link: Option<(u16, Link)>,
+    deadline: Instant,
+}
+
+impl Answers {
+    pub(super) fn next(&mut self) -> Result<Message, Fault> {
+        let message = match (self.at_hand.pop_front(), &mut self.link) {
+            (Some(message), _) => message,
+            (None, Some((_, link))) => link.read(Some(self.deadline)).map_err(fault)?,
+            (None, None) => return Err(Fault::Nonsense),
+        };
+        match message {
+            Message::Rejected { refusal, version_min, version_max, detail } => {
+                Err(Fault::Denied(handshake::obstacle(refusal, (version_min, version_max), detail)))
+            }
+            message => Ok(message),
         }
     }
 }

@@ -302,15 +302,15 @@ impl Holding {
         inside.holdings.holds(id) && known && !matches!(inside.route, Route::Stopped)
     }
 
-    /// Changes this instance's tally of a resource; `None` if it counts under as many names as it may.
-    pub(crate) fn count(
-        self: &Arc<Self>,
-        standing: &Standing,
-        resource: &str,
-        change: impl FnOnce(u64) -> u64,
-    ) -> Option<u64> {
+    /// Makes room for a tally; false if this instance counts under as many names as it may.
+    pub(crate) fn begin_tally(&self, resource: &str) -> bool {
+        self.inside.lock().holdings.begin_tally(resource)
+    }
+
+    /// Changes this instance's tally of a resource; gives the new number.
+    pub(crate) fn count(self: &Arc<Self>, standing: &Standing, resource: &str, change: impl FnOnce(u64) -> u64) -> u64 {
         let mut inside = self.inside.lock();
-        let units = inside.holdings.count(resource, change)?;
+        let units = inside.holdings.count(resource, change);
         match &inside.route {
             Route::Office(_) => {
                 let counted = Counted { resource: resource.into(), units };
@@ -322,7 +322,7 @@ impl Holding {
             }
             Route::Nowhere | Route::Stopped => {}
         }
-        Some(units)
+        units
     }
 
     pub(crate) fn counted(&self, resource: &str) -> u64 {

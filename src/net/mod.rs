@@ -26,6 +26,7 @@ mod office;
 pub(crate) mod port;
 pub(crate) mod role;
 mod service;
+mod sharing;
 pub(crate) mod standing;
 pub(crate) mod store;
 mod stream;

@@ -230,9 +230,21 @@ impl Office {
         std::mem::take(&mut self.desk.lock().own)
     }
 
+    /// Answers what may be asked at the registry port, except for a watch.
+    pub(crate) fn answer(&self, question: &Message) -> Vec<Message> {
+        let mut answer = Vec::new();
+        match question {
+            Message::List {} => self.read(|supervisor| supervisor.list(&mut answer)),
+            Message::LookUp { name } => self.read(|supervisor| supervisor.look_up(name, &mut answer)),
+            Message::StatusQuery {} => answer.push(Message::StatusAnswer { status: self.status() }),
+            question => return self.ask(question),
+        }
+        answer
+    }
+
     /// Answers a question about resources, settings or messages, once all who must be told have been told. May wait until
     /// the group is settled: at most the settle time.
-    pub(crate) fn ask(&self, question: &Message) -> Vec<Message> {
+    fn ask(&self, question: &Message) -> Vec<Message> {
         let mut desk = self.desk.lock();
         loop {
             if desk.closing {

@@ -508,30 +508,19 @@ fn attend_asker(office: &Office, mut visit: Visit) {
     let stream = visit.link.stream().clone();
     let mut question = std::mem::replace(&mut visit.first, Message::List {});
     loop {
-        let mut answer = Vec::new();
-        match question {
-            Message::List {} => office.read(|supervisor| supervisor.list(&mut answer)),
-            Message::LookUp { name } => office.read(|supervisor| supervisor.look_up(&name, &mut answer)),
-            Message::StatusQuery {} => answer.push(Message::StatusAnswer { status: office.status() }),
-            question @ (Message::UsageQuery { .. }
-            | Message::SetLimit { .. }
-            | Message::Revoke { .. }
-            | Message::SettingQuery { .. }
-            | Message::Set { .. }
-            | Message::Publish { .. }) => answer = office.ask(&question),
-            Message::Watch {} => {
-                office.watch(visit.conn, &stream);
-                // Nothing more is asked on this connection; this thread waits for its end.
-                _ = visit.link.read(None);
-                office.unwatch(visit.conn);
-                return;
-            }
-            other => {
-                log::warn!("pares-registry: cut off a peer that broke the protocol: {}", other.name());
-                visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a registry question"));
-                return;
-            }
+        if question == (Message::Watch {}) {
+            office.watch(visit.conn, &stream);
+            // Nothing more is asked on this connection; this thread waits for its end.
+            _ = visit.link.read(None);
+            office.unwatch(visit.conn);
+            return;
         }
+        if !question.is_question() {
+            log::warn!("pares-registry: cut off a peer that broke the protocol: {}", question.name());
+            visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a registry question"));
+            return;
+        }
+        let answer = office.answer(&question);
         if visit.link.write(&answer, Instant::now() + WRITE_TIMEOUT).is_err() {
             return;
         }

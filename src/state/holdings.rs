@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::permits::Claims;
 use super::settings::Settings;
-use crate::config::{MAX_PERMITS, MAX_RESOURCES, MESSAGE_WINDOW, message_size};
+use crate::config::{MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, MESSAGE_WINDOW, message_size};
 use crate::wire::field::Payload;
 use crate::wire::{Counted, Declared, Held, Message, Setting, Shortage, Wanted, kinds};
 
@@ -85,20 +85,20 @@ impl Holdings {
         self.permits.contains_key(&id)
     }
 
-    /// Changes how much this instance says that it uses; gives the new number, `None` if it counts under as many
-    /// names as it may.
-    pub(crate) fn count(&mut self, resource: &str, change: impl FnOnce(u64) -> u64) -> Option<u64> {
-        let before = self.counted.get(resource).copied();
-        if before.is_none() && self.counted.len() >= MAX_RESOURCES {
-            return None;
+    /// Makes room for a tally; false if this instance counts under as many names as it may.
+    pub(crate) fn begin_tally(&mut self, resource: &str) -> bool {
+        let room = self.counted.len() < MAX_RESOURCES || self.counted.contains_key(resource);
+        if room {
+            self.counted.entry(resource.into()).or_default();
         }
-        let units = change(before.unwrap_or(0));
-        if units > 0 {
-            self.counted.insert(resource.into(), units);
-        } else {
-            self.counted.remove(resource);
-        }
-        Some(units)
+        room
+    }
+
+    /// Changes how much this instance says that it uses; gives the new number.
+    pub(crate) fn count(&mut self, resource: &str, change: impl FnOnce(u64) -> u64) -> u64 {
+        let Some(units) = self.counted.get_mut(resource) else { return 0 };
+        *units = change(*units).min(MAX_UNITS);
+        *units
     }
 
     pub(crate) fn counted(&self, resource: &str) -> u64 {
@@ -116,7 +116,11 @@ impl Holdings {
 
     /// Everything that a new supervisor must know.
     pub(crate) fn claims(&self) -> Claims {
-        let counted = self.counted.iter().map(|(resource, &units)| Counted { resource: resource.clone(), units });
+        let counted = self
+            .counted
+            .iter()
+            .filter(|(_, units)| **units > 0)
+            .map(|(resource, &units)| Counted { resource: resource.clone(), units });
         Claims {
             declared: self.declared.clone(),
             held: self.permits.values().cloned().collect(),

@@ -524,6 +524,11 @@ macro_rules! kinds {
 pub(crate) use kinds;
 
 impl Message {
+    /// True for what is asked at a registry port.
+    pub(crate) fn is_question(&self) -> bool {
+        matches!(self, kinds!(questions))
+    }
+
     /// A refusal with this code's version range, ready to send.
     pub(crate) fn rejected(refusal: Refusal, detail: impl Into<String>) -> Message {
         Message::Rejected {

@@ -1,0 +1,133 @@
+//! Asking the supervisor about what the instances share: resources, settings, messages.
+
+use std::time::Instant;
+
+use super::ask::{Answers, Asker, Fault as NoAnswer};
+use crate::error::{AskError, MessageError, ResourceError, SettingError};
+use crate::event::Usage;
+use crate::wire::field::Payload;
+use crate::wire::{Fault, Message, Setting};
+
+/// What the supervisor said to a request that changes something.
+enum Outcome {
+    Done(u64),
+    Stored(Setting),
+    Conflict(Option<String>),
+    NotDone(Fault, String),
+}
+
+fn outcome(answers: &mut Answers) -> Result<Outcome, NoAnswer> {
+    Ok(match answers.next()? {
+        Message::Done { count } => Outcome::Done(count),
+        Message::Setting { setting } => Outcome::Stored(setting),
+        Message::Conflict { present } => Outcome::Conflict(present),
+        Message::NotDone { fault, detail } => Outcome::NotDone(fault, detail),
+        _ => return Err(NoAnswer::Nonsense),
+    })
+}
+
+impl Asker {
+    /// One resource as it is, or all.
+    pub(crate) fn usage(&self, resource: Option<&str>, deadline: Instant) -> Result<Vec<Usage>, ResourceError> {
+        let question = Message::UsageQuery { resource: resource.map(str::to_owned) };
+        let answer = self.question(&question, true, deadline, |answers| match answers.next()? {
+            Message::Resources { count } => {
+                let usages: Result<Vec<Usage>, NoAnswer> = (0..count).map(|_| read_usage(answers)).collect();
+                Ok(Ok(usages?))
+            }
+            Message::NotDone { fault, detail } => Ok(Err((fault, detail))),
+            _ => Err(NoAnswer::Nonsense),
+        })?;
+        answer.map_err(|(fault, detail)| resource_error(fault, detail))
+    }
+
+    /// Sets a limit; asking twice sets the same.
+    pub(crate) fn set_limit(&self, resource: &str, limit: u64, deadline: Instant) -> Result<(), ResourceError> {
+        let question = Message::SetLimit { resource: resource.into(), limit };
+        match self.question(&question, true, deadline, outcome)? {
+            Outcome::NotDone(fault, detail) => Err(resource_error(fault, detail)),
+            Outcome::Done(_) | Outcome::Stored(_) | Outcome::Conflict(_) => Ok(()),
+        }
+    }
+
+    /// Takes a holder's permits away; gives how many they were. Asked twice it could take those that were granted since.
+    pub(crate) fn revoke(&self, resource: &str, holder: &str, deadline: Instant) -> Result<u64, ResourceError> {
+        let question = Message::Revoke { resource: resource.into(), holder: holder.into() };
+        match self.question(&question, false, deadline, outcome)? {
+            Outcome::Done(count) => Ok(count),
+            Outcome::NotDone(fault, detail) => Err(resource_error(fault, detail)),
+            Outcome::Stored(_) | Outcome::Conflict(_) => Err(AskError::SupervisorLost.into()),
+        }
+    }
+
+    /// One setting, or all.
+    pub(crate) fn settings(&self, key: Option<&str>, deadline: Instant) -> Result<Vec<Setting>, AskError> {
+        let question = Message::SettingQuery { key: key.map(str::to_owned) };
+        self.question(&question, true, deadline, |answers| {
+            let Message::Settings { count } = answers.next()? else { return Err(NoAnswer::Nonsense) };
+            let setting = |answers: &mut Answers| match answers.next()? {
+                Message::Setting { setting } => Ok(setting),
+                _ => Err(NoAnswer::Nonsense),
+            };
+            (0..count).map(|_| setting(answers)).collect()
+        })
+    }
+
+    /// Sets or removes; without a condition asking twice is as good as asking once.
+    pub(crate) fn set(
+        &self,
+        key: &str,
+        value: Option<&str>,
+        expected: Option<Option<&str>>,
+        deadline: Instant,
+    ) -> Result<Setting, SettingError> {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let question = Message::Set { key: key.into(), value: owned(value), expected: expected.map(owned) };
+        match self.question(&question, expected.is_none(), deadline, outcome)? {
+            Outcome::Stored(setting) => Ok(setting),
+            Outcome::Conflict(present) => Err(SettingError::Changed { key: key.into(), present }),
+            Outcome::NotDone(Fault::Full, detail) => Err(SettingError::Full(detail)),
+            Outcome::NotDone(_, detail) => Err(SettingError::Invalid(detail)),
+            Outcome::Done(_) => Err(AskError::SupervisorLost.into()),
+        }
+    }
+
+    /// Has a message passed on; gives how many instances it is on its way to.
+    pub(crate) fn publish(
+        &self,
+        from: &str,
+        to: Option<&str>,
+        topic: &str,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> Result<u64, MessageError> {
+        let payload = Payload(payload.to_vec());
+        let question = Message::Publish { from: from.into(), to: to.map(str::to_owned), topic: topic.into(), payload };
+        match self.question(&question, false, deadline, outcome)? {
+            Outcome::Done(count) => Ok(count),
+            Outcome::NotDone(Fault::NoSuchInstance, name) => Err(AskError::NoSuchInstance(name).into()),
+            Outcome::NotDone(_, detail) => Err(MessageError::Invalid(detail)),
+            Outcome::Stored(_) | Outcome::Conflict(_) => Err(AskError::SupervisorLost.into()),
+        }
+    }
+}
+
+fn read_usage(answers: &mut Answers) -> Result<Usage, NoAnswer> {
+    let Message::Resource { resource, limit, in_use, waiting, holders, .. } = answers.next()? else {
+        return Err(NoAnswer::Nonsense);
+    };
+    let holder = |answers: &mut Answers| match answers.next()? {
+        Message::Holder { name, units } => Ok((name, units)),
+        _ => Err(NoAnswer::Nonsense),
+    };
+    let holders: Result<Vec<(String, u64)>, NoAnswer> = (0..holders).map(|_| holder(answers)).collect();
+    Ok(Usage { resource, limit, in_use, waiting, holders: holders? })
+}
+
+fn resource_error(fault: Fault, detail: String) -> ResourceError {
+    match fault {
+        Fault::NoSuchResource => ResourceError::Unknown(detail),
+        Fault::NoSuchInstance => AskError::NoSuchInstance(detail).into(),
+        Fault::Full | Fault::Invalid | Fault::NotSettled => ResourceError::Invalid(detail),
+    }
+}

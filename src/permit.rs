@@ -1,0 +1,195 @@
+//! Permits: units of a machine-wide resource, held as long as their holder lives and wants them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{self, CALL_TIMEOUT, MAX_UNITS};
+use crate::error::{AcquireError, ConfigError};
+use crate::instance::Instance;
+use crate::net::holding::{Answer, NoAnswer};
+use crate::net::role::Shared;
+use crate::wire::Shortage;
+
+/// Units of a resource, counted once for the whole machine. Dropping it gives them back.
+///
+/// They also come back when this process ends, however it ends, as soon as the kernel has closed its connections. A
+/// permit outlives the supervisor: the next one hears of it from this instance, and grants nothing before it has.
+///
+/// It can be taken away: by an operator ([`Instance::revoke`]), or because this process stood still (SIGSTOP, a suspended
+/// debugger) right across a supervisor's death for longer than the settle time, so that others were given what it held.
+/// [`EventKind::PermitLost`](crate::EventKind::PermitLost) says so, and [`is_valid`](Permit::is_valid) turns false.
+#[must_use = "dropping a permit gives its units back"]
+pub struct Permit {
+    shared: Arc<Shared>,
+    id: u64,
+    resource: String,
+    units: u64,
+}
+
+impl Permit {
+    /// Its number, which no other permit of this instance ever has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// How much it is.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// False once the permit was taken away, or this instance has left its group; also as long as this instance has been
+    /// without a supervisor for longer than the settle time, because others may be given what it holds. Does not block.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.shared.holding.is_valid(self.id)
+    }
+
+    /// Gives the units back, as dropping does. Does not block.
+    pub fn release(self) {}
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.holding.release(&self.shared.standing, self.id);
+    }
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permit")
+            .field("resource", &self.resource)
+            .field("units", &self.units)
+            .field("valid", &self.is_valid())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    /// Acquires `units` of `resource`, and waits for them as long as it takes.
+    ///
+    /// Whoever has asked first is served first, however much it asks for; that also holds across elections. `units` is in
+    /// the unit in which the resource was declared ([`Config::resource`](crate::Config::resource)), 1 at least.
+    ///
+    /// Blocks until the permit is granted, which takes one round trip if enough is free and nobody waits. While a new
+    /// supervisor gathers the survivors nothing is granted: some milliseconds, at most the settle time.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AcquireError`] but `Exhausted` and `Deadline`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-acquire-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let config = config.resource("connections", 10);
+    /// let instance = pares::Instance::join(config)?;
+    /// let permit = instance.acquire("connections", 2)?;
+    /// assert_eq!((permit.units(), permit.is_valid()), (2, true));
+    /// drop(permit); // two others may connect
+    /// # drop(instance);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn acquire(&self, resource: &str, units: u64) -> Result<Permit, AcquireError> {
+        self.permit(resource, units, true, None)
+    }
+
+    /// Acquires `units` of `resource` if they can be had at once.
+    ///
+    /// Does not overtake those who wait. Blocks for one round trip to the supervisor, at most 2 s.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AcquireError`]; `Exhausted` if there are too few units, or others are waiting for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pares::AcquireError;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-try-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let instance = pares::Instance::join(config.resource("scanner", 1))?;
+    /// let permit = instance.try_acquire("scanner", 1)?;
+    ///
+    /// // A second one finds nothing free, until the first is dropped.
+    /// let refused = instance.try_acquire("scanner", 1).unwrap_err();
+    /// assert_eq!(refused, AcquireError::Exhausted { resource: "scanner".into(), wanted: 1, free: 0 });
+    /// drop(permit);
+    /// assert!(instance.try_acquire("scanner", 1).is_ok());
+    /// # drop(instance);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_acquire(&self, resource: &str, units: u64) -> Result<Permit, AcquireError> {
+        self.permit(resource, units, false, Instant::now().checked_add(CALL_TIMEOUT))
+    }
+
+    /// Acquires `units` of `resource`, and waits for them for `timeout` at most.
+    ///
+    /// See [`acquire`](Instance::acquire).
+    ///
+    /// # Errors
+    ///
+    /// Any [`AcquireError`] but `Exhausted`; after `Deadline` the request is withdrawn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-timeout-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let instance = pares::Instance::join(config.resource("scanner", 1))?;
+    /// let permit = instance.acquire_timeout("scanner", 1, Duration::from_secs(1))?;
+    /// let late = instance.acquire_timeout("scanner", 1, Duration::from_millis(10));
+    /// assert!(matches!(late, Err(pares::AcquireError::Deadline { .. })));
+    /// # drop((permit, instance));
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn acquire_timeout(&self, resource: &str, units: u64, timeout: Duration) -> Result<Permit, AcquireError> {
+        self.permit(resource, units, true, Instant::now().checked_add(timeout))
+    }
+
+    fn permit(
+        &self,
+        resource: &str,
+        units: u64,
+        wait: bool,
+        deadline: Option<Instant>,
+    ) -> Result<Permit, AcquireError> {
+        config::check_word("resource", resource).map_err(AcquireError::Invalid)?;
+        if !(1..=MAX_UNITS).contains(&units) {
+            return Err(AcquireError::Invalid(ConfigError::new("units", units, "1 to 274877906944 (2^38)")));
+        }
+        let shared = self.shared.clone();
+        let answer = shared.holding.acquire(&shared.standing, (resource, units), wait, deadline);
+        let resource = resource.to_owned();
+        match answer {
+            Ok((id, Answer::Granted)) => Ok(Permit { shared, id, resource, units }),
+            Ok((_, Answer::Denied(shortage, number))) => Err(match shortage {
+                Shortage::Exhausted => AcquireError::Exhausted { resource, wanted: units, free: number },
+                Shortage::OverLimit => AcquireError::OverLimit { resource, wanted: units, limit: number },
+                Shortage::OverHolderLimit => AcquireError::OverHolderLimit { resource, wanted: units, limit: number },
+                Shortage::Unknown => AcquireError::Unknown(resource),
+                Shortage::TooMany => AcquireError::TooMany { limit: number },
+            }),
+            Ok((_, Answer::Stopped | Answer::Total(_))) => Err(AcquireError::Stopped),
+            Err(NoAnswer::TooMany) => Err(AcquireError::TooMany { limit: config::MAX_PERMITS as u64 }),
+            Err(NoAnswer::Late) => Err(AcquireError::Deadline { resource }),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Tallies: what each instance says that it uses, summed by the supervisor.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{self, MAX_RESOURCES};
+use crate::error::{AskError, ConfigError};
+use crate::instance::Instance;
+use crate::net::holding::{Answer, NoAnswer};
+use crate::net::role::Shared;
+
+/// This instance's count of a resource. All values of one resource in one instance are the same count.
+///
+/// What a dead instance had counted is gone with it. Dropping a `Tally` changes nothing.
+#[derive(Clone)]
+pub struct Tally {
+    shared: Arc<Shared>,
+    resource: String,
+}
+
+impl Tally {
+    /// What is counted.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// Counts `units` more (up to 2^38 in all); gives this instance's new count. One way: does not block.
+    pub fn add(&self, units: u64) -> u64 {
+        self.shared.holding.count(&self.shared.standing, &self.resource, |count| count.saturating_add(units))
+    }
+
+    /// Counts `units` less, down to zero; gives this instance's new count. One way: does not block.
+    pub fn sub(&self, units: u64) -> u64 {
+        self.shared.holding.count(&self.shared.standing, &self.resource, |count| count.saturating_sub(units))
+    }
+
+    /// This instance's own count. Does not block.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.shared.holding.counted(&self.resource)
+    }
+
+    /// The sum of all instances' counts; what this instance has counted before the call is in it.
+    ///
+    /// Blocks for one round trip to the supervisor; after an election until all survivors have said what they count. At
+    /// most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::Deadline`], [`AskError::Busy`] and [`AskError::Stopped`].
+    pub fn total(&self, timeout: Duration) -> Result<u64, AskError> {
+        let Shared { holding, standing, .. } = &*self.shared;
+        match holding.total(standing, &self.resource, Instant::now() + timeout) {
+            Ok(Answer::Total(units)) => Ok(units),
+            Ok(Answer::Granted | Answer::Denied(..) | Answer::Stopped) => Err(AskError::Stopped),
+            Err(NoAnswer::TooMany) => Err(AskError::Busy),
+            Err(NoAnswer::Late) => Err(AskError::Deadline),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tally").field("resource", &self.resource).field("count", &self.count()).finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    /// This instance's count of `resource`, for what is used without asking: it is summed over all instances, and counts
+    /// against the resource's limit if there is one.
+    ///
+    /// If that takes the use above the limit, nothing can be refused any more; every instance gets
+    /// [`EventKind::OverLimit`](crate::EventKind::OverLimit), and permits are granted only once the use has fallen. Does
+    /// not block.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] if the name is not allowed, or this instance has tallies of 64 other resources.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-tally-{}", std::process::id()));
+    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// let (one, two) = (pares::Instance::join(config.clone())?, pares::Instance::join(config)?);
+    /// one.tally("connections")?.add(3);
+    /// let tally = two.tally("connections")?;
+    /// assert_eq!(tally.add(2), 2);
+    /// # let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    /// # while tally.total(std::time::Duration::from_secs(2))? != 5 { assert!(std::time::Instant::now() < deadline); }
+    /// assert_eq!(tally.total(std::time::Duration::from_secs(2))?, 5);
+    /// # drop((one, two));
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tally(&self, resource: &str) -> Result<Tally, ConfigError> {
+        config::check_word("resource", resource)?;
+        if !self.shared.holding.begin_tally(resource) {
+            return Err(ConfigError::new("tally", MAX_RESOURCES + 1, "at most 64 tallies in one instance"));
+        }
+        Ok(Tally { shared: self.shared.clone(), resource: resource.into() })
+    }
+}
