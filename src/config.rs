@@ -121,6 +121,10 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// what is not a message.
 pub(crate) const MESSAGE_WINDOW: u32 = 256 * 1024;
 
+/// Most bytes that are kept for one who does not read, when the kernel keeps no more. What is not asked for (messages,
+/// settings) is less than half of this; the rest are answers, of which nobody who reads them has so many.
+pub(crate) const MAX_UNSENT: usize = 1 << 20;
+
 /// What a message counts for in [`MESSAGE_WINDOW`]: its bytes on the wire, and what it costs besides.
 pub(crate) fn message_size(from: &str, topic: &str, payload: &[u8]) -> u32 {
     (from.len() + topic.len() + payload.len() + 64) as u32

@@ -47,6 +47,14 @@
 //! into `GROUP.term` in the group's directory before it acts: so they also grow when all instances die and the
 //! group starts anew.
 //!
+//! # What instances share
+//!
+//! The supervisor keeps the book of *permits* ([`Instance::acquire`]): who holds how many units of which resource, who waits,
+//! in the order of asking. What an instance holds, it holds itself, too: its hello to a new supervisor carries its
+//! permits, its waiting requests with their numbers and the time of asking, its *tallies* and all *settings* it knows.
+//! From these the successor rebuilds everything, and grants nothing before it is settled. A setting is acknowledged once it
+//! was written to every instance, and what the kernel has taken is read even after the writer's death: so it survives.
+//!
 //! Who wants to take part proves, without showing it, that it has the group's key, a file that only this user can read.
 //!
 //! # The threads of an instance
@@ -71,9 +79,9 @@
 //! | `error`, `config` | every public error; what a user may choose, every limit with its reason | – |
 //! | `wire` | bytes ↔ values: frames, the message table, the proofs | `error`, `config` |
 //! | `event` | what a program is told, as values | `wire` |
-//! | `state` | decisions: `election`, `supervisor`, `registry`, `subordinate`, `view`; and the simulator that tries them | `wire`, `event` |
+//! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `view`; and the simulator that tries them | `wire`, `event` |
 //! | `net` | deeds: the port, the handshake, the threads, the files | `state` |
-//! | `instance`, `job`, `registry`, `admin` | what a program holds | `net` |
+//! | `instance`, `job`, `registry`, `admin`, `permit`, `tally`, `usage`, `setting`, `message` | what a program holds | `net` |
 //! | `bin/pares` | the command: arguments → what they mean → deeds; printing; exit codes | the public face |
 //!
 //! To understand all of it, read this page, `state/supervisor.rs`, `net/service.rs` and `wire/mod.rs`, in this order.

@@ -17,7 +17,7 @@ use super::link::has_ended;
 use super::port;
 use super::stream::push;
 use super::waker::Waker;
-use crate::config::REAP_WAIT;
+use crate::config::{MAX_UNSENT, REAP_WAIT};
 use crate::state::hello::Hello;
 use crate::state::supervisor::{Action, Cursor, Input, OWN, Supervisor};
 use crate::state::{ConnId, Time};
@@ -52,6 +52,19 @@ impl Told {
         self.unsent.extend_from_slice(bytes);
         push(&self.stream, &mut self.unsent);
         !self.unsent.is_empty()
+    }
+
+    /// True if the message need not be sent now: one who is behind gets the newest state once it reads again. What tells of
+    /// a moment that will have passed by then is left out.
+    fn can_wait(&mut self, message: &Message) -> bool {
+        let behind = !self.unsent.is_empty();
+        match message {
+            Message::Roster { .. } => self.roster_behind |= behind,
+            Message::Setting { .. } => self.settings_behind |= behind,
+            Message::OverLimit { .. } => {}
+            _ => return false,
+        }
+        behind
     }
 }
 
@@ -250,6 +263,7 @@ impl Office {
             if desk.closing {
                 return vec![Message::rejected(Refusal::SteppingDown, "another instance takes over")];
             }
+            log::debug!("{}: asked for {}", self.facts.me.name, question.name());
             let mut actions = Vec::new();
             let answer = desk.supervisor.ask(question.clone(), &mut actions);
             if matches!(answer[..], [Message::NotDone { fault: Fault::NotSettled, .. }]) {
@@ -471,16 +485,11 @@ impl Office {
         let mut bytes = Vec::new();
         for message in messages {
             log::trace!("-> {}", message.name());
-            // What is a state is not kept for one who does not read: it gets the newest one when it does.
-            match message {
-                Message::Roster { .. } if !told.unsent.is_empty() => told.roster_behind = true,
-                Message::Setting { .. } if !told.unsent.is_empty() => told.settings_behind = true,
-                message => put_frame(message, &mut bytes),
+            if !told.can_wait(message) {
+                put_frame(message, &mut bytes);
             }
         }
-        if told.push(&bytes) && desk.blocked.insert(listener) {
-            self.waker.wake();
-        }
+        self.push(desk, listener, &bytes);
     }
 
     /// The same message to many members: made into bytes once.
@@ -488,15 +497,25 @@ impl Office {
         log::trace!("-> {} to {}", message.name(), conns.len());
         let mut bytes = Vec::new();
         put_frame(message, &mut bytes);
-        let is_setting = matches!(message, Message::Setting { .. });
-        for &conn in conns {
-            let member = Listener::Member(conn);
-            let Some(told) = desk.told.get_mut(&member) else { continue };
-            if is_setting && !told.unsent.is_empty() {
-                told.settings_behind = true;
-            } else if told.push(&bytes) && desk.blocked.insert(member) {
-                self.waker.wake();
+        for member in conns.iter().map(|&conn| Listener::Member(conn)) {
+            if desk.told.get_mut(&member).is_some_and(|told| !told.can_wait(message)) {
+                self.push(desk, member, &bytes);
             }
+        }
+    }
+
+    fn push(&self, desk: &mut Desk, listener: Listener, bytes: &[u8]) {
+        let Some(told) = desk.told.get_mut(&listener) else { return };
+        if !told.push(bytes) {
+            return;
+        }
+        // (A watcher asks once, for a registry that may be larger than that.)
+        if told.unsent.len() > MAX_UNSENT && matches!(listener, Listener::Member(_)) {
+            log::warn!("{}: cut off one that asks and never reads the answers", self.facts.me.name);
+            told.unsent.clear();
+            _ = told.stream.shutdown(Shutdown::Both);
+        } else if desk.blocked.insert(listener) {
+            self.waker.wake();
         }
     }
 

@@ -71,7 +71,10 @@ fn the_pure_rooms_know_no_socket_thread_clock_lock_or_log() {
 
 #[test]
 fn rooms_use_only_rooms_on_their_left() {
-    let order = ["error", "config", "wire", "event", "state", "net", "registry", "admin", "job", "instance"];
+    let order = [
+        "error", "config", "wire", "event", "state", "net", "registry", "admin", "job", "instance", "permit", "tally",
+        "usage", "setting", "message",
+    ];
     // `event` names `Watch`, and errors name what they are errors of, in their documentation only.
     let rank = |room: &str| order.iter().position(|one| *one == room);
     let mut complaints = Vec::new();
@@ -94,7 +97,7 @@ fn rooms_use_only_rooms_on_their_left() {
 #[test]
 fn a_match_over_states_and_events_has_no_catch_all() {
     let mut complaints = Vec::new();
-    for name in ["election", "supervisor", "subordinate", "view"] {
+    for name in ["election", "supervisor", "supervisor/sharing", "subordinate", "holdings", "permits", "view"] {
         let path = format!("src/state/{name}.rs");
         let text = fs::read_to_string(root().join(&path)).unwrap();
         for (at, line) in code(&text) {

@@ -1,0 +1,189 @@
+//! Errors about what the instances share.
+
+use std::fmt;
+
+use super::{AskError, ConfigError};
+
+/// Why a permit was not acquired. In every case nothing is held.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AcquireError {
+    /// Too few units are free at the moment, or others have waited longer.
+    ///
+    /// An answer, not a fault: ask for less, or wait.
+    Exhausted {
+        /// What was asked for.
+        resource: String,
+        /// Units asked for.
+        wanted: u64,
+        /// Units free when the supervisor decided.
+        free: u64,
+    },
+    /// More units were asked for than there may be in all.
+    OverLimit {
+        /// What was asked for.
+        resource: String,
+        /// Units asked for.
+        wanted: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More units were asked for than one holder may have.
+    OverHolderLimit {
+        /// What was asked for.
+        resource: String,
+        /// Units asked for.
+        wanted: u64,
+        /// The limit for one holder.
+        limit: u64,
+    },
+    /// No instance has declared the resource ([`Config::resource`](crate::Config::resource)).
+    Unknown(String),
+    /// The name of the resource, or the number of units, is not allowed.
+    Invalid(ConfigError),
+    /// This instance has as many permits and requests as it may have.
+    TooMany {
+        /// How many that are.
+        limit: u64,
+    },
+    /// The permit was not granted in time; the request is withdrawn.
+    Deadline {
+        /// What was asked for.
+        resource: String,
+    },
+    /// This instance has left its group.
+    Stopped,
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AcquireError::Exhausted { resource, wanted, free } => write!(
+                f,
+                "{wanted} of `{resource}` cannot be had at once: {free} free, or others have waited longer; `pares \
+                 usage {resource}` shows who has them"
+            ),
+            AcquireError::OverLimit { resource, wanted, limit } => {
+                write!(f, "{wanted} of `{resource}` are more than its limit of {limit}; raise it with `pares limit`")
+            }
+            AcquireError::OverHolderLimit { resource, wanted, limit } => {
+                write!(f, "{wanted} of `{resource}` are more than the {limit} that one holder may have")
+            }
+            AcquireError::Unknown(resource) => {
+                write!(f, "no resource `{resource}`: no instance has declared a limit of it")
+            }
+            AcquireError::Invalid(error) => error.fmt(f),
+            AcquireError::TooMany { limit } => {
+                write!(f, "this instance has {limit} permits and requests, and may not have more")
+            }
+            AcquireError::Deadline { resource } => {
+                write!(f, "no permit for `{resource}` in time; `pares usage {resource}` shows who has them")
+            }
+            AcquireError::Stopped => f.write_str("this instance has left its group"),
+        }
+    }
+}
+
+impl std::error::Error for AcquireError {}
+
+/// Why a resource could not be looked at or changed. Nothing was changed, except where a variant says otherwise.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum ResourceError {
+    /// No instance has declared or uses the resource.
+    Unknown(String),
+    /// The supervisor does not allow it; the text says why.
+    Invalid(String),
+    /// The supervisor could not be asked, or has no such instance.
+    ///
+    /// With [`AskError::SupervisorLost`] and [`AskError::Deadline`] the change may have been made.
+    Ask(AskError),
+}
+
+impl fmt::Display for ResourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResourceError::Unknown(resource) => {
+                write!(f, "no resource `{resource}`; `pares usage` shows which there are")
+            }
+            ResourceError::Invalid(text) => f.write_str(text),
+            ResourceError::Ask(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Why a setting was not set. Nothing was changed, except where a variant says otherwise.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum SettingError {
+    /// The setting has another value than the one that was expected.
+    Changed {
+        /// Its key.
+        key: String,
+        /// What it is, `None` if it is not set.
+        present: Option<String>,
+    },
+    /// There are as many settings as there may be.
+    Full(String),
+    /// The key or the value is not allowed; the text says why.
+    Invalid(String),
+    /// The supervisor could not be asked.
+    ///
+    /// With [`AskError::SupervisorLost`] and [`AskError::Deadline`] the setting may have been set.
+    Ask(AskError),
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingError::Changed { key, present: Some(present) } => {
+                write!(f, "the setting `{key}` has changed meanwhile, to {present:?}")
+            }
+            SettingError::Changed { key, present: None } => write!(f, "the setting `{key}` is not set"),
+            SettingError::Full(text) => write!(f, "there is no room for the setting: {text}"),
+            SettingError::Invalid(text) => f.write_str(text),
+            SettingError::Ask(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Why a message was not sent.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum MessageError {
+    /// The receiver has too many messages that it has not taken; this one it will miss, and be told so.
+    Behind(String),
+    /// The topic or the payload is not allowed; the text says why. Nothing was sent.
+    Invalid(String),
+    /// The supervisor could not be asked, or has no such instance.
+    ///
+    /// With [`AskError::SupervisorLost`] and [`AskError::Deadline`] the message may have reached some of its receivers.
+    Ask(AskError),
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MessageError::Behind(name) => write!(f, "`{name}` does not take its messages; it misses this one"),
+            MessageError::Invalid(text) => f.write_str(text),
+            MessageError::Ask(error) => error.fmt(f),
+        }
+    }
+}
+
+macro_rules! asked {
+    ($($error:ident),*) => {$(
+        impl std::error::Error for $error {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                if let $error::Ask(error) = self { Some(error) } else { None }
+            }
+        }
+
+        impl From<AskError> for $error {
+            fn from(error: AskError) -> Self {
+                $error::Ask(error)
+            }
+        }
+    )*};
+}
+asked!(ResourceError, SettingError, MessageError);
