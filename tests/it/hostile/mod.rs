@@ -25,6 +25,7 @@ use crate::raw::*;
 mod at_once;
 mod calls;
 mod in_time;
+mod sharing;
 mod supervisors;
 
 const GROUP: &str = "hostile";
