@@ -7,8 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::config::CHANGE_LOG;
+use crate::state::hello::Hello;
+use crate::state::permits::Claims;
+use crate::state::settings::Settings;
 use crate::state::subordinate::Roster;
-use crate::state::supervisor::{Action, Before, Cursor, Input, Supervisor};
+use crate::state::supervisor::{Action, Before, Cursor, Elected, Input, Supervisor};
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::proof::{Key, Meeting, Prover};
 use crate::wire::{
@@ -159,8 +162,18 @@ pub fn fuzz_supervisor(input: &[u8]) {
     };
     let me = Entry { name: "s".into(), ..entry(0, 1, 99) };
     let mut actions = Vec::new();
-    let limits = (Duration::from_millis(500), 12);
-    let supervisor = Supervisor::new(me, 5, 1, before, limits, Duration::ZERO, &mut actions);
+    let elected = Elected {
+        me,
+        term: 5,
+        registry_port: 1,
+        before,
+        last_term: 4,
+        claims: Claims::default(),
+        settings: Settings::default(),
+        settle_time: Duration::from_millis(500),
+        max_members: 12,
+    };
+    let supervisor = Supervisor::new(elected, Duration::ZERO, &mut actions);
     let mut office = Office {
         term: 5,
         settled: false,
@@ -257,7 +270,7 @@ impl Office {
                 for round in 0..rounds {
                     let conn = self.new_conn();
                     let entry = entry(11, round, 11);
-                    self.on(Input::Hello { conn, entry, last_term: 0, roster: Roster::default() });
+                    self.on(Input::Hello { conn, hello: greeting(entry) });
                     self.end(conn);
                 }
             }
@@ -291,7 +304,7 @@ impl Office {
         };
         let name = entry.name.clone();
         let holder = self.supervisor.registry().entry(&name).map(|holder| holder.id);
-        self.on(Input::Hello { conn, entry, last_term, roster });
+        self.on(Input::Hello { conn, hello: Hello { last_term, roster, ..greeting(entry) } });
         let now = self.supervisor.registry().entry(&name).map(|holder| holder.id);
         assert!(holder.is_none() || now == holder, "{name} was taken from a living instance");
     }
@@ -334,6 +347,11 @@ impl Office {
                     told.closed = true;
                     told.silenced |= rejected != Some(conn);
                 }
+                Action::Tell { conns, .. } => {
+                    let told = |conn| self.known.get(conn).is_some_and(|told| told.state.is_some() && !told.silenced);
+                    assert!(conns.iter().all(told), "told to one who is no member");
+                }
+                Action::Own { .. } => {}
                 Action::Probe { admin } => assert!(!self.settled, "looks for {admin} though all is settled"),
                 Action::Announce => {}
                 Action::Settled { term, members } => {
@@ -385,6 +403,11 @@ impl Office {
             assert_eq!((*term, *settled), (self.term, self.settled));
         }
     }
+}
+
+/// The hello of one that holds nothing.
+fn greeting(entry: Entry) -> Hello {
+    Hello { entry, last_term: 0, roster: Roster::default(), claims: Claims::default(), settings: vec![] }
 }
 
 fn admins(choices: &mut Choices<'_>) -> BTreeSet<u16> {

@@ -459,14 +459,12 @@ impl Book {
         assert_eq!(places, self.holders.values().map(|holder| holder.places.len()).sum::<usize>());
     }
 
-    /// All permits, for the simulator: holder, number and units.
+    /// All permits, for the simulator: holder, number, resource and units.
     #[cfg(test)]
     pub(crate) fn held(&self) -> impl Iterator<Item = (ConnId, u64, &str, u64)> {
-        let of = |(name, this): (&'_ String, &'_ Resource)| {
-            let name = name.as_str();
-            this.held.iter().map(move |(&(holder, id), permit)| (holder, id, name, permit.units)).collect::<Vec<_>>()
-        };
-        self.resources.iter().flat_map(of)
+        self.resources.iter().flat_map(|(name, this)| {
+            this.held.iter().map(|(&(holder, id), permit)| (holder, id, name.as_str(), permit.units))
+        })
     }
 }
 

@@ -29,11 +29,11 @@ pub(crate) mod kind {
     pub(crate) const CHALLENGE: u8 = 2;
     pub(crate) const PROOF: u8 = 3;
     pub(crate) const REJECTED: u8 = 4;
-    pub(crate) const HELLO: u8 = 16;
     pub(crate) const WELCOME: u8 = 17;
     pub(crate) const ROSTER: u8 = 18;
     pub(crate) const STATE: u8 = 19;
     pub(crate) const LEAVING: u8 = 20;
+    pub(crate) const HELLO: u8 = 21;
     pub(crate) const LIST: u8 = 32;
     pub(crate) const LOOK_UP: u8 = 33;
     pub(crate) const WATCH: u8 = 35;
@@ -130,9 +130,11 @@ impl Entry {
         self.functions.iter().fold(body, |body, name| body.text(name))
     }
 
-    /// The hello of an instance that says this of itself and has seen `last_term`.
+    /// The hello of an instance that says this of itself, has seen `last_term` and holds nothing.
     pub(crate) fn hello(&self, last_term: u64) -> Body {
-        self.put(Body::of(kind::HELLO)).u64(last_term).u16(0).u8(0)
+        let body = self.put(Body::of(kind::HELLO)).u64(last_term).u16(0).u8(0);
+        // Neither resources nor permits, requests, tallies, settings.
+        (0..5).fold(body, |body, _| body.u16(0))
     }
 }
 

@@ -13,9 +13,12 @@ use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 
 use super::Time;
 use super::election::{Deed, Election, Event, Loss, Obstacle};
+use super::hello::Hello;
+use super::permits::Claims;
 use super::registry::test_entry;
+use super::settings::Settings;
 use super::subordinate::{News, Roster, Subordinate};
-use super::supervisor::{Action, Before, Cursor, Input, Supervisor};
+use super::supervisor::{Action, Before, Cursor, Elected, Input, Supervisor};
 use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, Message};
 
@@ -415,14 +418,15 @@ impl World {
         instance.doing = Doing::Joining(link);
         let step = What::Step(who, instance.turn, Step::GiveUpJoining);
         let roster = instance.known.as_ref().and_then(|known| known.roster.clone()).unwrap_or_default();
-        let hello = Message::Hello {
+        let hello = Hello {
             entry: instance.entry.clone(),
             last_term: instance.election.last_term(),
-            roster: roster.admins.into_iter().collect(),
-            roster_complete: roster.complete,
+            roster,
+            claims: Claims::default(),
+            settings: vec![],
         };
         self.at(HANDSHAKE_TIMEOUT, step);
-        self.send(link, Client, hello);
+        self.send(link, Client, hello.into_message());
     }
 
     /// Bound and listening: the port is this instance's, and with it the group.
@@ -430,7 +434,8 @@ impl World {
         self.port = Some((who, true));
         let (stored, vacant) = self.store.unwrap_or((0, false));
         let instance = &mut self.instances[who];
-        let term = stored.max(instance.election.last_term()) + 1;
+        let last_term = instance.election.last_term();
+        let term = stored.max(last_term) + 1;
         if self.store.is_some() {
             self.store = Some((term, false));
         }
@@ -447,8 +452,18 @@ impl World {
         let me = self.instances[who].entry.clone();
         let knew = if let Before::These(admins) = &before { Some(admins - &[me.admin].into()) } else { None };
         let mut actions = Vec::new();
-        let limits = (SETTLE, MAX_MEMBERS);
-        let supervisor = Supervisor::new(me, term, 1, before, limits, self.now, &mut actions);
+        let elected = Elected {
+            me,
+            term,
+            registry_port: 1,
+            before,
+            last_term,
+            claims: Claims::default(),
+            settings: Settings::default(),
+            settle_time: SETTLE,
+            max_members: MAX_MEMBERS,
+        };
+        let supervisor = Supervisor::new(elected, self.now, &mut actions);
         self.survivors.remove(&who);
         self.instances[who].doing = Doing::Supervising(Box::new(Desk {
             supervisor,

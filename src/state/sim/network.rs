@@ -84,7 +84,7 @@ impl World {
             (Doing::Following(_, goodbye), Some(message)) => {
                 let known = instance.known.as_mut().expect("was welcomed");
                 match known.on(message) {
-                    News::Quiet => {}
+                    News::Quiet | News::Held(_) => {}
                     News::State => instance.election.saw_term(known.term),
                     News::Goodbye(Departure::Leaves) => *goodbye = Some(Loss::Left),
                     News::Goodbye(Departure::StepsDown) => *goodbye = Some(Loss::SteppedDown),
@@ -110,11 +110,11 @@ impl World {
     pub(super) fn read_as_server(&mut self, who: Who, link: LinkId, message: Option<Message>) {
         let conn = link as u64;
         match message {
-            Some(Message::Hello { entry, last_term, roster, roster_complete }) if !self.links[link].hello_read => {
+            Some(message @ Message::Hello { .. }) if !self.links[link].hello_read => {
                 self.links[link].hello_read = true;
-                self.look_for_the_end_of(who, &entry);
-                let roster = Roster { admins: roster.into_iter().collect(), complete: roster_complete };
-                self.decide(who, Input::Hello { conn, entry, last_term, roster });
+                let hello = Hello::read(message).expect("a hello");
+                self.look_for_the_end_of(who, &hello.entry);
+                self.decide(who, Input::Hello { conn, hello });
             }
             Some(message) => self.decide(who, Input::Said { conn, message }),
             None => {

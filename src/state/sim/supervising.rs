@@ -42,6 +42,12 @@ impl World {
                     self.close(conn as usize, Server, true);
                     self.read_soon(conn as usize, Server);
                 }
+                Action::Tell { conns, message } => {
+                    for conn in conns {
+                        self.send(conn as usize, Server, message.clone());
+                    }
+                }
+                Action::Own { .. } => {}
                 Action::Probe { admin } => {
                     if !self.instances[who_has(admin)].lives() {
                         self.soon(What::Step(who, turn, Step::Found { dead_admin: admin }));

@@ -15,7 +15,18 @@ impl Desk {
     fn new(before: Before) -> Self {
         let mut actions = Vec::new();
         let me = test_entry("s", 1, 1000);
-        let supervisor = Supervisor::new(me, 5, 999, before, (SETTLE, 20), Time::ZERO, &mut actions);
+        let elected = Elected {
+            me,
+            term: 5,
+            registry_port: 999,
+            before,
+            last_term: 4,
+            claims: Claims::default(),
+            settings: Settings::default(),
+            settle_time: SETTLE,
+            max_members: 20,
+        };
+        let supervisor = Supervisor::new(elected, Time::ZERO, &mut actions);
         Desk { supervisor, actions }
     }
 
@@ -31,12 +42,18 @@ impl Desk {
         let roster =
             Roster { admins: roster.unwrap_or_default().iter().copied().collect(), complete: roster.is_some() };
         let entry = test_entry(name, number.into(), number);
-        self.on(Time::ZERO, Input::Hello { conn: number.into(), entry, last_term, roster })
+        let hello = Hello { last_term, roster, ..greeting(entry) };
+        self.on(Time::ZERO, Input::Hello { conn: number.into(), hello })
     }
 
     fn names(&self) -> Vec<&str> {
         self.supervisor.registry().entries().map(|entry| entry.name.as_str()).collect()
     }
+}
+
+/// The hello of a newcomer that holds nothing.
+fn greeting(entry: Entry) -> Hello {
+    Hello { entry, last_term: 0, roster: Roster::default(), claims: Claims::default(), settings: vec![] }
 }
 
 fn refusal(actions: &[Action]) -> Option<Refusal> {
@@ -167,7 +184,7 @@ fn a_name_of_a_living_instance_is_refused_to_another() {
     let mut desk = Desk::new(Before::Nobody);
     desk.hello("a", 1, 0, None);
     assert_eq!(refusal(&desk.hello("a", 2, 0, None)), Some(Refusal::NameTaken));
-    let as_supervisor = Input::Hello { conn: 3, entry: test_entry("s", 1, 3), last_term: 0, roster: Roster::default() };
+    let as_supervisor = Input::Hello { conn: 3, hello: greeting(test_entry("s", 1, 3)) };
     let refused = refusal(&desk.on(Time::ZERO, as_supervisor));
     assert_eq!(refused, Some(Refusal::NameTaken), "the supervisor's own, even by its id");
     assert_eq!(desk.names(), ["a", "s"]);
@@ -179,7 +196,7 @@ fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
     desk.hello("a", 1, 0, None);
     desk.hello("witness", 2, 0, None);
     let mut cursor = desk.supervisor.watcher_cursor();
-    let again = Input::Hello { conn: 7, entry: test_entry("a", 1, 1), last_term: 5, roster: Roster::default() };
+    let again = Input::Hello { conn: 7, hello: Hello { last_term: 5, ..greeting(test_entry("a", 1, 1)) } };
     let actions = desk.on(Time::ZERO, again);
     assert!(actions.contains(&Action::Close { conn: 1 }));
     let off = Message::Roster { anew: false, complete: true, added: vec![], removed: vec![1] };
@@ -231,7 +248,7 @@ fn a_survivor_that_claims_to_come_from_the_end_of_all_terms_overflows_nothing() 
 fn a_watcher_that_is_too_far_behind_gets_everything_anew() {
     let mut desk = Desk::new(Before::Nobody);
     let mut cursor = desk.supervisor.watcher_cursor();
-    for round in 0..config::CHANGE_LOG as u16 {
+    for round in 0..crate::config::CHANGE_LOG as u16 {
         desk.hello("a", round + 1, 0, None);
         desk.on(Time::ZERO, Input::Ended { conn: u64::from(round) + 1 });
     }
