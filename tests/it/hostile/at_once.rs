@@ -236,6 +236,10 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
     lines.filter_map(|line| line.split_once(' ')).map(|(name, hex)| (name, bytes(hex))).collect()
 }
 
+const QUESTIONS: [&str; 10] =
+    ["List", "LookUp", "StatusQuery", "Watch", "UsageQuery", "SetLimit", "Revoke", "SettingQuery", "Set", "Publish"];
+const ON_A_LIFELINE: [&str; 5] = ["Acquire", "Release", "Count", "Taken", "TotalQuery"];
+
 /// Goal: each message is taken only where it belongs.
 /// Method: every message, as it stands in the golden bytes, at every stage of a connection to every port. Where it does not
 /// belong, the answer is one refusal and the end.
@@ -257,15 +261,16 @@ fn a_message_out_of_its_place_is_refused() {
 
             let at_home = match door {
                 Door::Supervisor => name == "Hello",
-                Door::Registry => ["List", "LookUp", "StatusQuery", "Watch"].contains(&name),
+                Door::Registry => QUESTIONS.contains(&name),
                 Door::Admin => name == "Call",
             };
             if !at_home {
                 let mut peer = behind_proof(&target, door, &frame);
                 check_end(&what("as request"), door, &mut peer, refused(refusal::MALFORMED));
             }
-            // The supervisor's goodbye is not a subordinate's either.
-            if !at_home || door == Door::Supervisor {
+            // On a lifeline nothing is at home that was so before it; the supervisor's goodbye is not a subordinate's either.
+            let at_home = if door == Door::Supervisor { ON_A_LIFELINE.contains(&name) } else { at_home };
+            if !at_home {
                 let mut peer = later(&target, door, &frame);
                 check_end(&what("later"), door, &mut peer, refused(refusal::MALFORMED));
             }
