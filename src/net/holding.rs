@@ -4,7 +4,6 @@
 //! until a thread has seen it off. While there is no supervisor nothing is written: the next hello carries it all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -380,16 +379,14 @@ impl Holding {
     fn see_off(self: &Arc<Self>, stream: &Arc<TcpStream>) {
         loop {
             let mut fds = [PollFd::new(stream, PollFlags::OUT)];
-            match poll(&mut fds, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => log::warn!("cannot wait for the lifeline: {}", io::Error::from(error)),
-            }
+            let waited = matches!(poll(&mut fds, None), Ok(_) | Err(rustix::io::Errno::INTR));
             let mut inside = self.inside.lock();
             let ours = matches!(&inside.route, Route::Lifeline(present) if Arc::ptr_eq(present, stream));
             if ours {
                 self.flush(&mut inside);
             }
-            if !ours || inside.unsent.is_empty() {
+            // If the system does not let us wait (no memory), it goes with what is said next.
+            if !ours || !waited || inside.unsent.is_empty() {
                 inside.flushing = false;
                 if !ours {
                     self.flush(&mut inside); // another lifeline may have begun and been left to us
