@@ -10,5 +10,6 @@ mod instance;
 mod raw;
 mod readme;
 mod run;
+mod sharing;
 mod support;
 mod tidy;
