@@ -20,23 +20,23 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::sharing::{Other, given, given_config, say, word};
+use crate::sharing::{Ended, Other, given, given_config, say, word};
 use crate::support::{Ground, PATIENCE, await_true};
 
 /// How many units of the shared resource there are.
 const UNITS: usize = 5;
 
 /// Longer than any process here stands still, so that nobody is taken for dead who is not.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// How long a unit's file may be held by a process that is being killed.
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// splitmix64: the same numbers for the same seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -44,16 +44,16 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
+    pub(crate) fn millis(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_micros(1000 * from + self.below(1000 * (to - from)))
     }
 
     /// The seed of this run, which is printed.
-    fn seed() -> u64 {
+    pub(crate) fn seed() -> u64 {
         let given = std::env::var("PARES_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
         let seed = given.unwrap_or_else(|| {
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos().into())
@@ -576,13 +576,4 @@ fn who_sleeps_through_a_failover_holds_nothing_that_others_got() {
     });
     println!("{rounds} times, with never more than {most} of 4 in use");
     assert_eq!(most, 4);
-}
-
-/// Ends what looks for it, also when the test fails.
-struct Ended<'a>(&'a AtomicBool);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod cli;
+mod database;
 mod failover;
 mod handshake;
 mod hostile;

@@ -1074,7 +1074,7 @@ fn a_holder_that_slept_through_a_failover_loses_what_others_got() {
 }
 
 /// Ends what looks for it, also when the test fails.
-struct Ended<'a>(&'a AtomicBool);
+pub(crate) struct Ended<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
