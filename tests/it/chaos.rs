@@ -365,10 +365,12 @@ impl Chaos {
         }
     }
 
-    /// Waits until some have been given permits since now, for a while at most.
+    /// Waits until some have been given permits since now: nobody may be kept waiting by deaths that are over.
+    #[track_caller]
     fn await_work(&mut self) {
-        let (deadline, before) = (Instant::now() + Duration::from_secs(1), self.told.permits);
-        while self.told.permits < before + 20 && Instant::now() < deadline {
+        let (deadline, before) = (Instant::now() + PATIENCE, self.told.permits);
+        while self.told.permits < before + 20 {
+            assert!(Instant::now() < deadline, "nobody is given a permit");
             thread::sleep(Duration::from_millis(1));
             self.go_on(false);
             self.listen();
