@@ -313,6 +313,31 @@ struct Chaos {
 }
 
 impl Chaos {
+    /// So many processes, all of which have joined.
+    fn start(processes: usize) -> Self {
+        let mut chaos = Chaos {
+            ground: Ground::new(),
+            random: Random(Random::seed()),
+            workers: Vec::new(),
+            started: 0,
+            told: Told::default(),
+            killed: BTreeMap::new(),
+            killed_supervisors: Vec::new(),
+        };
+        for _ in 0..processes {
+            let worker = chaos.start_worker();
+            chaos.workers.push(worker);
+        }
+        for worker in &chaos.workers {
+            let mut line = String::new();
+            while word(&line) != Some("joined") {
+                line = worker.other.process.line();
+                chaos.told.note(&worker.name, &line);
+            }
+        }
+        chaos
+    }
+
     fn start_worker(&mut self) -> Worker {
         let name = format!("w{}", self.started);
         let writes = if self.started % 4 == 0 { "1" } else { "" };
@@ -341,24 +366,44 @@ impl Chaos {
         }
     }
 
+    fn supervisor(&self) -> Option<usize> {
+        self.workers.iter().position(|worker| worker.name == self.told.supervisor.1)
+    }
+
+    /// Kills one, and has another take its place.
+    fn replace(&mut self, at: usize) {
+        let new = self.start_worker();
+        let Worker { name, other, .. } = std::mem::replace(&mut self.workers[at], new);
+        let lines = other.process.lines().clone();
+        let time = now_ns();
+        self.killed.insert(other.process.pid(), time);
+        if name == self.told.supervisor.1 {
+            self.killed_supervisors.push((self.told.supervisor.0, time));
+        }
+        other.process.kill();
+        // Also what it said last counts.
+        lines.iter().for_each(|line| _ = self.told.note(&name, &line));
+    }
+
+    /// How long nothing was granted after each death of a supervisor, the shortest first.
+    fn gaps(&self) -> Vec<Duration> {
+        let mut gaps: Vec<Duration> = Vec::new();
+        for &(term, killed_ns) in &self.killed_supervisors {
+            let later = self.told.granted.iter().filter(|(of_term, at)| *of_term > term && *at > killed_ns);
+            gaps.extend(later.map(|(_, at)| Duration::from_nanos(at - killed_ns)).min());
+        }
+        gaps.sort_unstable();
+        gaps
+    }
+
     /// Kills or stops one of them: every other time the supervisor.
     fn strike(&mut self) {
         self.listen();
-        let supervisor = self.workers.iter().position(|worker| worker.name == self.told.supervisor.1);
+        let supervisor = self.supervisor();
         let any = self.random.below(self.workers.len() as u64) as usize;
         let at = if self.random.below(2) == 0 { supervisor.unwrap_or(any) } else { any };
         if self.random.below(10) < 4 {
-            let new = self.start_worker();
-            let Worker { name, other, .. } = std::mem::replace(&mut self.workers[at], new);
-            let lines = other.process.lines().clone();
-            let time = now_ns();
-            self.killed.insert(other.process.pid(), time);
-            if name == self.told.supervisor.1 {
-                self.killed_supervisors.push((self.told.supervisor.0, time));
-            }
-            other.process.kill();
-            // Also what it said last counts.
-            lines.iter().for_each(|line| _ = self.told.note(&name, &line));
+            self.replace(at);
         } else if self.workers[at].stopped_until.is_none() {
             self.workers[at].other.process.signal(Signal::STOP);
             self.workers[at].stopped_until = Some(Instant::now() + self.random.millis(10, 300));
@@ -406,27 +451,7 @@ impl Chaos {
 fn what_is_shared_survives_any_deaths() {
     let signals = std::env::var("PARES_TEST_CHAOS").ok().map(|signals| signals.parse().expect("a number"));
     let processes = if signals.is_some() { 50 } else { 12 };
-    let ground = Ground::new();
-    let mut chaos = Chaos {
-        ground,
-        random: Random(Random::seed()),
-        workers: Vec::new(),
-        started: 0,
-        told: Told::default(),
-        killed: BTreeMap::new(),
-        killed_supervisors: Vec::new(),
-    };
-    for _ in 0..processes {
-        let worker = chaos.start_worker();
-        chaos.workers.push(worker);
-    }
-    for worker in &chaos.workers {
-        let mut line = String::new();
-        while word(&line) != Some("joined") {
-            line = worker.other.process.line();
-            chaos.told.note(&worker.name, &line);
-        }
-    }
+    let mut chaos = Chaos::start(processes);
     for _ in 0..signals.unwrap_or(40) {
         chaos.strike();
         let pause = chaos.random.millis(0, 60);
@@ -479,19 +504,14 @@ fn what_is_shared_survives_any_deaths() {
     assert_eq!(usage("slots").in_use, UNITS as u64);
     drop(all);
 
-    let Told { granted, waited, violations, .. } = &chaos.told;
+    let Told { waited, violations, .. } = &chaos.told;
     assert!(violations.is_empty(), "{violations:#?}");
     for (began_ns, wait, holders) in waited {
         let until = began_ns + wait.as_nanos() as u64;
         let dying = holders.iter().any(|holder| chaos.killed.get(holder).is_some_and(|&killed| killed < until));
         assert!(dying, "held by the living: {holders:?} for {wait:?}");
     }
-    let mut gaps: Vec<Duration> = Vec::new();
-    for &(term, killed_ns) in &chaos.killed_supervisors {
-        let later = granted.iter().filter(|(of_term, at)| *of_term > term && *at > killed_ns);
-        gaps.extend(later.map(|(_, at)| Duration::from_nanos(at - killed_ns)).min());
-    }
-    gaps.sort_unstable();
+    let gaps = chaos.gaps();
     println!(
         "{} processes, {} killed, {} supervisors among them, more than {} permits, {} settings",
         chaos.started,
@@ -504,6 +524,24 @@ fn what_is_shared_survives_any_deaths() {
     println!("a unit was waited for {} times for one who was dying, at most {longest:?}", waited.len());
     let median = gaps.get(gaps.len() / 2);
     println!("from SIGKILL of a supervisor to the next grant: median {median:?}, at most {:?}", gaps.last());
+}
+
+/// Goal: once a supervisor has died, permits are granted again.
+/// Method: many processes at work, none of which stands still; SIGKILL the supervisor ten times, and measure.
+#[test]
+fn permits_are_granted_again_after_a_supervisors_death() {
+    let processes = if std::env::var_os("PARES_TEST_CHAOS").is_some() { 50 } else { 20 };
+    let mut chaos = Chaos::start(processes);
+    for _ in 0..10 {
+        chaos.await_work();
+        if let Some(at) = chaos.supervisor() {
+            chaos.replace(at);
+        }
+    }
+    chaos.await_work();
+    let gaps = chaos.gaps();
+    println!("{processes} processes, from SIGKILL of a supervisor to the next grant: {gaps:?}");
+    assert!(chaos.told.violations.is_empty(), "{:#?}", chaos.told.violations);
 }
 
 /// Goal: one that stands still right across a supervisor's death for longer than the settle time loses what others were
