@@ -117,13 +117,17 @@ pub(crate) const MAX_SETTING: usize = 16 * 1024;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// How many bytes of messages may be under way to one member that does not read. Beyond that it misses some, and is told.
-/// The kernel keeps more for one who does not read (some 2.5 MiB on Linux), so that there is always room for
-/// what is not a message.
-pub(crate) const MESSAGE_WINDOW: u32 = 256 * 1024;
+/// The kernel keeps more for one who does not read (some 2.5 MiB on Linux), so that there is usually room for
+/// what is not a message. Not less, because the supervisor's threads may read late what a member has said to have read:
+/// with 256 KiB, one who reads at once missed some of 2,000 messages of 16 KiB sent one right after the other.
+pub(crate) const MESSAGE_WINDOW: u32 = 1 << 20;
+
+/// After how many bytes of messages a member says that it has read them.
+pub(crate) const TAKEN_STEP: u32 = MESSAGE_WINDOW / 16;
 
 /// Most bytes that are kept for one who does not read, when the kernel keeps no more. What is not asked for (messages,
-/// settings) is less than half of this; the rest are answers, of which nobody who reads them has so many.
-pub(crate) const MAX_UNSENT: usize = 1 << 20;
+/// settings) is less than two thirds of this; the rest are answers, of which nobody who reads them has so many.
+pub(crate) const MAX_UNSENT: usize = 2 << 20;
 
 /// What a message counts for in [`MESSAGE_WINDOW`]: its bytes on the wire, and what it costs besides.
 pub(crate) fn message_size(from: &str, topic: &str, payload: &[u8]) -> u32 {

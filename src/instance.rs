@@ -185,7 +185,8 @@ impl Instance {
     /// A new receiver of the instance's events. The first ones tell the present role, and whether the group is settled.
     ///
     /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says misses the next ones,
-    /// and is told how many; the library never waits for a receiver. It ends when the instance has left.
+    /// and is told how many; the library never waits for a receiver. It ends when the instance has left. Messages are among
+    /// the events, with up to 64 KiB each: drop a receiver that is not read.
     ///
     /// # Examples
     ///

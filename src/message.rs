@@ -10,7 +10,7 @@ impl Instance {
     /// Gives how many it is on its way to.
     ///
     /// All instances get the messages of one supervisorship in the same order. Each gets a message once at most: one that
-    /// does not take its messages misses those beyond some 256 KiB, and is told how many
+    /// does not take its messages misses those beyond some 1 MiB, and is told how many
     /// ([`EventKind::Missed`](crate::EventKind::Missed)).
     ///
     /// A topic has 1 to 64 bytes, no white space or control characters, and does not begin with a dash; a payload has up

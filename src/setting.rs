@@ -29,7 +29,7 @@ impl Instance {
     /// Sets a setting for all instances.
     ///
     /// When this returns, every instance that was connected has the value, or will read it before anything else: it
-    /// survives any deaths but that of all instances. Each instance gets
+    /// survives as long as one of them does. Each instance gets
     /// [`EventKind::Setting`](crate::EventKind::Setting). Settings live as long as the group has an instance.
     ///
     /// A key has 1 to 64 bytes, no white space or control characters, and does not begin with a dash; a value is any

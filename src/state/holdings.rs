@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::permits::Claims;
 use super::settings::Settings;
-use crate::config::{MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, MESSAGE_WINDOW, message_size};
+use crate::config::{MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, TAKEN_STEP, message_size};
 use crate::wire::field::Payload;
 use crate::wire::{Counted, Declared, Held, Message, Setting, Shortage, Wanted, kinds};
 
@@ -163,7 +163,7 @@ impl Holdings {
             }
             Message::Delivery { from, topic, payload } => {
                 self.taken = self.taken.saturating_add(message_size(&from, &topic, &payload.0));
-                if self.taken >= MESSAGE_WINDOW / 4 {
+                if self.taken >= TAKEN_STEP {
                     *answer = Some(Message::Taken { bytes: std::mem::take(&mut self.taken) });
                 }
                 Upshot::Delivered { from, topic, payload }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_told_after_a_quarter_of_the_window() {
+    fn what_was_read_is_told_step_by_step() {
         let mut holdings = Holdings::default();
         let (from, topic, payload) = (String::from("a"), String::from("t"), Payload(vec![0; 1000]));
         let size = message_size(&from, &topic, &payload.0);
@@ -243,7 +243,7 @@ mod tests {
                 assert_eq!(told, read * size);
                 break;
             }
-            assert!(read * size < MESSAGE_WINDOW / 4);
+            assert!(read * size < TAKEN_STEP);
         }
     }
 }
