@@ -49,7 +49,14 @@ impl Told {
 
     /// Gives bytes to the kernel, or keeps what it does not take; true if something is kept.
     fn push(&mut self, bytes: &[u8]) -> bool {
+        let blocked = !self.unsent.is_empty();
         self.unsent.extend_from_slice(bytes);
+        // Else the announcer waits already until the kernel has room.
+        blocked || self.flush()
+    }
+
+    /// The same for what was kept.
+    fn flush(&mut self) -> bool {
         push(&self.stream, &mut self.unsent);
         !self.unsent.is_empty()
     }
@@ -379,7 +386,7 @@ impl Office {
         let mut desk = self.desk.lock();
         for listener in std::mem::take(&mut desk.blocked) {
             let Some(told) = desk.told.get_mut(&listener) else { continue };
-            if told.push(&[]) {
+            if told.flush() {
                 desk.blocked.insert(listener);
             } else {
                 desk.behind.insert(listener);

@@ -200,7 +200,8 @@ fn a_member_that_asks_and_never_reads_is_cut_off() {
     let mut peer = target.inside(Door::Supervisor);
     socket2::SockRef::from(&peer.stream).set_recv_buffer_size(4096).unwrap();
     let questions = Body::of(TOTAL_QUERY).u64(1).text("r").frame().repeat(1000);
-    let deadline = Instant::now() + PATIENCE;
+    // Some hundred thousand answers: what the kernel and the supervisor keep has to be full.
+    let deadline = Instant::now() + 4 * PATIENCE;
     let mut rounds = 0;
     while peer.send(&questions) {
         assert!(Instant::now() < deadline, "not cut off after {rounds} rounds");
