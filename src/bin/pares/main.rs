@@ -1,6 +1,7 @@
 //! The `pares` command: arguments → what they mean → deeds. One file for each subcommand or small group of them.
 #![deny(unsafe_code)]
 
+mod actor;
 mod call;
 mod demo;
 mod doctor;
@@ -100,6 +101,7 @@ fn work() -> Result<(), Failure> {
     // Nobody's commands, so that neither help nor completions know them.
     match std::env::args_os().nth(1) {
         Some(first) if first == guard::COMMAND => return guard::stand(),
+        Some(first) if first == actor::COMMAND => return actor::act(),
         _ => {}
     }
     let Cli { group, command } = Cli::parse();
