@@ -10,5 +10,6 @@ mod instance;
 mod raw;
 mod readme;
 mod run;
+mod sharing_cli;
 mod support;
 mod tidy;
