@@ -18,7 +18,7 @@ fn fields(object: &Value) -> Vec<&str> {
 }
 
 #[track_caller]
-fn has_fields(object: &Value, wanted: &[&str]) {
+pub(crate) fn has_fields(object: &Value, wanted: &[&str]) {
     let mut wanted = wanted.to_vec();
     wanted.sort_unstable();
     assert_eq!(fields(object), wanted, "{object}");
@@ -120,10 +120,27 @@ fn yes_and_no_are_exit_codes_and_nothing_else() {
 #[test]
 fn without_a_supervisor_every_question_ends_with_3() {
     let ground = Ground::new();
-    for question in ["ls", "status", "status one", "call main ping", "call @all ping", "functions main", "stop one"] {
+    for question in [
+        "ls",
+        "status",
+        "status one",
+        "call main ping",
+        "call @all ping",
+        "functions main",
+        "stop one",
+        "step-down",
+        "usage",
+        "usage slots",
+        "limit slots 3",
+        "revoke slots one",
+        "get key",
+        "set key value",
+        "set key value --if other",
+        "set key --unset",
+        "settings",
+    ] {
         ground.ask(question).code(3).says("no supervisor on port");
     }
-    ground.ask("step-down").code(3).says("no supervisor on port");
 }
 
 #[test]
@@ -437,6 +454,30 @@ fn wrong_usage_is_2() {
         "run --when-supervisor",
         "run --when-supervisor -n -w 1 -- true",
         "run --when-supervisor -w -1 -- true",
+        "run --when-supervisor --permit slots -- true",
+        "run --when-supervisor --limit 4 -- true",
+        "run --permit slots",
+        "run --permit slots=x -- true",
+        "run --permit slots= -- true",
+        "run --permit slots=-1 -- true",
+        "run --permit slots=0 --limit 4 -- true",
+        "run --permit =2 --limit 4 -- true",
+        "run --permit slots --limit x -- true",
+        "run --permit slots --limit 274877906945 -- true",
+        "run --permit slots -n -w 1 -- true",
+        "join --resource slots",
+        "join --resource slots=many",
+        "join --resource =1",
+        "usage one two",
+        "limit slots",
+        "limit slots many",
+        "revoke slots",
+        "get",
+        "set",
+        "set key",
+        "set key value --unset",
+        "set key value --if a --if-unset",
+        "set key --unset --if a",
         "demo --instances 1",
         "man nonsense",
         "completions nonsense",
@@ -475,6 +516,12 @@ fn every_command_has_help_a_page_and_an_example() {
         "is-up",
         "call",
         "functions",
+        "usage",
+        "limit",
+        "revoke",
+        "get",
+        "set",
+        "settings",
         "monitor",
         "step-down",
         "stop",
@@ -492,7 +539,9 @@ fn every_command_has_help_a_page_and_an_example() {
     for code in ["69", "75", "77", "124", "125", "126", "128+N"] {
         assert!(help.contains(code), "{code} is not in the help");
     }
-    assert!(!help.contains("guard"));
+    for hidden in ["guard", "actor"] {
+        assert!(!help.contains(hidden) && !manual.contains(hidden), "{hidden} is nobody's command");
+    }
     assert!(ground.ask("--version").code(0).out.starts_with("pares "));
 }
 
@@ -547,20 +596,31 @@ fn doctor_tells_a_stopped_supervisor_and_how_to_continue_it() {
 /// Goal: the demo shows what it says, and nothing is left of it.
 /// Method: read its steps as JSON; look for its directory and its processes afterwards.
 #[test]
-fn the_demo_shows_every_take_over_and_leaves_nothing() {
+fn the_demo_shows_every_take_over_and_a_limit_that_holds_and_leaves_nothing() {
     let ground = Ground::new();
-    let mut demo = ground.command("demo --instances 3 --kills 4 --json");
+    let mut demo = ground.command("demo --instances 5 --kills 4 --json");
     demo.env("TMPDIR", &ground.directory);
     let mut demo = Proc::start(demo);
+    let usage = |event: Value| {
+        assert_eq!(event["event"], "usage");
+        let usage = &event["usage"];
+        has_fields(usage, &["resource", "limit", "in_use", "waiting", "holders"]);
+        assert_eq!((&usage["resource"], &usage["limit"]), (&json!("connections"), &json!(2)));
+        assert!(usage["in_use"].as_u64() <= Some(2) && usage["waiting"].as_u64() <= Some(5), "{usage}");
+    };
     assert_eq!(demo.event()["event"], "elected");
-    assert_eq!(demo.event()["instances"].as_array().unwrap().len(), 3);
+    assert_eq!(demo.event()["instances"].as_array().unwrap().len(), 5);
+    usage(demo.event());
     for term in 2..=5 {
         let step = demo.event();
         assert_eq!((&step["event"], &step["term"]), (&json!("take-over"), &json!(term)), "{step}");
         assert!(step["take_over_ms"].as_f64() <= step["settled_ms"].as_f64(), "{step}");
+        usage(demo.event());
     }
-    assert_eq!(demo.event()["instances"].as_array().unwrap().len(), 3);
-    assert_eq!(demo.event(), json!({"event": "end"}));
+    assert_eq!(demo.event()["instances"].as_array().unwrap().len(), 5);
+    let end = demo.event();
+    assert_eq!((&end["event"], &end["limit"], &end["most_at_once"]), (&json!("end"), &json!(2), &json!(2)), "{end}");
+    assert!(end["turns"].as_u64() >= Some(5 * 5), "everybody has a turn after each kill: {end}");
     assert_eq!(demo.end_code(), 0);
     assert_eq!(fs::read_dir(&ground.directory).unwrap().count(), 0);
 }

@@ -13,5 +13,6 @@ mod raw;
 mod readme;
 mod run;
 mod sharing;
+mod sharing_cli;
 mod support;
 mod tidy;

@@ -1,5 +1,6 @@
 //! What the README says is so.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -28,6 +29,25 @@ fn the_readmes_program_is_the_example() {
     let example = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello.rs")).unwrap();
     let (_, example) = example.split_once("\n\n").unwrap();
     assert_eq!(block, example);
+}
+
+#[test]
+fn the_readmes_table_has_every_command_and_no_other() {
+    let text = readme();
+    let rows = text.lines().filter(|line| line.starts_with("| `pares "));
+    let cells = rows.map(|row| row.replace("\\|", "/").split('|').nth(1).unwrap().to_owned());
+    let said = cells.flat_map(|cell| {
+        let words = cell.split("`pares ").skip(1).map(|rest| rest.split(['`', ' ']).next().unwrap().to_owned());
+        words.collect::<Vec<_>>()
+    });
+    let said: BTreeSet<String> = said.collect();
+    let help = Command::new(env!("CARGO_BIN_EXE_pares")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+    assert_eq!(said, names.map(str::to_owned).collect());
 }
 
 /// Goal: the example does what it says, with nothing set up.

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use pares::{Admin, AskError, CallError};
 
 use crate::failure::{FAILED, Failure};
-use crate::group::{Group, seconds};
+use crate::group::{Group, Patience, seconds};
 use crate::output::{Form, json, line, object, rows};
 
 /// Call an admin function of an instance, of the supervisor (main) or of all (@all)
@@ -70,13 +72,6 @@ pub(crate) struct StopArgs {
 pub(crate) struct StepDownArgs {
     /// How many seconds it may take
     #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds)]
-    timeout: Duration,
-}
-
-#[derive(clap::Args)]
-struct Patience {
-    /// How many seconds the answer may take
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     timeout: Duration,
 }
 
@@ -150,8 +145,28 @@ pub(crate) fn functions(group: &Group, args: &FunctionsArgs) -> Result<(), Failu
 }
 
 pub(crate) fn stop(group: &Group, args: &StopArgs) -> Result<(), Failure> {
-    group.admin()?.call(&args.name, "stop", b"", args.patience.timeout)?;
-    Ok(())
+    let admin = group.admin()?;
+    match admin.call(&args.name, "stop", b"", args.patience.timeout) {
+        // It may be quicker to end than to answer: that is what was asked for.
+        Err(CallError::InstanceLost(name)) if is_gone(&admin, &name, args.patience.timeout) => Ok(()),
+        result => Ok(result.map(drop)?),
+    }
+}
+
+/// Waits until an instance is no longer in the registry.
+fn is_gone(admin: &Admin, name: &str, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    let Ok(watch) = admin.registry().watch() else { return false };
+    loop {
+        match admin.registry().look_up(name, patience) {
+            Err(AskError::NoSuchInstance(_) | AskError::NoSupervisor { .. }) => return true,
+            Err(_) => return false,
+            Ok(_) => {}
+        }
+        if watch.changes().recv_deadline(deadline).is_err() {
+            return false;
+        }
+    }
 }
 
 pub(crate) fn step_down(group: &Group, args: &StepDownArgs) -> Result<(), Failure> {

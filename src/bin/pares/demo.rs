@@ -12,17 +12,22 @@ use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, Sender, after, select, unbounded};
 use pares::{Admin, Config};
-use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::actor::{self, Turns, monotonic_ns};
 use crate::failure::{DEADLINE, FAILED, Failure, SIGNALLED};
 use crate::guard::own_program;
 use crate::output::{Form, Value, json, line, object};
-use crate::{registry, signals};
+use crate::{registry, sharing, signals};
 
 /// Show an election and what happens when supervisors are killed, with real processes, in a few seconds
 ///
-/// The processes form a group of their own, on a free port and in a directory of their own, and all are gone at the end.
+/// All processes share what there is too little of, `connections`: each has one for a moment, and again in its turn.
+/// Each says when, and the demo checks by these words that there never were more at once than there may be, whoever
+/// was killed.
+///
+/// The processes form a group of their own, on a free port and in a directory of their own, and all are gone at the
+/// end.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares demo --instances 8 --kills 5")]
 pub(crate) struct Args {
@@ -46,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let say = |text: String, fields: &[(&'static str, Value)]| {
         if args.json { line(&object(&fields.to_vec())) } else { line(&text) }
     };
-    let mut stage = Stage::set()?;
+    let mut stage = Stage::set(u64::from(args.instances) * 2 / 5)?;
     let began = monotonic_ns();
     for _ in 0..args.instances {
         stage.enter()?;
@@ -60,6 +65,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         &[("event", json!("elected")), ("name", json!(first)), ("term", json!(term)), ("ms", json!(took))],
     )?;
     stage.print_registry(args.json)?;
+    stage.await_turns(began)?;
+    stage.print_usage(args.json)?;
 
     let mut old = first;
     let mut term = term;
@@ -82,15 +89,26 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 ("settled_ms", json!(again)),
             ],
         )?;
+        stage.print_usage(args.json)?;
         stage.enter()?;
         stage.await_all_roles()?;
+        stage.await_turns(killed)?;
         (old, term) = (new, new_term);
     }
     if args.kills > 0 {
         stage.print_registry(args.json)?;
     }
     stage.clear()?;
-    say("all processes have left".into(), &[("event", json!("end"))])
+    let (turns, most, limit) = (stage.turns.count(), stage.turns.most_at_once(), stage.limit);
+    if most > limit {
+        return Err(Failure::new(FAILED, format!("{most} processes had a connection at once; at most {limit} may")));
+    }
+    say(
+        format!(
+            "all processes have left; {turns} turns with a connection, and never more than {most} of {limit} at once"
+        ),
+        &[("event", json!("end")), ("turns", json!(turns)), ("most_at_once", json!(most)), ("limit", json!(limit))],
+    )
 }
 
 /// The group on show: its processes, and what they tell. Dropping it ends all of them.
@@ -98,6 +116,9 @@ struct Stage {
     directory: PathBuf,
     group: String,
     port: u16,
+    /// How many of them may have a connection at once.
+    limit: u64,
+    turns: Turns,
     cast: Vec<Actor>,
     /// How many there have been.
     entered: u32,
@@ -120,7 +141,7 @@ struct Told {
 }
 
 impl Stage {
-    fn set() -> Result<Self, Failure> {
+    fn set(limit: u64) -> Result<Self, Failure> {
         let signals = signals::receive(&[SIGINT, SIGTERM])?;
         let group = format!("demo-{}", std::process::id());
         let directory = std::env::temp_dir().join(format!("pares.{group}"));
@@ -129,6 +150,8 @@ impl Stage {
             directory,
             group,
             port: 0,
+            limit: limit.max(1),
+            turns: Turns::default(),
             cast: Vec::new(),
             entered: 0,
             told: unbounded(),
@@ -145,8 +168,9 @@ impl Stage {
         let name = format!("worker-{}", self.entered);
         let mut child = Command::new(own_program()?)
             .arg0("pares")
-            .args(["--group", &self.group, "--port", &self.port.to_string(), "--quiet"])
-            .args(["join", "--json", "--until-eof", "--name", &name])
+            .args([actor::COMMAND, &name, &self.limit.to_string()])
+            .env("PARES_GROUP", &self.group)
+            .env("PARES_PORT", self.port.to_string())
             .env("PARES_DIR", &self.directory)
             .process_group(0) // Ctrl-C is for us
             .stdin(Stdio::piped())
@@ -174,6 +198,7 @@ impl Stage {
         let now = monotonic_ns();
         actor.child.kill()?;
         actor.child.wait()?;
+        self.turns.killed(name, now);
         Ok((actor.child.id(), now))
     }
 
@@ -200,6 +225,18 @@ impl Stage {
         Ok(())
     }
 
+    /// Waits until each process has had a connection since then.
+    fn await_turns(&mut self, since: u64) -> Result<(), Failure> {
+        let late = |stage: &Stage| {
+            let late = stage.cast.iter().find(|actor| !stage.turns.has_had_one_since(&actor.name, since));
+            late.map(|actor| actor.name.clone())
+        };
+        while let Some(name) = late(self) {
+            self.hear(&format!("the turn of {name}"))?;
+        }
+        Ok(())
+    }
+
     /// Waits for an event of which `is_it` makes something.
     fn expect<T>(&mut self, what: &str, is_it: impl Fn(&Told) -> Option<T>) -> Result<T, Failure> {
         loop {
@@ -218,19 +255,40 @@ impl Stage {
             recv(self.signals) -> signal => Err(Failure::silent(SIGNALLED + signal.unwrap_or(SIGINT) as u8)),
             recv(after(PATIENCE)) -> _ => Err(Failure::new(DEADLINE, format!("waited too long for {what}"))),
         }?;
+        if let Some(event) = &told.event {
+            self.turns.hear(&told.name, event);
+        }
         let Some(actor) = self.cast.iter_mut().find(|actor| actor.name == told.name) else { return Ok(()) };
         match &told.event {
             None => return Err(Failure::new(FAILED, format!("{} ended unexpectedly", told.name))),
             Some(event) if event["event"] == "supervisor" || event["event"] == "subordinate" => actor.has_role = true,
+            Some(event) if event["event"] == "begins" || event["event"] == "ends" => return Ok(()),
             Some(_) => {}
         }
         self.heard.push(told);
         Ok(())
     }
 
+    fn admin(&self) -> Result<Admin, Failure> {
+        Ok(Admin::new(&Config::new(&self.group).port(self.port).directory(&self.directory))?)
+    }
+
+    /// Prints who has a connection and who waits for one.
+    fn print_usage(&self, json: bool) -> Result<(), Failure> {
+        let usage = self.admin()?.usage_of(actor::RESOURCE, registry::ASK_TIMEOUT)?;
+        if json {
+            return line(&format!("{{\"event\":\"usage\",\"usage\":{}}}", sharing::usage_object(&usage)));
+        }
+        let mut names: Vec<&str> = usage.holders.iter().take(4).map(|(name, _)| name.as_str()).collect();
+        if usage.holders.len() > names.len() {
+            names.push("…");
+        }
+        let (in_use, waiting, names) = (usage.in_use, usage.waiting, names.join(", "));
+        line(&format!("  connections: {in_use} of {} in use ({names}), {waiting} waiting", self.limit))
+    }
+
     fn print_registry(&self, json: bool) -> Result<(), Failure> {
-        let config = Config::new(&self.group).port(self.port).directory(&self.directory);
-        let listing = Admin::new(&config)?.registry().list(registry::ASK_TIMEOUT)?;
+        let listing = self.admin()?.registry().list(registry::ASK_TIMEOUT)?;
         if json {
             return line(&format!("{{\"event\":\"registry\",\"instances\":{}}}", registry::array(&listing, ",")));
         }
@@ -244,9 +302,11 @@ impl Stage {
         for mut actor in std::mem::take(&mut self.cast) {
             // Its output ends when it does; who does not end in time is killed below.
             while Instant::now() < deadline && actor.child.try_wait()?.is_none() {
-                let gone = |told: &Told| told.event.is_none() && told.name == actor.name;
-                if self.told.1.recv_deadline(deadline).is_ok_and(|told| gone(&told)) {
-                    break;
+                let Ok(told) = self.told.1.recv_deadline(deadline) else { break };
+                match &told.event {
+                    Some(event) => self.turns.hear(&told.name, event),
+                    None if told.name == actor.name => break,
+                    None => {}
                 }
             }
             if Instant::now() >= deadline {
@@ -278,11 +338,6 @@ fn free_port() -> io::Result<u16> {
     let start = std::process::id() as u16 % 10_000;
     let mut ports = (0..10_000).map(|offset| 20_000 + (start + offset) % 10_000);
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).ok_or_else(|| io::ErrorKind::AddrInUse.into())
-}
-
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn ms(ns: u64) -> f64 {

@@ -3,7 +3,7 @@
 use pares::{Change, ChangeKind, Event, EventKind};
 
 use crate::failure::Failure;
-use crate::output::{Fields, Form, json, line, object, plain};
+use crate::output::{Fields, Form, escaped, json, line, object, plain};
 
 /// One event to be printed.
 pub(crate) struct Line {
@@ -23,6 +23,18 @@ impl Line {
             }
             EventKind::Contending { cause } => ("contending", vec![("cause", json!(cause.to_string()))]),
             EventKind::Settled { term, members } => settled(*term, *members),
+            EventKind::Setting { key, value } => ("setting", vec![("key", json!(key)), ("value", json!(value))]),
+            EventKind::PermitLost { resource, units, .. } => {
+                ("permit-lost", vec![("resource", json!(resource)), ("units", json!(units))])
+            }
+            EventKind::OverLimit { resource, in_use, limit } => {
+                let fields = vec![("resource", json!(resource)), ("in-use", json!(in_use)), ("limit", json!(limit))];
+                ("over-limit", fields)
+            }
+            EventKind::Message { from, topic, payload } => {
+                let text = String::from_utf8_lossy(payload);
+                ("message", vec![("from", json!(from)), ("topic", json!(topic)), ("payload", json!(text))])
+            }
             EventKind::Stopped => ("stopped", vec![]),
             _ => return None,
         };
@@ -54,17 +66,27 @@ impl Line {
 
     pub(crate) fn print(self, form: Form) -> Result<(), Failure> {
         let Line { event, monotonic_ns, mut fields } = self;
+        // A removed setting has no value, which is not the same as an empty one. Whatever somebody sets or sends, it is
+        // one field of one line.
+        let words = |fields: Fields| {
+            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| match name {
+                "value" | "payload" => (name, escaped(&plain(&value))),
+                _ => (name, plain(&value)),
+            })
+        };
         match form {
+            // They are not in the contract with those who read JSON.
+            Form::Json if matches!(event, "over-limit" | "message") => Ok(()),
             Form::Json => {
                 fields.splice(0..0, [("event", json!(event)), ("monotonic_ns", json!(monotonic_ns))]);
                 line(&object(&fields))
             }
             Form::Tabs => {
-                let words = fields.iter().map(|(_, value)| format!("\t{}", plain(value)));
+                let words = words(fields).map(|(_, text)| format!("\t{text}"));
                 line(&format!("{event}{}", words.collect::<String>()))
             }
             Form::Table => {
-                let words = fields.iter().map(|(name, value)| format!("  {name} {}", plain(value)));
+                let words = words(fields).map(|(name, text)| format!("  {name} {text}"));
                 line(format!("{event:<11}{}", words.collect::<String>()).trim_end())
             }
         }

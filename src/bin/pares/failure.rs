@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pares::{AskError, CallError, ConfigError, JoinError};
+use pares::{AcquireError, AskError, CallError, ConfigError, JoinError, ResourceError, SettingError};
 
 /// It was tried and went wrong.
 pub(crate) const FAILED: u8 = 1;
@@ -10,7 +10,7 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// There is no supervisor, or it is another instance.
 pub(crate) const NO_SUPERVISOR: u8 = 3;
-/// No instance or function of this name.
+/// No instance, function, resource or setting of this name.
 pub(crate) const NO_SUCH: u8 = 4;
 /// The port is held by another program or group.
 pub(crate) const UNAVAILABLE: u8 = 69;
@@ -20,7 +20,7 @@ pub(crate) const BUSY: u8 = 75;
 pub(crate) const NOT_AUTHORISED: u8 = 77;
 /// It was not known in time.
 pub(crate) const DEADLINE: u8 = 124;
-/// The supervisorship ended while the command ran.
+/// The supervisorship or the permit ended while the command ran.
 pub(crate) const LOST: u8 = 125;
 /// The command is there and cannot be run.
 pub(crate) const CANNOT_RUN: u8 = 126;
@@ -71,6 +71,35 @@ impl From<CallError> for Failure {
     }
 }
 
+impl From<AcquireError> for Failure {
+    fn from(error: AcquireError) -> Self {
+        Failure::new(acquire_code(&error), error.to_string())
+    }
+}
+
+impl From<ResourceError> for Failure {
+    fn from(error: ResourceError) -> Self {
+        let code = match &error {
+            ResourceError::Unknown(_) => NO_SUCH,
+            ResourceError::Invalid(_) => USAGE,
+            ResourceError::Ask(error) => ask_code(error),
+            _ => FAILED,
+        };
+        Failure::new(code, error.to_string())
+    }
+}
+
+impl From<SettingError> for Failure {
+    fn from(error: SettingError) -> Self {
+        let code = match &error {
+            SettingError::Invalid(_) => USAGE,
+            SettingError::Ask(error) => ask_code(error),
+            _ => FAILED,
+        };
+        Failure::new(code, error.to_string())
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -110,6 +139,21 @@ fn call_code(error: &CallError) -> u8 {
         CallError::Busy(_) => BUSY,
         CallError::Deadline => DEADLINE,
         CallError::PayloadTooLarge { .. } => USAGE,
+        _ => FAILED,
+    }
+}
+
+fn acquire_code(error: &AcquireError) -> u8 {
+    match error {
+        // Also more than the limit: it can be raised, so that trying again later is worth while.
+        AcquireError::Exhausted { .. }
+        | AcquireError::OverLimit { .. }
+        | AcquireError::OverHolderLimit { .. }
+        | AcquireError::TooMany { .. } => BUSY,
+        AcquireError::Unknown(_) => NO_SUCH,
+        AcquireError::Invalid(_) => USAGE,
+        AcquireError::Deadline { .. } => DEADLINE,
+        AcquireError::Stopped => NO_SUPERVISOR,
         _ => FAILED,
     }
 }

@@ -77,9 +77,23 @@ impl Identity {
     }
 }
 
+/// How long the answer of another instance may take.
+#[derive(Args)]
+pub(crate) struct Patience {
+    /// How many seconds the answer may take
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("not KEY=VALUE")?;
     Ok((key.into(), value.into()))
+}
+
+/// A resource and how many units of it. A resource's name may have a `=` in it, a number has none.
+pub(crate) fn share(text: &str) -> Result<(String, u64), String> {
+    let (resource, units) = text.rsplit_once('=').ok_or("not RESOURCE=NUMBER")?;
+    Ok((resource.into(), units.parse().map_err(|_| "not RESOURCE=NUMBER")?))
 }
 
 /// Seconds, also with a fraction.

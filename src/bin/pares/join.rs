@@ -1,26 +1,32 @@
 //! `pares join`: be an instance, and tell what happens.
 
 use pares::channel::{never, select};
-use pares::{EventKind, Instance};
+use pares::{Config, EventKind, Instance};
 
 use crate::events::Line;
 use crate::failure::Failure;
-use crate::group::{Group, Identity};
+use crate::group::{Group, Identity, share};
 use crate::output::{Form, note};
 use crate::signals;
 
 /// Be an instance until SIGINT or SIGTERM, one line per event
 ///
 /// Events: supervisor, subordinate, contending (the instance's own role), settled (all survivors of an election are in the
-/// registry again), joined and left (the other instances), stopped. It also ends after `pares stop NAME`.
+/// registry again), joined and left (the other instances), setting, permit-lost, stopped. It also ends after `pares stop
+/// NAME`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pares join --name worker-1 --meta version=2.4
+  pares join --resource connections=40
   pares join --json | jq -r .event")]
 pub(crate) struct Args {
     #[command(flatten)]
     identity: Identity,
+
+    /// Declare how much of a resource all instances together may use; can be given several times
+    #[arg(long, value_name = "RESOURCE=LIMIT", value_parser = share)]
+    resource: Vec<(String, u64)>,
 
     /// Print each event as a JSON object: {"event":E,"monotonic_ns":T,…}
     #[arg(long)]
@@ -34,7 +40,8 @@ pub(crate) struct Args {
 pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let form = Form::new(args.json);
     let ends = signals::ends(args.until_eof)?;
-    let instance = Instance::join(args.identity.config(group))?;
+    let declare = |config: Config, (resource, limit)| config.resource(resource, limit);
+    let instance = Instance::join(args.resource.into_iter().fold(args.identity.config(group), declare))?;
     let name = instance.name().to_owned();
     let events = instance.events();
     let watch = instance.registry().watch()?;

@@ -47,6 +47,24 @@ pub(crate) fn plain(value: &Value) -> String {
     }
 }
 
+/// A text without control characters, so that it is one field of one line; `printf %b` undoes it.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' => escaped.push_str("\\\\"),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\t' => escaped.push_str("\\t"),
+            c if c.is_control() => {
+                c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| _ = write!(escaped, "\\0{byte:03o}"));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// Tells the person at the terminal something that is not data.
 pub(crate) fn note(text: &str) {
     if log::max_level() >= log::LevelFilter::Warn {

@@ -1,60 +1,65 @@
-//! `pares run`: a command that runs on one instance of the group only.
+//! `pares run`: a command that runs only while its instance is supervisor, or has a permit.
 
-use std::io::{self, IsTerminal};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use pares::channel::{Receiver, Sender, after, bounded, never, select, unbounded};
-use pares::{Event, Instance, Role};
-use rustix::io::Errno;
-use rustix::process::{self, Pid, Signal, WaitOptions, WaitStatus};
+use pares::channel::{Receiver, Sender, after, bounded, never, select};
+use pares::{AcquireError, Event, EventKind, Instance, Permit, Role};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
-use crate::failure::{BUSY, CANNOT_RUN, DEADLINE, FAILED, Failure, LOST, NO_SUPERVISOR, NOT_FOUND, SIGNALLED};
-use crate::group::{Group, Identity, seconds};
-use crate::guard::Guard;
-use crate::output::note;
+use crate::failure::{BUSY, DEADLINE, FAILED, Failure, NO_SUPERVISOR, SIGNALLED};
+use crate::group::{Group, Identity, seconds, share};
 use crate::signals;
+use crate::supervise::supervise;
 
-/// Run a command on one instance only: while this one is supervisor
+/// Run a command while this instance is supervisor, or while it has a permit
 ///
-/// Start it on as many places as you like: one of them runs CMD, the others wait, and when that one ends or is killed,
-/// another runs it. CMD's end ends `pares run`, with CMD's exit code.
+/// With --when-supervisor one instance runs CMD: start it on as many places as you like, the others wait, and when
+/// that one ends or is killed, another runs it. With --permit as many run their commands as the resource's limit
+/// lets, in the order of asking; an end gives the permit back, also that by SIGKILL. CMD's end ends `pares run`, with
+/// CMD's exit code.
 ///
-/// CMD runs in a process group of its own, of which nothing survives `pares run`, even if that is killed. SIGINT, SIGTERM, SIGHUP,
-/// SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the whole group. If the role ends (`pares step-down`, `pares stop`), the group gets
-/// SIGTERM and, if CMD has not ended in time, SIGKILL; only then does another instance become supervisor. Only a process
-/// that leaves the group (as daemons do) escapes this. CMD cannot read from the terminal: its standard input is then
-/// empty.
+/// CMD runs in a process group of its own, of which nothing survives `pares run`, even if that is killed. SIGINT,
+/// SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the whole group. If the role ends or the permit is
+/// lost (`pares step-down`, `pares revoke`, `pares stop`; also if no supervisor can be reached for 10 s), the group
+/// gets SIGTERM and, if CMD has not ended in time, SIGKILL. The role, or a permit that was not taken away, is given
+/// up only when nothing of the group is left. Only a process that leaves the group (as daemons do) escapes this. CMD
+/// cannot read from the terminal: its standard input is then empty.
 ///
-/// CMD finds its instance in PARES_NAME, PARES_ROLE, PARES_TERM (which grows with each supervisor: a fencing token), PARES_GROUP and
-/// PARES_PORT.
+/// CMD finds its instance in PARES_NAME, PARES_ROLE (when CMD began), PARES_TERM (which grows with each supervisor: a
+/// fencing token), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP and PARES_PORT.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pares run --when-supervisor -- ./cron-job         start it on every worker: one runs it
-  pares run --when-supervisor -n -- ./once || true  not if another has it already
+  pares run --when-supervisor -- ./cron-job          start it on every worker: one runs it
+  pares run --when-supervisor -n -- ./once || true   not if another has it already
+  pares run --permit scan --limit 4 -- ./scan FILE   start any number: four run at once
+  pares run --permit connections=10 -- ./import      of what other instances have declared
 
 Exit codes, besides CMD's own:
-  3 asked to leave before CMD ran   125 supervisorship lost while CMD ran
-  75 another is supervisor (-n)     126, 127 CMD not runnable, not found
-  124 not supervisor in time (-w)   128+N CMD died by signal N")]
+  3 asked to leave before CMD ran         124 not in time (-w)
+  4 no instance has declared the resource 125 role or permit lost while CMD ran
+  75 another is supervisor (-n), units    126, 127 CMD not runnable, not found
+     not free (-n), or over the limit     128+N CMD died by signal N")]
 pub(crate) struct Args {
-    /// Run CMD while this instance is supervisor
-    #[arg(long, required = true)]
-    when_supervisor: bool,
+    #[command(flatten)]
+    when: When,
 
-    /// Do not wait if another instance is supervisor
+    /// Declare that all instances together may use so many units of the permit's resource
+    #[arg(long, value_name = "N", requires = "permit", conflicts_with = "when_supervisor")]
+    limit: Option<u64>,
+
+    /// Do not wait for the role or the permit
     #[arg(short, long, conflicts_with = "wait")]
     no_wait: bool,
 
-    /// Wait at most so many seconds to become supervisor [default: for ever]
+    /// Wait at most so many seconds for the role or the permit [default: for ever]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
 
-    /// How many seconds CMD has to end after SIGTERM when the role ends
+    /// How many seconds CMD has to end after SIGTERM when the role or the permit is lost
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     kill_after: Duration,
 
@@ -66,10 +71,50 @@ pub(crate) struct Args {
     command: Vec<std::ffi::OsString>,
 }
 
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct When {
+    /// Run CMD while this instance is supervisor
+    #[arg(long)]
+    when_supervisor: bool,
+
+    /// Run CMD while this instance has a permit for so many units of a resource (1, if no number is given)
+    #[arg(long, value_name = "RESOURCE[=UNITS]", value_parser = wanted)]
+    permit: Option<(String, u64)>,
+}
+
+fn wanted(text: &str) -> Result<(String, u64), String> {
+    if text.contains('=') { share(text) } else { Ok((text.into(), 1)) }
+}
+
 const PASSED_ON: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
 
-pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
+/// So long a command goes on although its instance knows no supervisor. An election takes milliseconds, and until it
+/// is over nobody else can be given the permit: this is for an instance that cannot reach the new supervisor. (One
+/// that comes back late is told if others have what it held.) On a machine that is starved of CPU the library's
+/// settle time would end sound commands.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(group: &Group, mut args: Args) -> Result<(), Failure> {
     let signals = signals::receive(&PASSED_ON)?;
+    let code = match args.when.permit.take() {
+        None => as_supervisor(group, args, &signals)?,
+        Some(wanted) => with_permit(group, args, wanted, &signals)?,
+    };
+    if code == 0 { Ok(()) } else { Err(Failure::silent(code)) }
+}
+
+/// The command as its instance's child.
+fn command_for(instance: &Instance, port: u16, role: Role, term: u64, words: &[std::ffi::OsString]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command.env("PARES_NAME", instance.name()).env("PARES_ROLE", role.as_str()).env("PARES_TERM", term.to_string());
+    command.env("PARES_GROUP", instance.group()).env("PARES_PORT", port.to_string());
+    command.env_remove("PARES_PERMIT"); // that of a `pares run` around this one is not ours
+    command
+}
+
+fn as_supervisor(group: &Group, args: Args, signals: &Receiver<i32>) -> Result<u8, Failure> {
     let config = args.identity.config(group);
     let port = config.supervisor_port();
     let instance = Instance::join(config)?;
@@ -86,36 +131,90 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
             return; // nobody waits for it any more
         }
         while !guard.wait(Duration::MAX) {}
-        _ = lose.send(());
+        _ = lose.send("the role ends");
         _ = let_go.recv();
     })?;
-    let term = wait_for_turn(begun, &signals, &instance.events(), args.wait)?;
+    let over = args.wait.map_or_else(never, after);
+    let term = wait_for_turn(begun, signals, &instance.events(), &never(), &over)?;
 
-    let mut command = Command::new(&args.command[0]);
-    command.args(&args.command[1..]);
-    command.env("PARES_NAME", instance.name()).env("PARES_ROLE", "supervisor").env("PARES_TERM", term.to_string());
-    command.env("PARES_GROUP", instance.group()).env("PARES_PORT", port.to_string());
-    let code = supervise(command, &signals, &lost, args.kill_after, held);
+    let command = command_for(&instance, port, Role::Supervisor, term, &args.command);
+    let code = supervise(command, signals, lost, args.kill_after, held);
     drop(job);
     instance.leave();
-    match code? {
-        0 => Ok(()),
-        code => Err(Failure::silent(code)),
+    code
+}
+
+fn with_permit(
+    group: &Group,
+    args: Args,
+    (resource, units): (String, u64),
+    signals: &Receiver<i32>,
+) -> Result<u8, Failure> {
+    // In the place of the function that every instance has: the command must have ended before this one leaves.
+    let (ask, asked) = bounded(1);
+    let stop = move |_: &[u8]| {
+        _ = ask.try_send(()); // once is enough
+        Ok(b"leaving".to_vec())
+    };
+    let config = args.identity.config(group);
+    let mut config = config.function("stop", "has the instance end its command and leave its group", stop);
+    if let Some(limit) = args.limit {
+        config = config.resource(&resource, limit);
+    }
+    let port = config.supervisor_port();
+    let instance = Arc::new(Instance::join(config)?);
+    let events = instance.events();
+
+    let name = format!("{resource}={units}");
+    let (grant, granted) = bounded(1);
+    let acquire = {
+        let instance = instance.clone();
+        move || _ = grant.send(acquire(&instance, &resource, units, args.no_wait, args.wait))
+    };
+    let acquiring = thread::Builder::new().name("acquire".into()).spawn(acquire)?;
+    // After an error that thread waits on. It ends with this process, which the others see as a death: nothing is left.
+    let permit = wait_for_turn(granted, signals, &events, &asked, &never())?;
+    _ = acquiring.join(); // from here on the instance is ours alone, so that it leaves when we do
+    let permit = permit?;
+
+    let mut command = command_for(&instance, port, instance.role(), instance.term(), &args.command);
+    command.env("PARES_PERMIT", name);
+    let (lose, lost) = bounded(1);
+    let (held, let_go) = bounded::<()>(0);
+    let watch = thread::Builder::new().name("permit".into());
+    let watch = watch.spawn(move || hold(&permit, &events, &asked, &lose, &let_go))?;
+    let code = supervise(command, signals, lost, args.kill_after, held);
+    _ = watch.join();
+    drop(instance);
+    code
+}
+
+fn acquire(
+    instance: &Instance,
+    resource: &str,
+    units: u64,
+    no_wait: bool,
+    wait: Option<Duration>,
+) -> Result<Permit, AcquireError> {
+    match wait {
+        _ if no_wait => instance.try_acquire(resource, units),
+        None => instance.acquire(resource, units),
+        Some(time) => instance.acquire_timeout(resource, units, time),
     }
 }
 
-/// Waits until this instance is supervisor. Takes `begun`, so that after an error the job finds nobody waiting.
-fn wait_for_turn(
-    begun: Receiver<u64>,
+/// Waits for what `turn` brings. Takes it, so that after an error whoever brings it finds nobody waiting.
+fn wait_for_turn<T>(
+    turn: Receiver<T>,
     signals: &Receiver<i32>,
     events: &Receiver<Event>,
-    patience: Option<Duration>,
-) -> Result<u64, Failure> {
-    let over = patience.map_or_else(never, after);
-    let leaving = || Failure::new(NO_SUPERVISOR, "asked to leave before it was supervisor");
+    asked: &Receiver<()>,
+    over: &Receiver<std::time::Instant>,
+) -> Result<T, Failure> {
+    let leaving = || Failure::new(NO_SUPERVISOR, "asked to leave before it was its turn");
     loop {
         select! {
-            recv(begun) -> term => return term.map_err(|_| leaving()),
+            recv(turn) -> turn => return turn.map_err(|_| leaving()),
             recv(signals) -> signal => match signal {
                 Ok(SIGUSR1 | SIGUSR2) => {} // for a command that does not run yet
                 Ok(signal) => return Err(Failure::silent(SIGNALLED + signal as u8)),
@@ -124,113 +223,40 @@ fn wait_for_turn(
             recv(events) -> event => if event.is_err() {
                 return Err(leaving());
             },
+            recv(asked) -> _ => return Err(leaving()),
             recv(over) -> _ => return Err(Failure::new(DEADLINE, "not supervisor in time")),
         }
     }
 }
 
-/// Runs the command to its end, in a group of its own; gives the exit code. Nothing of the group is left when `held` is
-/// dropped, which is what the job waits for.
-fn supervise(
-    mut command: Command,
-    signals: &Receiver<i32>,
-    lost: &Receiver<()>,
-    kill_after: Duration,
-    held: Sender<()>,
-) -> Result<u8, Failure> {
-    // What the command leaves behind becomes our child, so that we can wait until it is gone.
-    #[cfg(target_os = "linux")]
-    process::set_child_subreaper(Some(process::getpid())).map_err(io::Error::from)?;
-    let guard = Guard::start().map_err(|error| Failure::new(FAILED, format!("cannot start the guard: {error}")))?;
-    let group = guard.group();
-    if io::stdin().is_terminal() {
-        // A process outside the terminal's foreground group is stopped when it reads: it would hang.
-        command.stdin(Stdio::null());
-    }
-    let program = command.get_program().to_string_lossy().into_owned();
-    let child = match command.process_group(group.as_raw_pid()).spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            end_group(group);
-            let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
-            return Err(Failure::new(code, format!("cannot run {program}: {error}")));
-        }
-    };
-    let cmd = Pid::from_child(&child);
-    let ended = reap_until(cmd, group)?;
-    let mut kill = never();
-    let mut role_ended = false;
-    let status = loop {
+/// Holds the permit until `let_go` ends, and says through `lose` if the command has to end before, and why.
+fn hold(
+    permit: &Permit,
+    events: &Receiver<Event>,
+    asked: &Receiver<()>,
+    lose: &Sender<&'static str>,
+    let_go: &Receiver<()>,
+) {
+    const LOST: &str = "the permit is lost";
+    let mut alone = never();
+    let mut has_role = true;
+    // It may have gone as it came; that event was passed over while nothing was held.
+    let mut why = (!permit.is_valid()).then_some(LOST);
+    while why.is_none() {
         select! {
-            recv(ended) -> status => match status {
-                Ok(status) => break status,
-                Err(_) => return Err(Failure::new(FAILED, format!("{program} cannot be waited for"))),
+            recv(let_go) -> _ => return,
+            recv(asked) -> _ => why = Some("asked to leave"),
+            recv(alone) -> _ => why = Some("no supervisor for too long, so that others may have the permit"),
+            recv(events) -> event => match event.map(|event| event.kind) {
+                Ok(EventKind::PermitLost { permit: lost, .. }) if lost == permit.id() => why = Some(LOST),
+                Ok(EventKind::Missed { .. }) if has_role && !permit.is_valid() => why = Some(LOST),
+                Ok(EventKind::Contending { .. }) if has_role => (has_role, alone) = (false, after(OUT_OF_TOUCH)),
+                Ok(EventKind::Supervisor { .. } | EventKind::Subordinate { .. }) => (has_role, alone) = (true, never()),
+                Ok(_) => {}
+                Err(_) => why = Some("the instance has left its group"),
             },
-            recv(signals) -> signal => if let Some(signal) = signal.ok().and_then(Signal::from_named_raw) {
-                send(signal, group, cmd);
-            },
-            recv(lost) -> _ => {
-                note(&format!("the role ends: ending {program}"));
-                role_ended = true;
-                send(Signal::TERM, group, cmd);
-                send(Signal::CONT, group, cmd);
-                kill = after(kill_after);
-            },
-            recv(kill) -> _ => send(Signal::KILL, group, cmd),
-        }
-    };
-    end_group(group);
-    drop(held);
-    Ok(match (role_ended, status.exit_status(), status.terminating_signal()) {
-        (true, _, _) => LOST,
-        (false, Some(code), _) => code as u8,
-        (false, None, Some(signal)) => SIGNALLED + signal as u8,
-        (false, None, None) => FAILED,
-    })
-}
-
-/// Sends a signal to the group, and to the command also if it has left it, as shells with job control do.
-fn send(signal: Signal, group: Pid, cmd: Pid) {
-    _ = process::kill_process_group(group, signal);
-    if process::getpgid(Some(cmd)).is_ok_and(|own| own != group) {
-        _ = process::kill_process(cmd, signal);
-    }
-}
-
-/// Waits for children, one after the other, until it was the command: on a thread of its own.
-fn reap_until(cmd: Pid, guard: Pid) -> Result<Receiver<WaitStatus>, Failure> {
-    let (sender, receiver) = unbounded();
-    let reap = move || {
-        loop {
-            match process::wait(WaitOptions::empty()) {
-                Ok(Some((pid, status))) if pid == cmd => {
-                    _ = sender.send(status);
-                    return;
-                }
-                Ok(Some((pid, _))) if pid == guard => {
-                    log::warn!("the guard of the process group was killed; only this process watches over it now");
-                }
-                Ok(_) | Err(Errno::INTR) => {} // an orphan of the command
-                Err(_) => return,
-            }
-        }
-    };
-    thread::Builder::new().name("reaper".into()).spawn(reap)?;
-    Ok(receiver)
-}
-
-/// Kills the group and waits until nothing of it is left.
-fn end_group(group: Pid) {
-    loop {
-        // As long as a child of ours is in it, its number is no other group's. (The children's children are ours, or
-        // become ours before they are alone.)
-        match process::waitpgid(group, WaitOptions::NOHANG) {
-            Ok(Some(_)) | Err(Errno::INTR) => {}
-            Ok(None) => {
-                _ = process::kill_process_group(group, Signal::KILL);
-                _ = process::waitpgid(group, WaitOptions::empty());
-            }
-            Err(_) => return,
         }
     }
+    _ = lose.send(why.unwrap_or(LOST));
+    _ = let_go.recv();
 }
