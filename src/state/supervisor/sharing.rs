@@ -316,3 +316,6 @@ impl Member {
         (messages > 0).then_some(Action::Send { conn, message: Message::Missed { messages } })
     }
 }
+
+#[cfg(test)]
+mod tests;
