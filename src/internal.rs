@@ -167,7 +167,6 @@ pub fn fuzz_supervisor(input: &[u8]) {
         term: 5,
         registry_port: 1,
         before,
-        last_term: 4,
         claims: Claims::default(),
         settings: Settings::default(),
         settle_time: Duration::from_millis(500),

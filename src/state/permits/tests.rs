@@ -32,8 +32,9 @@ impl Desk {
         self.back(holder, claims, 1, None)
     }
 
-    fn back(&mut self, holder: ConnId, claims: Claims, last_term: u64, replaced: Option<ConnId>) -> String {
-        self.step(|book, verdicts| book.enter(holder, claims, last_term, replaced, verdicts))
+    fn back(&mut self, holder: ConnId, claims: Claims, standing: u64, replaced: Option<ConnId>) -> String {
+        let claims = Claims { standing, ..claims };
+        self.step(|book, verdicts| book.enter(holder, claims, replaced, verdicts))
     }
 
     /// Requests come in the order of their numbers.

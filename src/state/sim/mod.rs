@@ -457,7 +457,6 @@ impl World {
             term,
             registry_port: 1,
             before,
-            last_term,
             claims: Claims::default(),
             settings: Settings::default(),
             settle_time: SETTLE,

@@ -24,7 +24,6 @@ impl Desk {
             term: 5,
             registry_port: 999,
             before,
-            last_term: 4,
             claims: Claims::default(),
             settings: Settings::default(),
             settle_time: SETTLE,

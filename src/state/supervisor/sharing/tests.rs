@@ -155,7 +155,7 @@ fn a_limit_survives_the_supervisor_by_any_hello() {
     settings.merge(limit);
     let elected = Elected { settings, claims: declaring(), ..Desk::elected(Before::Nobody) };
     let supervisor = Supervisor::new(elected, Time::ZERO, &mut Vec::new());
-    assert_eq!(supervisor.book.usage("db").unwrap().limit, Some(2));
+    assert_eq!(supervisor.book_usage("db").unwrap().limit, Some(2));
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn what_the_supervisor_holds_itself_is_in_its_book() {
     let elected = Elected { claims: holding(7, 3), ..Desk::elected(Before::Nobody) };
     let mut actions = Vec::new();
     let supervisor = Supervisor::new(elected, Time::ZERO, &mut actions);
-    assert_eq!(supervisor.book.held().collect::<Vec<_>>(), [(OWN, 7, "db", 3)]);
+    assert_eq!(supervisor.claims_of(OWN), holding(7, 3));
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Own { .. })).count(), 0);
 }
 
