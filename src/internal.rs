@@ -11,12 +11,17 @@ use crate::state::hello::Hello;
 use crate::state::permits::Claims;
 use crate::state::settings::Settings;
 use crate::state::subordinate::Roster;
-use crate::state::supervisor::{Action, Before, Cursor, Elected, Input, Supervisor};
+use crate::state::supervisor::{Action, Before, Cursor, Elected, Input, OWN, Supervisor};
+use crate::wire::field::Payload;
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::proof::{Key, Meeting, Prover};
 use crate::wire::{
-    DecodeError, Departure, Entry, MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version,
+    Counted, Declared, DecodeError, Departure, Entry, Held, MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal,
+    Wanted, common_version, kinds,
 };
+
+mod permits;
+pub use permits::fuzz_permits;
 
 /// Takes one choice after the other out of the input; when it is used up, all of them are 0.
 struct Choices<'a>(&'a [u8]);
@@ -167,7 +172,6 @@ pub fn fuzz_supervisor(input: &[u8]) {
         term: 5,
         registry_port: 1,
         before,
-        last_term: 4,
         claims: Claims::default(),
         settings: Settings::default(),
         settle_time: Duration::from_millis(500),
@@ -239,14 +243,25 @@ impl Office {
                 self.hello(conn, choices);
             }
             5 => {
-                let message = match choices.below(5) {
+                let message = match choices.below(8) {
                     0 | 1 => Message::Leaving { reason: Departure::Leaves },
                     2 => Message::Leaving { reason: Departure::StepsDown },
                     3 => Message::Watch {},
-                    _ => Message::rejected(Refusal::Busy, ""),
+                    4 => Message::rejected(Refusal::Busy, ""),
+                    5 => return self.ask(choices),
+                    _ => shared(choices),
                 };
-                if let Some(conn) = self.someone(choices) {
-                    self.on(Input::Said { conn, message });
+                match self.someone(choices) {
+                    Some(conn) => self.on(Input::Said { conn, message }),
+                    // The supervisor's own instance is not cut off for anything; it says nothing wrong.
+                    None if matches!(
+                        message,
+                        Message::Release { .. } | Message::Taken { .. } | Message::TotalQuery { .. }
+                    ) =>
+                    {
+                        self.on(Input::Said { conn: OWN, message });
+                    }
+                    None => {}
                 }
             }
             6 => {
@@ -277,6 +292,39 @@ impl Office {
         }
     }
 
+    /// Something is asked at the registry port.
+    fn ask(&mut self, choices: &mut Choices<'_>) {
+        let (resource, key) = (String::from(["db", "gpu", "two words"][choices.below(3)]), String::from("k"));
+        let text = |choices: &mut Choices<'_>| Some(choices.below(3).to_string()).filter(|text| text != "0");
+        let name = String::from(["s", "main", "m0", "m1", "m2"][choices.below(5)]);
+        let question = match choices.below(7) {
+            0 => Message::UsageQuery { resource: Some(resource) },
+            1 => Message::UsageQuery { resource: None },
+            2 => Message::SetLimit { resource, limit: u64::from(choices.byte()) },
+            3 => Message::Revoke { resource, holder: name },
+            4 => Message::SettingQuery { key: Some(key) },
+            5 => Message::Set { key, value: text(choices), expected: text(choices).map(|_| text(choices)) },
+            _ => {
+                let payload = Payload(vec![0; 300 * choices.below(256)]);
+                let to = Some(name).filter(|_| choices.below(2) == 0);
+                Message::Publish { from: "m0".into(), to, topic: "t".into(), payload }
+            }
+        };
+        let mut actions = Vec::new();
+        let answer = self.supervisor.ask(question.clone(), &mut actions);
+        self.supervisor.check();
+        assert!(!answer.is_empty(), "{question:?}");
+        let changed = |message: &Message| matches!(message, Message::Setting { .. } | Message::Done { .. });
+        assert!(actions.is_empty() || changed(&answer[0]), "{question:?}: not done, and yet {actions:?}");
+        if let (Message::Set { .. } | Message::SetLimit { .. }, [Message::Setting { setting }]) =
+            (&question, &answer[..])
+        {
+            let all: Vec<Message> = self.supervisor.all_settings().collect();
+            assert!(all.contains(&Message::Setting { setting: setting.clone() }), "acknowledged, and not set");
+        }
+        self.carry_out(actions);
+    }
+
     fn new_conn(&mut self) -> u64 {
         self.next_conn += 1;
         self.known.insert(self.next_conn, Told::default());
@@ -302,9 +350,16 @@ impl Office {
             0 => Roster::default(),
             which => Roster { admins: admins(choices), complete: which > 1 },
         };
+        let mut claims = Claims::default();
+        if choices.below(2) == 1 {
+            claims.standing = u64::from(choices.byte());
+            let (limit, units) = (choices.below(6) as u64, choices.below(4) as u64);
+            claims.declared.push(Declared { resource: "db".into(), limit, per_holder: None });
+            claims.held.push(Held { id: 8, resource: "db".into(), units });
+        }
         let name = entry.name.clone();
         let holder = self.supervisor.registry().entry(&name).map(|holder| holder.id);
-        self.on(Input::Hello { conn, hello: Hello { last_term, roster, ..greeting(entry) } });
+        self.on(Input::Hello { conn, hello: Hello { last_term, roster, claims, ..greeting(entry) } });
         let now = self.supervisor.registry().entry(&name).map(|holder| holder.id);
         assert!(holder.is_none() || now == holder, "{name} was taken from a living instance");
     }
@@ -339,6 +394,11 @@ impl Office {
                             rejected = Some(conn);
                         }
                         Message::Roster { .. } => assert!(told.state.is_some(), "a roster for a stranger"),
+                        // What it has lost is told before the welcome, everything else after it.
+                        held @ kinds!(what_is_held) => {
+                            let in_time = told.state.is_some() || matches!(held, Message::Revoked { .. });
+                            assert!(in_time, "{held:?} to a stranger");
+                        }
                         other => panic!("{other:?} to a member"),
                     }
                 }
@@ -405,6 +465,23 @@ impl Office {
     }
 }
 
+/// What a member says about what it holds.
+fn shared(choices: &mut Choices<'_>) -> Message {
+    let (id, resource) = (u64::from(choices.byte() % 8), String::from(["db", "gpu", "two words"][choices.below(3)]));
+    let units = choices.below(6) as u64;
+    match choices.below(6) {
+        0 | 1 => {
+            let wanted =
+                Wanted { id, resource, units, wait: choices.below(2) == 0, asked_ns: u64::from(choices.byte()) };
+            Message::Acquire { wanted }
+        }
+        2 => Message::Release { id },
+        3 => Message::Count { counted: Counted { resource, units } },
+        4 => Message::TotalQuery { id, resource },
+        _ => Message::Taken { bytes: u32::from(choices.u16()) },
+    }
+}
+
 /// The hello of one that holds nothing.
 fn greeting(entry: Entry) -> Hello {
     Hello { entry, last_term: 0, roster: Roster::default(), claims: Claims::default(), settings: vec![] }
@@ -453,6 +530,11 @@ mod tests {
     #[test]
     fn the_corpus_of_handshakes_holds() {
         replay("handshake", fuzz_handshake);
+    }
+
+    #[test]
+    fn the_corpus_of_permits_holds() {
+        replay("permits", fuzz_permits);
     }
 
     #[test]

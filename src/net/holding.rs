@@ -21,6 +21,7 @@ use crate::event::EventKind;
 use crate::state::holdings::{Holdings, Upshot};
 use crate::state::permits::Claims;
 use crate::state::settings::Settings;
+use crate::state::supervisor::Supervisor;
 use crate::wire::frame::put_frame;
 use crate::wire::{Counted, Declared, Departure, Message, Scope, Setting, Shortage};
 
@@ -103,13 +104,14 @@ impl Holding {
         inside.route = Route::Joining;
         inside.unsent.clear();
         inside.changed.clear();
+        inside.holdings.join();
         (inside.holdings.claims(), inside.holdings.settings().all().cloned().collect())
     }
 
     /// The hello was welcomed.
-    pub(crate) fn welcomed(self: &Arc<Self>, stream: &Arc<TcpStream>) {
+    pub(crate) fn welcomed(self: &Arc<Self>, stream: &Arc<TcpStream>, term: u64, settled: bool) {
         let mut inside = self.inside.lock();
-        let again = inside.holdings.begin();
+        let again = inside.holdings.begin(term, settled);
         again.iter().for_each(|message| put_frame(message, &mut inside.unsent));
         inside.route = Route::Lifeline(stream.clone());
         inside.lost_at = None;
@@ -129,7 +131,7 @@ impl Holding {
         inside.changed.clear();
         inside.lost_at = None;
         inside.route = Route::Office(office.clone());
-        let again = inside.holdings.begin();
+        let again = inside.holdings.begin(office.read(Supervisor::term), office.read(Supervisor::settled));
         self.apply(&mut inside, standing, office.take_own());
         for message in again {
             let answers = office.said_own(message);
@@ -149,7 +151,18 @@ impl Holding {
             Route::Nowhere | Route::Joining => {}
         }
         inside.unsent.clear();
+        inside.holdings.end();
         inside.lost_at.get_or_insert_with(Instant::now);
+    }
+
+    /// The group's state is another.
+    pub(crate) fn on_state(&self, term: u64, settled: bool) {
+        self.inside.lock().holdings.on_state(term, settled);
+    }
+
+    /// The lifeline was cut while the supervisor lived.
+    pub(crate) fn cut_off(&self) {
+        self.inside.lock().holdings.cut_off();
     }
 
     /// The last word on a lifeline. The supervisor's reader sees it before the end of the stream.

@@ -60,8 +60,6 @@ struct Claim {
     listener: TcpListener,
     registry: TcpListener,
     registry_port: u16,
-    /// The highest term that was seen before this one.
-    last_term: u64,
     members: Arc<Service>,
     askers: Arc<Service>,
     /// The announcer's, until the office takes it.
@@ -135,6 +133,7 @@ impl Duty {
                 if std::mem::take(&mut self.reset) {
                     // Perhaps it did not die: somebody cut the connection, and it welcomes others while we are away.
                     self.memory.iter_mut().for_each(|memory| memory.lost(Loss::Evicted));
+                    self.shared.holding.cut_off();
                 }
                 Event::PortTaken
             }
@@ -159,7 +158,7 @@ impl Duty {
         let askers = Service::new(kind, registry_port, pass.clone())?;
         let waker = Some(Waker::new()?);
         let (term, last) = terms.next(last_term);
-        self.claim = Some(Claim { listener, registry, registry_port, last_term, members, askers, waker, last });
+        self.claim = Some(Claim { listener, registry, registry_port, members, askers, waker, last });
         Ok(term)
     }
 
@@ -186,13 +185,19 @@ impl Duty {
         let hello = self.hello();
         let opened = handshake::open(stream, &shared.pass, shared.port, Purpose::Join, hello, deadline);
         let result = opened.and_then(|mut link| {
-            let answer = link.read(Some(deadline)).map_err(|error| match error {
-                LinkError::Gone { .. } => Denied::ClosedAtOnce,
-                LinkError::Late => Denied::Obstructed(Obstacle::Silent),
-                LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
-                LinkError::Io(error) => Denied::Obstructed(system("join", &error)),
-            })?;
-            Ok((link, answer))
+            loop {
+                let answer = link.read(Some(deadline)).map_err(|error| match error {
+                    LinkError::Gone { .. } => Denied::ClosedAtOnce,
+                    LinkError::Late => Denied::Obstructed(Obstacle::Silent),
+                    LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
+                    LinkError::Io(error) => Denied::Obstructed(system("join", &error)),
+                })?;
+                match answer {
+                    // What others have been given meanwhile, before anything else.
+                    revoked @ Message::Revoked { .. } => shared.holding.on(&shared.standing, revoked),
+                    answer => return Ok((link, answer)),
+                }
+            }
         });
         let halting = !self.wait_on(Wait::Bell);
         let event = self.joined(halting, result);
@@ -211,7 +216,7 @@ impl Duty {
             Ok((link, answer)) => match Subordinate::welcomed(answer) {
                 Some(subordinate) => {
                     let term = subordinate.term;
-                    self.shared.holding.welcomed(link.stream());
+                    self.shared.holding.welcomed(link.stream(), term, subordinate.settled);
                     self.lifeline = Some((link, subordinate));
                     Event::Welcomed { term }
                 }
@@ -288,6 +293,9 @@ impl Duty {
         self.shared.holding.lost(&self.shared.standing);
         self.loss = goodbye.unwrap_or(Loss::Died);
         subordinate.lost(self.loss);
+        if self.loss == Loss::Evicted {
+            self.shared.holding.cut_off();
+        }
         self.memory = Some(subordinate);
         Event::LinkLost(self.loss)
     }
@@ -304,6 +312,7 @@ impl Duty {
 
     fn on_state(&mut self, subordinate: &Subordinate) {
         self.election.saw_term(subordinate.term);
+        self.shared.holding.on_state(subordinate.term, subordinate.settled);
         self.prepare(subordinate.members);
         self.shared.standing.change(|inside| {
             inside.term = subordinate.term;
@@ -428,7 +437,7 @@ impl Duty {
     fn open_office(&mut self, term: u64) -> Option<Arc<Office>> {
         let shared = self.shared.clone();
         let claim = self.claim.as_mut()?;
-        let (registry_port, last_term, waker) = (claim.registry_port, claim.last_term, claim.waker.take()?);
+        let (registry_port, waker) = (claim.registry_port, claim.waker.take()?);
         let memory = self.memory.take();
         let before = Before::of(memory.clone(), term, claim.last.vacant);
         let gone = memory.filter(|memory| memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown);
@@ -446,8 +455,7 @@ impl Duty {
             }
         };
         Some(shared.holding.elected(&shared.standing, |claims, settings| {
-            let elected =
-                Elected { me, term, registry_port, before, last_term, claims, settings, settle_time, max_members };
+            let elected = Elected { me, term, registry_port, before, claims, settings, settle_time, max_members };
             let open = |now, actions: &mut Vec<_>| Supervisor::new(elected, now, actions).after(predecessor);
             Office::new(facts, waker, shared.epoch, open, notice)
         }))
@@ -456,11 +464,14 @@ impl Duty {
 
 fn on_notice(shared: &Shared, notice: Notice) {
     match notice {
-        Notice::Settled { term, members } => shared.standing.change(|inside| {
-            if inside.role() == Role::Supervisor && inside.term == term {
-                inside.settle(term, members);
-            }
-        }),
+        Notice::Settled { term, members } => {
+            shared.holding.on_state(term, true);
+            shared.standing.change(|inside| {
+                if inside.role() == Role::Supervisor && inside.term == term {
+                    inside.settle(term, members);
+                }
+            });
+        }
         Notice::Own => shared.holding.collect(&shared.standing),
         Notice::TermRaised { term } => {
             shared.terms.keep(Last { term, vacant: false });

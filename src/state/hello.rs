@@ -19,10 +19,11 @@ pub(crate) struct Hello {
 impl Hello {
     pub(crate) fn into_message(self) -> Message {
         let Hello { entry, last_term, roster, claims, settings } = self;
-        let Claims { declared, held, wanted, counted } = claims;
+        let Claims { standing, declared, held, wanted, counted } = claims;
         Message::Hello {
             entry,
             last_term,
+            standing,
             roster: roster.admins.into_iter().collect(),
             roster_complete: roster.complete,
             declared,
@@ -35,13 +36,24 @@ impl Hello {
 
     /// The other way round; the message is given back if it is no hello.
     pub(crate) fn read(message: Message) -> Result<Self, Message> {
-        let Message::Hello { entry, last_term, roster, roster_complete, declared, held, wanted, counted, settings } =
-            message
+        let Message::Hello {
+            entry,
+            last_term,
+            standing,
+            roster,
+            roster_complete,
+            declared,
+            held,
+            wanted,
+            counted,
+            settings,
+        } = message
         else {
             return Err(message);
         };
         let roster = Roster { admins: roster.into_iter().collect(), complete: roster_complete };
-        Ok(Hello { entry, last_term, roster, claims: Claims { declared, held, wanted, counted }, settings })
+        let claims = Claims { standing, declared, held, wanted, counted };
+        Ok(Hello { entry, last_term, roster, claims, settings })
     }
 
     /// What an instance says of itself is checked before it is believed, printed or passed on.
@@ -51,7 +63,7 @@ impl Hello {
         if self.settings.len() > 2 * MAX_SETTINGS {
             return Err(format!("{} settings", self.settings.len()));
         }
-        self.settings.iter().try_for_each(|setting| check_setting(setting, self.last_term))
+        self.settings.iter().try_for_each(check_setting)
     }
 }
 
@@ -72,7 +84,7 @@ pub(crate) fn check_entry(entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
-fn check_claims(Claims { declared, held, wanted, counted }: &Claims) -> Result<(), String> {
+fn check_claims(Claims { declared, held, wanted, counted, .. }: &Claims) -> Result<(), String> {
     config::check_resources(declared.iter().map(|one| (one.resource.as_str(), one.limit, one.per_holder)))
         .map_err(text)?;
     let numbers = held.iter().map(|held| held.id).chain(wanted.iter().map(|wanted| wanted.id));
@@ -95,11 +107,8 @@ pub(crate) fn check_units(resource: &str, units: u64) -> Result<(), String> {
     if (1..=MAX_UNITS).contains(&units) { Ok(()) } else { Err(format!("{units} units of {resource}: 1 to 2^38")) }
 }
 
-fn check_setting(setting: &Setting, last_term: u64) -> Result<(), String> {
+fn check_setting(setting: &Setting) -> Result<(), String> {
     check_key_and_value(&setting.key, setting.value.as_deref())?;
-    if setting.term > last_term {
-        return Err(format!("a setting of term {} from one who has seen {last_term}", setting.term));
-    }
     let limit = setting.value.as_ref().filter(|_| setting.scope == Scope::Limit);
     if limit.is_some_and(|limit| read_limit(limit).is_none()) {
         return Err(format!("a limit of {:?}", setting.value));

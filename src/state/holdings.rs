@@ -21,9 +21,26 @@ pub(crate) struct Holdings {
     queries: BTreeMap<u64, String>,
     counted: BTreeMap<String, u64>,
     settings: Settings,
+    touch: Touch,
+    /// The last supervisor's term.
+    term: u64,
+    /// See [`Claims::standing`].
+    standing: u64,
     next_id: u64,
     /// Bytes of messages read since the supervisor was last told.
     taken: u32,
+}
+
+/// Who will hear of what this instance knows.
+#[derive(Clone, Copy, Debug, Default)]
+enum Touch {
+    /// Whoever supervises next: the next hello says it.
+    #[default]
+    Next,
+    /// Nobody of what comes now: the hello has been said.
+    Joining,
+    /// The supervisor of this term, which knows all that was set in it.
+    With,
 }
 
 /// What a message from the supervisor meant for what this instance holds.
@@ -94,6 +111,17 @@ impl Holdings {
         room
     }
 
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.permits.values()
+    }
+
+    /// How many questions for totals are under way.
+    #[cfg(test)]
+    pub(crate) fn unanswered(&self) -> usize {
+        self.queries.len()
+    }
+
     /// Changes how much this instance says that it uses; gives the new number.
     pub(crate) fn count(&mut self, resource: &str, change: impl FnOnce(u64) -> u64) -> u64 {
         let Some(units) = self.counted.get_mut(resource) else { return 0 };
@@ -110,8 +138,41 @@ impl Holdings {
     }
 
     /// Takes a setting that this instance has just set; true if it is news.
+    ///
+    /// Only if all others know it, or will hear of it from us: the supervisor that answered may be dead by now, and its
+    /// successor may never have heard of the change.
     pub(crate) fn merge(&mut self, setting: Setting) -> bool {
-        self.settings.merge(setting)
+        let heard = match self.touch {
+            Touch::Next => true,
+            Touch::Joining => false,
+            Touch::With => self.term == setting.term,
+        };
+        heard && self.settings.merge(setting)
+    }
+
+    /// The supervisor says its term, and whether the group is settled. If it is, we were told before what others were
+    /// given of what we held.
+    pub(crate) fn on_state(&mut self, term: u64, settled: bool) {
+        self.term = term;
+        if settled {
+            self.standing = term;
+        }
+    }
+
+    /// The lifeline was cut while the supervisor lived: it may have given to others what we hold, and these have the better
+    /// claim.
+    pub(crate) fn cut_off(&mut self) {
+        self.standing = self.standing.min(self.term.saturating_sub(1));
+    }
+
+    /// A hello is about to say all of this.
+    pub(crate) fn join(&mut self) {
+        self.touch = Touch::Joining;
+    }
+
+    /// There is no supervisor any more.
+    pub(crate) fn end(&mut self) {
+        self.touch = Touch::Next;
     }
 
     /// Everything that a new supervisor must know.
@@ -122,6 +183,7 @@ impl Holdings {
             .filter(|(_, units)| **units > 0)
             .map(|(resource, &units)| Counted { resource: resource.clone(), units });
         Claims {
+            standing: self.standing,
             declared: self.declared.clone(),
             held: self.permits.values().cloned().collect(),
             wanted: self.requests.values().cloned().collect(),
@@ -129,10 +191,12 @@ impl Holdings {
         }
     }
 
-    /// A new lifeline begins: the supervisor at its other end counts from zero what was read of it. Gives what has to be
+    /// A new lifeline begins, or our own supervisorship: the supervisor at its other end counts from zero what was read of it. Gives what has to be
     /// asked again.
-    pub(crate) fn begin(&mut self) -> Vec<Message> {
+    pub(crate) fn begin(&mut self, term: u64, settled: bool) -> Vec<Message> {
         self.taken = 0;
+        self.touch = Touch::With;
+        self.on_state(term, settled);
         let again = self.queries.iter();
         again.map(|(&id, resource)| Message::TotalQuery { id, resource: resource.clone() }).collect()
     }
@@ -144,6 +208,8 @@ impl Holdings {
             Message::Granted { id } => match self.requests.remove(&id) {
                 Some(Wanted { resource, units, .. }) => {
                     self.permits.insert(id, Held { id, resource, units });
+                    // Only granted once settled, and after all that was revoked then.
+                    self.standing = self.standing.max(self.term);
                     Upshot::Granted(id)
                 }
                 // Withdrawn meanwhile, which the supervisor is about to read.
@@ -203,6 +269,7 @@ mod tests {
         let (mut holdings, id) = asked();
         let wanted = Wanted { id, resource: "db".into(), units: 2, wait: true, asked_ns: 7 };
         assert_eq!(holdings.claims(), Claims { wanted: vec![wanted], ..Claims::default() });
+        holdings.begin(0, true);
         assert_eq!(holdings.on(Message::Granted { id }, &mut None), Some(Upshot::Granted(id)));
         let held = Held { id, resource: "db".into(), units: 2 };
         assert_eq!(holdings.claims(), Claims { held: vec![held.clone()], ..Claims::default() });
@@ -216,6 +283,46 @@ mod tests {
         assert!(holdings.release(id));
         assert_eq!(holdings.on(Message::Granted { id }, &mut None), Some(Upshot::Quiet));
         assert_eq!(holdings.claims(), Claims::default());
+    }
+
+    #[test]
+    fn what_was_set_is_taken_at_once_only_if_all_will_know_it() {
+        let mut sequence = 0;
+        let mut news = |holdings: &mut Holdings, term| {
+            sequence += 1;
+            let (scope, key) = (crate::wire::Scope::Program, String::from("k"));
+            holdings.merge(Setting { scope, key, value: None, term, sequence })
+        };
+        let mut holdings = Holdings::default();
+        assert!(news(&mut holdings, 3), "the next hello says it");
+        holdings.join();
+        assert!(!news(&mut holdings, 4), "the hello is on its way");
+        holdings.begin(5, true);
+        assert!(!news(&mut holdings, 4), "the new supervisor may not know it");
+        assert!(news(&mut holdings, 5));
+        holdings.end();
+        assert!(news(&mut holdings, 6));
+    }
+
+    #[test]
+    fn claims_stand_as_of_the_last_term_in_which_they_were_confirmed() {
+        let mut holdings = Holdings::default();
+        let mut stands = |what: fn(&mut Holdings)| {
+            what(&mut holdings);
+            holdings.claims().standing
+        };
+        assert_eq!(stands(|holdings| _ = holdings.begin(3, true)), 3);
+        assert_eq!(stands(|holdings| _ = holdings.begin(5, false)), 3, "others may have been given what we hold");
+        assert_eq!(stands(|holdings| holdings.cut_off()), 3, "not yet");
+        assert_eq!(stands(|holdings| holdings.on_state(6, true)), 6);
+        assert_eq!(stands(|holdings| holdings.cut_off()), 5);
+        assert_eq!(stands(|holdings| holdings.cut_off()), 5, "told twice");
+        let granted = |holdings: &mut Holdings| {
+            holdings.begin(8, false);
+            let id = holdings.ask("db", 1, true, 0).unwrap().id;
+            holdings.on(Message::Granted { id }, &mut None);
+        };
+        assert_eq!(stands(granted), 8, "only a settled supervisor grants");
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) enum Verdict {
 /// What a holder brings along when it registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claims {
+    /// The last term in which it is certain that what it holds was given to nobody else.
+    pub(crate) standing: u64,
     pub(crate) declared: Vec<Declared>,
     pub(crate) held: Vec<Held>,
     pub(crate) wanted: Vec<Wanted>,
@@ -64,8 +66,8 @@ pub(crate) struct Usage {
 #[derive(Debug)]
 struct Permit {
     units: u64,
-    /// The last term that the holder had seen when it claimed this one, until the book is open.
-    confirmed: u64,
+    /// The standing of the claim, until the book is open.
+    standing: u64,
 }
 
 #[derive(Debug)]
@@ -110,7 +112,7 @@ pub(crate) struct Book {
     resources: BTreeMap<String, Resource>,
     holders: BTreeMap<ConnId, Holder>,
     open: bool,
-    /// The newest last term of all claims.
+    /// The best standing of all claims.
     newest: u64,
 }
 
@@ -168,8 +170,8 @@ impl Resource {
         self.holder_limits.get().is_none_or(|most| held() + units <= most)
     }
 
-    fn enter(&mut self, holder: ConnId, id: u64, units: u64, confirmed: u64) {
-        self.held.insert((holder, id), Permit { units, confirmed });
+    fn enter(&mut self, holder: ConnId, id: u64, units: u64, standing: u64) {
+        self.held.insert((holder, id), Permit { units, standing });
         self.held_units += units;
     }
 
@@ -194,14 +196,13 @@ impl Book {
         &mut self,
         holder: ConnId,
         claims: Claims,
-        last_term: u64,
         replaced: Option<ConnId>,
         verdicts: &mut Vec<Verdict>,
     ) {
         let before = replaced.map(|old| self.take_out(old)).unwrap_or_default();
         let mut touched: BTreeSet<String> = before.names();
         touched.extend(claims.held.iter().map(|held| held.resource.clone()));
-        self.newest = self.newest.max(last_term);
+        self.newest = self.newest.max(claims.standing);
         for Declared { resource, limit, per_holder } in &claims.declared {
             let this = self.resources.entry(resource.clone()).or_default();
             this.limits.add(*limit);
@@ -216,7 +217,7 @@ impl Book {
                 verdicts.push(Verdict::Revoked { holder, id });
                 continue;
             }
-            this.enter(holder, id, units, last_term);
+            this.enter(holder, id, units, claims.standing);
             places.insert(id, Place { resource, asked_ns: None });
         }
         for Wanted { id, resource, units, wait, asked_ns } in claims.wanted {
@@ -340,7 +341,8 @@ impl Book {
     /// Everybody is here whom something could be owed to: from now on permits are granted.
     ///
     /// Claims can contradict each other only if a holder stood still while a whole supervisorship passed that gave away
-    /// what it held. The last term that it had seen tells it from the others: it loses what there is not room for.
+    /// what it held, or was cut off while the supervisor lived. Its standing tells it from the others: it loses what there is
+    /// not room for.
     pub(crate) fn open(&mut self, verdicts: &mut Vec<Verdict>) {
         self.open = true;
         for this in self.resources.values_mut() {
@@ -348,8 +350,8 @@ impl Book {
             let mut old: Vec<(u64, ConnId, u64)> = this
                 .held
                 .iter()
-                .filter(|(_, permit)| permit.confirmed < self.newest)
-                .map(|(&(holder, id), permit)| (permit.confirmed, holder, id))
+                .filter(|(_, permit)| permit.standing < self.newest)
+                .map(|(&(holder, id), permit)| (permit.standing, holder, id))
                 .collect();
             old.sort_unstable();
             for (_, holder, id) in old {
@@ -398,7 +400,8 @@ impl Book {
                 next = this.waiting.range((Bound::Excluded(at), Bound::Unbounded)).next().map(|(&at, _)| at);
             }
         }
-        let over = this.limit().filter(|&limit| this.in_use() > limit);
+        // Until the book is open, claims may contradict each other: then it is not yet so.
+        let over = this.limit().filter(|&limit| self.open && this.in_use() > limit);
         if let (Some(limit), false) = (over, this.over) {
             verdicts.push(Verdict::OverLimit { resource: resource.to_owned(), in_use: this.in_use(), limit });
         }
@@ -459,12 +462,26 @@ impl Book {
         assert_eq!(places, self.holders.values().map(|holder| holder.places.len()).sum::<usize>());
     }
 
-    /// All permits, for the simulator: holder, number, resource and units.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> impl Iterator<Item = (ConnId, u64, &str, u64)> {
-        self.resources.iter().flat_map(|(name, this)| {
-            this.held.iter().map(|(&(holder, id), permit)| (holder, id, name.as_str(), permit.units))
-        })
+    /// What is written here of a holder, in the form in which it said it.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn claims_of(&self, holder: ConnId) -> Claims {
+        let Some(this) = self.holders.get(&holder) else { return Claims::default() };
+        let mut claims = Claims { declared: this.declared.clone(), ..Claims::default() };
+        for (&id, Place { resource, asked_ns }) in &this.places {
+            let (book, resource) = (&self.resources[resource], resource.clone());
+            match *asked_ns {
+                None => claims.held.push(Held { id, resource, units: book.held[&(holder, id)].units }),
+                Some(asked_ns) => {
+                    let Request { units, wait } = book.waiting[&(asked_ns, holder, id)];
+                    claims.wanted.push(Wanted { id, resource, units, wait, asked_ns });
+                }
+            }
+        }
+        for resource in &this.counted {
+            let units = self.resources[resource].counted[&holder];
+            claims.counted.push(Counted { resource: resource.clone(), units });
+        }
+        claims
     }
 }
 
@@ -481,3 +498,6 @@ impl Holder {
         declared.chain(places).chain(self.counted.iter().cloned()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

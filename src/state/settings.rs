@@ -90,6 +90,17 @@ impl Settings {
         self.known.values().filter(newer).cloned().collect()
     }
 
+    /// The highest term in which something known was set.
+    pub(crate) fn newest_term(&self) -> u64 {
+        self.known.values().map(|setting| setting.term).max().unwrap_or(0)
+    }
+
+    /// True if this, or something newer of its key, is known.
+    #[cfg(test)]
+    pub(crate) fn has(&self, setting: &Setting) -> bool {
+        self.known.get(&(setting.scope, setting.key.clone())).is_some_and(|known| version(known) >= version(setting))
+    }
+
     /// The number of the next change in `term`.
     pub(crate) fn next_sequence(&self, term: u64) -> u64 {
         let of_term = self.known.values().filter(|setting| setting.term == term);

@@ -57,8 +57,6 @@ pub(crate) struct Elected {
     pub(crate) term: u64,
     pub(crate) registry_port: u16,
     pub(crate) before: Before,
-    /// The highest term it had seen before this one.
-    pub(crate) last_term: u64,
     pub(crate) claims: Claims,
     pub(crate) settings: Settings,
     pub(crate) settle_time: Time,
@@ -171,8 +169,7 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
-        let Elected { me, term, registry_port, before, last_term, claims, settings, settle_time, max_members } =
-            elected;
+        let Elected { me, term, registry_port, before, claims, settings, settle_time, max_members } = elected;
         let expected = match before {
             Before::Nobody => Some(BTreeSet::new()),
             Before::These(admins) => Some(&admins - &BTreeSet::from([me.admin])),
@@ -198,8 +195,9 @@ impl Supervisor {
             settings,
             queries: BTreeMap::new(),
         };
+        this.raise_term(this.settings.newest_term(), actions);
         let mut verdicts = Vec::new();
-        this.enter_own(claims, last_term, &mut verdicts);
+        this.enter_own(claims, &mut verdicts);
         this.settle_if_complete(actions, &mut verdicts);
         this.pronounce(verdicts, actions);
         this
@@ -345,14 +343,9 @@ impl Supervisor {
             self.forget(old);
             actions.push(Action::Close { conn: old });
         }
-        if last_term > self.term {
-            // Only possible where the last term could not be kept in the group's directory. Terms
-            // still grow: whoever has seen that one will see a higher one from us. (A peer that claims to come from
-            // the last of all terms is wrong, but no reason to overflow.)
-            self.term = last_term.saturating_add(1);
-            actions.push(Action::TermRaised { term: self.term });
-            self.announce_state(actions);
-        }
+        // Of a setting one may have heard otherwise than from the supervisor that it followed: as the answer to whoever
+        // asked for the change. Ours must be newer than all that are known.
+        self.raise_term(settings.iter().map(|setting| setting.term).fold(last_term, u64::max), actions);
         let told = self.on_survivor(&entry, last_term, roster, actions);
         let (name, admin) = (entry.name.clone(), entry.admin);
         self.registry.insert(entry);
@@ -364,14 +357,30 @@ impl Supervisor {
         if !told {
             self.tell_witnesses(false, &[admin], &[], actions);
         }
-        self.book.enter(conn, claims, last_term, replaced, &mut verdicts);
+        self.book.enter(conn, claims, replaced, &mut verdicts);
         // Settled first: its cursor is taken after all this, so what the welcome does not say it would never hear.
         self.settle_if_complete(actions, &mut verdicts);
+        // Before the welcome: from that on, its claims are as good as those of the others.
+        let lost = |verdict: &Verdict| matches!(verdict, Verdict::Revoked { holder, .. } if *holder == conn);
+        let (lost, verdicts) = verdicts.into_iter().partition(lost);
+        self.pronounce(lost, actions);
         actions.push(Action::Send { conn, message: self.welcome() });
         actions.extend(ours.into_iter().map(|setting| Action::Send { conn, message: Message::Setting { setting } }));
         self.pronounce(verdicts, actions);
         self.appoint_witness(actions);
         actions.push(Action::Announce);
+    }
+
+    /// Takes a term above `seen`, if that is above ours.
+    fn raise_term(&mut self, seen: u64, actions: &mut Vec<Action>) {
+        if seen > self.term {
+            // Only possible where the last term could not be kept in the group's directory. Terms
+            // still grow: whoever has seen that one will see a higher one from us. (A peer that claims to come from
+            // the last of all terms is wrong, but no reason to overflow.)
+            self.term = seen.saturating_add(1);
+            actions.push(Action::TermRaised { term: self.term });
+            self.announce_state(actions);
+        }
     }
 
     fn refusal(&self, conn: ConnId, hello: &Hello) -> Option<(Refusal, String)> {

@@ -16,7 +16,7 @@
 //! | 18 | `Roster` | supervisor | `anew: bool`, `complete: bool`, `added: [u16]`, `removed: [u16]` |
 //! | 19 | `State` | supervisor | `term: u64`, `settled: bool`, `members: u32` |
 //! | 20 | `Leaving` | either | `reason: Departure` |
-//! | 21 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `roster: [u16]`, `roster_complete: bool`, `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]` |
+//! | 21 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: [u16]`, `roster_complete: bool`, `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]` |
 //! | 32 | `List` | asker | |
 //! | 33 | `LookUp` | asker | `name: str` |
 //! | 34 | `StatusQuery` | asker | |
@@ -427,8 +427,8 @@ messages! {
     19 State { term: u64, settled: bool, members: u32 }
     20 Leaving { reason: Departure }
     21 Hello {
-        entry: Entry, last_term: u64, roster: Vec<u16>, roster_complete: bool, declared: Vec<Declared>, held: Vec<Held>,
-        wanted: Vec<Wanted>, counted: Vec<Counted>, settings: Vec<Setting>,
+        entry: Entry, last_term: u64, standing: u64, roster: Vec<u16>, roster_complete: bool, declared: Vec<Declared>,
+        held: Vec<Held>, wanted: Vec<Wanted>, counted: Vec<Counted>, settings: Vec<Setting>,
     }
     32 List {}
     33 LookUp { name: String }

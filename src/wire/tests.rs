@@ -56,6 +56,7 @@ fn examples() -> Vec<Message> {
         Hello {
             entry: entry(),
             last_term: 3,
+            standing: 2,
             roster: vec![40001, 40002],
             roster_complete: true,
             declared: vec![

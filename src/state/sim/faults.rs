@@ -64,6 +64,7 @@ impl World {
         tell!(self, "{} is killed", self.name(who));
         self.end_supervising(who);
         (self.instances[who].doing, self.instances[who].died_at) = (Doing::Gone, self.now);
+        self.forget_the_lost();
         let slowness = 5 * self.random.below(4);
         for link in 0..self.links.len() {
             for end in [Client, Server] {
@@ -116,6 +117,7 @@ impl World {
     /// An orderly end: everything is closed at once.
     pub(super) fn be_gone(&mut self, who: Who) {
         (self.instances[who].doing, self.instances[who].died_at) = (Doing::Gone, self.now);
+        self.forget_the_lost();
         for link in 0..self.links.len() {
             if self.links[link].owner[0] == who {
                 self.close(link, Client, false);
@@ -158,6 +160,7 @@ impl World {
             }
         }
         assert_eq!(witnesses, others.len().min(WITNESSES));
+        self.check_shared_at_the_end(leader);
         self.seen.more_than_witnesses += u64::from(others.len() > WITNESSES);
     }
 }

@@ -14,13 +14,14 @@ use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use super::Time;
 use super::election::{Deed, Election, Event, Loss, Obstacle};
 use super::hello::Hello;
-use super::permits::Claims;
+use super::holdings::Holdings;
 use super::registry::test_entry;
 use super::settings::Settings;
 use super::subordinate::{News, Roster, Subordinate};
 use super::supervisor::{Action, Before, Cursor, Elected, Input, Supervisor};
 use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, Message};
+use sharing::{Question, QuestionId, RESOURCES};
 
 macro_rules! tell {
     ($world:expr, $($text:tt)*) => { if $world.story { println!("{:>12?}  {}", $world.now, format!($($text)*)); } };
@@ -28,6 +29,7 @@ macro_rules! tell {
 
 mod faults;
 mod network;
+mod sharing;
 mod supervising;
 
 const SETTLE: Time = Time::from_millis(500);
@@ -99,6 +101,10 @@ struct Link {
     hello_read: bool,
     welcomed: bool,
     cursor: Option<Cursor>,
+    /// Messages of members that were meant for the client.
+    meant: u64,
+    /// Those of them that it got or knows that it missed.
+    accounted: u64,
 }
 
 enum Doing {
@@ -124,6 +130,14 @@ struct Desk {
     announcing: bool,
     /// When its timer is set for.
     wake_at: Option<Time>,
+    /// The number of this supervisorship, and of the messages that it passed on.
+    number: u64,
+    published: u64,
+    /// For its own instance, which is about to take it if `collecting`.
+    own: VecDeque<Message>,
+    collecting: bool,
+    /// Questions that wait until the group is settled.
+    pending: Vec<QuestionId>,
 }
 
 struct Instance {
@@ -139,6 +153,13 @@ struct Instance {
     /// After so many actions as a supervisor it is killed, in the middle of the others.
     dies_in: Option<usize>,
     died_at: Time,
+    holdings: Holdings,
+    /// What it said since its hello, until the welcome.
+    unsent: Vec<Message>,
+    /// Permits given back, and requests withdrawn.
+    given_back: BTreeSet<u64>,
+    /// Which supervisorship's message it got last, and the number of that.
+    last_delivered: Option<(u64, u64)>,
 }
 
 impl Instance {
@@ -158,6 +179,7 @@ enum Step {
     GiveUpJoining,
     Wake,
     Announce,
+    Collect,
     Found { dead_admin: u16 },
 }
 
@@ -170,6 +192,9 @@ enum What {
     ClosePort(Who),
     Start(usize),
     Fault,
+    Use,
+    Arrive(QuestionId),
+    Answered(QuestionId),
 }
 
 macro_rules! seen {
@@ -194,6 +219,8 @@ macro_rules! seen {
 seen! {
     settled_early gave_up_on_the_unknown gave_up_on_known_ones raised_term killed_amid_actions reset stepped_down
     found_nobody replaced evicted nobody_there closed_at_once silent more_than_witnesses
+    granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
+    acknowledged conflict asked_too_early died_before_the_answer missed
 }
 
 struct World {
@@ -217,6 +244,20 @@ struct World {
     astray: bool,
     /// The members of the last supervisorships that lived when it ended, without those back since.
     survivors: BTreeSet<Who>,
+    /// How often somebody's program is yet to do something.
+    uses: usize,
+    questions: Vec<Question>,
+    /// Of each message of a member the supervisorship that passed it on, and its number there.
+    published: Vec<Option<(u64, u64)>>,
+    supervisorships: u64,
+    /// The newest settings that were acknowledged, and that somebody alive has.
+    acknowledged: Settings,
+    /// Permits of the living that do not count, see `sharing.rs`.
+    void: BTreeSet<(Who, u64)>,
+    /// The most that may be held of each resource.
+    ceilings: [u64; RESOURCES.len()],
+    /// The highest limit that each had.
+    most: [u64; RESOURCES.len()],
     story: bool,
     seen: Seen,
 }
@@ -227,6 +268,7 @@ impl World {
         let names = if random.one_in(64) { 17 + random.below(24) } else { 2 + random.below(11) };
         let store = (!random.one_in(8)).then_some((0, true));
         let (lossy, faults) = (random.one_in(4), 1 + random.below(10));
+        let uses = if random.one_in(3) { 0 } else { random.below(60) };
         let mut world = World {
             random,
             now: Time::ZERO,
@@ -242,6 +284,14 @@ impl World {
             highest_term: 0,
             astray: false,
             survivors: BTreeSet::new(),
+            uses,
+            questions: Vec::new(),
+            published: Vec::new(),
+            supervisorships: 0,
+            acknowledged: Settings::default(),
+            void: BTreeSet::new(),
+            ceilings: [0; RESOURCES.len()],
+            most: [0; RESOURCES.len()],
             story,
             seen: Seen::default(),
         };
@@ -252,6 +302,7 @@ impl World {
         }
         let delay = world.random.time(20);
         world.at(delay, What::Fault);
+        world.at(Time::ZERO, What::Use);
         world
     }
 
@@ -288,6 +339,9 @@ impl World {
             What::ClosePort(who) => self.close_port(who),
             What::Start(name) => self.start(name),
             What::Fault => self.fault(),
+            What::Use => self.use_it(),
+            What::Arrive(id) => self.arrive(id, what),
+            What::Answered(id) => self.answered(id, what),
         }
     }
 
@@ -318,6 +372,7 @@ impl World {
                 }
             }
             Step::Announce => self.announce(who),
+            Step::Collect => self.collect(who),
             Step::Found { dead_admin } => self.decide(who, Input::Dead { admin: dead_admin }),
         }
     }
@@ -339,6 +394,10 @@ impl World {
             stepped_down: None,
             dies_in: None,
             died_at: Time::ZERO,
+            holdings: Holdings::new(sharing::declared(who)),
+            unsent: Vec::new(),
+            given_back: BTreeSet::new(),
+            last_delivered: None,
         });
         tell!(self, "{} starts, admin {}", self.name(who), admin_of(who));
         self.on(who, Event::Started);
@@ -353,6 +412,9 @@ impl World {
         let instance = &mut self.instances[who];
         let (report, deed) = instance.election.on(self.now, event.clone());
         instance.turn += 1;
+        if matches!(event, Event::LinkLost(_) | Event::ClosedAtOnce | Event::Obstructed(_) | Event::SteppedDown) {
+            instance.holdings.end();
+        }
         tell!(self, "{} {event:?} -> {deed:?} {report:?}", self.name(who));
         let instance = &mut self.instances[who];
         let step = What::Step(who, instance.turn, Step::CarryOut);
@@ -413,6 +475,8 @@ impl World {
             hello_read: false,
             welcomed: false,
             cursor: None,
+            meant: 0,
+            accounted: 0,
         });
         let instance = &mut self.instances[who];
         instance.doing = Doing::Joining(link);
@@ -422,9 +486,11 @@ impl World {
             entry: instance.entry.clone(),
             last_term: instance.election.last_term(),
             roster,
-            claims: Claims::default(),
-            settings: vec![],
+            claims: instance.holdings.claims(),
+            settings: instance.holdings.settings().all().cloned().collect(),
         };
+        instance.unsent.clear();
+        instance.holdings.join();
         self.at(HANDSHAKE_TIMEOUT, step);
         self.send(link, Client, hello.into_message());
     }
@@ -457,14 +523,14 @@ impl World {
             term,
             registry_port: 1,
             before,
-            last_term,
-            claims: Claims::default(),
-            settings: Settings::default(),
+            claims: self.instances[who].holdings.claims(),
+            settings: self.instances[who].holdings.settings().clone(),
             settle_time: SETTLE,
             max_members: MAX_MEMBERS,
         };
         let supervisor = Supervisor::new(elected, self.now, &mut actions);
         self.survivors.remove(&who);
+        self.supervisorships += 1;
         self.instances[who].doing = Doing::Supervising(Box::new(Desk {
             supervisor,
             claimed_at: self.now,
@@ -473,9 +539,28 @@ impl World {
             welcomed: BTreeSet::new(),
             announcing: false,
             wake_at: None,
+            number: self.supervisorships,
+            published: 0,
+            own: VecDeque::new(),
+            collecting: false,
+            pending: Vec::new(),
         }));
         self.on(who, Event::PortClaimed { term });
+        self.note_shared(who);
         self.act(who, actions);
+        self.check_shared(who);
+        self.collect(who);
+        let turn = self.instances[who].turn;
+        let Some((term, settled)) =
+            self.instances[who].desk().map(|desk| (desk.supervisor.term(), desk.supervisor.settled()))
+        else {
+            return;
+        };
+        for message in self.instances[who].holdings.begin(term, settled) {
+            if self.instances[who].turn == turn && self.instances[who].lives() {
+                self.say_to_itself(who, message);
+            }
+        }
     }
 }
 

@@ -67,6 +67,7 @@ impl World {
         let reset = self.links[link].reset[0];
         let instance = &mut self.instances[who];
         match (&mut instance.doing, message) {
+            (Doing::Joining(_), Some(message @ Message::Revoked { .. })) => self.take(who, message, None),
             (Doing::Joining(_), Some(message)) => {
                 let term = match &message {
                     Message::Welcome { term, .. } => *term,
@@ -75,6 +76,7 @@ impl World {
                 (instance.known, instance.stepped_down) = (Subordinate::welcomed(message), None);
                 instance.doing = Doing::Following(link, None);
                 self.on(who, Event::Welcomed { term });
+                self.begin(who, link);
             }
             (Doing::Joining(_), None) => {
                 self.seen.closed_at_once += 1;
@@ -84,8 +86,12 @@ impl World {
             (Doing::Following(_, goodbye), Some(message)) => {
                 let known = instance.known.as_mut().expect("was welcomed");
                 match known.on(message) {
-                    News::Quiet | News::Held(_) => {}
-                    News::State => instance.election.saw_term(known.term),
+                    News::Quiet => {}
+                    News::Held(message) => self.take(who, message, Some(link)),
+                    News::State => {
+                        instance.election.saw_term(known.term);
+                        instance.holdings.on_state(known.term, known.settled);
+                    }
                     News::Goodbye(Departure::Leaves) => *goodbye = Some(Loss::Left),
                     News::Goodbye(Departure::StepsDown) => *goodbye = Some(Loss::SteppedDown),
                     News::Goodbye(Departure::Evicts) => *goodbye = Some(Loss::Evicted),
@@ -103,6 +109,9 @@ impl World {
     pub(super) fn lose(&mut self, who: Who, link: LinkId, loss: Loss) {
         self.close(link, Client, false);
         self.instances[who].known.as_mut().expect("was welcomed").lost(loss);
+        if loss == Loss::Evicted {
+            self.instances[who].holdings.cut_off();
+        }
         self.on(who, Event::LinkLost(loss));
     }
 

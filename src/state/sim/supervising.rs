@@ -1,6 +1,7 @@
 //! The supervisor's deeds in the simulated world, as `net/office` does them.
 
 use super::*;
+use crate::state::supervisor::OWN;
 
 impl World {
     pub(super) fn decide(&mut self, who: Who, input: Input) {
@@ -13,7 +14,9 @@ impl World {
         assert!(desk.supervisor.settled() || !was_settled, "no longer settled");
         let registry = desk.supervisor.registry();
         desk.welcomed.retain(|&member| registry.entries().any(|entry| entry.id as usize == member + 1));
+        self.note_shared(who);
         self.act(who, actions);
+        self.check_shared(who);
     }
 
     /// Carries out what a supervisor decided, as far as it comes before it is killed.
@@ -36,6 +39,7 @@ impl World {
                         desk.welcomed.insert(link.owner[0]);
                         self.survivors.remove(&link.owner[0]);
                     }
+                    self.note_revoked(conn, &message, who);
                     self.send(conn as usize, Server, message);
                 }
                 Action::Close { conn } => {
@@ -44,10 +48,20 @@ impl World {
                 }
                 Action::Tell { conns, message } => {
                     for conn in conns {
+                        if self.dies_now(who) {
+                            return;
+                        }
                         self.send(conn as usize, Server, message.clone());
                     }
                 }
-                Action::Own { .. } => {}
+                Action::Own { message } => {
+                    self.note_revoked(OWN, &message, who);
+                    let desk = self.instances[who].desk().unwrap();
+                    desk.own.push_back(message);
+                    if !std::mem::replace(&mut desk.collecting, true) {
+                        self.soon(What::Step(who, turn, Step::Collect));
+                    }
+                }
                 Action::Probe { admin } => {
                     if !self.instances[who_has(admin)].lives() {
                         self.soon(What::Step(who, turn, Step::Found { dead_admin: admin }));
@@ -59,7 +73,10 @@ impl World {
                         self.soon(What::Step(who, turn, Step::Announce));
                     }
                 }
-                Action::Settled { .. } => self.settled(who),
+                Action::Settled { term, .. } => {
+                    self.settled(who);
+                    self.instances[who].holdings.on_state(term, true);
+                }
                 Action::TermRaised { term } => {
                     assert!(self.store.is_none(), "the directory held a term that was not the last");
                     self.seen.raised_term += 1;
@@ -83,6 +100,8 @@ impl World {
         self.survivors.retain(|&who| self.instances[who].lives());
         let now = self.now;
         let stalled = self.instances[who].stalled_until;
+        let pending = std::mem::take(&mut self.instances[who].desk().unwrap().pending);
+        pending.into_iter().for_each(|id| self.soon(What::Arrive(id)));
         let desk = self.instances[who].desk().unwrap();
         assert!(!std::mem::replace(&mut desk.settled, true), "settled twice");
         let claimed_at = desk.claimed_at;
@@ -142,13 +161,16 @@ impl World {
 
     /// Notes who of the group is there to be waited for, as the supervisor `who` comes to its end.
     pub(super) fn end_supervising(&mut self, who: Who) {
-        let Some(Desk { welcomed, .. }) = self.instances[who].desk() else { return };
-        let members = std::mem::take(welcomed);
+        let Some(Desk { welcomed, pending, .. }) = self.instances[who].desk() else { return };
+        let (members, pending) = (std::mem::take(welcomed), std::mem::take(pending));
         self.survivors.extend(members);
+        pending.into_iter().for_each(|id| self.end_question(id));
     }
 
     /// Says goodbye to all as a supervisor. True if it lived to the end of it.
     pub(super) fn farewell(&mut self, who: Who, reason: Departure) -> bool {
+        // What was decided for its own instance before is still taken.
+        self.collect(who);
         let turn = self.instances[who].turn;
         for link in 0..self.links.len() {
             if self.links[link].owner[1] == who && self.links[link].turn == turn && self.links[link].welcomed {

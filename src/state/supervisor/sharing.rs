@@ -6,6 +6,8 @@
 use super::*;
 use crate::config::{self, MAX_MESSAGE, MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, MESSAGE_WINDOW, message_size};
 use crate::state::hello::{check_key_and_value, check_units, read_limit};
+#[cfg(any(test, feature = "fuzzing"))]
+use crate::state::permits::Usage;
 use crate::wire::field::Payload;
 use crate::wire::{Counted, Fault, Scope, Setting};
 
@@ -18,8 +20,8 @@ fn to(conn: ConnId, message: Message) -> Action {
 }
 
 impl Supervisor {
-    pub(super) fn enter_own(&mut self, claims: Claims, last_term: u64, verdicts: &mut Vec<Verdict>) {
-        self.book.enter(OWN, claims, last_term, None, verdicts);
+    pub(super) fn enter_own(&mut self, claims: Claims, verdicts: &mut Vec<Verdict>) {
+        self.book.enter(OWN, claims, None, verdicts);
         for setting in self.settings.present().filter(|setting| setting.scope == Scope::Limit) {
             let limit = setting.value.as_deref().and_then(read_limit);
             self.book.set_limit(&setting.key, limit, verdicts);
@@ -91,6 +93,28 @@ impl Supervisor {
     /// All settings, for one who was left behind.
     pub(crate) fn all_settings(&self) -> impl Iterator<Item = Message> {
         self.settings.all().map(|setting| Message::Setting { setting: setting.clone() })
+    }
+
+    /// What the book says, for tests and fuzzing.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn book_usage(&self, resource: &str) -> Option<Usage> {
+        self.book.usage(resource)
+    }
+
+    /// The same of one holder.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn claims_of(&self, holder: ConnId) -> Claims {
+        self.book.claims_of(holder)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn knows(&self, holder: ConnId, id: u64) -> bool {
+        self.book.knows(holder, id)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Tells those concerned what the book has decided.
@@ -316,3 +340,6 @@ impl Member {
         (messages > 0).then_some(Action::Send { conn, message: Message::Missed { messages } })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,32 +5,33 @@ use super::*;
 
 const SETTLE: Time = Time::from_millis(500);
 
-struct Desk {
-    supervisor: Supervisor,
+pub(super) struct Desk {
+    pub(super) supervisor: Supervisor,
     actions: Vec<Action>,
 }
 
 impl Desk {
     /// The supervisor `s` of term 5, with admin endpoint 1000.
-    fn new(before: Before) -> Self {
+    pub(super) fn new(before: Before) -> Self {
         let mut actions = Vec::new();
-        let me = test_entry("s", 1, 1000);
-        let elected = Elected {
-            me,
+        let supervisor = Supervisor::new(Desk::elected(before), Time::ZERO, &mut actions);
+        Desk { supervisor, actions }
+    }
+
+    pub(super) fn elected(before: Before) -> Elected {
+        Elected {
+            me: test_entry("s", 1, 1000),
             term: 5,
             registry_port: 999,
             before,
-            last_term: 4,
             claims: Claims::default(),
             settings: Settings::default(),
             settle_time: SETTLE,
             max_members: 20,
-        };
-        let supervisor = Supervisor::new(elected, Time::ZERO, &mut actions);
-        Desk { supervisor, actions }
+        }
     }
 
-    fn on(&mut self, now: Time, input: Input) -> Vec<Action> {
+    pub(super) fn on(&mut self, now: Time, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         self.supervisor.on(now, input, &mut actions);
         self.supervisor.check();
@@ -52,7 +53,7 @@ impl Desk {
 }
 
 /// The hello of a newcomer that holds nothing.
-fn greeting(entry: Entry) -> Hello {
+pub(super) fn greeting(entry: Entry) -> Hello {
     Hello { entry, last_term: 0, roster: Roster::default(), claims: Claims::default(), settings: vec![] }
 }
 

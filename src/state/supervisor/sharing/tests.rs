@@ -1,0 +1,328 @@
+//! What is decided about permits, settings and messages, one by one.
+
+use super::super::tests::{Desk, greeting};
+use super::*;
+use crate::state::registry::test_entry;
+use crate::wire::{Declared, Held, Wanted};
+
+impl Desk {
+    fn ask(&mut self, question: Message) -> (Vec<Message>, Vec<Action>) {
+        let mut actions = Vec::new();
+        let answer = self.supervisor.ask(question, &mut actions);
+        self.supervisor.check();
+        (answer, actions)
+    }
+
+    fn set(&mut self, key: &str, value: Option<&str>, expected: Option<Option<&str>>) -> Vec<Message> {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        self.ask(Message::Set { key: key.into(), value: owned(value), expected: expected.map(owned) }).0
+    }
+
+    fn publish(&mut self, to: Option<&str>, bytes: usize) -> (Vec<Message>, Vec<Action>) {
+        let payload = Payload(vec![0; bytes]);
+        self.ask(Message::Publish { from: "s".into(), to: to.map(str::to_owned), topic: "t".into(), payload })
+    }
+
+    fn say(&mut self, conn: ConnId, message: Message) -> Vec<Action> {
+        self.on(Time::ZERO, Input::Said { conn, message })
+    }
+
+    /// `name` says hello on connection `number` with these claims and settings.
+    fn come(&mut self, name: &str, number: u16, last_term: u64, claims: Claims, settings: Vec<Setting>) -> Vec<Action> {
+        let entry = test_entry(name, number.into(), number);
+        let hello = Hello { last_term, claims, settings, ..greeting(entry) };
+        self.on(Time::ZERO, Input::Hello { conn: number.into(), hello })
+    }
+
+    /// Two members, `a` on connection 1 and `b` on 2, in a settled group with 4 units of `db`.
+    fn settled() -> Self {
+        let mut desk = Desk::new(Before::Nobody);
+        desk.come("a", 1, 0, declaring(), vec![]);
+        desk.come("b", 2, 0, Claims::default(), vec![]);
+        desk
+    }
+
+    /// As before, but one more may have survived, with admin endpoint 3.
+    fn unsettled() -> Self {
+        let mut desk = Desk::new(Before::These([1, 2, 3].into()));
+        desk.come("a", 1, 4, declaring(), vec![]);
+        desk.come("b", 2, 4, Claims::default(), vec![]);
+        desk
+    }
+}
+
+fn declaring() -> Claims {
+    Claims { declared: vec![Declared { resource: "db".into(), limit: 4, per_holder: None }], ..Claims::default() }
+}
+
+fn holding(id: u64, units: u64) -> Claims {
+    Claims { held: vec![Held { id, resource: "db".into(), units }], ..declaring() }
+}
+
+fn acquire(id: u64, units: u64) -> Message {
+    Message::Acquire { wanted: Wanted { id, resource: "db".into(), units, wait: true, asked_ns: id } }
+}
+
+fn count(units: u64) -> Message {
+    Message::Count { counted: Counted { resource: "db".into(), units } }
+}
+
+fn setting(key: &str, value: Option<&str>, term: u64, sequence: u64) -> Setting {
+    Setting { scope: Scope::Program, key: key.into(), value: value.map(Into::into), term, sequence }
+}
+
+fn fault(answer: &[Message]) -> Option<Fault> {
+    if let [Message::NotDone { fault, .. }] = answer { Some(*fault) } else { None }
+}
+
+fn send(conn: ConnId, message: Message) -> Action {
+    Action::Send { conn, message }
+}
+
+#[test]
+fn a_change_is_told_to_all_and_numbered() {
+    let mut desk = Desk::settled();
+    for (number, value) in [(1, Some("x")), (2, Some("y")), (3, None)] {
+        let (answer, actions) =
+            desk.ask(Message::Set { key: "k".into(), value: value.map(Into::into), expected: None });
+        let message = Message::Setting { setting: setting("k", value, 5, number) };
+        assert_eq!(answer, std::slice::from_ref(&message));
+        let tell = Action::Tell { conns: vec![1, 2], message: message.clone() };
+        assert_eq!(actions, [tell, Action::Own { message }]);
+    }
+    let (answer, _) = desk.ask(Message::SettingQuery { key: None });
+    assert_eq!(answer, [Message::Settings { count: 0 }], "removed");
+}
+
+#[test]
+fn a_change_under_a_condition_is_made_only_if_it_holds() {
+    let mut desk = Desk::settled();
+    let conflict = |present: Option<&str>| vec![Message::Conflict { present: present.map(Into::into) }];
+    assert_eq!(desk.set("k", Some("x"), Some(Some("w"))), conflict(None));
+    assert!(matches!(desk.set("k", Some("x"), Some(None))[..], [Message::Setting { .. }]));
+    assert_eq!(desk.set("k", Some("z"), Some(None)), conflict(Some("x")));
+    assert!(matches!(desk.set("k", None, Some(Some("x")))[..], [Message::Setting { .. }]));
+    assert!(matches!(desk.set("k", Some("y"), Some(None))[..], [Message::Setting { .. }]));
+}
+
+#[test]
+fn before_the_group_is_settled_only_what_no_survivor_can_contradict_is_answered() {
+    let mut desk = Desk::unsettled();
+    assert!(matches!(desk.set("k", Some("x"), None)[..], [Message::Setting { .. }]));
+    assert_eq!(fault(&desk.set("k", Some("y"), Some(Some("x")))), Some(Fault::NotSettled));
+    assert_eq!(fault(&desk.publish(Some("c"), 1).0), Some(Fault::NotSettled), "it may come back");
+    assert_eq!(desk.publish(None, 1).0, [Message::Done { count: 3 }]);
+    let questions = [
+        Message::SettingQuery { key: None },
+        Message::UsageQuery { resource: None },
+        Message::SetLimit { resource: "db".into(), limit: 1 },
+        Message::Revoke { resource: "db".into(), holder: "a".into() },
+    ];
+    for question in questions {
+        assert_eq!(fault(&desk.ask(question).0), Some(Fault::NotSettled));
+    }
+}
+
+#[test]
+fn of_what_survivors_know_the_newest_counts_and_all_hear_of_it() {
+    let mut desk = Desk::unsettled();
+    let old = setting("k", Some("old"), 3, 9);
+    desk.come("c", 3, 4, Claims::default(), vec![old.clone(), setting("mine", Some("c"), 3, 8)]);
+    let new = setting("k", Some("new"), 4, 1);
+    let actions = desk.come("d", 4, 4, Claims::default(), vec![new.clone()]);
+    let told = Action::Tell { conns: vec![1, 2, 3], message: Message::Setting { setting: new.clone() } };
+    assert!(actions.contains(&told), "{actions:?}");
+    let position = |wanted: &Action| actions.iter().position(|action| action == wanted);
+    let lacked = send(4, Message::Setting { setting: setting("mine", Some("c"), 3, 8) });
+    let welcome =
+        actions.iter().position(|action| matches!(action, Action::Send { conn: 4, message: Message::Welcome { .. } }));
+    assert!(welcome < position(&lacked) && welcome.is_some(), "what it lacks, after the welcome: {actions:?}");
+    let actions = desk.come("e", 5, 4, Claims::default(), vec![old]);
+    assert!(actions.contains(&send(5, Message::Setting { setting: new })), "{actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Tell { .. })), "no news for the others");
+}
+
+#[test]
+fn a_limit_survives_the_supervisor_by_any_hello() {
+    let limit = Setting { scope: Scope::Limit, key: "db".into(), value: Some("2".into()), term: 4, sequence: 1 };
+    let mut desk = Desk::new(Before::These([1, 2].into()));
+    desk.come("a", 1, 4, declaring(), vec![]);
+    desk.come("b", 2, 4, Claims::default(), vec![limit.clone()]);
+    assert!(desk.say(1, acquire(1, 2)).contains(&send(1, Message::Granted { id: 1 })));
+    assert_eq!(desk.say(1, acquire(2, 1)), []);
+    // And what the next supervisor knows of it itself counts from the first moment.
+    let mut settings = Settings::default();
+    settings.merge(limit);
+    let elected = Elected { settings, claims: declaring(), ..Desk::elected(Before::Nobody) };
+    let supervisor = Supervisor::new(elected, Time::ZERO, &mut Vec::new());
+    assert_eq!(supervisor.book_usage("db").unwrap().limit, Some(2));
+}
+
+#[test]
+fn a_limit_is_set_for_what_is_declared_and_serves_those_who_wait() {
+    let mut desk = Desk::settled();
+    let limit = |resource: &str, limit| Message::SetLimit { resource: resource.into(), limit };
+    desk.say(1, acquire(1, 4));
+    desk.say(2, acquire(1, 1));
+    let (_, actions) = desk.ask(limit("db", 5));
+    assert_eq!(actions.last(), Some(&send(2, Message::Granted { id: 1 })), "after all know why");
+    assert_eq!(fault(&desk.ask(limit("scanner", 5)).0), Some(Fault::NoSuchResource));
+    assert_eq!(fault(&desk.ask(limit("db", u64::MAX)).0), Some(Fault::Invalid));
+    let (answer, _) = desk.ask(Message::SettingQuery { key: None });
+    assert_eq!(answer, [Message::Settings { count: 0 }], "limits are not among the program's settings");
+}
+
+#[test]
+fn usage_is_told_with_names() {
+    let mut desk = Desk::settled();
+    desk.say(2, acquire(1, 2));
+    desk.say(2, count(1));
+    desk.say(OWN, count(1));
+    desk.say(1, acquire(1, 3));
+    let usage = |limit, in_use, counted, waiting, holders| Message::Resource {
+        resource: "db".into(),
+        limit,
+        in_use,
+        counted,
+        waiting,
+        holders,
+    };
+    let holder = |name: &str, units| Message::Holder { name: name.into(), units };
+    let (answer, _) = desk.ask(Message::UsageQuery { resource: Some("db".into()) });
+    let expected = [Message::Resources { count: 1 }, usage(Some(4), 4, 2, 1, 2), holder("b", 3), holder("s", 1)];
+    assert_eq!(answer, expected);
+    assert_eq!(desk.ask(Message::UsageQuery { resource: None }).0, expected);
+    let (answer, _) = desk.ask(Message::UsageQuery { resource: Some("scanner".into()) });
+    assert_eq!(fault(&answer), Some(Fault::NoSuchResource));
+}
+
+#[test]
+fn what_is_revoked_is_told_to_its_holder_before_another_has_it() {
+    let mut desk = Desk::settled();
+    desk.say(1, acquire(1, 2));
+    desk.say(1, acquire(2, 2));
+    desk.say(OWN, acquire(1, 4));
+    let revoke = |holder: &str| Message::Revoke { resource: "db".into(), holder: holder.into() };
+    let (answer, actions) = desk.ask(revoke("a"));
+    assert_eq!(answer, [Message::Done { count: 2 }]);
+    let granted = Action::Own { message: Message::Granted { id: 1 } };
+    assert_eq!(actions, [send(1, Message::Revoked { id: 1 }), send(1, Message::Revoked { id: 2 }), granted]);
+    assert_eq!(desk.ask(revoke("a")).0, [Message::Done { count: 0 }]);
+    assert_eq!(desk.ask(revoke("main")).1, [Action::Own { message: Message::Revoked { id: 1 } }]);
+    assert_eq!(fault(&desk.ask(revoke("nobody")).0), Some(Fault::NoSuchInstance));
+}
+
+#[test]
+fn a_total_waits_until_all_are_here_who_count() {
+    let mut desk = Desk::unsettled();
+    desk.say(1, count(3));
+    assert_eq!(desk.say(2, Message::TotalQuery { id: 7, resource: "db".into() }), []);
+    assert_eq!(desk.say(OWN, Message::TotalQuery { id: 8, resource: "db".into() }), []);
+    let counted = Claims { counted: vec![Counted { resource: "db".into(), units: 2 }], ..Claims::default() };
+    let actions = desk.come("c", 3, 4, counted, vec![]);
+    assert!(actions.contains(&send(2, Message::Total { id: 7, units: 5 })), "{actions:?}");
+    assert!(actions.contains(&Action::Own { message: Message::Total { id: 8, units: 5 } }));
+    let actions = desk.say(2, Message::TotalQuery { id: 9, resource: "db".into() });
+    assert_eq!(actions, [send(2, Message::Total { id: 9, units: 5 })]);
+}
+
+#[test]
+fn nobody_is_sent_what_was_asked_on_a_connection_that_is_gone() {
+    let mut desk = Desk::unsettled();
+    desk.say(2, Message::TotalQuery { id: 7, resource: "db".into() });
+    desk.on(Time::ZERO, Input::Ended { conn: 2 });
+    desk.say(1, Message::TotalQuery { id: 7, resource: "db".into() });
+    let again = Input::Hello { conn: 9, hello: greeting(test_entry("a", 1, 1)) };
+    desk.on(Time::ZERO, again);
+    let actions = desk.come("c", 3, 4, Claims::default(), vec![]);
+    let total = |action: &Action| matches!(action, Action::Send { message: Message::Total { .. }, .. });
+    assert!(!actions.iter().any(total), "{actions:?}");
+}
+
+#[test]
+fn a_message_goes_to_all_or_to_one_who_is_here() {
+    let mut desk = Desk::settled();
+    let (answer, actions) = desk.publish(None, 3);
+    assert_eq!(answer, [Message::Done { count: 3 }]);
+    assert!(matches!(&actions[..], [Action::Own { .. }, Action::Tell { conns, .. }] if *conns == [1, 2]));
+    let (answer, actions) = desk.publish(Some("b"), 3);
+    assert_eq!(answer, [Message::Done { count: 1 }]);
+    assert!(matches!(&actions[..], [Action::Tell { conns, .. }] if *conns == [2]));
+    let (_, actions) = desk.publish(Some("main"), 3);
+    assert!(matches!(actions[..], [Action::Own { .. }]));
+    assert_eq!(fault(&desk.publish(Some("nobody"), 3).0), Some(Fault::NoSuchInstance));
+    assert_eq!(fault(&desk.publish(None, MAX_MESSAGE + 1).0), Some(Fault::Invalid));
+}
+
+#[test]
+fn who_does_not_read_misses_messages_and_is_told_how_many() {
+    let mut desk = Desk::settled();
+    let size = message_size("s", "t", &[0; MAX_MESSAGE]);
+    let fits = MESSAGE_WINDOW / size;
+    for _ in 0..fits {
+        assert_eq!(desk.publish(Some("a"), MAX_MESSAGE).0, [Message::Done { count: 1 }]);
+    }
+    for _ in 0..2 {
+        assert_eq!(desk.publish(Some("a"), MAX_MESSAGE).0, [Message::Done { count: 0 }]);
+    }
+    assert_eq!(desk.publish(Some("b"), MAX_MESSAGE).0, [Message::Done { count: 1 }], "it costs nobody else anything");
+    let missed = send(1, Message::Missed { messages: 2 });
+    assert_eq!(desk.say(1, Message::Taken { bytes: size }), [missed]);
+    assert_eq!(desk.publish(Some("a"), MAX_MESSAGE).0, [Message::Done { count: 1 }]);
+    // One that fits although a larger one did not comes after what was missed.
+    desk.publish(Some("a"), MAX_MESSAGE);
+    let (_, actions) = desk.publish(Some("a"), 1);
+    assert_eq!(actions[0], send(1, Message::Missed { messages: 1 }));
+    assert_eq!(desk.say(1, Message::Taken { bytes: u32::MAX }), [], "no more than it has got");
+}
+
+#[test]
+fn what_is_over_the_limit_is_told_to_all() {
+    let mut desk = Desk::settled();
+    let message = Message::OverLimit { resource: "db".into(), in_use: 5, limit: 4 };
+    let all = [Action::Tell { conns: vec![1, 2], message: message.clone() }, Action::Own { message }];
+    assert_eq!(desk.say(1, count(5)), all);
+}
+
+#[test]
+fn a_members_end_serves_those_who_wait_before_anything_else() {
+    let mut desk = Desk::settled();
+    desk.come("c", 3, 4, holding(1, 4), vec![]);
+    desk.say(OWN, acquire(1, 3));
+    desk.say(2, acquire(2, 1));
+    let actions = desk.on(Time::ZERO, Input::Ended { conn: 3 });
+    let granted = [Action::Own { message: Message::Granted { id: 1 } }, send(2, Message::Granted { id: 2 })];
+    assert_eq!(actions[..2], granted);
+}
+
+#[test]
+fn what_the_supervisor_holds_itself_is_in_its_book() {
+    let elected = Elected { claims: holding(7, 3), ..Desk::elected(Before::Nobody) };
+    let mut actions = Vec::new();
+    let supervisor = Supervisor::new(elected, Time::ZERO, &mut actions);
+    assert_eq!(supervisor.claims_of(OWN), holding(7, 3));
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Own { .. })).count(), 0);
+}
+
+#[test]
+fn who_says_what_cannot_be_is_cut_off() {
+    let wrong = [
+        acquire(1, 0),
+        acquire(1, u64::MAX),
+        count(u64::MAX),
+        Message::Granted { id: 1 },
+        Message::Publish { from: "a".into(), to: None, topic: "t".into(), payload: Payload(vec![]) },
+        Message::TotalQuery { id: 1, resource: "two words".into() },
+    ];
+    for message in wrong {
+        let mut desk = Desk::settled();
+        let actions = desk.say(1, message.clone());
+        let refused =
+            matches!(actions[..], [Action::Send { message: Message::Rejected { .. }, .. }, Action::Close { conn: 1 }]);
+        assert!(refused, "{message:?}: {actions:?}");
+    }
+    let mut desk = Desk::settled();
+    desk.say(1, acquire(1, 1));
+    assert!(desk.say(1, acquire(1, 1)).contains(&Action::Close { conn: 1 }), "a number used twice");
+    assert_eq!(desk.say(9, acquire(1, 1)), [], "one who is no member");
+}
