@@ -190,7 +190,7 @@ impl Office {
 
     /// Takes a hello. True if its sender is a member now; else it has been refused and its connection closed.
     pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<TcpStream>, hello: Message) -> bool {
-        let Ok(hello) = Hello::read(hello) else {
+        let Some(hello) = Hello::read(hello) else {
             return self.refuse(stream, Refusal::Malformed, "not a hello");
         };
         self.reap(&hello.entry);

@@ -34,8 +34,8 @@ impl Hello {
         }
     }
 
-    /// The other way round; the message is given back if it is no hello.
-    pub(crate) fn read(message: Message) -> Result<Self, Message> {
+    /// The other way round; `None` if the message is no hello.
+    pub(crate) fn read(message: Message) -> Option<Self> {
         let Message::Hello {
             entry,
             last_term,
@@ -49,11 +49,11 @@ impl Hello {
             settings,
         } = message
         else {
-            return Err(message);
+            return None;
         };
         let roster = Roster { admins: roster.into_iter().collect(), complete: roster_complete };
         let claims = Claims { standing, declared, held, wanted, counted };
-        Ok(Hello { entry, last_term, roster, claims, settings })
+        Some(Hello { entry, last_term, roster, claims, settings })
     }
 
     /// What an instance says of itself is checked before it is believed, printed or passed on.

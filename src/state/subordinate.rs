@@ -32,6 +32,7 @@ pub(crate) struct Subordinate {
 
 /// What a message from the supervisor meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // it is handed on at once: a box would cost more than it saves
 pub(crate) enum News {
     /// Nothing that the program would want to know.
     Quiet,

@@ -108,7 +108,7 @@ impl World {
                 let to = self.random.one_in(4).then_some(name);
                 // Large ones come in bursts, so that some are missed.
                 let (bytes, times) =
-                    if self.random.one_in(24) { (MAX_MESSAGE - 8, 1 + self.random.below(8)) } else { (0, 1) };
+                    if self.random.one_in(64) { (MAX_MESSAGE - 8, 1 + self.random.below(24)) } else { (0, 1) };
                 for _ in 0..times {
                     let number = self.published.len() as u64;
                     self.published.push(None);

@@ -6,7 +6,7 @@
 use super::*;
 use crate::config::{self, MAX_MESSAGE, MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, MESSAGE_WINDOW, message_size};
 use crate::state::hello::{check_key_and_value, check_units, read_limit};
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(test)]
 use crate::state::permits::Usage;
 use crate::wire::field::Payload;
 use crate::wire::{Counted, Fault, Scope, Setting};
@@ -96,13 +96,13 @@ impl Supervisor {
     }
 
     /// What the book says, for tests and fuzzing.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(test)]
     pub(crate) fn book_usage(&self, resource: &str) -> Option<Usage> {
         self.book.usage(resource)
     }
 
     /// The same of one holder.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(test)]
     pub(crate) fn claims_of(&self, holder: ConnId) -> Claims {
         self.book.claims_of(holder)
     }
