@@ -60,7 +60,8 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the supervisor waits for a name's holder to turn out dead before it refuses the name to
-/// another: a killed process closes its sockets some hundred microseconds after the signal.
+/// another: a killed process closes its sockets some hundred microseconds after the signal. And how long a member
+/// that was cut off waits for its supervisor to turn out dead.
 pub(crate) const REAP_WAIT: Duration = Duration::from_millis(50);
 
 /// How long a blocking write to one client may take before that client is cut off. It is the client's

@@ -160,6 +160,11 @@ impl Holding {
         self.inside.lock().holdings.on_state(term, settled);
     }
 
+    /// True if this instance holds permits.
+    pub(crate) fn holds_anything(&self) -> bool {
+        self.inside.lock().holdings.holds_anything()
+    }
+
     /// The lifeline was cut while the supervisor lived.
     pub(crate) fn cut_off(&self) {
         self.inside.lock().holdings.cut_off();

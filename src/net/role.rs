@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::handshake::{self, Denied, Pass};
 use super::holding::Holding;
-use super::link::{Link, LinkError};
+use super::link::{Link, LinkError, has_ended};
 use super::office::{Facts, Notice, Office};
 use super::port;
 use super::service::{Kind, Service, Visit};
@@ -17,7 +17,7 @@ use super::standing::{Inside, Place, Standing, Wait};
 use super::store::{Last, TermFile};
 use super::threads::Threads;
 use super::waker::Waker;
-use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, SMALL_STACK, WRITE_TIMEOUT};
+use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, REAP_WAIT, SMALL_STACK, WRITE_TIMEOUT};
 use crate::error::JoinError;
 use crate::event::{ContendingCause, EventKind, Role};
 use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
@@ -130,8 +130,8 @@ impl Duty {
         match self.claim(last_term) {
             Ok(term) => Event::PortClaimed { term },
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if std::mem::take(&mut self.reset) {
-                    // Perhaps it did not die: somebody cut the connection, and it welcomes others while we are away.
+                if std::mem::take(&mut self.reset) && self.loss == Loss::Died && self.supervisor_lives_on() {
+                    // Somebody cut the connection, and it welcomes others while we are away.
                     self.memory.iter_mut().for_each(|memory| memory.lost(Loss::Evicted));
                     self.shared.holding.cut_off();
                 }
@@ -139,6 +139,23 @@ impl Duty {
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Event::Obstructed(Obstacle::PortForbidden),
             Err(error) => Event::Obstructed(system("become supervisor", &error)),
+        }
+    }
+
+    /// After a reset and with the port taken: whether the supervisor before is the one that still has it, as far as that
+    /// matters. One that dies with unread bytes resets its connections, too, and its successor is quick.
+    ///
+    /// Its admin endpoint tells. A dying process closes that within milliseconds of its other connections, so one that
+    /// still answers is watched for a while.
+    fn supervisor_lives_on(&self) -> bool {
+        let Some(memory) = &self.memory else { return false };
+        if memory.roster.is_none() && !self.shared.holding.holds_anything() {
+            return true; // there is nothing to be lost by thinking so
+        }
+        match port::connect(memory.supervisor_admin, REAP_WAIT) {
+            Ok(None) => false,
+            Ok(Some(stream)) => !has_ended(&stream, REAP_WAIT),
+            Err(error) => !port::is_gone(&error),
         }
     }
 

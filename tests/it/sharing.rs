@@ -1081,3 +1081,23 @@ impl Drop for Ended<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+/// Goal: a supervisor that dies with unread bytes resets its connections, and its members still know of one another: its
+/// successor, which knew nobody, does not wait until the settle time is over.
+/// Method: members that have said something which a stopped supervisor has not read; a newcomer is elected. The settle
+/// time is so long that waiting for it fails the test.
+#[test]
+fn a_death_that_resets_connections_loses_nobody() {
+    let group = Group::of(&[]);
+    let settle = [("SETTLE", (4 * PATIENCE).as_millis().to_string())];
+    let boss = group.other_with("boss", &settle);
+    let mut members = ["a", "b", "c"].map(|name| group.other_with(name, &settle));
+    boss.process.stop();
+    members.iter_mut().for_each(|member| _ = member.obey("count seats 1"));
+    members.iter().for_each(|member| member.process.stop());
+    boss.process.kill();
+    let _newcomer = group.other_with("newcomer", &settle);
+    members.iter().for_each(|member| member.process.signal(Signal::CONT));
+    await_true("settled", || group.admin().registry().status(PATIENCE).is_ok_and(|status| status.settled));
+    assert_eq!(group.admin().registry().status(PATIENCE).unwrap().members, 4);
+}
