@@ -326,3 +326,32 @@ fn who_says_what_cannot_be_is_cut_off() {
     assert!(desk.say(1, acquire(1, 1)).contains(&Action::Close { conn: 1 }), "a number used twice");
     assert_eq!(desk.say(9, acquire(1, 1)), [], "one who is no member");
 }
+
+#[test]
+fn who_comes_late_hears_what_it_has_lost_before_it_is_welcomed() {
+    let mut desk = Desk::settled();
+    desk.say(1, acquire(1, 3));
+    let actions = desk.come("late", 3, 4, holding(7, 2), vec![]);
+    let position = |wanted: fn(&Message) -> bool| {
+        let to_it = |action: &Action| matches!(action, Action::Send { conn: 3, message } if wanted(message));
+        actions.iter().position(to_it).expect("told")
+    };
+    let revoked = position(|message| *message == Message::Revoked { id: 7 });
+    assert!(revoked < position(|message| matches!(message, Message::Welcome { .. })), "{actions:?}");
+}
+
+#[test]
+fn a_change_is_newer_than_all_that_anybody_knows() {
+    let mut desk = Desk::settled();
+    let actions = desk.come("c", 3, 0, Claims::default(), vec![setting("k", Some("x"), 8, 1)]);
+    assert!(actions.contains(&Action::TermRaised { term: 9 }));
+    let new = Message::Setting { setting: setting("k", Some("y"), 9, 1) };
+    assert_eq!(desk.set("k", Some("y"), None), [new]);
+    // Also than what the new supervisor knows itself.
+    let mut settings = Settings::default();
+    settings.merge(setting("k", Some("x"), 8, 1));
+    let elected = Elected { settings, ..Desk::elected(Before::Nobody) };
+    let mut actions = Vec::new();
+    let supervisor = Supervisor::new(elected, Time::ZERO, &mut actions);
+    assert_eq!((supervisor.term(), &actions[0]), (9, &Action::TermRaised { term: 9 }));
+}
