@@ -15,6 +15,7 @@
 //! | `pares-call-all` | `Instance::call_all`, `Admin::call_all` | an instance's answer | its deadline | the call itself |
 
 pub(crate) mod ask;
+mod attend;
 pub(crate) mod endpoint;
 pub(crate) mod hand_over;
 mod handshake;

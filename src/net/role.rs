@@ -7,24 +7,25 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::attend;
 use super::handshake::{self, Denied, Pass};
 use super::holding::Holding;
 use super::link::{Link, LinkError, has_ended};
 use super::office::{Facts, Notice, Office};
 use super::port;
-use super::service::{Kind, Service, Visit};
+use super::service::{Kind, Service};
 use super::standing::{Inside, Place, Standing, Wait};
 use super::store::{Last, TermFile};
 use super::threads::Threads;
 use super::waker::Waker;
-use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, REAP_WAIT, SMALL_STACK, WRITE_TIMEOUT};
+use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, REAP_WAIT, SMALL_STACK};
 use crate::error::JoinError;
 use crate::event::{ContendingCause, EventKind, Role};
 use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
 use crate::state::hello::Hello;
 use crate::state::subordinate::{News, Subordinate};
 use crate::state::supervisor::{Before, Elected, Supervisor};
-use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, PROTOCOL_VERSION, Purpose, Refusal};
+use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, PROTOCOL_VERSION, Purpose};
 
 /// Everything about an instance that stays the same, and its standing, which does not.
 pub(crate) struct Shared {
@@ -361,14 +362,14 @@ impl Duty {
                     move || office.is_closed()
                 };
                 threads.spawn("pares-registry", SMALL_STACK, move || {
-                    drop(askers.run(registry, done, move |visit| attend_asker(&office, visit)));
+                    drop(askers.run(registry, done, move |visit| attend::asker(&office, visit)));
                 })
             });
         let listener = match started {
             Ok(()) if self.wait_on(Wait::Service(members.clone())) => {
                 let done = || shared.standing.look(|inside| inside.hand_over || (inside.halting && inside.jobs == 0));
                 let office = office.clone();
-                members.run(listener, done, move |visit| attend_member(&office, visit))
+                members.run(listener, done, move |visit| attend::member(&office, visit))
             }
             Ok(()) => listener,
             Err(error) => {
@@ -496,73 +497,6 @@ fn on_notice(shared: &Shared, notice: Notice) {
                 inside.term = inside.term.max(term);
                 inside.hub.emit(EventKind::Supervisor { term });
             });
-        }
-    }
-}
-
-/// A connection to the supervisor port: a member for as long as it lives, or one question for the status.
-fn attend_member(office: &Office, mut visit: Visit) {
-    let (conn, stream) = (visit.conn, visit.link.stream().clone());
-    match (visit.purpose, visit.first) {
-        (Purpose::Ask, Message::StatusQuery {}) => {
-            visit.link.close_with(&Message::StatusAnswer { status: office.status() });
-        }
-        (Purpose::Join, hello @ Message::Hello { .. }) => {
-            if !office.hello(conn, &stream, hello) {
-                return;
-            }
-            loop {
-                match visit.link.read(None) {
-                    Ok(message) => office.said(conn, message),
-                    Err(LinkError::Malformed(error)) => {
-                        log::warn!("pares-member: cut off a member that broke the protocol: {error}");
-                        office.broke(conn, error.to_string());
-                        break;
-                    }
-                    Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => break,
-                }
-            }
-            office.ended(conn);
-        }
-        (_, message) => {
-            log::warn!("pares-member: cut off a peer that broke the protocol: {} as first request", message.name());
-            visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a first request of this port"));
-        }
-    }
-}
-
-/// A connection to the registry port: questions and answers, or a watch.
-fn attend_asker(office: &Office, mut visit: Visit) {
-    let stream = visit.link.stream().clone();
-    let mut question = std::mem::replace(&mut visit.first, Message::List {});
-    loop {
-        if question == (Message::Watch {}) {
-            office.watch(visit.conn, &stream);
-            // Nothing more is asked on this connection; this thread waits for its end.
-            _ = visit.link.read(None);
-            office.unwatch(visit.conn);
-            return;
-        }
-        if !question.is_question() {
-            log::warn!("pares-registry: cut off a peer that broke the protocol: {}", question.name());
-            visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a registry question"));
-            return;
-        }
-        let answer = office.answer(&question);
-        if visit.link.write(&answer, Instant::now() + WRITE_TIMEOUT).is_err() {
-            return;
-        }
-        visit.idle();
-        let next = visit.link.read(None);
-        visit.busy();
-        match next {
-            Ok(message) => question = message,
-            Err(LinkError::Malformed(error)) => {
-                log::warn!("pares-registry: cut off a peer that broke the protocol: {error}");
-                visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
-                return;
-            }
-            Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => return,
         }
     }
 }
