@@ -448,14 +448,17 @@ fn an_instance_that_leaves_answers_its_callers_first() {
     let admin = Admin::new(&group.config).unwrap();
     let mut one = group.join("0");
     for turn in 1..30 {
-        let two = group.join(&turn.to_string());
         let events = one.events();
+        // Before another comes, who could be quicker to the port.
+        expect(&events, |kind| matches!(kind, EventKind::Supervisor { .. }));
+        let two = group.join(&turn.to_string());
         let name = one.name().to_owned();
         std::thread::scope(|scope| {
             let asked = scope.spawn(|| admin.call(&name, "step-down", b"", DEADLINE));
             expect(&events, |kind| matches!(kind, EventKind::Contending { .. }));
             drop(one);
-            assert!(asked.join().unwrap().is_ok(), "turn {turn}");
+            let answer = asked.join().unwrap();
+            assert!(answer.is_ok(), "turn {turn}: {answer:?}");
         });
         one = two;
     }
