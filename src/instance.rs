@@ -17,7 +17,7 @@ use crate::net::role::{self, Shared};
 use crate::net::standing::Standing;
 use crate::net::store::{self, TermFile};
 use crate::net::threads::Threads;
-use crate::net::{hand_over::hand_over, port, unix_ms};
+use crate::net::{clock, hand_over::hand_over, port, unix_ms};
 use crate::registry::Registry;
 use crate::state::election::Election;
 use crate::wire::{Declared, Entry};
@@ -110,7 +110,6 @@ impl Instance {
             terms,
             settle_time: config.settle_time,
             max_members: config.max_members,
-            epoch: began,
             holding: Arc::new(Holding::new(declared, config.settle_time)),
             standing: Standing::new(),
         });
@@ -125,7 +124,7 @@ impl Instance {
             endpoint: Some(endpoint),
             shared: shared.clone(),
         };
-        let election = Election::new(number(seed), config.join_timeout);
+        let election = Election::new(number(seed), clock::now().saturating_add(config.join_timeout));
         let started = instance.role.spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared, election));
         started.map_err(io("start the role thread"))?;
 

@@ -162,7 +162,7 @@ pub fn fuzz_supervisor(input: &[u8]) {
     let mut choices = Choices(input);
     let before = match choices.below(3) {
         0 => Before::Nobody,
-        1 => Before::These(admins(&mut choices)),
+        1 => Before::These(Roster { admins: admins(&mut choices), unknown_until: None }),
         _ => Before::Unknown,
     };
     let me = Entry { name: "s".into(), ..entry(0, 1, 99) };
@@ -347,8 +347,12 @@ impl Office {
             _ => 0,
         };
         let roster = match choices.below(4) {
-            0 => Roster::default(),
-            which => Roster { admins: admins(choices), complete: which > 1 },
+            0 => None,
+            1 => Some(Roster {
+                admins: admins(choices),
+                unknown_until: Some(Duration::from_millis(choices.byte().into())),
+            }),
+            _ => Some(Roster { admins: admins(choices), unknown_until: None }),
         };
         let mut claims = Claims::default();
         if choices.below(2) == 1 {
@@ -484,7 +488,7 @@ fn shared(choices: &mut Choices<'_>) -> Message {
 
 /// The hello of one that holds nothing.
 fn greeting(entry: Entry) -> Hello {
-    Hello { entry, last_term: 0, roster: Roster::default(), claims: Claims::default(), settings: vec![] }
+    Hello { entry, last_term: 0, roster: None, claims: Claims::default(), settings: vec![] }
 }
 
 fn admins(choices: &mut Choices<'_>) -> BTreeSet<u16> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::hub::monotonic_ns;
+use super::clock::monotonic_ns;
 use super::office::Office;
 use super::standing::Standing;
 use super::stream::push;

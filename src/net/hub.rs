@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use rustix::time::{ClockId, clock_gettime};
+use super::clock::monotonic_ns;
 
 use crate::event::{Event, EventKind};
 
@@ -65,12 +65,6 @@ impl Subscriber {
 
 fn now(kind: EventKind) -> Event {
     Event { monotonic_ns: monotonic_ns(), kind }
-}
-
-/// The present CLOCK_MONOTONIC in nanoseconds.
-pub(crate) fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 
 pub(crate) mod ask;
 mod attend;
+pub(crate) mod clock;
 pub(crate) mod endpoint;
 pub(crate) mod hand_over;
 mod handshake;

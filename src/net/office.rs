@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::clock;
 use super::link::has_ended;
 use super::port;
 use super::stream::push;
@@ -118,7 +119,6 @@ pub(crate) struct Office {
     desk: Mutex<Desk>,
     facts: Facts,
     since: SystemTime,
-    epoch: Instant,
     waker: Waker,
     /// Rung when the group is settled, and when the office closes: askers may wait for that on their own threads.
     settled: Condvar,
@@ -137,12 +137,11 @@ impl Office {
     pub(crate) fn new(
         facts: Facts,
         waker: Waker,
-        epoch: Instant,
         open: impl FnOnce(Time, &mut Vec<Action>) -> Supervisor,
         notice: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let mut actions = Vec::new();
-        let supervisor = open(epoch.elapsed(), &mut actions);
+        let supervisor = open(clock::now(), &mut actions);
         let desk = Desk {
             supervisor,
             told: BTreeMap::new(),
@@ -157,7 +156,6 @@ impl Office {
             desk: Mutex::new(desk),
             facts,
             since: SystemTime::now(),
-            epoch,
             waker,
             settled: Condvar::new(),
             stopped: AtomicBool::new(false),
@@ -374,7 +372,7 @@ impl Office {
         let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
         fds.extend(streams.iter().map(|stream| PollFd::new(stream, PollFlags::OUT)));
         let timeout = wake_at.map(|at| {
-            let left = at.saturating_sub(self.epoch.elapsed());
+            let left = at.saturating_sub(clock::now());
             Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ }
         });
         _ = poll(&mut fds, timeout.as_ref());
@@ -419,7 +417,7 @@ impl Office {
 
     fn probe(&self) {
         let mut desk = self.desk.lock();
-        if desk.supervisor.wake_at().is_some_and(|at| at <= self.epoch.elapsed()) {
+        if desk.supervisor.wake_at().is_some_and(|at| at <= clock::now()) {
             let notices = self.decide(&mut desk, Input::Woken);
             let probes = std::mem::take(&mut desk.probes);
             drop(desk);
@@ -435,7 +433,12 @@ impl Office {
 
     fn decide(&self, desk: &mut Desk, input: Input) -> Vec<Notice> {
         let mut actions = Vec::new();
-        desk.supervisor.on(self.epoch.elapsed(), input, &mut actions);
+        let wake_at = desk.supervisor.wake_at();
+        desk.supervisor.on(clock::now(), input, &mut actions);
+        let sooner = desk.supervisor.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before));
+        if sooner {
+            self.waker.wake(); // the announcer sleeps until the time it knew of
+        }
         self.perform(desk, actions)
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::attend;
+use super::clock;
 use super::handshake::{self, Denied, Pass};
 use super::holding::Holding;
 use super::link::{Link, LinkError, has_ended};
@@ -35,7 +36,6 @@ pub(crate) struct Shared {
     pub(crate) terms: TermFile,
     pub(crate) settle_time: Duration,
     pub(crate) max_members: usize,
-    pub(crate) epoch: Instant,
     pub(crate) holding: Arc<Holding>,
     pub(crate) standing: Standing,
 }
@@ -90,7 +90,7 @@ fn play(shared: &Arc<Shared>, election: Election) {
     };
     let mut event = Event::Started;
     loop {
-        let (report, deed) = duty.election.on(shared.epoch.elapsed(), event);
+        let (report, deed) = duty.election.on(clock::now(), event);
         if let Some(report) = report {
             duty.report(report);
         }
@@ -185,7 +185,7 @@ impl Duty {
         let shared = self.shared.clone();
         let mut timeout = HANDSHAKE_TIMEOUT;
         if let Some(deadline) = self.election.deadline() {
-            timeout = timeout.min(deadline.saturating_sub(shared.epoch.elapsed())).max(Duration::from_millis(1));
+            timeout = timeout.min(deadline.saturating_sub(clock::now())).max(Duration::from_millis(1));
         }
         let deadline = Instant::now() + timeout;
         let stream = match port::connect(shared.port, timeout) {
@@ -248,7 +248,7 @@ impl Duty {
 
     /// The one message from which a new supervisor rebuilds what it knows of this instance.
     fn hello(&self) -> Message {
-        let roster = self.memory.as_ref().and_then(|memory| memory.roster.clone()).unwrap_or_default();
+        let roster = self.memory.as_ref().and_then(|memory| memory.roster.clone());
         let (claims, settings) = self.shared.holding.hello();
         let last_term = self.election.last_term();
         Hello { entry: self.shared.me.clone(), last_term, roster, claims, settings }.into_message()
@@ -475,7 +475,7 @@ impl Duty {
         Some(shared.holding.elected(&shared.standing, |claims, settings| {
             let elected = Elected { me, term, registry_port, before, claims, settings, settle_time, max_members };
             let open = |now, actions: &mut Vec<_>| Supervisor::new(elected, now, actions).after(predecessor);
-            Office::new(facts, waker, shared.epoch, open, notice)
+            Office::new(facts, waker, open, notice)
         }))
     }
 }

@@ -8,8 +8,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use super::ask::{Asker, Registry, Viewpoint};
+use super::clock::monotonic_ns;
 use super::handshake;
-use super::hub::monotonic_ns;
 use super::port;
 use super::standing::{Inside, Place};
 use super::threads::Threads;

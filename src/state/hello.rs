@@ -11,7 +11,8 @@ pub(crate) struct Hello {
     pub(crate) entry: Entry,
     /// The highest term it has seen.
     pub(crate) last_term: u64,
-    pub(crate) roster: Roster,
+    /// Of a witness.
+    pub(crate) roster: Option<Roster>,
     pub(crate) claims: Claims,
     pub(crate) settings: Vec<Setting>,
 }
@@ -24,8 +25,7 @@ impl Hello {
             entry,
             last_term,
             standing,
-            roster: roster.admins.into_iter().collect(),
-            roster_complete: roster.complete,
+            roster: roster.map(Roster::into_record),
             declared,
             held,
             wanted,
@@ -36,22 +36,11 @@ impl Hello {
 
     /// The other way round; `None` if the message is no hello.
     pub(crate) fn read(message: Message) -> Option<Self> {
-        let Message::Hello {
-            entry,
-            last_term,
-            standing,
-            roster,
-            roster_complete,
-            declared,
-            held,
-            wanted,
-            counted,
-            settings,
-        } = message
+        let Message::Hello { entry, last_term, standing, roster, declared, held, wanted, counted, settings } = message
         else {
             return None;
         };
-        let roster = Roster { admins: roster.into_iter().collect(), complete: roster_complete };
+        let roster = roster.map(Roster::from_record);
         let claims = Claims { standing, declared, held, wanted, counted };
         Some(Hello { entry, last_term, roster, claims, settings })
     }

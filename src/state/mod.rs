@@ -15,7 +15,7 @@ pub(crate) mod subordinate;
 pub(crate) mod supervisor;
 pub(crate) mod view;
 
-/// A point in time: what has passed since some moment that stays the same for the life of the process.
+/// A point in time: what has passed since some moment that is the same for all processes of the machine.
 pub(crate) type Time = Duration;
 
 /// One connection's number in the supervisor's process, never used twice.

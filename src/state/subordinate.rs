@@ -1,22 +1,45 @@
 //! What a subordinate knows of its group, from what its supervisor told it.
 //!
-//! Invariant: `roster` is `Some` only for a witness. If it is `complete`, everybody whom this supervisor has
-//! welcomed, or was still waiting for, is on it (the supervisor writes to the witnesses before it welcomes). That
-//! holds to its death, not beyond the moment in which it cuts us off: see [`Subordinate::lost`].
+//! Invariant: `roster` is `Some` only for a witness. Everybody whom this supervisor has welcomed, or was still waiting for
+//! and knew, is on it (the supervisor writes to the witnesses before it welcomes). That holds to its death, not beyond the
+//! moment in which it cuts us off: see [`Subordinate::lost`].
 
 use std::collections::BTreeSet;
 
+use super::Time;
 use super::election::Loss;
 use crate::config::check_name;
-use crate::wire::{Departure, Message, kinds};
+use crate::wire::{self, Departure, Message, kinds};
 
 /// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two living
 /// instances share, and an instance keeps its own for life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roster {
     pub(crate) admins: BTreeSet<u16>,
-    /// False while the supervisor itself could not know all.
-    pub(crate) complete: bool,
+    /// `None` if these are all. Else there may be others, of whom the supervisor itself did not know, until the time that
+    /// it would have waited for them: whoever has not been heard of by then is waited for no longer, whoever supervises.
+    pub(crate) unknown_until: Option<Time>,
+}
+
+impl Roster {
+    pub(super) fn into_record(self) -> wire::Roster {
+        wire::Roster {
+            admins: self.admins.into_iter().collect(),
+            unknown_until_ns: self.unknown_until.map(in_nanoseconds),
+        }
+    }
+
+    pub(super) fn from_record(record: wire::Roster) -> Self {
+        Roster {
+            admins: record.admins.into_iter().collect(),
+            unknown_until: record.unknown_until_ns.map(Time::from_nanos),
+        }
+    }
+}
+
+/// Enough for 584 years since the machine was started.
+pub(super) fn in_nanoseconds(time: Time) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,14 +81,14 @@ impl Subordinate {
 
     pub(crate) fn on(&mut self, message: Message) -> News {
         match message {
-            Message::Roster { anew, complete, added, removed } => {
+            Message::Roster { anew, unknown_until_ns, added, removed } => {
                 let roster = self.roster.get_or_insert_default();
                 if anew {
                     roster.admins.clear();
                 }
                 roster.admins.extend(added);
                 removed.iter().for_each(|admin| _ = roster.admins.remove(admin));
-                roster.complete = complete;
+                roster.unknown_until = unknown_until_ns.map(Time::from_nanos);
                 News::Quiet
             }
             Message::State { term, settled, members } => {
@@ -120,7 +143,7 @@ mod tests {
     }
 
     fn roster(anew: bool, added: &[u16], removed: &[u16]) -> Message {
-        Message::Roster { anew, complete: true, added: added.into(), removed: removed.into() }
+        Message::Roster { anew, unknown_until_ns: None, added: added.into(), removed: removed.into() }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::hello::Hello;
 use super::permits::{Book, Claims, Verdict};
 use super::registry::{Change, Registry};
 use super::settings::Settings;
-use super::subordinate::{Roster, Subordinate};
+use super::subordinate::{Roster, Subordinate, in_nanoseconds};
 use super::{ConnId, Time};
 use crate::config::{FIRST_PROBE, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
@@ -27,8 +27,8 @@ mod sharing;
 pub(crate) enum Before {
     /// There was nobody: the last supervisor left as the last one.
     Nobody,
-    /// These, by their admin endpoints' ports, may have survived.
-    These(BTreeSet<u16>),
+    /// These may have survived.
+    These(Roster),
     /// It was not there, or was not told: any number may have survived.
     Unknown,
 }
@@ -39,8 +39,8 @@ impl Before {
     pub(crate) fn of(followed: Option<Subordinate>, term: u64, left_nobody: bool) -> Self {
         // Of an older term the roster is out of date: others have supervised since.
         let recent = followed.filter(|followed| followed.term.checked_add(1) == Some(term));
-        match recent.and_then(|followed| followed.roster).filter(|roster| roster.complete) {
-            Some(roster) => Before::These(roster.admins),
+        match recent.and_then(|followed| followed.roster) {
+            Some(roster) => Before::These(roster),
             None if left_nobody => Before::Nobody,
             None => Before::Unknown,
         }
@@ -138,9 +138,13 @@ struct Member {
 
 #[derive(Debug)]
 struct Settling {
-    /// Who may have survived and has not come back, `None` while unknown.
-    expected: Option<BTreeSet<u16>>,
+    /// Who may have survived and has not come back.
+    expected: BTreeSet<u16>,
+    /// Until then there may be others, of whom we do not know. Inherited where a supervisor before us did not know: were it
+    /// counted anew by each, a group whose supervisors die young would never be settled again.
+    unknown_until: Option<Time>,
     next_probe: Time,
+    /// Never earlier than `unknown_until`.
     give_up: Time,
 }
 
@@ -170,11 +174,14 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
         let Elected { me, term, registry_port, before, claims, settings, settle_time, max_members } = elected;
-        let expected = match before {
-            Before::Nobody => Some(BTreeSet::new()),
-            Before::These(admins) => Some(&admins - &BTreeSet::from([me.admin])),
-            Before::Unknown => None,
+        let give_up = now + settle_time;
+        let (mut expected, unknown_until) = match before {
+            Before::Nobody => (BTreeSet::new(), None),
+            Before::These(roster) => (roster.admins, roster.unknown_until.filter(|&until| until > now)),
+            Before::Unknown => (BTreeSet::new(), Some(give_up)),
         };
+        expected.remove(&me.admin);
+        let unknown_until = unknown_until.map(|until| until.min(give_up));
         let mut registry = Registry::default();
         let (name, admin) = (me.name.clone(), me.admin);
         registry.insert(me);
@@ -189,7 +196,7 @@ impl Supervisor {
             members: BTreeMap::new(),
             connection: BTreeMap::new(),
             witnesses: Vec::new(),
-            settling: Some(Settling { expected, next_probe: now + FIRST_PROBE, give_up: now + settle_time }),
+            settling: Some(Settling { expected, unknown_until, next_probe: now + FIRST_PROBE, give_up }),
             state_version: 0,
             book: Book::default(),
             settings,
@@ -260,8 +267,8 @@ impl Supervisor {
     /// When [`Input::Woken`] is due; `None` while there is nothing to wait for.
     pub(crate) fn wake_at(&self) -> Option<Time> {
         let settling = self.settling.as_ref()?;
-        let probing = settling.expected.as_ref().is_some_and(|expected| !expected.is_empty());
-        Some(if probing { settling.next_probe.min(settling.give_up) } else { settling.give_up })
+        let next_probe = (!settling.expected.is_empty()).then_some(settling.next_probe);
+        [Some(settling.give_up), settling.unknown_until, next_probe].into_iter().flatten().min()
     }
 
     /// The first lines of every answer about the registry.
@@ -402,25 +409,30 @@ impl Supervisor {
         })
     }
 
-    /// Crosses a survivor off the list of those who are expected; takes the list from it if none is known yet and
-    /// it has one of the term before ours. True if the witnesses know already that it is in the group.
-    fn on_survivor(&mut self, entry: &Entry, last_term: u64, roster: Roster, actions: &mut Vec<Action>) -> bool {
+    /// Crosses a survivor off the list of those who are expected; while there may be others, learns from it who, if it
+    /// was a witness of the term before ours that knew more. True if the witnesses know already that it is in the group.
+    fn on_survivor(
+        &mut self,
+        entry: &Entry,
+        last_term: u64,
+        roster: Option<Roster>,
+        actions: &mut Vec<Action>,
+    ) -> bool {
         let Some(settling) = &mut self.settling else { return false };
-        if let Some(expected) = &mut settling.expected {
-            return expected.remove(&entry.admin);
-        }
-        if !roster.complete || last_term.checked_add(1) != Some(self.term) {
-            return false;
-        }
-        let mut expected = roster.admins;
-        expected.remove(&self.admin);
-        self.members.values().for_each(|member| _ = expected.remove(&member.admin));
+        let known = settling.expected.remove(&entry.admin);
+        let Some(ours) = settling.unknown_until else { return known };
+        let recent = roster.filter(|_| last_term.checked_add(1) == Some(self.term));
+        let Some(roster) = recent.filter(|roster| roster.unknown_until.is_none_or(|theirs| theirs < ours)) else {
+            return known;
+        };
+        settling.expected.extend(roster.admins);
+        settling.unknown_until = roster.unknown_until;
+        settling.expected.remove(&self.admin);
+        self.members.values().for_each(|member| _ = settling.expected.remove(&member.admin));
         // Told with this survivor on it, not after it: between two messages we may die.
-        expected.insert(entry.admin);
-        settling.expected = Some(expected);
+        settling.expected.insert(entry.admin);
         self.tell_witnesses(true, &self.roster(), &[], actions);
-        let settling = self.settling.iter_mut().flat_map(|settling| &mut settling.expected);
-        settling.for_each(|expected| _ = expected.remove(&entry.admin));
+        self.settling.iter_mut().for_each(|settling| _ = settling.expected.remove(&entry.admin));
         true
     }
 
@@ -461,8 +473,8 @@ impl Supervisor {
     }
 
     fn on_dead(&mut self, admin: u16, actions: &mut Vec<Action>) {
-        let Some(Settling { expected: Some(expected), .. }) = &mut self.settling else { return };
-        if expected.remove(&admin) {
+        let Some(settling) = &mut self.settling else { return };
+        if settling.expected.remove(&admin) {
             self.tell_witnesses(false, &[], &[admin], actions);
             self.settle(actions);
         }
@@ -472,12 +484,18 @@ impl Supervisor {
         let Some(settling) = &mut self.settling else { return };
         if now >= settling.give_up {
             // Who has not come back by now is stalled or gone; it will be admitted like a newcomer.
-            settling.expected = Some(BTreeSet::new());
+            (settling.expected, settling.unknown_until) = (BTreeSet::new(), None);
             self.settle(actions);
-            self.tell_witnesses(true, &self.roster(), &[], actions);
-        } else if now >= settling.next_probe {
+            return self.tell_witnesses(true, &self.roster(), &[], actions);
+        }
+        if now >= settling.next_probe {
             settling.next_probe = now + NEXT_PROBE;
-            actions.extend(settling.expected.iter().flatten().map(|&admin| Action::Probe { admin }));
+            actions.extend(settling.expected.iter().map(|&admin| Action::Probe { admin }));
+        }
+        if settling.unknown_until.is_some_and(|until| now >= until) {
+            settling.unknown_until = None;
+            self.tell_witnesses(false, &[], &[], actions);
+            self.settle(actions);
         }
     }
 
@@ -488,15 +506,13 @@ impl Supervisor {
     }
 
     fn settle_if_complete(&mut self, actions: &mut Vec<Action>, verdicts: &mut Vec<Verdict>) {
-        let expected = self.settling.as_ref().map(|settling| &settling.expected);
-        if let Some(Some(expected)) = expected {
-            if expected.is_empty() {
-                self.settling = None;
-                self.book.open(verdicts);
-                self.answer_totals(actions);
-                actions.push(Action::Settled { term: self.term, members: self.registry.len() as u32 });
-                self.announce_state(actions);
-            }
+        let complete = |settling: &Settling| settling.expected.is_empty() && settling.unknown_until.is_none();
+        if self.settling.as_ref().is_some_and(complete) {
+            self.settling = None;
+            self.book.open(verdicts);
+            self.answer_totals(actions);
+            actions.push(Action::Settled { term: self.term, members: self.registry.len() as u32 });
+            self.announce_state(actions);
         }
     }
 
@@ -518,7 +534,7 @@ impl Supervisor {
 
     /// Everybody who is here or may come back, besides ourselves.
     fn roster(&self) -> Vec<u16> {
-        let expected = self.settling.iter().flat_map(|settling| settling.expected.iter().flatten());
+        let expected = self.settling.iter().flat_map(|settling| &settling.expected);
         self.members.values().map(|member| member.admin).chain(expected.copied()).collect()
     }
 
@@ -534,8 +550,9 @@ impl Supervisor {
     }
 
     fn roster_message(&self, anew: bool, added: &[u16], removed: &[u16]) -> Message {
-        let complete = self.settling.as_ref().is_none_or(|settling| settling.expected.is_some());
-        Message::Roster { anew, complete, added: added.into(), removed: removed.into() }
+        let unknown_until = self.settling.as_ref().and_then(|settling| settling.unknown_until);
+        let unknown_until_ns = unknown_until.map(in_nanoseconds);
+        Message::Roster { anew, unknown_until_ns, added: added.into(), removed: removed.into() }
     }
 
     /// Fills up the witnesses from the members, those longest here first.

@@ -13,10 +13,10 @@
 //! | 3 | `Proof` | client | `proof: byte[32]` |
 //! | 4 | `Rejected` | server | `refusal: Refusal`, `version_min: u16`, `version_max: u16`, `detail: str` |
 //! | 17 | `Welcome` | supervisor | `term: u64`, `supervisor: str`, `supervisor_admin: u16`, `registry_port: u16`, `settled: bool`, `members: u32` |
-//! | 18 | `Roster` | supervisor | `anew: bool`, `complete: bool`, `added: [u16]`, `removed: [u16]` |
 //! | 19 | `State` | supervisor | `term: u64`, `settled: bool`, `members: u32` |
 //! | 20 | `Leaving` | either | `reason: Departure` |
-//! | 21 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: [u16]`, `roster_complete: bool`, `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]` |
+//! | 21 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]` |
+//! | 22 | `Roster` | supervisor | `anew: bool`, `unknown_until_ns: u64?`, `added: [u16]`, `removed: [u16]` |
 //! | 32 | `List` | asker | |
 //! | 33 | `LookUp` | asker | `name: str` |
 //! | 34 | `StatusQuery` | asker | |
@@ -56,7 +56,8 @@
 //! | 108 | `Conflict` | supervisor | `present: str?` |
 //!
 //! A kind is never given a second meaning. A field is never added to an existing kind: that takes a new
-//! kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds.
+//! kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds, 18 a `Roster` that
+//! could not say for how long it is incomplete.
 //!
 //! `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
 //! `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port: u16`, `supervisor: str`,
@@ -64,7 +65,7 @@
 //! `since_ms: u64`, `cause: ElectionCause`. `Declared` is `resource: str`, `limit: u64`, `per_holder: u64?`. `Held` is
 //! `id: u64`, `resource: str`, `units: u64`. `Wanted` is `id: u64`, `resource: str`, `units: u64`, `wait: bool`,
 //! `asked_ns: u64`. `Counted` is `resource: str`, `units: u64`. `Setting` is `scope: Scope`, `key: str`, `value: str?`,
-//! `term: u64`, `sequence: u64`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
+//! `term: u64`, `sequence: u64`. `Roster` is `admins: [u16]`, `unknown_until_ns: u64?`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
 //! [`LeftCause`], [`ElectionCause`], [`Outcome`], [`Shortage`], [`Scope`], [`Fault`].
 //!
 //! How a connection goes: the client sends `Opening`; the server answers `Challenge` with its proof, or
@@ -357,6 +358,18 @@ record! {
 }
 
 record! {
+    /// What a witness knows of its group when its supervisor dies.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Roster {
+        /// Who is in it besides the supervisor, by admin endpoint.
+        pub(crate) admins: Vec<u16>,
+        /// Others may be, too, until then (CLOCK_MONOTONIC in nanoseconds): the supervisor had not met all survivors of the
+        /// last election.
+        pub(crate) unknown_until_ns: Option<u64>,
+    }
+}
+
+record! {
     /// What one instance says that it uses of a resource.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Counted {
@@ -423,13 +436,13 @@ messages! {
     3 Proof { proof: Nonce }
     4 Rejected { refusal: Refusal, version_min: u16, version_max: u16, detail: String }
     17 Welcome { term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16, settled: bool, members: u32 }
-    18 Roster { anew: bool, complete: bool, added: Vec<u16>, removed: Vec<u16> }
     19 State { term: u64, settled: bool, members: u32 }
     20 Leaving { reason: Departure }
     21 Hello {
-        entry: Entry, last_term: u64, standing: u64, roster: Vec<u16>, roster_complete: bool, declared: Vec<Declared>,
+        entry: Entry, last_term: u64, standing: u64, roster: Option<Roster>, declared: Vec<Declared>,
         held: Vec<Held>, wanted: Vec<Wanted>, counted: Vec<Counted>, settings: Vec<Setting>,
     }
+    22 Roster { anew: bool, unknown_until_ns: Option<u64>, added: Vec<u16>, removed: Vec<u16> }
     32 List {}
     33 LookUp { name: String }
     34 StatusQuery {}

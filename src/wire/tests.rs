@@ -50,15 +50,13 @@ fn examples() -> Vec<Message> {
             settled: true,
             members: 2,
         },
-        Roster { anew: false, complete: true, added: vec![40003], removed: vec![40002] },
         State { term: 4, settled: true, members: 2 },
         Leaving { reason: Departure::StepsDown },
         Hello {
             entry: entry(),
             last_term: 3,
             standing: 2,
-            roster: vec![40001, 40002],
-            roster_complete: true,
+            roster: Some(super::Roster { admins: vec![40001, 40002], unknown_until_ns: Some(1_000_000_009) }),
             declared: vec![
                 Declared { resource: "db".into(), limit: 20, per_holder: None },
                 Declared { resource: "gpu".into(), limit: 4, per_holder: Some(2) },
@@ -71,6 +69,7 @@ fn examples() -> Vec<Message> {
                 super::Setting { scope: Scope::Limit, key: "db".into(), value: None, term: 2, sequence: 1 },
             ],
         },
+        Roster { anew: false, unknown_until_ns: Some(1_000_000_009), added: vec![40003], removed: vec![40002] },
         List {},
         LookUp { name: "w1".into() },
         StatusQuery {},
@@ -170,7 +169,9 @@ fn what_was_encoded_decodes_to_the_same_and_nothing_shorter_or_longer_does() {
 fn unknown_kinds_and_meaningless_values_are_named() {
     assert_eq!(Message::decode(&[0]), Err(DecodeError::UnknownKind(0)));
     assert_eq!(Message::decode(&[255]), Err(DecodeError::UnknownKind(255)));
-    assert_eq!(Message::decode(&[16]), Err(DecodeError::UnknownKind(16)), "retired");
+    [16, 18]
+        .iter()
+        .for_each(|&kind| assert_eq!(Message::decode(&[kind]), Err(DecodeError::UnknownKind(kind)), "retired"));
     assert_eq!(Message::decode(&[20, 9]), Err(DecodeError::BadValue("Departure")));
     assert_eq!(Message::decode(&[33, 0, 2, 0xff, 0xfe]), Err(DecodeError::NotUtf8));
     let state = [&[19][..], &[0; 8], &[2], &[0; 4]].concat();
@@ -180,7 +181,7 @@ fn unknown_kinds_and_meaningless_values_are_named() {
 #[test]
 fn a_forged_count_reserves_nothing() {
     // A roster that claims 65,535 ports and has none: refused without memory for them.
-    assert_eq!(Message::decode(&[18, 0, 0, 0xff, 0xff]), Err(DecodeError::Truncated));
+    assert_eq!(Message::decode(&[22, 0, 0, 0xff, 0xff]), Err(DecodeError::Truncated));
     // A call whose payload claims 4 GiB.
     assert_eq!(Message::decode(&[48, 0, 0, 0xff, 0xff, 0xff, 0xff]), Err(DecodeError::Truncated));
 }

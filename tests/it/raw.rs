@@ -30,7 +30,7 @@ pub(crate) mod kind {
     pub(crate) const PROOF: u8 = 3;
     pub(crate) const REJECTED: u8 = 4;
     pub(crate) const WELCOME: u8 = 17;
-    pub(crate) const ROSTER: u8 = 18;
+    pub(crate) const ROSTER: u8 = 22;
     pub(crate) const STATE: u8 = 19;
     pub(crate) const LEAVING: u8 = 20;
     pub(crate) const HELLO: u8 = 21;
@@ -132,7 +132,7 @@ impl Entry {
 
     /// The hello of an instance that says this of itself, has seen `last_term` and holds nothing.
     pub(crate) fn hello(&self, last_term: u64) -> Body {
-        let body = self.put(Body::of(kind::HELLO)).u64(last_term).u64(0).u16(0).u8(0);
+        let body = self.put(Body::of(kind::HELLO)).u64(last_term).u64(0).u8(0);
         // Neither resources nor permits, requests, tallies, settings.
         (0..5).fold(body, |body, _| body.u16(0))
     }

@@ -93,7 +93,7 @@ impl World {
     pub(super) fn step_down(&mut self, who: Who) {
         if self.farewell(who, Departure::StepsDown) {
             self.seen.stepped_down += 1;
-            self.survivors.insert(who);
+            self.survivors.insert(who, self.now);
             self.instances[who].stepped_down = Some(self.now);
             self.on(who, Event::SteppedDown);
         }
@@ -155,7 +155,7 @@ impl World {
             let Subordinate { term: told, settled, roster, .. } = known.as_ref().expect("was welcomed");
             assert_eq!((*told, election.last_term(), *settled), (term, term, true), "what {} was told", entry.name);
             if let Some(roster) = roster {
-                assert_eq!(*roster, Roster { admins: others.clone(), complete: true });
+                assert_eq!(*roster, Roster { admins: others.clone(), unknown_until: None });
                 witnesses += 1;
             }
         }

@@ -9,7 +9,7 @@
 //! closed with unread bytes resets the other one, which on some systems loses what that one had not read either.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use super::Time;
 use super::election::{Deed, Election, Event, Loss, Obstacle};
@@ -21,6 +21,7 @@ use super::subordinate::{News, Roster, Subordinate};
 use super::supervisor::{Action, Before, Cursor, Elected, Input, Supervisor};
 use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, Message};
+use random::Random;
 use sharing::{Question, QuestionId, RESOURCES};
 
 macro_rules! tell {
@@ -29,6 +30,7 @@ macro_rules! tell {
 
 mod faults;
 mod network;
+mod random;
 mod sharing;
 mod supervising;
 
@@ -47,33 +49,6 @@ fn admin_of(who: Who) -> u16 {
 
 fn who_has(admin: u16) -> Who {
     usize::from(admin) - 1000
-}
-
-/// Splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    /// From nothing to 2^`bits` µs, every order of magnitude as likely as another: races are a matter of microseconds.
-    fn time(&mut self, bits: usize) -> Time {
-        let limit = 1 << self.below(bits + 1);
-        Time::from_micros(self.below(limit) as u64)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +192,7 @@ macro_rules! seen {
 }
 
 seen! {
-    settled_early gave_up_on_the_unknown gave_up_on_known_ones raised_term killed_amid_actions reset stepped_down
+    settled_early gave_up_on_the_unknown gave_up_on_known_ones inherited_the_unknown raised_term killed_amid_actions reset stepped_down
     found_nobody replaced evicted nobody_there closed_at_once silent more_than_witnesses
     granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
     acknowledged conflict asked_too_early died_before_the_answer missed
@@ -242,8 +217,8 @@ struct World {
     highest_term: u64,
     /// A supervisor without a store took a term that was there before; nothing is promised about whom it knows.
     astray: bool,
-    /// The members of the last supervisorships that lived when it ended, without those back since.
-    survivors: BTreeSet<Who>,
+    /// The members of the last supervisorships that lived when it ended, without those back since, and when that was.
+    survivors: BTreeMap<Who, Time>,
     /// How often somebody's program is yet to do something.
     uses: usize,
     questions: Vec<Question>,
@@ -283,7 +258,7 @@ impl World {
             faults,
             highest_term: 0,
             astray: false,
-            survivors: BTreeSet::new(),
+            survivors: BTreeMap::new(),
             uses,
             questions: Vec::new(),
             published: Vec::new(),
@@ -481,7 +456,7 @@ impl World {
         let instance = &mut self.instances[who];
         instance.doing = Doing::Joining(link);
         let step = What::Step(who, instance.turn, Step::GiveUpJoining);
-        let roster = instance.known.as_ref().and_then(|known| known.roster.clone()).unwrap_or_default();
+        let roster = instance.known.as_ref().and_then(|known| known.roster.clone());
         let hello = Hello {
             entry: instance.entry.clone(),
             last_term: instance.election.last_term(),
@@ -514,9 +489,14 @@ impl World {
 
         let before = Before::of(instance.known.take(), term, vacant);
         self.seen.found_nobody += u64::from(before == Before::Nobody && stored > 0);
+        let inherited = matches!(before, Before::These(Roster { unknown_until: Some(_), .. }));
+        self.seen.inherited_the_unknown += u64::from(inherited);
         tell!(self, "{} claims the port, before: {before:?}, survivors {:?}", self.name(who), self.survivors);
         let me = self.instances[who].entry.clone();
-        let knew = if let Before::These(admins) = &before { Some(admins - &[me.admin].into()) } else { None };
+        let knew = match &before {
+            Before::These(Roster { admins, unknown_until: None }) => Some(admins - &[me.admin].into()),
+            Before::These(_) | Before::Unknown | Before::Nobody => None,
+        };
         let mut actions = Vec::new();
         let elected = Elected {
             me,

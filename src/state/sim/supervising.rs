@@ -97,7 +97,7 @@ impl World {
 
     /// The promise: who says settled before its time is over has all survivors with it.
     pub(super) fn settled(&mut self, who: Who) {
-        self.survivors.retain(|&who| self.instances[who].lives());
+        self.survivors.retain(|&who, _| self.instances[who].lives());
         let now = self.now;
         let stalled = self.instances[who].stalled_until;
         let pending = std::mem::take(&mut self.instances[who].desk().unwrap().pending);
@@ -110,7 +110,8 @@ impl World {
             let registry = desk.supervisor.registry();
             let registered = |id: u64| registry.entries().any(|entry| entry.id == id);
             let missing: Vec<Who> =
-                self.survivors.iter().filter(|&&who| !registered(who as u64 + 1)).copied().collect();
+                // Who has been away for as long as that is waited for no longer, however many have supervised since.
+                self.survivors.iter().filter(|&(&who, &lost)| !registered(who as u64 + 1) && now < lost + SETTLE).map(|(&who, _)| who).collect();
             assert!(missing.is_empty() || self.astray, "settled without the survivors {missing:?}");
             self.seen.settled_early += 1;
             return;
@@ -163,7 +164,7 @@ impl World {
     pub(super) fn end_supervising(&mut self, who: Who) {
         let Some(Desk { welcomed, pending, .. }) = self.instances[who].desk() else { return };
         let (members, pending) = (std::mem::take(welcomed), std::mem::take(pending));
-        self.survivors.extend(members);
+        members.into_iter().for_each(|who| _ = self.survivors.entry(who).or_insert(self.now));
         pending.into_iter().for_each(|id| self.end_question(id));
     }
 

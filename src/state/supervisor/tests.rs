@@ -40,8 +40,7 @@ impl Desk {
 
     /// `name` says hello on connection `number`, with admin endpoint and identity of the same number.
     fn hello(&mut self, name: &str, number: u16, last_term: u64, roster: Option<&[u16]>) -> Vec<Action> {
-        let roster =
-            Roster { admins: roster.unwrap_or_default().iter().copied().collect(), complete: roster.is_some() };
+        let roster = roster.map(|admins| these(admins, None));
         let entry = test_entry(name, number.into(), number);
         let hello = Hello { last_term, roster, ..greeting(entry) };
         self.on(Time::ZERO, Input::Hello { conn: number.into(), hello })
@@ -52,9 +51,13 @@ impl Desk {
     }
 }
 
+pub(super) fn these(admins: &[u16], unknown_until: Option<Time>) -> Roster {
+    Roster { admins: admins.iter().copied().collect(), unknown_until }
+}
+
 /// The hello of a newcomer that holds nothing.
 pub(super) fn greeting(entry: Entry) -> Hello {
-    Hello { entry, last_term: 0, roster: Roster::default(), claims: Claims::default(), settings: vec![] }
+    Hello { entry, last_term: 0, roster: None, claims: Claims::default(), settings: vec![] }
 }
 
 fn refusal(actions: &[Action]) -> Option<Refusal> {
@@ -74,14 +77,14 @@ fn the_first_supervisor_of_a_new_group_is_settled_at_once() {
 
 #[test]
 fn the_group_is_settled_when_the_last_known_survivor_is_back() {
-    let mut desk = Desk::new(Before::These([1000, 1, 2].into()));
+    let mut desk = Desk::new(Before::These(these(&[1000, 1, 2], None)));
     assert!(!desk.hello("a", 1, 4, None).contains(&Action::Settled { term: 5, members: 2 }));
     assert!(desk.hello("b", 2, 4, None).contains(&Action::Settled { term: 5, members: 3 }));
 }
 
 #[test]
 fn the_survivor_that_makes_the_group_settled_hears_of_it() {
-    let mut desk = Desk::new(Before::These([1].into()));
+    let mut desk = Desk::new(Before::These(these(&[1], None)));
     let actions = desk.hello("a", 1, 4, None);
     let hears =
         |action: &Action| matches!(action, Action::Send { conn: 1, message: Message::Welcome { settled: true, .. } });
@@ -93,7 +96,7 @@ fn the_survivor_that_makes_the_group_settled_hears_of_it() {
 
 #[test]
 fn a_known_member_that_is_proven_dead_is_not_waited_for() {
-    let mut desk = Desk::new(Before::These([1, 2].into()));
+    let mut desk = Desk::new(Before::These(these(&[1, 2], None)));
     desk.hello("a", 1, 4, None);
     assert_eq!(desk.supervisor.wake_at(), Some(FIRST_PROBE));
     assert_eq!(desk.on(FIRST_PROBE, Input::Woken), [Action::Probe { admin: 2 }]);
@@ -103,7 +106,7 @@ fn a_known_member_that_is_proven_dead_is_not_waited_for() {
 
 #[test]
 fn a_known_member_that_is_stalled_is_waited_for_until_the_settle_time_is_over() {
-    let mut desk = Desk::new(Before::These([1].into()));
+    let mut desk = Desk::new(Before::These(these(&[1], None)));
     desk.on(FIRST_PROBE, Input::Woken);
     desk.on(SETTLE - Time::from_millis(1), Input::Woken);
     assert!(!desk.supervisor.settled());
@@ -117,7 +120,7 @@ fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
     desk.hello("a", 1, 4, None);
     assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "there is nobody to ask for yet");
     let actions = desk.hello("b", 2, 4, Some(&[1, 2, 3]));
-    let complete = Message::Roster { anew: true, complete: true, added: vec![1, 2, 3], removed: vec![] };
+    let complete = Message::Roster { anew: true, unknown_until_ns: None, added: vec![1, 2, 3], removed: vec![] };
     assert_eq!(actions[0], Action::Send { conn: 1, message: complete }, "with the one it learned it from");
     assert!(!desk.supervisor.settled());
     desk.hello("c", 3, 4, Some(&[1, 2, 3]));
@@ -125,10 +128,35 @@ fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
 }
 
 #[test]
-fn a_roster_of_an_older_term_or_an_incomplete_one_proves_nothing() {
+fn what_a_supervisor_before_did_not_know_is_waited_for_no_longer_than_it_would_have() {
+    let until = Time::from_millis(200);
+    let mut desk = Desk::new(Before::These(these(&[1], Some(until))));
+    let actions = desk.hello("a", 1, 4, Some(&[1]));
+    assert!(desk.supervisor.settled(), "its roster knew all: {actions:?}");
+
+    let mut desk = Desk::new(Before::These(these(&[1], Some(until))));
+    desk.hello("a", 1, 4, None);
+    assert!(!desk.supervisor.settled());
+    assert_eq!(desk.supervisor.wake_at(), Some(until));
+    let actions = desk.on(until, Input::Woken);
+    let known = Message::Roster { anew: false, unknown_until_ns: None, added: vec![], removed: vec![] };
+    assert_eq!(actions[0], Action::Send { conn: 1, message: known });
+    assert!(desk.supervisor.settled());
+
+    let mut desk = Desk::new(Before::These(these(&[], Some(SETTLE * 3))));
+    assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "never longer than our own settle time");
+    assert!(Desk::new(Before::These(these(&[], Some(Time::ZERO)))).supervisor.settled(), "it is over");
+    let witness = desk.hello("a", 1, 0, None);
+    let unknown = |action: &Action| {
+        matches!(action, Action::Send { message: Message::Roster { unknown_until_ns: Some(500_000_000), .. }, .. })
+    };
+    assert!(witness.iter().any(unknown), "{witness:?}");
+}
+
+#[test]
+fn a_roster_of_an_older_term_proves_nothing() {
     let mut desk = Desk::new(Before::Unknown);
     desk.hello("a", 1, 3, Some(&[1]));
-    desk.hello("b", 2, 4, None);
     assert!(!desk.supervisor.settled());
 }
 
@@ -137,10 +165,10 @@ fn the_witnesses_are_told_of_a_member_before_it_is_welcomed() {
     let mut desk = Desk::new(Before::Nobody);
     desk.hello("a", 1, 0, None);
     let actions = desk.hello("b", 2, 0, None);
-    let told = Message::Roster { anew: false, complete: true, added: vec![2], removed: vec![] };
+    let told = Message::Roster { anew: false, unknown_until_ns: None, added: vec![2], removed: vec![] };
     assert_eq!(actions[0], Action::Send { conn: 1, message: told });
     assert!(matches!(&actions[1], Action::Send { conn: 2, message: Message::Welcome { members: 3, .. } }));
-    let own = Message::Roster { anew: true, complete: true, added: vec![1, 2], removed: vec![] };
+    let own = Message::Roster { anew: true, unknown_until_ns: None, added: vec![1, 2], removed: vec![] };
     assert_eq!(actions[2], Action::Send { conn: 2, message: own });
 }
 
@@ -200,7 +228,7 @@ fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
     let again = Input::Hello { conn: 7, hello: Hello { last_term: 5, ..greeting(test_entry("a", 1, 1)) } };
     let actions = desk.on(Time::ZERO, again);
     assert!(actions.contains(&Action::Close { conn: 1 }));
-    let off = Message::Roster { anew: false, complete: true, added: vec![], removed: vec![1] };
+    let off = Message::Roster { anew: false, unknown_until_ns: None, added: vec![], removed: vec![1] };
     assert!(!actions.contains(&Action::Send { conn: 2, message: off }), "it never leaves the rosters");
     desk.on(Time::ZERO, Input::Ended { conn: 1 });
     assert_eq!(desk.names(), ["a", "s", "witness"]);

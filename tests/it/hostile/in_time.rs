@@ -341,7 +341,7 @@ fn the_highest_term_there_is_brings_no_supervisor_down() {
     for last_term in [u64::MAX, u64::MAX - 1, u64::MAX] {
         let hello = guest().hello(last_term).0;
         // With a complete roster, so that all of what a hello can say is looked at.
-        let hello = Body([&hello[..hello.len() - 13], &[0, 1, 0x4e, 0x20, 1], &[0; 10]].concat());
+        let hello = Body([&hello[..hello.len() - 11], &[1, 0, 1, 0x4e, 0x20, 0], &[0; 10]].concat());
         let mut peer = target.enter(Door::Supervisor, hello);
         assert_eq!(peer.frame().expect("a welcome")[0], kind::WELCOME);
     }

@@ -415,7 +415,7 @@ const TURNS: &[Turn] = &[
     ("floods with rosters", |peer| {
         let all: Vec<u8> = (1..=u16::MAX - 1).flat_map(u16::to_be_bytes).collect();
         let count = u16::MAX - 1;
-        let roster = Body::of(kind::ROSTER).u8(0).u8(1).u16(count).raw(&all).u16(0).frame();
+        let roster = Body::of(kind::ROSTER).u8(0).u8(0).u16(count).raw(&all).u16(0).frame();
         (0..20).for_each(|_| _ = peer.send(&roster));
     }),
     ("names the highest term there is", |peer| _ = peer.send(&state(u64::MAX).frame())),

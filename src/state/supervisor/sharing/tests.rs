@@ -1,6 +1,6 @@
 //! What is decided about permits, settings and messages, one by one.
 
-use super::super::tests::{Desk, greeting};
+use super::super::tests::{Desk, greeting, these};
 use super::*;
 use crate::state::registry::test_entry;
 use crate::wire::{Declared, Held, Wanted};
@@ -44,7 +44,7 @@ impl Desk {
 
     /// As before, but one more may have survived, with admin endpoint 3.
     fn unsettled() -> Self {
-        let mut desk = Desk::new(Before::These([1, 2, 3].into()));
+        let mut desk = Desk::new(Before::These(these(&[1, 2, 3], None)));
         desk.come("a", 1, 4, declaring(), vec![]);
         desk.come("b", 2, 4, Claims::default(), vec![]);
         desk
@@ -145,7 +145,7 @@ fn of_what_survivors_know_the_newest_counts_and_all_hear_of_it() {
 #[test]
 fn a_limit_survives_the_supervisor_by_any_hello() {
     let limit = Setting { scope: Scope::Limit, key: "db".into(), value: Some("2".into()), term: 4, sequence: 1 };
-    let mut desk = Desk::new(Before::These([1, 2].into()));
+    let mut desk = Desk::new(Before::These(these(&[1, 2], None)));
     desk.come("a", 1, 4, declaring(), vec![]);
     desk.come("b", 2, 4, Claims::default(), vec![limit.clone()]);
     assert!(desk.say(1, acquire(1, 2)).contains(&send(1, Message::Granted { id: 1 })));
