@@ -44,10 +44,10 @@ pub(crate) const MAX_MEMBERS: usize = 16_384;
 pub(crate) const MAX_CLIENTS: usize = 1024;
 
 /// Most connections to one port that are still in the handshake. Beyond it the oldest one makes room
-/// (`net/pending.rs`), so that whoever fills the port with silent connections delays nobody.
+/// (`net/service.rs`), so that whoever fills the port with silent connections delays nobody.
 pub(crate) const MAX_PENDING: usize = 1024;
 
-/// How many members the supervisor tells whom the group has (see `state/roster.rs`). In a group of up to
+/// How many members the supervisor tells whom the group has (see `state/supervisor.rs`). In a group of up to
 /// this size every survivor knows all others; in a larger one at least one survivor does, unless all
 /// of these and the supervisor die at once. Each join costs at most so many messages.
 pub(crate) const WITNESSES: usize = 16;
@@ -70,6 +70,12 @@ pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a supervisor that has stepped down leaves the port to others before it contends again.
 pub(crate) const ASIDE: Duration = Duration::from_millis(500);
+
+/// Below it the noise of any busy machine would pass for a hang.
+pub(crate) const MIN_HANG_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Above it, and far below, no number of nanoseconds overflows.
+pub(crate) const MAX_HANG_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// When the supervisor first asks, after an election, whether known members that have not come back are
 /// dead: a living one needs a few milliseconds, so that earlier questions would mostly be superfluous.
@@ -181,6 +187,8 @@ pub struct Config {
     pub(crate) resources: Vec<Resource>,
     pub(crate) join_timeout: Duration,
     pub(crate) settle_time: Duration,
+    pub(crate) hang_timeout: Option<Duration>,
+    pub(crate) end_hung_supervisor: bool,
     pub(crate) events: usize,
     pub(crate) max_members: usize,
 }
@@ -201,6 +209,8 @@ impl Config {
             resources: Vec::new(),
             join_timeout: Duration::from_secs(10),
             settle_time: Duration::from_millis(500),
+            hang_timeout: None,
+            end_hung_supervisor: false,
             events: 1024,
             max_members: MAX_MEMBERS,
         }
@@ -302,6 +312,30 @@ impl Config {
         self
     }
 
+    /// Has this instance watch for hangs: as subordinate it asks its supervisor four times in `timeout` whether it lives, as
+    /// supervisor all subordinates. At least 100 ms. Default: no watch, and not one wake-up while nothing happens.
+    ///
+    /// One that gives no good answer for `timeout`, and a quarter of it at most, is reported by
+    /// [`EventKind::Stalled`](crate::EventKind::Stalled), with what can be seen of its process. Time in which this
+    /// instance was itself not run when it wanted to be does not count. Any instance answers, also one that does not watch;
+    /// what it answers is that its library lives, and its program too if that calls
+    /// [`Instance::pulse`](crate::Instance::pulse).
+    pub fn hang_timeout(mut self, timeout: Duration) -> Self {
+        self.hang_timeout = Some(timeout);
+        self
+    }
+
+    /// Has this instance end its supervisor's process, by SIGKILL, when that is stalled, so that another takes over;
+    /// needs a [`hang_timeout`](Config::hang_timeout). Default: false, it is reported only.
+    ///
+    /// Never for [`StallCause::Starved`](crate::StallCause::Starved). A core dump that is being written is cut off. The process
+    /// is the one that has the other end of this instance's lifeline open, held by a pidfd while that is looked up: never
+    /// another one that has got its number. Only on Linux, and only where both run as one user or this one as root.
+    pub fn end_hung_supervisor(mut self, end: bool) -> Self {
+        self.end_hung_supervisor = end;
+        self
+    }
+
     /// Sets how many events a receiver holds before it misses some, at least 2. Default: 1024.
     pub fn events(mut self, capacity: usize) -> Self {
         self.events = capacity;
@@ -349,6 +383,12 @@ impl Config {
             return Err(ConfigError::new("functions", self.functions.len(), "at most 56 besides the built-in ones"));
         }
         check_resources(self.resources.iter().map(|one| (one.name.as_str(), one.limit, one.per_holder)))?;
+        if self.hang_timeout.is_some_and(|timeout| timeout < MIN_HANG_TIMEOUT || timeout > MAX_HANG_TIMEOUT) {
+            return Err(ConfigError::new("hang_timeout", format!("{:?}", self.hang_timeout), "100 ms to 1 day"));
+        }
+        if self.end_hung_supervisor && self.hang_timeout.is_none() {
+            return Err(ConfigError::new("end_hung_supervisor", "true", "it needs a hang_timeout"));
+        }
         if self.events < 2 {
             return Err(ConfigError::new("events", self.events, "at least 2"));
         }
@@ -533,6 +573,9 @@ mod tests {
         refused(Config::default().events(1), "events");
         refused(Config::default().max_members(0), "max_members");
         refused(Config::default().max_members(20_000), "max_members");
+        refused(Config::default().hang_timeout(Duration::from_millis(99)), "hang_timeout");
+        refused(Config::default().hang_timeout(Duration::MAX), "hang_timeout");
+        refused(Config::default().end_hung_supervisor(true), "end_hung_supervisor");
     }
 
     #[test]

@@ -80,6 +80,19 @@ pub enum EventKind {
         /// What it says.
         payload: Arc<[u8]>,
     },
+    /// An instance at the other end of a lifeline lives and does not answer, or its program makes no progress. Only where
+    /// [`Config::hang_timeout`](crate::Config::hang_timeout) is set; comes again when the cause is another.
+    Stalled {
+        /// Its unique name.
+        name: String,
+        /// What can be seen of it from outside.
+        cause: StallCause,
+    },
+    /// An instance that was stalled answers again.
+    Resumed {
+        /// Its unique name.
+        name: String,
+    },
     /// Somebody asked this instance to leave (the admin function `stop`); it is about to.
     StopAsked,
     /// It has left the group. The last event.
@@ -117,6 +130,42 @@ impl fmt::Display for ContendingCause {
             ContendingCause::Evicted => "evicted",
             ContendingCause::Obstructed(text) => text,
         })
+    }
+}
+
+/// Why an instance counts as stalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StallCause {
+    /// Its process is stopped: SIGSTOP, or a debugger.
+    Stopped,
+    /// Its process is dead and writes a core dump.
+    DumpingCore,
+    /// It does not answer, and waits for a processor: the machine is too busy for it. It is never ended for that.
+    Starved,
+    /// It does not answer, for whatever reason.
+    Silent,
+    /// It answers, and its program has not called [`Instance::pulse`](crate::Instance::pulse) for the whole timeout.
+    NoProgress,
+}
+
+impl StallCause {
+    /// The word for it in the command's output and in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StallCause::Stopped => "stopped",
+            StallCause::DumpingCore => "dumping-core",
+            StallCause::Starved => "starved",
+            StallCause::Silent => "silent",
+            StallCause::NoProgress => "no-progress",
+        }
+    }
+}
+
+impl fmt::Display for StallCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::event::{Event, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::endpoint::{self, About, Endpoint};
+use crate::net::health::Pulse;
 use crate::net::holding::Holding;
 use crate::net::role::{self, Shared};
 use crate::net::standing::Standing;
@@ -110,6 +111,9 @@ impl Instance {
             terms,
             settle_time: config.settle_time,
             max_members: config.max_members,
+            hang_timeout: config.hang_timeout,
+            end_hung_supervisor: config.end_hung_supervisor,
+            pulse: Pulse::default(),
             holding: Arc::new(Holding::new(declared, config.settle_time)),
             standing: Standing::new(),
         });
@@ -317,6 +321,19 @@ impl Instance {
         F: FnMut(&SupervisorGuard<'_>) + Send + 'static,
     {
         Job::start(self.shared.clone(), job)
+    }
+
+    /// Shows that the program makes progress, for those who watch for hangs ([`Config::hang_timeout`]).
+    ///
+    /// A dead-locked program may still have a library thread that answers; so a program that wants more than that calls
+    /// this from the place that must not stand still, its main loop for example, more often than the shortest hang timeout in
+    /// the group. From the first call on the next ones are expected: without one for a watcher's whole timeout, this
+    /// instance is reported as stalled by it ([`StallCause::NoProgress`](crate::StallCause::NoProgress)) within another
+    /// timeout and a quarter.
+    ///
+    /// Does not block, and costs a look at the clock.
+    pub fn pulse(&self) {
+        self.shared.pulse.beat();
     }
 
     /// Gives the supervisorship to another instance and stays as a subordinate.

@@ -123,7 +123,7 @@ pub use error::{
     AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PortHolder, ResourceError,
     SettingError, StepDownError,
 };
-pub use event::{Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role, Usage};
+pub use event::{Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role, StallCause, Usage};
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
 pub use permit::Permit;

@@ -2,25 +2,38 @@
 
 use std::time::Instant;
 
+use super::health::{self, Hands, Vigil};
 use super::link::LinkError;
 use super::office::Office;
+use super::role::Shared;
 use super::service::Visit;
 use crate::config::WRITE_TIMEOUT;
 use crate::wire::{Message, Purpose, Refusal};
 
 /// A connection to the supervisor port: a member for as long as it lives, or one question for the status.
-pub(crate) fn member(office: &Office, mut visit: Visit) {
+pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
     let (conn, stream) = (visit.conn, visit.link.stream().clone());
     match (visit.purpose, visit.first) {
         (Purpose::Ask, Message::StatusQuery {}) => {
             visit.link.close_with(&Message::StatusAnswer { status: office.status() });
         }
         (Purpose::Join, hello @ Message::Hello { .. }) => {
+            let name = if let Message::Hello { entry, .. } = &hello { entry.name.clone() } else { String::new() };
             if !office.hello(conn, &stream, hello) {
                 return;
             }
+            let hands = Hands {
+                say: &|message| office.say(conn, message),
+                report: &|event| shared.standing.emit(event),
+                end: false,
+            };
+            let mut vigil = shared.hang_timeout.map(|timeout| Vigil::new(name, timeout, &hands));
             loop {
-                match visit.link.read(None) {
+                match health::read(&mut visit.link, &mut vigil, &hands) {
+                    // Under the lock of everything else that the supervisor does: if that hangs, so does this.
+                    Ok(Message::Probe { number, within_ns }) => {
+                        office.say(conn, shared.pulse.answer(number, within_ns))
+                    }
                     Ok(message) => office.said(conn, message),
                     Err(LinkError::Malformed(error)) => {
                         log::warn!("pares-member: cut off a member that broke the protocol: {error}");

@@ -1,6 +1,7 @@
 //! Who sits on a port: for error messages, where the system tells (Linux, by /proc).
 
 use std::fs;
+use std::net::TcpStream;
 
 use super::role::ROLE_THREAD;
 use crate::error::{PortHolder, printable};
@@ -55,21 +56,57 @@ fn listener(table: &str, port: u16) -> Option<(u32, u64)> {
 
 /// The process that has the socket with this inode open; of several, the oldest: between fork and exec, a child has all that
 /// its parent has. (Not the one with the lowest number: those start anew when they have come to their end.)
-fn process_with(inode: u64) -> Option<u32> {
-    let link = format!("socket:[{inode}]");
-    let has_it = |pid: &u32| {
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        descriptors
-            .flatten()
-            .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == link.as_str()))
-    };
+pub(super) fn process_with(inode: u64) -> Option<u32> {
     let oldest = || {
         let processes = fs::read_dir("/proc").ok()?.flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(has_it).filter_map(|pid| Some((started(pid)?, pid))).min().map(|(_, pid)| pid)
+        pids.filter(|&pid| has_socket(pid, inode))
+            .filter_map(|pid| Some((started(pid)?, pid)))
+            .min()
+            .map(|(_, pid)| pid)
     };
     // A supervisor moves its listener to a higher descriptor now and then, and a look that passes meanwhile misses it.
     (0..3).find_map(|_| oldest())
+}
+
+/// True if the process has the socket with this inode open.
+pub(super) fn has_socket(pid: u32, inode: u64) -> bool {
+    let link = format!("socket:[{inode}]");
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    descriptors
+        .flatten()
+        .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == link.as_str()))
+}
+
+/// The inode of the other end of a connection on this machine.
+pub(super) fn other_end(stream: &TcpStream) -> Option<u64> {
+    let (here, there) = (stream.local_addr().ok()?.port(), stream.peer_addr().ok()?.port());
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let port = |address: Option<&&str>| u16::from_str_radix(address?.rsplit_once(':')?.1, 16).ok();
+    table.lines().skip(1).find_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let found = port(words.get(1)) == Some(there) && port(words.get(2)) == Some(here);
+        if found { words.get(9)?.parse().ok().filter(|&inode| inode != 0) } else { None }
+    })
+}
+
+/// True if a thread of this library in the process wants to be run at this moment. The one that does not answer is among
+/// them, if it only lacks a processor; where it hangs, they all sleep. (Those that run the program's functions do not count:
+/// these may do what they want.)
+pub(super) fn waits_for_a_processor(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().any(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')) else { return false };
+        let ours = name.starts_with("pares-") && !["pares-admin", "pares-job"].contains(&name);
+        ours && rest.trim_start().starts_with('R')
+    })
+}
+
+/// True if the process is dead and writes its core dump.
+pub(super) fn is_dumping_core(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("CoreDumping:").is_some_and(|word| word.trim() == "1"))
 }
 
 /// When a process was started, in the kernel's ticks since boot.
@@ -79,7 +116,7 @@ fn started(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-fn is_stopped(pid: u32) -> bool {
+pub(super) fn is_stopped(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:\tT") || line.starts_with("State:\tt"))
 }

@@ -170,6 +170,15 @@ impl Holding {
         self.inside.lock().holdings.cut_off();
     }
 
+    /// Says something over the lifeline, if there is one, that this instance need not know of again.
+    pub(crate) fn say_aside(self: &Arc<Self>, message: &Message) {
+        let mut inside = self.inside.lock();
+        if let Route::Lifeline(_) = inside.route {
+            put_frame(message, &mut inside.unsent);
+            self.flush(&mut inside);
+        }
+    }
+
     /// The last word on a lifeline. The supervisor's reader sees it before the end of the stream.
     pub(crate) fn say_goodbye(self: &Arc<Self>) {
         let mut inside = self.inside.lock();

@@ -20,6 +20,7 @@ pub(crate) mod clock;
 pub(crate) mod endpoint;
 pub(crate) mod hand_over;
 mod handshake;
+pub(crate) mod health;
 mod holder;
 pub(crate) mod holding;
 mod hub;

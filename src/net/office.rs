@@ -232,6 +232,11 @@ impl Office {
         self.give(notices);
     }
 
+    /// Says something to a member that is nobody's decision.
+    pub(crate) fn say(&self, conn: ConnId, message: Message) {
+        self.send(&mut self.desk.lock(), Listener::Member(conn), &[message]);
+    }
+
     /// The same from our own instance, whose lock is held; gives what it is to be told.
     pub(crate) fn said_own(&self, message: Message) -> VecDeque<Message> {
         let mut desk = self.desk.lock();

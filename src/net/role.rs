@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::attend;
 use super::clock;
 use super::handshake::{self, Denied, Pass};
+use super::health::{self, Hands, Pulse, Vigil};
 use super::holding::Holding;
 use super::link::{Link, LinkError, has_ended};
 use super::office::{Facts, Notice, Office};
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) terms: TermFile,
     pub(crate) settle_time: Duration,
     pub(crate) max_members: usize,
+    pub(crate) hang_timeout: Option<Duration>,
+    pub(crate) end_hung_supervisor: bool,
+    pub(crate) pulse: Pulse,
     pub(crate) holding: Arc<Holding>,
     pub(crate) standing: Standing,
 }
@@ -273,8 +277,16 @@ impl Duty {
         let mut goodbye = None;
         self.prepare(subordinate.members);
         if self.wait_on(Wait::Stream(link.stream().clone())) {
+            let shared = self.shared.clone();
+            let hands = Hands {
+                say: &|message| shared.holding.say_aside(&message),
+                report: &|event| shared.standing.emit(event),
+                end: shared.end_hung_supervisor,
+            };
+            let supervisor = subordinate.supervisor.clone();
+            let mut vigil = shared.hang_timeout.map(|timeout| Vigil::new(supervisor, timeout, &hands));
             loop {
-                let message = match link.read(None) {
+                let message = match health::read(&mut link, &mut vigil, &hands) {
                     Ok(message) => message,
                     Err(LinkError::Malformed(error)) => {
                         log::warn!("{}: cut off a supervisor that broke the protocol: {error}", self.shared.me.name);
@@ -292,6 +304,9 @@ impl Duty {
                 }
                 match subordinate.on(message) {
                     News::Quiet => {}
+                    News::Probed { number, within_ns } => {
+                        shared.holding.say_aside(&shared.pulse.answer(number, within_ns));
+                    }
                     News::State => self.on_state(&subordinate),
                     News::Held(message) => self.shared.holding.on(&self.shared.standing, message),
                     News::Goodbye(Departure::Leaves) => goodbye = Some(Loss::Left),
@@ -368,8 +383,8 @@ impl Duty {
         let listener = match started {
             Ok(()) if self.wait_on(Wait::Service(members.clone())) => {
                 let done = || shared.standing.look(|inside| inside.hand_over || (inside.halting && inside.jobs == 0));
-                let office = office.clone();
-                members.run(listener, done, move |visit| attend::member(&office, visit))
+                let (shared, office) = (shared.clone(), office.clone());
+                members.run(listener, done, move |visit| attend::member(&shared, &office, visit))
             }
             Ok(()) => listener,
             Err(error) => {

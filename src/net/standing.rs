@@ -205,6 +205,8 @@ impl Inside {
             EventKind::Contending { cause } => log::info!("{name}: {old} -> contending ({cause})"),
             EventKind::Stopped => log::info!("{name}: {old} -> stopped"),
             EventKind::Settled { .. }
+            | EventKind::Stalled { .. }
+            | EventKind::Resumed { .. }
             | EventKind::StopAsked
             | EventKind::Missed { .. }
             | EventKind::PermitLost { .. }

@@ -250,6 +250,7 @@ impl Holdings {
             | kinds!(questions)
             | kinds!(answers)
             | kinds!(calls)
+            | kinds!(of_health)
             | Message::Welcome { .. }
             | Message::Roster { .. }
             | Message::State { .. }

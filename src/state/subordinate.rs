@@ -63,6 +63,8 @@ pub(crate) enum News {
     State,
     /// Something about what this instance holds; see [`Holdings`](super::holdings::Holdings).
     Held(Message),
+    /// The supervisor asks whether this instance lives, and its program has shown so within this time.
+    Probed { number: u64, within_ns: u64 },
     /// The supervisor is about to close the lifeline, for this reason.
     Goodbye(Departure),
     /// The message has no place on a lifeline: this is no supervisor.
@@ -102,6 +104,8 @@ impl Subordinate {
                 }
                 News::Goodbye(reason)
             }
+            Message::Probe { number, within_ns } => News::Probed { number, within_ns },
+            Message::Alive { .. } => News::Quiet, // an answer that nobody waits for any more
             held @ kinds!(what_is_held) => News::Held(held),
             kinds!(handshake)
             | kinds!(from_subordinate)

@@ -77,6 +77,7 @@ impl View {
             | kinds!(questions)
             | kinds!(answers)
             | kinds!(calls)
+            | kinds!(of_health)
             | Message::Welcome { .. }
             | Message::Roster { .. }
             | Message::Leaving { .. } => false,

@@ -17,6 +17,8 @@
 //! | 20 | `Leaving` | either | `reason: Departure` |
 //! | 21 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]` |
 //! | 22 | `Roster` | supervisor | `anew: bool`, `unknown_until_ns: u64?`, `added: [u16]`, `removed: [u16]` |
+//! | 23 | `Probe` | either | `number: u64`, `within_ns: u64` |
+//! | 24 | `Alive` | either | `number: u64`, `progress: bool` |
 //! | 32 | `List` | asker | |
 //! | 33 | `LookUp` | asker | `name: str` |
 //! | 34 | `StatusQuery` | asker | |
@@ -443,6 +445,8 @@ messages! {
         held: Vec<Held>, wanted: Vec<Wanted>, counted: Vec<Counted>, settings: Vec<Setting>,
     }
     22 Roster { anew: bool, unknown_until_ns: Option<u64>, added: Vec<u16>, removed: Vec<u16> }
+    23 Probe { number: u64, within_ns: u64 }
+    24 Alive { number: u64, progress: bool }
     32 List {}
     33 LookUp { name: String }
     34 StatusQuery {}
@@ -494,6 +498,9 @@ macro_rules! kinds {
             | Message::Count { .. }
             | Message::Taken { .. }
             | Message::TotalQuery { .. }
+    };
+    (of_health) => {
+        Message::Probe { .. } | Message::Alive { .. }
     };
     (what_is_held) => {
         Message::Granted { .. }

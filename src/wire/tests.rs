@@ -70,6 +70,8 @@ fn examples() -> Vec<Message> {
             ],
         },
         Roster { anew: false, unknown_until_ns: Some(1_000_000_009), added: vec![40003], removed: vec![40002] },
+        Probe { number: 5, within_ns: 2_000_000_000 },
+        Alive { number: 5, progress: true },
         List {},
         LookUp { name: "w1".into() },
         StatusQuery {},

@@ -7,6 +7,7 @@ mod cli;
 mod database;
 mod failover;
 mod handshake;
+mod hang;
 mod hostile;
 mod instance;
 mod raw;

@@ -35,6 +35,10 @@ impl Line {
                 let text = String::from_utf8_lossy(payload);
                 ("message", vec![("from", json!(from)), ("topic", json!(topic)), ("payload", json!(text))])
             }
+            EventKind::Stalled { name, cause } => {
+                ("stalled", vec![("name", json!(name)), ("cause", json!(cause.as_str()))])
+            }
+            EventKind::Resumed { name } => ("resumed", vec![("name", json!(name))]),
             EventKind::Stopped => ("stopped", vec![]),
             _ => return None,
         };

@@ -65,11 +65,22 @@ pub(crate) struct Identity {
     /// Give up if no role is known after so many seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
+
+    /// Watch for hangs: an instance at the other end of a lifeline that gives no good answer for so long is reported
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    hang_timeout: Option<Duration>,
+
+    /// End the supervisor's process by SIGKILL when it hangs, so that another takes over
+    #[arg(long, requires = "hang_timeout")]
+    end_hung_supervisor: bool,
 }
 
 impl Identity {
     pub(crate) fn config(self, group: &Group) -> Config {
-        let mut config = group.config().join_timeout(self.timeout);
+        let mut config = group.config().join_timeout(self.timeout).end_hung_supervisor(self.end_hung_supervisor);
+        if let Some(timeout) = self.hang_timeout {
+            config = config.hang_timeout(timeout);
+        }
         if let Some(name) = self.name {
             config = config.name(name);
         }

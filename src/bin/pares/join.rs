@@ -12,7 +12,7 @@ use crate::signals;
 /// Be an instance until SIGINT or SIGTERM, one line per event
 ///
 /// Events: supervisor, subordinate, contending (the instance's own role), settled (all survivors of an election are in the
-/// registry again), joined and left (the other instances), setting, permit-lost, stopped. It also ends after `pares stop
+/// registry again), joined and left (the other instances), setting, permit-lost, stalled and resumed (with --hang-timeout), stopped. It also ends after `pares stop
 /// NAME`.
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -86,7 +86,8 @@ impl World {
             (Doing::Following(_, goodbye), Some(message)) => {
                 let known = instance.known.as_mut().expect("was welcomed");
                 match known.on(message) {
-                    News::Quiet => {}
+                    // Nobody here asks about health: that decides nothing.
+                    News::Quiet | News::Probed { .. } => {}
                     News::Held(message) => self.take(who, message, Some(link)),
                     News::State => {
                         instance.election.saw_term(known.term);

@@ -1,0 +1,158 @@
+//! Reading from a lifeline while watching whether its other end still answers, where somebody wants to know; what can be
+//! seen of its process; and ending that.
+
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::clock;
+use super::holder;
+use super::link::{Link, LinkError};
+use crate::event::{EventKind, StallCause};
+use crate::state::health::{Health, Overdue};
+use crate::wire::Message;
+
+/// The program's own sign of life.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    /// When the program gave the last one (CLOCK_MONOTONIC in nanoseconds); 0 if it never does.
+    last_ns: AtomicU64,
+}
+
+impl Pulse {
+    pub(crate) fn beat(&self) {
+        self.last_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+    }
+
+    /// The answer to a [`Message::Probe`]: a program that never gave a sign of life is not expected to.
+    pub(crate) fn answer(&self, number: u64, within_ns: u64) -> Message {
+        let last_ns = self.last_ns.load(Ordering::Relaxed);
+        let progress = last_ns == 0 || clock::monotonic_ns().saturating_sub(last_ns) <= within_ns;
+        Message::Alive { number, progress }
+    }
+}
+
+/// What a watcher can do.
+pub(crate) struct Hands<'a> {
+    /// Says something over the lifeline, without waiting.
+    pub(crate) say: &'a dyn Fn(Message),
+    pub(crate) report: &'a dyn Fn(EventKind),
+    /// Whether to end the process of one that is stalled.
+    pub(crate) end: bool,
+}
+
+/// Watches over the other end of one lifeline.
+pub(crate) struct Vigil {
+    name: String,
+    timeout: Duration,
+    health: Health,
+    /// What it was reported for.
+    reported: Option<StallCause>,
+}
+
+/// What one read may take beyond the end of a part, so that what has arrived is read before it is judged.
+const MOMENT: Duration = Duration::from_millis(1);
+
+impl Vigil {
+    /// Begins with a question to the instance `name`.
+    pub(crate) fn new(name: String, timeout: Duration, hands: &Hands<'_>) -> Self {
+        let vigil = Vigil { name, timeout, health: Health::new(timeout, clock::now()), reported: None };
+        vigil.ask(0, hands);
+        vigil
+    }
+
+    fn ask(&self, number: u64, hands: &Hands<'_>) {
+        (hands.say)(Message::Probe { number, within_ns: self.timeout.as_nanos() as u64 });
+    }
+
+    fn on_time(&mut self, link: &Link, hands: &Hands<'_>) {
+        let step = self.health.on_time(clock::now());
+        if let Some(number) = step.ask {
+            self.ask(number, hands);
+        }
+        let Some(overdue) = step.overdue else { return };
+        let cause = match overdue {
+            // That it says so in time shows that its process is run.
+            Overdue::NoProgress => StallCause::NoProgress,
+            Overdue::Silent => condition_of(link.stream()),
+        };
+        if self.reported.replace(cause) != Some(cause) {
+            log::warn!("`{}` has given no good answer for {:?}: {cause}", self.name, self.timeout);
+            (hands.report)(EventKind::Stalled { name: self.name.clone(), cause });
+        }
+        if hands.end && cause != StallCause::Starved {
+            match end_other(link.stream()) {
+                Ok(pid) => log::warn!("ended `{}` (pid {pid}), which was stalled: {cause}", self.name),
+                Err(error) => log::warn!("cannot end `{}`, which is stalled: {error}", self.name),
+            }
+        }
+    }
+
+    fn on_answer(&mut self, number: u64, progress: bool, hands: &Hands<'_>) {
+        if self.health.on_answer(number, progress) && self.reported.take().is_some() {
+            log::warn!("`{}` answers again", self.name);
+            (hands.report)(EventKind::Resumed { name: self.name.clone() });
+        }
+    }
+}
+
+/// Waits for the next message that is not about health, for as long as the connection lives. Without a vigil, which is the
+/// usual case, it is one read and no timer.
+pub(crate) fn read(link: &mut Link, vigil: &mut Option<Vigil>, hands: &Hands<'_>) -> Result<Message, LinkError> {
+    loop {
+        let deadline = match vigil {
+            None => None,
+            Some(vigil) => {
+                if clock::now() >= vigil.health.due() && !link.is_stale() {
+                    vigil.on_time(link, hands);
+                }
+                Some(Instant::now() + vigil.health.due().saturating_sub(clock::now()).max(MOMENT))
+            }
+        };
+        match link.read(deadline) {
+            Ok(Message::Alive { number, progress }) => {
+                vigil.iter_mut().for_each(|vigil| vigil.on_answer(number, progress, hands));
+            }
+            Err(LinkError::Late) if vigil.is_some() => {}
+            other => return other,
+        }
+    }
+}
+
+/// What can be seen of the process at the other end, which does not answer.
+fn condition_of(stream: &TcpStream) -> StallCause {
+    let Some(pid) = holder::other_end(stream).and_then(holder::process_with) else { return StallCause::Silent };
+    if holder::is_stopped(pid) {
+        StallCause::Stopped
+    } else if holder::is_dumping_core(pid) {
+        StallCause::DumpingCore
+    } else if holder::waits_for_a_processor(pid) {
+        StallCause::Starved
+    } else {
+        StallCause::Silent
+    }
+}
+
+/// Ends the process at the other end; gives its number.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn end_other(stream: &TcpStream) -> std::io::Result<u32> {
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+    let unknown = || std::io::Error::new(std::io::ErrorKind::NotFound, "its process cannot be seen from here");
+    let inode = holder::other_end(stream).ok_or_else(unknown)?;
+    let pid = holder::process_with(inode).ok_or_else(unknown)?;
+    let process =
+        pidfd_open(i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(unknown)?, PidfdFlags::empty())?;
+    // Looked at again, now that the number cannot be given to another: it could have been, in between.
+    if !holder::has_socket(pid, inode) {
+        return Err(unknown());
+    }
+    pidfd_send_signal(&process, Signal::KILL)?;
+    Ok(pid)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn end_other(_: &TcpStream) -> std::io::Result<u32> {
+    // By its number alone it could be another process by then.
+    Err(std::io::ErrorKind::Unsupported.into())
+}

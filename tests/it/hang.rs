@@ -1,0 +1,248 @@
+//! Processes that live and do nothing: seen, reported, ended where that is wanted, and never mistaken for the merely late.
+
+use std::io::BufRead;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pares::{Config, EventKind, Instance, Role, StallCause};
+use rustix::process::Signal;
+
+use crate::sharing::{Other, given, given_config, say};
+use crate::support::{Ground, PATIENCE, Proc};
+
+/// A hang timeout that a busy machine does not pass by itself, and a test can wait for.
+const TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Goal: to be an instance whose program stops making progress on order.
+#[test]
+fn part() {
+    if given("HANG").is_empty() {
+        return;
+    }
+    let instance = Instance::join(given_config()).unwrap();
+    let stuck = AtomicBool::new(false);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if !stuck.load(Ordering::Relaxed) {
+                    instance.pulse();
+                }
+                thread::sleep(TIMEOUT / 16);
+            }
+        });
+        say("joined");
+        for order in std::io::stdin().lock().lines().map_while(Result::ok) {
+            stuck.store(order == "hang", Ordering::Relaxed);
+            say("done");
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A process whose program pulses until it is told to hang.
+fn pulsing(ground: &Ground, name: &str) -> Other {
+    let other = Other::start(ground, "hang::part", name, &[("HANG", "1".to_owned())]);
+    other.expect("joined");
+    other
+}
+
+fn watcher(ground: &Ground, name: &str) -> Config {
+    ground.config().name(name).hang_timeout(TIMEOUT)
+}
+
+fn join(ground: &Ground, name: &str, more: &str) -> Proc {
+    let instance = ground.start(&format!("join --json --name {name} {more}"));
+    instance.role();
+    instance
+}
+
+#[track_caller]
+fn stalled(watcher: &Proc, name: &str) -> String {
+    let event = watcher.expect(|event| event["event"] == "stalled" && event["name"] == name);
+    event["cause"].as_str().expect("a cause").to_owned()
+}
+
+/// Goal: a stopped supervisor is reported to those who watch, and that it goes on, too; nobody else is told.
+/// Method: SIGSTOP and SIGCONT; one member watches, one does not.
+#[test]
+fn a_stopped_supervisor_is_reported_and_so_is_that_it_goes_on() {
+    let ground = Ground::new();
+    let boss = ground.join("boss");
+    let (watcher, other) = (join(&ground, "watcher", "--hang-timeout 0.4"), ground.join("other"));
+    boss.stop();
+    assert_eq!(stalled(&watcher, "boss"), "stopped");
+    boss.signal(Signal::CONT);
+    watcher.expect(|event| event["event"] == "resumed" && event["name"] == "boss");
+    other.leave();
+    watcher.expect(|event| event["event"] == "left" && event["name"] == "other");
+    boss.leave();
+}
+
+/// Goal: a supervisor reports a subordinate that hangs, and keeps it.
+#[test]
+fn a_stopped_subordinate_is_reported_and_stays_in_the_registry() {
+    let ground = Ground::new();
+    let boss = join(&ground, "boss", "--hang-timeout 0.4 --end-hung-supervisor");
+    let one = ground.join("one");
+    one.stop();
+    assert_eq!(stalled(&boss, "one"), "stopped");
+    assert_eq!(ground.names(), ["boss", "one"]);
+    one.signal(Signal::CONT);
+    boss.expect(|event| event["event"] == "resumed" && event["name"] == "one");
+    one.leave();
+}
+
+/// Goal: with that policy, a supervisor that hangs is ended and replaced, also if several see it at once.
+/// Method: SIGSTOP it; its process must have died of SIGKILL, and one of the three survivors be supervisor.
+#[test]
+fn a_hung_supervisor_is_ended_and_replaced() {
+    let ground = Ground::new();
+    let mut boss = ground.join("boss");
+    let watchers = ["a", "b", "c"].map(|name| join(&ground, name, "--hang-timeout 0.4 --end-hung-supervisor"));
+    boss.stop();
+    let began = Instant::now();
+    assert_eq!(boss.end_code(), 128 + 9);
+    println!(
+        "a stopped supervisor was ended {:?} after it had been stopped, with a timeout of 400 ms",
+        began.elapsed()
+    );
+    let mut roles: Vec<String> = watchers.iter().map(|one| one.role()["event"].as_str().unwrap().to_owned()).collect();
+    roles.sort();
+    assert_eq!(roles, ["subordinate", "subordinate", "supervisor"]);
+    assert_eq!(ground.names(), ["a", "b", "c"]);
+}
+
+/// Goal: without that policy nobody is ended.
+#[test]
+fn a_hung_supervisor_is_left_alone_unless_told_otherwise() {
+    let ground = Ground::new();
+    let boss = ground.join("boss");
+    let watcher = join(&ground, "watcher", "--hang-timeout 0.2");
+    boss.stop();
+    assert_eq!(stalled(&watcher, "boss"), "stopped");
+    watcher.says_nothing_for(Duration::from_millis(600));
+    boss.signal(Signal::CONT);
+    boss.leave();
+    assert_eq!(watcher.role()["event"], "supervisor");
+}
+
+/// Goal: a living library in a dead-locked program does not count as health; one that goes on is well again.
+#[test]
+fn a_program_without_progress_is_reported_though_its_library_answers() {
+    let ground = Ground::new();
+    let mut boss = pulsing(&ground, "boss");
+    let watcher = Instance::join(watcher(&ground, "watcher")).unwrap();
+    let events = watcher.events();
+    let next = |wanted: fn(&EventKind) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let event = events.recv_deadline(deadline).expect("an event").kind;
+            if wanted(&event) {
+                return event;
+            }
+        }
+    };
+    boss.obey("hang");
+    let stalled = next(|kind| matches!(kind, EventKind::Stalled { .. }));
+    assert_eq!(stalled, EventKind::Stalled { name: "boss".into(), cause: StallCause::NoProgress });
+    boss.obey("go on");
+    assert_eq!(next(|kind| matches!(kind, EventKind::Resumed { .. })), EventKind::Resumed { name: "boss".into() });
+    assert_eq!(watcher.role(), Role::Subordinate);
+}
+
+/// Goal: the same with the policy to end it.
+#[test]
+fn a_supervisor_without_progress_is_ended_and_replaced() {
+    let ground = Ground::new();
+    let mut boss = pulsing(&ground, "boss");
+    let watcher = Instance::join(watcher(&ground, "watcher").end_hung_supervisor(true)).unwrap();
+    let events = watcher.events();
+    boss.obey("hang");
+    let deadline = Instant::now() + PATIENCE;
+    let promoted = std::iter::from_fn(|| events.recv_deadline(deadline).ok())
+        .any(|event| matches!(event.kind, EventKind::Supervisor { .. }));
+    assert!(promoted);
+    assert_eq!(boss.process.end_code(), 128 + 9);
+}
+
+/// Goal: nobody is reported as long as all make progress, on a machine that is busy with other things.
+/// Method: busy threads on all processors, more than there are; short timeouts; half a minute's worth of questions.
+#[test]
+fn nobody_is_reported_on_a_busy_machine() {
+    let ground = Ground::new();
+    let boss = join(&ground, "boss", "--hang-timeout 0.5");
+    let members = ["a", "b", "c"].map(|name| join(&ground, name, "--hang-timeout 0.5 --end-hung-supervisor"));
+    members.iter().for_each(|member| _ = member.expect(|event| event["event"] == "settled"));
+    let burning: Vec<Burner> = (0..8).map(|_| Burner::start(&[])).collect();
+    let deadline = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < deadline {
+        for process in members.iter().chain([&boss]) {
+            if let Ok(line) = process.lines().recv_timeout(Duration::from_millis(50)) {
+                assert!(!line.contains("stalled"), "{line}");
+            }
+        }
+    }
+    drop(burning);
+    boss.leave();
+}
+
+/// A process that uses all the processor time that it is given.
+struct Burner(std::process::Child);
+
+impl Burner {
+    fn start(through: &[&str]) -> Self {
+        let words = [through, &["timeout", "60", "sh", "-c", "while :; do :; done"]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        Burner(command.spawn().expect("a shell"))
+    }
+}
+
+impl Drop for Burner {
+    fn drop(&mut self) {
+        // By way of `timeout`, which hands it on to the shell.
+        let pid = rustix::process::Pid::from_child(&self.0);
+        _ = rustix::process::kill_process(pid, Signal::TERM);
+        _ = self.0.wait();
+    }
+}
+
+/// Goal: a supervisor that gets no processor is reported as starved, and not ended, however long that lasts.
+/// Method: it runs as idle class on one processor that others keep busy; the watcher has another processor.
+#[test]
+fn a_starved_supervisor_is_not_ended() {
+    let tools = ["chrt", "taskset"].iter().all(|tool| Command::new(tool).arg("--version").output().is_ok());
+    if !tools || thread::available_parallelism().map_or(1, usize::from) < 2 {
+        println!("skipped: needs chrt, taskset and two processors");
+        return;
+    }
+    let ground = Ground::new();
+    let pares = env!("CARGO_BIN_EXE_pares");
+    let boss = {
+        let plain = ground.command("join --json --name boss");
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0", "chrt", "-i", "0", pares]).args(plain.get_args());
+        plain.get_envs().for_each(|(key, value)| _ = value.map(|value| command.env(key, value)));
+        command.stdin(Stdio::null());
+        Proc::start(command)
+    };
+    boss.role();
+    let watcher = join(&ground, "watcher", "--hang-timeout 0.1 --end-hung-supervisor");
+    let burning: Vec<Burner> = (0..6).map(|_| Burner::start(&["taskset", "-c", "0"])).collect();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut reports = 0;
+    while let Ok(line) = watcher.lines().recv_deadline(deadline) {
+        assert!(!line.contains("contending"), "it was ended: {line}");
+        if line.contains("\"stalled\"") {
+            assert!(line.contains("starved"), "{line}");
+            reports += 1;
+        }
+    }
+    println!("reported as starved {reports} times in 5 s");
+    drop(burning);
+    boss.leave();
+    assert_eq!(watcher.role()["event"], "supervisor");
+}
