@@ -306,6 +306,9 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// Also for a forked child, which cannot tell: it asks nobody.
+const STOPPED: &str = "this instance has left its group, or this process was forked from the one that joined";
+
 /// A version range for people.
 struct Range((u16, u16));
 
@@ -337,7 +340,8 @@ pub enum AskError {
     SupervisorLost,
     /// The supervisor has as many askers as it serves. Try again later.
     Busy,
-    /// This instance has left its group.
+    /// This instance has left its group, or this process is a forked child of the one that made it (or the
+    /// [`Admin`](crate::Admin)); a child makes its own.
     Stopped,
     /// The system refused something.
     Io {
@@ -361,7 +365,7 @@ impl fmt::Display for AskError {
             }
             AskError::SupervisorLost => f.write_str("the supervisor went away before it answered; ask again"),
             AskError::Busy => f.write_str("the supervisor serves as many askers as it can; try again later"),
-            AskError::Stopped => f.write_str("this instance has left its group"),
+            AskError::Stopped => f.write_str(STOPPED),
             AskError::Io { doing, source } => write!(f, "cannot {doing}: {source}{}", cure(source)),
         }
     }

@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::admin::pass;
 use crate::config::{Config, Resource, SMALL_STACK};
 use crate::error::{CallError, JoinError, StepDownError};
-use crate::event::{Event, Replies, Role};
+use crate::event::{Event, EventKind, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::endpoint::{self, About, Endpoint};
@@ -21,12 +21,27 @@ use crate::net::threads::Threads;
 use crate::net::{clock, hand_over::hand_over, port, unix_ms};
 use crate::registry::Registry;
 use crate::state::election::Election;
+use crate::sys;
 use crate::wire::{Declared, Entry};
 
 /// One participant of a group, from [`join`](Instance::join) until it is dropped.
 ///
 /// All methods take `&self` and may be called from any thread, several at once. Several instances may live in one
 /// process.
+///
+/// # Forks
+///
+/// An instance belongs to the process that has joined. A child forked from it has none of its connections: they are closed
+/// in the child before `fork` returns there, so that others know of the parent's death at once, however long the child lives.
+/// In the child the instance is [`Role::Stopped`], whatever was made by it is void (permits, tallies, watches, jobs,
+/// and also an [`Admin`](crate::Admin)), every call gives the error that says so, and dropping any of it does nothing. A receiver of
+/// [`events`](Instance::events) that was made before the fork must not be used there: nobody sends to it. The child may join by
+/// itself, and is then another instance.
+///
+/// A program's function or job that forks may do as it likes in the child; when it returns there, its thread ends.
+/// This holds for `fork`; a child made by a raw `clone` system call keeps everything open.
+///
+/// # Leaving
 ///
 /// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and waited for,
 /// then admin functions that still run; no thread and no descriptor is left behind.
@@ -71,6 +86,7 @@ impl Instance {
     /// ```
     pub fn join(config: Config) -> Result<Self, JoinError> {
         config.check()?;
+        sys::install();
         let began = Instant::now();
         let pass = pass(&config)?;
         let io = |doing| move |source| JoinError::Io { doing, source };
@@ -79,7 +95,7 @@ impl Instance {
         let supervisor_port = config.supervisor_port();
         let terms = TermFile::open(directory.join(format!("{}.term", config.group)), supervisor_port)?;
 
-        let listener = port::listen(0).map_err(io("open the admin endpoint"))?;
+        let listener = port::listen(0, sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
         let admin = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
@@ -161,9 +177,12 @@ impl Instance {
         &self.shared.pass.group
     }
 
-    /// What the instance is at the moment. Does not block.
+    /// What the instance is at the moment; in a forked child [`Role::Stopped`]. Does not block.
     #[must_use]
     pub fn role(&self) -> Role {
+        if self.is_elsewhere() {
+            return Role::Stopped;
+        }
         self.shared.standing.look(|inside| inside.role())
     }
 
@@ -178,11 +197,11 @@ impl Instance {
 
     /// The number of the present supervisorship, or of the last one this instance has seen. Does not block.
     ///
-    /// It grows with each supervisorship of the group, also when all instances die and the group starts anew:
+    /// In a forked child 0. It grows with each supervisorship of the group, also when all instances die and the group starts anew:
     /// the last one is kept in the group's directory, and every survivor knows it too.
     #[must_use]
     pub fn term(&self) -> u64 {
-        self.shared.standing.look(|inside| inside.term)
+        if self.is_elsewhere() { 0 } else { self.shared.standing.look(|inside| inside.term) }
     }
 
     /// A new receiver of the instance's events. The first ones tell the present role, and whether the group is settled.
@@ -212,6 +231,11 @@ impl Instance {
     /// ```
     #[must_use]
     pub fn events(&self) -> Receiver<Event> {
+        if self.is_elsewhere() {
+            let (tell, events) = bounded(1);
+            _ = tell.send(Event { monotonic_ns: clock::monotonic_ns(), kind: EventKind::Stopped });
+            return events;
+        }
         self.shared.standing.subscribe(self.events)
     }
 
@@ -362,6 +386,9 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn step_down(&self, timeout: Duration) -> Result<(), StepDownError> {
+        if self.is_elsewhere() {
+            return Err(StepDownError::NotSupervisor);
+        }
         hand_over(&self.shared, Instant::now() + timeout)
     }
 
@@ -369,10 +396,21 @@ impl Instance {
     ///
     /// Blocks until jobs and admin functions that still run have returned.
     pub fn leave(self) {}
+
+    /// True in a forked child.
+    fn is_elsewhere(&self) -> bool {
+        self.shared.standing.is_elsewhere()
+    }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        if self.is_elsewhere() {
+            // Threads, locks and connections are the parent's: nothing is waited for, and nothing torn down.
+            let (role, endpoint) = (std::mem::take(&mut self.role), self.endpoint.take());
+            std::mem::forget((role, endpoint, self.asker.clone(), self.shared.clone()));
+            return;
+        }
         self.shared.standing.halt();
         self.role.join_all();
         self.endpoint = None;

@@ -9,6 +9,7 @@ use crate::error::JoinError;
 use crate::event::Role;
 use crate::net::role::Shared;
 use crate::net::threads::Threads;
+use crate::sys;
 
 /// A job that is run whenever, and as long as, its instance is supervisor.
 ///
@@ -47,6 +48,10 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
+        if self.shared.standing.is_elsewhere() {
+            std::mem::forget(self.shared.clone()); // nothing of the parent's instance is torn down here
+            return;
+        }
         self.cancelled.store(true, Ordering::Release);
         self.shared.standing.change(|_| {});
         self.thread.join_all();
@@ -76,6 +81,9 @@ fn work(shared: &Shared, cancelled: &AtomicBool, mut run: impl FnMut(&Supervisor
         let Some(Some(term)) = term else { return };
         let guard = SupervisorGuard { shared, cancelled, term };
         let result = catch_unwind(AssertUnwindSafe(|| run(&guard)));
+        if shared.standing.is_elsewhere() {
+            sys::end_stray_thread(if result.is_ok() { 0 } else { 101 }); // the job has forked, and this is the child
+        }
         let told = guard.should_stop();
         shared.standing.change(|inside| {
             inside.jobs -= 1;
@@ -104,7 +112,8 @@ impl SupervisorGuard<'_> {
     /// True once the job must end: the role is being given up, or the instance or the job is going away.
     #[must_use]
     pub fn should_stop(&self) -> bool {
-        self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
+        self.shared.standing.is_elsewhere()
+            || self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
             || self.cancelled.load(Ordering::Acquire)
     }
 
@@ -113,6 +122,9 @@ impl SupervisorGuard<'_> {
     /// For a job that does something every so often:
     /// `while !guard.wait(Duration::from_secs(60)) { push_metrics() }`.
     pub fn wait(&self, timeout: Duration) -> bool {
+        if self.shared.standing.is_elsewhere() {
+            return true;
+        }
         let deadline = Instant::now().checked_add(timeout);
         let stop = self.shared.standing.wait(deadline, |inside| {
             let stop = !inside.jobs_wanted() || inside.term != self.term || self.cancelled.load(Ordering::Acquire);

@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::handshake::{self, Denied, Pass};
 use super::link::{Link, LinkError};
+use super::lock::Mutex;
 use super::port;
 use super::role::{Shared, obstacle_error};
 use super::standing::Place;
@@ -21,6 +20,7 @@ use crate::config::{CALL_ALL_THREADS, MAX_IDLE_CALLS, MAX_PAYLOAD};
 use crate::error::{AskError, CallError};
 use crate::event::Replies;
 use crate::state::election::Obstacle;
+use crate::sys::{Kind, Origin};
 use crate::wire::field::Payload;
 use crate::wire::{Entry, Message, Outcome, Purpose, Status};
 
@@ -40,6 +40,7 @@ pub(crate) struct Asker {
     pub(crate) pass: Pass,
     pub(crate) viewpoint: Viewpoint,
     pool: Pool,
+    origin: Origin,
 }
 
 /// What the registry said, with the head of its answer.
@@ -72,7 +73,7 @@ struct Target {
 
 impl Asker {
     pub(crate) fn new(pass: Pass, viewpoint: Viewpoint) -> Self {
-        Asker { pass, viewpoint, pool: Pool::default() }
+        Asker { pass, viewpoint, pool: Pool::default(), origin: Origin::here() }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -80,6 +81,11 @@ impl Asker {
             Viewpoint::Member(shared) => shared.port,
             Viewpoint::Outside { port, .. } => *port,
         }
+    }
+
+    /// An error in a forked child: the connections that are kept, and an instance's lifeline, are its parent's.
+    pub(super) fn present(&self) -> Result<(), AskError> {
+        if self.origin.is_elsewhere() { Err(AskError::Stopped) } else { Ok(()) }
     }
 
     pub(crate) fn list(&self, deadline: Instant) -> Result<Answered, AskError> {
@@ -92,6 +98,7 @@ impl Asker {
     }
 
     pub(crate) fn status(&self, deadline: Instant) -> Result<Status, AskError> {
+        self.present()?;
         if let Viewpoint::Outside { port, .. } = &self.viewpoint {
             return self.status_from_port(*port, deadline);
         }
@@ -182,6 +189,7 @@ impl Asker {
 
     /// Asks where the registry is and then the registry; again if its supervisor dies meanwhile, until the deadline.
     fn with_registry<T>(&self, deadline: Instant, ask: impl Fn(Registry) -> Result<T, Fault>) -> Result<T, AskError> {
+        self.present()?;
         let mut avoid = 0;
         loop {
             let registry = self.locate(avoid, deadline)?;
@@ -233,6 +241,7 @@ impl Asker {
         if payload.len() > MAX_PAYLOAD {
             return Err(CallError::PayloadTooLarge { bytes: payload.len() });
         }
+        self.present()?;
         // A kept connection to an instance is as good as a look-up: it ends when the instance does.
         let target = match self.pool.port_of(name) {
             Some(admin) => Target { name: name.into(), admin },
@@ -338,7 +347,7 @@ impl Asker {
         if timeout.is_zero() {
             return Err(Fault::Late);
         }
-        let stream = match port::connect(port, timeout) {
+        let stream = match port::connect(port, Kind::Peer, timeout) {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Err(Fault::Nobody),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {

@@ -25,6 +25,7 @@ mod holder;
 pub(crate) mod holding;
 mod hub;
 mod link;
+mod lock;
 mod office;
 pub(crate) mod port;
 pub(crate) mod role;
