@@ -79,7 +79,7 @@
 //! | `error`, `config` | every public error; what a user may choose, every limit with its reason | – |
 //! | `wire` | bytes ↔ values: frames, the message table, the proofs | `error`, `config` |
 //! | `event` | what a program is told, as values | `wire` |
-//! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `view`; and the simulator that tries them | `wire`, `event` |
+//! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `health`, `view`; and the simulator that tries them | `wire`, `event` |
 //! | `sys` | system calls that std and rustix lack: the only `unsafe` | – |
 //! | `net` | deeds: the port, the handshake, the threads, the files | `state`, `sys` |
 //! | `instance`, `job`, `registry`, `admin`, `permit`, `tally`, `usage`, `setting`, `message` | what a program holds | `net` |
@@ -95,7 +95,7 @@
 //! 4. Nothing grows without a limit named in `config`.
 //! 5. A peer is alive exactly while its connection is open; nothing else is believed. The README says what that cannot see.
 //! 6. Numbers on the wire are never given a second meaning.
-//! 7. While nothing happens, no thread wakes.
+//! 7. While nothing happens, no thread wakes, except where a hang timeout is set.
 
 mod admin;
 mod config;

@@ -90,16 +90,15 @@ pub(super) fn other_end(stream: &TcpStream) -> Option<u64> {
     })
 }
 
-/// True if a thread of this library in the process wants to be run at this moment. The one that does not answer is among
-/// them, if it only lacks a processor; where it hangs, they all sleep. (Those that run the program's functions do not count:
-/// these may do what they want.)
+/// True if one of those threads of this library that answer wants to be run at this moment. The one that does not answer is among
+/// them, if it only lacks a processor; where it hangs, they all sleep. (Those that run the program's functions do not count.)
 pub(super) fn waits_for_a_processor(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     threads.flatten().any(|thread| {
         let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
         let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')) else { return false };
-        let ours = name.starts_with("pares-") && !["pares-admin", "pares-job"].contains(&name);
-        ours && rest.trim_start().starts_with('R')
+        let decides = [ROLE_THREAD, "pares-member", "pares-announce"].contains(&name);
+        decides && rest.trim_start().starts_with('R')
     })
 }
 

@@ -189,6 +189,25 @@ fn nobody_is_reported_on_a_busy_machine() {
     boss.leave();
 }
 
+/// Goal: a watcher that stood still itself blames nobody for its own absence.
+/// Method: SIGSTOP the watcher for longer than its timeout, again and again; the supervisor lives on.
+#[test]
+fn a_watcher_that_stood_still_itself_blames_nobody() {
+    let ground = Ground::new();
+    let boss = ground.join("boss");
+    let watcher = join(&ground, "watcher", "--hang-timeout 0.1 --end-hung-supervisor");
+    watcher.expect(|event| event["event"] == "settled");
+    boss.sees("watcher");
+    for _ in 0..5 {
+        watcher.stop();
+        boss.says_nothing_for(Duration::from_millis(300));
+        watcher.signal(Signal::CONT);
+        watcher.says_nothing_for(Duration::from_millis(60));
+    }
+    boss.leave();
+    assert_eq!(watcher.role()["event"], "supervisor");
+}
+
 /// A process that uses all the processor time that it is given.
 struct Burner(std::process::Child);
 

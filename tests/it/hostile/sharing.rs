@@ -277,6 +277,27 @@ fn settings_are_exchanged_with_the_hello() {
     assert_eq!(done[0][0], DONE);
 }
 
+/// Goal: questions about health are answered, answers that nobody asked for change nothing, and who asks without end and
+/// never reads is cut off.
+#[test]
+fn questions_about_health_harm_nobody() {
+    const PROBE: u8 = 23;
+    const ALIVE: u8 = 24;
+    let _alone = alone();
+    let target = Target::start();
+    let mut peer = target.inside(Door::Supervisor);
+    socket2::SockRef::from(&peer.stream).set_recv_buffer_size(4096).unwrap();
+    peer.send(&Body::of(ALIVE).u64(u64::MAX).u8(0).frame().repeat(1000));
+    peer.send(&Body::of(PROBE).u64(u64::MAX).u64(0).frame());
+    let answer = Body::of(ALIVE).u64(u64::MAX).u8(1).0;
+    assert_eq!(told(&mut peer), Some(answer), "its program is not expected to pulse");
+    let flood = Body::of(PROBE).u64(1).u64(u64::MAX).frame().repeat(4096);
+    assert!((0..1000).any(|_| !peer.send(&flood)), "it takes all questions and keeps all answers");
+    drop(peer);
+    target.is_calm_again("a flood of questions about health");
+    DOORS.iter().for_each(|&door| target.serves(door));
+}
+
 /// Goal: a setting from the last of all terms is believed, changed like any other, and overflows nothing.
 #[test]
 fn a_setting_from_the_end_of_all_terms_can_be_changed() {
