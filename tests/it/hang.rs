@@ -197,6 +197,7 @@ fn a_watcher_that_stood_still_itself_blames_nobody() {
     let boss = ground.join("boss");
     let watcher = join(&ground, "watcher", "--hang-timeout 0.1 --end-hung-supervisor");
     watcher.expect(|event| event["event"] == "settled");
+    watcher.sees("boss");
     boss.sees("watcher");
     for _ in 0..5 {
         watcher.stop();
