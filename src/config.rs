@@ -315,7 +315,7 @@ impl Config {
     /// Has this instance watch for hangs: as subordinate it asks its supervisor four times in `timeout` whether it lives, as
     /// supervisor all subordinates. At least 100 ms. Default: no watch, and not one wake-up while nothing happens.
     ///
-    /// One that gives no good answer for `timeout`, and a quarter of it at most, is reported by
+    /// One that gives no good answer for `timeout` (noticed at most a quarter of it later) is reported by
     /// [`EventKind::Stalled`](crate::EventKind::Stalled), with what can be seen of its process. Time in which this
     /// instance was itself not run when it wanted to be does not count. Any instance answers, also one that does not watch;
     /// what it answers is that its library lives, and its program too if that calls

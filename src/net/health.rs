@@ -1,5 +1,5 @@
-//! Reading from a lifeline while watching whether its other end still answers, where somebody wants to know; what can be
-//! seen of its process; and ending that.
+//! Reading from a lifeline while watching whether its other end still answers, where somebody wants to know; and ending its
+//! process.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::clock;
 use super::holder;
 use super::link::{Link, LinkError};
+use super::look::Look;
 use crate::event::{EventKind, StallCause};
 use crate::state::health::{Health, Overdue};
 use crate::wire::Message;
@@ -48,6 +49,8 @@ pub(crate) struct Vigil {
     health: Health,
     /// What it was reported for.
     reported: Option<StallCause>,
+    /// The last look at its process, while it is overdue.
+    look: Option<Look>,
 }
 
 /// What one read may take beyond the end of a part, so that what has arrived is read before it is judged.
@@ -56,7 +59,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 impl Vigil {
     /// Begins with a question to the instance `name`.
     pub(crate) fn new(name: String, timeout: Duration, hands: &Hands<'_>) -> Self {
-        let vigil = Vigil { name, timeout, health: Health::new(timeout, clock::now()), reported: None };
+        let vigil = Vigil { name, timeout, health: Health::new(timeout, clock::now()), reported: None, look: None };
         vigil.ask(0, hands);
         vigil
     }
@@ -70,17 +73,32 @@ impl Vigil {
         if let Some(number) = step.ask {
             self.ask(number, hands);
         }
-        let Some(overdue) = step.overdue else { return };
-        let cause = match overdue {
-            // That it says so in time shows that its process is run.
-            Overdue::NoProgress => StallCause::NoProgress,
-            Overdue::Silent => condition_of(link.stream()),
+        let Some(overdue) = step.overdue else {
+            self.look = None;
+            return;
         };
+        let look = holder::other_end(link.stream()).and_then(holder::process_with).and_then(Look::at);
+        if overdue == Overdue::Silent && link.is_stale() {
+            // It has answered meanwhile: whoever sleeps after that does not hang.
+            return;
+        }
+        let silence = match overdue {
+            Overdue::Silent => StallCause::Silent,
+            Overdue::NoProgress => StallCause::NoProgress,
+        };
+        let cause = look.as_ref().map_or(silence, |look| look.cause(self.look.as_ref(), silence));
+        let seen_twice = std::mem::replace(&mut self.look, look).is_some() && self.reported == Some(cause);
         if self.reported.replace(cause) != Some(cause) {
             log::warn!("`{}` has given no good answer for {:?}: {cause}", self.name, self.timeout);
             (hands.report)(EventKind::Stalled { name: self.name.clone(), cause });
         }
-        if hands.end && cause != StallCause::Starved {
+        let sure = match cause {
+            StallCause::Stopped | StallCause::DumpingCore => true,
+            // Threads are looked at one after the other: one that runs only in between is not seen to.
+            StallCause::Silent | StallCause::NoProgress => seen_twice,
+            StallCause::Starved => false,
+        };
+        if hands.end && sure {
             match end_other(link.stream()) {
                 Ok(pid) => log::warn!("ended `{}` (pid {pid}), which was stalled: {cause}", self.name),
                 Err(error) => log::warn!("cannot end `{}`, which is stalled: {error}", self.name),
@@ -116,20 +134,6 @@ pub(crate) fn read(link: &mut Link, vigil: &mut Option<Vigil>, hands: &Hands<'_>
             Err(LinkError::Late) if vigil.is_some() => {}
             other => return other,
         }
-    }
-}
-
-/// What can be seen of the process at the other end, which does not answer.
-fn condition_of(stream: &TcpStream) -> StallCause {
-    let Some(pid) = holder::other_end(stream).and_then(holder::process_with) else { return StallCause::Silent };
-    if holder::is_stopped(pid) {
-        StallCause::Stopped
-    } else if holder::is_dumping_core(pid) {
-        StallCause::DumpingCore
-    } else if holder::waits_for_a_processor(pid) {
-        StallCause::Starved
-    } else {
-        StallCause::Silent
     }
 }
 

@@ -90,18 +90,6 @@ pub(super) fn other_end(stream: &TcpStream) -> Option<u64> {
     })
 }
 
-/// True if one of those threads of this library that answer wants to be run at this moment. The one that does not answer is among
-/// them, if it only lacks a processor; where it hangs, they all sleep. (Those that run the program's functions do not count.)
-pub(super) fn waits_for_a_processor(pid: u32) -> bool {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    threads.flatten().any(|thread| {
-        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')) else { return false };
-        let decides = [ROLE_THREAD, "pares-member", "pares-announce"].contains(&name);
-        decides && rest.trim_start().starts_with('R')
-    })
-}
-
 /// True if the process is dead and writes its core dump.
 pub(super) fn is_dumping_core(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

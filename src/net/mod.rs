@@ -26,6 +26,7 @@ pub(crate) mod holding;
 mod hub;
 mod link;
 mod lock;
+mod look;
 mod office;
 pub(crate) mod port;
 pub(crate) mod role;

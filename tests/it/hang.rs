@@ -146,7 +146,8 @@ fn a_program_without_progress_is_reported_though_its_library_answers() {
         }
     };
     boss.obey("hang");
-    let stalled = next(|kind| matches!(kind, EventKind::Stalled { .. }));
+    // On a busy machine it may seem starved first.
+    let stalled = next(|kind| matches!(kind, EventKind::Stalled { cause, .. } if *cause != StallCause::Starved));
     assert_eq!(stalled, EventKind::Stalled { name: "boss".into(), cause: StallCause::NoProgress });
     boss.obey("go on");
     assert_eq!(next(|kind| matches!(kind, EventKind::Resumed { .. })), EventKind::Resumed { name: "boss".into() });
