@@ -39,6 +39,7 @@ pub(crate) fn of(port: u16) -> Option<PortHolder> {
             .map(|name| printable(name.trim_end_matches('\n'))), // any process can call itself anything
         user: Some(user(uid)),
         stopped: pid.is_some_and(is_stopped),
+        dumping_core: pid.is_some_and(is_dumping_core),
     })
 }
 
@@ -84,6 +85,17 @@ fn is_stopped(pid: u32) -> bool {
     status.lines().any(|line| line.starts_with("State:\tT") || line.starts_with("State:\tt"))
 }
 
+/// A process that has crashed keeps its sockets until its core dump is written.
+fn is_dumping_core(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    says_dumping(&status)
+}
+
+/// Whether the text of /proc/PID/status says so.
+fn says_dumping(status: &str) -> bool {
+    status.lines().any(|line| line.strip_prefix("CoreDumping:").is_some_and(|value| value.trim() == "1"))
+}
+
 /// The user's name by /etc/passwd, else the number: enough for a message, without the system's name service.
 fn user(uid: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -105,6 +117,13 @@ mod tests {
             1: 0100007F:7593 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 222 1 0\n";
         assert_eq!(listener(table, 30099), Some((1001, 222)));
         assert_eq!(listener(table, 30098), None);
+    }
+
+    #[test]
+    fn who_dumps_core_says_so() {
+        assert!(says_dumping("Name:\tx\nCoreDumping:\t1\nTHP_enabled:\t1\n"));
+        assert!(!says_dumping("Name:\tx\nCoreDumping:\t0\nTHP_enabled:\t1\n"));
+        assert!(!says_dumping(""));
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod chaos;
 mod cli;
 mod database;
 mod failover;
+mod fork;
+mod forker;
 mod handshake;
 mod hostile;
 mod instance;
