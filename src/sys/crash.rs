@@ -72,10 +72,15 @@ fn install_one(at: usize, signal: i32) -> std::io::Result<()> {
 extern "C" fn on_crash(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: asks for a number.
     let here = unsafe { libc::getpid() } == PROCESS.load(Ordering::Relaxed);
-    if here && !CRASHING.swap(true, Ordering::Relaxed) {
+    let former = SIGNALS.iter().position(|one| *one == signal);
+    // SAFETY: `info` is what the kernel gave this handler.
+    let code = unsafe { (*info).si_code };
+    if here
+        && !(former.is_some_and(is_handled) && is_only_sent(signal, code))
+        && !CRASHING.swap(true, Ordering::Relaxed)
+    {
         release();
     }
-    let former = SIGNALS.iter().position(|one| *one == signal);
     // SAFETY: it was written before this handler was installed for the signal. What was installed before is put back, and
     // the same signal, with all that the kernel said of it, is sent again to this thread: it comes when this handler
     // returns, in the very place of the crash. So a handler of the program's, std's for a stack overflow, or the kernel's
@@ -86,6 +91,19 @@ extern "C" fn on_crash(signal: i32, info: *mut libc::siginfo_t, _context: *mut l
         }
         again(signal, info);
     }
+}
+
+/// Somebody has sent a signal that else says of a fault. A handler, if there is one, may well let the process live: std's
+/// does, once.
+fn is_only_sent(signal: i32, code: i32) -> bool {
+    code <= 0 && matches!(signal, libc::SIGSEGV | libc::SIGBUS)
+}
+
+/// Whether a handler was installed before, and not the system's default or nothing.
+fn is_handled(at: usize) -> bool {
+    // SAFETY: written before the handler that asks was installed.
+    let handler = unsafe { (*FORMER.0.get())[at].assume_init_ref().sa_sigaction };
+    handler != libc::SIG_DFL && handler != libc::SIG_IGN
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

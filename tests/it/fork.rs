@@ -8,13 +8,13 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::forker::{Forker, Orphan, sockets};
 use crate::support::{Ground, PATIENCE, await_true};
 
-fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// Instances in this process, with their events.
-fn crowd(ground: &Ground, count: usize) -> Vec<(Instance, Receiver<Event>)> {
+pub(crate) fn crowd(ground: &Ground, count: usize) -> Vec<(Instance, Receiver<Event>)> {
     let join = |number| {
         let instance = Instance::join(ground.config().name(format!("crowd-{number}"))).expect("joined");
         let events = instance.events();
@@ -25,7 +25,7 @@ fn crowd(ground: &Ground, count: usize) -> Vec<(Instance, Receiver<Event>)> {
 
 /// When the first of them knew that it is supervisor.
 #[track_caller]
-fn taken_over(crowd: &[(Instance, Receiver<Event>)]) -> u64 {
+pub(crate) fn taken_over(crowd: &[(Instance, Receiver<Event>)]) -> u64 {
     let mut times = Vec::new();
     for (instance, events) in crowd {
         let next = || events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{} has no role", instance.name()));
@@ -45,9 +45,9 @@ fn taken_over(crowd: &[(Instance, Receiver<Event>)]) -> u64 {
 }
 
 #[track_caller]
-fn report(what: &str, began: u64, ended: u64) {
+pub(crate) fn report(what: &str, began: u64, ended: u64) {
     let time = Duration::from_nanos(ended.saturating_sub(began));
-    println!("{what}: {:.2} ms from SIGKILL", time.as_secs_f64() * 1e3);
+    println!("{what}: {:.2} ms", time.as_secs_f64() * 1e3);
     // Without the cure it would be the child's life, a minute.
     assert!(time < PATIENCE, "{what}: {time:?}");
 }

@@ -4,14 +4,14 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
 use pares::{Admin, AskError, Config, Instance, Role};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
 
 use crate::support::{Ground, PATIENCE, Proc, await_true};
 
@@ -63,6 +63,13 @@ fn process() {
     else {
         return; // an ordinary run of the tests
     };
+    if let Ok(limit) = env::var("FORKER_CORE") {
+        let current = if limit == "unlimited" { None } else { limit.parse().ok() };
+        rustix::process::setrlimit(Resource::Core, Rlimit { current, maximum: None }).expect("a limit for core dumps");
+    }
+    if let Ok(how) = env::var("FORKER_HANDLER") {
+        handle_faults(&how);
+    }
     let config = Config::new(crate::support::GROUP).port(port.parse().expect("a port")).directory(directory);
     let own = config.clone().name(name).resource("seats", 100);
     let own = own.function("fork", "forks a child that lives on", |_| Ok(living_child().to_string().into_bytes()));
@@ -71,6 +78,7 @@ fn process() {
         let pid = unsafe { libc::fork() };
         Ok(pid.to_string().into_bytes())
     });
+    let own = own.release_on_crash(env::var_os("FORKER_RELEASE").is_some());
     let instance = Instance::join(own).expect("joined");
     say(&format!("role {}", instance.role()));
     let stdin = BufReader::new(std::io::stdin());
@@ -104,10 +112,103 @@ fn process() {
                 say(&format!("child {child}"));
             }
             ("run", _) => run_others(),
+            ("touch", Some(mebibytes)) => {
+                let bytes = mebibytes.parse::<usize>().expect("a number") << 20;
+                let memory: Vec<u64> = (0..bytes / 8).map(|at| at as u64).collect();
+                std::mem::forget(memory);
+                say("touched");
+            }
+            ("crash", Some(how)) => crash(how),
+            ("crash-children", _) => {
+                let pid = Pid::from_raw(fork(|| crash("fault")) as i32).expect("a pid");
+                _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                crash_like_vfork();
+                say("children crashed");
+            }
             (other, _) => panic!("{other:?}"),
         }
     }
     process::exit(0);
+}
+
+/// Has this process crash.
+fn crash(how: &str) {
+    match how {
+        // SAFETY: none; it is to fault.
+        "fault" => unsafe { (8 as *mut u8).write_volatile(1) },
+        "abort" => process::abort(),
+        "bus" => {
+            let file = File::options().read(true).write(true).create_new(true).open("empty").expect("a file");
+            // SAFETY: none; what is mapped lies behind the file's end.
+            unsafe {
+                let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED);
+                let mapped = libc::mmap(std::ptr::null_mut(), 4096, read, shared, file.as_raw_fd(), 0);
+                println!("{}", mapped.cast::<u8>().read_volatile());
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: none; it is no instruction.
+        "illegal" => unsafe { std::arch::asm!("ud2") },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: stops in a debugger, if there is one.
+        "trap" => unsafe { std::arch::asm!("int3") },
+        "overflow" => println!("{}", deep(&[1; 1000])),
+        // SAFETY: sends a signal to this thread.
+        signal => _ = unsafe { libc::raise(signal.parse().expect("a signal's number")) },
+    }
+}
+
+/// Calls itself until the stack is full.
+#[allow(unconditional_recursion)]
+fn deep(numbers: &[u64]) -> u64 {
+    let more = [numbers[0] + 1; 1000];
+    deep(std::hint::black_box(&more)) + more[3]
+}
+
+/// A child that shares this process's memory, as one of `vfork` and `posix_spawn` does, crashes.
+fn crash_like_vfork() {
+    extern "C" fn child(_: *mut libc::c_void) -> i32 {
+        crash("fault");
+        0
+    }
+    let mut stack = vec![0_u64; 32 * 1024];
+    // SAFETY: the stack is the child's alone; this thread goes on when the child has ended.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.len());
+        libc::clone(child, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, std::ptr::null_mut())
+    };
+    let ended = rustix::process::waitpid(Pid::from_raw(pid), rustix::process::WaitOptions::empty());
+    let signal = ended.expect("a child").and_then(|(_, status)| status.terminating_signal());
+    assert_eq!(signal, Some(libc::SIGSEGV));
+}
+
+/// A program's own handler of faults: says where the fault was, and goes on as `how` says.
+fn handle_faults(how: &str) {
+    extern "C" fn say_where(info: *const libc::siginfo_t) {
+        // SAFETY: what the kernel has given the handler.
+        let address = unsafe { (*info).si_addr() } as usize;
+        let line = *b"\n> handler ?\n";
+        let line = line.map(|byte| if byte == b'?' { b'0' + (address % 10) as u8 } else { byte });
+        // SAFETY: the array is as long as said.
+        unsafe { libc::write(1, line.as_ptr().cast(), line.len()) };
+    }
+    extern "C" fn exits(_: i32, info: *const libc::siginfo_t, _: *const libc::c_void) {
+        say_where(info);
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(42) };
+    }
+    extern "C" fn takes_its_time(_: i32, info: *const libc::siginfo_t, _: *const libc::c_void) {
+        say_where(info);
+        live_on();
+    }
+    let handler = if how == "exits" { exits as *const () } else { takes_its_time as *const () };
+    // SAFETY: all zeros is a valid action; the handlers are async-signal-safe.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        assert_eq!(libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()), 0);
+    }
 }
 
 /// Forks again and again while connections come and go; says how many children had a socket of ours.
@@ -249,9 +350,15 @@ pub(crate) struct Forker {
 
 impl Forker {
     pub(crate) fn start(ground: &Ground, name: &str) -> Self {
+        Self::start_with(ground, name, &[])
+    }
+
+    /// With more of the environment; in the ground's directory.
+    pub(crate) fn start_with(ground: &Ground, name: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env::current_exe().expect("this program"));
         command.args(["--exact", "forker::process", "--nocapture", "--test-threads=1"]);
         command.env("FORKER", name).env("FORKER_PORT", ground.port.to_string()).env("FORKER_DIR", &ground.directory);
+        command.envs(environment.iter().copied()).current_dir(&ground.directory);
         command.stdin(Stdio::piped());
         let (proc, stdin) = Proc::start_with_input(command);
         let forker = Forker { proc, stdin };
@@ -279,6 +386,11 @@ impl Forker {
     pub(crate) fn fork(&mut self, how: &str) -> Orphan {
         self.tell(how);
         Orphan::of(&self.says("child "))
+    }
+
+    /// Waits for its end; gives how it ended, and what it said on standard error.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        (self.proc.end(), self.proc.stderr())
     }
 
     pub(crate) fn kill(self) {

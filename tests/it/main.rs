@@ -4,6 +4,7 @@
 
 mod chaos;
 mod cli;
+mod crash;
 mod database;
 mod failover;
 mod fork;
