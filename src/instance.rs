@@ -87,6 +87,9 @@ impl Instance {
     pub fn join(config: Config) -> Result<Self, JoinError> {
         config.check()?;
         sys::install();
+        if config.release_on_crash {
+            sys::crash::install();
+        }
         let began = Instant::now();
         let pass = pass(&config)?;
         let io = |doing| move |source| JoinError::Io { doing, source };
@@ -180,7 +183,7 @@ impl Instance {
     /// What the instance is at the moment; in a forked child [`Role::Stopped`]. Does not block.
     #[must_use]
     pub fn role(&self) -> Role {
-        if self.is_elsewhere() {
+        if self.is_void() {
             return Role::Stopped;
         }
         self.shared.standing.look(|inside| inside.role())
@@ -201,7 +204,7 @@ impl Instance {
     /// the last one is kept in the group's directory, and every survivor knows it too.
     #[must_use]
     pub fn term(&self) -> u64 {
-        if self.is_elsewhere() { 0 } else { self.shared.standing.look(|inside| inside.term) }
+        if self.is_void() { 0 } else { self.shared.standing.look(|inside| inside.term) }
     }
 
     /// A new receiver of the instance's events. The first ones tell the present role, and whether the group is settled.
@@ -231,7 +234,7 @@ impl Instance {
     /// ```
     #[must_use]
     pub fn events(&self) -> Receiver<Event> {
-        if self.is_elsewhere() {
+        if self.is_void() {
             let (tell, events) = bounded(1);
             _ = tell.send(Event { monotonic_ns: clock::monotonic_ns(), kind: EventKind::Stopped });
             return events;
@@ -386,7 +389,7 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn step_down(&self, timeout: Duration) -> Result<(), StepDownError> {
-        if self.is_elsewhere() {
+        if self.is_void() {
             return Err(StepDownError::NotSupervisor);
         }
         hand_over(&self.shared, Instant::now() + timeout)
@@ -397,15 +400,15 @@ impl Instance {
     /// Blocks until jobs and admin functions that still run have returned.
     pub fn leave(self) {}
 
-    /// True in a forked child.
-    fn is_elsewhere(&self) -> bool {
-        self.shared.standing.is_elsewhere()
+    /// True in a forked child, and in a process that is crashing.
+    fn is_void(&self) -> bool {
+        self.shared.standing.is_void()
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if self.is_elsewhere() {
+        if self.is_void() {
             // Threads, locks and connections are the parent's: nothing is waited for, and nothing torn down.
             let (role, endpoint) = (std::mem::take(&mut self.role), self.endpoint.take());
             std::mem::forget((role, endpoint, self.asker.clone(), self.shared.clone()));

@@ -1,5 +1,6 @@
 //! Work that runs on the supervisor only: [`Instance::while_supervisor`](crate::Instance::while_supervisor).
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::error::JoinError;
 use crate::event::Role;
 use crate::net::role::Shared;
-use crate::net::threads::Threads;
-use crate::sys;
+use crate::net::threads::{FORKED, Threads};
+use crate::sys::{self, Origin};
 
 /// A job that is run whenever, and as long as, its instance is supervisor.
 ///
@@ -35,20 +36,24 @@ impl Job {
     where
         F: FnMut(&SupervisorGuard<'_>) + Send + 'static,
     {
+        let io = |source| JoinError::Io { doing: "start the job's thread", source };
+        if shared.standing.is_void() {
+            return Err(io(io::Error::other(FORKED)));
+        }
         let cancelled = Arc::new(AtomicBool::new(false));
         let thread = Threads::default();
         let started = thread.spawn("pares-job", 0, {
             let (shared, cancelled) = (shared.clone(), cancelled.clone());
             move || work(&shared, &cancelled, run)
         });
-        started.map_err(|source| JoinError::Io { doing: "start the job's thread", source })?;
+        started.map_err(io)?;
         Ok(Job { shared, cancelled, thread })
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        if self.shared.standing.is_elsewhere() {
+        if self.shared.standing.is_void() {
             std::mem::forget(self.shared.clone()); // nothing of the parent's instance is torn down here
             return;
         }
@@ -80,8 +85,9 @@ fn work(shared: &Shared, cancelled: &AtomicBool, mut run: impl FnMut(&Supervisor
         });
         let Some(Some(term)) = term else { return };
         let guard = SupervisorGuard { shared, cancelled, term };
+        let origin = Origin::here();
         let result = catch_unwind(AssertUnwindSafe(|| run(&guard)));
-        if shared.standing.is_elsewhere() {
+        if origin.is_elsewhere() {
             sys::end_stray_thread(if result.is_ok() { 0 } else { 101 }); // the job has forked, and this is the child
         }
         let told = guard.should_stop();
@@ -112,7 +118,7 @@ impl SupervisorGuard<'_> {
     /// True once the job must end: the role is being given up, or the instance or the job is going away.
     #[must_use]
     pub fn should_stop(&self) -> bool {
-        self.shared.standing.is_elsewhere()
+        self.shared.standing.is_void()
             || self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
             || self.cancelled.load(Ordering::Acquire)
     }
@@ -122,7 +128,7 @@ impl SupervisorGuard<'_> {
     /// For a job that does something every so often:
     /// `while !guard.wait(Duration::from_secs(60)) { push_metrics() }`.
     pub fn wait(&self, timeout: Duration) -> bool {
-        if self.shared.standing.is_elsewhere() {
+        if self.shared.standing.is_void() {
             return true;
         }
         let deadline = Instant::now().checked_add(timeout);

@@ -4,6 +4,8 @@
 //! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
 //! fork, and the child closes what is in the [book](book), before it does anything else.
 //!
+//! The same book tells a handler of crashes what to give up ([crash]).
+//!
 //! # What may happen at a fork
 //!
 //! * Another thread has just made a descriptor and not entered it yet, or struck it off and not closed it yet: it would
@@ -24,6 +26,7 @@ use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) mod book;
 mod booked;
+pub(crate) mod crash;
 
 pub(crate) use book::Kind;
 pub(crate) use booked::Booked;
@@ -149,6 +152,7 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     book::close_all();
+    crash::note_process();
     CLOSED_HERE.set(false);
     // SAFETY: this is the only thread. The guard is forgotten, for its lock is no more; the lock has nothing that would have
     // to be dropped.

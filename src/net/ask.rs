@@ -20,7 +20,7 @@ use crate::config::{CALL_ALL_THREADS, MAX_IDLE_CALLS, MAX_PAYLOAD};
 use crate::error::{AskError, CallError};
 use crate::event::Replies;
 use crate::state::election::Obstacle;
-use crate::sys::{Kind, Origin};
+use crate::sys::{Kind, Origin, crash};
 use crate::wire::field::Payload;
 use crate::wire::{Entry, Message, Outcome, Purpose, Status};
 
@@ -83,9 +83,9 @@ impl Asker {
         }
     }
 
-    /// An error in a forked child: the connections that are kept, and an instance's lifeline, are its parent's.
+    /// An error while this process crashes, and in a forked child: the connections that are kept, and an instance's lifeline, are its parent's.
     pub(super) fn present(&self) -> Result<(), AskError> {
-        if self.origin.is_elsewhere() { Err(AskError::Stopped) } else { Ok(()) }
+        if self.origin.is_elsewhere() || crash::is_crashing() { Err(AskError::Stopped) } else { Ok(()) }
     }
 
     pub(crate) fn list(&self, deadline: Instant) -> Result<Answered, AskError> {

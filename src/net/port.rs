@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::sys::{self, Booked, Kind};
+use crate::sys::{self, Booked, Kind, crash};
 
 /// A connection, or a listener, that no forked child keeps.
 pub(crate) type Stream = Booked<TcpStream>;
@@ -42,6 +42,10 @@ pub(crate) fn listen(port: u16, kind: Kind) -> io::Result<Listening> {
 }
 
 fn socket(kind: Kind) -> io::Result<Booked<Socket>> {
+    if crash::is_crashing() {
+        // Its threads live for another moment, in which they must not come back with what was just given up.
+        return Err(io::Error::other("this process is crashing"));
+    }
     Booked::make(kind, || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))) // close-on-exec
 }
 

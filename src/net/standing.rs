@@ -14,7 +14,7 @@ use super::service::Service;
 use crate::event::{ContendingCause, Event, EventKind, Role};
 use crate::state::election::{Obstacle, Report};
 use crate::state::subordinate::Subordinate;
-use crate::sys::Origin;
+use crate::sys::{Origin, crash};
 
 /// Where an instance stands.
 pub(crate) enum Place {
@@ -81,10 +81,10 @@ impl Standing {
         Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here() }
     }
 
-    /// True in a forked child: the instance is its parent's. To be asked before everything else here, for a lock may be held
-    /// by a thread that is not in this process.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        self.origin.is_elsewhere()
+    /// True in a forked child, where the instance is its parent's, and in a process that has given its connections up because it
+    /// is crashing. To be asked before everything else here, for a lock may be held by a thread that is not in this process.
+    pub(crate) fn is_void(&self) -> bool {
+        self.origin.is_elsewhere() || crash::is_crashing()
     }
 
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside) -> T) -> T {

@@ -64,7 +64,7 @@ impl Threads {
 }
 
 /// What is said where an error has room for it.
-const FORKED: &str = "the instance belongs to the process from which this one was forked; join anew here";
+pub(crate) const FORKED: &str = "the instance belongs to the process from which this one was forked; join anew here";
 
 impl Drop for Inner {
     fn drop(&mut self) {

@@ -4,8 +4,12 @@
 
 mod chaos;
 mod cli;
+mod crash;
 mod database;
+mod doctor;
 mod failover;
+mod fork;
+mod forker;
 mod handshake;
 mod hang;
 mod hostile;
