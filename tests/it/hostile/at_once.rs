@@ -238,7 +238,7 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
 
 const QUESTIONS: [&str; 10] =
     ["List", "LookUp", "StatusQuery", "Watch", "UsageQuery", "SetLimit", "Revoke", "SettingQuery", "Set", "Publish"];
-const ON_A_LIFELINE: [&str; 5] = ["Acquire", "Release", "Count", "Taken", "TotalQuery"];
+const ON_A_LIFELINE: [&str; 7] = ["Probe", "Alive", "Acquire", "Release", "Count", "Taken", "TotalQuery"];
 
 /// Goal: each message is taken only where it belongs.
 /// Method: every message, as it stands in the golden bytes, at every stage of a connection to every port. Where it does not
