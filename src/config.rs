@@ -332,7 +332,7 @@ impl Config {
     ///
     /// Never for [`StallCause::Starved`](crate::StallCause::Starved). A core dump that is being written is cut off. The process
     /// is the one that has the other end of this instance's lifeline open, held by a pidfd while that is looked up: never
-    /// another one that has got its number. Only on Linux, and only where both run as one user or this one as root.
+    /// another one that has got its number, and never this process itself. Only on Linux, and only where both run as one user or this one as root.
     pub fn end_hung_supervisor(mut self, end: bool) -> Self {
         self.end_hung_supervisor = end;
         self

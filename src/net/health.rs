@@ -49,8 +49,8 @@ pub(crate) struct Vigil {
     health: Health,
     /// What it was reported for.
     reported: Option<StallCause>,
-    /// The last look at its process, while it is overdue.
-    look: Option<Look>,
+    /// The look at its process at the end of the last part, if it was overdue then, and what that was taken for.
+    seen: Option<(Option<Look>, StallCause)>,
 }
 
 /// What one read may take beyond the end of a part, so that what has arrived is read before it is judged.
@@ -59,7 +59,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 impl Vigil {
     /// Begins with a question to the instance `name`.
     pub(crate) fn new(name: String, timeout: Duration, hands: &Hands<'_>) -> Self {
-        let vigil = Vigil { name, timeout, health: Health::new(timeout, clock::now()), reported: None, look: None };
+        let vigil = Vigil { name, timeout, health: Health::new(timeout, clock::now()), reported: None, seen: None };
         vigil.ask(0, hands);
         vigil
     }
@@ -74,7 +74,7 @@ impl Vigil {
             self.ask(number, hands);
         }
         let Some(overdue) = step.overdue else {
-            self.look = None;
+            self.seen = None;
             return;
         };
         let look = holder::other_end(link.stream()).and_then(holder::process_with).and_then(Look::at);
@@ -86,9 +86,14 @@ impl Vigil {
             Overdue::Silent => StallCause::Silent,
             Overdue::NoProgress => StallCause::NoProgress,
         };
-        let cause = look.as_ref().map_or(silence, |look| look.cause(self.look.as_ref(), silence));
-        let seen_twice = std::mem::replace(&mut self.look, look).is_some() && self.reported == Some(cause);
-        if self.reported.replace(cause) != Some(cause) {
+        let before = self.seen.take();
+        let look_before = before.as_ref().and_then(|(look, _)| look.as_ref());
+        let cause = look.as_ref().map_or(silence, |look| look.cause(look_before, silence));
+        let seen_twice = before.is_some_and(|(_, before)| before == cause);
+        self.seen = Some((look, cause));
+        // One that hangs on a busy machine may look starved in between: that is no news.
+        if self.reported != Some(cause) && (self.reported.is_none() || cause != StallCause::Starved) {
+            self.reported = Some(cause);
             log::warn!("`{}` has given no good answer for {:?}: {cause}", self.name, self.timeout);
             (hands.report)(EventKind::Stalled { name: self.name.clone(), cause });
         }
@@ -145,6 +150,10 @@ fn end_other(stream: &TcpStream) -> std::io::Result<u32> {
     let unknown = || std::io::Error::new(std::io::ErrorKind::NotFound, "its process cannot be seen from here");
     let inode = holder::other_end(stream).ok_or_else(unknown)?;
     let pid = holder::process_with(inode).ok_or_else(unknown)?;
+    if pid == std::process::id() {
+        // Another instance of this program here: whoever runs this does not hang.
+        return Err(std::io::Error::other("it is in this very process"));
+    }
     let process =
         pidfd_open(i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(unknown)?, PidfdFlags::empty())?;
     // Looked at again, now that the number cannot be given to another: it could have been, in between.

@@ -37,9 +37,10 @@ impl Look {
             any_waits: false,
             ran: Some(Duration::ZERO),
         };
-        for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            look.add(&thread.path());
-        }
+        // Whoever looks runs, and may be in the same process.
+        let own = fs::read_link("/proc/thread-self").map(|own| Path::new("/proc").join(own)).unwrap_or_default();
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().map(|thread| thread.path());
+        threads.filter(|thread| *thread != own).for_each(|thread| look.add(&thread));
         Some(look)
     }
 
@@ -128,10 +129,23 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn this_process_is_seen_to_run() {
-        let before = Look::at(std::process::id()).unwrap();
-        let end = clock::now() + Duration::from_millis(30);
-        while clock::now() < end {}
-        let now = Look::at(std::process::id()).unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let (before, now) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let look = || Look::at(std::process::id()).unwrap();
+            let before = look();
+            let deadline = clock::now() + Duration::from_secs(30);
+            let mut now = look();
+            while !(now.any_waits && now.ran > before.ran) && clock::now() < deadline {
+                now = look();
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            (before, now)
+        });
         assert!(now.any_waits && now.ran > before.ran, "{before:?} {now:?}");
         assert!(Look::at(u32::MAX).is_none());
     }

@@ -169,6 +169,23 @@ fn a_supervisor_without_progress_is_ended_and_replaced() {
     assert_eq!(boss.process.end_code(), 128 + 9);
 }
 
+/// Goal: an instance does not end its own process, where its supervisor is another instance of that.
+#[test]
+fn a_supervisor_in_the_watchers_own_process_is_reported_only() {
+    let ground = Ground::new();
+    let boss = Instance::join(ground.config().name("boss")).unwrap();
+    let watcher = Instance::join(watcher(&ground, "watcher").end_hung_supervisor(true)).unwrap();
+    let events = watcher.events();
+    boss.pulse();
+    let deadline = Instant::now() + PATIENCE;
+    let mut told = std::iter::from_fn(|| events.recv_deadline(deadline).ok());
+    let stalled = EventKind::Stalled { name: "boss".into(), cause: StallCause::NoProgress };
+    assert!(told.any(|event| event.kind == stalled));
+    assert!(events.recv_timeout(TIMEOUT).is_err(), "once only, and it lives to tell");
+    boss.pulse();
+    assert!(told.any(|event| event.kind == EventKind::Resumed { name: "boss".into() }));
+}
+
 /// Goal: nobody is reported as long as all make progress, on a machine that is busy with other things.
 /// Method: busy threads on all processors, more than there are; short timeouts; half a minute's worth of questions.
 #[test]
