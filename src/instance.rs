@@ -11,13 +11,14 @@ use crate::error::{CallError, JoinError, StepDownError};
 use crate::event::{Event, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
 use crate::net::ask::{Asker, Viewpoint};
+use crate::net::clock::{self, deadline};
 use crate::net::endpoint::{self, About, Endpoint};
 use crate::net::holding::Holding;
 use crate::net::role::{self, Shared};
 use crate::net::standing::Standing;
 use crate::net::store::{self, TermFile};
 use crate::net::threads::Threads;
-use crate::net::{clock, hand_over::hand_over, port, unix_ms};
+use crate::net::{hand_over::hand_over, port, unix_ms};
 use crate::registry::Registry;
 use crate::state::election::Election;
 use crate::wire::{Declared, Entry};
@@ -247,7 +248,7 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn call(&self, name: &str, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
-        self.asker.call(name, function, payload, Instant::now() + timeout)
+        self.asker.call(name, function, payload, deadline(timeout))
     }
 
     /// Calls an admin function of all instances, this one included, several at once; the results come by name.
@@ -345,7 +346,7 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn step_down(&self, timeout: Duration) -> Result<(), StepDownError> {
-        hand_over(&self.shared, Instant::now() + timeout)
+        hand_over(&self.shared, deadline(timeout))
     }
 
     /// Leaves the group, as dropping does. A supervisor hands over to whoever is quickest.

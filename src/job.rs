@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::JoinError;
 use crate::event::Role;
+use crate::net::clock::deadline;
 use crate::net::role::Shared;
 use crate::net::threads::Threads;
 
@@ -113,8 +114,7 @@ impl SupervisorGuard<'_> {
     /// For a job that does something every so often:
     /// `while !guard.wait(Duration::from_secs(60)) { push_metrics() }`.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now().checked_add(timeout);
-        let stop = self.shared.standing.wait(deadline, |inside| {
+        let stop = self.shared.standing.wait(Some(deadline(timeout)), |inside| {
             let stop = !inside.jobs_wanted() || inside.term != self.term || self.cancelled.load(Ordering::Acquire);
             stop.then_some(())
         });

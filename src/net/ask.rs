@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::clock;
 use super::handshake::{self, Denied, Pass};
 use super::link::{Link, LinkError};
 use super::port;
@@ -292,12 +293,12 @@ impl Asker {
         if payload.len() > MAX_PAYLOAD {
             return Err(CallError::PayloadTooLarge { bytes: payload.len() });
         }
-        let entries = self.list(Instant::now() + timeout)?.entries;
+        let entries = self.list(clock::deadline(timeout))?.entries;
         let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(entries.len())));
         let work = || {
             while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let target = Target { name: entry.name.clone(), admin: entry.admin };
-                let result = self.call_at(&target, function, payload, Instant::now() + timeout);
+                let result = self.call_at(&target, function, payload, clock::deadline(timeout));
                 results.lock().push((target.name, result));
             }
         };
