@@ -21,6 +21,7 @@ use crate::net::threads::Threads;
 use crate::net::{hand_over::hand_over, port, unix_ms};
 use crate::registry::Registry;
 use crate::state::election::Election;
+use crate::sys;
 use crate::wire::{Declared, Entry};
 
 /// One participant of a group, from [`join`](Instance::join) until it is dropped.
@@ -37,6 +38,8 @@ pub struct Instance {
     role: Threads,
     endpoint: Option<Endpoint>,
     pub(crate) shared: Arc<Shared>,
+    /// Of which process it is, in a line of forks.
+    generation: u32,
 }
 
 impl Instance {
@@ -71,6 +74,7 @@ impl Instance {
     /// ```
     pub fn join(config: Config) -> Result<Self, JoinError> {
         config.check()?;
+        sys::install();
         let began = Instant::now();
         let pass = pass(&config)?;
         let io = |doing| move |source| JoinError::Io { doing, source };
@@ -124,6 +128,7 @@ impl Instance {
             role: Threads::default(),
             endpoint: Some(endpoint),
             shared: shared.clone(),
+            generation: sys::generation(),
         };
         let election = Election::new(number(seed), clock::now().saturating_add(config.join_timeout));
         let started = instance.role.spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared, election));
@@ -158,9 +163,12 @@ impl Instance {
         &self.shared.pass.group
     }
 
-    /// What the instance is at the moment. Does not block.
+    /// What the instance is at the moment; in a forked child [`Role::Stopped`]. Does not block.
     #[must_use]
     pub fn role(&self) -> Role {
+        if self.generation != sys::generation() {
+            return Role::Stopped; // before any lock: whoever held it is not in this process
+        }
         self.shared.standing.look(|inside| inside.role())
     }
 

@@ -80,7 +80,8 @@
 //! | `wire` | bytes ↔ values: frames, the message table, the proofs | `error`, `config` |
 //! | `event` | what a program is told, as values | `wire` |
 //! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `view`; and the simulator that tries them | `wire`, `event` |
-//! | `net` | deeds: the port, the handshake, the threads, the files | `state` |
+//! | `sys` | system calls that std and rustix lack: the only `unsafe` | – |
+//! | `net` | deeds: the port, the handshake, the threads, the files | `state`, `sys` |
 //! | `instance`, `job`, `registry`, `admin`, `permit`, `tally`, `usage`, `setting`, `message` | what a program holds | `net` |
 //! | `bin/pares` | the command: arguments → what they mean → deeds; printing; exit codes | the public face |
 //!
@@ -111,6 +112,7 @@ mod permit;
 mod registry;
 mod setting;
 mod state;
+mod sys;
 mod tally;
 mod usage;
 mod wire;

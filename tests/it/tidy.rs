@@ -72,8 +72,8 @@ fn the_pure_rooms_know_no_socket_thread_clock_lock_or_log() {
 #[test]
 fn rooms_use_only_rooms_on_their_left() {
     let order = [
-        "error", "config", "wire", "event", "state", "net", "registry", "admin", "job", "instance", "permit", "tally",
-        "usage", "setting", "message",
+        "error", "config", "wire", "event", "state", "sys", "net", "registry", "admin", "job", "instance", "permit",
+        "tally", "usage", "setting", "message",
     ];
     // `event` names `Watch`, and errors name what they are errors of, in their documentation only.
     let rank = |room: &str| order.iter().position(|one| *one == room);
@@ -110,7 +110,7 @@ fn a_match_over_states_and_events_has_no_catch_all() {
 }
 
 #[test]
-fn there_is_no_unsafe_code_and_nothing_left_to_do() {
+fn there_is_unsafe_code_in_one_room_only_and_nothing_left_to_do() {
     // In two pieces, so that this file does not find itself.
     let marks = [
         concat!("TO", "DO"),
@@ -127,7 +127,10 @@ fn there_is_no_unsafe_code_and_nothing_left_to_do() {
                 complaints.extend(found.map(|mark| format!("{}:{}: {mark}", path.display(), at + 1)));
             }
             for (at, line) in code(&text) {
+                // The one room for what only the C library can do; each block there says why it is sound.
+                let may = ["src/sys.rs", "src/sys"].iter().any(|room| path.starts_with(room));
                 if folder == "src"
+                    && !may
                     && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("allow(unsafe"))
                 {
                     complaints.push(format!("{}:{at}: unsafe", path.display()));
