@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Receiver;
+use parking_lot::Mutex;
 
 use crate::admin::pass;
 use crate::config::{Config, Resource, SMALL_STACK};
@@ -14,6 +15,8 @@ use crate::net::ask::{Asker, Viewpoint};
 use crate::net::clock::{self, deadline};
 use crate::net::endpoint::{self, About, Endpoint};
 use crate::net::holding::Holding;
+#[cfg(feature = "capi")]
+use crate::net::ready::Ready;
 use crate::net::role::{self, Shared};
 use crate::net::standing::Standing;
 use crate::net::store::{self, TermFile};
@@ -36,7 +39,8 @@ pub struct Instance {
     pub(crate) asker: Arc<Asker>,
     registry: Registry,
     role: Threads,
-    endpoint: Option<Endpoint>,
+    // Taken out to be closed; held for that moment only.
+    endpoint: Mutex<Option<Endpoint>>,
     pub(crate) shared: Arc<Shared>,
     /// Of which process it is, in a line of forks.
     generation: u32,
@@ -126,7 +130,7 @@ impl Instance {
             registry: Registry::new(asker.clone()),
             asker,
             role: Threads::default(),
-            endpoint: Some(endpoint),
+            endpoint: Mutex::new(Some(endpoint)),
             shared: shared.clone(),
             generation: sys::generation(),
         };
@@ -217,7 +221,14 @@ impl Instance {
     /// ```
     #[must_use]
     pub fn events(&self) -> Receiver<Event> {
-        self.shared.standing.subscribe(self.events)
+        self.shared.standing.subscribe(self.events, None)
+    }
+
+    /// The same, with what it takes to poll for them.
+    #[cfg(feature = "capi")]
+    pub(crate) fn events_to_poll(&self) -> (Receiver<Event>, Arc<Ready>) {
+        let ready = Arc::new(Ready::default());
+        (self.shared.standing.subscribe(self.events, Some(ready.clone())), ready)
     }
 
     /// The group's registry.
@@ -361,13 +372,21 @@ impl Instance {
     ///
     /// Blocks until jobs and admin functions that still run have returned.
     pub fn leave(self) {}
+
+    /// Leaves the group, whoever else still holds this instance: what others wait for in its methods ends with their
+    /// `Stopped`. Not to be called by its own job, which is waited for.
+    pub(crate) fn end(&self) {
+        self.shared.standing.halt();
+        self.asker.stop();
+        self.role.join_all();
+        let endpoint = self.endpoint.lock().take();
+        drop(endpoint);
+    }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.shared.standing.halt();
-        self.role.join_all();
-        self.endpoint = None;
+        self.end();
     }
 }
 

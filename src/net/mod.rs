@@ -26,6 +26,7 @@ mod hub;
 mod link;
 mod office;
 pub(crate) mod port;
+pub(crate) mod ready;
 pub(crate) mod role;
 mod service;
 mod sharing;
