@@ -26,6 +26,7 @@ mod hub;
 mod link;
 mod office;
 pub(crate) mod port;
+#[cfg_attr(not(feature = "capi"), allow(dead_code))] // nobody else polls
 pub(crate) mod ready;
 pub(crate) mod role;
 mod service;

@@ -22,7 +22,7 @@ static void *keep_busy(void *instance)
 static void child(uint16_t port, int number, pares_instance *instance, pares_permit *permit, pares_events *events,
                   const char *text)
 {
-    char name[16];
+    char name[32];
     pares_instance *own;
     const pares_event *event = NULL;
     const pares_listing *listing = NULL;
@@ -56,13 +56,14 @@ int main(int count, char **arguments)
     pares_permit *permit = NULL;
     pares_events *events = NULL;
     const char *text = NULL;
-    pthread_t threads[2];
-    const int children = atoi(getenv("CAPI_CHILDREN"));
+    pthread_t threads[8];
+    const int children = atoi(getenv("CAPI_CHILDREN")), busy_threads = atoi(getenv("CAPI_BUSY"));
     int i;
+    CHECK(busy_threads <= 8);
     OK(pares_acquire(parent, "seats", 1, PATIENCE_MS, &permit));
     OK(pares_events_open(parent, &events));
     OK(pares_instance_name(parent, &text));
-    for (i = 0; i < 2; i++)
+    for (i = 0; i < busy_threads; i++)
         CHECK(pthread_create(&threads[i], NULL, keep_busy, parent) == 0);
     for (i = 0; i < children; i++) {
         int status = 0;
@@ -75,7 +76,7 @@ int main(int count, char **arguments)
         CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
     busy = 0;
-    for (i = 0; i < 2; i++)
+    for (i = 0; i < busy_threads; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
     CHECK(pares_instance_is_supervisor(parent) == 1 && pares_permit_is_valid(permit) == 1);
     OK(pares_permit_release(permit));

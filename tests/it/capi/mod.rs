@@ -84,13 +84,19 @@ fn c99(name: &str) -> PathBuf {
 /// Runs a program of `tests/capi` in a group of its own, with `before` it on the command line.
 #[track_caller]
 fn run(before: &[&str], program: &Path) -> Answer {
+    // Under valgrind a fork takes seconds.
+    let children = if before.is_empty() { "20" } else { "2" };
+    run_with(before, program, &[("CAPI_CHILDREN", children), ("CAPI_BUSY", "2")])
+}
+
+#[track_caller]
+fn run_with(before: &[&str], program: &Path, more: &[(&str, &str)]) -> Answer {
     let ground = Ground::new();
     let mut words = before.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     words.extend([program.display().to_string(), ground.port.to_string()]);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).env("PARES_DIR", &ground.directory);
-    // Under valgrind a fork takes seconds.
-    command.env("CAPI_CHILDREN", if before.is_empty() { "20" } else { "2" });
+    command.envs(more.iter().copied());
     command.env("CAPI_KEY_FILE", ground.directory.join("other.key"));
     let answer = finish(command).code(0);
     assert_eq!(answer.out, "done\n", "{answer:?}");
@@ -144,7 +150,10 @@ fn the_sanitizers_find_nothing() {
         return;
     }
     for program in PROGRAMS {
-        run(&[], &compile("gcc", &source(program), "san", &flags));
+        // The allocator of gcc 12's sanitizer is not made for threads that allocate while another one forks: its own lock
+        // then stays locked in the child.
+        let program = compile("gcc", &source(program), "san", &flags);
+        run_with(&[], &program, &[("CAPI_CHILDREN", "20"), ("CAPI_BUSY", "0")]);
     }
 }
 
