@@ -44,7 +44,7 @@
  *
  *   fork(). The child has none of its parent's instances: its parent's handles give PARES_FORKED there (yes-or-no
  *   functions say what they say of a bad handle), and need not be freed; nor need memory. The child may join by itself, at
- *   once. The parent notices nothing. A child that was forked in a callback must not return from it.
+ *   once. The parent notices nothing. A child that was forked in a callback ends when it returns from it.
  *
  *   The library must stay loaded (no dlclose()) once it was used.
  */
@@ -223,6 +223,13 @@ pares_result pares_config_max_members(pares_config *config, size_t members);
 
 /** Sets how many events a subscription holds before it misses some, at least 2. Default: 1024. */
 pares_result pares_config_events(pares_config *config, size_t capacity);
+
+/**
+ * If `release` is not 0: has this process give the supervisor port and its connections up in the moment of a crash, by
+ * handlers for SIGSEGV, SIGABRT and their like, which then hand the signal on to what was installed before. Else others
+ * take over only when its core dump is written. For the whole process, from the first join that asks for it. Default: 0.
+ */
+pares_result pares_config_release_on_crash(pares_config *config, int release);
 
 /**
  * Declares a resource of which all instances together may use `limit` units (0 to 2^38) at most; all should declare the

@@ -187,6 +187,7 @@ pub struct Config {
     pub(crate) settle_time: Duration,
     pub(crate) events: usize,
     pub(crate) max_members: usize,
+    pub(crate) release_on_crash: bool,
 }
 
 impl Config {
@@ -207,6 +208,7 @@ impl Config {
             settle_time: Duration::from_millis(500),
             events: 1024,
             max_members: MAX_MEMBERS,
+            release_on_crash: false,
         }
     }
 
@@ -315,6 +317,24 @@ impl Config {
     /// Sets how many instances this one admits as supervisor, itself included. Default and most: 16,384.
     pub fn max_members(mut self, members: usize) -> Self {
         self.max_members = members;
+        self
+    }
+
+    /// Has this process give the supervisor port and its connections up in the moment of a crash. Default: no.
+    ///
+    /// A process that dumps core keeps everything open until the dump is written (1.3 s for each GiB), and counts as alive
+    /// for as long: nobody else becomes supervisor, and its permits are not free. With this, handlers for SIGSEGV, SIGBUS,
+    /// SIGILL, SIGFPE, SIGABRT, SIGSYS and SIGTRAP end all connections of this library first. Then what was
+    /// installed before is put back and gets the same signal in the same place: the program's own handler, a crash
+    /// reporter's, std's for a stack overflow, or the system's core dump; the exit status is what it would have been.
+    ///
+    /// For the whole process, from the first join that asks for it. A handler that the program installs later comes
+    /// first, and has to call the one it replaced. Until the kernel stops them, the process's other threads run on for a
+    /// moment while there may already be another supervisor (jobs are told to end; fence what they write by the
+    /// term). Not for a program that recovers from such signals: it has lost its connections for good, and every
+    /// instance in it is stopped.
+    pub fn release_on_crash(mut self, release: bool) -> Self {
+        self.release_on_crash = release;
         self
     }
 

@@ -120,6 +120,9 @@ pub struct PortHolder {
     pub user: Option<String>,
     /// True if the process is stopped (SIGSTOP, a debugger) and so answers nobody.
     pub stopped: bool,
+    /// True if the process has crashed and is writing its core dump: until that is written it holds the port, and answers
+    /// nobody.
+    pub dumping_core: bool,
 }
 
 impl fmt::Display for PortHolder {
@@ -133,6 +136,9 @@ impl fmt::Display for PortHolder {
         facts.extend(self.user.as_ref().map(|user| format!("user {user}")));
         if self.stopped {
             facts.push("stopped".into());
+        }
+        if self.dumping_core {
+            facts.push("writing its core dump".into());
         }
         if facts.is_empty() { Ok(()) } else { write!(f, " ({})", facts.join(", ")) }
     }
@@ -255,6 +261,11 @@ impl fmt::Display for JoinError {
                         let pid = holder.pid.unwrap_or_default();
                         write!(f, "; the port is held by {holder}: continue it with `kill -CONT {pid}`, or kill it")
                     }
+                    Some(holder) if holder.dumping_core => write!(
+                        f,
+                        "; the port is held by {holder}: it is free when that is written; kill it to have it sooner, and see \
+                         Config::release_on_crash"
+                    ),
                     Some(holder) => write!(f, "; the port is held by {holder}"),
                     None => Ok(()),
                 }
@@ -306,6 +317,9 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// Also for a forked child, which cannot tell: it asks nobody.
+const STOPPED: &str = "this instance has left its group, or this process was forked from the one that joined";
+
 /// A version range for people.
 struct Range((u16, u16));
 
@@ -337,7 +351,8 @@ pub enum AskError {
     SupervisorLost,
     /// The supervisor has as many askers as it serves. Try again later.
     Busy,
-    /// This instance has left its group.
+    /// This instance has left its group, or this process is a forked child of the one that made it (or the
+    /// [`Admin`](crate::Admin)); a child makes its own.
     Stopped,
     /// The system refused something.
     Io {
@@ -361,7 +376,7 @@ impl fmt::Display for AskError {
             }
             AskError::SupervisorLost => f.write_str("the supervisor went away before it answered; ask again"),
             AskError::Busy => f.write_str("the supervisor serves as many askers as it can; try again later"),
-            AskError::Stopped => f.write_str("this instance has left its group"),
+            AskError::Stopped => f.write_str(STOPPED),
             AskError::Io { doing, source } => write!(f, "cannot {doing}: {source}{}", cure(source)),
         }
     }

@@ -3,18 +3,18 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::Receiver;
-use parking_lot::Mutex;
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::admin::pass;
 use crate::config::{Config, Resource, SMALL_STACK};
 use crate::error::{CallError, JoinError, StepDownError};
-use crate::event::{Event, Replies, Role};
+use crate::event::{Event, EventKind, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::clock::{self, deadline};
 use crate::net::endpoint::{self, About, Endpoint};
 use crate::net::holding::Holding;
+use crate::net::lock::Mutex;
 #[cfg(feature = "capi")]
 use crate::net::ready::Ready;
 use crate::net::role::{self, Shared};
@@ -32,6 +32,20 @@ use crate::wire::{Declared, Entry};
 /// All methods take `&self` and may be called from any thread, several at once. Several instances may live in one
 /// process.
 ///
+/// # Forks
+///
+/// An instance belongs to the process that has joined. A child forked from it has none of its connections: they are closed
+/// in the child before `fork` returns there, so that others know of the parent's death at once, however long the child lives.
+/// In the child the instance is [`Role::Stopped`], whatever was made by it is void (permits, tallies, watches, jobs,
+/// and also an [`Admin`](crate::Admin)), every call gives the error that says so, and dropping any of it does nothing. A receiver of
+/// [`events`](Instance::events) that was made before the fork must not be used there: nobody sends to it. The child may join by
+/// itself, and is then another instance.
+///
+/// A program's function or job that forks may do as it likes in the child; when it returns there, its thread ends.
+/// This holds for `fork`; a child made by a raw `clone` system call keeps everything open.
+///
+/// # Leaving
+///
 /// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and waited for,
 /// then admin functions that still run; no thread and no descriptor is left behind.
 pub struct Instance {
@@ -42,8 +56,6 @@ pub struct Instance {
     // Taken out to be closed; held for that moment only.
     endpoint: Mutex<Option<Endpoint>>,
     pub(crate) shared: Arc<Shared>,
-    /// Of which process it is, in a line of forks.
-    generation: u32,
 }
 
 impl Instance {
@@ -79,6 +91,9 @@ impl Instance {
     pub fn join(config: Config) -> Result<Self, JoinError> {
         config.check()?;
         sys::install();
+        if config.release_on_crash {
+            sys::crash::install();
+        }
         let began = Instant::now();
         let pass = pass(&config)?;
         let io = |doing| move |source| JoinError::Io { doing, source };
@@ -87,7 +102,7 @@ impl Instance {
         let supervisor_port = config.supervisor_port();
         let terms = TermFile::open(directory.join(format!("{}.term", config.group)), supervisor_port)?;
 
-        let listener = port::listen(0).map_err(io("open the admin endpoint"))?;
+        let listener = port::listen(0, sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
         let admin = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
@@ -132,7 +147,6 @@ impl Instance {
             role: Threads::default(),
             endpoint: Mutex::new(Some(endpoint)),
             shared: shared.clone(),
-            generation: sys::generation(),
         };
         let election = Election::new(number(seed), clock::now().saturating_add(config.join_timeout));
         let started = instance.role.spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared, election));
@@ -170,8 +184,8 @@ impl Instance {
     /// What the instance is at the moment; in a forked child [`Role::Stopped`]. Does not block.
     #[must_use]
     pub fn role(&self) -> Role {
-        if self.generation != sys::generation() {
-            return Role::Stopped; // before any lock: whoever held it is not in this process
+        if self.is_void() {
+            return Role::Stopped;
         }
         self.shared.standing.look(|inside| inside.role())
     }
@@ -187,11 +201,11 @@ impl Instance {
 
     /// The number of the present supervisorship, or of the last one this instance has seen. Does not block.
     ///
-    /// It grows with each supervisorship of the group, also when all instances die and the group starts anew:
+    /// In a forked child 0. It grows with each supervisorship of the group, also when all instances die and the group starts anew:
     /// the last one is kept in the group's directory, and every survivor knows it too.
     #[must_use]
     pub fn term(&self) -> u64 {
-        self.shared.standing.look(|inside| inside.term)
+        if self.is_void() { 0 } else { self.shared.standing.look(|inside| inside.term) }
     }
 
     /// A new receiver of the instance's events. The first ones tell the present role, and whether the group is settled.
@@ -221,6 +235,11 @@ impl Instance {
     /// ```
     #[must_use]
     pub fn events(&self) -> Receiver<Event> {
+        if self.is_void() {
+            let (tell, events) = bounded(1);
+            _ = tell.send(Event { monotonic_ns: clock::monotonic_ns(), kind: EventKind::Stopped });
+            return events;
+        }
         self.shared.standing.subscribe(self.events, None)
     }
 
@@ -365,6 +384,9 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn step_down(&self, timeout: Duration) -> Result<(), StepDownError> {
+        if self.is_void() {
+            return Err(StepDownError::NotSupervisor);
+        }
         hand_over(&self.shared, deadline(timeout))
     }
 
@@ -382,10 +404,21 @@ impl Instance {
         let endpoint = self.endpoint.lock().take();
         drop(endpoint);
     }
+
+    /// True in a forked child, and in a process that is crashing.
+    fn is_void(&self) -> bool {
+        self.shared.standing.is_void()
+    }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        if self.is_void() {
+            // Threads, locks and connections are the parent's: nothing is waited for, and nothing torn down.
+            let (role, endpoint) = (std::mem::take(&mut self.role), std::mem::take(&mut self.endpoint));
+            std::mem::forget((role, endpoint, self.asker.clone(), self.shared.clone()));
+            return;
+        }
         self.end();
     }
 }

@@ -1,5 +1,6 @@
 //! Work that runs on the supervisor only: [`Instance::while_supervisor`](crate::Instance::while_supervisor).
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,8 @@ use crate::error::JoinError;
 use crate::event::Role;
 use crate::net::clock::deadline;
 use crate::net::role::Shared;
-use crate::net::threads::Threads;
+use crate::net::threads::{FORKED, Threads};
+use crate::sys::{self, Origin};
 
 /// A job that is run whenever, and as long as, its instance is supervisor.
 ///
@@ -40,19 +42,27 @@ impl Job {
     where
         F: FnMut(&SupervisorGuard<'_>) + Send + 'static,
     {
+        let io = |source| JoinError::Io { doing: "start the job's thread", source };
+        if shared.standing.is_void() {
+            return Err(io(io::Error::other(FORKED)));
+        }
         let cancelled = Arc::new(AtomicBool::new(false));
         let thread = Threads::default();
         let started = thread.spawn("pares-job", 0, {
             let (shared, cancelled) = (shared.clone(), cancelled.clone());
             move || work(&shared, &cancelled, run)
         });
-        started.map_err(|source| JoinError::Io { doing: "start the job's thread", source })?;
+        started.map_err(io)?;
         Ok(Job { shared, cancelled, thread })
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
+        if self.shared.standing.is_void() {
+            std::mem::forget(self.shared.clone()); // nothing of the parent's instance is torn down here
+            return;
+        }
         self.cancelled.store(true, Ordering::Release);
         self.shared.standing.change(|_| {});
         self.thread.join_all();
@@ -82,7 +92,11 @@ fn work(shared: &Arc<Shared>, cancelled: &Arc<AtomicBool>, mut run: impl FnMut(&
         let Some(Some(term)) = term else { return };
         let tenure = Arc::new(Tenure { shared: shared.clone(), cancelled: cancelled.clone(), term });
         let guard = SupervisorGuard { tenure: &tenure };
+        let origin = Origin::here();
         let result = catch_unwind(AssertUnwindSafe(|| run(&guard)));
+        if origin.is_elsewhere() {
+            sys::end_stray_thread(if result.is_ok() { 0 } else { 101 }); // the job has forked, and this is the child
+        }
         let told = guard.should_stop();
         shared.standing.change(|inside| {
             inside.jobs -= 1;
@@ -136,11 +150,15 @@ impl Tenure {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
+        self.shared.standing.is_void()
+            || self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
             || self.cancelled.load(Ordering::Acquire)
     }
 
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        if self.shared.standing.is_void() {
+            return true;
+        }
         let stop = self.shared.standing.wait(Some(deadline(timeout)), |inside| {
             let stop = !inside.jobs_wanted() || inside.term != self.term || self.cancelled.load(Ordering::Acquire);
             stop.then_some(())

@@ -95,7 +95,7 @@
 //! 3. Every thread has a name, an owner that joins it, and a way to be told to stop; dropping the instance leaves none behind.
 //! 4. Nothing grows without a limit named in `config`.
 //! 5. A peer is alive exactly while its connection is open; nothing else is believed. The README says what that cannot see.
-//! 6. Numbers on the wire are never given a second meaning.
+//! 6. Numbers on the wire and in `pares.h` are never given a second meaning.
 //! 7. While nothing happens, no thread wakes.
 
 mod admin;

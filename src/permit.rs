@@ -50,7 +50,7 @@ impl Permit {
     /// without a supervisor for longer than the settle time, because others may be given what it holds. Does not block.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.shared.holding.is_valid(self.id)
+        !self.shared.standing.is_void() && self.shared.holding.is_valid(self.id)
     }
 
     /// Gives the units back, as dropping does. Does not block.
@@ -59,6 +59,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if self.shared.standing.is_void() {
+            std::mem::forget(self.shared.clone()); // held by the parent, which has its own of this
+            return;
+        }
         self.shared.holding.release(&self.shared.standing, self.id);
     }
 }
@@ -177,6 +181,9 @@ impl Instance {
             return Err(AcquireError::Invalid(ConfigError::new("units", units, "1 to 274877906944 (2^38)")));
         }
         let shared = self.shared.clone();
+        if shared.standing.is_void() {
+            return Err(AcquireError::Stopped);
+        }
         let answer = shared.holding.acquire(&shared.standing, (resource, units), wait, deadline);
         let resource = resource.to_owned();
         match answer {

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::error::AskError;
 use crate::event::{Change, Role};
 use crate::net::ask::{Answered, Asker};
 use crate::net::clock::deadline;
 use crate::net::watch::Watcher;
+use crate::sys::Origin;
 use crate::wire::{Entry, Status};
 
 /// The group's registry, which is kept in the supervisor's process.
@@ -51,6 +52,9 @@ impl Listing {
 /// Dropping it ends its thread and connection.
 pub struct Watch {
     changes: Option<Receiver<Change>>,
+    /// Has ended; for a forked child, in which nobody sends.
+    ended: Receiver<Change>,
+    origin: Origin,
     watcher: Option<Watcher>,
 }
 
@@ -175,7 +179,8 @@ impl Registry {
     /// ```
     pub fn watch(&self) -> Result<Watch, AskError> {
         let (watcher, changes) = Watcher::start(self.asker.clone())?;
-        Ok(Watch { changes: Some(changes), watcher: Some(watcher) })
+        let (_, ended) = bounded(0);
+        Ok(Watch { changes: Some(changes), ended, origin: Origin::here(), watcher: Some(watcher) })
     }
 }
 
@@ -183,12 +188,20 @@ impl Watch {
     /// The changes. The channel ends when the watching instance has left its group.
     #[must_use]
     pub fn changes(&self) -> &Receiver<Change> {
+        if self.origin.is_elsewhere() {
+            return &self.ended;
+        }
         self.changes.as_ref().expect("taken only by drop")
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        if self.origin.is_elsewhere() {
+            // The thread, and whatever it has locked, is the parent's.
+            std::mem::forget((self.changes.take(), self.watcher.take()));
+            return;
+        }
         // First the receiver: the thread may be waiting for room in it.
         self.changes = None;
         self.watcher = None;

@@ -1,8 +1,35 @@
-//! System calls that std and rustix lack: the one room with `unsafe`.
+//! What std and rustix lack of the system: forks, and the book of our descriptors. The one room with `unsafe`.
+//!
+//! A child forked without exec has a copy of every descriptor of its parent. As long as it keeps our sockets open, the
+//! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
+//! fork, and the child closes what is in the [book](book), before it does anything else.
+//!
+//! The same book tells a handler of crashes what to give up ([crash]).
+//!
+//! # What may happen at a fork
+//!
+//! * Another thread has just made a descriptor and not entered it yet, or struck it off and not closed it yet: it would
+//!   be missed. So both happen inside a [`Section`], and a fork waits until no thread is in one. Nothing in a section waits
+//!   for anybody.
+//! * A signal handler of the program's forks while its thread is in a section: waiting would be for ever. Such
+//!   a fork does not wait, and its child may keep one descriptor.
+//! * Another thread has locked something: in the child it stays locked for ever. So whatever was made before the fork is
+//!   of another [`Origin`], which is asked before any lock; and locks that processes share none of (std's, see `net/lock.rs`)
+//!   are used, whose sleepers are in no table of the process.
+//! * A child made by a raw `clone` system call, or by `vfork`, is not told of. (`vfork` and `posix_spawn` exec at once.)
 #![allow(unsafe_code)]
 
-use std::sync::Once;
+use std::cell::{Cell, UnsafeCell};
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub(crate) mod book;
+mod booked;
+pub(crate) mod crash;
+
+pub(crate) use book::Kind;
+pub(crate) use booked::Booked;
 
 /// How many forks lie between the process that loaded this library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -15,47 +42,138 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
+/// In which process something was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin(u32);
+
+impl Origin {
+    pub(crate) fn here() -> Self {
+        Origin(generation())
+    }
+
+    /// True in a child that was forked since: the threads and the connections behind it are not in this process.
+    pub(crate) fn is_elsewhere(self) -> bool {
+        self.0 != generation()
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Origin::here()
+    }
+}
+
 /// Has the system tell this library of every fork from now on. To be called before anything is made that a child must
 /// not use; once is enough.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handler is a function that lives as long as this library, takes nothing, and does only
-        // what a child of a process with several threads may do (see there).
-        let error = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the handlers are functions that live as long as this library and take nothing; the one for the child
+        // does only what a child of a process with several threads may do (see there).
+        let error = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
         if error != 0 {
-            log::warn!("forked children cannot be recognised: {}", std::io::Error::from_raw_os_error(error));
+            log::warn!("forked children cannot be recognised: {}", io::Error::from_raw_os_error(error));
         }
     });
 }
 
+/// Held for reading by threads between making a descriptor and entering it, for writing across a fork.
+///
+/// In a cell, because a child gets a new one: what other threads of its parent had locked would never be unlocked.
+struct Gate(UnsafeCell<RwLock<()>>);
+
+// SAFETY: it is only ever read, except by `in_child`, when there is one thread.
+unsafe impl Sync for Gate {}
+
+static GATE: Gate = Gate(UnsafeCell::new(RwLock::new(())));
+
+/// The gate, locked from `before` to `in_parent` or `in_child`.
+struct Closed(UnsafeCell<Option<RwLockWriteGuard<'static, ()>>>);
+
+// SAFETY: it is touched only by the thread that has the gate locked for writing, see `CLOSED_HERE`.
+unsafe impl Sync for Closed {}
+
+static CLOSED: Closed = Closed(UnsafeCell::new(None));
+
+thread_local! {
+    /// This thread is in a section, or about to enter one.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// This thread has closed the gate, and is forking.
+    static CLOSED_HERE: Cell<bool> = const { Cell::new(false) };
+}
+
+fn gate() -> &'static RwLock<()> {
+    // SAFETY: valid for ever; replaced only in a child that has no other thread, see `in_child`.
+    unsafe { &*GATE.0.get() }
+}
+
+/// While it lives, no other thread forks. To be held for moments: never across anything that waits.
+pub(crate) struct Section {
+    guard: Option<RwLockReadGuard<'static, ()>>,
+    origin: Origin,
+}
+
+pub(crate) fn section() -> Section {
+    install();
+    INSIDE.set(true); // first: from here on a signal handler that forks must not wait for this thread
+    let guard = gate().read().unwrap_or_else(PoisonError::into_inner);
+    Section { guard: Some(guard), origin: Origin::here() }
+}
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        if self.origin.is_elsewhere() {
+            std::mem::forget(self.guard.take()); // the child has another gate
+        }
+        self.guard = None;
+        INSIDE.set(false);
+    }
+}
+
+extern "C" fn before() {
+    if INSIDE.get() {
+        return; // a signal handler forks, inside a section of this very thread
+    }
+    let guard = gate().write().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: this thread has the gate to itself.
+    unsafe { *CLOSED.0.get() = Some(guard) };
+    CLOSED_HERE.set(true);
+}
+
+extern "C" fn in_parent() {
+    if CLOSED_HERE.replace(false) {
+        // SAFETY: this thread has the gate to itself until the guard is dropped, which is after it was taken out.
+        drop(unsafe { (*CLOSED.0.get()).take() });
+    }
+}
+
 /// In a forked child, before `fork` returns there: only what is async-signal-safe, for all other threads of the
 /// parent are gone, with whatever they had locked.
-unsafe extern "C" fn in_child() {
+extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    book::close_all();
+    crash::note_process();
+    CLOSED_HERE.set(false);
+    // SAFETY: this is the only thread. The guard is forgotten, for its lock is no more; the lock has nothing that would have
+    // to be dropped.
+    unsafe {
+        std::mem::forget((*CLOSED.0.get()).take());
+        std::ptr::write(GATE.0.get(), RwLock::new(()));
+    }
+}
+
+/// Ends this thread, which a child got from its parent in the middle of the library's work, when the program's function that
+/// forked returns to it: the connection it worked for is the parent's. A child without another thread ends with it.
+pub(crate) fn end_stray_thread(code: i32) -> ! {
+    #[cfg(target_os = "linux")]
+    // SAFETY: ends this thread alone, without running anything of the parent's; nothing is on its stack that another thread
+    // of this process knows of.
+    unsafe {
+        libc::syscall(libc::SYS_exit, code);
+    }
+    // SAFETY: ends the process at once, without running anything of the parent's.
+    unsafe { libc::_exit(code) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_child_is_one_generation_further() {
-        install();
-        install();
-        let ours = generation();
-        // SAFETY: the child calls nothing but an atomic load and `_exit`.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let further = generation().wrapping_sub(ours);
-            // SAFETY: ends the child at once, without running anything of the parent's.
-            unsafe { libc::_exit(further as i32) };
-        }
-        assert!(child > 0);
-        let mut status = 0;
-        // SAFETY: `status` is a writable integer, and the child is ours.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 1));
-        assert_eq!(generation(), ours);
-    }
-}
+mod tests;

@@ -28,18 +28,23 @@ impl Tally {
 
     /// Counts `units` more (up to 2^38 in all); gives this instance's new count. One way: does not block.
     pub fn add(&self, units: u64) -> u64 {
-        self.shared.holding.count(&self.shared.standing, &self.resource, |count| count.saturating_add(units))
+        self.change(|count| count.saturating_add(units))
     }
 
     /// Counts `units` less, down to zero; gives this instance's new count. One way: does not block.
     pub fn sub(&self, units: u64) -> u64 {
-        self.shared.holding.count(&self.shared.standing, &self.resource, |count| count.saturating_sub(units))
+        self.change(|count| count.saturating_sub(units))
     }
 
     /// This instance's own count. Does not block.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.shared.holding.counted(&self.resource)
+        if self.shared.standing.is_void() { 0 } else { self.shared.holding.counted(&self.resource) }
+    }
+
+    fn change(&self, change: impl FnOnce(u64) -> u64) -> u64 {
+        let Shared { holding, standing, .. } = &*self.shared;
+        if standing.is_void() { 0 } else { holding.count(standing, &self.resource, change) }
     }
 
     /// The sum of all instances' counts; what this instance has counted before the call is in it.
@@ -52,6 +57,9 @@ impl Tally {
     /// [`AskError::Deadline`], [`AskError::Busy`] and [`AskError::Stopped`].
     pub fn total(&self, timeout: Duration) -> Result<u64, AskError> {
         let Shared { holding, standing, .. } = &*self.shared;
+        if standing.is_void() {
+            return Err(AskError::Stopped);
+        }
         match holding.total(standing, &self.resource, deadline(timeout)) {
             Ok(Answer::Total(units)) => Ok(units),
             Ok(Answer::Granted | Answer::Denied(..) | Answer::Stopped) => Err(AskError::Stopped),
@@ -98,6 +106,13 @@ impl Instance {
     /// ```
     pub fn tally(&self, resource: &str) -> Result<Tally, ConfigError> {
         config::check_word("resource", resource)?;
+        if self.shared.standing.is_void() {
+            return Err(ConfigError::new(
+                "tally",
+                resource,
+                "the instance belongs to the process from which this one was forked",
+            ));
+        }
         if !self.shared.holding.begin_tally(resource) {
             return Err(ConfigError::new("tally", MAX_RESOURCES + 1, "at most 64 tallies in one instance"));
         }

@@ -79,7 +79,7 @@ impl fmt::Display for AcquireError {
             AcquireError::Deadline { resource } => {
                 write!(f, "no permit for `{resource}` in time; `pares usage {resource}` shows who has them")
             }
-            AcquireError::Stopped => f.write_str("this instance has left its group"),
+            AcquireError::Stopped => f.write_str(super::STOPPED),
         }
     }
 }

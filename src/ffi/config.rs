@@ -122,6 +122,11 @@ pub(crate) extern "C" fn pares_config_events(config: Handle<Plan>, capacity: usi
 }
 
 #[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_config_release_on_crash(config: Handle<Plan>, release: c_int) -> c_int {
+    guarded(|| change(config, |config| config.release_on_crash(release != 0)))
+}
+
+#[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_config_resource(config: Handle<Plan>, resource: Text, limit: u64) -> c_int {
     guarded(|| {
         let resource = resource.get("resource")?;

@@ -5,24 +5,24 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::clock;
 use super::handshake::{self, Denied, Pass};
 use super::link::{Link, LinkError};
-use super::port;
+use super::lock::Mutex;
+use super::port::{self, Stream};
 use super::role::{Shared, obstacle_error};
 use super::standing::Place;
 use crate::config::{CALL_ALL_THREADS, MAX_IDLE_CALLS, MAX_PAYLOAD};
 use crate::error::{AskError, CallError};
 use crate::event::Replies;
 use crate::state::election::Obstacle;
+use crate::sys::{Kind, Origin, crash};
 use crate::wire::field::Payload;
 use crate::wire::{Entry, Message, Outcome, Purpose, Status};
 
@@ -44,12 +44,13 @@ pub(crate) struct Asker {
     pool: Pool,
     // Held to add or to end some, never while one is used.
     connections: Mutex<Connections>,
+    origin: Origin,
 }
 
 /// Every connection that is in use or kept, so that whoever waits for an answer can be called away.
 #[derive(Default)]
 struct Connections {
-    open: Vec<Weak<TcpStream>>,
+    open: Vec<Weak<Stream>>,
     stopped: bool,
 }
 
@@ -85,7 +86,7 @@ struct Target {
 
 impl Asker {
     pub(crate) fn new(pass: Pass, viewpoint: Viewpoint) -> Self {
-        Asker { pass, viewpoint, pool: Pool::default(), connections: Mutex::default() }
+        Asker { pass, viewpoint, pool: Pool::default(), connections: Mutex::default(), origin: Origin::here() }
     }
 
     /// Ends what is under way and lets nothing begin: the instance leaves.
@@ -102,7 +103,7 @@ impl Asker {
     }
 
     /// Notes a connection, so that it can be ended.
-    fn begin(&self, stream: &Arc<TcpStream>) -> Result<(), Fault> {
+    fn begin(&self, stream: &Arc<Stream>) -> Result<(), Fault> {
         let mut connections = self.connections.lock();
         if connections.stopped {
             return Err(Fault::Stopped);
@@ -119,6 +120,11 @@ impl Asker {
         }
     }
 
+    /// An error while this process crashes, and in a forked child: the connections that are kept, and an instance's lifeline, are its parent's.
+    pub(super) fn present(&self) -> Result<(), AskError> {
+        if self.origin.is_elsewhere() || crash::is_crashing() { Err(AskError::Stopped) } else { Ok(()) }
+    }
+
     pub(crate) fn list(&self, deadline: Instant) -> Result<Answered, AskError> {
         self.registry(Message::List {}, deadline)
     }
@@ -129,6 +135,7 @@ impl Asker {
     }
 
     pub(crate) fn status(&self, deadline: Instant) -> Result<Status, AskError> {
+        self.present()?;
         if let Viewpoint::Outside { port, .. } = &self.viewpoint {
             return self.status_from_port(*port, deadline);
         }
@@ -219,6 +226,7 @@ impl Asker {
 
     /// Asks where the registry is and then the registry; again if its supervisor dies meanwhile, until the deadline.
     fn with_registry<T>(&self, deadline: Instant, ask: impl Fn(Registry) -> Result<T, Fault>) -> Result<T, AskError> {
+        self.present()?;
         let mut avoid = 0;
         loop {
             let registry = self.locate(avoid, deadline)?;
@@ -270,6 +278,7 @@ impl Asker {
         if payload.len() > MAX_PAYLOAD {
             return Err(CallError::PayloadTooLarge { bytes: payload.len() });
         }
+        self.present()?;
         // A kept connection to an instance is as good as a look-up: it ends when the instance does.
         let target = match self.pool.port_of(name) {
             Some(admin) => Target { name: name.into(), admin },
@@ -377,7 +386,7 @@ impl Asker {
         if timeout.is_zero() {
             return Err(Fault::Late);
         }
-        let stream = match port::connect(port, timeout) {
+        let stream = match port::connect(port, Kind::Peer, timeout) {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Err(Fault::Nobody),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -10,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::handshake::Pass;
 use super::link::LinkError;
+use super::port::Listening;
 use super::role::Shared;
 use super::service::{Kind, Service, Visit};
 use super::threads::Threads;
 use crate::config::{Function, MAX_CLIENTS, MAX_PAYLOAD, SMALL_STACK, WRITE_TIMEOUT};
 use crate::event::EventKind;
 use crate::net::hand_over::hand_over;
+use crate::sys::{self, Origin};
 use crate::wire::field::Payload;
 use crate::wire::{Message, Outcome, Purpose, Refusal};
 
@@ -29,7 +30,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Serves `functions` on `listener`, on a thread of its own.
-    pub(crate) fn open(listener: TcpListener, pass: Pass, functions: Functions) -> io::Result<Self> {
+    pub(crate) fn open(listener: Listening, pass: Pass, functions: Functions) -> io::Result<Self> {
         let port = listener.local_addr()?.port();
         // The system's usual stack: the program's functions run on it.
         let kind =
@@ -182,7 +183,13 @@ fn attend(functions: &Functions, stopping: &AtomicBool, mut visit: Visit) {
 fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>) {
     let Some(function) = functions.get(name) else { return (Outcome::NoSuchFunction, Vec::new()) };
     // What a panicking function leaves half done is the program's own; this library's state is not in reach of it.
-    match catch_unwind(AssertUnwindSafe(|| (function.handler)(payload))) {
+    let origin = Origin::here();
+    let result = catch_unwind(AssertUnwindSafe(|| (function.handler)(payload)));
+    if origin.is_elsewhere() {
+        // The function has forked, and this is the child: its caller is the parent's.
+        sys::end_stray_thread(if result.is_ok() { 0 } else { 101 });
+    }
+    match result {
         Ok(Ok(result)) if result.len() > MAX_PAYLOAD => {
             (Outcome::Failed, format!("a result of {} bytes; at most 1 MiB can be sent", result.len()).into_bytes())
         }

@@ -1,12 +1,12 @@
 //! The handshake, both ends of it: who are you, prove it, here is my proof and my first request.
 
 use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::holder;
 use super::link::{Link, LinkError};
+use super::port::Stream;
 use crate::error::printable;
 use crate::state::election::Obstacle;
 use crate::wire::proof::{Key, Meeting, Prover};
@@ -32,7 +32,7 @@ pub(crate) enum Denied {
 ///
 /// Nothing of `first` is shown to an end that has not proved that it has the key.
 pub(crate) fn open(
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     pass: &Pass,
     port: u16,
     purpose: Purpose,

@@ -10,7 +10,8 @@ use crate::error::{PortHolder, printable};
 pub(crate) fn is_another_program(port: u16) -> bool {
     let Some((uid, inode)) = listener_of(port) else { return false };
     match process_with(inode) {
-        Some(pid) => !has_role_thread(pid),
+        // In this order: a process that ends loses its threads one after the other.
+        Some(pid) => !has_role_thread(pid) && !is_ending(pid),
         None => uid != rustix::process::geteuid().as_raw(),
     }
 }
@@ -19,6 +20,20 @@ fn has_role_thread(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true }; // it has just ended
     let name = |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
     threads.flatten().any(|thread| name(&thread).trim_end() == ROLE_THREAD)
+}
+
+/// True if a process is about to be gone: it dumps core, frees its memory (100 ms for each GiB), or was killed and does not know
+/// it yet. Its descriptors go last.
+fn is_ending(pid: u32) -> bool {
+    const EXITING_DUMPING_OR_SIGNALLED: u64 = 0x4 | 0x200 | 0x400;
+    const KILLED: u64 = 1 << (9 - 1);
+    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
+    let (Ok(stat), Ok(status)) = (read("stat"), read("status")) else { return true };
+    // The kernel's flags are the 9th field; see `started`.
+    let flags =
+        stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().nth(6)?.parse::<u64>().ok());
+    let pending = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigPnd:")?.trim(), 16).ok());
+    flags.is_none_or(|flags| flags & EXITING_DUMPING_OR_SIGNALLED != 0) || pending.is_some_and(|set| set & KILLED != 0)
 }
 
 fn listener_of(port: u16) -> Option<(u32, u64)> {
@@ -39,6 +54,7 @@ pub(crate) fn of(port: u16) -> Option<PortHolder> {
             .map(|name| printable(name.trim_end_matches('\n'))), // any process can call itself anything
         user: Some(user(uid)),
         stopped: pid.is_some_and(is_stopped),
+        dumping_core: pid.is_some_and(is_dumping_core),
     })
 }
 
@@ -84,6 +100,17 @@ fn is_stopped(pid: u32) -> bool {
     status.lines().any(|line| line.starts_with("State:\tT") || line.starts_with("State:\tt"))
 }
 
+/// A process that has crashed keeps its sockets until its core dump is written.
+fn is_dumping_core(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    says_dumping(&status)
+}
+
+/// Whether the text of /proc/PID/status says so.
+fn says_dumping(status: &str) -> bool {
+    status.lines().any(|line| line.strip_prefix("CoreDumping:").is_some_and(|value| value.trim() == "1"))
+}
+
 /// The user's name by /etc/passwd, else the number: enough for a message, without the system's name service.
 fn user(uid: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -108,6 +135,13 @@ mod tests {
     }
 
     #[test]
+    fn who_dumps_core_says_so() {
+        assert!(says_dumping("Name:\tx\nCoreDumping:\t1\nTHP_enabled:\t1\n"));
+        assert!(!says_dumping("Name:\tx\nCoreDumping:\t0\nTHP_enabled:\t1\n"));
+        assert!(!says_dumping(""));
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn a_child_is_younger_than_its_parent() {
         let mut child = std::process::Command::new("sleep").arg("10").spawn().unwrap();
@@ -116,6 +150,17 @@ mod tests {
         child.wait().unwrap();
         assert!(times.0.is_some() && times.0 <= times.1 && times.1 <= times.2, "{times:?}");
         assert_eq!(started(child.id()), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_was_killed_is_ending_and_who_lives_is_not() {
+        let mut child = std::process::Command::new("sleep").arg("10").spawn().unwrap();
+        assert!(!is_ending(std::process::id()) && !is_ending(child.id()));
+        child.kill().unwrap();
+        assert!(is_ending(child.id()), "not reaped yet");
+        child.wait().unwrap();
+        assert!(is_ending(child.id()), "gone");
     }
 
     #[test]

@@ -4,15 +4,16 @@
 //! until a thread has seen it off. While there is no supervisor nothing is written: the next hello carries it all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::clock::monotonic_ns;
+use super::lock::{Condvar, Mutex, MutexGuard};
 use super::office::Office;
+use super::port::Stream;
 use super::standing::Standing;
 use super::stream::push;
 use super::threads::Threads;
@@ -31,7 +32,7 @@ enum Route {
     Nowhere,
     /// A hello is under way: to the lifeline, once it is one.
     Joining,
-    Lifeline(Arc<TcpStream>),
+    Lifeline(Arc<Stream>),
     /// This instance is supervisor itself.
     Office(Arc<Office>),
     /// It has left the group.
@@ -109,7 +110,7 @@ impl Holding {
     }
 
     /// The hello was welcomed.
-    pub(crate) fn welcomed(self: &Arc<Self>, stream: &Arc<TcpStream>, term: u64, settled: bool) {
+    pub(crate) fn welcomed(self: &Arc<Self>, stream: &Arc<Stream>, term: u64, settled: bool) {
         let mut inside = self.inside.lock();
         let again = inside.holdings.begin(term, settled);
         again.iter().for_each(|message| put_frame(message, &mut inside.unsent));
@@ -394,7 +395,7 @@ impl Holding {
     }
 
     /// Waits until the kernel has taken what is unsent, or the lifeline has ended.
-    fn see_off(self: &Arc<Self>, stream: &Arc<TcpStream>) {
+    fn see_off(self: &Arc<Self>, stream: &Arc<Stream>) {
         loop {
             let mut fds = [PollFd::new(stream, PollFlags::OUT)];
             let waited = matches!(poll(&mut fds, None), Ok(_) | Err(rustix::io::Errno::INTR));

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::port::is_gone;
+use super::port::{Stream, is_gone};
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::{DecodeError, Message};
 
@@ -35,7 +35,7 @@ impl From<io::Error> for LinkError {
 pub(crate) struct Link {
     /// Shared with whoever may have to end the connection under a blocked reader. Not a second descriptor: a
     /// supervisor of thousands needs one for each as it is.
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     buffer: FrameBuffer,
     max_body: usize,
     /// True while the socket has a read timeout, which is then taken off before a wait without a deadline.
@@ -44,7 +44,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// A link to someone who has not proved anything yet: only small messages are read.
-    pub(crate) fn to_stranger(stream: Arc<TcpStream>) -> Self {
+    pub(crate) fn to_stranger(stream: Arc<Stream>) -> Self {
         Link { stream, buffer: FrameBuffer::default(), max_body: MAX_STRANGER_FRAME, timed: false }
     }
 
@@ -53,7 +53,7 @@ impl Link {
         self.max_body = MAX_FRAME;
     }
 
-    pub(crate) fn stream(&self) -> &Arc<TcpStream> {
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 
@@ -77,7 +77,7 @@ impl Link {
                 None => {}
             }
             let mut piece = [0; 4096];
-            match (&*self.stream).read(&mut piece) {
+            match (&**self.stream).read(&mut piece) {
                 Ok(0) => return Err(LinkError::Gone { reset: false }),
                 Ok(count) => self.buffer.push(&piece[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -96,7 +96,7 @@ impl Link {
         let mut rest = &bytes[..];
         self.stream.set_write_timeout(Some(remaining(deadline)?))?;
         while !rest.is_empty() {
-            match (&*self.stream).write(rest) {
+            match (&**self.stream).write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -127,7 +127,7 @@ impl Link {
         for _ in 0..64 {
             let Ok(left) = remaining(deadline) else { return };
             _ = self.stream.set_read_timeout(Some(left));
-            if matches!((&*self.stream).read(&mut piece), Ok(0) | Err(_)) {
+            if matches!((&**self.stream).read(&mut piece), Ok(0) | Err(_)) {
                 return;
             }
         }

@@ -24,6 +24,7 @@ mod holder;
 pub(crate) mod holding;
 mod hub;
 mod link;
+pub(crate) mod lock;
 mod office;
 pub(crate) mod port;
 #[cfg_attr(not(feature = "capi"), allow(dead_code))] // nobody else polls

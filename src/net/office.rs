@@ -10,18 +10,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock;
 use super::link::has_ended;
-use super::port;
+use super::lock::{Condvar, Mutex};
+use super::port::{self, Stream};
 use super::stream::push;
 use super::waker::Waker;
 use crate::config::{MAX_UNSENT, REAP_WAIT};
 use crate::state::hello::Hello;
 use crate::state::supervisor::{Action, Cursor, Input, OWN, Supervisor};
 use crate::state::{ConnId, Time};
+use crate::sys::Kind;
 use crate::wire::frame::put_frame;
 use crate::wire::{Departure, ElectionCause, Entry, Fault, Message, Refusal, Status};
 
@@ -33,7 +34,7 @@ enum Listener {
 }
 
 struct Told {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     cursor: Cursor,
     /// What the kernel had no room for.
     unsent: Vec<u8>,
@@ -44,7 +45,7 @@ struct Told {
 }
 
 impl Told {
-    fn new(stream: &Arc<TcpStream>, cursor: Cursor) -> Self {
+    fn new(stream: &Arc<Stream>, cursor: Cursor) -> Self {
         Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false, settings_behind: false }
     }
 
@@ -187,7 +188,7 @@ impl Office {
     }
 
     /// Takes a hello. True if its sender is a member now; else it has been refused and its connection closed.
-    pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<TcpStream>, hello: Message) -> bool {
+    pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<Stream>, hello: Message) -> bool {
         let Some(hello) = Hello::read(hello) else {
             return self.refuse(stream, Refusal::Malformed, "not a hello");
         };
@@ -301,7 +302,7 @@ impl Office {
     }
 
     /// Sends the whole registry to a watcher, and from then on what changes.
-    pub(crate) fn watch(&self, conn: ConnId, stream: &Arc<TcpStream>) {
+    pub(crate) fn watch(&self, conn: ConnId, stream: &Arc<Stream>) {
         let mut desk = self.desk.lock();
         let watcher = Listener::Watcher(conn);
         let cursor = desk.supervisor.watcher_cursor();
@@ -361,7 +362,7 @@ impl Office {
 
     fn sleep(&self) {
         let desk = self.desk.lock();
-        let streams: Vec<Arc<TcpStream>> = desk
+        let streams: Vec<Arc<Stream>> = desk
             .blocked
             .iter()
             .filter_map(|listener| desk.told.get(listener))
@@ -423,7 +424,7 @@ impl Office {
             drop(desk);
             self.give(notices);
             for admin in probes {
-                if matches!(port::connect(admin, PROBE_TIMEOUT), Ok(None)) {
+                if matches!(port::connect(admin, Kind::Peer, PROBE_TIMEOUT), Ok(None)) {
                     let notices = self.decide(&mut self.desk.lock(), Input::Dead { admin });
                     self.give(notices);
                 }

@@ -2,12 +2,17 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::sys::{self, Booked, Kind, crash};
+
+/// A connection, or a listener, that no forked child keeps.
+pub(crate) type Stream = Booked<TcpStream>;
+pub(crate) type Listening = Booked<TcpListener>;
 
 /// Every address of pares is on the one literal loopback address: 127.0.0.2 and ::1 are other electorates, and a name
 /// would have to be resolved.
@@ -24,8 +29,8 @@ const LISTENER_FD: i32 = 256;
 ///
 /// Both must succeed: with SO_REUSEADDR two processes can be bound at once, and only one can listen.
 /// `AddrInUse` from either means that another one has the port.
-pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?; // close-on-exec
+pub(crate) fn listen(port: u16, kind: Kind) -> io::Result<Listening> {
+    let socket = socket(kind)?;
     // Without it the port could not be bound for a minute after a failover, as long as connections of the dead
     // supervisor linger. Never SO_REUSEPORT: that allows two listeners.
     socket.set_reuse_address(true)?;
@@ -33,11 +38,25 @@ pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     // The accepting loop waits in `poll`; a client that is gone before `accept` must not make it block there.
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(socket.become_a())
 }
 
-/// Up to which descriptor this process's table is known to have room. The table belongs to the process, so does this.
-static ROOM: AtomicI32 = AtomicI32::new(0);
+fn socket(kind: Kind) -> io::Result<Booked<Socket>> {
+    if crash::is_crashing() {
+        // Its threads live for another moment, in which they must not come back with what was just given up.
+        return Err(io::Error::other("this process is crashing"));
+    }
+    Booked::make(kind, || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))) // close-on-exec
+}
+
+/// Takes the next connection; never waits for one.
+pub(crate) fn accept(listener: &Listening, kind: Kind) -> io::Result<Stream> {
+    Booked::make(kind, || listener.accept().map(|(stream, _)| stream))
+}
+
+/// Up to which descriptor this process's table is known to have room, below the generation of which that is said: the table belongs
+/// to the process, and a forked child's is smaller.
+static ROOM: AtomicU64 = AtomicU64::new(0);
 
 /// The descriptor to which a listener at `present` should move to be above `other` and usual files, if it should.
 ///
@@ -54,16 +73,21 @@ pub(crate) fn wanted_descriptor(present: i32, other: i32) -> Option<i32> {
 }
 
 /// Moves the listener to `wanted` or above, if there is room in the table; see [`make_room`].
-pub(crate) fn raise(listener: TcpListener, wanted: i32) -> TcpListener {
-    match rustix::io::fcntl_dupfd_cloexec(&listener, wanted) {
-        Ok(raised) => raised.into(),
+pub(crate) fn raise(listener: Listening, wanted: i32) -> Listening {
+    match Booked::make(listener.kind(), || Ok(rustix::io::fcntl_dupfd_cloexec(&listener, wanted)?)) {
+        Ok(raised) => raised.become_a(),
         // The process is at its limit: the failover is a little slower, nothing else.
         Err(_) => listener,
     }
 }
 
 pub(crate) fn has_room(wanted: i32) -> bool {
-    wanted <= ROOM.load(Ordering::Relaxed)
+    ROOM.load(Ordering::Relaxed) >= room_for(wanted)
+}
+
+/// Grows with the generation, then with the number: what was known in the parent is less than anything known here.
+fn room_for(wanted: i32) -> u64 {
+    u64::from(sys::generation()) << 32 | u64::from(wanted.unsigned_abs())
 }
 
 /// Has the kernel make this process's table of descriptors large enough for `wanted`.
@@ -75,10 +99,11 @@ pub(crate) fn make_room(wanted: i32) {
     // In this order: the limit may be below what is wanted at least (256 is the usual one on macOS).
     let wanted = wanted.max(LISTENER_FD).min(highest_descriptor());
     if !has_room(wanted) {
-        if let Ok(any) = Socket::new(Domain::IPV4, Type::STREAM, None) {
-            drop(rustix::io::fcntl_dupfd_cloexec(&any, wanted));
+        if let Ok(any) = socket(Kind::Own) {
+            // (A fork has to wait for this, once for each doubling.)
+            drop(Booked::make(Kind::Own, || Ok(rustix::io::fcntl_dupfd_cloexec(&any, wanted)?)));
         }
-        ROOM.fetch_max(wanted, Ordering::Relaxed);
+        ROOM.fetch_max(room_for(wanted), Ordering::Relaxed);
     }
 }
 
@@ -89,10 +114,12 @@ fn highest_descriptor() -> i32 {
 
 /// Connects to `port`; `None` if nobody is there. An error of the kind `ConnectionReset` says that somebody is, who took the
 /// connection only to cut it.
-pub(crate) fn connect(port: u16, timeout: Duration) -> io::Result<Option<TcpStream>> {
+pub(crate) fn connect(port: u16, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
     let address = SocketAddr::from((ADDRESS, port));
-    let stream = match TcpStream::connect_timeout(&address, timeout) {
-        Ok(stream) => stream,
+    // In two steps, for only the first is done at once.
+    let socket = socket(kind)?;
+    let stream: Stream = match socket.connect_timeout(&address.into(), timeout) {
+        Ok(()) => socket.become_a(),
         Err(error) if is_gone(&error) && error.kind() != io::ErrorKind::ConnectionReset => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -129,20 +156,20 @@ const TURNED_AWAY: usize = 256;
 
 /// A descriptor kept in reserve: with it a connection can still be taken, and closed, when there is no other one
 /// left. Otherwise `accept` would fail at once again and again, and its caller spin.
-pub(crate) struct Reserve(Option<OwnedFd>);
+pub(crate) struct Reserve(Option<Booked<Socket>>);
 
 impl Reserve {
     pub(crate) fn new() -> Self {
         // Any descriptor will do: this one takes no more than an unbound socket.
-        Reserve(Socket::new(Domain::IPV4, Type::STREAM, None).ok().map(OwnedFd::from))
+        Reserve(socket(Kind::Own).ok())
     }
 
     /// Takes connections off the queue with the reserve, one after the other, and closes them: their clients are told at
     /// once, instead of one for each pause of the accepting thread.
-    pub(crate) fn turn_away(&mut self, listener: &TcpListener) {
+    pub(crate) fn turn_away(&mut self, listener: &Listening) {
         self.0 = None;
         for _ in 0..TURNED_AWAY {
-            if listener.accept().is_err() {
+            if accept(listener, Kind::Peer).is_err() {
                 break;
             }
         }
@@ -156,35 +183,35 @@ mod tests {
 
     #[test]
     fn only_one_can_listen_although_two_can_be_bound() {
-        let first = listen(0).unwrap();
+        let first = listen(0, Kind::Port).unwrap();
         let port = first.local_addr().unwrap().port();
-        assert_eq!(listen(port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen(port, Kind::Port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        listen(port).unwrap();
+        listen(port, Kind::Port).unwrap();
     }
 
     #[test]
     fn the_port_is_free_at_once_although_connections_of_the_old_listener_linger() {
-        let first = listen(0).unwrap();
+        let first = listen(0, Kind::Port).unwrap();
         let port = first.local_addr().unwrap().port();
-        let client = connect(port, Duration::from_secs(1)).unwrap().unwrap();
+        let client = connect(port, Kind::Peer, Duration::from_secs(1)).unwrap().unwrap();
         first.set_nonblocking(false).unwrap();
         let (server, _) = first.accept().unwrap();
         drop((server, first)); // closed by the server's side first: it lingers
-        listen(port).unwrap();
+        listen(port, Kind::Port).unwrap();
         drop(client);
     }
 
     #[test]
     fn nobody_there_is_an_answer() {
-        let port = listen(0).unwrap().local_addr().unwrap().port();
-        assert!(connect(port, Duration::from_secs(1)).unwrap().is_none());
+        let port = listen(0, Kind::Port).unwrap().local_addr().unwrap().port();
+        assert!(connect(port, Kind::Peer, Duration::from_secs(1)).unwrap().is_none());
     }
 
     #[test]
     fn a_raised_listener_is_above_all_others_and_still_listens() {
         use std::os::fd::AsRawFd;
-        let listener = listen(0).unwrap();
+        let listener = listen(0, Kind::Port).unwrap();
         let port = listener.local_addr().unwrap().port();
         let wanted = wanted_descriptor(listener.as_raw_fd(), 40).expect("below usual files");
         make_room(wanted);
@@ -194,17 +221,17 @@ mod tests {
         assert!(there >= LISTENER_FD);
         assert_eq!(wanted_descriptor(there, there - 1), None, "moved without need");
         assert!(wanted_descriptor(there, there).expect("no longer on top") > there);
-        assert!(connect(port, Duration::from_secs(1)).unwrap().is_some());
+        assert!(connect(port, Kind::Peer, Duration::from_secs(1)).unwrap().is_some());
     }
 
     /// Goal: a port inside the ephemeral range cannot be taken by our own attempts to reach it.
     /// Method: as many connects as it takes the kernel, by measurement, to pick the same port for our end.
     #[test]
     fn a_connection_to_ourselves_is_nobody() {
-        let port = listen(0).unwrap().local_addr().unwrap().port();
+        let port = listen(0, Kind::Port).unwrap().local_addr().unwrap().port();
         for _ in 0..30_000 {
-            assert!(connect(port, Duration::from_secs(1)).unwrap_or(None).is_none());
+            assert!(connect(port, Kind::Peer, Duration::from_secs(1)).unwrap_or(None).is_none());
         }
-        listen(port).expect("the port is still free");
+        listen(port, Kind::Port).expect("the port is still free");
     }
 }

@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use parking_lot::Mutex;
-
+use super::lock::Mutex;
 use super::waker::Waker;
 
 /// Between one sender of events and those who take them. It costs a lock for each event, and a descriptor from when

@@ -1,7 +1,6 @@
 //! The role thread: does what `state/election` names, one deed after the other, for the life of the instance.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use super::handshake::{self, Denied, Pass};
 use super::holding::Holding;
 use super::link::{Link, LinkError, has_ended};
 use super::office::{Facts, Notice, Office};
-use super::port;
+use super::port::{self, Listening};
 use super::service::{Kind, Service};
 use super::standing::{Inside, Place, Standing, Wait};
 use super::store::{Last, TermFile};
@@ -26,6 +25,7 @@ use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left
 use crate::state::hello::Hello;
 use crate::state::subordinate::{News, Subordinate};
 use crate::state::supervisor::{Before, Elected, Supervisor};
+use crate::sys;
 use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, PROTOCOL_VERSION, Purpose};
 
 /// Everything about an instance that stays the same, and its standing, which does not.
@@ -58,8 +58,8 @@ struct Duty {
 
 /// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by halves.
 struct Claim {
-    listener: TcpListener,
-    registry: TcpListener,
+    listener: Listening,
+    registry: Listening,
     registry_port: u16,
     members: Arc<Service>,
     askers: Arc<Service>,
@@ -153,7 +153,7 @@ impl Duty {
         if memory.roster.is_none() && !self.shared.holding.holds_anything() {
             return true; // there is nothing to be lost by thinking so
         }
-        match port::connect(memory.supervisor_admin, REAP_WAIT) {
+        match port::connect(memory.supervisor_admin, sys::Kind::Peer, REAP_WAIT) {
             Ok(None) => false,
             Ok(Some(stream)) => !has_ended(&stream, REAP_WAIT),
             Err(error) => !port::is_gone(&error),
@@ -162,9 +162,9 @@ impl Duty {
 
     fn claim(&mut self, last_term: u64) -> io::Result<u64> {
         let Shared { port, pass, terms, max_members, .. } = &*self.shared;
-        let listener = port::listen(*port)?;
+        let listener = port::listen(*port, sys::Kind::Port)?;
         // The election is won. What follows fails only where the system is at its limit.
-        let registry = port::listen(0)?;
+        let registry = port::listen(0, sys::Kind::Peer)?;
         let registry_port = registry.local_addr()?.port();
         let max_clients = max_members + MAX_CLIENTS;
         let purposes = &[Purpose::Join, Purpose::Ask];
@@ -188,7 +188,7 @@ impl Duty {
             timeout = timeout.min(deadline.saturating_sub(clock::now())).max(Duration::from_millis(1));
         }
         let deadline = Instant::now() + timeout;
-        let stream = match port::connect(shared.port, timeout) {
+        let stream = match port::connect(shared.port, sys::Kind::Lifeline, timeout) {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Event::NobodyThere,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {

@@ -3,22 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::handshake::{self, Pass, Unwelcome};
 use super::link::Link;
-use super::port::{self, Reserve};
+use super::lock::{Condvar, Mutex};
+use super::port::{self, Listening, Reserve, Stream};
 use super::threads::Threads;
 use super::waker::Waker;
 use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING, SMALL_STACK};
 use crate::state::ConnId;
+use crate::sys;
 use crate::wire::{Message, Purpose, Refusal};
 
 /// What a port is for and how much it takes.
@@ -61,13 +62,13 @@ impl Visit {
 const BUSY: u64 = 0;
 
 struct Pending {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     since: Instant,
     opened: bool,
 }
 
 struct Client {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     /// [`BUSY`], or a number that grows with each beginning of idleness.
     idle: Arc<AtomicU64>,
 }
@@ -120,17 +121,18 @@ impl Service {
 
     /// Accepts connections and has each attended to on a thread of its own, until `done` says so after a
     /// [`wake`](Service::wake). Gives the listener back; connections go on until [`close`](Service::close).
-    pub(crate) fn run<F>(self: &Arc<Self>, mut listener: TcpListener, done: impl Fn() -> bool, attend: F) -> TcpListener
+    pub(crate) fn run<F>(self: &Arc<Self>, mut listener: Listening, done: impl Fn() -> bool, attend: F) -> Listening
     where
         F: Fn(Visit) + Clone + Send + 'static,
     {
         let mut reserve = Reserve::new();
         let mut highest = 0;
         let mut trouble = Duration::ZERO;
+        let kind = if self.kind.on_top { sys::Kind::Lifeline } else { sys::Kind::Peer };
         while !done() {
             listener = self.keep_on_top(listener, highest);
-            match listener.accept() {
-                Ok((stream, _)) => {
+            match port::accept(&listener, kind) {
+                Ok(stream) => {
                     trouble = Duration::ZERO;
                     highest = highest.max(stream.as_raw_fd());
                     self.receive(stream, attend.clone());
@@ -160,7 +162,7 @@ impl Service {
     }
 
     /// Moves the listener above the descriptor `highest`, or has room made for that on another thread.
-    fn keep_on_top(self: &Arc<Self>, listener: TcpListener, highest: i32) -> TcpListener {
+    fn keep_on_top(self: &Arc<Self>, listener: Listening, highest: i32) -> Listening {
         let wanted = self.kind.on_top.then(|| port::wanted_descriptor(listener.as_raw_fd(), highest)).flatten();
         let Some(wanted) = wanted else { return listener };
         if port::has_room(wanted) {
@@ -198,7 +200,7 @@ impl Service {
         self.threads.join_all();
     }
 
-    fn wait(&self, listener: Option<&TcpListener>, timeout: Option<Duration>) {
+    fn wait(&self, listener: Option<&Listening>, timeout: Option<Duration>) {
         let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
         fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
         let timeout = timeout.map(|time| Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ });
@@ -207,7 +209,7 @@ impl Service {
         self.waker.drain();
     }
 
-    fn receive<F>(self: &Arc<Self>, stream: TcpStream, attend: F)
+    fn receive<F>(self: &Arc<Self>, stream: Stream, attend: F)
     where
         F: Fn(Visit) + Send + 'static,
     {
@@ -228,7 +230,7 @@ impl Service {
     }
 
     /// Makes room for one more handshake: the oldest one goes that has had its chance.
-    fn admit(&self, stream: &Arc<TcpStream>) -> Option<ConnId> {
+    fn admit(&self, stream: &Arc<Stream>) -> Option<ConnId> {
         let mut lobby = self.lobby.lock();
         while !lobby.closed && lobby.pending.len() >= MAX_PENDING {
             if !lobby.make_way() {
@@ -246,7 +248,7 @@ impl Service {
     }
 
     /// The life of one connection, on its own thread.
-    fn meet(&self, conn: ConnId, stream: Arc<TcpStream>, attend: impl Fn(Visit)) {
+    fn meet(&self, conn: ConnId, stream: Arc<Stream>, attend: impl Fn(Visit)) {
         let _strikes_off = Departing { service: self, conn };
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let opened = || {
@@ -282,7 +284,7 @@ impl Service {
     }
 
     /// From the handshake to the clients, where the one that has been idle longest makes room if need be.
-    fn promote(&self, conn: ConnId, stream: &Arc<TcpStream>) -> Option<Arc<AtomicU64>> {
+    fn promote(&self, conn: ConnId, stream: &Arc<Stream>) -> Option<Arc<AtomicU64>> {
         let mut lobby = self.lobby.lock();
         lobby.pending.remove(&conn)?; // it had to make room itself
         self.room.notify_one();
@@ -353,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_connection_whose_thread_panics_is_closed() {
-        let listener = port::listen(0).unwrap();
+        let listener = port::listen(0, sys::Kind::Peer).unwrap();
         let port = listener.local_addr().unwrap().port();
         let pass = Pass { group: "web".into(), key: Key([7; 32]) };
         let kind = Kind { name: "test", purposes: &[Purpose::Ask], max_clients: 1, stack: 0, on_top: false };
@@ -366,7 +368,7 @@ mod tests {
             })
         };
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let stream = Arc::new(port::connect(port, HANDSHAKE_TIMEOUT).unwrap().unwrap());
+        let stream = Arc::new(port::connect(port, sys::Kind::Peer, HANDSHAKE_TIMEOUT).unwrap().unwrap());
         let mut link =
             handshake::open(stream, &pass, port, Purpose::Ask, Message::List {}, deadline).expect("the handshake");
         let end = link.read(Some(deadline)).unwrap_err();

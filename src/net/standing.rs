@@ -1,19 +1,21 @@
 //! What an instance is at the moment, for all its threads: one lock, one bell.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::hub::Hub;
+use super::lock::{Condvar, Mutex, MutexGuard};
 use super::office::Office;
+use super::port::Stream;
 use super::ready::Ready;
 use super::service::Service;
 use crate::event::{ContendingCause, Event, EventKind, Role};
 use crate::state::election::{Obstacle, Report};
 use crate::state::subordinate::Subordinate;
+use crate::sys::{Origin, crash};
 
 /// Where an instance stands.
 pub(crate) enum Place {
@@ -28,7 +30,7 @@ pub(crate) enum Wait {
     /// The bell.
     Bell,
     /// A connection; ending it wakes the thread.
-    Stream(Arc<TcpStream>),
+    Stream(Arc<Stream>),
     /// The accepting loop of the supervisor port.
     Service(Arc<Service>),
 }
@@ -59,6 +61,7 @@ pub(crate) struct Standing {
     inside: Mutex<Inside>,
     /// Rung whenever something inside has changed.
     bell: Condvar,
+    origin: Origin,
 }
 
 impl Standing {
@@ -76,7 +79,13 @@ impl Standing {
             failed: None,
             hub: Hub::default(),
         };
-        Standing { inside: Mutex::new(inside), bell: Condvar::new() }
+        Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here() }
+    }
+
+    /// True in a forked child, where the instance is its parent's, and in a process that has given its connections up because it
+    /// is crashing. To be asked before everything else here, for a lock may be held by a thread that is not in this process.
+    pub(crate) fn is_void(&self) -> bool {
+        self.origin.is_elsewhere() || crash::is_crashing()
     }
 
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside) -> T) -> T {

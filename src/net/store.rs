@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::KeyError;
+use crate::sys::Booked;
 use crate::wire::proof::Key;
 
 /// Reads the key at `path`; makes it with random bytes if `path` does not exist. Several processes may do this at once and all
@@ -96,7 +97,7 @@ pub(crate) struct TermFile {
     path: PathBuf,
     /// Which electorate "vacant" speaks of. Others (other network namespaces, another port) share the term, but not this.
     place: u64,
-    file: File,
+    file: Booked<File>,
 }
 
 impl TermFile {
@@ -104,6 +105,11 @@ impl TermFile {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.map_err(|source| KeyError::Io { path: path.clone(), doing: "open the term file", source })?;
         let place = network_namespace() << 16 | u64::from(port);
+        let file = Booked::file(file).map_err(|source| KeyError::Io {
+            path: path.clone(),
+            doing: "open the term file",
+            source,
+        })?;
         Ok(TermFile { path, place, file })
     }
 

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use parking_lot::Mutex;
+use super::lock::Mutex;
+use crate::sys::Origin;
 
 /// A set of threads that are joined at the latest when their owner joins all.
 ///
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 pub(crate) struct Threads {
     // A lock because threads end on their own; held for a few map operations only.
     inner: Arc<Mutex<Inner>>,
+    origin: Origin,
 }
 
 #[derive(Default)]
@@ -22,10 +24,14 @@ struct Inner {
     running: HashMap<u64, JoinHandle<()>>,
     ended: Vec<u64>,
     next: u64,
+    origin: Origin,
 }
 
 impl Threads {
     pub(crate) fn spawn(&self, name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        if self.origin.is_elsewhere() {
+            return Err(io::Error::other(FORKED));
+        }
         let mut inner = self.inner.lock();
         let number = inner.next;
         inner.next += 1;
@@ -49,8 +55,23 @@ impl Threads {
 
     /// Waits for all threads to end; the caller has told them to. One of them may call this itself: it is not waited for.
     pub(crate) fn join_all(&self) {
+        if self.origin.is_elsewhere() {
+            return; // they run in another process
+        }
         let handles: Vec<_> = self.inner.lock().running.drain().map(|(_, handle)| handle).collect();
         handles.into_iter().for_each(join);
+    }
+}
+
+/// What is said where an error has room for it.
+pub(crate) const FORKED: &str = "the instance belongs to the process from which this one was forked; join anew here";
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.origin.is_elsewhere() {
+            // Not even detached: what the system keeps of these threads is not in this process.
+            std::mem::forget(std::mem::take(&mut self.running));
+        }
     }
 }
 

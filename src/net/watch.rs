@@ -1,22 +1,23 @@
 //! Following the registry from supervisor to supervisor, on a thread of its own.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::{Condvar, Mutex};
 
 use super::ask::{Asker, Registry, Viewpoint};
 use super::clock::monotonic_ns;
 use super::handshake;
-use super::port;
+use super::lock::{Condvar, Mutex};
+use super::port::{self, Stream};
 use super::standing::{Inside, Place};
 use super::threads::Threads;
 use crate::config::{HANDSHAKE_TIMEOUT, SMALL_STACK};
 use crate::error::AskError;
 use crate::event::{Change, ChangeKind};
 use crate::state::view::View;
+use crate::sys::Kind;
 use crate::wire::{Message, Purpose};
 
 pub(crate) struct Watcher {
@@ -35,7 +36,7 @@ struct Shared {
 struct State {
     stopping: bool,
     /// The connection that is being read, so that it can be ended.
-    stream: Option<Arc<TcpStream>>,
+    stream: Option<Arc<Stream>>,
 }
 
 /// How many changes may wait for the program. When it is full, the watcher waits, its connection fills, and the supervisor
@@ -48,6 +49,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Watcher {
     pub(crate) fn start(asker: Arc<Asker>) -> Result<(Self, Receiver<Change>), AskError> {
+        asker.present()?;
         let (changes, receiver) = bounded(CAPACITY);
         let shared = Arc::new(Shared { asker, state: Mutex::default(), stopped: Condvar::new() });
         let thread = Threads::default();
@@ -145,7 +147,9 @@ impl Shared {
 
     /// Reads what one supervisor tells until it is gone; false if the watch is to end.
     fn follow(&self, registry_port: u16, view: &mut View, changes: &Sender<Change>) -> bool {
-        let Ok(Some(stream)) = port::connect(registry_port, HANDSHAKE_TIMEOUT) else { return !self.stopping() };
+        let Ok(Some(stream)) = port::connect(registry_port, Kind::Peer, HANDSHAKE_TIMEOUT) else {
+            return !self.stopping();
+        };
         let stream = Arc::new(stream);
         let mut state = self.state.lock();
         if state.stopping {

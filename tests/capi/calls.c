@@ -55,6 +55,8 @@ static pares_instance *join_with_everything(uint16_t port, const char *name)
     OK(pares_config_settle_time(config, 1000));
     OK(pares_config_max_members(config, 16));
     OK(pares_config_events(config, 64));
+    OK(pares_config_release_on_crash(config, 1));
+    OK(pares_config_release_on_crash(config, 0));
     OK(pares_config_resource(config, "seats", 4));
     OK(pares_config_resource_per_holder(config, "desks", 4, 2));
     OK(pares_config_function(config, "twice", "says it twice", twice, &freed, count_free));

@@ -79,6 +79,7 @@ static void handles(void)
     REFUSES_HANDLES(pares_config, pares_config_settle_time(H, 1));
     REFUSES_HANDLES(pares_config, pares_config_max_members(H, 1));
     REFUSES_HANDLES(pares_config, pares_config_events(H, 2));
+    REFUSES_HANDLES(pares_config, pares_config_release_on_crash(H, 1));
     REFUSES_HANDLES(pares_config, pares_config_resource(H, TEXT, 1));
     REFUSES_HANDLES(pares_config, pares_config_resource_per_holder(H, TEXT, 1, 1));
     REFUSES_HANDLES(pares_config, pares_config_function(H, TEXT, NULL, function, NULL, NULL));

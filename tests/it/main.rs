@@ -5,8 +5,11 @@
 mod capi;
 mod chaos;
 mod cli;
+mod crash;
 mod database;
 mod failover;
+mod fork;
+mod forker;
 mod handshake;
 mod hostile;
 mod instance;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -159,7 +159,19 @@ pub(crate) struct Proc {
 
 impl Proc {
     #[track_caller]
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        Proc::launch(command).0
+    }
+
+    /// One that reads what it is told; the command's standard input is piped.
+    #[track_caller]
+    pub(crate) fn start_with_input(command: Command) -> (Self, ChildStdin) {
+        let (process, stdin) = Proc::launch(command);
+        (process, stdin.expect("piped"))
+    }
+
+    #[track_caller]
+    fn launch(mut command: Command) -> (Self, Option<ChildStdin>) {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         let (tell, lines) = unbounded();
         let out = BufReader::new(child.stdout.take().expect("piped"));
@@ -171,7 +183,8 @@ impl Proc {
             _ = err.read_to_end(&mut bytes);
             _ = tell.send(String::from_utf8_lossy(&bytes).into_owned());
         });
-        Proc { child, lines, errors, skipped: RefCell::default() }
+        let stdin = child.stdin.take();
+        (Proc { child, lines, errors, skipped: RefCell::default() }, stdin)
     }
 
     pub(crate) fn pid(&self) -> u32 {

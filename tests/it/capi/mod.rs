@@ -112,6 +112,27 @@ fn c_programs_get_what_the_header_says() {
     }
 }
 
+/// Goal: the README's program works as it stands there.
+/// Method: compile it as the README says, with the static library, and run it.
+#[test]
+fn the_readmes_c_program_works() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, block) = text.split_once("```c\n").unwrap();
+    let (block, _) = block.split_once("```\n").unwrap();
+    let source = scratch().join(format!("readme-{}.c", std::process::id()));
+    fs::write(&source, block).unwrap();
+    let program = source.with_extension("");
+    let mut compile = Command::new("cc");
+    compile.arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&program);
+    compile.arg(Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("deps").join("libpares.a"));
+    compile.args(["-lpthread", "-lm", "-ldl"]);
+    finish(compile).code(0).silent();
+    let ground = Ground::new();
+    let mut command = Command::new(program);
+    command.env("PARES_DIR", &ground.directory);
+    assert_eq!(finish(command).code(0).out, "supervisor\n");
+}
+
 /// Goal: a C++ program uses the same header and library.
 /// Method: the program that calls everything, as C++11.
 #[test]

@@ -1,0 +1,114 @@
+//! The book of our descriptors: which numbers are ours at the moment, and what for.
+//!
+//! It is read where nothing may be locked or allocated: in a forked child and in a handler of a crash. So it is a table
+//! of bits, in pages that are made as numbers grow and never go away.
+
+use std::io;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+/// What a descriptor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A listener of the supervisor port: as long as it is open, nobody else can be elected.
+    Port = 0,
+    /// A connection between a supervisor and a subordinate.
+    Lifeline = 1,
+    /// Any other listener or connection.
+    Peer = 2,
+    /// What no other process sees: wakers, reserves.
+    Own = 3,
+    /// A file. Opening and closing it may wait (for a server of files), so a fork does not wait for these.
+    File = 4,
+}
+
+const KINDS: [Kind; 5] = [Kind::Port, Kind::Lifeline, Kind::Peer, Kind::Own, Kind::File];
+
+const BITS: usize = 64;
+const WORDS: usize = 64;
+/// Descriptors on a page.
+const SPAN: usize = WORDS * BITS;
+/// 16,777,216 descriptors: sixteen times of what Linux allows a process where nobody has raised it.
+const PAGES: usize = 4096;
+
+/// For each kind one bit for each descriptor.
+struct Page([[AtomicU64; WORDS]; KINDS.len()]);
+
+static BOOK: [AtomicPtr<Page>; PAGES] = [const { AtomicPtr::new(null_mut()) }; PAGES];
+
+/// The page that is there already.
+fn page(number: usize) -> Option<&'static Page> {
+    let page = BOOK.get(number)?.load(Ordering::Acquire);
+    // SAFETY: null, or a page that was made by `made` and never goes away.
+    unsafe { page.as_ref() }
+}
+
+/// The page, made if need be.
+fn made(number: usize) -> Option<&'static Page> {
+    let slot = BOOK.get(number)?;
+    if page(number).is_none() {
+        let new = Box::into_raw(Box::new(Page([const { [const { AtomicU64::new(0) }; WORDS] }; KINDS.len()])));
+        if slot.compare_exchange(null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // SAFETY: just made, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(new) });
+        }
+    }
+    page(number)
+}
+
+fn place(descriptor: i32) -> Option<(usize, usize, u64)> {
+    let descriptor = usize::try_from(descriptor).ok()?;
+    Some((descriptor / SPAN, descriptor % SPAN / BITS, 1 << (descriptor % BITS)))
+}
+
+/// Enters a descriptor that was just made, in the same section.
+pub(super) fn enter(descriptor: i32, kind: Kind) -> io::Result<()> {
+    let found = place(descriptor).and_then(|(number, word, bit)| Some((made(number)?, word, bit)));
+    let Some((page, word, bit)) = found else { return Err(io::Error::from_raw_os_error(libc::EMFILE)) };
+    page.0[kind as usize][word].fetch_or(bit, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Strikes a descriptor off that is closed next, in the same section: once it is closed, its number may be the program's.
+pub(super) fn strike(descriptor: i32, kind: Kind) {
+    if let Some((page, word, bit)) = place(descriptor).and_then(|(number, word, bit)| Some((page(number)?, word, bit)))
+    {
+        page.0[kind as usize][word].fetch_and(!bit, Ordering::Relaxed);
+    }
+}
+
+/// Does something with each descriptor of a kind. Async-signal-safe, if `each` is.
+pub(super) fn each(kind: Kind, mut each: impl FnMut(i32)) {
+    for number in 0..PAGES {
+        let Some(page) = page(number) else { continue };
+        for (word, bits) in page.0[kind as usize].iter().enumerate() {
+            let mut bits = bits.load(Ordering::Relaxed);
+            while bits != 0 {
+                let descriptor = number * SPAN + word * BITS + bits.trailing_zeros() as usize;
+                each(descriptor as i32);
+                bits &= bits - 1;
+            }
+        }
+    }
+}
+
+/// Closes every descriptor in the book, and empties it: for a child that has just been forked. Closed, never shut down, which
+/// would be the end of the parent's connection. Async-signal-safe.
+pub(super) fn close_all() {
+    for kind in KINDS {
+        each(kind, |descriptor| {
+            // SAFETY: ours, and of no use in this process; whoever owns it here does not close it, see `Booked`.
+            unsafe { libc::close(descriptor) };
+            strike(descriptor, kind);
+        });
+    }
+}
+
+/// All descriptors in the book, for tests.
+#[cfg(test)]
+pub(super) fn all() -> Vec<i32> {
+    let mut found = Vec::new();
+    KINDS.into_iter().for_each(|kind| each(kind, |descriptor| found.push(descriptor)));
+    found.sort_unstable();
+    found
+}

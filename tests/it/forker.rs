@@ -1,0 +1,428 @@
+//! A process that forks: this test binary, started again to run one "test" that does what it reads on its standard input.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, process, thread};
+
+use pares::{Admin, AskError, Config, Instance, Role};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
+
+use crate::support::{Ground, PATIENCE, Proc, await_true};
+
+/// What is said in a line of its own; the rest of the output is the test harness's.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    _ = out.write_all(format!("\n> {text}\n").as_bytes());
+    _ = out.flush();
+}
+
+/// Forks; `child` runs in the child, which ends when it returns. It lives no longer than a minute in any case.
+pub(crate) fn fork(child: impl FnOnce()) -> u32 {
+    // SAFETY: what the children here do is what this is a test of; they end with `_exit`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: a timer of this process alone.
+        unsafe { libc::alarm(60) };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+        // SAFETY: ends the child at once, without running anything of the parent's.
+        unsafe { libc::_exit(if result.is_ok() { 0 } else { 101 }) };
+    }
+    u32::try_from(pid).expect("forked")
+}
+
+/// Forks a child that lives on; returns when it has begun to.
+pub(crate) fn living_child() -> u32 {
+    let (here, there) = rustix::pipe::pipe().expect("a pipe");
+    let (here, there) = (File::from(here), File::from(there));
+    let pid = fork(|| {
+        (&there).write_all(b"x").expect("a parent");
+        live_on();
+    });
+    (&here).read_exact(&mut [0]).expect("a living child");
+    pid
+}
+
+/// Waits for a signal that kills.
+pub(crate) fn live_on() {
+    loop {
+        // SAFETY: waits.
+        unsafe { libc::pause() };
+    }
+}
+
+/// The process's side.
+#[test]
+fn process() {
+    let (Ok(name), Ok(port), Ok(directory)) = (env::var("FORKER"), env::var("FORKER_PORT"), env::var("FORKER_DIR"))
+    else {
+        return; // an ordinary run of the tests
+    };
+    if let Ok(limit) = env::var("FORKER_CORE") {
+        let current = if limit == "unlimited" { None } else { limit.parse().ok() };
+        rustix::process::setrlimit(Resource::Core, Rlimit { current, maximum: None }).expect("a limit for core dumps");
+    }
+    if let Ok(how) = env::var("FORKER_HANDLER") {
+        handle_faults(&how);
+    }
+    let config = Config::new(crate::support::GROUP).port(port.parse().expect("a port")).directory(directory);
+    let own = config.clone().name(name).resource("seats", 100);
+    let own = own.function("fork", "forks a child that lives on", |_| Ok(living_child().to_string().into_bytes()));
+    let own = own.function("fork-and-return", "the child returns", |_| {
+        // SAFETY: as above; the child returns to the library.
+        let pid = unsafe { libc::fork() };
+        Ok(pid.to_string().into_bytes())
+    });
+    let own = own.release_on_crash(env::var_os("FORKER_RELEASE").is_some());
+    let instance = Instance::join(own).expect("joined");
+    say(&format!("role {}", instance.role()));
+    let stdin = BufReader::new(std::io::stdin());
+    for line in stdin.lines().map_while(Result::ok) {
+        let mut words = line.split_whitespace();
+        match (words.next().unwrap_or_default(), words.next()) {
+            ("fork", _) => say(&format!("child {}", living_child())),
+            ("storm", Some(count)) => {
+                let pids: Vec<String> =
+                    (0..count.parse().expect("a number")).map(|_| fork(live_on).to_string()).collect();
+                say(&format!("children {}", pids.join(" ")));
+            }
+            ("traffic", Some(count)) => say(&traffic(&config, count.parse().expect("a number"))),
+            ("job", _) => {
+                let job = instance.while_supervisor(|guard| {
+                    say(&format!("child {}", living_child()));
+                    while !guard.wait(PATIENCE) {}
+                });
+                std::mem::forget(job.expect("a job"));
+            }
+            ("use", _) => use_in_child(&config, &instance),
+            ("join", _) => {
+                let config = config.clone().name("child");
+                let child = fork(move || {
+                    let instance = Instance::join(config).expect("the child joins");
+                    say(&format!("child is {}", instance.role()));
+                    let answer = instance.call("main", "ping", b"hello", PATIENCE);
+                    say(&format!("child hears {:?}", answer.map(|bytes| bytes.len())));
+                    live_on();
+                });
+                say(&format!("child {child}"));
+            }
+            ("run", _) => run_others(),
+            ("touch", Some(mebibytes)) => {
+                let bytes = mebibytes.parse::<usize>().expect("a number") << 20;
+                let memory: Vec<u64> = (0..bytes / 8).map(|at| at as u64).collect();
+                std::mem::forget(memory);
+                say("touched");
+            }
+            ("crash", Some(how)) => crash(how),
+            ("crash-children", _) => {
+                let pid = Pid::from_raw(fork(|| crash("fault")) as i32).expect("a pid");
+                _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                crash_like_vfork();
+                say("children crashed");
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+    process::exit(0);
+}
+
+/// Has this process crash.
+fn crash(how: &str) {
+    match how {
+        // SAFETY: none; it is to fault.
+        "fault" => unsafe { (8 as *mut u8).write_volatile(1) },
+        "abort" => process::abort(),
+        "bus" => {
+            let file = File::options().read(true).write(true).create_new(true).open("empty").expect("a file");
+            // SAFETY: none; what is mapped lies behind the file's end.
+            unsafe {
+                let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED);
+                let mapped = libc::mmap(std::ptr::null_mut(), 4096, read, shared, file.as_raw_fd(), 0);
+                println!("{}", mapped.cast::<u8>().read_volatile());
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: none; it is no instruction.
+        "illegal" => unsafe { std::arch::asm!("ud2") },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: stops in a debugger, if there is one.
+        "trap" => unsafe { std::arch::asm!("int3") },
+        "overflow" => println!("{}", deep(&[1; 1000])),
+        // SAFETY: sends a signal to this thread.
+        signal => _ = unsafe { libc::raise(signal.parse().expect("a signal's number")) },
+    }
+}
+
+/// Calls itself until the stack is full.
+#[allow(unconditional_recursion)]
+fn deep(numbers: &[u64]) -> u64 {
+    let more = [numbers[0] + 1; 1000];
+    deep(std::hint::black_box(&more)) + more[3]
+}
+
+/// A child that shares this process's memory, as one of `vfork` and `posix_spawn` does, crashes.
+fn crash_like_vfork() {
+    extern "C" fn child(_: *mut libc::c_void) -> i32 {
+        crash("fault");
+        0
+    }
+    let mut stack = vec![0_u64; 32 * 1024];
+    // SAFETY: the stack is the child's alone; this thread goes on when the child has ended.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.len());
+        libc::clone(child, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, std::ptr::null_mut())
+    };
+    let ended = rustix::process::waitpid(Pid::from_raw(pid), rustix::process::WaitOptions::empty());
+    let signal = ended.expect("a child").and_then(|(_, status)| status.terminating_signal());
+    assert_eq!(signal, Some(libc::SIGSEGV));
+}
+
+/// A program's own handler of faults: says where the fault was, and goes on as `how` says.
+fn handle_faults(how: &str) {
+    extern "C" fn say_where(info: *const libc::siginfo_t) {
+        // SAFETY: what the kernel has given the handler.
+        let address = unsafe { (*info).si_addr() } as usize;
+        let line = *b"\n> handler ?\n";
+        let line = line.map(|byte| if byte == b'?' { b'0' + (address % 10) as u8 } else { byte });
+        // SAFETY: the array is as long as said.
+        unsafe { libc::write(1, line.as_ptr().cast(), line.len()) };
+    }
+    extern "C" fn exits(_: i32, info: *const libc::siginfo_t, _: *const libc::c_void) {
+        say_where(info);
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(42) };
+    }
+    extern "C" fn takes_its_time(_: i32, info: *const libc::siginfo_t, _: *const libc::c_void) {
+        say_where(info);
+        live_on();
+    }
+    let handler = if how == "exits" { exits as *const () } else { takes_its_time as *const () };
+    // SAFETY: all zeros is a valid action; the handlers are async-signal-safe.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        assert_eq!(libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Forks again and again while connections come and go; says how many children had a socket of ours.
+fn traffic(config: &Config, count: usize) -> String {
+    let done = Arc::new(AtomicBool::new(false));
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let (config, done) = (config.clone(), done.clone());
+            thread::spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    // A new admin each time: nothing is kept, everything is opened and closed again.
+                    let admin = Admin::new(&config).expect("an admin");
+                    _ = admin.registry().list(PATIENCE);
+                    _ = admin.call("main", "ping", b"", PATIENCE);
+                }
+            })
+        })
+        .collect();
+    let mut leaks = Vec::new();
+    for _ in 0..count {
+        let child = living_child();
+        leaks.extend(sockets(child));
+        end(child);
+    }
+    done.store(true, Ordering::Relaxed);
+    calls.into_iter().for_each(|call| call.join().expect("a caller"));
+    format!("leaked {leaks:?}")
+}
+
+/// The sockets that a process has open, except standard streams.
+pub(crate) fn sockets(pid: u32) -> Vec<String> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a living process").flatten();
+    descriptors
+        .filter(|entry| entry.file_name().to_str().is_some_and(|number| number.len() > 1 || number > "2"))
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .map(|target| target.display().to_string())
+        .filter(|target| target.starts_with("socket:") || target.ends_with(".term"))
+        .collect()
+}
+
+fn end(child: u32) {
+    let pid = Pid::from_raw(child as i32).expect("a pid");
+    _ = kill_process(pid, Signal::KILL);
+    _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+}
+
+/// Uses and drops in a child what the parent has made.
+fn use_in_child(config: &Config, instance: &Instance) {
+    let permit = instance.acquire("seats", 1).expect("a permit");
+    let tally = instance.tally("visits").expect("a tally");
+    let visits = tally.add(5);
+    let watch = instance.registry().watch().expect("a watch");
+    watch.changes().recv_timeout(PATIENCE).expect("itself");
+    let admin = Admin::new(config).expect("an admin");
+    admin.registry().list(PATIENCE).expect("a registry");
+    let job = instance.while_supervisor(|guard| while !guard.wait(PATIENCE) {}).expect("a job");
+    let child = {
+        let (permit, tally, watch, admin, job) = (&permit, &tally, &watch, &admin, &job);
+        fork(move || {
+            // Numbers that were the library's are the program's now: dropping must not shut them down.
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
+            let copies: Vec<_> = (0..64).map(|_| ours.try_clone().expect("a copy")).collect();
+            let timeout = Duration::from_secs(2);
+            let began = Instant::now();
+            assert_eq!((instance.role(), instance.term(), instance.is_supervisor()), (Role::Stopped, 0, false));
+            let events: Vec<_> = instance.events().iter().map(|event| event.kind).collect();
+            assert_eq!(events, [pares::EventKind::Stopped]);
+            let stopped = |error: AskError| assert!(error.to_string().contains("forked"), "{error}");
+            stopped(instance.registry().list(timeout).unwrap_err());
+            stopped(instance.registry().status(timeout).unwrap_err());
+            stopped(instance.registry().watch().unwrap_err());
+            stopped(admin.registry().list(timeout).unwrap_err());
+            stopped(tally.total(timeout).unwrap_err());
+            assert!(instance.call("main", "ping", b"", timeout).unwrap_err().to_string().contains("forked"));
+            assert!(instance.call_all("ping", b"", timeout).is_err());
+            assert!(admin.call("main", "ping", b"", timeout).is_err());
+            assert!(instance.acquire("seats", 1).unwrap_err().to_string().contains("forked"));
+            assert!(instance.tally("other").is_err() && tally.add(3) == 0 && tally.count() == 0);
+            assert!(instance.set("k", "v", timeout).is_err() && instance.get("k").is_none());
+            assert!(instance.settings().is_empty() && instance.usage(timeout).is_err());
+            assert!(instance.broadcast("t", b"", timeout).is_err());
+            assert!(instance.step_down(timeout).is_err() && !permit.is_valid());
+            assert!(instance.while_supervisor(|_| {}).unwrap_err().to_string().contains("forked"));
+            assert!(watch.changes().recv().is_err());
+            assert!(!format!("{instance:?} {permit:?} {tally:?} {watch:?} {admin:?} {job:?}").is_empty());
+            // SAFETY: each is read once and never used again: the parent's own are in the parent.
+            unsafe {
+                drop(std::ptr::read(permit));
+                drop(std::ptr::read(job));
+                drop(std::ptr::read(watch));
+                drop(std::ptr::read(tally));
+                drop(std::ptr::read(admin));
+                drop(std::ptr::read(instance));
+            }
+            (&theirs).write_all(b"x").expect("still connected");
+            assert!(copies.iter().all(|copy| copy.as_raw_fd() >= 0 && copy.peer_addr().is_ok()));
+            say(&format!("used in {} ms", began.elapsed().as_millis()));
+        })
+    };
+    let ended = rustix::process::waitpid(Pid::from_raw(child as i32), rustix::process::WaitOptions::empty());
+    assert!(permit.is_valid() && tally.count() == visits, "the child took something from its parent");
+    assert_eq!(tally.total(PATIENCE).expect("a sum"), visits);
+    say(&format!("ended {}", ended.expect("a child").is_some_and(|(_, status)| status.exit_status() == Some(0))));
+}
+
+/// Executes other programs in all the ways there are, and says their pids.
+fn run_others() {
+    let words = [c"sleep".as_ptr(), c"50".as_ptr(), std::ptr::null()];
+    let by_fork = fork(|| {
+        // SAFETY: a list of strings that ends with null; it returns only if it fails.
+        unsafe { libc::execvp(words[0], words.as_ptr()) };
+    });
+    let mut by_spawn = 0;
+    // SAFETY: as above; no attributes, no environment.
+    let error = unsafe {
+        let nothing = std::ptr::null();
+        let arguments = words.as_ptr().cast::<*mut libc::c_char>();
+        libc::posix_spawnp(
+            &raw mut by_spawn,
+            words[0],
+            nothing,
+            nothing.cast(),
+            arguments,
+            [std::ptr::null_mut()].as_ptr(),
+        )
+    };
+    assert_eq!(error, 0);
+    let by_command = Command::new("sleep").arg("50").spawn().expect("started").id();
+    // SAFETY: a string.
+    unsafe { libc::system(c"sleep 50 & echo; echo \"> system $!\"".as_ptr()) };
+    say(&format!("run {by_fork} {by_spawn} {by_command}"));
+}
+
+/// The test's side.
+pub(crate) struct Forker {
+    proc: Proc,
+    stdin: ChildStdin,
+}
+
+impl Forker {
+    pub(crate) fn start(ground: &Ground, name: &str) -> Self {
+        Self::start_with(ground, name, &[])
+    }
+
+    /// With more of the environment; in the ground's directory.
+    pub(crate) fn start_with(ground: &Ground, name: &str, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env::current_exe().expect("this program"));
+        command.args(["--exact", "forker::process", "--nocapture", "--test-threads=1"]);
+        command.env("FORKER", name).env("FORKER_PORT", ground.port.to_string()).env("FORKER_DIR", &ground.directory);
+        command.envs(environment.iter().copied()).current_dir(&ground.directory);
+        command.stdin(Stdio::piped());
+        let (proc, stdin) = Proc::start_with_input(command);
+        let forker = Forker { proc, stdin };
+        forker.says("role");
+        forker
+    }
+
+    pub(crate) fn tell(&mut self, line: &str) {
+        self.stdin.write_all(format!("{line}\n").as_bytes()).expect("a living process");
+    }
+
+    /// The rest of the next line that begins with this.
+    #[track_caller]
+    pub(crate) fn says(&self, beginning: &str) -> String {
+        loop {
+            let line = self.proc.line();
+            if let Some(rest) = line.strip_prefix("> ").and_then(|line| line.strip_prefix(beginning)) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// Has it fork; gives the child.
+    #[track_caller]
+    pub(crate) fn fork(&mut self, how: &str) -> Orphan {
+        self.tell(how);
+        Orphan::of(&self.says("child "))
+    }
+
+    /// Waits for its end; gives how it ended, and what it said on standard error.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        (self.proc.end(), self.proc.stderr())
+    }
+
+    pub(crate) fn kill(self) {
+        self.proc.kill();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.proc.pid()
+    }
+}
+
+/// A process that outlives its parent, but not its test.
+pub(crate) struct Orphan(pub(crate) u32);
+
+impl Orphan {
+    pub(crate) fn of(pid: &str) -> Self {
+        Orphan(pid.parse().unwrap_or_else(|_| panic!("{pid:?} is no pid")))
+    }
+
+    pub(crate) fn lives(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    }
+
+    #[track_caller]
+    pub(crate) fn ends(&self) {
+        await_true("gone", || !self.lives());
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        _ = Pid::from_raw(self.0 as i32).map(|pid| kill_process(pid, Signal::KILL));
+    }
+}
