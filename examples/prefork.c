@@ -10,6 +10,7 @@
 #include <pares.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -66,7 +67,7 @@ static void serve(int listener, int parent, unsigned slot, uint16_t port)
             break;
         if (waits[0].revents != 0) {
             const int client = accept(listener, NULL, NULL);
-            if (client >= 0) { /* else another child was quicker */
+            if (client >= 0) { /* else another child was quicker: the listener does not block */
                 char answer[64];
                 const int size = snprintf(answer, sizeof answer, "hello from %s\n", name);
                 send(client, answer, (size_t)size, MSG_NOSIGNAL);
@@ -113,7 +114,8 @@ int main(int count, char **arguments)
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 128) != 0 ||
-        getsockname(listener, (struct sockaddr *)&address, &size) != 0 || pipe(ends) != 0) {
+        getsockname(listener, (struct sockaddr *)&address, &size) != 0 || fcntl(listener, F_SETFL, O_NONBLOCK) != 0 ||
+        pipe(ends) != 0) {
         perror("prefork");
         return 1;
     }

@@ -33,9 +33,9 @@ fn a_program_is_built_against_the_installed_library() {
     let mut install = Command::new(cargo_c);
     install.args([
         "cinstall",
-        "--quiet",
         "--offline",
         "--profile=dev",
+        "--no-default-features",
         "--prefix=/usr",
         "--libdir=/usr/lib",
         "--destdir",
@@ -69,7 +69,7 @@ fn a_program_is_built_against_the_installed_library() {
         said.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(ask("--modversion"), [version]);
-    let program = scratch().join(format!("calls-installed-{}", std::process::id()));
+    let program = scratch().join("calls-installed");
     let mut compile = Command::new("gcc");
     compile.args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-D_POSIX_C_SOURCE=200809L"]);
     compile.args(ask("--cflags")).arg(source("calls")).arg("-o").arg(&program);
