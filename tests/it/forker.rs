@@ -86,6 +86,7 @@ fn process() {
         let mut words = line.split_whitespace();
         match (words.next().unwrap_or_default(), words.next()) {
             ("fork", _) => say(&format!("child {}", living_child())),
+            ("clone", _) => say(&format!("child {}", raw_clone())),
             ("storm", Some(count)) => {
                 let pids: Vec<String> =
                     (0..count.parse().expect("a number")).map(|_| fork(live_on).to_string()).collect();
@@ -129,6 +130,18 @@ fn process() {
         }
     }
     process::exit(0);
+}
+
+/// A child that no handler of forks is told of: it keeps everything open.
+fn raw_clone() -> u32 {
+    // SAFETY: a copy of this process, as `fork` makes it; the child only waits, and lives no longer than a minute.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid == 0 {
+        // SAFETY: a timer of this process alone.
+        unsafe { libc::alarm(60) };
+        live_on();
+    }
+    u32::try_from(pid).expect("cloned")
 }
 
 /// Has this process crash.

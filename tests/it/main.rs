@@ -7,6 +7,7 @@ mod chaos;
 mod cli;
 mod crash;
 mod database;
+mod doctor;
 mod failover;
 mod fork;
 mod forker;

@@ -43,6 +43,24 @@ impl Ground {
         Ground { port, directory }
     }
 
+    /// A shell's script in this group, in which `$PARES` is the command.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        self.with_environment(Command::new("sh"), script)
+    }
+
+    /// The same in namespaces of its own, see `unshare`.
+    pub(crate) fn shell_in(&self, namespaces: &str, script: &str) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(namespaces.split(' ')).arg("sh");
+        self.with_environment(command, script)
+    }
+
+    fn with_environment(&self, mut command: Command, script: &str) -> Command {
+        command.args(["-c", script]).env("PARES", env!("CARGO_BIN_EXE_pares")).stdin(Stdio::null());
+        command.env("PARES_DIR", &self.directory).env("PARES_GROUP", GROUP).env("PARES_PORT", self.port.to_string());
+        command
+    }
+
     /// The command in this group, with these words as arguments.
     pub(crate) fn command(&self, arguments: &str) -> Command {
         self.command_of(arguments.split_whitespace())

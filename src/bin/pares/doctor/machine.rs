@@ -1,0 +1,221 @@
+//! What the machine and its limits are like.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use pares::{KeyError, Listing};
+
+use super::{Finding, cure, note, ok, read};
+
+/// A port that the system gives out for outgoing connections can be taken by any of them at any time.
+pub(super) fn port_range(port: u16) -> Finding {
+    const CHECK: &str = "port";
+    let Some(range) = read("/proc/sys/net/ipv4/ip_local_port_range") else {
+        return ok(CHECK, format!("{port}; the system does not tell its ephemeral range"));
+    };
+    let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u16>().ok());
+    let (Some(low), Some(high)) = (ends.next(), ends.next()) else { return ok(CHECK, port.to_string()) };
+    if !(low..=high).contains(&port) {
+        return ok(CHECK, format!("{port} is outside the ephemeral range {low}-{high}"));
+    }
+    if is_reserved(port, &read("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default()) {
+        return ok(CHECK, format!("{port} is inside the ephemeral range {low}-{high}, and reserved"));
+    }
+    cure(
+        CHECK,
+        format!("{port} is inside the ephemeral range {low}-{high}: any outgoing connection may take it"),
+        format!("choose one below {low} with --port, or: sysctl net.ipv4.ip_local_reserved_ports={port}"),
+    )
+}
+
+/// Whether a list as `8080,9000-9010` has the port.
+fn is_reserved(port: u16, list: &str) -> bool {
+    list.trim().split(',').any(|part| {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        matches!((low.parse(), high.parse()), (Ok(low), Ok(high)) if (low..=high).contains(&port))
+    })
+}
+
+/// The term is written there at every election.
+pub(super) fn directory(key_file: &Path) -> Finding {
+    const CHECK: &str = "directory";
+    let Some(path) = key_file.parent() else { return ok(CHECK, "none") };
+    match rustix::fs::access(path, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => ok(CHECK, format!("{} can be written", path.display())),
+        Err(rustix::io::Errno::NOENT) => ok(CHECK, format!("{} will be made at first use", path.display())),
+        Err(error) => cure(
+            CHECK,
+            format!("{} cannot be written: {error}", path.display()),
+            "make it writable for this user, or set PARES_DIR to a directory that is: without it terms can repeat",
+        ),
+    }
+}
+
+pub(super) fn key(path: &Path) -> Finding {
+    const CHECK: &str = "key";
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return ok(CHECK, format!("{} will be made at first use", path.display()));
+        }
+        Err(source) => {
+            let error = KeyError::Io { path: path.into(), doing: "look at the key file", source };
+            return cure(CHECK, error.to_string(), "let this user read it");
+        }
+    };
+    let mode = metadata.mode() & 0o7777;
+    let (me, owner) = (rustix::process::geteuid().as_raw(), metadata.uid());
+    if !metadata.is_file() || metadata.len() != 32 {
+        let finding = format!("{} is no key: not a regular file of 32 bytes", path.display());
+        return cure(CHECK, finding, "stop the group's instances and remove it; a new one is made");
+    }
+    if owner != me {
+        let finding = format!("{} belongs to user id {owner}, not to {me}", path.display());
+        return cure(CHECK, finding, "run as that user, or set PARES_DIR to a directory of your own");
+    }
+    if mode & 0o077 != 0 {
+        let finding = format!("{} has mode {mode:04o}: others can use it", path.display());
+        let remedy = format!("if nobody else has seen it: chmod 600 {}; else remove it", path.display());
+        return cure(CHECK, finding, remedy);
+    }
+    ok(CHECK, format!("{} is readable for this user only", path.display()))
+}
+
+/// The supervisor has one descriptor for each member, and some for those who ask.
+pub(super) fn descriptors(listing: Option<&Listing>) -> Finding {
+    const CHECK: &str = "open files";
+    let (who, limits) = limits(listing);
+    room(CHECK, who, limit(&limits, "Max open files"), listing, "raise it: ulimit -n, or LimitNOFILE= of the service")
+}
+
+/// The supervisor has one thread for each member, and some for those who ask.
+pub(super) fn threads(listing: Option<&Listing>) -> Finding {
+    const CHECK: &str = "threads";
+    let (who, limits) = limits(listing);
+    let of_kernel = |name: &str| read(&format!("/proc/sys/kernel/{name}")).and_then(|text| text.trim().parse().ok());
+    // Root is not held to the limit of its processes.
+    let of_user = if rustix::process::geteuid().is_root() { None } else { limit(&limits, "Max processes") };
+    let least = [of_user, of_kernel("threads-max"), of_kernel("pid_max")].into_iter().flatten().min();
+    room(CHECK, who, least, listing, "raise the least of: ulimit -u, kernel.threads-max, kernel.pid_max")
+}
+
+/// Whether a limit leaves room for the group: for each member one, and one for its watch.
+fn room(
+    check: &'static str,
+    who: &str,
+    limit: Option<u64>,
+    listing: Option<&Listing>,
+    remedy: &'static str,
+) -> Finding {
+    let members = listing.map_or(1, |listing| listing.entries.len() as u64);
+    let needed = members * 2 + 64;
+    match limit {
+        None => ok(check, format!("no limit for {who}")),
+        Some(limit) if limit < needed => {
+            cure(check, format!("{limit} for {who}; {members} instances need up to {needed}"), remedy)
+        }
+        Some(limit) => ok(check, format!("{limit} for {who}: enough for {} instances", (limit - 64) / 2)),
+    }
+}
+
+/// Whose limits count, and what the system says of them.
+fn limits(listing: Option<&Listing>) -> (&'static str, String) {
+    let of = |pid: &str| read(&format!("/proc/{pid}/limits"));
+    match listing.and_then(Listing::main).and_then(|main| of(&main.pid.to_string())) {
+        Some(limits) => ("the supervisor", limits),
+        None => ("this user", of("self").unwrap_or_default()),
+    }
+}
+
+/// The soft limit of this name; `None` if there is none.
+fn limit(limits: &str, name: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// After a supervisor's death all survivors connect at once.
+pub(super) fn backlog() -> Finding {
+    const CHECK: &str = "backlog";
+    match read("/proc/sys/net/core/somaxconn").and_then(|text| text.trim().parse::<u32>().ok()) {
+        Some(most) if most < 4096 => note(
+            CHECK,
+            format!(
+                "net.core.somaxconn is {most}: in a group larger than that, some survivors wait 1 s after an election"
+            ),
+            "sysctl net.core.somaxconn=4096",
+        ),
+        Some(most) => ok(CHECK, format!("net.core.somaxconn is {most}")),
+        None => ok(CHECK, "the system does not tell its limit"),
+    }
+}
+
+/// A process that writes a core dump keeps its sockets, and so the supervisorship, until it has written it.
+pub(super) fn core_dumps(listing: Option<&Listing>) -> Finding {
+    const CHECK: &str = "core dumps";
+    let (who, limits) = limits(listing);
+    let pattern = read("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    match dumps_to(pattern.trim(), limit(&limits, "Max core file size")) {
+        None => ok(CHECK, format!("switched off for {who}")),
+        Some((to, off)) => note(
+            CHECK,
+            format!(
+                "go to {to}: when {who} crashes, another takes over only when the dump is written, about 1.3 s for each GiB"
+            ),
+            format!("Config::release_on_crash in the program; or {off} where it is started"),
+        ),
+    }
+}
+
+/// Where a process with this limit dumps its core, and how that is switched off; `None` if it is.
+fn dumps_to(pattern: &str, limit: Option<u64>) -> Option<(String, &'static str)> {
+    // The limit does not hold for dumps into a program, except that 1 means none.
+    match pattern.strip_prefix('|') {
+        Some(program) if limit != Some(1) => {
+            Some((program.split_whitespace().next().unwrap_or_default().to_owned(), "ulimit -c 1"))
+        }
+        None if limit != Some(0) && !pattern.is_empty() => Some(("a file".to_owned(), "ulimit -c 0")),
+        Some(_) | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn reserved_ports_are_numbers_and_ranges() {
+        assert!(is_reserved(8080, "8080,9000-9010\n"));
+        assert!(is_reserved(9005, "8080,9000-9010\n"));
+        assert!(!is_reserved(9011, "8080,9000-9010\n"));
+        assert!(!is_reserved(1, "\n"));
+    }
+
+    #[test]
+    fn limits_are_read_as_the_kernel_writes_them() {
+        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax processes  unlimited  unlimited  processes\n\
+            Max open files            1024                 4096                 files\n";
+        assert_eq!(limit(limits, "Max open files"), Some(1024));
+        assert_eq!(limit(limits, "Max processes"), None);
+    }
+
+    #[test]
+    fn a_limit_without_room_for_the_group_is_to_be_cured() {
+        for (limit, state) in [(None, State::Ok), (Some(65), State::Cure), (Some(66), State::Ok)] {
+            let finding = room("threads", "the supervisor", limit, None, "raise it");
+            assert!(finding.state == state, "{limit:?}: {}", finding.finding);
+        }
+    }
+
+    #[test]
+    fn where_a_core_dump_goes_depends_on_pattern_and_limit() {
+        let to = |pattern, limit| dumps_to(pattern, limit).map(|(to, _)| to);
+        assert_eq!(to("core", None).as_deref(), Some("a file"));
+        assert_eq!(to("core.%p", Some(4096)).as_deref(), Some("a file"));
+        assert_eq!(to("core", Some(0)), None);
+        assert_eq!(to("", None), None);
+        assert_eq!(to("|/usr/lib/apport %p", Some(0)).as_deref(), Some("/usr/lib/apport"));
+        assert_eq!(to("|/usr/lib/apport %p", Some(1)), None);
+    }
+}
