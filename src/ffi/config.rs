@@ -27,13 +27,8 @@ impl Plan {
         self.draft.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the change if the result is allowed; else nothing is changed.
     fn change(&self, change: impl FnOnce(Config) -> Config) -> Result<(), Failure> {
-        let mut draft = self.draft();
-        let changed = change(draft.config.clone());
-        changed.check()?;
-        draft.config = changed;
-        Ok(())
+        self.draft().change(change)
     }
 
     /// The configuration for the instance whose handle will be `instance`.
@@ -45,6 +40,16 @@ impl Plan {
             function.handler = Arc::new(move |payload| callback.call(instance, payload));
         }
         config
+    }
+}
+
+impl Draft {
+    /// Makes the change if the result is allowed; else nothing is changed.
+    fn change(&mut self, change: impl FnOnce(Config) -> Config) -> Result<(), Failure> {
+        let changed = change(self.config.clone());
+        changed.check()?;
+        self.config = changed;
+        Ok(())
     }
 }
 
@@ -162,8 +167,9 @@ pub(crate) extern "C" fn pares_config_function(
         let function = function.ok_or_else(|| null("function"))?;
         let plan = config.get("config")?;
         let callback = Arc::new(Callback { function, user });
-        plan.change(|config| config.function(name, help, |_| Err("not joined".into())))?;
-        plan.draft().functions.push(callback);
+        let mut draft = plan.draft(); // for both, so that two threads do not exchange their functions
+        draft.change(|config| config.function(name, help, |_| Err("not joined".into())))?;
+        draft.functions.push(callback);
         Ok(())
     })
 }

@@ -108,8 +108,7 @@ pub(crate) extern "C" fn pares_instance_term(instance: Handle<Member>, term_out:
 pub(crate) extern "C" fn pares_step_down(instance: Handle<Member>, timeout_ms: u64) -> c_int {
     guarded(|| {
         let member = instance.get("instance")?;
-        // An admin function may ask for it, a job may not: it is waited for. Both are told apart by nothing, and nobody
-        // who is called should wait for others for long.
+        // A job would be waited for in itself. An admin function would not; but one rule for all callbacks is enough.
         not_inside(member.number)?;
         let outcome = member.instance.step_down(time(timeout_ms));
         if member.instance.role() == Role::Stopped {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::support::{Answer, Ground, finish};
+use crate::support::{Answer, Ground, PATIENCE, Proc, exit_code, finish};
 
 const PROGRAMS: [&str; 4] = ["calls", "misuse", "threads", "forks"];
 
@@ -90,6 +90,20 @@ fn run(before: &[&str], program: &Path) -> Answer {
     run_with(before, program, &[("CAPI_CHILDREN", children), ("CAPI_BUSY", "2")])
 }
 
+/// Runs a program to its end that is silent for longer than others: under valgrind it is some fifty times slower. It ends
+/// itself after four minutes.
+#[track_caller]
+fn finish_slowly(command: Command) -> Answer {
+    let mut process = Proc::start(command);
+    let mut out = String::new();
+    while let Ok(line) = process.lines().recv_timeout(8 * PATIENCE) {
+        out.push_str(&line);
+        out.push('\n');
+    }
+    let status = process.end();
+    Answer { code: exit_code(status), out, err: process.stderr() }
+}
+
 #[track_caller]
 fn run_with(before: &[&str], program: &Path, more: &[(&str, &str)]) -> Answer {
     let ground = Ground::new();
@@ -99,7 +113,7 @@ fn run_with(before: &[&str], program: &Path, more: &[(&str, &str)]) -> Answer {
     command.args(&words[1..]).env("PARES_DIR", &ground.directory);
     command.envs(more.iter().copied());
     command.env("CAPI_KEY_FILE", ground.directory.join("other.key"));
-    let answer = finish(command).code(0);
+    let answer = finish_slowly(command).code(0);
     assert_eq!(answer.out, "done\n", "{answer:?}");
     answer
 }
