@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::{CallError, JoinError};
 use crate::event::Replies;
 use crate::net::ask::{Asker, Viewpoint};
+use crate::net::clock::deadline;
 use crate::net::{Pass, store};
 use crate::registry::Registry;
 
@@ -69,7 +70,7 @@ impl Admin {
     ///
     /// Any [`CallError`].
     pub fn call(&self, name: &str, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
-        self.asker.call(name, function, payload, Instant::now() + timeout)
+        self.asker.call(name, function, payload, deadline(timeout))
     }
 
     /// Calls an admin function of all instances, several at once.

@@ -52,6 +52,10 @@ pub(crate) const MAX_PENDING: usize = 1024;
 /// of these and the supervisor die at once. Each join costs at most so many messages.
 pub(crate) const WITNESSES: usize = 16;
 
+/// As good as without end: 34 years. Longer times count as this one, so that no moment is ever too far away to be
+/// reckoned with.
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
 /// How long a client or server waits for the other side to finish the handshake. A living peer takes
 /// well under a millisecond; one that is starved of CPU or stopped takes longer.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -302,7 +306,7 @@ impl Config {
 
     /// Sets how long [`Instance::join`](crate::Instance::join) may take until a role is known. Default: 10 s.
     pub fn join_timeout(mut self, timeout: Duration) -> Self {
-        self.join_timeout = timeout;
+        self.join_timeout = timeout.min(FOR_EVER);
         self
     }
 
@@ -310,7 +314,7 @@ impl Config {
     ///
     /// Default: 500 ms. A survivor needs a few milliseconds; the rest is for machines under heavy load.
     pub fn settle_time(mut self, time: Duration) -> Self {
-        self.settle_time = time;
+        self.settle_time = time.min(FOR_EVER);
         self
     }
 

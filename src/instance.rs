@@ -11,14 +11,18 @@ use crate::error::{CallError, JoinError, StepDownError};
 use crate::event::{Event, EventKind, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
 use crate::net::ask::{Asker, Viewpoint};
+use crate::net::clock::{self, deadline};
 use crate::net::endpoint::{self, About, Endpoint};
 use crate::net::health::Pulse;
 use crate::net::holding::Holding;
+use crate::net::lock::Mutex;
+#[cfg(feature = "capi")]
+use crate::net::ready::Ready;
 use crate::net::role::{self, Shared};
 use crate::net::standing::Standing;
 use crate::net::store::{self, TermFile};
 use crate::net::threads::Threads;
-use crate::net::{clock, hand_over::hand_over, port, unix_ms};
+use crate::net::{hand_over::hand_over, port, unix_ms};
 use crate::registry::Registry;
 use crate::state::election::Election;
 use crate::sys;
@@ -50,7 +54,8 @@ pub struct Instance {
     pub(crate) asker: Arc<Asker>,
     registry: Registry,
     role: Threads,
-    endpoint: Option<Endpoint>,
+    // Taken out to be closed; held for that moment only.
+    endpoint: Mutex<Option<Endpoint>>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -144,7 +149,7 @@ impl Instance {
             registry: Registry::new(asker.clone()),
             asker,
             role: Threads::default(),
-            endpoint: Some(endpoint),
+            endpoint: Mutex::new(Some(endpoint)),
             shared: shared.clone(),
         };
         let election = Election::new(number(seed), clock::now().saturating_add(config.join_timeout));
@@ -239,7 +244,14 @@ impl Instance {
             _ = tell.send(Event { monotonic_ns: clock::monotonic_ns(), kind: EventKind::Stopped });
             return events;
         }
-        self.shared.standing.subscribe(self.events)
+        self.shared.standing.subscribe(self.events, None)
+    }
+
+    /// The same, with what it takes to poll for them.
+    #[cfg(feature = "capi")]
+    pub(crate) fn events_to_poll(&self) -> (Receiver<Event>, Arc<Ready>) {
+        let ready = Arc::new(Ready::default());
+        (self.shared.standing.subscribe(self.events, Some(ready.clone())), ready)
     }
 
     /// The group's registry.
@@ -278,7 +290,7 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn call(&self, name: &str, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
-        self.asker.call(name, function, payload, Instant::now() + timeout)
+        self.asker.call(name, function, payload, deadline(timeout))
     }
 
     /// Calls an admin function of all instances, this one included, several at once; the results come by name.
@@ -392,13 +404,23 @@ impl Instance {
         if self.is_void() {
             return Err(StepDownError::NotSupervisor);
         }
-        hand_over(&self.shared, Instant::now() + timeout)
+        hand_over(&self.shared, deadline(timeout))
     }
 
     /// Leaves the group, as dropping does. A supervisor hands over to whoever is quickest.
     ///
     /// Blocks until jobs and admin functions that still run have returned.
     pub fn leave(self) {}
+
+    /// Leaves the group, whoever else still holds this instance: what others wait for in its methods ends with their
+    /// `Stopped`. Not to be called by its own job, which is waited for.
+    pub(crate) fn end(&self) {
+        self.shared.standing.halt();
+        self.asker.stop();
+        self.role.join_all();
+        let endpoint = self.endpoint.lock().take();
+        drop(endpoint);
+    }
 
     /// True in a forked child, and in a process that is crashing.
     fn is_void(&self) -> bool {
@@ -410,13 +432,11 @@ impl Drop for Instance {
     fn drop(&mut self) {
         if self.is_void() {
             // Threads, locks and connections are the parent's: nothing is waited for, and nothing torn down.
-            let (role, endpoint) = (std::mem::take(&mut self.role), self.endpoint.take());
+            let (role, endpoint) = (std::mem::take(&mut self.role), std::mem::take(&mut self.endpoint));
             std::mem::forget((role, endpoint, self.asker.clone(), self.shared.clone()));
             return;
         }
-        self.shared.standing.halt();
-        self.role.join_all();
-        self.endpoint = None;
+        self.end();
     }
 }
 

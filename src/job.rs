@@ -4,10 +4,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::JoinError;
 use crate::event::Role;
+use crate::net::clock::deadline;
 use crate::net::role::Shared;
 use crate::net::threads::{FORKED, Threads};
 use crate::sys::{self, Origin};
@@ -26,8 +27,13 @@ pub struct Job {
 ///
 /// It is given up by returning from the job.
 pub struct SupervisorGuard<'a> {
-    shared: &'a Shared,
-    cancelled: &'a AtomicBool,
+    tenure: &'a Arc<Tenure>,
+}
+
+/// One supervisorship, as a job sees it; what the C interface's guard keeps.
+pub(crate) struct Tenure {
+    shared: Arc<Shared>,
+    cancelled: Arc<AtomicBool>,
     term: u64,
 }
 
@@ -70,7 +76,7 @@ impl std::fmt::Debug for Job {
 }
 
 /// The job's thread: once for each supervisorship, until the job is dropped or the instance is gone.
-fn work(shared: &Shared, cancelled: &AtomicBool, mut run: impl FnMut(&SupervisorGuard<'_>)) {
+fn work(shared: &Arc<Shared>, cancelled: &Arc<AtomicBool>, mut run: impl FnMut(&SupervisorGuard<'_>)) {
     let mut done = 0;
     loop {
         let term = shared.standing.wait(None, |inside| {
@@ -84,7 +90,8 @@ fn work(shared: &Shared, cancelled: &AtomicBool, mut run: impl FnMut(&Supervisor
             })
         });
         let Some(Some(term)) = term else { return };
-        let guard = SupervisorGuard { shared, cancelled, term };
+        let tenure = Arc::new(Tenure { shared: shared.clone(), cancelled: cancelled.clone(), term });
+        let guard = SupervisorGuard { tenure: &tenure };
         let origin = Origin::here();
         let result = catch_unwind(AssertUnwindSafe(|| run(&guard)));
         if origin.is_elsewhere() {
@@ -112,15 +119,13 @@ impl SupervisorGuard<'_> {
     /// The number of this supervisorship: it grows from each to the next, and so can fence off the work of an older one.
     #[must_use]
     pub fn term(&self) -> u64 {
-        self.term
+        self.tenure.term
     }
 
     /// True once the job must end: the role is being given up, or the instance or the job is going away.
     #[must_use]
     pub fn should_stop(&self) -> bool {
-        self.shared.standing.is_void()
-            || self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
-            || self.cancelled.load(Ordering::Acquire)
+        self.tenure.is_over()
     }
 
     /// Waits up to `timeout` for the moment at which the job must end; true if it has come.
@@ -128,11 +133,33 @@ impl SupervisorGuard<'_> {
     /// For a job that does something every so often:
     /// `while !guard.wait(Duration::from_secs(60)) { push_metrics() }`.
     pub fn wait(&self, timeout: Duration) -> bool {
+        self.tenure.wait(timeout)
+    }
+
+    /// The same for one who cannot borrow it.
+    #[cfg(feature = "capi")]
+    pub(crate) fn tenure(&self) -> Arc<Tenure> {
+        self.tenure.clone()
+    }
+}
+
+impl Tenure {
+    #[cfg(feature = "capi")]
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.shared.standing.is_void()
+            || self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
+            || self.cancelled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
         if self.shared.standing.is_void() {
             return true;
         }
-        let deadline = Instant::now().checked_add(timeout);
-        let stop = self.shared.standing.wait(deadline, |inside| {
+        let stop = self.shared.standing.wait(Some(deadline(timeout)), |inside| {
             let stop = !inside.jobs_wanted() || inside.term != self.term || self.cancelled.load(Ordering::Acquire);
             stop.then_some(())
         });

@@ -80,9 +80,10 @@
 //! | `wire` | bytes ↔ values: frames, the message table, the proofs | `error`, `config` |
 //! | `event` | what a program is told, as values | `wire` |
 //! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `health`, `view`; and the simulator that tries them | `wire`, `event` |
-//! | `sys` | system calls that std and rustix lack: the only `unsafe` | – |
+//! | `sys` | system calls that std and rustix lack: with `ffi` the only `unsafe` | – |
 //! | `net` | deeds: the port, the handshake, the threads, the files | `state`, `sys` |
 //! | `instance`, `job`, `registry`, `admin`, `permit`, `tally`, `usage`, `setting`, `message` | what a program holds | `net` |
+//! | `ffi` | the C interface of `include/pares.h`: checks, converts and guards | all above |
 //! | `bin/pares` | the command: arguments → what they mean → deeds; printing; exit codes | the public face |
 //!
 //! To understand all of it, read this page, `state/supervisor.rs`, `net/service.rs` and `wire/mod.rs`, in this order.
@@ -94,13 +95,15 @@
 //! 3. Every thread has a name, an owner that joins it, and a way to be told to stop; dropping the instance leaves none behind.
 //! 4. Nothing grows without a limit named in `config`.
 //! 5. A peer is alive exactly while its connection is open; nothing else is believed. The README says what that cannot see.
-//! 6. Numbers on the wire are never given a second meaning.
+//! 6. Numbers on the wire and in `pares.h` are never given a second meaning.
 //! 7. While nothing happens, no thread wakes, except where a hang timeout is set.
 
 mod admin;
 mod config;
 mod error;
 mod event;
+#[cfg(feature = "capi")]
+mod ffi;
 mod instance;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

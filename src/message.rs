@@ -1,9 +1,10 @@
 //! Messages to instances, through the supervisor: one order for all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::MessageError;
 use crate::instance::Instance;
+use crate::net::clock::deadline;
 
 impl Instance {
     /// Sends a message to all instances, this one included: each gets [`EventKind::Message`](crate::EventKind::Message).
@@ -43,7 +44,7 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn broadcast(&self, topic: &str, payload: &[u8], timeout: Duration) -> Result<u64, MessageError> {
-        self.asker.publish(self.name(), None, topic, payload, Instant::now() + timeout)
+        self.asker.publish(self.name(), None, topic, payload, deadline(timeout))
     }
 
     /// Sends a message to the instance `name` (`main`: the supervisor).
@@ -54,7 +55,7 @@ impl Instance {
     ///
     /// Any [`MessageError`].
     pub fn send(&self, name: &str, topic: &str, payload: &[u8], timeout: Duration) -> Result<(), MessageError> {
-        match self.asker.publish(self.name(), Some(name), topic, payload, Instant::now() + timeout)? {
+        match self.asker.publish(self.name(), Some(name), topic, payload, deadline(timeout))? {
             0 => Err(MessageError::Behind(name.into())),
             _ => Ok(()),
         }

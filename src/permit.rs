@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, CALL_TIMEOUT, MAX_UNITS};
 use crate::error::{AcquireError, ConfigError};
 use crate::instance::Instance;
+use crate::net::clock::deadline;
 use crate::net::holding::{Answer, NoAnswer};
 use crate::net::role::Shared;
 use crate::wire::Shortage;
@@ -137,7 +138,7 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_acquire(&self, resource: &str, units: u64) -> Result<Permit, AcquireError> {
-        self.permit(resource, units, false, Instant::now().checked_add(CALL_TIMEOUT))
+        self.permit(resource, units, false, Some(deadline(CALL_TIMEOUT)))
     }
 
     /// Acquires `units` of `resource`, and waits for them for `timeout` at most.
@@ -165,7 +166,7 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn acquire_timeout(&self, resource: &str, units: u64, timeout: Duration) -> Result<Permit, AcquireError> {
-        self.permit(resource, units, true, Instant::now().checked_add(timeout))
+        self.permit(resource, units, true, Some(deadline(timeout)))
     }
 
     fn permit(

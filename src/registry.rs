@@ -2,13 +2,14 @@
 //! ([`Admin::registry`](crate::Admin::registry)).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::error::AskError;
 use crate::event::{Change, Role};
 use crate::net::ask::{Answered, Asker};
+use crate::net::clock::deadline;
 use crate::net::watch::Watcher;
 use crate::sys::Origin;
 use crate::wire::{Entry, Status};
@@ -87,7 +88,7 @@ impl Registry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn list(&self, timeout: Duration) -> Result<Listing, AskError> {
-        let Answered { term, settled, supervisor, entries } = self.asker.list(Instant::now() + timeout)?;
+        let Answered { term, settled, supervisor, entries } = self.asker.list(deadline(timeout))?;
         Ok(Listing { term, settled, supervisor, entries })
     }
 
@@ -117,7 +118,7 @@ impl Registry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn look_up(&self, name: &str, timeout: Duration) -> Result<Listing, AskError> {
-        let Answered { term, settled, supervisor, entries } = self.asker.look_up(name, Instant::now() + timeout)?;
+        let Answered { term, settled, supervisor, entries } = self.asker.look_up(name, deadline(timeout))?;
         Ok(Listing { term, settled, supervisor, entries })
     }
 
@@ -144,7 +145,7 @@ impl Registry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn status(&self, timeout: Duration) -> Result<Status, AskError> {
-        self.asker.status(Instant::now() + timeout)
+        self.asker.status(deadline(timeout))
     }
 
     /// Begins to watch the registry: first all instances that are there come as

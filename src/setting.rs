@@ -1,11 +1,12 @@
 //! Settings: small key/value configuration that all instances share, and that outlives the supervisor.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::admin::Admin;
 use crate::error::{AskError, SettingError};
 use crate::instance::Instance;
+use crate::net::clock::deadline;
 use crate::wire::{Scope, Setting};
 
 fn pairs<'a>(settings: impl Iterator<Item = &'a Setting>) -> BTreeMap<String, String> {
@@ -110,7 +111,7 @@ impl Instance {
         expected: Option<Option<&str>>,
         timeout: Duration,
     ) -> Result<(), SettingError> {
-        let setting = self.asker.set(key, value, expected, Instant::now() + timeout)?;
+        let setting = self.asker.set(key, value, expected, deadline(timeout))?;
         // It is on its way to this instance too, but whoever sets a value expects to see it at once.
         self.shared.holding.merge(&self.shared.standing, setting);
         Ok(())
@@ -127,7 +128,7 @@ impl Admin {
     ///
     /// Any [`AskError`].
     pub fn get(&self, key: &str, timeout: Duration) -> Result<Option<String>, AskError> {
-        let found = self.asker.settings(Some(key), Instant::now() + timeout)?;
+        let found = self.asker.settings(Some(key), deadline(timeout))?;
         Ok(found.into_iter().find_map(|setting| setting.value))
     }
 
@@ -137,7 +138,7 @@ impl Admin {
     ///
     /// Any [`AskError`].
     pub fn settings(&self, timeout: Duration) -> Result<BTreeMap<String, String>, AskError> {
-        Ok(pairs(self.asker.settings(None, Instant::now() + timeout)?.iter()))
+        Ok(pairs(self.asker.settings(None, deadline(timeout))?.iter()))
     }
 
     /// Sets a setting for all instances; see [`Instance::set`].
@@ -146,7 +147,7 @@ impl Admin {
     ///
     /// Any [`SettingError`] but `Changed`.
     pub fn set(&self, key: &str, value: &str, timeout: Duration) -> Result<(), SettingError> {
-        self.asker.set(key, Some(value), None, Instant::now() + timeout).map(drop)
+        self.asker.set(key, Some(value), None, deadline(timeout)).map(drop)
     }
 
     /// Sets a setting if it has the value `expected`; see [`Instance::compare_and_set`].
@@ -161,7 +162,7 @@ impl Admin {
         value: &str,
         timeout: Duration,
     ) -> Result<(), SettingError> {
-        self.asker.set(key, Some(value), Some(expected), Instant::now() + timeout).map(drop)
+        self.asker.set(key, Some(value), Some(expected), deadline(timeout)).map(drop)
     }
 
     /// Removes a setting; see [`Instance::unset`].
@@ -170,6 +171,6 @@ impl Admin {
     ///
     /// Any [`SettingError`] but `Changed`.
     pub fn unset(&self, key: &str, timeout: Duration) -> Result<(), SettingError> {
-        self.asker.set(key, None, None, Instant::now() + timeout).map(drop)
+        self.asker.set(key, None, None, deadline(timeout)).map(drop)
     }
 }

@@ -1,11 +1,12 @@
 //! Tallies: what each instance says that it uses, summed by the supervisor.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::{self, MAX_RESOURCES};
 use crate::error::{AskError, ConfigError};
 use crate::instance::Instance;
+use crate::net::clock::deadline;
 use crate::net::holding::{Answer, NoAnswer};
 use crate::net::role::Shared;
 
@@ -59,7 +60,7 @@ impl Tally {
         if standing.is_void() {
             return Err(AskError::Stopped);
         }
-        match holding.total(standing, &self.resource, Instant::now() + timeout) {
+        match holding.total(standing, &self.resource, deadline(timeout)) {
             Ok(Answer::Total(units)) => Ok(units),
             Ok(Answer::Granted | Answer::Denied(..) | Answer::Stopped) => Err(AskError::Stopped),
             Err(NoAnswer::TooMany) => Err(AskError::Busy),

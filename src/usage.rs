@@ -1,11 +1,12 @@
 //! Resources as all instances use them together: looking, changing limits, taking permits away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::admin::Admin;
 use crate::error::ResourceError;
 use crate::event::Usage;
 use crate::instance::Instance;
+use crate::net::clock::deadline;
 
 macro_rules! usage {
     ($holder:ident) => {
@@ -19,7 +20,7 @@ macro_rules! usage {
             ///
             /// [`ResourceError::Ask`].
             pub fn usage(&self, timeout: Duration) -> Result<Vec<Usage>, ResourceError> {
-                self.asker.usage(None, Instant::now() + timeout)
+                self.asker.usage(None, deadline(timeout))
             }
 
             /// The same for one resource.
@@ -28,7 +29,7 @@ macro_rules! usage {
             ///
             /// [`ResourceError::Unknown`] and [`ResourceError::Ask`].
             pub fn usage_of(&self, resource: &str, timeout: Duration) -> Result<Usage, ResourceError> {
-                let found = self.asker.usage(Some(resource), Instant::now() + timeout)?;
+                let found = self.asker.usage(Some(resource), deadline(timeout))?;
                 found.into_iter().next().ok_or_else(|| ResourceError::Unknown(resource.into()))
             }
 
@@ -44,7 +45,7 @@ macro_rules! usage {
             ///
             /// Any [`ResourceError`].
             pub fn set_limit(&self, resource: &str, limit: u64, timeout: Duration) -> Result<(), ResourceError> {
-                self.asker.set_limit(resource, limit, Instant::now() + timeout)
+                self.asker.set_limit(resource, limit, deadline(timeout))
             }
 
             /// Takes all permits of `resource` away from the instance `holder` (`main`: the supervisor); gives how many
@@ -59,7 +60,7 @@ macro_rules! usage {
             ///
             /// Any [`ResourceError`].
             pub fn revoke(&self, resource: &str, holder: &str, timeout: Duration) -> Result<u64, ResourceError> {
-                self.asker.revoke(resource, holder, Instant::now() + timeout)
+                self.asker.revoke(resource, holder, deadline(timeout))
             }
         }
     };

@@ -5,15 +5,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::clock;
 use super::handshake::{self, Denied, Pass};
 use super::link::{Link, LinkError};
 use super::lock::Mutex;
-use super::port;
+use super::port::{self, Stream};
 use super::role::{Shared, obstacle_error};
 use super::standing::Place;
 use crate::config::{CALL_ALL_THREADS, MAX_IDLE_CALLS, MAX_PAYLOAD};
@@ -40,7 +42,16 @@ pub(crate) struct Asker {
     pub(crate) pass: Pass,
     pub(crate) viewpoint: Viewpoint,
     pool: Pool,
+    // Held to add or to end some, never while one is used.
+    connections: Mutex<Connections>,
     origin: Origin,
+}
+
+/// Every connection that is in use or kept, so that whoever waits for an answer can be called away.
+#[derive(Default)]
+struct Connections {
+    open: Vec<Weak<Stream>>,
+    stopped: bool,
 }
 
 /// What the registry said, with the head of its answer.
@@ -62,6 +73,8 @@ pub(super) enum Fault {
     Late,
     Denied(Obstacle),
     Nonsense,
+    /// The instance that asks has left its group.
+    Stopped,
     Io(io::Error),
 }
 
@@ -73,7 +86,31 @@ struct Target {
 
 impl Asker {
     pub(crate) fn new(pass: Pass, viewpoint: Viewpoint) -> Self {
-        Asker { pass, viewpoint, pool: Pool::default(), origin: Origin::here() }
+        Asker { pass, viewpoint, pool: Pool::default(), connections: Mutex::default(), origin: Origin::here() }
+    }
+
+    /// Ends what is under way and lets nothing begin: the instance leaves.
+    pub(crate) fn stop(&self) {
+        let mut connections = self.connections.lock();
+        connections.stopped = true;
+        for stream in connections.open.drain(..).filter_map(|stream| stream.upgrade()) {
+            _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.connections.lock().stopped
+    }
+
+    /// Notes a connection, so that it can be ended.
+    fn begin(&self, stream: &Arc<Stream>) -> Result<(), Fault> {
+        let mut connections = self.connections.lock();
+        if connections.stopped {
+            return Err(Fault::Stopped);
+        }
+        connections.open.retain(|stream| stream.strong_count() > 0);
+        connections.open.push(Arc::downgrade(stream));
+        Ok(())
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -277,6 +314,8 @@ impl Asker {
         let request = Message::Call { function: function.into(), payload: Payload(payload.to_vec()) };
         let (link, answer) =
             self.exchange(*admin, name, Purpose::Call, request, deadline, false).map_err(|fault| match fault {
+                _ if self.stopped() => CallError::Ask(AskError::Stopped),
+                Fault::Stopped => CallError::Ask(AskError::Stopped),
                 Fault::Nobody | Fault::Lost | Fault::Unsure => CallError::InstanceLost(name.clone()),
                 Fault::Late | Fault::Denied(Obstacle::Silent) => CallError::Deadline,
                 Fault::Denied(Obstacle::Busy) => CallError::Busy(name.clone()),
@@ -301,12 +340,12 @@ impl Asker {
         if payload.len() > MAX_PAYLOAD {
             return Err(CallError::PayloadTooLarge { bytes: payload.len() });
         }
-        let entries = self.list(Instant::now() + timeout)?.entries;
+        let entries = self.list(clock::deadline(timeout))?.entries;
         let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(entries.len())));
         let work = || {
             while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let target = Target { name: entry.name.clone(), admin: entry.admin };
-                let result = self.call_at(&target, function, payload, Instant::now() + timeout);
+                let result = self.call_at(&target, function, payload, clock::deadline(timeout));
                 results.lock().push((target.name, result));
             }
         };
@@ -356,6 +395,7 @@ impl Asker {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Fault::Lost),
             Err(error) => return Err(Fault::Io(error)),
         };
+        self.begin(&stream)?;
         let mut link =
             handshake::open(stream, &self.pass, port, purpose, request, deadline).map_err(|denied| match denied {
                 Denied::ClosedAtOnce => Fault::Lost,
@@ -368,6 +408,9 @@ impl Asker {
     fn ask_error(&self, fault: Fault) -> AskError {
         let port = self.port();
         match fault {
+            // Whatever the end of its connection looked like to it.
+            _ if self.stopped() => AskError::Stopped,
+            Fault::Stopped => AskError::Stopped,
             Fault::Nobody => AskError::NoSupervisor { port },
             Fault::Lost | Fault::Unsure | Fault::Nonsense => AskError::SupervisorLost,
             Fault::Late | Fault::Denied(Obstacle::Silent) => AskError::Deadline,

@@ -1,9 +1,11 @@
 //! Events to whoever wants them, never waiting for anybody.
 
+use std::sync::Arc;
+
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::clock::monotonic_ns;
-
+use super::ready::Ready;
 use crate::event::{Event, EventKind};
 
 #[derive(Default)]
@@ -12,16 +14,24 @@ pub(crate) struct Hub {
 }
 
 struct Subscriber {
-    events: Sender<Event>,
+    /// `None` once it has been dropped.
+    events: Option<Sender<Event>>,
+    /// Of a receiver that can be polled.
+    ready: Option<Arc<Ready>>,
     /// Events that found no room since the last one that did.
     missed: u64,
 }
 
 impl Hub {
     /// A new receiver of up to `capacity` events, at least 2, whose first ones are `present`.
-    pub(crate) fn subscribe(&mut self, capacity: usize, present: Vec<EventKind>) -> Receiver<Event> {
+    pub(crate) fn subscribe(
+        &mut self,
+        capacity: usize,
+        ready: Option<Arc<Ready>>,
+        present: Vec<EventKind>,
+    ) -> Receiver<Event> {
         let (events, receiver) = bounded(capacity);
-        let mut subscriber = Subscriber { events, missed: 0 };
+        let mut subscriber = Subscriber { events: Some(events), ready, missed: 0 };
         present.into_iter().for_each(|kind| _ = subscriber.offer(&now(kind)));
         self.subscribers.push(subscriber);
         receiver
@@ -41,9 +51,17 @@ impl Hub {
 impl Subscriber {
     /// False if nobody receives any more.
     fn offer(&mut self, event: &Event) -> bool {
+        match self.ready.clone() {
+            Some(ready) => ready.put(|| self.send(event)),
+            None => self.send(event),
+        }
+    }
+
+    fn send(&mut self, event: &Event) -> bool {
+        let Some(events) = &self.events else { return false };
         if self.missed > 0 {
             // The mark needs a place of its own before the event.
-            match self.events.try_send(now(EventKind::Missed { events: self.missed })) {
+            match events.try_send(now(EventKind::Missed { events: self.missed })) {
                 Ok(()) => self.missed = 0,
                 Err(TrySendError::Full(_)) => {
                     self.missed += 1;
@@ -52,13 +70,22 @@ impl Subscriber {
                 Err(TrySendError::Disconnected(_)) => return false,
             }
         }
-        match self.events.try_send(event.clone()) {
+        match events.try_send(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
                 self.missed += 1;
                 true
             }
             Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    /// The end is something to be taken, too.
+    fn drop(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            ready.end(|| self.events = None);
         }
     }
 }
@@ -74,7 +101,7 @@ mod tests {
     #[test]
     fn a_receiver_that_is_full_is_told_how_many_it_missed() {
         let mut hub = Hub::default();
-        let events = hub.subscribe(2, vec![EventKind::Supervisor { term: 1 }]);
+        let events = hub.subscribe(2, None, vec![EventKind::Supervisor { term: 1 }]);
         for term in 2..6 {
             hub.emit(EventKind::Supervisor { term });
         }
@@ -87,9 +114,29 @@ mod tests {
     }
 
     #[test]
+    fn a_descriptor_is_readable_exactly_while_there_is_something_to_take() {
+        let mut hub = Hub::default();
+        let ready = Arc::new(Ready::default());
+        let events = hub.subscribe(2, Some(ready.clone()), vec![EventKind::Supervisor { term: 1 }]);
+        let take = || ready.take(|| events.try_recv().is_ok(), || !events.is_empty());
+        // Asked for while there is something, and emptied before it was.
+        assert!(ready.is_readable(|| !events.is_empty()));
+        assert!(take() && !ready.is_readable(|| false));
+        assert!(!take() && !ready.is_readable(|| false));
+        for term in 2..9 {
+            hub.emit(EventKind::Supervisor { term });
+            assert!(ready.is_readable(|| false));
+        }
+        assert!(take() && ready.is_readable(|| false));
+        assert!(take() && !ready.is_readable(|| false));
+        hub.close();
+        assert!(ready.is_readable(|| false), "the end is something to be taken");
+    }
+
+    #[test]
     fn a_receiver_that_is_gone_costs_nothing_more() {
         let mut hub = Hub::default();
-        drop(hub.subscribe(2, vec![]));
+        drop(hub.subscribe(2, None, vec![]));
         hub.emit(EventKind::Stopped);
         assert!(hub.subscribers.is_empty());
     }

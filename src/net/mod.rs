@@ -25,10 +25,12 @@ mod holder;
 pub(crate) mod holding;
 mod hub;
 mod link;
-mod lock;
+pub(crate) mod lock;
 mod look;
 mod office;
 pub(crate) mod port;
+#[cfg_attr(not(feature = "capi"), allow(dead_code))] // nobody else polls
+pub(crate) mod ready;
 pub(crate) mod role;
 mod service;
 mod sharing;

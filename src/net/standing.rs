@@ -10,6 +10,7 @@ use super::hub::Hub;
 use super::lock::{Condvar, Mutex, MutexGuard};
 use super::office::Office;
 use super::port::Stream;
+use super::ready::Ready;
 use super::service::Service;
 use crate::event::{ContendingCause, Event, EventKind, Role};
 use crate::state::election::{Obstacle, Report};
@@ -137,12 +138,12 @@ impl Standing {
         });
     }
 
-    pub(crate) fn subscribe(&self, capacity: usize) -> Receiver<Event> {
+    pub(crate) fn subscribe(&self, capacity: usize, ready: Option<Arc<Ready>>) -> Receiver<Event> {
         self.change(|inside| {
             let mut present = vec![inside.present()];
             let stopped = present[0] == EventKind::Stopped;
             present.extend(inside.settled.map(|members| EventKind::Settled { term: inside.term, members }));
-            let receiver = inside.hub.subscribe(capacity, present);
+            let receiver = inside.hub.subscribe(capacity, ready, present);
             if stopped {
                 inside.hub.close();
             }

@@ -463,3 +463,42 @@ fn an_instance_that_leaves_answers_its_callers_first() {
         one = two;
     }
 }
+
+/// Goal: whoever wants to wait without end says so with the longest time there is.
+/// Method: `Duration::MAX` in every place that takes a time.
+#[test]
+fn the_longest_time_is_never_too_long() {
+    let group = Group::new();
+    let config = group.config.clone().join_timeout(Duration::MAX).settle_time(Duration::MAX).resource("seats", 2);
+    let (one, two) = (Instance::join(config.clone().name("one")).unwrap(), Instance::join(config.name("two")).unwrap());
+    let long = Duration::MAX;
+    for (asker, other) in [(&one, "two"), (&two, "one")] {
+        assert_eq!(asker.registry().list(long).unwrap().entries.len(), 2);
+        assert_eq!(asker.registry().look_up(other, long).unwrap().entries.len(), 1);
+        assert_eq!(asker.registry().status(long).unwrap().members, 2);
+        assert_eq!(asker.call(other, "ping", b"hello", long).unwrap(), b"hello");
+        assert_eq!(asker.call_all("ping", b"hello", long).unwrap().len(), 2);
+        drop(asker.acquire_timeout("seats", 2, long).unwrap());
+        asker.set_limit("seats", 3, long).unwrap();
+        assert_eq!(asker.usage_of("seats", long).unwrap().limit, Some(3));
+        assert_eq!(asker.usage(long).unwrap().len(), 1);
+        assert_eq!(asker.revoke("seats", other, long).unwrap(), 0);
+        assert_eq!(asker.tally("others").unwrap().total(long).unwrap(), 0);
+        asker.set("mode", "fast", long).unwrap();
+        asker.compare_and_set("mode", Some("fast"), "safe", long).unwrap();
+        asker.unset("mode", long).unwrap();
+        assert_eq!(asker.broadcast("topic", b"", long).unwrap(), 2);
+        asker.send(other, "topic", b"", long).unwrap();
+    }
+    let (ran, runs) = pares::channel::bounded(1);
+    let job = one.while_supervisor(move |guard| {
+        _ = ran.send(());
+        assert!(guard.wait(Duration::MAX));
+    });
+    runs.recv_timeout(DEADLINE).unwrap();
+    one.step_down(long).unwrap();
+    drop(job);
+    let admin = Admin::new(&group.config).unwrap();
+    assert_eq!(admin.call("two", "ping", b"", long).unwrap(), b"");
+    assert_eq!(admin.settings(long).unwrap().len(), 0);
+}

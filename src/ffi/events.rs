@@ -1,0 +1,282 @@
+//! `pares_events_*`: what happens to an instance, waited for or polled.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
+
+use super::given::{Handle, Slot};
+use super::instance::Member;
+use super::parcel::Parcel;
+use super::result::{Code, Failure, guarded};
+use super::table::table;
+use super::time;
+use crate::event::{ContendingCause, Event, EventKind, StallCause};
+use crate::net::clock::deadline;
+use crate::net::ready::Ready;
+
+/// `pares_events`: a subscription. Of those who take from it together, each event reaches one.
+pub(crate) struct Events {
+    receiver: Receiver<Event>,
+    ready: Arc<Ready>,
+    /// Ends when the handle is freed, so that whoever still waits is called away.
+    open: Receiver<()>,
+    close: Mutex<Option<Sender<()>>>,
+}
+
+/// `pares_event`, in the layout of `pares.h`.
+#[repr(C)]
+pub(super) struct CEvent {
+    pub(super) kind: c_int,
+    pub(super) cause: c_int,
+    pub(super) monotonic_ns: u64,
+    pub(super) term: u64,
+    pub(super) members: u64,
+    pub(super) permit: u64,
+    pub(super) units: u64,
+    pub(super) in_use: u64,
+    pub(super) limit: u64,
+    pub(super) missed: u64,
+    pub(super) name: *const c_char,
+    pub(super) resource: *const c_char,
+    pub(super) key: *const c_char,
+    pub(super) value: *const c_char,
+    pub(super) value_bytes: usize,
+    pub(super) topic: *const c_char,
+    pub(super) payload: *const c_void,
+    pub(super) payload_bytes: usize,
+    pub(super) text: *const c_char,
+}
+
+/// The numbers of `pares_event_kind`, with their names.
+pub(super) const KINDS: [(c_int, &CStr); 13] = [
+    (1, c"supervisor"),
+    (2, c"subordinate"),
+    (3, c"contending"),
+    (4, c"settled"),
+    (5, c"permit-lost"),
+    (6, c"over-limit"),
+    (7, c"setting"),
+    (8, c"message"),
+    (9, c"stop-asked"),
+    (10, c"stopped"),
+    (11, c"missed"),
+    (12, c"stalled"),
+    (13, c"resumed"),
+];
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_event_kind_name(kind: c_int) -> *const c_char {
+    KINDS.iter().find(|(number, _)| *number == kind).map_or(c"unknown event", |(_, name)| *name).as_ptr()
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_events_open(instance: Handle<Member>, events_out: Slot<Handle<Events>>) -> c_int {
+    guarded(|| {
+        let events_out = events_out.open("events_out")?;
+        let (receiver, ready) = instance.get("instance")?.instance.events_to_poll();
+        let (close, open) = bounded(0);
+        let events = Events { receiver, ready, open, close: Mutex::new(Some(close)) };
+        events_out.set(Handle::of(table().add(events)?));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_events_next(
+    events: Handle<Events>,
+    timeout_ms: u64,
+    event_out: Slot<*const CEvent>,
+) -> c_int {
+    guarded(|| {
+        let event_out = event_out.open("event_out")?;
+        let event = events.get("events")?.next(timeout_ms)?;
+        event_out.set(hand_out(&event));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_events_descriptor(events: Handle<Events>, descriptor_out: Slot<c_int>) -> c_int {
+    guarded(|| {
+        let descriptor_out = descriptor_out.open("descriptor_out")?;
+        let events = events.get("events")?;
+        let descriptor = events.ready.descriptor(|| !events.receiver.is_empty());
+        let refused = |error| Failure::new(Code::Io, format!("cannot make a descriptor for events: {error}"));
+        descriptor_out.set(descriptor.map_err(refused)?);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_events_close(events: Handle<Events>) -> c_int {
+    guarded(|| {
+        if let Some(events) = events.take()? {
+            *events.close.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        Ok(())
+    })
+}
+
+impl Events {
+    fn next(&self, timeout_ms: u64) -> Result<Event, Failure> {
+        let deadline = deadline(time(timeout_ms));
+        let mut late = timeout_ms == 0;
+        loop {
+            if self.open.try_recv() == Err(TryRecvError::Disconnected) {
+                return Err(Failure::new(Code::End, "the subscription was closed"));
+            }
+            // Together with the descriptor, so that this never is readable for an event that was taken.
+            match self.ready.take(|| self.receiver.try_recv(), || !self.receiver.is_empty()) {
+                Ok(event) => return Ok(event),
+                Err(TryRecvError::Disconnected) => {
+                    return Err(Failure::new(Code::End, "there are no more events: the instance has left its group"));
+                }
+                Err(TryRecvError::Empty) if late => return Err(Failure::new(Code::Deadline, "no event in time")),
+                Err(TryRecvError::Empty) => {}
+            }
+            let mut either = Select::new();
+            either.recv(&self.receiver);
+            either.recv(&self.open);
+            late = either.ready_deadline(deadline).is_err();
+        }
+    }
+}
+
+/// An event as C reads it.
+fn hand_out(event: &Event) -> *const CEvent {
+    let mut parcel = Parcel::default();
+    let mut c_event = CEvent {
+        kind: 0,
+        cause: 0,
+        monotonic_ns: event.monotonic_ns,
+        term: 0,
+        members: 0,
+        permit: 0,
+        units: 0,
+        in_use: 0,
+        limit: 0,
+        missed: 0,
+        name: ptr::null(),
+        resource: ptr::null(),
+        key: ptr::null(),
+        value: ptr::null(),
+        value_bytes: 0,
+        topic: ptr::null(),
+        payload: ptr::null(),
+        payload_bytes: 0,
+        text: ptr::null(),
+    };
+    let c = &mut c_event;
+    match &event.kind {
+        EventKind::Supervisor { term } => (c.kind, c.term) = (1, *term),
+        EventKind::Subordinate { term, supervisor } => {
+            (c.kind, c.term, c.name) = (2, *term, parcel.text(supervisor));
+        }
+        EventKind::Contending { cause } => {
+            (c.kind, c.cause, c.text) = (3, cause_number(cause), parcel.text(&cause.to_string()));
+        }
+        EventKind::Settled { term, members } => (c.kind, c.term, c.members) = (4, *term, u64::from(*members)),
+        EventKind::PermitLost { permit, resource, units } => {
+            (c.kind, c.permit, c.resource, c.units) = (5, *permit, parcel.text(resource), *units);
+        }
+        EventKind::OverLimit { resource, in_use, limit } => {
+            (c.kind, c.resource, c.in_use, c.limit) = (6, parcel.text(resource), *in_use, *limit);
+        }
+        EventKind::Setting { key, value } => {
+            (c.kind, c.key) = (7, parcel.text(key));
+            if let Some(value) = value {
+                (c.value, c.value_bytes) = (parcel.bytes(value.clone().into_bytes()).cast(), value.len());
+            }
+        }
+        EventKind::Message { from, topic, payload } => {
+            (c.kind, c.name, c.topic) = (8, parcel.text(from), parcel.text(topic));
+            (c.payload, c.payload_bytes) = (parcel.bytes(payload.to_vec()), payload.len());
+        }
+        EventKind::StopAsked => c.kind = 9,
+        EventKind::Stopped => c.kind = 10,
+        EventKind::Missed { events } => (c.kind, c.missed) = (11, *events),
+        EventKind::Stalled { name, cause } => {
+            (c.kind, c.name) = (12, parcel.text(name));
+            (c.cause, c.text) = (stall_number(*cause), parcel.text(cause.as_str()));
+        }
+        EventKind::Resumed { name } => (c.kind, c.name) = (13, parcel.text(name)),
+    }
+    parcel.hand_out(c_event)
+}
+
+/// The numbers of `pares_contending_cause`.
+pub(super) fn cause_number(cause: &ContendingCause) -> c_int {
+    match cause {
+        ContendingCause::SupervisorDied => 1,
+        ContendingCause::SupervisorLeft => 2,
+        ContendingCause::SteppedDown => 3,
+        ContendingCause::Evicted => 4,
+        ContendingCause::Obstructed(_) => 5,
+    }
+}
+
+/// The numbers of `pares_stall_cause`.
+pub(super) fn stall_number(cause: StallCause) -> c_int {
+    match cause {
+        StallCause::Stopped => 1,
+        StallCause::DumpingCore => 2,
+        StallCause::Starved => 3,
+        StallCause::Silent => 4,
+        StallCause::NoProgress => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parcel::take_back;
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: EventKind, number: c_int, more: impl FnOnce(&CEvent)) {
+        let c_event = hand_out(&Event { monotonic_ns: 5, kind });
+        // SAFETY: it lives until it is given back.
+        let read = unsafe { &*c_event };
+        assert_eq!((read.kind, read.monotonic_ns), (number, 5));
+        more(read);
+        take_back(c_event.addr()).unwrap();
+    }
+
+    fn text<'a>(text: *const c_char) -> &'a str {
+        // SAFETY: these tests read the texts of an event that has not been given back.
+        unsafe { CStr::from_ptr(text) }.to_str().unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_event_says_what_it_has_to_say() {
+        check(EventKind::Supervisor { term: 3 }, 1, |it| assert_eq!(it.term, 3));
+        check(EventKind::Subordinate { term: 3, supervisor: "one".into() }, 2, |it| assert_eq!(text(it.name), "one"));
+        let obstructed = ContendingCause::Obstructed("the port is held".into());
+        check(EventKind::Contending { cause: obstructed }, 3, |it| {
+            assert_eq!((it.cause, text(it.text)), (5, "the port is held"));
+        });
+        check(EventKind::Settled { term: 3, members: 2 }, 4, |it| assert_eq!((it.term, it.members), (3, 2)));
+        check(EventKind::PermitLost { permit: 9, resource: "r".into(), units: 2 }, 5, |it| {
+            assert_eq!((it.permit, it.units, text(it.resource)), (9, 2, "r"));
+        });
+        check(EventKind::OverLimit { resource: "r".into(), in_use: 4, limit: 3 }, 6, |it| {
+            assert_eq!((it.in_use, it.limit, text(it.resource)), (4, 3, "r"));
+        });
+        check(EventKind::Setting { key: "k".into(), value: Some("a\0b".into()) }, 7, |it| {
+            assert_eq!((text(it.key), text(it.value), it.value_bytes), ("k", "a", 3));
+        });
+        check(EventKind::Setting { key: "k".into(), value: None }, 7, |it| assert!(it.value.is_null()));
+        let message = EventKind::Message { from: "one".into(), topic: "t".into(), payload: Arc::from(&b"hi"[..]) };
+        check(message, 8, |it| {
+            assert_eq!((text(it.name), text(it.topic), text(it.payload.cast())), ("one", "t", "hi"));
+            assert_eq!(it.payload_bytes, 2);
+        });
+        check(EventKind::StopAsked, 9, |_| {});
+        check(EventKind::Stopped, 10, |_| {});
+        check(EventKind::Missed { events: 6 }, 11, |it| assert_eq!(it.missed, 6));
+        let stalled = EventKind::Stalled { name: "one".into(), cause: StallCause::NoProgress };
+        check(stalled, 12, |it| assert_eq!((text(it.name), it.cause, text(it.text)), ("one", 5, "no-progress")));
+        check(EventKind::Resumed { name: "one".into() }, 13, |it| assert_eq!(text(it.name), "one"));
+    }
+}

@@ -1,0 +1,187 @@
+//! Holds `include/pares.h` to the code: every number, and the place of every field, as this side has them.
+
+use std::fmt::Write;
+use std::mem::{offset_of, size_of};
+use std::process::Command;
+
+use super::events::{CEvent, KINDS};
+use super::registry::{CEntry, CListing, CStatus};
+use super::settings::CSettings;
+use super::sharing::{CUsage, CUsages};
+use super::{ABI_VERSION, callback, instance, result};
+use crate::event::{ContendingCause, Role};
+
+/// A C program that compiles only if the header says the same as this side.
+struct Claims(String);
+
+impl Claims {
+    fn new() -> Self {
+        Claims("#include <stddef.h>\n#include \"pares.h\"\n".into())
+    }
+
+    fn number(&mut self, name: &str, number: impl std::fmt::Display) {
+        writeln!(self.0, "_Static_assert({name} == {number}, \"{name} is {number}\");").unwrap();
+    }
+}
+
+macro_rules! layout {
+    ($claims:ident, $rust:ident, $c:literal, $($field:ident),*) => {
+        $($claims.number(&format!("offsetof({}, {})", $c, stringify!($field)), offset_of!($rust, $field));)*
+        $claims.number(&format!("sizeof({})", $c), size_of::<$rust>());
+        // All fields are named here, so that a new one must be thought of.
+        _ = |all: &$rust| { let $rust { $($field: _),* } = all; };
+    };
+}
+
+fn claims() -> String {
+    let mut claims = Claims::new();
+    claims.number("PARES_ABI_VERSION", ABI_VERSION);
+    claims.number("PARES_FOR_EVER", "0xffffffffffffffffu");
+    for (number, name) in result::names() {
+        claims.number(name.to_str().unwrap(), number);
+    }
+    for (role, name) in [
+        (Role::Supervisor, "PARES_SUPERVISOR"),
+        (Role::Subordinate, "PARES_SUBORDINATE"),
+        (Role::Contending, "PARES_CONTENDING"),
+        (Role::Stopped, "PARES_GONE"),
+    ] {
+        claims.number(name, instance::role_number(role));
+        assert_eq!(instance::role_name(instance::role_number(role)).to_str().unwrap(), role.as_str());
+    }
+    for (number, name) in KINDS {
+        claims.number(&format!("PARES_EVENT_{}", constant(name.to_str().unwrap())), number);
+    }
+    for cause in [
+        ContendingCause::SupervisorDied,
+        ContendingCause::SupervisorLeft,
+        ContendingCause::SteppedDown,
+        ContendingCause::Evicted,
+    ] {
+        claims.number(&format!("PARES_CAUSE_{}", constant(&cause.to_string())), super::events::cause_number(&cause));
+    }
+    let obstructed = super::events::cause_number(&ContendingCause::Obstructed(String::new()));
+    claims.number("PARES_CAUSE_OBSTRUCTED", obstructed);
+    use crate::event::StallCause;
+    for cause in
+        [StallCause::Stopped, StallCause::DumpingCore, StallCause::Starved, StallCause::Silent, StallCause::NoProgress]
+    {
+        claims.number(&format!("PARES_STALLED_{}", constant(cause.as_str())), super::events::stall_number(cause));
+    }
+    use crate::wire::ElectionCause;
+    for (cause, name) in [
+        (ElectionCause::Started, "PARES_ELECTED_FIRST"),
+        (ElectionCause::Died, "PARES_ELECTED_AFTER_DEATH"),
+        (ElectionCause::SteppedDown, "PARES_ELECTED_AFTER_STEP_DOWN"),
+        (ElectionCause::Left, "PARES_ELECTED_AFTER_LEAVE"),
+    ] {
+        claims.number(name, super::registry::cause_number(cause));
+    }
+    layout!(
+        claims,
+        CEvent,
+        "pares_event",
+        kind,
+        cause,
+        monotonic_ns,
+        term,
+        members,
+        permit,
+        units,
+        in_use,
+        limit,
+        missed,
+        name,
+        resource,
+        key,
+        value,
+        value_bytes,
+        topic,
+        payload,
+        payload_bytes,
+        text
+    );
+    layout!(
+        claims,
+        CEntry,
+        "pares_entry",
+        name,
+        id,
+        joined_ms,
+        pid,
+        uid,
+        admin_port,
+        role,
+        meta_count,
+        meta_keys,
+        meta_values,
+        function_count,
+        functions
+    );
+    layout!(claims, CListing, "pares_listing", term, settled, supervisor, count, entries);
+    layout!(
+        claims,
+        CStatus,
+        "pares_status",
+        group,
+        supervisor,
+        term,
+        members,
+        since_ms,
+        port,
+        supervisor_admin_port,
+        registry_port,
+        settled,
+        cause
+    );
+    layout!(
+        claims,
+        CUsage,
+        "pares_usage",
+        resource,
+        has_limit,
+        limit,
+        in_use,
+        waiting,
+        holder_count,
+        holder_names,
+        holder_units
+    );
+    layout!(claims, CUsages, "pares_usages", count, usages);
+    layout!(claims, CSettings, "pares_settings", count, keys, values, value_bytes);
+    claims.number("sizeof(pares_function)", size_of::<callback::Function>());
+    claims.number("sizeof(pares_free_user)", size_of::<callback::FreeUser>());
+    claims.number("sizeof(pares_job_function)", size_of::<instance::JobFunction>());
+    claims.0
+}
+
+fn constant(word: &str) -> String {
+    word.to_uppercase().replace('-', "_")
+}
+
+/// Goal: no number and no layout in the header differs from the code's.
+/// Method: a C program of static assertions, made here, and the compiler.
+#[test]
+#[cfg_attr(miri, ignore = "it runs a compiler")]
+fn the_header_has_the_numbers_and_layouts_of_the_code() {
+    let claims = claims();
+    // Each constant of the header is among them.
+    let header = include_str!("../../include/pares.h");
+    let mut constants = 0;
+    for line in header.lines().filter(|line| line.starts_with("    PARES_") && line.contains(" = ")) {
+        let name = line.split_whitespace().next().unwrap();
+        assert!(claims.contains(&format!("({name} == ")), "{name} is not compared");
+        constants += 1;
+    }
+    assert!(constants > 50, "only {constants} constants found");
+    let file = std::env::temp_dir().join(format!("pares-claims-{}.c", std::process::id()));
+    std::fs::write(&file, claims).unwrap();
+    let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
+    let compiler =
+        Command::new("cc").args(["-std=c11", "-Wall", "-Werror", "-fsyntax-only", "-I", include]).arg(&file).output();
+    std::fs::remove_file(&file).unwrap();
+    match compiler {
+        Err(error) => println!("skipped: no C compiler: {error}"),
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}

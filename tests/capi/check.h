@@ -1,0 +1,77 @@
+/* What the C programs of the tests have in common. C99 and C++. Each program ends with 0, or says where it failed. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <pares.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Longer than anything here takes on a busy machine; only a defect reaches it. */
+#define PATIENCE_MS 60000
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: not so: %s (last error: %s)\n", __FILE__, __LINE__, #condition,                    \
+                    pares_last_error());                                                                               \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+/* The call gives just this result. */
+#define GIVES(result, call)                                                                                            \
+    do {                                                                                                               \
+        const int given = (call);                                                                                      \
+        if (given != (int)(result)) {                                                                                  \
+            fprintf(stderr, "%s:%d: %s gives %s: %s\n", __FILE__, __LINE__, #call, pares_result_name(given),           \
+                    pares_last_error());                                                                               \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+#define OK(call) GIVES(PARES_OK, call)
+
+/* The port is the first argument; the directory is in the environment. Ends the program if it hangs. */
+static inline uint16_t begin(int count, char **arguments)
+{
+    alarm(4 * PATIENCE_MS / 1000);
+    CHECK(count == 2);
+    return (uint16_t)atoi(arguments[1]);
+}
+
+static inline pares_config *new_config(uint16_t port, const char *name)
+{
+    pares_config *config = NULL;
+    OK(pares_config_new("capi", &config));
+    OK(pares_config_port(config, port));
+    OK(pares_config_name(config, name));
+    return config;
+}
+
+static inline pares_instance *join(uint16_t port, const char *name)
+{
+    pares_config *config = new_config(port, name);
+    pares_instance *instance = NULL;
+    OK(pares_config_resource(config, "seats", 2));
+    OK(pares_join(config, &instance));
+    OK(pares_config_free(config));
+    return instance;
+}
+
+/* Takes events until one of this kind, which is handed out. */
+static inline const pares_event *await_event(pares_events *events, int kind)
+{
+    for (;;) {
+        const pares_event *event = NULL;
+        OK(pares_events_next(events, PATIENCE_MS, &event));
+        if (event->kind == kind)
+            return event;
+        OK(pares_free(event));
+    }
+}
+
+#endif

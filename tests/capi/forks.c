@@ -1,0 +1,88 @@
+/* A forked child has none of its parent's handles, and is none the worse for it: also while all locks are in use. */
+#include "check.h"
+
+#include <sys/types.h>
+#include <sys/wait.h>
+
+static volatile int busy = 1;
+
+/* Keeps the library's locks in use, so that some are held when a child is made. */
+static void *keep_busy(void *instance)
+{
+    while (busy) {
+        const char *name = NULL;
+        int role = 0;
+        OK(pares_instance_name((pares_instance *)instance, &name));
+        OK(pares_free(name));
+        OK(pares_instance_role((pares_instance *)instance, &role));
+    }
+    return NULL;
+}
+
+static void child(uint16_t port, int number, pares_instance *instance, pares_permit *permit, pares_events *events,
+                  const char *text)
+{
+    char name[32];
+    pares_instance *own;
+    const pares_event *event = NULL;
+    const pares_listing *listing = NULL;
+    int role = 0, descriptor;
+    alarm(PATIENCE_MS / 1000);
+    GIVES(PARES_FORKED, pares_instance_role(instance, &role));
+    CHECK(strstr(pares_last_error(), "join anew") != NULL);
+    CHECK(pares_instance_is_supervisor(instance) == 0 && pares_permit_is_valid(permit) == 0);
+    GIVES(PARES_FORKED, pares_events_next(events, PARES_FOR_EVER, &event));
+    GIVES(PARES_FORKED, pares_events_descriptor(events, &descriptor));
+    GIVES(PARES_FORKED, pares_permit_release(permit));
+    GIVES(PARES_FORKED, pares_events_close(events));
+    GIVES(PARES_FORKED, pares_leave(instance));
+    GIVES(PARES_FORKED, pares_free(text));
+    CHECK(strcmp(text, "parent") == 0);
+
+    snprintf(name, sizeof name, "child-%d", number);
+    own = join(port, name);
+    CHECK(pares_instance_is_supervisor(own) == 0);
+    OK(pares_registry_look_up(own, "parent", PATIENCE_MS, &listing));
+    CHECK(listing->entries[0]->pid == (uint32_t)getppid());
+    OK(pares_free(listing));
+    OK(pares_leave(own));
+    GIVES(PARES_BAD_HANDLE, pares_leave(own));
+}
+
+int main(int count, char **arguments)
+{
+    const uint16_t port = begin(count, arguments);
+    pares_instance *parent = join(port, "parent");
+    pares_permit *permit = NULL;
+    pares_events *events = NULL;
+    const char *text = NULL;
+    pthread_t threads[8];
+    const int children = atoi(getenv("CAPI_CHILDREN")), busy_threads = atoi(getenv("CAPI_BUSY"));
+    int i;
+    CHECK(busy_threads <= 8);
+    OK(pares_acquire(parent, "seats", 1, PATIENCE_MS, &permit));
+    OK(pares_events_open(parent, &events));
+    OK(pares_instance_name(parent, &text));
+    for (i = 0; i < busy_threads; i++)
+        CHECK(pthread_create(&threads[i], NULL, keep_busy, parent) == 0);
+    for (i = 0; i < children; i++) {
+        int status = 0;
+        const pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            child(port, i, parent, permit, events, text);
+            _exit(0);
+        }
+        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    busy = 0;
+    for (i = 0; i < busy_threads; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    CHECK(pares_instance_is_supervisor(parent) == 1 && pares_permit_is_valid(permit) == 1);
+    OK(pares_permit_release(permit));
+    OK(pares_events_close(events));
+    OK(pares_free(text));
+    OK(pares_leave(parent));
+    puts("done");
+    return 0;
+}

@@ -1,0 +1,226 @@
+//! The C interface, from C: programs that call every function, do everything wrong, and use many threads and forks; with
+//! the compilers' strictest rules, under valgrind and the sanitizers, and as an installed library.
+
+mod examples;
+mod installed;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::support::{Answer, Ground, PATIENCE, Proc, exit_code, finish};
+
+const PROGRAMS: [&str; 4] = ["calls", "misuse", "threads", "forks"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn scratch() -> PathBuf {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
+    fs::create_dir_all(&scratch).unwrap();
+    scratch
+}
+
+/// True if the tool is there; says so if it is not.
+fn has(tool: &str) -> bool {
+    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        println!("skipped: no {tool} (Debian: see the packages in .ci/run)");
+    }
+    found
+}
+
+/// The folder with the shared library, under the names that the linker looks for and that programs remember.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        // Cargo has built it with the library that this test is linked with; `cargo build` would move it up from there.
+        let built = Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("deps").join("libpares.so");
+        assert!(built.exists(), "no {}", built.display());
+        let folder = scratch().join("lib");
+        _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["libpares.so", &soname(&built)] {
+            symlink(&built, folder.join(name)).unwrap();
+        }
+        folder
+    })
+}
+
+/// The name that a program remembers which was linked with the library.
+fn soname(library: &Path) -> String {
+    let output = Command::new("readelf").args(["-d", "-W"]).arg(library).output().expect("readelf, of binutils");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("(SONAME)")).expect("a soname");
+    line.split(['[', ']']).nth(1).unwrap().to_owned()
+}
+
+/// Compiles a program and links it with the shared library; strictly, and with `more` options.
+#[track_caller]
+fn compile(compiler: &str, source: &Path, tag: &str, more: &[&str]) -> PathBuf {
+    let name = source.file_stem().unwrap().to_str().unwrap();
+    let program = scratch().join(format!("{name}-{tag}"));
+    let mut command = Command::new(compiler);
+    command.args(["-pedantic", "-Wall", "-Wextra", "-Werror", "-g", "-D_POSIX_C_SOURCE=200809L"]).args(more);
+    command.arg("-I").arg(root().join("include")).arg(source).arg("-o").arg(&program);
+    command.arg("-L").arg(library()).args(["-lpares", "-lpthread"]);
+    command.arg(format!("-Wl,-rpath,{}", library().display()));
+    finish(command).code(0).silent();
+    program
+}
+
+fn source(name: &str) -> PathBuf {
+    root().join(format!("tests/capi/{name}.c"))
+}
+
+/// Each test compiles for itself, under its own tag: they run at the same time.
+fn c99(name: &str, tag: &str) -> PathBuf {
+    compile("gcc", &source(name), tag, &["-std=c99"])
+}
+
+/// Runs a program of `tests/capi` in a group of its own, with `before` it on the command line.
+#[track_caller]
+fn run(before: &[&str], program: &Path) -> Answer {
+    // Under valgrind a fork takes seconds.
+    let children = if before.is_empty() { "20" } else { "2" };
+    run_with(before, program, &[("CAPI_CHILDREN", children), ("CAPI_BUSY", "2")])
+}
+
+/// Runs a program to its end that is silent for longer than others: under valgrind it is some fifty times slower. It ends
+/// itself after four minutes.
+#[track_caller]
+fn finish_slowly(command: Command) -> Answer {
+    let mut process = Proc::start(command);
+    let mut out = String::new();
+    while let Ok(line) = process.lines().recv_timeout(8 * PATIENCE) {
+        out.push_str(&line);
+        out.push('\n');
+    }
+    let status = process.end();
+    Answer { code: exit_code(status), out, err: process.stderr() }
+}
+
+#[track_caller]
+fn run_with(before: &[&str], program: &Path, more: &[(&str, &str)]) -> Answer {
+    let ground = Ground::new();
+    let mut words = before.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    words.extend([program.display().to_string(), ground.port.to_string()]);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env("PARES_DIR", &ground.directory);
+    command.envs(more.iter().copied());
+    command.env("CAPI_KEY_FILE", ground.directory.join("other.key"));
+    let answer = finish_slowly(command).code(0);
+    assert_eq!(answer.out, "done\n", "{answer:?}");
+    answer
+}
+
+/// Goal: the library does what the header says, whatever the program does.
+/// Method: C99 programs that check it themselves.
+#[test]
+fn c_programs_get_what_the_header_says() {
+    for program in PROGRAMS {
+        run(&[], &c99(program, "plain"));
+    }
+}
+
+/// Goal: the README's program works as it stands there.
+/// Method: compile it as the README says, with the static library, and run it.
+#[test]
+fn the_readmes_c_program_works() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, block) = text.split_once("```c\n").unwrap();
+    let (block, _) = block.split_once("```\n").unwrap();
+    let source = scratch().join("readme.c");
+    fs::write(&source, block).unwrap();
+    let program = source.with_extension("");
+    let mut compile = Command::new("cc");
+    compile.arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&program);
+    compile.arg(Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("deps").join("libpares.a"));
+    compile.args(["-lpthread", "-lm", "-ldl"]);
+    finish(compile).code(0).silent();
+    let ground = Ground::new();
+    let mut command = Command::new(program);
+    command.env("PARES_DIR", &ground.directory);
+    assert_eq!(finish(command).code(0).out, "supervisor\n");
+}
+
+/// Goal: a C++ program uses the same header and library.
+/// Method: the program that calls everything, as C++11.
+#[test]
+fn the_header_serves_cplusplus() {
+    if has("g++") {
+        run(&[], &compile("g++", &source("calls"), "cxx", &["-std=c++11", "-x", "c++"]));
+    }
+}
+
+/// Goal: no invalid access, and nothing that is not given back.
+/// Method: valgrind. After a fork the child has the memory of threads that it does not have: there leaks say nothing.
+#[test]
+fn valgrind_finds_no_fault_and_no_leak() {
+    if !has("valgrind") {
+        return;
+    }
+    let known = format!("--suppressions={}", root().join("tests/capi/valgrind.supp").display());
+    for program in PROGRAMS {
+        let leaks = if program == "forks" { "--leak-check=no" } else { "--leak-check=full" };
+        let kinds = "--errors-for-leak-kinds=definite,indirect,possible";
+        let shown = "--show-leak-kinds=definite,indirect,possible";
+        run(&["valgrind", "-q", "--error-exitcode=99", leaks, kinds, shown, &known], &c99(program, "valgrind"));
+    }
+}
+
+/// Goal: the C side of the interface has no undefined behaviour either: what it is given it can read, and no more.
+/// Method: the compiler's sanitizers.
+#[test]
+fn the_sanitizers_find_nothing() {
+    let flags = ["-std=c99", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
+    let probe = scratch().join("probe.c");
+    fs::write(&probe, "int main(void) { return 0; }\n").unwrap();
+    let built = Command::new("gcc").args(flags).arg(&probe).arg("-o").arg(probe.with_extension("")).output();
+    if !built.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no gcc with sanitizers (Debian: libasan and libubsan come with gcc)");
+        return;
+    }
+    for program in PROGRAMS {
+        // The allocator of gcc 12's sanitizer is not made for threads that allocate while another one forks: its own lock
+        // then stays locked in the child.
+        let program = compile("gcc", &source(program), "san", &flags);
+        run_with(&[], &program, &[("CAPI_CHILDREN", "20"), ("CAPI_BUSY", "0")]);
+    }
+}
+
+/// Goal: nothing is exported that the header does not have, nothing is declared that is not there, and nothing is
+/// untested.
+/// Method: the symbols of the library, the header's text, the text of the test programs.
+#[test]
+fn the_header_the_library_and_the_tests_have_the_same_functions() {
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libpares.so")).output();
+    let symbols = String::from_utf8(output.expect("nm, of binutils").stdout).unwrap();
+    let exported: BTreeSet<&str> = symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    let header = fs::read_to_string(root().join("include/pares.h")).unwrap();
+    let declared = functions_in(&header);
+    assert_eq!(exported, declared.iter().map(String::as_str).collect());
+    let calls =
+        fs::read_to_string(source("calls")).unwrap() + &fs::read_to_string(root().join("tests/capi/check.h")).unwrap();
+    let uncalled: Vec<_> = declared.iter().filter(|name| !calls.contains(&format!("{name}("))).collect();
+    assert!(uncalled.is_empty(), "calls.c does not call {uncalled:?}");
+    let misuse = fs::read_to_string(source("misuse")).unwrap();
+    let with_arguments = declared.iter().filter(|name| {
+        let declaration = header.split(&format!("{name}(")).nth(1).unwrap();
+        !declaration.starts_with("void)") && !declaration.starts_with("int ")
+    });
+    let untried: Vec<_> = with_arguments.filter(|name| !misuse.contains(&format!("{name}("))).collect();
+    assert!(untried.is_empty(), "misuse.c does not try {untried:?}");
+}
+
+/// The functions that a header declares: lines that begin with a type, and comments left out.
+fn functions_in(header: &str) -> BTreeSet<String> {
+    let lines = header.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+    let heads = lines.filter_map(|line| line.split_once('(')).map(|(head, _)| head);
+    let names = heads.filter_map(|head| head.rsplit([' ', '*']).next()).filter(|name| name.starts_with("pares_"));
+    names.map(str::to_owned).collect()
+}
