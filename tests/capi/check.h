@@ -49,6 +49,7 @@ static inline pares_config *new_config(uint16_t port, const char *name)
     OK(pares_config_new("capi", &config));
     OK(pares_config_port(config, port));
     OK(pares_config_name(config, name));
+    OK(pares_config_join_timeout(config, PATIENCE_MS));
     return config;
 }
 
