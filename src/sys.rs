@@ -2,7 +2,7 @@
 //!
 //! A child forked without exec has a copy of every descriptor of its parent. As long as it keeps our sockets open, the
 //! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
-//! fork, and the child closes what is in the [book](book), before it does anything else.
+//! fork, and the child closes what is in the [book], before it does anything else.
 //!
 //! The same book tells a handler of crashes what to give up ([crash]).
 //!
@@ -115,6 +115,9 @@ pub(crate) struct Section {
 
 pub(crate) fn section() -> Section {
     install();
+    if INSIDE.get() {
+        return Section { guard: None, origin: Origin::here() }; // a fork waits for the outer one
+    }
     INSIDE.set(true); // first: from here on a signal handler that forks must not wait for this thread
     let guard = gate().read().unwrap_or_else(PoisonError::into_inner);
     Section { guard: Some(guard), origin: Origin::here() }
@@ -122,10 +125,12 @@ pub(crate) fn section() -> Section {
 
 impl Drop for Section {
     fn drop(&mut self) {
+        let Some(guard) = self.guard.take() else { return };
         if self.origin.is_elsewhere() {
-            std::mem::forget(self.guard.take()); // the child has another gate
+            std::mem::forget(guard); // the child has another gate
+        } else {
+            drop(guard);
         }
-        self.guard = None;
         INSIDE.set(false);
     }
 }
