@@ -14,7 +14,7 @@ use crate::registry::Registry;
 
 /// A view of a group from outside: it asks and calls, and is no member.
 ///
-/// Holding it costs nothing; it connects when it asks.
+/// Holding it costs nothing; it connects when it asks. It belongs to the process that made it: a forked child makes its own.
 ///
 /// # Examples
 ///

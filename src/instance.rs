@@ -40,7 +40,7 @@ use crate::wire::{Declared, Entry};
 /// In the child the instance is [`Role::Stopped`], whatever was made by it is void (permits, tallies, watches, jobs,
 /// and also an [`Admin`](crate::Admin)), every call gives the error that says so, and dropping any of it does nothing. A receiver of
 /// [`events`](Instance::events) that was made before the fork must not be used there: nobody sends to it. The child may join by
-/// itself, and is then another instance.
+/// itself, and is then another instance. (So a daemon joins after it has forked into the background.)
 ///
 /// A program's function or job that forks may do as it likes in the child; when it returns there, its thread ends.
 /// This holds for `fork`; a child made by a raw `clone` system call keeps everything open.

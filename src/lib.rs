@@ -57,6 +57,11 @@
 //!
 //! Who wants to take part proves, without showing it, that it has the group's key, a file that only this user can read.
 //!
+//! # Forks and crashes
+//!
+//! A forked child has none of its parent's connections, and may join by itself ([`Instance`]). A process that writes a core
+//! dump counts as alive until that is written, unless it gives its connections up first ([`Config::release_on_crash`]).
+//!
 //! # The threads of an instance
 //!
 //! Two for each instance (`pares-role`, `pares-endpoint`), three more while it is supervisor, and then one small one for each
@@ -80,7 +85,7 @@
 //! | `wire` | bytes ↔ values: frames, the message table, the proofs | `error`, `config` |
 //! | `event` | what a program is told, as values | `wire` |
 //! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `health`, `view`; and the simulator that tries them | `wire`, `event` |
-//! | `sys` | system calls that std and rustix lack: with `ffi` the only `unsafe` | – |
+//! | `sys` | system calls that std and rustix lack, forks, crashes, the book of open descriptors: with `ffi` the only `unsafe` | – |
 //! | `net` | deeds: the port, the handshake, the threads, the files | `state`, `sys` |
 //! | `instance`, `job`, `registry`, `admin`, `permit`, `tally`, `usage`, `setting`, `message` | what a program holds | `net` |
 //! | `ffi` | the C interface of `include/pares.h`: checks, converts and guards | all above |
@@ -97,6 +102,8 @@
 //! 5. A peer is alive exactly while its connection is open; nothing else is believed. The README says what that cannot see.
 //! 6. Numbers on the wire and in `pares.h` are never given a second meaning.
 //! 7. While nothing happens, no thread wakes, except where a hang timeout is set.
+//! 8. Every socket is in the book of `sys` while it is open, so that no forked child keeps it; what a parent has made is
+//!    neither locked nor used in a child.
 
 mod admin;
 mod config;

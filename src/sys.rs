@@ -2,7 +2,7 @@
 //!
 //! A child forked without exec has a copy of every descriptor of its parent. As long as it keeps our sockets open, the
 //! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
-//! fork, and the child closes what is in the [book](book), before it does anything else.
+//! fork, and the child closes what is in the [book], before it does anything else.
 //!
 //! The same book tells a handler of crashes what to give up ([crash]).
 //!
@@ -21,8 +21,8 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) mod book;
 mod booked;
@@ -34,7 +34,7 @@ pub(crate) use booked::Booked;
 /// How many forks lie between the process that loaded this library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// 0 in the process that loaded the library, one more in each child forked from there: what was made in another
+/// 0 in the process that loaded the library, more in each child forked from there: what was made in another
 /// generation belongs to another process.
 ///
 /// Counted from the first [`install`] on; before it nothing was made that could be mistaken.
@@ -66,15 +66,19 @@ impl Default for Origin {
 /// Has the system tell this library of every fork from now on. To be called before anything is made that a child must
 /// not use; once is enough.
 pub(crate) fn install() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the handlers are functions that live as long as this library and take nothing; the one for the child
-        // does only what a child of a process with several threads may do (see there).
-        let error = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
-        if error != 0 {
-            log::warn!("forked children cannot be recognised: {}", io::Error::from_raw_os_error(error));
-        }
-    });
+    // Not std's Once: a child that is forked while another thread is in it would wait for ever for its end. Two threads that
+    // both come first install the handlers twice, which they bear.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.load(Ordering::Acquire) {
+        return;
+    }
+    // SAFETY: the handlers are functions that live as long as this library and take nothing; the one for the child
+    // does only what a child of a process with several threads may do (see there).
+    let error = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    if error != 0 {
+        log::warn!("forked children cannot be recognised: {}", io::Error::from_raw_os_error(error));
+    }
+    INSTALLED.store(true, Ordering::Release);
 }
 
 /// Held for reading by threads between making a descriptor and entering it, for writing across a fork.
@@ -115,6 +119,9 @@ pub(crate) struct Section {
 
 pub(crate) fn section() -> Section {
     install();
+    if INSIDE.get() {
+        return Section { guard: None, origin: Origin::here() }; // a fork waits for the outer one
+    }
     INSIDE.set(true); // first: from here on a signal handler that forks must not wait for this thread
     let guard = gate().read().unwrap_or_else(PoisonError::into_inner);
     Section { guard: Some(guard), origin: Origin::here() }
@@ -122,17 +129,20 @@ pub(crate) fn section() -> Section {
 
 impl Drop for Section {
     fn drop(&mut self) {
+        let Some(guard) = self.guard.take() else { return };
         if self.origin.is_elsewhere() {
-            std::mem::forget(self.guard.take()); // the child has another gate
+            std::mem::forget(guard); // the child has another gate
+        } else {
+            drop(guard);
         }
-        self.guard = None;
         INSIDE.set(false);
     }
 }
 
 extern "C" fn before() {
-    if INSIDE.get() {
-        return; // a signal handler forks, inside a section of this very thread
+    // A signal handler forks, inside a section of this very thread; or the handlers are there twice.
+    if INSIDE.get() || CLOSED_HERE.get() {
+        return;
     }
     let guard = gate().write().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: this thread has the gate to itself.

@@ -6,7 +6,6 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::book::{self, Kind};
@@ -35,15 +34,16 @@ pub(crate) fn is_crashing() -> bool {
 
 /// Installs the handlers; once is enough.
 pub(crate) fn install() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        note_process();
-        for (at, signal) in SIGNALS.into_iter().enumerate() {
-            if let Err(error) = install_one(at, signal) {
-                log::warn!("a crash by signal {signal} cannot be caught: {error}");
-            }
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    if BEGUN.swap(true, Ordering::AcqRel) {
+        return; // not even waited for another thread that is at it: see `sys::install`
+    }
+    note_process();
+    for (at, signal) in SIGNALS.into_iter().enumerate() {
+        if let Err(error) = install_one(at, signal) {
+            log::warn!("a crash by signal {signal} cannot be caught: {error}");
         }
-    });
+    }
 }
 
 /// Async-signal-safe: a forked child calls it, too.

@@ -166,6 +166,36 @@ fn each_unsafe_block_says_why_it_is_sound() {
     assert!(blocks > 10, "only {blocks} found");
 }
 
+/// A socket that is not in the book of our descriptors is kept open by every forked child.
+#[test]
+fn every_socket_is_entered_in_the_book_as_it_is_made() {
+    let makers = [
+        "Socket::new(",
+        "socket_with(",
+        "::pair",
+        ".accept()",
+        "accept_with(",
+        "dupfd",
+        "TcpListener::bind",
+        "TcpStream::connect",
+        "try_clone",
+        "pipe(",
+    ];
+    let mut complaints = Vec::new();
+    let mut booked = 0;
+    for (path, text) in files("src", &["rs"]).into_iter().filter(|(path, _)| !path.starts_with("src/bin")) {
+        for (at, line) in code(&text).filter(|(_, line)| makers.iter().any(|maker| line.contains(maker))) {
+            if line.contains("Booked::") {
+                booked += 1;
+            } else if !path.ends_with("sys/tests.rs") {
+                complaints.push(format!("{}:{at}: not made by `Booked`", path.display()));
+            }
+        }
+    }
+    assert!(booked >= 5, "only {booked} found");
+    none(&complaints);
+}
+
 #[test]
 fn a_room_that_grows_past_600_lines_is_two_rooms() {
     let mut complaints = Vec::new();
