@@ -115,8 +115,7 @@ fn process() {
             ("run", _) => run_others(),
             ("touch", Some(mebibytes)) => {
                 let bytes = mebibytes.parse::<usize>().expect("a number") << 20;
-                let memory: Vec<u64> = (0..bytes / 8).map(|at| at as u64).collect();
-                std::mem::forget(memory);
+                std::mem::forget(vec![1_u8; bytes]); // not zero, which would take no memory
                 say("touched");
             }
             ("crash", Some(how)) => crash(how),
