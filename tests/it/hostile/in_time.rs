@@ -1,6 +1,7 @@
 //! Attacks that take time: the silent, the slow, crowds and floods, and those who never read.
 
 use super::*;
+use crate::support::await_true;
 
 type Wait = (&'static str, fn(&Target, Door) -> Peer);
 
@@ -268,7 +269,9 @@ fn a_supervisor_without_descriptors_turns_clients_away_and_recovers() {
     let target = Target::with(&[("FILES", "64".into())]);
     let mut askers = Vec::new();
     let opening = opening(&target, Door::Registry, |_| {}).frame();
+    let held = || Footprint::of(target.other.pid()).descriptors.len();
     loop {
+        let before = held();
         let mut peer = target.connect(Door::Registry);
         peer.within = SOON;
         peer.send(&opening);
@@ -276,6 +279,8 @@ fn a_supervisor_without_descriptors_turns_clients_away_and_recovers() {
             break; // turned away
         }
         drop(peer);
+        // Or there could be none for the one who comes now.
+        await_true("closed", || held() <= before);
         askers.push(target.inside(Door::Registry));
         assert!(askers.len() < 64, "there is no limit");
     }
