@@ -8,8 +8,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Instant;
+
+use pares::{Config, EventKind, Instance, Role};
+use rustix::process::Signal;
 
 use crate::support::{Answer, Ground, PATIENCE, Proc, exit_code, finish};
 
@@ -194,6 +198,32 @@ fn the_sanitizers_find_nothing() {
         let program = compile("gcc", &source(program), "san", &flags);
         run_with(&[], &program, &[("CAPI_CHILDREN", "20"), ("CAPI_BUSY", "0")]);
     }
+}
+
+/// Goal: a killed C program's end is noticed at once, although a child that it has forked lives on.
+/// Method: it supervises; SIGKILL; an instance here takes over while the child still waits for its input to end.
+#[test]
+fn a_killed_parent_is_noticed_although_its_forked_child_lives() {
+    let ground = Ground::new();
+    let mut command = Command::new(c99("orphan", "plain"));
+    command.arg(ground.port.to_string()).env("PARES_DIR", &ground.directory).stdin(Stdio::piped());
+    let (mut parent, _input) = Proc::start_with_input(command);
+    let line = parent.line();
+    let child = PathBuf::from("/proc").join(line.strip_prefix("forked ").expect("its pid"));
+    let config = Config::new("capi").port(ground.port).directory(&ground.directory).name("survivor");
+    let survivor = Instance::join(config).unwrap();
+    assert_eq!(survivor.role(), Role::Subordinate);
+    let events = survivor.events();
+    let killed = Instant::now();
+    parent.signal(Signal::KILL);
+    let deadline = killed + PATIENCE;
+    let promoted = std::iter::from_fn(|| events.recv_deadline(deadline).ok())
+        .any(|event| matches!(event.kind, EventKind::Supervisor { .. }));
+    println!("took over {:?} after the SIGKILL", killed.elapsed());
+    assert!(promoted);
+    let state = fs::read_to_string(child.join("stat")).unwrap();
+    assert!(!state.contains(") Z "), "its child lives: {state}");
+    assert_eq!(parent.end_code(), 128 + 9);
 }
 
 /// Goal: nothing is exported that the header does not have, nothing is declared that is not there, and nothing is
