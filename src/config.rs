@@ -407,8 +407,10 @@ impl Config {
             return Err(ConfigError::new("functions", self.functions.len(), "at most 56 besides the built-in ones"));
         }
         check_resources(self.resources.iter().map(|one| (one.name.as_str(), one.limit, one.per_holder)))?;
-        if self.hang_timeout.is_some_and(|timeout| timeout < MIN_HANG_TIMEOUT || timeout > MAX_HANG_TIMEOUT) {
-            return Err(ConfigError::new("hang_timeout", format!("{:?}", self.hang_timeout), "100 ms to 1 day"));
+        if let Some(timeout) = self.hang_timeout {
+            if !(MIN_HANG_TIMEOUT..=MAX_HANG_TIMEOUT).contains(&timeout) {
+                return Err(ConfigError::new("hang_timeout", format!("{timeout:?}"), "100 ms to 1 day"));
+            }
         }
         if self.end_hung_supervisor && self.hang_timeout.is_none() {
             return Err(ConfigError::new("end_hung_supervisor", "true", "it needs a hang_timeout"));
