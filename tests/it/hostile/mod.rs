@@ -291,6 +291,20 @@ struct Footprint {
 }
 
 impl Footprint {
+    /// Waits until the process has this footprint. Also what has ended may be listed for a moment longer.
+    #[track_caller]
+    fn comes_again(&self, pid: u32, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = Footprint::of(pid);
+            if now == *self {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what}: left behind: {now:#?} instead of {self:#?}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     fn of(pid: u32) -> Self {
         let sorted = |directory: &str, read: &dyn Fn(&Path) -> Option<String>| {
             let entries = fs::read_dir(format!("/proc/{pid}/{directory}")).unwrap().flatten();
@@ -411,16 +425,7 @@ impl Target {
 
     #[track_caller]
     fn has_its_footprint_again(&self, what: &str) {
-        let before = &self.calm.as_ref().unwrap().footprint;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let now = Footprint::of(self.other.pid());
-            if now == *before {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{what}: left behind: {now:#?} instead of {before:#?}");
-            thread::sleep(Duration::from_millis(2));
-        }
+        self.calm.as_ref().unwrap().footprint.comes_again(self.other.pid(), what);
     }
 }
 

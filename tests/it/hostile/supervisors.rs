@@ -299,7 +299,7 @@ fn check_failure(lie: &Lie, directory: &Directory, port: u16) {
     assert_eq!(seen, *variant, "{what}: {text}");
     assert!(within_ms.contains(&ms.parse().unwrap()), "{what}: after {ms} ms: {text}");
     assert!(!text.contains(char::is_control), "{what}: {text:?}");
-    assert_eq!(Footprint::of(comer.pid()), before, "{what}: left behind");
+    before.comes_again(comer.pid(), what);
 }
 
 /// A socket that holds a port and does not listen.
