@@ -70,13 +70,17 @@ impl Vigil {
 
     fn on_time(&mut self, link: &Link, hands: &Hands<'_>) {
         let step = self.health.on_time(clock::now());
+        match step.overdue {
+            Some(overdue) => self.on_overdue(overdue, link, hands),
+            None => self.seen = None,
+        }
+        // Last: whoever has just been asked wants to be run, and would look starved.
         if let Some(number) = step.ask {
             self.ask(number, hands);
         }
-        let Some(overdue) = step.overdue else {
-            self.seen = None;
-            return;
-        };
+    }
+
+    fn on_overdue(&mut self, overdue: Overdue, link: &Link, hands: &Hands<'_>) {
         let look = holder::other_end(link.stream()).and_then(holder::process_with).and_then(Look::at);
         if overdue == Overdue::Silent && link.is_stale() {
             // It has answered meanwhile: whoever sleeps after that does not hang.
