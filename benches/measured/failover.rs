@@ -2,6 +2,8 @@
 //! which all survivors are registered again; in real processes.
 
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::helper::{Crowd, Directory, Helper, free_port, part};
 use crate::peers::{Peers, Server};
@@ -109,7 +111,12 @@ fn lease(who: &str, server: Result<Server, String>, name: &str, size: u64, round
         Err(why) => return Series::skipped(Kind::Peer, who, &why),
     };
     let mut contest = contest(size, &server, name);
-    (0..rounds).for_each(|_| contest.round());
+    for round in 0..rounds {
+        // The lock has been renewed at least once, and its holder is killed at any moment between two renewals.
+        let share = (round as f64 * 0.618).fract();
+        thread::sleep(Duration::from_millis(500) + Duration::from_millis(333).mul_f64(share));
+        contest.round();
+    }
     Series::times(Kind::Peer, who, &contest.took)
 }
 

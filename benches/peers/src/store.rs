@@ -51,6 +51,10 @@ pub(crate) fn lock(address: &str) -> ! {
     let script =
         "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
     let renew = Packed::new(&["EVAL", script, "1", "lock", &own, &ttl]);
+    let renewed = move |connection: &mut Connection| {
+        thread::sleep(TTL / 3);
+        matches!(renew.run(connection), Value::Int(1))
+    };
     thread::spawn(move || {
         let mut tried = false;
         // Not all at the same moment, which nobody has to arrange where processes are started one by one.
@@ -64,12 +68,9 @@ pub(crate) fn lock(address: &str) -> ! {
                 tried = true;
                 say("present", now(), 0);
             }
-            while has {
-                thread::sleep(TTL / 3);
-                if !matches!(renew.run(&mut connection), Value::Int(1)) {
-                    say("lost", now(), 0);
-                    break;
-                }
+            if has {
+                while renewed(&mut connection) {}
+                say("lost", now(), 0);
             }
             thread::sleep(look);
         }
