@@ -89,6 +89,18 @@ fn receive(stream: &[u8], cuts: &[usize], max_body: usize) -> (Vec<Message>, Res
     (messages, Ok(()))
 }
 
+/// Decodes all messages of `stream`, in pieces as a connection reads them, and appends them to `out` encoded again; for the
+/// benches.
+pub fn recode(stream: &[u8], out: &mut Vec<u8>) {
+    let mut buffer = FrameBuffer::default();
+    for piece in stream.chunks(4096) {
+        buffer.push(piece);
+        while let Some(message) = buffer.next(MAX_FRAME).expect("a stream of messages") {
+            put_frame(&message, out);
+        }
+    }
+}
+
 /// A proof is accepted in its own meeting and under its own key, and nowhere else.
 ///
 /// Input: the fields of a meeting, a key, a change, an attacker's proof.

@@ -1,0 +1,79 @@
+//! What the library costs, beside what the kernel alone costs and what users could take instead; all in one run, in turns.
+//!
+//! `cargo bench --bench measured [-- WORD… SIZE…]`: only rows whose group has one of the words in its name (`takeover`,
+//! `recovery`, `join`, `look-up`, `acquire`, `release`, `tally`, `call`, `set`, `throughput`, `setting`, `idle`, `memory`,
+//! `codec`), and only these sizes. `PARES_BENCH_ROUNDS` lessens the rounds, `PARES_BENCH_PEERS=0` leaves out the peers.
+//! `-- render FILE` makes the documents of `FILE`'s folder anew from that JSON.
+//!
+//! A whole run writes into `docs/`, any other one into `target/measured/`.
+
+use std::env;
+use std::path::Path;
+
+mod calls;
+mod codec;
+mod drive;
+mod failover;
+mod floor;
+mod helper;
+mod many;
+mod own;
+mod peers;
+mod plan;
+mod plot;
+mod quiet;
+mod report;
+mod result;
+
+fn main() {
+    let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let word = |at: usize| words.get(at).map_or("", String::as_str);
+    let path = |at: usize| Path::new(word(at));
+    let number = |at: usize| word(at).parse::<u64>().expect("a number");
+    let port = |at: usize| word(at).parse::<u16>().expect("a port");
+    match word(0) {
+        "blocked-readers" => floor::blocked_readers(),
+        "dialler" => floor::dialler(port(1), number(2)),
+        "echo" => floor::echo(),
+        "echoers" => floor::echoers(port(1), number(2)),
+        "first" => own::first(port(1), path(2)),
+        "flock-waiter" => floor::flock_waiter(path(1)),
+        "gathering" => floor::gathering(number(1)),
+        "guard" => floor::guard(&words_after("guard")),
+        "holders" => own::holders(port(1), path(2), number(3)),
+        "lifelines" => floor::lifelines(),
+        "member" => own::member(port(1), path(2)),
+        "quiet" => quiet::scene(word(1) == "alone"),
+        "reader" => floor::reader(port(1), path(2), number(3)),
+        "render" => report::render(path(1)),
+        "seer" => own::seer(port(1), path(2), path(3), number(4)),
+        "subordinates" => own::subordinates(port(1), path(2), number(3)),
+        "survivor" => floor::survivor(),
+        _ if !env::args().any(|word| word == "--bench") => println!("`cargo bench` measures"),
+        _ => measure(&plan::Plan::new(&words)),
+    }
+}
+
+/// All words after this one, those that begin with dashes too.
+fn words_after(word: &str) -> Vec<String> {
+    env::args().skip_while(|one| one != word).skip(1).collect()
+}
+
+fn measure(plan: &plan::Plan) {
+    let machine = report::machine();
+    let peers = peers::Peers::build();
+    let mut rows = Vec::new();
+    let mut take = |more: Vec<result::Row>| {
+        let more: Vec<_> = more.iter().map(result::Row::to_json).collect();
+        report::print(&more);
+        rows.extend(more);
+    };
+    take(failover::rows(plan, &peers));
+    take(calls::rows(plan, &peers));
+    take(many::throughput(plan, &peers));
+    take(many::setting(plan, &peers));
+    take(quiet::rows(plan));
+    take(codec::rows(plan, &peers));
+    let report = report::report(machine, rows);
+    report::write(&report, plan.is_whole());
+}

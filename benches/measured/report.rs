@@ -1,0 +1,163 @@
+//! What was measured, as JSON, as a table, and as documents with pictures.
+
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::plot;
+
+/// The document around the figures.
+const DOCUMENT: &str = include_str!("measured.md");
+
+/// Where it all runs; the date only if `PARES_BENCH_DATE` says one.
+pub(crate) fn machine() -> Value {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let (cpus, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned())).unwrap_or_else(|| "unknown".into())
+    };
+    let kib = field(&memory, "MemTotal").split(' ').next().and_then(|number| number.parse::<f64>().ok());
+    json!({
+        "cpu": field(&cpus, "model name"),
+        "cores": thread::available_parallelism().map_or(0, |cores| cores.get()),
+        "memory_gib": kib.map(|kib| (kib / f64::from(1 << 20)).round()),
+        "kernel": format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
+        "load_before": read("/proc/loadavg").split(' ').next().and_then(|load| load.parse::<f64>().ok()),
+        "date": env::var("PARES_BENCH_DATE").ok(),
+    })
+}
+
+pub(crate) fn report(mut machine: Value, rows: Vec<Value>) -> Value {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    machine["load_after"] = json!(load.split(' ').next().and_then(|load| load.parse::<f64>().ok()));
+    json!({ "machine": machine, "version": env!("CARGO_PKG_VERSION"), "rows": rows })
+}
+
+/// A number with three digits that count, in a unit that fits.
+pub(crate) fn figure(value: f64, unit: &str) -> String {
+    let steps: &[(f64, &str)] = match unit {
+        "ns" => &[(1e9, " s"), (1e6, " ms"), (1e3, " µs"), (1.0, " ns")],
+        "per second" => &[(1e6, " M/s"), (1e3, " k/s"), (1.0, "/s")],
+        "bytes per second" => &[(1e9, " GB/s"), (1e6, " MB/s"), (1.0, " B/s")],
+        "bytes" => &[(1024.0 * 1024.0, " MiB"), (1024.0, " KiB"), (1.0, " B")],
+        _ => &[(1.0, "")],
+    };
+    let (step, name) = steps.iter().find(|(step, _)| value >= *step).unwrap_or(&steps[steps.len() - 1]);
+    let value = value / step;
+    let digits = if unit == "count" || value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}{name}")
+}
+
+/// The cells of one subject: who, median, nine of ten, ratio.
+fn cells(row: &Value, series: &Value) -> [String; 4] {
+    let who = series["who"].as_str().unwrap_or_default().to_owned();
+    if let Some(why) = series["skipped"].as_str() {
+        return [who, format!("skipped: {why}"), String::new(), String::new()];
+    }
+    let unit = row["unit"].as_str().unwrap_or_default();
+    let value = |name: &str| series[name].as_f64().map_or("–".into(), |value| figure(value, unit));
+    let ratio = match series["ratio"].as_f64() {
+        Some(ratio) if series["kind"] != "floor" => figure(ratio, "ratio").replace(".00", ".0"),
+        _ => String::new(),
+    };
+    [who, value("median"), value("p90"), ratio]
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// On standard output, as soon as the rows are known.
+pub(crate) fn print(rows: &[Value]) {
+    for row in rows {
+        println!(
+            "\n{:<46}{:>12}{:>12}{:>10}",
+            row["what"].as_str().unwrap_or_default(),
+            "median",
+            "9 of 10",
+            "× floor"
+        );
+        for series in list(&row["series"]) {
+            let [who, median, p90, ratio] = cells(row, series);
+            if p90.is_empty() {
+                println!("  {who:<44}  {median}");
+            } else {
+                println!("  {who:<44}{median:>12}{p90:>12}{ratio:>10}");
+            }
+        }
+    }
+}
+
+/// Into `docs/` if everything was measured as it should be, else where it does not pass for that.
+pub(crate) fn write(report: &Value, whole: bool) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder: PathBuf = if whole { root.join("docs") } else { root.join("target/measured") };
+    fs::create_dir_all(&folder).expect("make the folder");
+    let file = folder.join("measured.json");
+    let text = serde_json::to_string_pretty(report).expect("JSON");
+    fs::write(&file, text + "\n").expect("write the JSON");
+    render(&file);
+}
+
+/// Everything that is made of the JSON: the document and its pictures.
+pub(crate) fn render(file: &Path) {
+    let report: Value = serde_json::from_slice(&fs::read(file).expect("read the JSON")).expect("JSON");
+    let folder = file.parent().expect("a file in a folder");
+    let mut pictures = String::new();
+    for (group, picture) in plot::pictures(list(&report["rows"])) {
+        let name = format!("measured-{group}.svg");
+        fs::write(folder.join(&name), picture).expect("write a picture");
+        _ = writeln!(pictures, "![{group}]({name})\n");
+    }
+    let document = DOCUMENT.replace("{machine}", &place(&report["machine"])).replace("{table}", &table(&report));
+    let path = folder.join("measured.md");
+    fs::write(&path, document.replace("{pictures}\n", pictures.trim_end_matches('\n'))).expect("write the document");
+    println!("\n{}", path.display());
+}
+
+fn place(machine: &Value) -> String {
+    let text = |name: &str| match &machine[name] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let date = machine["date"].as_str().map(|date| format!(", {date}")).unwrap_or_default();
+    format!(
+        "{}, {} cores, {} GiB, {}{date}; load average {} before the run and {} after it",
+        text("cpu"),
+        text("cores"),
+        machine["memory_gib"].as_f64().unwrap_or_default(),
+        text("kernel"),
+        text("load_before"),
+        text("load_after"),
+    )
+}
+
+fn table(report: &Value) -> String {
+    let mut text = String::from("| what | who | median | 9 of 10 | × floor | n |\n|---|---|---:|---:|---:|---:|\n");
+    for row in list(&report["rows"]) {
+        let mut what = row["what"].as_str().unwrap_or_default();
+        for series in list(&row["series"]) {
+            let [who, median, p90, ratio] = cells(row, series);
+            let who = match series["kind"].as_str() {
+                Some("floor") => format!("*{who}*"),
+                Some("pares") => format!("**{who}**"),
+                _ => who,
+            };
+            let count = series["count"].as_u64().map(|count| count.to_string()).unwrap_or_default();
+            _ = writeln!(text, "| {what} | {who} | {median} | {p90} | {ratio} | {count} |");
+            what = "";
+        }
+    }
+    text.trim_end().to_owned()
+}
