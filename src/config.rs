@@ -81,8 +81,8 @@ pub(crate) const MIN_HANG_TIMEOUT: Duration = Duration::from_millis(100);
 /// Above it, and far below, no number of nanoseconds overflows.
 pub(crate) const MAX_HANG_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When the supervisor first asks, after an election, whether known members that have not come back are
-/// dead: a living one needs a few milliseconds, so that earlier questions would mostly be superfluous.
+/// How long after an election, and after the last one who came back, the supervisor first asks whether known members that
+/// have not are dead: a living one needs a few milliseconds, so that earlier questions would mostly be superfluous.
 pub(crate) const FIRST_PROBE: Duration = Duration::from_millis(20);
 
 /// How often it asks again.

@@ -1,9 +1,13 @@
 //! One connection as messages: blocking, with deadlines, and closed so that the last word is heard.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 
 use super::port::{Stream, is_gone};
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
@@ -38,14 +42,14 @@ pub(crate) struct Link {
     stream: Arc<Stream>,
     buffer: FrameBuffer,
     max_body: usize,
-    /// True while the socket has a read timeout, which is then taken off before a wait without a deadline.
-    timed: bool,
+    /// The socket's read timeout. Setting it is a system call, so that one that is near enough stays.
+    timeout: Option<Duration>,
 }
 
 impl Link {
     /// A link to someone who has not proved anything yet: only small messages are read.
     pub(crate) fn to_stranger(stream: Arc<Stream>) -> Self {
-        Link { stream, buffer: FrameBuffer::default(), max_body: MAX_STRANGER_FRAME, timed: false }
+        Link { stream, buffer: FrameBuffer::default(), max_body: MAX_STRANGER_FRAME, timeout: None }
     }
 
     /// The other end has proved that it has the key.
@@ -64,26 +68,32 @@ impl Link {
                 log::trace!("<- {}", message.name());
                 return Ok(message);
             }
-            match deadline {
-                Some(deadline) => {
-                    // Anew before each piece: a peer that sends byte by byte gets no more time for it.
-                    self.stream.set_read_timeout(Some(remaining(deadline)?))?;
-                    self.timed = true;
-                }
-                None if self.timed => {
-                    self.stream.set_read_timeout(None)?;
-                    self.timed = false;
-                }
-                None => {}
-            }
+            // Anew before each piece: a peer that sends byte by byte gets no more time for it.
+            self.wait_at_most(deadline.map(remaining).transpose()?)?;
             let mut piece = [0; 4096];
             match (&**self.stream).read(&mut piece) {
                 Ok(0) => return Err(LinkError::Gone { reset: false }),
                 Ok(count) => self.buffer.push(&piece[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The time is up, or was shorter than need be: the deadline says which.
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Sees to it that a read waits no longer than that. A timeout of about that length, as the last question had, is as good: a
+    /// shorter one leads to another look at the deadline, and the kernel's clock for these ticks in milliseconds anyway.
+    fn wait_at_most(&mut self, left: Option<Duration>) -> io::Result<()> {
+        let is_near = match (self.timeout, left) {
+            (Some(present), Some(left)) => present >= left / 2 && present <= left + left / 256,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !is_near {
+            self.stream.set_read_timeout(left)?;
+            self.timeout = left;
+        }
+        Ok(())
     }
 
     /// Sends the messages with one write, waiting until `deadline` at most for a peer that does not read.
@@ -94,18 +104,26 @@ impl Link {
             put_frame(message, &mut bytes);
         }
         let mut rest = &bytes[..];
-        self.stream.set_write_timeout(Some(remaining(deadline)?))?;
         while !rest.is_empty() {
-            match (&**self.stream).write(rest) {
+            // The kernel has room, as a rule: then there is nothing to wait for, and no timeout to be set.
+            match send(&**self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-            if !rest.is_empty() {
-                self.stream.set_write_timeout(Some(remaining(deadline)?))?;
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.await_room(deadline)?,
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
         Ok(())
+    }
+
+    /// Waits until the kernel takes more, or the connection has ended: the next attempt tells which.
+    fn await_room(&self, deadline: Instant) -> Result<(), LinkError> {
+        let left = remaining(deadline)?;
+        let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
+        match poll(&mut [PollFd::new(&**self.stream, PollFlags::OUT)], Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
     }
 
     /// True if the other end has closed, or has said something unasked: the connection must not be used again.
@@ -142,7 +160,6 @@ fn remaining(deadline: Instant) -> Result<Duration, LinkError> {
 
 /// Waits up to `wait` for the other end to close; true if it has. Unread bytes before the end do not hide it.
 pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let interest = PollFlags::RDHUP;
     // Elsewhere the end of the stream shows as readable; a look at the bytes tells it from a message.
@@ -156,7 +173,7 @@ pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
         match poll(&mut fds, Some(&timeout)) {
             Ok(0) => return false,
             Ok(_) => break,
-            Err(rustix::io::Errno::INTR) => {} // a signal of the program's: the wait goes on
+            Err(Errno::INTR) => {} // a signal of the program's: the wait goes on
             Err(_) => return false,
         }
     }
@@ -172,7 +189,6 @@ pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
 
 /// True if a read would not wait: there are bytes, or the end.
 fn has_input(stream: &TcpStream) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::new(stream, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap_or(0) > 0
 }

@@ -143,7 +143,10 @@ struct Settling {
     /// Until then there may be others, of whom we do not know. Inherited where a supervisor before us did not know: were it
     /// counted anew by each, a group whose supervisors die young would never be settled again.
     unknown_until: Option<Time>,
+    /// When those who are expected are next asked whether they live. Not while they keep coming: that would only hold them up.
     next_probe: Time,
+    /// But then.
+    probe_by: Time,
     /// Never earlier than `unknown_until`.
     give_up: Time,
 }
@@ -196,7 +199,13 @@ impl Supervisor {
             members: BTreeMap::new(),
             connection: BTreeMap::new(),
             witnesses: Vec::new(),
-            settling: Some(Settling { expected, unknown_until, next_probe: now + FIRST_PROBE, give_up }),
+            settling: Some(Settling {
+                expected,
+                unknown_until,
+                next_probe: now + FIRST_PROBE,
+                probe_by: now + settle_time / 2,
+                give_up,
+            }),
             state_version: 0,
             book: Book::default(),
             settings,
@@ -218,7 +227,7 @@ impl Supervisor {
 
     pub(crate) fn on(&mut self, now: Time, input: Input, actions: &mut Vec<Action>) {
         match input {
-            Input::Hello { conn, hello } => self.on_hello(conn, hello, actions),
+            Input::Hello { conn, hello } => self.on_hello(now, conn, hello, actions),
             Input::Said { conn, message } => self.on_said(conn, message, actions),
             Input::Broke { conn, why } => self.evict(conn, why, actions),
             Input::Ended { conn } => self.on_ended(conn, actions),
@@ -336,7 +345,7 @@ impl Supervisor {
         }
     }
 
-    fn on_hello(&mut self, conn: ConnId, hello: Hello, actions: &mut Vec<Action>) {
+    fn on_hello(&mut self, now: Time, conn: ConnId, hello: Hello, actions: &mut Vec<Action>) {
         if let Some((refusal, detail)) = self.refusal(conn, &hello) {
             actions.push(Action::Send { conn, message: Message::rejected(refusal, detail) });
             actions.push(Action::Close { conn });
@@ -353,7 +362,7 @@ impl Supervisor {
         // Of a setting one may have heard otherwise than from the supervisor that it followed: as the answer to whoever
         // asked for the change. Ours must be newer than all that are known.
         self.raise_term(settings.iter().map(|setting| setting.term).fold(last_term, u64::max), actions);
-        let told = self.on_survivor(&entry, last_term, roster, actions);
+        let told = self.on_survivor(now, &entry, last_term, roster, actions);
         let (name, admin) = (entry.name.clone(), entry.admin);
         self.registry.insert(entry);
         self.connection.insert(name.clone(), conn);
@@ -413,6 +422,7 @@ impl Supervisor {
     /// was a witness of the term before ours that knew more. True if the witnesses know already that it is in the group.
     fn on_survivor(
         &mut self,
+        now: Time,
         entry: &Entry,
         last_term: u64,
         roster: Option<Roster>,
@@ -420,6 +430,9 @@ impl Supervisor {
     ) -> bool {
         let Some(settling) = &mut self.settling else { return false };
         let known = settling.expected.remove(&entry.admin);
+        if known {
+            settling.next_probe = settling.next_probe.max((now + FIRST_PROBE).min(settling.probe_by));
+        }
         let Some(ours) = settling.unknown_until else { return known };
         let recent = roster.filter(|_| last_term.checked_add(1) == Some(self.term));
         let Some(roster) = recent.filter(|roster| roster.unknown_until.is_none_or(|theirs| theirs < ours)) else {

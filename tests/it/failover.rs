@@ -281,11 +281,18 @@ fn a_group_in_which_nothing_happens_does_not_wake_up() {
     let joined: Vec<Value> = (0..3).map(|_| monitor.expect_event("joined")).collect();
     assert_eq!(joined.len(), 3);
     monitor.expect_event("settled");
-    let count = || -> Vec<u64> { instances.iter().chain([&monitor]).map(|process| switches(process.pid())).collect() };
+    let pids: Vec<u32> = instances.iter().chain([&monitor]).map(Proc::pid).collect();
+    is_quiet(&pids, &monitor);
+}
+
+/// Checks that there comes a time in which none of the processes runs; `silent` says nothing in it.
+#[track_caller]
+pub(crate) fn is_quiet(pids: &[u32], silent: &Proc) {
+    let count = || -> Vec<u64> { pids.iter().copied().map(switches).collect() };
     let windows: Vec<Vec<u64>> = (0..5)
         .map(|_| {
             let before = count();
-            monitor.says_nothing_for(Duration::from_secs(2));
+            silent.says_nothing_for(Duration::from_secs(2));
             before.iter().zip(count()).map(|(before, after)| before.abs_diff(after)).collect()
         })
         .take_while(|window: &Vec<u64>| window.iter().any(|switches| *switches > 0))

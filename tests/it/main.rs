@@ -5,6 +5,7 @@
 mod capi;
 mod chaos;
 mod cli;
+mod counts;
 mod crash;
 mod database;
 mod doctor;

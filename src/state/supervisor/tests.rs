@@ -104,6 +104,23 @@ fn a_known_member_that_is_proven_dead_is_not_waited_for() {
     assert_eq!(desk.supervisor.wake_at(), None, "nothing runs while nothing happens");
 }
 
+/// Goal: those who are about to come are not kept busy with questions; the dead are found all the same.
+#[test]
+fn while_survivors_keep_coming_nobody_is_asked_whether_it_lives_until_half_of_the_settle_time() {
+    let mut desk = Desk::new(Before::These(these(&[1, 2, 3, 4], None)));
+    let mut come = |number: u16, at: Time| {
+        let hello = Hello { last_term: 4, ..greeting(test_entry(&number.to_string(), number.into(), number)) };
+        desk.on(at, Input::Hello { conn: number.into(), hello });
+        desk.supervisor.wake_at()
+    };
+    let millis = Time::from_millis;
+    assert_eq!(come(1, millis(15)), Some(millis(15) + FIRST_PROBE));
+    assert_eq!(come(9, millis(30)), Some(millis(15) + FIRST_PROBE), "a newcomer says nothing of the others");
+    assert_eq!(come(2, millis(34)), Some(millis(34) + FIRST_PROBE));
+    assert_eq!(come(3, SETTLE / 2 - millis(1)), Some(SETTLE / 2));
+    assert_eq!(desk.on(SETTLE / 2, Input::Woken), [Action::Probe { admin: 4 }]);
+}
+
 #[test]
 fn a_known_member_that_is_stalled_is_waited_for_until_the_settle_time_is_over() {
     let mut desk = Desk::new(Before::These(these(&[1], None)));

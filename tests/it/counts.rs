@@ -1,0 +1,147 @@
+//! What things cost, in counts that are the same on any machine: system calls of a request, messages of a failover, wake-ups of
+//! a group that shares and does nothing. Times are for the benchmarks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::process::{ChildStdin, Command, Stdio};
+
+use crate::failover::is_quiet;
+use crate::support::{Ground, PATIENCE, Proc, await_true, finish};
+
+mod process;
+mod trace;
+
+use process::ROUNDS;
+use trace::Trace;
+
+/// This test binary, started again by `before` to do one of the things that [`process`] knows.
+fn subject(ground: &Ground, before: &[&str], what: &str) -> Command {
+    let own = std::env::current_exe().expect("own path");
+    let mut words = before.iter().map(ToString::to_string).chain([own.to_str().expect("UTF-8").to_owned()]);
+    let mut command = Command::new(words.next().expect("a program"));
+    command.args(words).args(["--exact", "counts::process::process", "--nocapture", "--test-threads=1"]);
+    command.env("COUNT", what).env("COUNT_PORT", ground.port.to_string()).env("COUNT_DIR", &ground.directory);
+    command
+}
+
+/// One that has got so far as to be ready, and goes on when it is told to.
+fn ready(ground: &Ground, what: &str) -> (Proc, ChildStdin) {
+    let mut command = subject(ground, &[], what);
+    command.stdin(Stdio::piped());
+    let (subject, stdin) = Proc::start_with_input(command);
+    assert_eq!(said(&subject), "ready");
+    (subject, stdin)
+}
+
+/// The next thing that it says; the words of the test harness around it are not its own.
+#[track_caller]
+fn said(subject: &Proc) -> String {
+    loop {
+        if let Some(text) = subject.line().strip_prefix("> ") {
+            return text.to_owned();
+        }
+    }
+}
+
+/// What one request may cost: the asker's end, then the supervisor's.
+///
+/// `acquire` is with the release. Two ends cannot do it with less than to send and to receive at each; a kept connection is looked at before
+/// it is used again (a `poll`), and a setting is also sent to the members, of whom the asker is one.
+const COSTS: [(&str, [usize; 2]); 8] = [
+    ("look-up", [3, 2]),
+    ("status", [3, 2]),
+    ("try-acquire", [3, 3]),
+    ("acquire", [3, 3]),
+    ("tally", [1, 1]),
+    ("total", [2, 2]),
+    ("set", [4, 3]),
+    ("call", [3, 2]),
+];
+
+/// Sleeps and wake-ups between threads of one process, for any request: how many there are depends on who is quicker.
+const MAX_FUTEX: usize = 8;
+
+/// Goal: no request costs a system call more than it must, at either end: what is one more tomorrow than today is seen here,
+/// not in a benchmark that nobody looks at.
+/// Method: two instances of one process, whose threads tell which end is which; strace writes down what they do. (Nothing
+/// else knows all calls without privileges: what /proc counts as read and written is not what goes over sockets.)
+#[test]
+fn a_request_costs_no_more_system_calls_than_it_must() {
+    let ground = Ground::new();
+    let log = ground.directory.join("trace");
+    let log = log.to_str().expect("UTF-8");
+    let can = Command::new("strace").args(["-f", "-qq", "-o", log, "true"]).status();
+    if !can.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no strace here, or it may not trace");
+        return;
+    }
+    let mut command = subject(&ground, &["strace", "-f", "-qq", "-o", log], "requests");
+    command.stdin(Stdio::null());
+    let answer = finish(command).code(0);
+    let names: BTreeMap<&str, &str> =
+        answer.out.lines().filter_map(|line| line.strip_prefix("> thread ")?.split_once(' ')).collect();
+    let trace = Trace::read(&fs::read_to_string(log).expect("a trace"), &names);
+    for (request, costs) in COSTS {
+        let ends = trace.ends(request);
+        for (end, cost) in ends.iter().zip(costs) {
+            // Less than one more for each is memory, or the question that ends the measurement.
+            assert!(end.calls / ROUNDS <= cost, "{request} costs more than {costs:?} calls:\n{trace}");
+            assert!(end.futex / ROUNDS <= MAX_FUTEX, "{request} sleeps more often:\n{trace}");
+        }
+        assert!(ends[0].calls >= ROUNDS, "{request} is not in the trace:\n{trace}");
+    }
+}
+
+/// Goal: what a failover takes grows with the group, not with its square.
+/// Method: all survivors in one process, which counts by its log the messages that they send; the supervisor in another one,
+/// which is killed.
+#[test]
+fn a_failover_takes_messages_in_proportion_to_the_group() {
+    for members in [8, 16, 32, 64, 128] {
+        let sent = failover_messages(members);
+        let of = |name: &str| sent.get(name).copied().unwrap_or(0);
+        let (openings, rosters) = (of("Opening"), of("Roster"));
+        let others = sent.values().sum::<usize>() - openings - rosters;
+        // Two more for the handshake, the hello, the welcome, the news that the group is settled.
+        assert!(others <= 5 * (members - 1), "{members} members: {sent:?}");
+        assert!(others >= 4 * (members - 1) && openings >= members - 1, "{members} members: {sent:?}");
+        // Who is early may have met the one that was dying.
+        assert!(openings <= 4 * members, "{members} members: {sent:?}");
+        // Each witness is told everything once; and of each who comes before the first one who knows all others: of every
+        // seventeenth, as a rule, and at worst of all.
+        assert!(rosters <= WITNESSES * members, "{members} members: {sent:?}");
+    }
+}
+
+/// As in `config.rs`.
+const WITNESSES: usize = 16;
+
+/// What so many survivors send from the death of their supervisor until they are settled.
+fn failover_messages(members: usize) -> BTreeMap<String, usize> {
+    let ground = Ground::new();
+    let supervisor = ground.join("first");
+    let (survivors, mut stdin) = ready(&ground, &format!("members {members}"));
+    stdin.write_all(b"count\n").expect("a living process");
+    assert_eq!(said(&survivors), "counting");
+    supervisor.kill();
+    let sent = said(&survivors);
+    println!("{members} members: {sent}");
+    let words = sent.split(' ').map(|word| word.split_once('=').expect("a name and a number"));
+    words.map(|(name, times)| (name.to_owned(), times.parse().expect("a number"))).collect()
+}
+
+/// Goal: what instances share costs nothing while it does not change.
+/// Method: three processes with permits, requests for permits, tallies, settings, watches and receivers of events;
+/// context switches as in a group that shares nothing.
+#[test]
+fn a_group_that_shares_and_does_nothing_does_not_wake_up() {
+    let ground = Ground::new();
+    let mut sharers = [(); 3].map(|()| ready(&ground, "sharer"));
+    sharers.iter_mut().for_each(|(_, stdin)| stdin.write_all(b"wait\n").expect("a living process"));
+    let admin = ground.admin();
+    let usage = || admin.usage_of("seats", PATIENCE).map(|usage| (usage.in_use, usage.waiting));
+    await_true("all hold and wait", || usage().is_ok_and(|usage| usage == (3, 3)));
+    let pids: Vec<u32> = sharers.iter().map(|(sharer, _)| sharer.pid()).collect();
+    is_quiet(&pids, &sharers[0].0);
+}

@@ -1,0 +1,146 @@
+//! The process in which things are counted: this test binary, started again to run one "test".
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Mutex;
+use std::{env, fs, process, thread};
+
+use pares::{Config, EventKind, Instance};
+
+use crate::support::{GROUP, PATIENCE};
+
+/// How often each request is made.
+pub(super) const ROUNDS: usize = 20;
+
+/// What is said in a line of its own; the rest of the output is the test harness's.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    _ = out.write_all(format!("\n> {text}\n").as_bytes());
+    _ = out.flush();
+}
+
+/// Waits for a line of input, or its end.
+fn await_word() {
+    _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn process() {
+    let (Ok(what), Ok(port), Ok(directory)) = (env::var("COUNT"), env::var("COUNT_PORT"), env::var("COUNT_DIR")) else {
+        return; // an ordinary run of the tests
+    };
+    let config = Config::new(GROUP).port(port.parse().expect("a port")).directory(directory).resource("seats", 3);
+    match what.split_once(' ') {
+        None if what == "requests" => requests(&config),
+        None if what == "sharer" => share(&config),
+        Some(("members", count)) => be_many(&config, count.parse().expect("a number")),
+        _ => panic!("{what:?}"),
+    }
+    process::exit(0);
+}
+
+/// Makes a system call that fails, and that shows in a trace with its name.
+fn mark(name: &str) {
+    _ = fs::metadata(format!("/mark/{name}"));
+}
+
+/// Makes each request some times, with marks around it; says which thread is which.
+fn requests(config: &Config) {
+    let supervisor = Instance::join(config.clone().name("supervisor")).expect("joined");
+    let asker = Instance::join(config.clone().name("asker")).expect("joined");
+    assert!(supervisor.is_supervisor());
+    let registry = asker.registry();
+    let tally = asker.tally("visits").expect("a tally");
+    let payload = [7; 32];
+    let mut number = 0;
+    let subjects: &mut [(&str, &mut dyn FnMut())] = &mut [
+        ("look-up", &mut || _ = registry.look_up("supervisor", PATIENCE).expect("an entry")),
+        ("status", &mut || _ = registry.status(PATIENCE).expect("a status")),
+        ("try-acquire", &mut || drop(asker.try_acquire("seats", 1).expect("a permit"))),
+        ("acquire", &mut || drop(asker.acquire("seats", 1).expect("a permit"))),
+        ("tally", &mut || _ = tally.add(1)),
+        ("total", &mut || _ = tally.total(PATIENCE).expect("a sum")),
+        ("set", &mut || {
+            number += 1;
+            asker.set("number", &number.to_string(), PATIENCE).expect("set");
+        }),
+        ("call", &mut || _ = asker.call("main", "ping", &payload, PATIENCE).expect("a pong")),
+    ];
+    // What goes one way has arrived when what was asked after it is answered.
+    let arrive = || _ = tally.total(PATIENCE).expect("a sum");
+    for (name, run) in subjects {
+        (0..3).for_each(|_| run()); // connections are made, memory is had
+        arrive();
+        mark(name);
+        (0..ROUNDS).for_each(|_| run());
+        arrive();
+        mark("end");
+    }
+    for task in fs::read_dir("/proc/self/task").expect("threads").flatten() {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        say(&format!("thread {} {}", task.file_name().to_string_lossy(), name.trim_end()));
+    }
+}
+
+/// Holds one of everything, and waits for more than there is.
+fn share(config: &Config) {
+    let instance = Instance::join(config.clone()).expect("joined");
+    let permit = instance.acquire("seats", 1).expect("a permit");
+    let tally = instance.tally("visits").expect("a tally");
+    tally.add(3);
+    instance.set(instance.name(), "here", PATIENCE).expect("set");
+    let watch = instance.registry().watch().expect("a watch");
+    let changes = watch.changes().clone();
+    let events = instance.events();
+    thread::scope(|scope| {
+        scope.spawn(|| changes.iter().for_each(drop));
+        scope.spawn(|| events.iter().for_each(drop));
+        say("ready");
+        await_word();
+        scope.spawn(|| instance.acquire("seats", 3).map(drop));
+        await_word();
+        process::exit(i32::from(!permit.is_valid()));
+    });
+}
+
+/// Messages that were sent, by their names.
+struct Sent(Mutex<BTreeMap<String, usize>>);
+
+static SENT: Sent = Sent(Mutex::new(BTreeMap::new()));
+
+impl log::Log for Sent {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let text = record.args().to_string();
+        let Some(message) = text.strip_prefix("-> ") else { return };
+        let (name, times) = message.split_once(" to ").unwrap_or((message, "1"));
+        *self.0.lock().expect("a count").entry(name.to_owned()).or_default() +=
+            times.parse::<usize>().expect("a number");
+    }
+
+    fn flush(&self) {}
+}
+
+/// So many subordinates; says how many messages they send from a word until they are settled under one of themselves.
+fn be_many(config: &Config, count: usize) {
+    log::set_logger(&SENT).expect("no logger before");
+    log::set_max_level(log::LevelFilter::Trace);
+    let join = |number| Instance::join(config.clone().name(format!("m{number}"))).expect("joined");
+    let instances: Vec<Instance> = (0..count).map(join).collect();
+    let events: Vec<_> = instances.iter().map(Instance::events).collect();
+    say("ready");
+    await_word();
+    SENT.0.lock().expect("a count").clear();
+    say("counting");
+    for events in events {
+        let settled =
+            |kind: EventKind| matches!(kind, EventKind::Settled { term: 2.., members } if members as usize == count);
+        while !settled(events.recv_timeout(PATIENCE).expect("settled").kind) {}
+    }
+    let sent = SENT.0.lock().expect("a count").clone();
+    say(&sent.iter().map(|(name, times)| format!("{name}={times}")).collect::<Vec<_>>().join(" "));
+    await_word();
+}
