@@ -2,6 +2,7 @@
 //! process.
 
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use super::clock;
 use super::holder;
 use super::link::{Link, LinkError};
 use super::look::Look;
+use super::port::Stream;
 use crate::event::{EventKind, StallCause};
 use crate::state::health::{Health, Overdue};
 use crate::wire::Message;
@@ -42,6 +44,29 @@ pub(crate) struct Hands<'a> {
     pub(crate) end: bool,
 }
 
+/// Where messages are read from.
+pub(crate) trait Source {
+    /// Waits for the next message, without a deadline for as long as the connection lives.
+    fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError>;
+    /// True if something has come that is not read yet.
+    fn is_stale(&self) -> bool;
+    fn stream(&self) -> &Arc<Stream>;
+}
+
+impl Source for Link {
+    fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
+        self.read(deadline)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.is_stale()
+    }
+
+    fn stream(&self) -> &Arc<Stream> {
+        self.stream()
+    }
+}
+
 /// Watches over the other end of one lifeline.
 pub(crate) struct Vigil {
     name: String,
@@ -68,7 +93,7 @@ impl Vigil {
         (hands.say)(Message::Probe { number, within_ns: self.timeout.as_nanos() as u64 });
     }
 
-    fn on_time(&mut self, link: &Link, hands: &Hands<'_>) {
+    fn on_time(&mut self, link: &impl Source, hands: &Hands<'_>) {
         let step = self.health.on_time(clock::now());
         match step.overdue {
             Some(overdue) => self.on_overdue(overdue, link, hands),
@@ -80,7 +105,7 @@ impl Vigil {
         }
     }
 
-    fn on_overdue(&mut self, overdue: Overdue, link: &Link, hands: &Hands<'_>) {
+    fn on_overdue(&mut self, overdue: Overdue, link: &impl Source, hands: &Hands<'_>) {
         let look = holder::other_end(link.stream()).and_then(holder::process_with).and_then(Look::at);
         if overdue == Overdue::Silent && link.is_stale() {
             // It has answered meanwhile: whoever sleeps after that does not hang.
@@ -125,7 +150,7 @@ impl Vigil {
 
 /// Waits for the next message that is not about health, for as long as the connection lives. Without a vigil, which is the
 /// usual case, it is one read and no timer.
-pub(crate) fn read(link: &mut Link, vigil: &mut Option<Vigil>, hands: &Hands<'_>) -> Result<Message, LinkError> {
+pub(crate) fn read(link: &mut impl Source, vigil: &mut Option<Vigil>, hands: &Hands<'_>) -> Result<Message, LinkError> {
     loop {
         let deadline = match vigil {
             None => None,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::clock::monotonic_ns;
+use super::lifeline::{Lead, Lifeline};
 use super::lock::{Condvar, Mutex, MutexGuard};
 use super::office::Office;
 use super::port::Stream;
@@ -32,12 +33,16 @@ enum Route {
     Nowhere,
     /// A hello is under way: to the lifeline, once it is one.
     Joining,
-    Lifeline(Arc<Stream>),
+    Lifeline(Arc<Lifeline>),
     /// This instance is supervisor itself.
     Office(Arc<Office>),
     /// It has left the group.
     Stopped,
 }
+
+/// How long someone who has asked reads in the role thread's place, which would hear of the supervisor's death through that one
+/// only: much longer than an answer takes that has not to wait for other instances.
+const LEAD_TIME: Duration = Duration::from_millis(20);
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub(crate) enum NoAnswer {
 struct Waiter {
     /// One for each, so that an answer wakes the one who waits for it and nobody else.
     bell: Arc<Condvar>,
+    /// Whoever reads the answer itself needs no bell, which would be a system call.
+    asleep: bool,
     answer: Option<Answer>,
 }
 
@@ -110,11 +117,11 @@ impl Holding {
     }
 
     /// The hello was welcomed.
-    pub(crate) fn welcomed(self: &Arc<Self>, stream: &Arc<Stream>, term: u64, settled: bool) {
+    pub(crate) fn welcomed(self: &Arc<Self>, lifeline: &Arc<Lifeline>, term: u64, settled: bool) {
         let mut inside = self.inside.lock();
         let again = inside.holdings.begin(term, settled);
         again.iter().for_each(|message| put_frame(message, &mut inside.unsent));
-        inside.route = Route::Lifeline(stream.clone());
+        inside.route = Route::Lifeline(lifeline.clone());
         inside.lost_at = None;
         self.flush(&mut inside);
     }
@@ -148,7 +155,7 @@ impl Holding {
             Route::Stopped => inside.route = Route::Stopped,
             Route::Office(office) => self.apply(&mut inside, standing, office.take_own()),
             // Also wakes the thread that waits for room on it.
-            Route::Lifeline(stream) => _ = stream.shutdown(Shutdown::Both),
+            Route::Lifeline(lifeline) => _ = lifeline.stream().shutdown(Shutdown::Both),
             Route::Nowhere | Route::Joining => {}
         }
         inside.unsent.clear();
@@ -190,8 +197,8 @@ impl Holding {
     /// The instance leaves for good: all that it holds is void, and nobody waits any longer.
     pub(crate) fn stop(&self) {
         let mut inside = self.inside.lock();
-        if let Route::Lifeline(stream) = std::mem::replace(&mut inside.route, Route::Stopped) {
-            _ = stream.shutdown(Shutdown::Both);
+        if let Route::Lifeline(lifeline) = std::mem::replace(&mut inside.route, Route::Stopped) {
+            _ = lifeline.stream().shutdown(Shutdown::Both);
         }
         for waiter in inside.waiters.values_mut() {
             waiter.answer.get_or_insert(Answer::Stopped);
@@ -258,10 +265,11 @@ impl Holding {
         wait: bool,
         deadline: Option<Instant>,
     ) -> Result<(u64, Answer), NoAnswer> {
-        let mut inside = self.inside.lock();
-        let wanted = inside.holdings.ask(resource, units, wait, monotonic_ns()).ok_or(NoAnswer::TooMany)?;
-        let id = wanted.id;
-        self.ask(inside, standing, id, Message::Acquire { wanted }, deadline)
+        let ask = |holdings: &mut Holdings| {
+            let wanted = holdings.ask(resource, units, wait, monotonic_ns())?;
+            Some((wanted.id, Message::Acquire { wanted }))
+        };
+        self.ask(standing, ask, deadline)
     }
 
     /// Asks for the sum of what all instances count of a resource.
@@ -271,24 +279,31 @@ impl Holding {
         resource: &str,
         deadline: Instant,
     ) -> Result<Answer, NoAnswer> {
-        let mut inside = self.inside.lock();
-        let query = inside.holdings.ask_total(resource).ok_or(NoAnswer::TooMany)?;
-        let Message::TotalQuery { id, .. } = query else { return Err(NoAnswer::TooMany) };
-        self.ask(inside, standing, id, query, Some(deadline)).map(|(_, answer)| answer)
+        let ask = |holdings: &mut Holdings| holdings.ask_total(resource);
+        self.ask(standing, ask, Some(deadline)).map(|(_, answer)| answer)
     }
 
     fn ask(
         self: &Arc<Self>,
-        mut inside: MutexGuard<'_, Inside>,
         standing: &Standing,
-        id: u64,
-        question: Message,
+        question: impl FnOnce(&mut Holdings) -> Option<(u64, Message)>,
         deadline: Option<Instant>,
     ) -> Result<(u64, Answer), NoAnswer> {
+        let lifeline = self.lifeline();
+        // Before anything is said: the answer shall not wake the role thread.
+        let lead = lifeline.as_ref().and_then(|lifeline| lifeline.lead());
+        let mut inside = self.inside.lock();
+        let (id, question) = question(&mut inside.holdings).ok_or(NoAnswer::TooMany)?;
         let bell = Arc::new(Condvar::new());
         let stopped = matches!(inside.route, Route::Stopped).then_some(Answer::Stopped);
-        inside.waiters.insert(id, Waiter { bell: bell.clone(), answer: stopped });
+        inside.waiters.insert(id, Waiter { bell: bell.clone(), asleep: false, answer: stopped });
         self.say(&mut inside, standing, question);
+        if let Some(lead) = lead {
+            drop(inside);
+            self.read_answer(standing, id, lead, deadline);
+            inside = self.inside.lock();
+        }
+        inside.waiters.get_mut(&id).into_iter().for_each(|waiter| waiter.asleep = true);
         let mut late = false;
         loop {
             if let Some(answer) = inside.waiters.get(&id).and_then(|waiter| waiter.answer) {
@@ -306,6 +321,23 @@ impl Holding {
             match deadline {
                 None => bell.wait(&mut inside),
                 Some(deadline) => late = bell.wait_until(&mut inside, deadline).timed_out(),
+            }
+        }
+    }
+
+    fn lifeline(&self) -> Option<Arc<Lifeline>> {
+        if let Route::Lifeline(lifeline) = &self.inside.lock().route { Some(lifeline.clone()) } else { None }
+    }
+
+    /// Reads from the lifeline, in the role thread's place, until there is an answer, but not for long.
+    fn read_answer(self: &Arc<Self>, standing: &Standing, id: u64, mut lead: Lead<'_>, deadline: Option<Instant>) {
+        let longest = Instant::now() + LEAD_TIME;
+        let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
+        while let Some(message) = lead.next(deadline) {
+            let mut inside = self.inside.lock();
+            self.apply(&mut inside, standing, [message]);
+            if inside.waiters.get(&id).is_none_or(|waiter| waiter.answer.is_some()) {
+                return;
             }
         }
     }
@@ -385,9 +417,10 @@ impl Holding {
 
     /// Gives the kernel what it takes; what it does not take is left to a thread.
     fn flush(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>) {
-        let Inside { route: Route::Lifeline(stream), unsent, changed, holdings, flushing, .. } = &mut **inside else {
+        let Inside { route: Route::Lifeline(lifeline), unsent, changed, holdings, flushing, .. } = &mut **inside else {
             return;
         };
+        let stream = lifeline.stream();
         push(stream, unsent);
         if unsent.is_empty() && !changed.is_empty() {
             for resource in std::mem::take(changed) {
@@ -409,7 +442,7 @@ impl Holding {
             let mut fds = [PollFd::new(stream, PollFlags::OUT)];
             let waited = matches!(poll(&mut fds, None), Ok(_) | Err(rustix::io::Errno::INTR));
             let mut inside = self.inside.lock();
-            let ours = matches!(&inside.route, Route::Lifeline(present) if Arc::ptr_eq(present, stream));
+            let ours = matches!(&inside.route, Route::Lifeline(present) if Arc::ptr_eq(present.stream(), stream));
             if ours {
                 self.flush(&mut inside);
             }
@@ -428,7 +461,9 @@ impl Holding {
 fn answered(inside: &mut Inside, id: u64, answer: Answer) {
     if let Some(waiter) = inside.waiters.get_mut(&id) {
         waiter.answer = Some(answer);
-        waiter.bell.notify_one();
+        if waiter.asleep {
+            waiter.bell.notify_one();
+        }
     }
 }
 

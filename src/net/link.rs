@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::port::{Stream, is_gone};
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
@@ -35,6 +35,9 @@ impl From<io::Error> for LinkError {
         }
     }
 }
+
+/// How much is read at once.
+const PIECE: usize = 4096;
 
 pub(crate) struct Link {
     /// Shared with whoever may have to end the connection under a blocked reader. Not a second descriptor: a
@@ -64,13 +67,16 @@ impl Link {
     /// Waits for the next message, without a deadline for as long as the connection lives.
     pub(crate) fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
         loop {
-            if let Some(message) = self.buffer.next(self.max_body).map_err(LinkError::Malformed)? {
-                log::trace!("<- {}", message.name());
+            if let Some(message) = self.buffered()? {
                 return Ok(message);
             }
             // Anew before each piece: a peer that sends byte by byte gets no more time for it.
-            self.wait_at_most(deadline.map(remaining).transpose()?)?;
-            let mut piece = [0; 4096];
+            match deadline.map(remaining).transpose() {
+                Ok(left) => self.wait_at_most(left)?,
+                // Who was run too late to read in time may still find that the other end has answered in time.
+                Err(late) => return self.read_now()?.ok_or(late),
+            }
+            let mut piece = [0; PIECE];
             match (&**self.stream).read(&mut piece) {
                 Ok(0) => return Err(LinkError::Gone { reset: false }),
                 Ok(count) => self.buffer.push(&piece[..count]),
@@ -79,6 +85,41 @@ impl Link {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The next message, if it has come: never waits.
+    pub(crate) fn read_now(&mut self) -> Result<Option<Message>, LinkError> {
+        let mut is_drained = false;
+        loop {
+            if let Some(message) = self.buffered()? {
+                return Ok(Some(message));
+            }
+            if is_drained {
+                return Ok(None);
+            }
+            let mut piece = [0; PIECE];
+            match recv(&**self.stream, &mut piece, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return Err(LinkError::Gone { reset: false }),
+                Ok((_, count)) => {
+                    self.buffer.push(&piece[..count]);
+                    is_drained = count < PIECE;
+                }
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+    }
+
+    fn buffered(&mut self) -> Result<Option<Message>, LinkError> {
+        let message = self.buffer.next(self.max_body).map_err(LinkError::Malformed)?;
+        message.iter().for_each(|message| log::trace!("<- {}", message.name()));
+        Ok(message)
+    }
+
+    /// True if everything that was read has been taken.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.buffer.is_empty()
     }
 
     /// Sees to it that a read waits no longer than that. A timeout of about that length, as the last question had, is as good: a
@@ -109,21 +150,11 @@ impl Link {
             match send(&**self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(count) => rest = &rest[count..],
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.await_room(deadline)?,
+                Err(Errno::AGAIN) => await_ready(&self.stream, PollFlags::OUT, Some(deadline))?,
                 Err(error) => return Err(io::Error::from(error).into()),
             }
         }
         Ok(())
-    }
-
-    /// Waits until the kernel takes more, or the connection has ended: the next attempt tells which.
-    fn await_room(&self, deadline: Instant) -> Result<(), LinkError> {
-        let left = remaining(deadline)?;
-        let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
-        match poll(&mut [PollFd::new(&**self.stream, PollFlags::OUT)], Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(io::Error::from(error).into()),
-        }
     }
 
     /// True if the other end has closed, or has said something unasked: the connection must not be used again.
@@ -141,7 +172,7 @@ impl Link {
             return;
         }
         _ = self.stream.shutdown(Shutdown::Write);
-        let mut piece = [0; 4096];
+        let mut piece = [0; PIECE];
         for _ in 0..64 {
             let Ok(left) = remaining(deadline) else { return };
             _ = self.stream.set_read_timeout(Some(left));
@@ -152,8 +183,21 @@ impl Link {
     }
 }
 
+/// Waits until the kernel takes more, or has something, or the connection has ended: the next attempt tells which.
+pub(crate) fn await_ready(stream: &TcpStream, what: PollFlags, deadline: Option<Instant>) -> Result<(), LinkError> {
+    let timeout = deadline.map(remaining).transpose()?.map(timespec);
+    match poll(&mut [PollFd::new(stream, what)], timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+pub(crate) fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ }
+}
+
 /// What is left until `deadline`; never zero, which would mean "no timeout" to the socket.
-fn remaining(deadline: Instant) -> Result<Duration, LinkError> {
+pub(crate) fn remaining(deadline: Instant) -> Result<Duration, LinkError> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(LinkError::Late) } else { Ok(left.max(Duration::from_micros(1))) }
 }
@@ -169,8 +213,7 @@ pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
     let deadline = Instant::now() + wait;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
-        match poll(&mut fds, Some(&timeout)) {
+        match poll(&mut fds, Some(&timespec(left))) {
             Ok(0) => return false,
             Ok(_) => break,
             Err(Errno::INTR) => {} // a signal of the program's: the wait goes on

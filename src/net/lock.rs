@@ -5,7 +5,7 @@
 //! not in the child was just busy. parking_lot's do; std's are a word each.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{self, PoisonError};
+use std::sync::{self, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
@@ -28,6 +28,15 @@ impl<T> Mutex<T> {
     /// A thread that panicked under the lock has been logged; what is inside is whole between two statements.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// `None` if it is locked.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(held) => Some(MutexGuard(Some(held))),
+            Err(TryLockError::Poisoned(held)) => Some(MutexGuard(Some(held.into_inner()))),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(crate) fn into_inner(self) -> T {

@@ -24,6 +24,7 @@ pub(crate) mod health;
 mod holder;
 pub(crate) mod holding;
 mod hub;
+mod lifeline;
 mod link;
 pub(crate) mod lock;
 mod look;

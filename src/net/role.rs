@@ -11,6 +11,7 @@ use super::clock;
 use super::handshake::{self, Denied, Pass};
 use super::health::{self, Hands, Pulse, Vigil};
 use super::holding::Holding;
+use super::lifeline::Lifeline;
 use super::link::{Link, LinkError, has_ended};
 use super::office::{Facts, Notice, Office};
 use super::port::{self, Listening};
@@ -49,7 +50,7 @@ struct Duty {
     shared: Arc<Shared>,
     election: Election,
     claim: Option<Claim>,
-    lifeline: Option<(Link, Subordinate)>,
+    lifeline: Option<(Arc<Lifeline>, Subordinate)>,
     /// What this instance knows of its group from its last lifeline.
     memory: Option<Subordinate>,
     loss: Loss,
@@ -238,8 +239,9 @@ impl Duty {
             Ok((link, answer)) => match Subordinate::welcomed(answer) {
                 Some(subordinate) => {
                     let term = subordinate.term;
-                    self.shared.holding.welcomed(link.stream(), term, subordinate.settled);
-                    self.lifeline = Some((link, subordinate));
+                    let lifeline = Arc::new(Lifeline::new(link));
+                    self.shared.holding.welcomed(&lifeline, term, subordinate.settled);
+                    self.lifeline = Some((lifeline, subordinate));
                     Event::Welcomed { term }
                 }
                 // It has the key and yet does not speak our protocol.
@@ -273,10 +275,10 @@ impl Duty {
 
     /// Reads what the supervisor tells until it is gone.
     fn follow(&mut self) -> Event {
-        let Some((mut link, mut subordinate)) = self.lifeline.take() else { return Event::LinkLost(Loss::Died) };
+        let Some((lifeline, mut subordinate)) = self.lifeline.take() else { return Event::LinkLost(Loss::Died) };
         let mut goodbye = None;
         self.prepare(subordinate.members);
-        if self.wait_on(Wait::Stream(link.stream().clone())) {
+        if self.wait_on(Wait::Stream(lifeline.stream().clone())) {
             let shared = self.shared.clone();
             let hands = Hands {
                 say: &|message| shared.holding.say_aside(&message),
@@ -285,8 +287,9 @@ impl Duty {
             };
             let supervisor = subordinate.supervisor.clone();
             let mut vigil = shared.hang_timeout.map(|timeout| Vigil::new(supervisor, timeout, &hands));
+            let mut reader = lifeline.reader();
             loop {
-                let message = match health::read(&mut link, &mut vigil, &hands) {
+                let message = match health::read(&mut reader, &mut vigil, &hands) {
                     Ok(message) => message,
                     Err(LinkError::Malformed(error)) => {
                         log::warn!("{}: cut off a supervisor that broke the protocol: {error}", self.shared.me.name);

@@ -79,10 +79,10 @@ impl Holdings {
     }
 
     /// Asks for the total of a resource's tallies; `None` as for [`ask`](Holdings::ask).
-    pub(crate) fn ask_total(&mut self, resource: &str) -> Option<Message> {
+    pub(crate) fn ask_total(&mut self, resource: &str) -> Option<(u64, Message)> {
         let id = self.next_id()?;
         self.queries.insert(id, resource.into());
-        Some(Message::TotalQuery { id, resource: resource.into() })
+        Some((id, Message::TotalQuery { id, resource: resource.into() }))
     }
 
     fn next_id(&mut self) -> Option<u64> {

@@ -83,7 +83,7 @@ impl World {
                 self.say(who, Message::Count { counted: Counted { resource: resource.into(), units } });
             }
             13 => {
-                let query = self.instances[who].holdings.ask_total(resource).expect("not so many");
+                let (_, query) = self.instances[who].holdings.ask_total(resource).expect("not so many");
                 self.say(who, query);
             }
             _ => self.question(who),
