@@ -188,11 +188,12 @@ impl Duty {
     /// Connects, proves itself, says hello and reads the welcome.
     fn connect(&mut self) -> Event {
         let shared = self.shared.clone();
-        let mut timeout = HANDSHAKE_TIMEOUT;
-        if let Some(deadline) = self.election.deadline() {
-            timeout = timeout.min(deadline.saturating_sub(clock::now())).max(Duration::from_millis(1));
-        }
+        let left = self.election.deadline().map(|deadline| deadline.saturating_sub(clock::now()));
+        let timeout = left.unwrap_or(HANDSHAKE_TIMEOUT).clamp(Duration::from_millis(1), HANDSHAKE_TIMEOUT);
         let deadline = Instant::now() + timeout;
+        // By then it has proved to be a supervisor: one that is busy with thousands of others, or starved, or stopped, is waited
+        // for like one that has welcomed us. To begin anew would only add to its work, and let it see us die meanwhile.
+        let welcome_deadline = left.map(|left| Instant::now() + left.max(timeout));
         let stream = match port::connect(shared.port, sys::Kind::Lifeline, timeout) {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Event::NobodyThere,
@@ -209,7 +210,7 @@ impl Duty {
         let opened = handshake::open(stream, &shared.pass, shared.port, Purpose::Join, hello, deadline);
         let result = opened.and_then(|mut link| {
             loop {
-                let answer = link.read(Some(deadline)).map_err(|error| match error {
+                let answer = link.read(welcome_deadline).map_err(|error| match error {
                     LinkError::Gone { .. } => Denied::ClosedAtOnce,
                     LinkError::Late => Denied::Obstructed(Obstacle::Silent),
                     LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
