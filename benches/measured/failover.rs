@@ -87,6 +87,11 @@ fn measure(plan: &Plan, peers: &Peers, size: u64, takeover: bool, recovery: bool
             Series::times(Kind::Own, "pares: supervisor known", &known),
             queue,
         ];
+        // What of it is the end of so many threads: the kernel closes the connections of a process after the last of them.
+        if let Some(gathering) = &gathering {
+            let who = "bare: as many threads and connections, first survivor back";
+            series.insert(1, Series::times(Kind::Floor, who, &gathering.first));
+        }
         series.append(&mut leases);
         let what = format!("take-over after SIGKILL, {size} processes");
         rows.push(Row { group: TAKEOVER, what, size: Some(size), unit: Unit::Time, series });
@@ -125,13 +130,16 @@ struct Gathering {
     survivors: Crowd,
     meeting: Helper,
     number: u64,
+    /// Until the first of them was back.
+    first: Vec<u64>,
     took: Vec<u64>,
 }
 
 impl Gathering {
     fn start(number: u64) -> Self {
         let survivors = Crowd::start(number as usize, false, &|| part("survivor", &[]));
-        Gathering { survivors, meeting: Helper::start(part("gathering", &[&number])), number, took: Vec::new() }
+        let meeting = Helper::start(part("gathering", &[&number]));
+        Gathering { survivors, meeting, number, first: Vec::new(), took: Vec::new() }
     }
 
     fn round(&mut self) {
@@ -140,8 +148,8 @@ impl Gathering {
         self.survivors.await_all(self.number as usize, "ready");
         self.survivors.calm_down();
         let killed = lifelines.kill();
-        let line = self.meeting.line();
-        let at: u64 = line.split(' ').nth(1).expect("what and when").parse().expect("a time");
-        self.took.push(at - killed);
+        let mut next = || -> u64 { self.meeting.line().split(' ').nth(1).expect("when").parse().expect("a time") };
+        self.first.push(next() - killed);
+        self.took.push(next() - killed);
     }
 }

@@ -116,7 +116,7 @@ pub(crate) fn lifelines() -> ! {
     serve(|mut stream| _ = std::io::copy(&mut stream, &mut std::io::sink()))
 }
 
-/// Says when so many have connected and made two round trips, and begins to count anew.
+/// Says when the first has connected and made two round trips, and when so many have, and begins to count anew.
 pub(crate) fn gathering(number: u64) -> ! {
     let back = Arc::new(AtomicU64::new(0));
     serve(move |mut stream| {
@@ -126,8 +126,12 @@ pub(crate) fn gathering(number: u64) -> ! {
                 return;
             }
         }
-        if back.fetch_add(1, Ordering::AcqRel) + 1 == number {
-            let at = now();
+        let at = now();
+        let others = back.fetch_add(1, Ordering::AcqRel);
+        if others == 0 {
+            say("first", at, 1);
+        }
+        if others + 1 == number {
             back.store(0, Ordering::Release);
             say("settled", at, number);
         }

@@ -99,7 +99,7 @@ pub(crate) fn print(rows: &[Value]) {
     }
 }
 
-/// Into `docs/` if everything was measured as it should be, else where it does not pass for that.
+/// Into `docs/` and the README if everything was measured as it should be, else where it does not pass for that.
 pub(crate) fn write(report: &Value, whole: bool) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder: PathBuf = if whole { root.join("docs") } else { root.join("target/measured") };
@@ -108,6 +108,9 @@ pub(crate) fn write(report: &Value, whole: bool) {
     let text = serde_json::to_string_pretty(report).expect("JSON");
     fs::write(&file, text + "\n").expect("write the JSON");
     render(&file);
+    if whole {
+        renew_readme(report);
+    }
 }
 
 /// Everything that is made of the JSON: the document and its pictures.
@@ -124,6 +127,40 @@ pub(crate) fn render(file: &Path) {
     let path = folder.join("measured.md");
     fs::write(&path, document.replace("{pictures}\n", pictures.trim_end_matches('\n'))).expect("write the document");
     println!("\n{}", path.display());
+}
+
+/// Where the README has its own, shorter table; between these.
+const BEGIN: &str = "<!-- The table is written by `cargo bench --bench measured`. -->\n\n";
+const END: &str = "\n<!-- End of the table. -->";
+
+/// Puts the short table into the README.
+fn renew_readme(report: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).expect("read the README");
+    let (before, rest) = readme.split_once(BEGIN).expect("where the table begins");
+    let (_, after) = rest.split_once(END).expect("where the table ends");
+    fs::write(&path, [before, BEGIN, &summary(report), END, after].concat()).expect("write the README");
+}
+
+/// A line for each row: the floor, ours, and the nearest of those that users could take instead.
+fn summary(report: &Value) -> String {
+    let mut text = String::from("| | floor | pares | × floor | nearest peer |\n|---|---:|---:|---:|---:|\n");
+    for row in list(&report["rows"]) {
+        let of_kind = |kind: &'static str| list(&row["series"]).iter().filter(move |series| series["kind"] == kind);
+        let [.., median, _, ratio] = of_kind("pares").next().map(|own| cells(row, own)).unwrap_or_default();
+        let floor = of_kind("floor").next().map(|floor| cells(row, floor)[1].clone()).unwrap_or_default();
+        let more_is_better = row["unit"].as_str().is_some_and(|unit| unit.ends_with("per second"));
+        let near = |series: &&Value| {
+            let median = series["median"].as_f64().expect("measured");
+            if more_is_better { -median } else { median }
+        };
+        let measured = of_kind("peer").filter(|peer| peer["median"].is_number());
+        let peer = measured.min_by(|one, other| near(one).total_cmp(&near(other)));
+        let peer = peer.map(|peer| cells(row, peer)).map(|[who, median, ..]| format!("{who}: {median}"));
+        let what = row["what"].as_str().unwrap_or_default();
+        _ = writeln!(text, "| {what} | {floor} | {median} | {ratio} | {} |", peer.unwrap_or_default());
+    }
+    text
 }
 
 fn place(machine: &Value) -> String {
