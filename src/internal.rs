@@ -20,6 +20,8 @@ use crate::wire::{
     Wanted, common_version, kinds,
 };
 
+#[cfg(test)]
+mod costs;
 mod permits;
 pub use permits::fuzz_permits;
 

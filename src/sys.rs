@@ -27,6 +27,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) mod book;
 mod booked;
 pub(crate) mod crash;
+#[cfg(test)]
+pub(crate) mod heap;
 
 pub(crate) use book::Kind;
 pub(crate) use booked::Booked;

@@ -98,8 +98,7 @@ pub(crate) struct Reader<'a> {
 impl Source for Reader<'_> {
     fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
         let Lifeline { stream, bell, inside } = self.lifeline;
-        // While nobody else has read, there may be more of what we have begun to.
-        let mut has_come = self.inside.is_none();
+        let mut has_come = false;
         loop {
             if let Some(mut held) = self.inside.take().or_else(|| inside.try_lock()) {
                 if let (true, Some(bell)) = (std::mem::take(&mut held.ringing), bell) {

@@ -28,6 +28,8 @@ impl<'a> Reader<'a> {
 
 /// A value that can stand in a message.
 pub(crate) trait Field: Sized {
+    /// How few bytes it can have, so that what has arrived tells how many of them are in it at most.
+    const LEAST: usize;
     fn put(&self, out: &mut Vec<u8>);
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
 }
@@ -35,6 +37,7 @@ pub(crate) trait Field: Sized {
 macro_rules! integers {
     ($($int:ty, $write:ident, $read:ident;)*) => {$(
         impl Field for $int {
+            const LEAST: usize = size_of::<$int>();
             fn put(&self, out: &mut Vec<u8>) {
                 let mut bytes = [0; size_of::<$int>()];
                 BigEndian::$write(&mut bytes, *self);
@@ -54,6 +57,7 @@ integers! {
 }
 
 impl Field for u8 {
+    const LEAST: usize = 1;
     fn put(&self, out: &mut Vec<u8>) {
         out.push(*self);
     }
@@ -63,6 +67,7 @@ impl Field for u8 {
 }
 
 impl Field for bool {
+    const LEAST: usize = 1;
     fn put(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));
     }
@@ -77,6 +82,7 @@ impl Field for bool {
 }
 
 impl<const N: usize> Field for [u8; N] {
+    const LEAST: usize = N;
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
@@ -88,6 +94,7 @@ impl<const N: usize> Field for [u8; N] {
 }
 
 impl Field for String {
+    const LEAST: usize = 2;
     /// A longer string than `u16` can count is cut at a character: only texts for people (details of
     /// refusals) can be that long, everything else is limited when it is accepted.
     fn put(&self, out: &mut Vec<u8>) {
@@ -110,6 +117,7 @@ impl Field for String {
 pub(crate) struct Payload(pub(crate) Vec<u8>);
 
 impl Field for Payload {
+    const LEAST: usize = 4;
     fn put(&self, out: &mut Vec<u8>) {
         let count = u32::try_from(self.0.len()).expect("payloads are limited far below 4 GiB");
         count.put(out);
@@ -122,6 +130,7 @@ impl Field for Payload {
 }
 
 impl<A: Field, B: Field> Field for (A, B) {
+    const LEAST: usize = A::LEAST + B::LEAST;
     fn put(&self, out: &mut Vec<u8>) {
         self.0.put(out);
         self.1.put(out);
@@ -132,6 +141,7 @@ impl<A: Field, B: Field> Field for (A, B) {
 }
 
 impl<T: Field> Field for Option<T> {
+    const LEAST: usize = 1;
     fn put(&self, out: &mut Vec<u8>) {
         self.is_some().put(out);
         self.iter().for_each(|value| value.put(out));
@@ -142,6 +152,7 @@ impl<T: Field> Field for Option<T> {
 }
 
 impl<T: Field> Field for Vec<T> {
+    const LEAST: usize = 2;
     fn put(&self, out: &mut Vec<u8>) {
         let count = u16::try_from(self.len()).expect("lists are limited far below 65,536 items");
         count.put(out);
@@ -149,8 +160,9 @@ impl<T: Field> Field for Vec<T> {
     }
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = u16::take(reader)?;
-        // Grown item by item, never reserved by `count`: the peer wrote it, and may have lied.
-        let mut items = Vec::new();
+        const { assert!(T::LEAST > 0, "a list of nothing could claim any number of items") };
+        // The peer wrote the count, and may have lied: no more is reserved than can be in what has arrived.
+        let mut items = Vec::with_capacity(usize::from(count).min(reader.rest.len() / T::LEAST));
         for _ in 0..count {
             items.push(T::take(reader)?);
         }
@@ -166,6 +178,7 @@ macro_rules! byte_enum {
         $vis enum $name { $($(#[$doc])* $variant = $number,)* }
 
         impl $crate::wire::field::Field for $name {
+            const LEAST: usize = 1;
             fn put(&self, out: &mut Vec<u8>) {
                 out.push(*self as u8);
             }
@@ -186,6 +199,7 @@ macro_rules! record {
         $vis struct $name { $($(#[$doc])* $fvis $field: $type,)* }
 
         impl $crate::wire::field::Field for $name {
+            const LEAST: usize = 0 $(+ <$type as $crate::wire::field::Field>::LEAST)*;
             fn put(&self, out: &mut Vec<u8>) {
                 $($crate::wire::field::Field::put(&self.$field, out);)*
             }

@@ -81,7 +81,7 @@ pub(crate) mod field;
 pub(crate) mod frame;
 pub(crate) mod proof;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use field::{Field, Payload, Reader, byte_enum, record};
 

@@ -28,7 +28,7 @@ fn setting() -> super::Setting {
 }
 
 /// One example of every message, in the order of the table.
-fn examples() -> Vec<Message> {
+pub(crate) fn examples() -> Vec<Message> {
     use Message::*;
     vec![
         Opening {

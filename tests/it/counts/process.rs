@@ -5,8 +5,9 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::{env, fs, process, thread};
 
-use pares::{Config, EventKind, Instance};
+use pares::{Admin, Config, EventKind, Instance};
 
+use super::trace::JOIN;
 use crate::support::{GROUP, PATIENCE};
 
 /// How often each request is made.
@@ -44,9 +45,16 @@ fn mark(name: &str) {
     _ = fs::metadata(format!("/mark/{name}"));
 }
 
-/// Makes each request some times, with marks around it; says which thread is which.
+/// Makes each request some times, with marks around it. Says which, so that whoever waits for it on a busy machine sees
+/// that it goes on.
 fn requests(config: &Config) {
     let supervisor = Instance::join(config.clone().name("supervisor")).expect("joined");
+    // While there is nobody else who would be told of it.
+    measure(JOIN, || drop(Instance::join(config.clone().name("guest")).expect("joined")));
+    measure("ask anew", || {
+        let admin = Admin::new(config).expect("an admin");
+        _ = admin.registry().status(PATIENCE).expect("a status");
+    });
     let asker = Instance::join(config.clone().name("asker")).expect("joined");
     assert!(supervisor.is_supervisor());
     let registry = asker.registry();
@@ -71,15 +79,21 @@ fn requests(config: &Config) {
     for (name, run) in subjects {
         (0..3).for_each(|_| run()); // connections are made, memory is had
         arrive();
+        say(name);
         mark(name);
         (0..ROUNDS).for_each(|_| run());
         arrive();
         mark("end");
     }
-    for task in fs::read_dir("/proc/self/task").expect("threads").flatten() {
-        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        say(&format!("thread {} {}", task.file_name().to_string_lossy(), name.trim_end()));
-    }
+}
+
+/// The same for what leaves nothing behind that the next could use.
+fn measure(name: &str, mut run: impl FnMut()) {
+    (0..3).for_each(|_| run()); // a new supervisor makes room for descriptors
+    say(name);
+    mark(name);
+    (0..ROUNDS).for_each(|_| run());
+    mark("end");
 }
 
 /// Holds one of everything, and waits for more than there is.
