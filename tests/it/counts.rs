@@ -65,9 +65,12 @@ const COSTS: [(&str, [usize; 2]); 10] = [
     ("call", [3, 2]),
 ];
 
-/// Sleeps and wake-ups between threads of one process, for any request: how many there are depends on who is quicker. So
-/// many for each thread that a `join` has to do with.
+/// Sleeps and wake-ups between threads of one process, for any request: who asks reads the answer itself, so that there are
+/// none but of those who meet at a lock.
 const MAX_FUTEX: usize = 2;
+
+/// The same for a join and what follows: threads that begin and are waited for at the end.
+const MAX_FUTEX_JOIN: usize = 20;
 
 /// Goal: no request costs a system call more than it must, at either end: what is one more tomorrow than today is seen here,
 /// not in a benchmark that nobody looks at.
@@ -92,8 +95,8 @@ fn a_request_costs_no_more_system_calls_than_it_must() {
         for (end, cost) in ends.iter().zip(costs) {
             // Less than one more for each is the end of what went before, or the question that ends the measurement.
             assert!(end.calls / ROUNDS <= cost, "{request} costs more than {costs:?} calls:\n{trace}");
-            let threads = if request == JOIN { 3 } else { 1 };
-            assert!(end.futex / ROUNDS <= threads * MAX_FUTEX, "{request} sleeps more often:\n{trace}");
+            let most = if request == JOIN { MAX_FUTEX_JOIN } else { MAX_FUTEX };
+            assert!(end.futex / ROUNDS <= most, "{request} sleeps more often:\n{trace}");
         }
         assert!(ends[0].calls >= ROUNDS, "{request} is not in the trace:\n{trace}");
     }
