@@ -1,8 +1,9 @@
 //! What a user may rely on when processes die, stop and leave.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pares::channel::Select;
@@ -286,29 +287,46 @@ fn a_group_in_which_nothing_happens_does_not_wake_up() {
 }
 
 /// Checks that there comes a time in which none of the processes runs; `silent` says nothing in it.
+///
+/// Where the whole container is frozen and thawed, that wakes every thread there is, also one that can have nothing to do:
+/// as often as that is woken, the others have not woken up by themselves.
 #[track_caller]
 pub(crate) fn is_quiet(pids: &[u32], silent: &Proc) {
-    let count = || -> Vec<u64> { pids.iter().copied().map(switches).collect() };
-    let windows: Vec<Vec<u64>> = (0..5)
+    let mut cat = Command::new("cat");
+    cat.stdin(Stdio::piped());
+    let (idle, _its_input) = Proc::start_with_input(cat);
+    let count = || -> BTreeMap<String, u64> { pids.iter().copied().flat_map(switches).collect() };
+    let of_idle = || switches(idle.pid()).map(|(_, switches)| switches).sum::<u64>();
+    let windows: Vec<Vec<String>> = (0..5)
         .map(|_| {
-            let before = count();
+            let (before, idle_before) = (count(), of_idle());
             silent.says_nothing_for(Duration::from_secs(2));
-            before.iter().zip(count()).map(|(before, after)| before.abs_diff(after)).collect()
+            let (idle_after, after) = (of_idle(), count());
+            let woken = idle_after - idle_before;
+            let threads: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            let ran = threads.into_iter().filter_map(|thread| match (before.get(thread), after.get(thread)) {
+                (Some(before), Some(after)) if *after <= before + woken => None,
+                // One that is new, or has ended, has run in any case.
+                (before, after) => Some(format!("{thread}: {before:?} to {after:?}; an idle one: {woken}")),
+            });
+            ran.collect()
         })
-        .take_while(|window: &Vec<u64>| window.iter().any(|switches| *switches > 0))
+        .take_while(|ran: &Vec<String>| !ran.is_empty())
         .collect();
-    assert!(windows.len() < 5, "switches in each window: {windows:?}");
+    assert!(windows.len() < 5, "context switches in each window: {windows:#?}");
 }
 
-/// All context switches of all threads of a process so far.
-fn switches(pid: u32) -> u64 {
+/// All context switches so far of each thread of a process, by its number and name.
+fn switches(pid: u32) -> impl Iterator<Item = (String, u64)> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a living process").flatten();
     let statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
-    let of_one = |status: String| -> u64 {
+    statuses.map(|status| {
+        let field = |line: &str| line.split_whitespace().last().unwrap_or_default().to_owned();
+        let find = |name: &str| status.lines().find(|line| line.starts_with(name)).map(field).unwrap_or_default();
         let lines = status.lines().filter(|line| line.contains("ctxt_switches:"));
-        lines.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum()
-    };
-    statuses.map(of_one).sum()
+        let switches = lines.filter_map(|line| field(line).parse::<u64>().ok()).sum();
+        (format!("{} {}", find("Pid:"), find("Name:")), switches)
+    })
 }
 
 /// Goal: a dying supervisor frees its port before any survivor learns of the death (the kernel closes the highest descriptor
