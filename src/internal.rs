@@ -4,6 +4,7 @@
 //! also a test.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::CHANGE_LOG;
@@ -454,7 +455,9 @@ impl Office {
         for message in news {
             match message {
                 Message::Listing { .. } => entries.clear(),
-                Message::Member { entry } | Message::Joined { entry } => _ = entries.insert(entry.name.clone(), entry),
+                Message::Member { entry } | Message::Joined { entry } => {
+                    _ = entries.insert(entry.name.clone(), Arc::unwrap_or_clone(entry))
+                }
                 Message::Left { name, .. } => assert!(entries.remove(&name).is_some(), "{name} left twice"),
                 Message::State { term, settled, members } => {
                     assert_eq!((term, settled, members as usize), (self.term, self.settled, entries.len()));

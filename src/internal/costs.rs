@@ -50,7 +50,7 @@ fn a_message_that_is_read_takes_no_more_from_the_heap_than_a_copy_of_it() {
     for message in examples().into_iter().chain(samples()) {
         let (name, mut frame) = (message.name(), Vec::new());
         put_frame(&message, &mut frame);
-        let (copying, _) = taken(|| message.clone());
+        let (copying, _) = taken(|| copy(&message));
         let (decoding, decoded) = taken(|| Message::decode(&frame[4..]));
         assert_eq!(decoded.as_ref(), Ok(&message));
         assert_eq!(decoding, copying, "{name}");
@@ -69,6 +69,15 @@ fn a_message_that_is_read_takes_no_more_from_the_heap_than_a_copy_of_it() {
         let mut again = Vec::with_capacity(frame.len());
         let (encoding, ()) = taken(|| put_frame(&message, &mut again));
         assert_eq!(encoding, Taken::default(), "{name}");
+    }
+}
+
+/// With a copy of what only this program shares, too.
+fn copy(message: &Message) -> Message {
+    match message {
+        Message::Member { entry } => Message::Member { entry: Arc::new(Entry::clone(entry)) },
+        Message::Joined { entry } => Message::Joined { entry: Arc::new(Entry::clone(entry)) },
+        other => other.clone(),
     }
 }
 
@@ -264,8 +273,8 @@ fn a_request_takes_so_much_from_the_heap_however_many_members_there_are() {
         let mut answer = Vec::with_capacity(2);
         let (look_up, ()) = taken(|| supervisor.look_up("member-00000", &mut answer));
         assert_eq!(answer.len(), 2);
-        // The supervisor's name, and that of the entry.
-        assert!(look_up.allocations <= 2, "{members} members: {look_up:?}");
+        // The supervisor's name.
+        assert!(look_up.allocations <= 1, "{members} members: {look_up:?}");
     }
 }
 

@@ -184,7 +184,7 @@ impl Asker {
             let mut entries = Vec::new();
             for _ in 0..count {
                 let Message::Member { entry } = answers.next()? else { return Err(Fault::Nonsense) };
-                entries.push(entry);
+                entries.push(Arc::unwrap_or_clone(entry));
             }
             Ok(Answered { term, settled, supervisor, entries })
         })
@@ -374,7 +374,7 @@ impl Asker {
         deadline: Instant,
         again: bool,
     ) -> Result<(Link, Message), Fault> {
-        if let Some(mut link) = self.pool.take(port, owner) {
+        if let Some(mut link) = self.pool.take(port, owner, again) {
             let answer = link.write(std::slice::from_ref(&request), deadline).and_then(|()| link.read(Some(deadline)));
             match answer {
                 Ok(message) => return Ok((link, message)),
@@ -479,13 +479,15 @@ struct Kept {
 }
 
 impl Pool {
-    fn take(&self, port: u16, owner: &str) -> Option<Link> {
+    /// One that is live, as far as can be known without asking the kernel; for what must not be asked `again`, as far as it knows.
+    fn take(&self, port: u16, owner: &str, again: bool) -> Option<Link> {
         loop {
             let mut kept = self.kept.lock();
             let at = kept.iter().rposition(|kept| kept.port == port && kept.owner == owner)?;
             let Kept { link, .. } = kept.remove(at)?;
             drop(kept);
-            if !link.is_stale() {
+            let is_stale = if again { !link.is_drained() } else { link.is_stale() };
+            if !is_stale {
                 return Some(link);
             }
         }

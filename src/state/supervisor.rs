@@ -295,13 +295,13 @@ impl Supervisor {
         let name = if name == "main" { &self.name } else { name };
         let found = self.registry.entry(name);
         out.push(self.listing(usize::from(found.is_some())));
-        out.extend(found.map(|entry| Message::Member { entry: (**entry).clone() }));
+        out.extend(found.map(|entry| Message::Member { entry: entry.clone() }));
     }
 
     /// The whole registry.
     pub(crate) fn list(&self, out: &mut Vec<Message>) {
         out.push(self.listing(self.registry.len()));
-        out.extend(self.registry.entries().map(|entry| Message::Member { entry: (**entry).clone() }));
+        out.extend(self.registry.entries().map(|entry| Message::Member { entry: entry.clone() }));
     }
 
     /// Grows with every change that all members must hear of.
@@ -332,7 +332,7 @@ impl Supervisor {
         if let Some(seen) = &mut cursor.registry {
             match self.registry.since(*seen) {
                 Some(changes) => out.extend(changes.map(|change| match change {
-                    Change::Joined(entry) => Message::Joined { entry: (**entry).clone() },
+                    Change::Joined(entry) => Message::Joined { entry: entry.clone() },
                     Change::Left(name, cause) => Message::Left { name: name.clone(), cause: *cause },
                 })),
                 None => self.list(out),

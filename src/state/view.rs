@@ -4,6 +4,7 @@
 //! because a new supervisor has not heard of it yet: not before the new one says that it is settled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::event::ChangeKind;
 use crate::wire::{Entry, LeftCause, Message, kinds};
@@ -45,14 +46,14 @@ impl View {
                     return false;
                 }
                 self.expected -= 1;
-                self.insert(entry, changes);
+                self.insert(Arc::unwrap_or_clone(entry), changes);
                 if self.expected == 0 && self.settled {
                     self.settle(changes);
                 }
                 true
             }
             Message::Joined { entry } => {
-                self.insert(entry, changes);
+                self.insert(Arc::unwrap_or_clone(entry), changes);
                 true
             }
             Message::Left { name, cause } => {
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     fn member(name: &str, id: u64) -> Message {
-        Message::Member { entry: test_entry(name, id, 1) }
+        Message::Member { entry: test_entry(name, id, 1).into() }
     }
 
     fn listing(term: u64, settled: bool, count: u32) -> Message {
@@ -177,7 +178,7 @@ mod tests {
     fn a_survivor_that_comes_back_has_neither_left_nor_joined() {
         let mut view = watching();
         view.lost(&mut Vec::new());
-        let messages = [listing(2, false, 1), member("b", 2), Message::Joined { entry: test_entry("a", 1, 1) }];
+        let messages = [listing(2, false, 1), member("b", 2), Message::Joined { entry: test_entry("a", 1, 1).into() }];
         assert_eq!(story(&mut view, messages), ["s2 2"]);
         let state = Message::State { term: 2, settled: true, members: 2 };
         assert_eq!(story(&mut view, [state]), ["settled 2"]);

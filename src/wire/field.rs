@@ -1,5 +1,7 @@
 //! How one value stands on the wire: integers big-endian, everything of variable size behind its count.
 
+use std::sync::Arc;
+
 use byteorder::{BigEndian, ByteOrder};
 
 use super::DecodeError;
@@ -126,6 +128,17 @@ impl Field for Payload {
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = u32::take(reader)?;
         Ok(Payload(reader.bytes(count as usize)?.to_vec()))
+    }
+}
+
+/// What is kept and told to many is not copied for each of them.
+impl<T: Field> Field for Arc<T> {
+    const LEAST: usize = T::LEAST;
+    fn put(&self, out: &mut Vec<u8>) {
+        (**self).put(out);
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        T::take(reader).map(Arc::new)
     }
 }
 

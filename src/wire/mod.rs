@@ -83,6 +83,8 @@ pub(crate) mod proof;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::Arc;
+
 use field::{Field, Payload, Reader, byte_enum, record};
 
 /// The version of the protocol that this code speaks; the range it accepts has only this one so far.
@@ -452,8 +454,8 @@ messages! {
     34 StatusQuery {}
     35 Watch {}
     36 Listing { term: u64, settled: bool, supervisor: String, count: u32 }
-    37 Member { entry: Entry }
-    38 Joined { entry: Entry }
+    37 Member { entry: Arc<Entry> }
+    38 Joined { entry: Arc<Entry> }
     39 Left { name: String, cause: LeftCause }
     40 StatusAnswer { status: Status }
     48 Call { function: String, payload: Payload }

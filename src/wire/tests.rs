@@ -77,8 +77,8 @@ pub(crate) fn examples() -> Vec<Message> {
         StatusQuery {},
         Watch {},
         Listing { term: 4, settled: true, supervisor: "w0".into(), count: 1 },
-        Member { entry: entry() },
-        Joined { entry: entry() },
+        Member { entry: entry().into() },
+        Joined { entry: entry().into() },
         Left { name: "w1".into(), cause: LeftCause::Died },
         StatusAnswer {
             status: Status {
@@ -234,6 +234,9 @@ fn the_documented_table_is_the_one_in_force() {
 
     fn wire(kind: &str) -> String {
         let inside = |prefix| kind.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('>'));
+        if let Some(shared) = inside("Arc<") {
+            return wire(shared);
+        }
         match (kind, inside("Vec<"), inside("Option<")) {
             ("String", ..) => "str".into(),
             ("Nonce", ..) => "byte[32]".into(),

@@ -47,7 +47,7 @@ fn said(subject: &Proc) -> String {
 /// What one request may cost: the asker's end, then the supervisor's.
 ///
 /// `acquire` is with the release. Two ends cannot do it with less than to send and to receive at each; a kept connection is
-/// looked at before it is used again (a `poll`); who reads its answer from the lifeline says so to the role thread's `epoll`,
+/// looked at before it is used for what must not be done twice (a `poll`); who reads its answer from the lifeline says so to the role thread's `epoll`,
 /// before and after; and a setting is also sent to the members, of whom the asker is one.
 ///
 /// `ask anew` is from outside: the key is read from its file, there is a connection, a handshake and an end of it. To join
@@ -55,8 +55,8 @@ fn said(subject: &Proc) -> String {
 const COSTS: [(&str, [usize; 2]); 10] = [
     (JOIN, [61, 15]),
     ("ask anew", [22, 14]),
-    ("look-up", [3, 2]),
-    ("status", [3, 2]),
+    ("look-up", [2, 2]),
+    ("status", [2, 2]),
     ("try-acquire", [5, 3]),
     ("acquire", [5, 3]),
     ("tally", [1, 1]),
