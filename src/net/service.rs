@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::handshake::{self, Pass, Unwelcome};
-use super::link::Link;
+use super::link::{Link, has_input};
 use super::lock::{Condvar, Mutex};
 use super::port::{self, Listening, Reserve, Stream};
 use super::threads::Threads;
@@ -332,7 +332,15 @@ impl Lobby {
     }
 
     /// The connection to end for the sake of another: the oldest silent one, else the oldest one, if old enough.
-    fn most_hopeless(&self, now: Instant) -> Option<ConnId> {
+    fn most_hopeless(&mut self, now: Instant) -> Option<ConnId> {
+        // One that has spoken, and whose thread has not been run yet, is not silent.
+        let mut silent = self.pending.values_mut().filter(|pending| !pending.opened);
+        while let Some(oldest) = silent.next().filter(|oldest| now.duration_since(oldest.since) >= SILENT_PATIENCE) {
+            oldest.opened = has_input(&oldest.stream);
+            if !oldest.opened {
+                break;
+            }
+        }
         let older = |patience: Duration, opened: bool| {
             let mut of_kind = self.pending.iter().filter(move |(_, pending)| pending.opened == opened);
             let (&conn, oldest) = of_kind.next()?;
