@@ -2,13 +2,51 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use super::role::ROLE_THREAD;
 use crate::error::{PortHolder, printable};
 
 /// True if the port's holder, who takes connections and does not answer, is surely no instance that is merely stopped or
 /// starved: it has no role thread, or it is of another user and hidden from us, and so cannot have our key.
+///
+/// In one process one looks at a time, and its finding holds for a second, see [`Seldom`].
 pub(crate) fn is_another_program(port: u16) -> bool {
+    static LOOK: Seldom<bool> = Seldom::new();
+    LOOK.look(port, look_at_holder)
+}
+
+/// What [`of`] says, for one who may be one of many in this process that want to know.
+pub(crate) fn of_seldom(port: u16) -> Option<PortHolder> {
+    static LOOK: Seldom<Option<PortHolder>> = Seldom::new();
+    LOOK.look(port, of)
+}
+
+/// A look through all sockets and processes of the machine. Where thousands wait for one who is late, all would do that at
+/// once and make it later still.
+struct Seldom<T>(Mutex<Option<(Instant, u16, T)>>);
+
+impl<T: Clone + Default> Seldom<T> {
+    const fn new() -> Self {
+        Seldom(Mutex::new(None))
+    }
+
+    fn look(&self, port: u16, look: impl FnOnce(u16) -> T) -> T {
+        // Not waited for: somebody is looking; or this is a forked child, where it stays locked.
+        let Ok(mut last) = self.0.try_lock() else { return T::default() };
+        if let Some((_, _, finding)) =
+            last.as_ref().filter(|(at, of, _)| *of == port && at.elapsed() < Duration::from_secs(1))
+        {
+            return finding.clone();
+        }
+        let finding = look(port);
+        *last = Some((Instant::now(), port, finding.clone()));
+        finding
+    }
+}
+
+fn look_at_holder(port: u16) -> bool {
     let Some((uid, inode)) = listener_of(port) else { return false };
     match process_with(inode) {
         // In this order: a process that ends loses its threads one after the other.
