@@ -55,6 +55,13 @@ fn look_at_holder(port: u16) -> bool {
     }
 }
 
+/// True if the port's holder has an instance.
+pub(super) fn is_instance(port: u16) -> bool {
+    static LOOK: Seldom<bool> = Seldom::new();
+    let look = |port| listener_of(port).and_then(|(_, inode)| process_with(inode)).is_some_and(has_role_thread);
+    LOOK.look(port, look)
+}
+
 fn has_role_thread(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true }; // it has just ended
     let name = |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();

@@ -43,6 +43,11 @@ fn with_holder(
     let deadline = |obstacle: &str| JoinError::Deadline { port, waited, holder: look(), obstacle: obstacle.to_owned() };
     match obstacle {
         Obstacle::NotPares => JoinError::PortHeld { port, holder: holder() },
+        Obstacle::TurnedAway if holder::is_instance(port) => deadline(
+            "the supervisor takes connections only to close them: its process is at the limit of its descriptors or threads, \
+             as its log says (see `pares doctor`, `ulimit -n`, `ulimit -u`)",
+        ),
+        Obstacle::TurnedAway => JoinError::PortHeld { port, holder: holder() },
         Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { port, ours: group.to_owned(), theirs },
         Obstacle::KeyMismatch => JoinError::KeyMismatch { port, holder: holder() },
         Obstacle::Version { min, max } => {

@@ -35,7 +35,11 @@ pub(crate) fn listen(port: u16, kind: Kind) -> io::Result<Listening> {
     if port == 0 {
         // Only afterwards: with it, the kernel looks for a free port in one half of its range first, one by one, and beyond
         // 7,000 instances each would look for milliseconds.
-        socket.bind(&address)?;
+        socket.bind(&address).map_err(|error| match error.kind() {
+            // All are taken, not this one: nobody is elected there.
+            io::ErrorKind::AddrInUse => Errno::ADDRNOTAVAIL.into(),
+            _ => error,
+        })?;
     }
     // Without it the port could not be bound for a minute after a failover, as long as connections of the dead
     // supervisor linger. Never SO_REUSEPORT: that allows two listeners.

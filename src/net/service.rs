@@ -18,6 +18,7 @@ use super::port::{self, Listening, Reserve, Stream};
 use super::threads::Threads;
 use super::waker::Waker;
 use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING, SMALL_STACK};
+use crate::error::cure;
 use crate::state::ConnId;
 use crate::sys;
 use crate::wire::{Message, Purpose, Refusal};
@@ -144,7 +145,7 @@ impl Service {
                     // Out of descriptors, as a rule: the one who came is turned away instead of left waiting, and
                     // the thread waits a moment instead of trying again at once (10 to 100 ms).
                     if trouble.is_zero() {
-                        log::warn!("{} port {}: cannot accept: {error}", self.kind.name, self.port);
+                        log::warn!("{} port {}: cannot accept: {error}{}", self.kind.name, self.port, cure(&error));
                     }
                     if port::is_out_of_descriptors(&error) {
                         // Not for the sake of one, but of all that are waiting: those who had their chance go.
@@ -224,7 +225,7 @@ impl Service {
             service.meet(conn, stream, attend);
         });
         if let Err(error) = spawned {
-            log::warn!("{} port {}: no thread for a connection: {error}", self.kind.name, self.port);
+            self.complain(&format!("no thread for a connection: {error}{}", cure(&error)));
             self.lobby.lock().pending.remove(&conn);
         }
     }
@@ -264,12 +265,12 @@ impl Service {
             },
             Err(Unwelcome::Gone) => {}
             Err(Unwelcome::Broke(why)) => {
-                self.complain(&why);
+                self.complain(&format!("cut off a peer that broke the protocol: {why}"));
             }
         }
     }
 
-    /// Says who was cut off; no more than once a second, so that no stranger can fill a disk with the log.
+    /// Says who was cut off, and why; no more than once a second, so that no stranger can fill a disk with the log.
     fn complain(&self, why: &str) {
         let mut complaint = self.complaint.lock();
         let (last, unsaid) = *complaint;
@@ -280,7 +281,7 @@ impl Service {
         *complaint = (Some(Instant::now()), 0);
         drop(complaint);
         let more = if unsaid > 0 { format!(" (and {unsaid} others since the last such line)") } else { String::new() };
-        log::warn!("{} port {}: cut off a peer that broke the protocol: {why}{more}", self.kind.name, self.port);
+        log::warn!("{} port {}: {why}{more}", self.kind.name, self.port);
     }
 
     /// From the handshake to the clients, where the one that has been idle longest makes room if need be.
