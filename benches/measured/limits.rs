@@ -40,8 +40,8 @@ pub(crate) fn lacking(size: u64, processes: u64) -> Option<String> {
             return Some(format!("{threads} threads beside the {running} that run, and {limit} is {most}"));
         }
     }
-    // Two for each: the stack, and the page below it that must not be touched.
-    let maps = 2 * (size + 2 * size.div_ceil(processes)) + 1024;
+    // Four for each thread: its stack and that for signals, and the page below each that must not be touched.
+    let maps = 4 * (size + 2 * size.div_ceil(processes)) + 1024;
     if let Some(most) = number("/proc/sys/vm/max_map_count").filter(|most| maps > *most) {
         return Some(format!("{maps} mappings for one process, and vm.max_map_count is {most}"));
     }
