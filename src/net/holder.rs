@@ -55,11 +55,35 @@ fn look_at_holder(port: u16) -> bool {
     }
 }
 
-/// True if the port's holder has an instance.
-pub(super) fn is_instance(port: u16) -> bool {
+/// True if the port's holder has an instance, and no room for more connections.
+pub(super) fn is_full(port: u16) -> bool {
     static LOOK: Seldom<bool> = Seldom::new();
-    let look = |port| listener_of(port).and_then(|(_, inode)| process_with(inode)).is_some_and(has_role_thread);
-    LOOK.look(port, look)
+    let full = |pid| has_role_thread(pid) && is_at_a_limit(pid);
+    LOOK.look(port, |port| listener_of(port).and_then(|(_, inode)| process_with(inode)).is_some_and(full))
+}
+
+/// True if a process has hardly a descriptor, a thread or a mapping left; as far as it can be seen.
+fn is_at_a_limit(pid: u32) -> bool {
+    /// It still has what it keeps in reserve, and gets by with a few less now and then.
+    const FEW: usize = 8;
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let limits = read(&format!("/proc/{pid}/limits"));
+    let limit = |name: &str| {
+        let soft = limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+        soft.unwrap_or(usize::MAX)
+    };
+    let number = |path: &str| read(path).trim().parse().unwrap_or(usize::MAX);
+    let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
+    let everywhere = read("/proc/loadavg").split([' ', '/']).nth(4).and_then(|count| count.parse().ok()).unwrap_or(0);
+    let least = number("/proc/sys/kernel/pid_max").min(number("/proc/sys/kernel/threads-max"));
+    let mappings = read(&format!("/proc/{pid}/maps")).lines().count();
+    let limits = [
+        (count("fd"), limit("Max open files")),
+        (count("task"), limit("Max processes")),
+        (everywhere, least),
+        (mappings, number("/proc/sys/vm/max_map_count")),
+    ];
+    limits.into_iter().any(|(used, limit)| used.saturating_add(FEW) >= limit)
 }
 
 fn has_role_thread(pid: u32) -> bool {

@@ -43,7 +43,7 @@ fn with_holder(
     let deadline = |obstacle: &str| JoinError::Deadline { port, waited, holder: look(), obstacle: obstacle.to_owned() };
     match obstacle {
         Obstacle::NotPares => JoinError::PortHeld { port, holder: holder() },
-        Obstacle::TurnedAway if holder::is_instance(port) => deadline(
+        Obstacle::TurnedAway if holder::is_full(port) => deadline(
             "the supervisor takes connections only to close them: its process is at the limit of its descriptors or threads, \
              as its log says (see `pares doctor`, `ulimit -n`, `ulimit -u`)",
         ),
