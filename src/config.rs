@@ -52,6 +52,9 @@ pub(crate) const MAX_PENDING: usize = 1024;
 /// of these and the supervisor die at once. Each join costs at most so many messages.
 pub(crate) const WITNESSES: usize = 16;
 
+/// From so many members on the witnesses are renewed as the group grows (see `state/supervisor.rs`).
+pub(crate) const RENEWED_FROM: usize = WITNESSES + WITNESSES / 2;
+
 /// As good as without end: 34 years. Longer times count as this one, so that no moment is ever too far away to be
 /// reckoned with.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(1 << 30);
@@ -59,6 +62,10 @@ pub(crate) const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 /// How long a client or server waits for the other side to finish the handshake. A living peer takes
 /// well under a millisecond; one that is starved of CPU or stopped takes longer.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an instance waits that has been in the group before: thousands may be served before it. Should the other end die,
+/// it learns of that at once, however long it would have waited.
+pub(crate) const SURVIVOR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a question that is answered at once waits for its answer, where the caller does not say.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -87,6 +94,10 @@ pub(crate) const FIRST_PROBE: Duration = Duration::from_millis(20);
 
 /// How often it asks again.
 pub(crate) const NEXT_PROBE: Duration = Duration::from_millis(50);
+
+/// After how many it asks at a time. A living one takes the question for a caller, which costs its process a thread: all of
+/// thousands at once would hold up those very ones who are on their way.
+pub(crate) const PROBES: usize = 32;
 
 /// Changes of the registry that are kept for watchers who are behind. One who is further behind gets the
 /// whole registry anew.
@@ -310,7 +321,11 @@ impl Config {
         self
     }
 
-    /// Sets how long a new supervisor waits, at most, for known survivors before it calls the group settled.
+    /// Sets how long a new supervisor waits, at most, for the next known survivor before it calls the group settled.
+    ///
+    /// As long as survivors keep coming back, each of them begins this time anew, so that a large group is not cut short:
+    /// thousands take longer than that. If it knows of no survivor, because nobody told it, it waits this long in all for
+    /// one who does.
     ///
     /// Default: 500 ms. A survivor needs a few milliseconds; the rest is for machines under heavy load.
     pub fn settle_time(mut self, time: Duration) -> Self {

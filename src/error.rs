@@ -299,14 +299,17 @@ impl From<KeyError> for JoinError {
 }
 
 /// What to do about errors of the system that have a usual cure.
-fn cure(error: &io::Error) -> &'static str {
+/// What to raise where the system is at a limit: more to be read after the error itself.
+pub(crate) fn cure(error: &io::Error) -> &'static str {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => "; this process has no descriptor left: raise its limit (ulimit -n) or close some",
         Some(Errno::NFILE) => "; the machine has no descriptor left: raise fs.file-max",
         Some(Errno::AGAIN) => {
-            "; no thread can be started: raise the limits (ulimit -u, kernel.threads-max, kernel.pid_max)"
+            "; no thread can be started: raise the limits (ulimit -u, kernel.threads-max, kernel.pid_max, vm.max_map_count, \
+             pids.max of the control group)"
         }
+        Some(Errno::ADDRNOTAVAIL) => "; the machine has no port left: widen net.ipv4.ip_local_port_range",
         _ => "",
     }
 }

@@ -22,7 +22,7 @@ use crate::net::role::{self, Shared};
 use crate::net::standing::Standing;
 use crate::net::store::{self, TermFile};
 use crate::net::threads::Threads;
-use crate::net::{hand_over::hand_over, port, unix_ms};
+use crate::net::{hand_over::hand_over, obstacle, port, unix_ms};
 use crate::registry::Registry;
 use crate::state::election::Election;
 use crate::sys;
@@ -163,7 +163,7 @@ impl Instance {
         });
         match settled.flatten() {
             None => Ok(instance),
-            Some(obstacle) => Err(role::join_error(&instance.shared, obstacle, began.elapsed())),
+            Some(obstacle) => Err(obstacle::join_error(&instance.shared, obstacle, began.elapsed())),
         }
     }
 

@@ -208,3 +208,26 @@ pub(crate) fn bare_joins(port: u16, times: u64) -> Vec<u64> {
     }
     took
 }
+
+/// Bare survivors in one process. Told to join, it makes so many bare joins at the gathering, one after the other. Told to hold, it
+/// notes the port of [`lifelines`]; told to survive, it has so many threads hold a line there, each of which goes to the gathering
+/// when its line ends.
+pub(crate) fn crowd(gathering: u16) -> ! {
+    let (mut joined, mut lifelines) = (Vec::new(), 0);
+    drive::obey(move |word, number| {
+        match word {
+            "join" => joined.extend((0..number).map(|_| bare_join(gathering))),
+            "hold" => lifelines = number as u16,
+            _ => (0..number).for_each(|_| {
+                let mut lifeline = connect(lifelines);
+                small_thread(move || {
+                    _ = lifeline.read(&mut [0]); // its end, or a reset
+                    drop(lifeline);
+                    let mut back = bare_join(gathering);
+                    _ = back.0.read(&mut [0]); // until the gathering has had enough
+                });
+            }),
+        }
+        vec![number]
+    })
+}

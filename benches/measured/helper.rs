@@ -78,7 +78,17 @@ impl Helper {
 
     /// Gives an order and waits for its numbers.
     pub(crate) fn ask(&mut self, word: &str, number: u64) -> Vec<u64> {
+        self.order(word, number);
+        self.answer()
+    }
+
+    /// The first half of [`ask`](Helper::ask), so that several can have their orders before the first is waited for.
+    pub(crate) fn order(&mut self, word: &str, number: u64) {
         writeln!(self.orders.as_mut().expect("open"), "{word} {number}").expect("give an order");
+    }
+
+    /// The second half.
+    pub(crate) fn answer(&mut self) -> Vec<u64> {
         let line = self.line();
         assert!(!line.is_empty(), "a process of the bench has died");
         line.split_whitespace().map(|word| word.parse().expect("a number")).collect()

@@ -1,8 +1,8 @@
 //! What the library costs, beside what the kernel alone costs and what users could take instead; all in one run, in turns.
 //!
 //! `cargo bench --bench measured [-- WORD… SIZE…]`: only rows whose group has one of the words in its name (`takeover`,
-//! `recovery`, `join`, `look-up`, `acquire`, `release`, `tally`, `call`, `set`, `throughput`, `setting`, `idle`, `memory`,
-//! `codec`), and only these sizes. `PARES_BENCH_ROUNDS` lessens the rounds, `PARES_BENCH_PEERS=0` leaves out the peers.
+//! `recovery`, `join`, `look-up`, `acquire`, `release`, `tally`, `call`, `set`, `throughput`, `setting`, `growth`, `idle`,
+//! `memory`, `codec`), and only these sizes. `PARES_BENCH_ROUNDS` lessens the rounds, `PARES_BENCH_PEERS=0` leaves out the peers.
 //! `-- render FILE` makes the documents of `FILE`'s folder anew from that JSON.
 //!
 //! A whole run writes into `docs/`, any other one into `target/measured/`.
@@ -16,6 +16,8 @@ mod drive;
 mod failover;
 mod floor;
 mod helper;
+mod large;
+mod limits;
 mod many;
 mod own;
 mod peers;
@@ -33,6 +35,8 @@ fn main() {
     let port = |at: usize| word(at).parse::<u16>().expect("a port");
     match word(0) {
         "blocked-readers" => floor::blocked_readers(),
+        "bare-crowd" => floor::crowd(port(1)),
+        "crowd" => own::crowd(port(1), path(2)),
         "dialler" => floor::dialler(port(1), number(2)),
         "echo" => floor::echo(),
         "echoers" => floor::echoers(port(1), number(2)),
@@ -43,7 +47,7 @@ fn main() {
         "holders" => own::holders(port(1), path(2), number(3)),
         "lifelines" => floor::lifelines(),
         "member" => own::member(port(1), path(2)),
-        "quiet" => quiet::scene(word(1) == "alone"),
+        "quiet" => quiet::scene(word(1) == "alone", number(2)),
         "reader" => floor::reader(port(1), path(2), number(3)),
         "render" => report::render(path(1)),
         "seer" => own::seer(port(1), path(2), path(3), number(4)),
@@ -60,6 +64,7 @@ fn words_after(word: &str) -> Vec<String> {
 }
 
 fn measure(plan: &plan::Plan) {
+    limits::raise();
     let machine = report::machine();
     let peers = peers::Peers::build();
     let mut rows = Vec::new();
@@ -72,6 +77,7 @@ fn measure(plan: &plan::Plan) {
     take(calls::rows(plan, &peers));
     take(many::throughput(plan, &peers));
     take(many::setting(plan, &peers));
+    take(large::rows(plan));
     take(quiet::rows(plan));
     take(codec::rows(plan, &peers));
     let report = report::report(machine, rows);

@@ -5,7 +5,7 @@ use std::thread;
 
 use pares::{Config, EventKind, Instance};
 
-use crate::drive::{Slot, now, obey_with_threads, say, until_the_bench_ends};
+use crate::drive::{Slot, now, obey, obey_with_threads, say, until_the_bench_ends};
 use crate::helper::DEADLINE;
 
 /// The name of the first instance, and of its function that gives back what it gets.
@@ -82,4 +82,35 @@ pub(crate) fn subordinates(port: u16, directory: &Path, number: u64) -> ! {
     let _instances: Vec<Instance> = (0..number).map(join).collect();
     say("ready", now(), number);
     until_the_bench_ends()
+}
+
+/// Joins as many instances as it is told, one after the other. Asked to look, it answers when one of them was elected, when that
+/// one was settled, and how many instances it had then.
+pub(crate) fn crowd(port: u16, directory: &Path) -> ! {
+    let mut instances = Vec::new();
+    // Who was elected, when; when it was settled, with how many.
+    let (mut leader, mut known, mut settled, mut members) = (None, 0, 0, 0);
+    obey(move |word, number| {
+        if word == "join" {
+            instances.extend((0..number).map(|_| {
+                let instance = Instance::join(config(port, directory).events(16)).expect("join");
+                let events = instance.events();
+                (instance, events)
+            }));
+            return vec![number];
+        }
+        // Noted by the library as they happen; read only now, so that nobody had to be woken for them.
+        for (who, (_, events)) in instances.iter().enumerate() {
+            for event in events.try_iter() {
+                match event.kind {
+                    EventKind::Supervisor { .. } => (leader, known) = (Some(who), event.monotonic_ns),
+                    EventKind::Settled { members: number, .. } if leader == Some(who) => {
+                        (settled, members) = (event.monotonic_ns, number.into());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        vec![known, settled, members]
+    })
 }

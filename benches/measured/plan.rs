@@ -33,6 +33,11 @@ impl Plan {
         all.iter().copied().filter(|size| self.sizes.is_empty() || self.sizes.contains(size)).collect()
     }
 
+    /// The sizes that are asked for, whichever they are; all usual ones if none is.
+    pub(crate) fn any_sizes(&self, usual: &[u64]) -> Vec<u64> {
+        if self.sizes.is_empty() { usual.to_vec() } else { self.sizes.clone() }
+    }
+
     /// How many rounds: so many, or fewer if `PARES_BENCH_ROUNDS` says so.
     pub(crate) fn rounds(&self, usual: u64) -> u64 {
         self.rounds.map_or(usual, |rounds| rounds.clamp(1, usual))

@@ -21,9 +21,12 @@ const FLOOR: &str = "#6b6b6b";
 const OTHERS: [&str; 4] = ["#d55e00", "#009e73", "#a63d8f", "#b58900"];
 
 /// The curves that there are: group, title, what is along the axes.
-const CURVES: [(&str, &str, &str); 3] = [
+const CURVES: [(&str, &str, &str); 6] = [
     ("takeover", "Take-over: SIGKILL of the leader until another knows that it leads", "processes"),
     ("recovery", "Recovery: SIGKILL of the leader until all survivors are registered again", "processes"),
+    ("growth-recovery", "Growth: SIGKILL of the supervisor until all survivors are registered again", "instances"),
+    ("growth-join", "Growth: so many instances join, eight processes at once", "instances"),
+    ("memory", "Resident memory of the supervisor for each subordinate", "subordinates"),
     ("throughput", "Permits acquired and released per second", "holders at once"),
 ];
 

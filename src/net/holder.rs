@@ -2,19 +2,88 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use super::role::ROLE_THREAD;
 use crate::error::{PortHolder, printable};
 
 /// True if the port's holder, who takes connections and does not answer, is surely no instance that is merely stopped or
 /// starved: it has no role thread, or it is of another user and hidden from us, and so cannot have our key.
+///
+/// In one process one looks at a time, and its finding holds for a second, see [`Seldom`].
 pub(crate) fn is_another_program(port: u16) -> bool {
+    static LOOK: Seldom<bool> = Seldom::new();
+    LOOK.look(port, look_at_holder)
+}
+
+/// What [`of`] says, for one who may be one of many in this process that want to know.
+pub(crate) fn of_seldom(port: u16) -> Option<PortHolder> {
+    static LOOK: Seldom<Option<PortHolder>> = Seldom::new();
+    LOOK.look(port, of)
+}
+
+/// A look through all sockets and processes of the machine. Where thousands wait for one who is late, all would do that at
+/// once and make it later still.
+struct Seldom<T>(Mutex<Option<(Instant, u16, T)>>);
+
+impl<T: Clone + Default> Seldom<T> {
+    const fn new() -> Self {
+        Seldom(Mutex::new(None))
+    }
+
+    fn look(&self, port: u16, look: impl FnOnce(u16) -> T) -> T {
+        // Not waited for: somebody is looking; or this is a forked child, where it stays locked.
+        let Ok(mut last) = self.0.try_lock() else { return T::default() };
+        if let Some((_, _, finding)) =
+            last.as_ref().filter(|(at, of, _)| *of == port && at.elapsed() < Duration::from_secs(1))
+        {
+            return finding.clone();
+        }
+        let finding = look(port);
+        *last = Some((Instant::now(), port, finding.clone()));
+        finding
+    }
+}
+
+fn look_at_holder(port: u16) -> bool {
     let Some((uid, inode)) = listener_of(port) else { return false };
     match process_with(inode) {
         // In this order: a process that ends loses its threads one after the other.
         Some(pid) => !has_role_thread(pid) && !is_ending(pid),
         None => uid != rustix::process::geteuid().as_raw(),
     }
+}
+
+/// True if the port's holder has an instance, and no room for more connections.
+pub(super) fn is_full(port: u16) -> bool {
+    static LOOK: Seldom<bool> = Seldom::new();
+    let full = |pid| has_role_thread(pid) && is_at_a_limit(pid);
+    LOOK.look(port, |port| listener_of(port).and_then(|(_, inode)| process_with(inode)).is_some_and(full))
+}
+
+/// True if a process has hardly a descriptor, a thread or a mapping left; as far as it can be seen.
+fn is_at_a_limit(pid: u32) -> bool {
+    /// It still has what it keeps in reserve, and gets by with a few less now and then.
+    const FEW: usize = 8;
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let limits = read(&format!("/proc/{pid}/limits"));
+    let limit = |name: &str| {
+        let soft = limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+        soft.unwrap_or(usize::MAX)
+    };
+    let number = |path: &str| read(path).trim().parse().unwrap_or(usize::MAX);
+    let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
+    let everywhere = read("/proc/loadavg").split([' ', '/']).nth(4).and_then(|count| count.parse().ok()).unwrap_or(0);
+    let least = number("/proc/sys/kernel/pid_max").min(number("/proc/sys/kernel/threads-max"));
+    let mappings = read(&format!("/proc/{pid}/maps")).lines().count();
+    let limits = [
+        (count("fd"), limit("Max open files")),
+        (count("task"), limit("Max processes")),
+        (everywhere, least),
+        (mappings, number("/proc/sys/vm/max_map_count")),
+    ];
+    limits.into_iter().any(|(used, limit)| used.saturating_add(FEW) >= limit)
 }
 
 fn has_role_thread(pid: u32) -> bool {

@@ -231,7 +231,7 @@ pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
 }
 
 /// True if a read would not wait: there are bytes, or the end.
-fn has_input(stream: &TcpStream) -> bool {
+pub(crate) fn has_input(stream: &TcpStream) -> bool {
     let mut fds = [PollFd::new(stream, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap_or(0) > 0
 }

@@ -28,6 +28,7 @@ mod lifeline;
 mod link;
 pub(crate) mod lock;
 mod look;
+pub(crate) mod obstacle;
 mod office;
 pub(crate) mod port;
 #[cfg_attr(not(feature = "capi"), allow(dead_code))] // nobody else polls

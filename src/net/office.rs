@@ -409,8 +409,8 @@ impl Office {
                 continue; // looked at again once the kernel has taken it
             }
             let mut messages = Vec::new();
-            if std::mem::take(&mut told.roster_behind) {
-                messages.extend(supervisor.whole_roster());
+            if let (true, Listener::Member(conn)) = (std::mem::take(&mut told.roster_behind), listener) {
+                messages.push(supervisor.whole_roster(conn));
             }
             if std::mem::take(&mut told.settings_behind) {
                 messages.extend(supervisor.all_settings());

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -31,10 +31,22 @@ const LISTENER_FD: i32 = 256;
 /// `AddrInUse` from either means that another one has the port.
 pub(crate) fn listen(port: u16, kind: Kind) -> io::Result<Listening> {
     let socket = socket(kind)?;
+    let address = SocketAddrV4::new(ADDRESS, port).into();
+    if port == 0 {
+        // Only afterwards: with it, the kernel looks for a free port in one half of its range first, one by one, and beyond
+        // 7,000 instances each would look for milliseconds.
+        socket.bind(&address).map_err(|error| match error.kind() {
+            // All are taken, not this one: nobody is elected there.
+            io::ErrorKind::AddrInUse => Errno::ADDRNOTAVAIL.into(),
+            _ => error,
+        })?;
+    }
     // Without it the port could not be bound for a minute after a failover, as long as connections of the dead
     // supervisor linger. Never SO_REUSEPORT: that allows two listeners.
     socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddrV4::new(ADDRESS, port).into())?;
+    if port != 0 {
+        socket.bind(&address)?;
+    }
     socket.listen(BACKLOG)?;
     // The accepting loop waits in `poll`; a client that is gone before `accept` must not make it block there.
     socket.set_nonblocking(true)?;
@@ -81,6 +93,20 @@ pub(crate) fn raise(listener: Listening, wanted: i32) -> Listening {
     }
 }
 
+/// Up to which descriptor somebody in this process has had room made, or is about to.
+static ASKED_FOR: AtomicU64 = AtomicU64::new(0);
+
+/// For which descriptor the caller is to [`make_room`], so that there is some for `wanted`; `None` if there is, or another one
+/// sees to it: a process may have many instances, and all hear of a large group at once. In steps that double, so that a group
+/// that grows one by one costs few of them.
+pub(crate) fn wants_room(wanted: i32) -> Option<i32> {
+    if has_room(wanted) {
+        return None;
+    }
+    let wanted = wanted.unsigned_abs().next_power_of_two().try_into().unwrap_or(i32::MAX).min(highest_descriptor());
+    (ASKED_FOR.fetch_max(room_for(wanted), Ordering::Relaxed) < room_for(wanted)).then_some(wanted)
+}
+
 pub(crate) fn has_room(wanted: i32) -> bool {
     ROOM.load(Ordering::Relaxed) >= room_for(wanted)
 }
@@ -112,9 +138,30 @@ fn highest_descriptor() -> i32 {
     i32::try_from(limit.saturating_sub(1)).unwrap_or(i32::MAX)
 }
 
+/// How long the first attempt to connect waits for the kernel, and the longest one. It answers at once, unless the queue of
+/// those who wait to be accepted is full, as it is when thousands come back at once. Then it says nothing, and would itself try again after a
+/// second, by which time the listener may long be another one. Those who wait longer come back less often: their attempts
+/// take time from those who are being served.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(20);
+const LONGEST_ATTEMPT: Duration = Duration::from_millis(160);
+
 /// Connects to `port`; `None` if nobody is there. An error of the kind `ConnectionReset` says that somebody is, who took the
-/// connection only to cut it.
+/// connection only to cut it; one of the kind `TimedOut`, that there was no place in the queue.
 pub(crate) fn connect(port: u16, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
+    let began = Instant::now();
+    let mut attempt = FIRST_ATTEMPT;
+    loop {
+        let left = timeout.saturating_sub(began.elapsed()).max(Duration::from_micros(1));
+        match try_connect(port, kind, left.min(attempt)) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && left > attempt => {
+                attempt = (attempt * 2).min(LONGEST_ATTEMPT);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn try_connect(port: u16, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
     let address = SocketAddr::from((ADDRESS, port));
     // In two steps, for only the first is done at once.
     let socket = socket(kind)?;

@@ -13,22 +13,22 @@ use super::health::{self, Hands, Pulse, Vigil};
 use super::holding::Holding;
 use super::lifeline::Lifeline;
 use super::link::{Link, LinkError, has_ended};
+use super::obstacle;
 use super::office::{Facts, Notice, Office};
-use super::port::{self, Listening};
+use super::port::{self, Listening, Stream};
 use super::service::{Kind, Service};
 use super::standing::{Inside, Place, Standing, Wait};
 use super::store::{Last, TermFile};
 use super::threads::Threads;
 use super::waker::Waker;
-use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, REAP_WAIT, SMALL_STACK};
-use crate::error::JoinError;
+use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, REAP_WAIT, SMALL_STACK, SURVIVOR_PATIENCE};
 use crate::event::{ContendingCause, EventKind, Role};
 use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
 use crate::state::hello::Hello;
 use crate::state::subordinate::{News, Subordinate};
 use crate::state::supervisor::{Before, Elected, Supervisor};
 use crate::sys;
-use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, PROTOCOL_VERSION, Purpose};
+use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, Purpose};
 
 /// Everything about an instance that stays the same, and its standing, which does not.
 pub(crate) struct Shared {
@@ -50,6 +50,8 @@ struct Duty {
     shared: Arc<Shared>,
     election: Election,
     claim: Option<Claim>,
+    /// A connection to whoever was found on the port, not used yet.
+    knocked: Option<Stream>,
     lifeline: Option<(Arc<Lifeline>, Subordinate)>,
     /// What this instance knows of its group from its last lifeline.
     memory: Option<Subordinate>,
@@ -73,6 +75,9 @@ struct Claim {
     last: Last,
 }
 
+/// How long to wait at most to see whether somebody listens on the port. The kernel answers at once, unless its queue is full.
+const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
+
 /// The name of the thread that every instance has: by it others tell a stopped instance from another program.
 pub(crate) const ROLE_THREAD: &str = "pares-role";
 
@@ -87,6 +92,7 @@ fn play(shared: &Arc<Shared>, election: Election) {
         shared: shared.clone(),
         election,
         claim: None,
+        knocked: None,
         lifeline: None,
         memory: None,
         loss: Loss::Died,
@@ -133,19 +139,37 @@ impl Duty {
         if self.halting() {
             return Event::Halted;
         }
+        if self.knock() {
+            return self.port_taken();
+        }
         match self.claim(last_term) {
             Ok(term) => Event::PortClaimed { term },
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if std::mem::take(&mut self.reset) && self.loss == Loss::Died && self.supervisor_lives_on() {
-                    // Somebody cut the connection, and it welcomes others while we are away.
-                    self.memory.iter_mut().for_each(|memory| memory.lost(Loss::Evicted));
-                    self.shared.holding.cut_off();
-                }
-                Event::PortTaken
-            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.port_taken(),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Event::Obstructed(Obstacle::PortForbidden),
             Err(error) => Event::Obstructed(system("become supervisor", &error)),
         }
+    }
+
+    /// True if somebody listens on the port. The connection is kept for when it is wanted.
+    ///
+    /// Binding would say so, too. But for that the kernel goes through all connections of the port, those of the dead
+    /// supervisor included, one by one under a lock: among thousands of survivors each would pay for all others.
+    fn knock(&mut self) -> bool {
+        match port::connect(self.shared.port, sys::Kind::Lifeline, KNOCK_TIMEOUT) {
+            Ok(stream) => self.knocked = stream,
+            // So many connect that its queue is full.
+            Err(error) => return error.kind() == io::ErrorKind::TimedOut,
+        }
+        self.knocked.is_some()
+    }
+
+    fn port_taken(&mut self) -> Event {
+        if std::mem::take(&mut self.reset) && self.loss == Loss::Died && self.supervisor_lives_on() {
+            // Somebody cut the connection, and it welcomes others while we are away.
+            self.memory.iter_mut().for_each(|memory| memory.lost(Loss::Evicted));
+            self.shared.holding.cut_off();
+        }
+        Event::PortTaken
     }
 
     /// After a reset and with the port taken: whether the supervisor before is the one that still has it, as far as that
@@ -189,12 +213,19 @@ impl Duty {
     fn connect(&mut self) -> Event {
         let shared = self.shared.clone();
         let left = self.election.deadline().map(|deadline| deadline.saturating_sub(clock::now()));
-        let timeout = left.unwrap_or(HANDSHAKE_TIMEOUT).clamp(Duration::from_millis(1), HANDSHAKE_TIMEOUT);
+        let timeout = match left {
+            Some(left) => HANDSHAKE_TIMEOUT.min(left).max(Duration::from_millis(1)),
+            None => SURVIVOR_PATIENCE,
+        };
         let deadline = Instant::now() + timeout;
         // By then it has proved to be a supervisor: one that is busy with thousands of others, or starved, or stopped, is waited
         // for like one that has welcomed us. To begin anew would only add to its work, and let it see us die meanwhile.
         let welcome_deadline = left.map(|left| Instant::now() + left.max(timeout));
-        let stream = match port::connect(shared.port, sys::Kind::Lifeline, timeout) {
+        let connected = match self.knocked.take() {
+            Some(stream) => Ok(Some(stream)),
+            None => port::connect(shared.port, sys::Kind::Lifeline, timeout),
+        };
+        let stream = match connected {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Event::NobodyThere,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -341,7 +372,7 @@ impl Duty {
     /// program has open. Not on this thread, which is the one that must know of a death at once.
     fn prepare(&self, members: u32) {
         let wanted = (i32::try_from(members).unwrap_or(i32::MAX).saturating_add(64)).saturating_mul(2);
-        if !port::has_room(wanted) {
+        if let Some(wanted) = port::wants_room(wanted) {
             // Without a thread for it the next failover is a little slower, nothing else.
             _ = self.helpers.spawn("pares-room", SMALL_STACK, move || port::make_room(wanted));
         }
@@ -427,7 +458,7 @@ impl Duty {
             Report::Subordinate { .. } | Report::Contending(_) | Report::Obstructed(_) | Report::Stopped => None,
         };
         let obstacle = match &report {
-            Report::Obstructed(obstacle) => Some(join_error(&shared, obstacle.clone(), Duration::ZERO).to_string()),
+            Report::Obstructed(obstacle) => Some(obstacle::passing_error(&shared, obstacle.clone()).to_string()),
             Report::Supervisor { .. } | Report::Subordinate { .. } | Report::Contending(_) | Report::Stopped => None,
         };
         shared.standing.change(|inside: &mut Inside| {
@@ -517,44 +548,6 @@ fn on_notice(shared: &Shared, notice: Notice) {
                 inside.hub.emit(EventKind::Supervisor { term });
             });
         }
-    }
-}
-
-/// Tells a person what stood in the way, with what the system knows of the port's holder.
-pub(crate) fn join_error(shared: &Shared, obstacle: Obstacle, waited: Duration) -> JoinError {
-    obstacle_error(obstacle, &shared.pass.group, shared.port, Some(&shared.me.name), waited)
-}
-
-/// The same for one who only wants to ask, and has no name.
-pub(crate) fn obstacle_error(
-    obstacle: Obstacle,
-    group: &str,
-    port: u16,
-    name: Option<&str>,
-    waited: Duration,
-) -> JoinError {
-    let holder = || super::holder::of(port).unwrap_or_default();
-    let deadline = |obstacle: &str| JoinError::Deadline {
-        port,
-        waited,
-        holder: super::holder::of(port),
-        obstacle: obstacle.to_owned(),
-    };
-    match obstacle {
-        Obstacle::NotPares => JoinError::PortHeld { port, holder: holder() },
-        Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { port, ours: group.to_owned(), theirs },
-        Obstacle::KeyMismatch => JoinError::KeyMismatch { port, holder: holder() },
-        Obstacle::Version { min, max } => {
-            JoinError::Version { port, ours: (PROTOCOL_VERSION, PROTOCOL_VERSION), theirs: (min, max) }
-        }
-        Obstacle::NameTaken(holder) => JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder },
-        Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
-        Obstacle::PortForbidden => JoinError::PortForbidden { port },
-        Obstacle::Busy => deadline("nobody on the port, or one too busy, took this instance in"),
-        Obstacle::SteppingDown => deadline("the supervisor is handing over"),
-        Obstacle::Malformed(detail) => deadline(&format!("the supervisor says that we broke the protocol: {detail}")),
-        Obstacle::Silent => deadline("the holder of the port takes connections and does not answer"),
-        Obstacle::System { doing, errno } => JoinError::Io { doing, source: io::Error::from_raw_os_error(errno) },
     }
 }
 

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::handshake::{self, Pass, Unwelcome};
-use super::link::Link;
+use super::link::{Link, has_input};
 use super::lock::{Condvar, Mutex};
 use super::port::{self, Listening, Reserve, Stream};
 use super::threads::Threads;
 use super::waker::Waker;
 use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING, SMALL_STACK};
+use crate::error::cure;
 use crate::state::ConnId;
 use crate::sys;
 use crate::wire::{Message, Purpose, Refusal};
@@ -144,7 +145,7 @@ impl Service {
                     // Out of descriptors, as a rule: the one who came is turned away instead of left waiting, and
                     // the thread waits a moment instead of trying again at once (10 to 100 ms).
                     if trouble.is_zero() {
-                        log::warn!("{} port {}: cannot accept: {error}", self.kind.name, self.port);
+                        log::warn!("{} port {}: cannot accept: {error}{}", self.kind.name, self.port, cure(&error));
                     }
                     if port::is_out_of_descriptors(&error) {
                         // Not for the sake of one, but of all that are waiting: those who had their chance go.
@@ -224,7 +225,7 @@ impl Service {
             service.meet(conn, stream, attend);
         });
         if let Err(error) = spawned {
-            log::warn!("{} port {}: no thread for a connection: {error}", self.kind.name, self.port);
+            self.complain(&format!("no thread for a connection: {error}{}", cure(&error)));
             self.lobby.lock().pending.remove(&conn);
         }
     }
@@ -264,12 +265,12 @@ impl Service {
             },
             Err(Unwelcome::Gone) => {}
             Err(Unwelcome::Broke(why)) => {
-                self.complain(&why);
+                self.complain(&format!("cut off a peer that broke the protocol: {why}"));
             }
         }
     }
 
-    /// Says who was cut off; no more than once a second, so that no stranger can fill a disk with the log.
+    /// Says who was cut off, and why; no more than once a second, so that no stranger can fill a disk with the log.
     fn complain(&self, why: &str) {
         let mut complaint = self.complaint.lock();
         let (last, unsaid) = *complaint;
@@ -280,7 +281,7 @@ impl Service {
         *complaint = (Some(Instant::now()), 0);
         drop(complaint);
         let more = if unsaid > 0 { format!(" (and {unsaid} others since the last such line)") } else { String::new() };
-        log::warn!("{} port {}: cut off a peer that broke the protocol: {why}{more}", self.kind.name, self.port);
+        log::warn!("{} port {}: {why}{more}", self.kind.name, self.port);
     }
 
     /// From the handshake to the clients, where the one that has been idle longest makes room if need be.
@@ -332,7 +333,15 @@ impl Lobby {
     }
 
     /// The connection to end for the sake of another: the oldest silent one, else the oldest one, if old enough.
-    fn most_hopeless(&self, now: Instant) -> Option<ConnId> {
+    fn most_hopeless(&mut self, now: Instant) -> Option<ConnId> {
+        // One that has spoken, and whose thread has not been run yet, is not silent.
+        let mut silent = self.pending.values_mut().filter(|pending| !pending.opened);
+        while let Some(oldest) = silent.next().filter(|oldest| now.duration_since(oldest.since) >= SILENT_PATIENCE) {
+            oldest.opened = has_input(&oldest.stream);
+            if !oldest.opened {
+                break;
+            }
+        }
         let older = |patience: Duration, opened: bool| {
             let mut of_kind = self.pending.iter().filter(move |(_, pending)| pending.opened == opened);
             let (&conn, oldest) = of_kind.next()?;

@@ -22,6 +22,8 @@ use crate::wire::{ElectionCause, LeftCause};
 pub(crate) enum Obstacle {
     /// Whoever holds the port does not speak our protocol.
     NotPares,
+    /// Whoever holds the port closes each connection without a word.
+    TurnedAway,
     /// The holder serves another group, of this name.
     OtherGroup(String),
     /// The holder does not have our key, or we do not have its.
@@ -52,6 +54,7 @@ impl Obstacle {
         match self {
             Obstacle::Busy | Obstacle::SteppingDown | Obstacle::Silent => true,
             Obstacle::NotPares
+            | Obstacle::TurnedAway
             | Obstacle::OtherGroup(_)
             | Obstacle::KeyMismatch
             | Obstacle::Version { .. }
@@ -244,7 +247,7 @@ impl Election {
             }
             (Phase::Contending, Event::ClosedAtOnce) => {
                 self.strikes += 1;
-                let obstacle = if self.strikes < STRIKES { Obstacle::Busy } else { Obstacle::NotPares };
+                let obstacle = if self.strikes < STRIKES { Obstacle::Busy } else { Obstacle::TurnedAway };
                 self.obstructed(now, obstacle)
             }
             (Phase::Contending, Event::Obstructed(obstacle)) => {
@@ -506,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_always_closes_without_a_word_is_another_program() {
+    fn one_that_always_closes_without_a_word_turns_us_away() {
         let mut election = contending();
         let mut waited = Duration::ZERO;
         let failed = loop {
@@ -518,7 +521,7 @@ mod tests {
             }
             election.on(SOON, Event::Waited);
         };
-        assert_eq!(failed, Obstacle::NotPares);
+        assert_eq!(failed, Obstacle::TurnedAway);
         assert!(waited > Duration::from_millis(250), "a supervisor may have died this often: {waited:?}");
     }
 

@@ -37,6 +37,10 @@ impl Roster {
     }
 }
 
+/// A roster of nobody that is incomplete for ever tells a witness that it is none any more. To one who does not know this number
+/// it means the same: that anybody may have survived.
+pub(super) const NO_WITNESS: u64 = u64::MAX;
+
 /// Enough for 584 years since the machine was started.
 pub(super) fn in_nanoseconds(time: Time) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -83,6 +87,10 @@ impl Subordinate {
 
     pub(crate) fn on(&mut self, message: Message) -> News {
         match message {
+            Message::Roster { unknown_until_ns: Some(NO_WITNESS), .. } => {
+                self.roster = None;
+                News::Quiet
+            }
             Message::Roster { anew, unknown_until_ns, added, removed } => {
                 let roster = self.roster.get_or_insert_default();
                 if anew {
@@ -158,6 +166,15 @@ mod tests {
         assert_eq!(this.roster.as_ref().unwrap().admins, [2, 3].into());
         this.on(roster(true, &[4], &[]));
         assert_eq!(this.roster.as_ref().unwrap().admins, [4].into());
+    }
+
+    #[test]
+    fn who_is_a_witness_no_more_forgets_what_it_was_told() {
+        let mut this = subordinate();
+        this.on(roster(true, &[1, 2], &[]));
+        let over = Message::Roster { anew: true, unknown_until_ns: Some(NO_WITNESS), added: vec![], removed: vec![] };
+        assert_eq!(this.on(over), News::Quiet);
+        assert_eq!(this.roster, None);
     }
 
     #[test]

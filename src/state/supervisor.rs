@@ -7,7 +7,8 @@
 //!   the witnesses knows everybody who survives (kernel: what was written is read, even after our death);
 //! * `settled` never turns false again, and nothing is granted before it is true.
 //!
-//! What the instances share (permits, tallies, settings, messages) is in `supervisor/sharing.rs`.
+//! What the instances share (permits, tallies, settings, messages) is in `supervisor/sharing.rs`, whom a new supervisor waits
+//! for in `supervisor/settling.rs`, who else knows the group in `supervisor/witnesses.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +16,16 @@ use super::hello::Hello;
 use super::permits::{Book, Claims, Verdict};
 use super::registry::{Change, Registry};
 use super::settings::Settings;
-use super::subordinate::{Roster, Subordinate, in_nanoseconds};
+use super::subordinate::{Roster, Subordinate};
 use super::{ConnId, Time};
-use crate::config::{FIRST_PROBE, NEXT_PROBE, WITNESSES};
+use crate::config::{RENEWED_FROM, WITNESSES};
 use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
 
+mod settling;
 mod sharing;
+mod witnesses;
+
+use settling::Settling;
 
 /// What a new supervisor knows of the group before its election.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,21 +142,6 @@ struct Member {
 }
 
 #[derive(Debug)]
-struct Settling {
-    /// Who may have survived and has not come back.
-    expected: BTreeSet<u16>,
-    /// Until then there may be others, of whom we do not know. Inherited where a supervisor before us did not know: were it
-    /// counted anew by each, a group whose supervisors die young would never be settled again.
-    unknown_until: Option<Time>,
-    /// When those who are expected are next asked whether they live. Not while they keep coming: that would only hold them up.
-    next_probe: Time,
-    /// But then.
-    probe_by: Time,
-    /// Never earlier than `unknown_until`.
-    give_up: Time,
-}
-
-#[derive(Debug)]
 pub(crate) struct Supervisor {
     term: u64,
     name: String,
@@ -162,8 +152,10 @@ pub(crate) struct Supervisor {
     registry: Registry,
     members: BTreeMap<ConnId, Member>,
     connection: BTreeMap<String, ConnId>,
-    /// The members that are told whom the group has; as many as there are, up to [`WITNESSES`].
+    /// The members that are told whom the group has; as many as there are, up to [`WITNESSES`]. Those longest told first.
     witnesses: Vec<ConnId>,
+    /// How many members there are when the next witness makes place for a new one.
+    renew_at: usize,
     /// `None` once settled.
     settling: Option<Settling>,
     /// Grows whenever what [`Message::State`] says changes and members must hear of it.
@@ -177,14 +169,12 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
         let Elected { me, term, registry_port, before, claims, settings, settle_time, max_members } = elected;
-        let give_up = now + settle_time;
         let (mut expected, unknown_until) = match before {
             Before::Nobody => (BTreeSet::new(), None),
             Before::These(roster) => (roster.admins, roster.unknown_until.filter(|&until| until > now)),
-            Before::Unknown => (BTreeSet::new(), Some(give_up)),
+            Before::Unknown => (BTreeSet::new(), Some(now + settle_time)),
         };
         expected.remove(&me.admin);
-        let unknown_until = unknown_until.map(|until| until.min(give_up));
         let mut registry = Registry::default();
         let (name, admin) = (me.name.clone(), me.admin);
         registry.insert(me);
@@ -199,13 +189,8 @@ impl Supervisor {
             members: BTreeMap::new(),
             connection: BTreeMap::new(),
             witnesses: Vec::new(),
-            settling: Some(Settling {
-                expected,
-                unknown_until,
-                next_probe: now + FIRST_PROBE,
-                probe_by: now + settle_time / 2,
-                give_up,
-            }),
+            renew_at: RENEWED_FROM,
+            settling: Some(Settling::new(now, settle_time, expected, unknown_until)),
             state_version: 0,
             book: Book::default(),
             settings,
@@ -231,7 +216,7 @@ impl Supervisor {
             Input::Said { conn, message } => self.on_said(conn, message, actions),
             Input::Broke { conn, why } => self.evict(conn, why, actions),
             Input::Ended { conn } => self.on_ended(conn, actions),
-            Input::Dead { admin } => self.on_dead(admin, actions),
+            Input::Dead { admin } => self.on_dead(now, admin, actions),
             Input::Woken => self.on_woken(now, actions),
         }
     }
@@ -275,9 +260,7 @@ impl Supervisor {
 
     /// When [`Input::Woken`] is due; `None` while there is nothing to wait for.
     pub(crate) fn wake_at(&self) -> Option<Time> {
-        let settling = self.settling.as_ref()?;
-        let next_probe = (!settling.expected.is_empty()).then_some(settling.next_probe);
-        [Some(settling.give_up), settling.unknown_until, next_probe].into_iter().flatten().min()
+        self.settling.as_ref().map(Settling::wake_at)
     }
 
     /// The first lines of every answer about the registry.
@@ -362,6 +345,7 @@ impl Supervisor {
         // Of a setting one may have heard otherwise than from the supervisor that it followed: as the answer to whoever
         // asked for the change. Ours must be newer than all that are known.
         self.raise_term(settings.iter().map(|setting| setting.term).fold(last_term, u64::max), actions);
+        let was_settled = self.settled();
         let told = self.on_survivor(now, &entry, last_term, roster, actions);
         let (name, admin) = (entry.name.clone(), entry.admin);
         self.registry.insert(entry);
@@ -383,6 +367,10 @@ impl Supervisor {
         actions.push(Action::Send { conn, message: self.welcome() });
         actions.extend(ours.into_iter().map(|setting| Action::Send { conn, message: Message::Setting { setting } }));
         self.pronounce(verdicts, actions);
+        // After the welcome, which may be to one of them.
+        if !was_settled && self.settled() {
+            self.renew_witnesses(actions);
+        }
         self.appoint_witness(actions);
         actions.push(Action::Announce);
     }
@@ -429,17 +417,11 @@ impl Supervisor {
         actions: &mut Vec<Action>,
     ) -> bool {
         let Some(settling) = &mut self.settling else { return false };
-        let known = settling.expected.remove(&entry.admin);
-        if known {
-            settling.next_probe = settling.next_probe.max((now + FIRST_PROBE).min(settling.probe_by));
-        }
-        let Some(ours) = settling.unknown_until else { return known };
+        let known = settling.came_back(now, entry.admin);
         let recent = roster.filter(|_| last_term.checked_add(1) == Some(self.term));
-        let Some(roster) = recent.filter(|roster| roster.unknown_until.is_none_or(|theirs| theirs < ours)) else {
+        if !recent.is_some_and(|roster| settling.learn(now, roster)) {
             return known;
-        };
-        settling.expected.extend(roster.admins);
-        settling.unknown_until = roster.unknown_until;
+        }
         settling.expected.remove(&self.admin);
         self.members.values().for_each(|member| _ = settling.expected.remove(&member.admin));
         // Told with this survivor on it, not after it: between two messages we may die.
@@ -485,9 +467,8 @@ impl Supervisor {
         self.members.remove(&conn)
     }
 
-    fn on_dead(&mut self, admin: u16, actions: &mut Vec<Action>) {
-        let Some(settling) = &mut self.settling else { return };
-        if settling.expected.remove(&admin) {
+    fn on_dead(&mut self, now: Time, admin: u16, actions: &mut Vec<Action>) {
+        if self.settling.as_mut().is_some_and(|settling| settling.is_dead(now, admin)) {
             self.tell_witnesses(false, &[], &[admin], actions);
             self.settle(actions);
         }
@@ -495,18 +476,12 @@ impl Supervisor {
 
     fn on_woken(&mut self, now: Time, actions: &mut Vec<Action>) {
         let Some(settling) = &mut self.settling else { return };
-        if now >= settling.give_up {
-            // Who has not come back by now is stalled or gone; it will be admitted like a newcomer.
-            (settling.expected, settling.unknown_until) = (BTreeSet::new(), None);
+        if settling.gives_up(now) {
             self.settle(actions);
             return self.tell_witnesses(true, &self.roster(), &[], actions);
         }
-        if now >= settling.next_probe {
-            settling.next_probe = now + NEXT_PROBE;
-            actions.extend(settling.expected.iter().map(|&admin| Action::Probe { admin }));
-        }
-        if settling.unknown_until.is_some_and(|until| now >= until) {
-            settling.unknown_until = None;
+        actions.extend(settling.whom_to_ask(now).into_iter().map(|admin| Action::Probe { admin }));
+        if settling.knows_all(now) {
             self.tell_witnesses(false, &[], &[], actions);
             self.settle(actions);
         }
@@ -516,11 +491,13 @@ impl Supervisor {
         let mut verdicts = Vec::new();
         self.settle_if_complete(actions, &mut verdicts);
         self.pronounce(verdicts, actions);
+        if self.settled() {
+            self.renew_witnesses(actions);
+        }
     }
 
     fn settle_if_complete(&mut self, actions: &mut Vec<Action>, verdicts: &mut Vec<Verdict>) {
-        let complete = |settling: &Settling| settling.expected.is_empty() && settling.unknown_until.is_none();
-        if self.settling.as_ref().is_some_and(complete) {
+        if self.settling.as_ref().is_some_and(Settling::is_complete) {
             self.settling = None;
             self.book.open(verdicts);
             self.answer_totals(actions);
@@ -543,39 +520,6 @@ impl Supervisor {
             settled: self.settled(),
             members: self.registry.len() as u32,
         }
-    }
-
-    /// Everybody who is here or may come back, besides ourselves.
-    fn roster(&self) -> Vec<u16> {
-        let expected = self.settling.iter().flat_map(|settling| &settling.expected);
-        self.members.values().map(|member| member.admin).chain(expected.copied()).collect()
-    }
-
-    fn tell_witnesses(&self, anew: bool, added: &[u16], removed: &[u16], actions: &mut Vec<Action>) {
-        for &conn in &self.witnesses {
-            actions.push(Action::Send { conn, message: self.roster_message(anew, added, removed) });
-        }
-    }
-
-    /// Everything a witness must know, for one that was left behind; nothing for others.
-    pub(crate) fn whole_roster(&self) -> Option<Message> {
-        (!self.witnesses.is_empty()).then(|| self.roster_message(true, &self.roster(), &[]))
-    }
-
-    fn roster_message(&self, anew: bool, added: &[u16], removed: &[u16]) -> Message {
-        let unknown_until = self.settling.as_ref().and_then(|settling| settling.unknown_until);
-        let unknown_until_ns = unknown_until.map(in_nanoseconds);
-        Message::Roster { anew, unknown_until_ns, added: added.into(), removed: removed.into() }
-    }
-
-    /// Fills up the witnesses from the members, those longest here first.
-    fn appoint_witness(&mut self, actions: &mut Vec<Action>) {
-        if self.witnesses.len() >= WITNESSES {
-            return;
-        }
-        let Some(&conn) = self.members.keys().find(|conn| !self.witnesses.contains(conn)) else { return };
-        self.witnesses.push(conn);
-        actions.push(Action::Send { conn, message: self.roster_message(true, &self.roster(), &[]) });
     }
 
     /// The invariants, for tests and fuzzing.

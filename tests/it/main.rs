@@ -16,6 +16,7 @@ mod handshake;
 mod hang;
 mod hostile;
 mod instance;
+mod limits;
 mod raw;
 mod readme;
 mod run;

@@ -1,7 +1,9 @@
 //! The supervisor's decisions, one by one.
 
 use super::super::registry::test_entry;
+use super::witnesses::no_witness;
 use super::*;
+use crate::config::{FIRST_PROBE, NEXT_PROBE, PROBES};
 
 const SETTLE: Time = Time::from_millis(500);
 
@@ -131,6 +133,60 @@ fn a_known_member_that_is_stalled_is_waited_for_until_the_settle_time_is_over() 
     assert!(desk.supervisor.settled());
 }
 
+/// Goal: a group whose survivors need longer than the settle time in all is not cut short.
+#[test]
+fn each_expected_survivor_that_comes_begins_the_settle_time_anew() {
+    let mut desk = Desk::new(Before::These(these(&[1, 2, 3], None)));
+    let come = |desk: &mut Desk, number: u16, at: Time| {
+        let hello = Hello { last_term: 4, ..greeting(test_entry(&number.to_string(), number.into(), number)) };
+        desk.on(at, Input::Hello { conn: number.into(), hello });
+    };
+    let late = SETTLE - Time::from_millis(1);
+    come(&mut desk, 1, late);
+    desk.on(SETTLE, Input::Woken);
+    assert!(!desk.supervisor.settled());
+    come(&mut desk, 2, late * 2);
+    come(&mut desk, 9, late * 3 - Time::from_millis(1));
+    desk.on(late * 3, Input::Woken);
+    assert!(!desk.supervisor.settled());
+    desk.on(late * 2 + SETTLE, Input::Woken);
+    assert!(desk.supervisor.settled(), "a newcomer is nobody who was waited for");
+}
+
+#[test]
+fn what_nobody_knew_of_is_waited_for_no_longer_because_others_come() {
+    let mut desk = Desk::new(Before::These(these(&[1, 2], Some(SETTLE))));
+    for number in [1, 2] {
+        let hello = Hello { last_term: 4, ..greeting(test_entry(&number.to_string(), number.into(), number)) };
+        desk.on(SETTLE - Time::from_millis(1), Input::Hello { conn: number.into(), hello });
+    }
+    assert_eq!(desk.supervisor.wake_at(), Some(SETTLE));
+    desk.on(SETTLE, Input::Woken);
+    assert!(desk.supervisor.settled());
+}
+
+/// Goal: thousands who are on their way are not all asked at once whether they live, and thousands of dead are found quickly.
+#[test]
+fn a_few_are_asked_after_at_a_time_and_more_as_soon_as_one_is_dead() {
+    let number = 2 * PROBES as u16 + 5;
+    let mut desk = Desk::new(Before::These(these(&(1..=number).collect::<Vec<_>>(), None)));
+    let asked = |desk: &mut Desk, at: Time| -> Vec<u16> {
+        let probe = |action: &Action| if let Action::Probe { admin } = action { Some(*admin) } else { None };
+        desk.on(at, Input::Woken).iter().filter_map(probe).collect()
+    };
+    let first: Vec<u16> = (1..=PROBES as u16).collect();
+    assert_eq!(asked(&mut desk, FIRST_PROBE), first);
+    assert_eq!(desk.supervisor.wake_at(), Some(FIRST_PROBE + NEXT_PROBE), "all of them live");
+    let second = asked(&mut desk, FIRST_PROBE + NEXT_PROBE);
+    assert_eq!(second, (PROBES as u16 + 1..=2 * PROBES as u16).collect::<Vec<_>>());
+    let now = FIRST_PROBE + NEXT_PROBE;
+    desk.on(now, Input::Dead { admin: second[0] });
+    assert_eq!(desk.supervisor.wake_at(), Some(now), "others may be dead, too");
+    let third = asked(&mut desk, now);
+    assert_eq!(third.len(), PROBES);
+    assert_eq!(third[..6], [number - 4, number - 3, number - 2, number - 1, number, 1], "in turn");
+}
+
 #[test]
 fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
     let mut desk = Desk::new(Before::Unknown);
@@ -200,6 +256,55 @@ fn when_a_witness_goes_another_member_takes_its_place() {
         |action: &&Action| matches!(action, Action::Send { conn: 17, message: Message::Roster { anew: true, .. } });
     assert_eq!(actions.iter().filter(anew).count(), 1);
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Send { .. })).count(), WITNESSES);
+}
+
+fn large(before: Before) -> Desk {
+    let mut actions = Vec::new();
+    let elected = Elected { max_members: 1000, ..Desk::elected(before) };
+    Desk { supervisor: Supervisor::new(elected, Time::ZERO, &mut actions), actions }
+}
+
+/// Goal: those that learn first of a supervisor's death, which are those that came last, know whom to expect; and what makes it so
+/// is no message to all for each who comes.
+#[test]
+fn as_a_group_grows_witnesses_that_came_early_make_place_for_late_ones() {
+    let mut desk = large(Before::Nobody);
+    let (mut whole, mut over) = (0, 0);
+    for number in 1..=500 {
+        for action in desk.hello(&format!("m{number}"), number, 0, None) {
+            match action {
+                Action::Send { message, .. } if message == no_witness() => over += 1,
+                Action::Send { message: Message::Roster { anew: true, .. }, .. } => whole += 1,
+                _ => {}
+            }
+        }
+        desk.supervisor.check();
+    }
+    assert_eq!(whole, WITNESSES + over);
+    assert!(over > WITNESSES && over < 250, "{over}");
+    assert!(desk.supervisor.witnesses.iter().all(|&witness| witness > 350), "{:?}", desk.supervisor.witnesses);
+}
+
+#[test]
+fn once_a_large_group_is_settled_its_witnesses_are_those_that_came_last() {
+    let all: Vec<u16> = (1..=40).collect();
+    let mut desk = large(Before::These(these(&all, None)));
+    let mut actions = Vec::new();
+    for number in all {
+        actions = desk.hello(&format!("m{number}"), number, 4, None);
+    }
+    assert!(desk.supervisor.settled());
+    desk.supervisor.check();
+    assert_eq!(desk.supervisor.witnesses, (25..=40).collect::<Vec<_>>());
+    // The last of all is welcomed before it is told of all others, and each is told before another is dismissed.
+    let at = |wanted: &dyn Fn(&Message) -> bool| {
+        let wanted = |action: &Action| matches!(action, Action::Send { message, .. } if wanted(message));
+        actions.iter().position(wanted).expect("such a message")
+    };
+    let whole = at(&|message| matches!(message, Message::Roster { anew: true, unknown_until_ns: None, .. }));
+    assert!(at(&|message| matches!(message, Message::Welcome { .. })) < whole);
+    assert!(whole < at(&|message| *message == no_witness()));
+    assert_eq!(desk.supervisor.whole_roster(1), no_witness());
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! What stood in the way, for a person: with what the system knows of the port's holder.
+
+use std::io;
+use std::time::Duration;
+
+use super::holder;
+use super::role::Shared;
+use crate::error::{JoinError, PortHolder};
+use crate::state::election::Obstacle;
+use crate::wire::PROTOCOL_VERSION;
+
+/// Tells a person what stood in the way, with what the system knows of the port's holder.
+pub(crate) fn join_error(shared: &Shared, obstacle: Obstacle, waited: Duration) -> JoinError {
+    obstacle_error(obstacle, &shared.pass.group, shared.port, Some(&shared.me.name), waited)
+}
+
+/// The same for one who only wants to ask, and has no name.
+pub(crate) fn obstacle_error(
+    obstacle: Obstacle,
+    group: &str,
+    port: u16,
+    name: Option<&str>,
+    waited: Duration,
+) -> JoinError {
+    with_holder(obstacle, group, port, name, waited, || holder::of(port))
+}
+
+/// The same for an instance that goes on trying: all of a process may meet the same obstacle at once.
+pub(super) fn passing_error(shared: &Shared, obstacle: Obstacle) -> JoinError {
+    let (group, port) = (&shared.pass.group, shared.port);
+    with_holder(obstacle, group, port, Some(&shared.me.name), Duration::ZERO, || holder::of_seldom(port))
+}
+
+fn with_holder(
+    obstacle: Obstacle,
+    group: &str,
+    port: u16,
+    name: Option<&str>,
+    waited: Duration,
+    look: impl Fn() -> Option<PortHolder>,
+) -> JoinError {
+    let holder = || look().unwrap_or_default();
+    let deadline = |obstacle: &str| JoinError::Deadline { port, waited, holder: look(), obstacle: obstacle.to_owned() };
+    match obstacle {
+        Obstacle::NotPares => JoinError::PortHeld { port, holder: holder() },
+        Obstacle::TurnedAway if holder::is_full(port) => deadline(
+            "the supervisor takes connections only to close them: its process is at the limit of its descriptors or threads, \
+             as its log says (see `pares doctor`, `ulimit -n`, `ulimit -u`)",
+        ),
+        Obstacle::TurnedAway => JoinError::PortHeld { port, holder: holder() },
+        Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { port, ours: group.to_owned(), theirs },
+        Obstacle::KeyMismatch => JoinError::KeyMismatch { port, holder: holder() },
+        Obstacle::Version { min, max } => {
+            JoinError::Version { port, ours: (PROTOCOL_VERSION, PROTOCOL_VERSION), theirs: (min, max) }
+        }
+        Obstacle::NameTaken(holder) => JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder },
+        Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
+        Obstacle::PortForbidden => JoinError::PortForbidden { port },
+        Obstacle::Busy => deadline("nobody on the port, or one too busy, took this instance in"),
+        Obstacle::SteppingDown => deadline("the supervisor is handing over"),
+        Obstacle::Malformed(detail) => deadline(&format!("the supervisor says that we broke the protocol: {detail}")),
+        Obstacle::Silent => deadline("the holder of the port takes connections and does not answer"),
+        Obstacle::System { doing, errno } => JoinError::Io { doing, source: io::Error::from_raw_os_error(errno) },
+    }
+}

@@ -1,0 +1,87 @@
+//! The members that are told whom the group has, so that what survives of them knows everybody who survives.
+
+use super::*;
+use crate::state::subordinate::{NO_WITNESS, in_nanoseconds};
+
+impl Supervisor {
+    /// Everybody who is here or may come back, besides ourselves.
+    pub(super) fn roster(&self) -> Vec<u16> {
+        let expected = self.settling.iter().flat_map(|settling| &settling.expected);
+        self.members.values().map(|member| member.admin).chain(expected.copied()).collect()
+    }
+
+    pub(super) fn tell_witnesses(&self, anew: bool, added: &[u16], removed: &[u16], actions: &mut Vec<Action>) {
+        for &conn in &self.witnesses {
+            actions.push(Action::Send { conn, message: self.roster_message(anew, added, removed) });
+        }
+    }
+
+    /// What a member must know that was left behind: everything, or that it is a witness no more.
+    pub(crate) fn whole_roster(&self, conn: ConnId) -> Message {
+        if self.witnesses.contains(&conn) { self.roster_message(true, &self.roster(), &[]) } else { no_witness() }
+    }
+
+    fn roster_message(&self, anew: bool, added: &[u16], removed: &[u16]) -> Message {
+        let unknown_until = self.settling.as_ref().and_then(|settling| settling.unknown_until);
+        let unknown_until_ns = unknown_until.map(in_nanoseconds);
+        Message::Roster { anew, unknown_until_ns, added: added.into(), removed: removed.into() }
+    }
+
+    /// Fills up the witnesses from the members, those that came last first.
+    ///
+    /// The kernel closes the connections of one that is killed from the last one down. So those that came last learn of it
+    /// first, and one of them is elected: it should be one who knows whom to expect, or hear of it soon. One who does not has to tell
+    /// its own witnesses of everybody who comes, one by one.
+    pub(super) fn appoint_witness(&mut self, actions: &mut Vec<Action>) {
+        let renews = self.settled() && self.members.len() >= self.renew_at;
+        if self.witnesses.len() >= WITNESSES && !renews {
+            return;
+        }
+        if let Some(&conn) = self.members.keys().rev().find(|conn| !self.witnesses.contains(conn)) {
+            self.appoint(conn, actions);
+        }
+        if renews {
+            self.dismiss_first(actions);
+            self.renew_at = self.next_renewal();
+        }
+    }
+
+    /// Makes witnesses of those that came last, after a failover: those that came first have been told until now.
+    pub(super) fn renew_witnesses(&mut self, actions: &mut Vec<Action>) {
+        if self.members.len() < RENEWED_FROM {
+            return;
+        }
+        let last: Vec<ConnId> = self.members.keys().rev().take(WITNESSES).copied().collect();
+        // The last of all is told last, and stays longest.
+        for conn in last.into_iter().rev() {
+            if !self.witnesses.contains(&conn) {
+                self.appoint(conn, actions);
+                self.dismiss_first(actions);
+            }
+        }
+        self.renew_at = self.next_renewal();
+    }
+
+    /// A whole roster each time the group has grown by a certain part of it: as the group grows, 128 bytes in all for each member.
+    fn next_renewal(&self) -> usize {
+        self.members.len() + self.members.len().div_ceil(64)
+    }
+
+    fn appoint(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
+        self.witnesses.push(conn);
+        actions.push(Action::Send { conn, message: self.roster_message(true, &self.roster(), &[]) });
+    }
+
+    /// Only after another has been told all: we may die in between.
+    fn dismiss_first(&mut self, actions: &mut Vec<Action>) {
+        if self.witnesses.len() > WITNESSES {
+            let conn = self.witnesses.remove(0);
+            actions.push(Action::Send { conn, message: no_witness() });
+        }
+    }
+}
+
+/// Takes from a witness all that it was told.
+pub(super) fn no_witness() -> Message {
+    Message::Roster { anew: true, unknown_until_ns: Some(NO_WITNESS), added: vec![], removed: vec![] }
+}
