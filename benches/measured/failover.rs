@@ -89,7 +89,7 @@ fn measure(plan: &Plan, peers: &Peers, size: u64, takeover: bool, recovery: bool
         ];
         // What of it is the end of so many threads: the kernel closes the connections of a process after the last of them.
         if let Some(gathering) = &gathering {
-            let who = "bare: as many threads and connections, first survivor back";
+            let who = "as many bare threads and connections: first end seen";
             series.insert(1, Series::times(Kind::Floor, who, &gathering.first));
         }
         series.append(&mut leases);
@@ -130,7 +130,7 @@ struct Gathering {
     survivors: Crowd,
     meeting: Helper,
     number: u64,
-    /// Until the first of them was back.
+    /// Until the first of them knew.
     first: Vec<u64>,
     took: Vec<u64>,
 }
@@ -148,8 +148,9 @@ impl Gathering {
         self.survivors.await_all(self.number as usize, "ready");
         self.survivors.calm_down();
         let killed = lifelines.kill();
-        let mut next = || -> u64 { self.meeting.line().split(' ').nth(1).expect("when").parse().expect("a time") };
-        self.first.push(next() - killed);
-        self.took.push(next() - killed);
+        let line = self.meeting.line();
+        let times: Vec<u64> = line.split_whitespace().skip(1).map(|time| time.parse().expect("a time")).collect();
+        self.took.push(times[0] - killed);
+        self.first.push(times[1] - killed);
     }
 }

@@ -76,7 +76,13 @@ impl<const SIZE: usize> Echo<SIZE> {
 
     /// There and back.
     pub(crate) fn trip(&mut self) {
+        self.carry(0);
+    }
+
+    /// The same with a number on board.
+    fn carry(&mut self, number: u64) {
         let mut bytes = [1; SIZE];
+        bytes[..8].copy_from_slice(&number.to_ne_bytes());
         self.0.write_all(&bytes).expect("the echo");
         self.0.read_exact(&mut bytes).expect("the echo");
     }
@@ -84,9 +90,14 @@ impl<const SIZE: usize> Echo<SIZE> {
 
 /// A connect and two round trips: what any handshake in which both sides prove something must cost.
 pub(crate) fn bare_join(port: u16) -> Echo<HANDSHAKE> {
+    bare_return(port, 0)
+}
+
+/// The same of one that says when it lost its line.
+fn bare_return(port: u16, at: u64) -> Echo<HANDSHAKE> {
     let mut echo = Echo::connect(port);
     echo.trip();
-    echo.trip();
+    echo.carry(at);
     echo
 }
 
@@ -116,9 +127,10 @@ pub(crate) fn lifelines() -> ! {
     serve(|mut stream| _ = std::io::copy(&mut stream, &mut std::io::sink()))
 }
 
-/// Says when the first has connected and made two round trips, and when so many have, and begins to count anew.
+/// Says when so many have connected and made two round trips, and when the first of them had lost its line; then begins to
+/// count anew.
 pub(crate) fn gathering(number: u64) -> ! {
-    let back = Arc::new(AtomicU64::new(0));
+    let (back, first) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
     serve(move |mut stream| {
         let mut bytes = [0; HANDSHAKE];
         for _ in 0..2 {
@@ -126,14 +138,11 @@ pub(crate) fn gathering(number: u64) -> ! {
                 return;
             }
         }
-        let at = now();
-        let others = back.fetch_add(1, Ordering::AcqRel);
-        if others == 0 {
-            say("first", at, 1);
-        }
-        if others + 1 == number {
+        first.fetch_min(u64::from_ne_bytes(bytes[..8].try_into().expect("eight bytes")), Ordering::AcqRel);
+        if back.fetch_add(1, Ordering::AcqRel) + 1 == number {
+            let at = now();
             back.store(0, Ordering::Release);
-            say("settled", at, number);
+            say("settled", at, first.swap(u64::MAX, Ordering::AcqRel));
         }
         _ = stream.read(&mut bytes); // until the other end has had enough
     })
@@ -150,7 +159,8 @@ pub(crate) fn survivor() -> ! {
         drop(kept.take());
         say("ready", now(), 0);
         _ = lifeline.read(&mut [0]); // its end, or a reset
-        kept = Some(bare_join(second.parse().expect("a port")));
+        let at = now();
+        kept = Some(bare_return(second.parse().expect("a port"), at));
     }
     std::process::exit(0)
 }

@@ -214,12 +214,13 @@ fn failover(survivors: usize, known: bool) -> (Bill, usize) {
 #[test]
 fn a_failover_of_a_thousand_takes_steps_in_proportion() {
     const N: usize = 1000;
-    // Each is welcomed, and the others hear of it where they ask; each witness is told once of everybody. Until one is in
-    // the registry, the book and their indices, 21 allocations, and a node of a map now and then.
+    // Each is welcomed, and the others hear of it where they ask; the first witnesses are told everybody, and those who take
+    // their place once the group is settled, of which the first are told, too. Until one is in the registry, the book and
+    // their indices, 21 allocations, and a node of a map now and then.
     let (sum, most) = failover(N, true);
-    assert!(sum.actions <= 2 * N + WITNESSES + 2 && most <= 4, "{sum:?}, at most {most} at once");
-    assert!(sum.messages <= N + WITNESSES && sum.bytes <= 58 * N, "{sum:?}");
-    assert!(sum.taken.allocations <= 22 * N && sum.taken.bytes <= 2450 * N, "{sum:?}");
+    assert!(sum.actions <= 2 * N + 3 * WITNESSES + 2 && most <= 4 + 2 * WITNESSES, "{sum:?}, at most {most} at once");
+    assert!(sum.messages <= N + 3 * WITNESSES && sum.bytes <= 90 * N, "{sum:?}");
+    assert!(sum.taken.allocations <= 22 * N && sum.taken.bytes <= 2500 * N, "{sum:?}");
 
     // And each who comes is told to all witnesses.
     let (sum, most) = failover(N, false);

@@ -75,6 +75,11 @@ struct Claim {
     last: Last,
 }
 
+/// From so many instances on, survivors look whether somebody has the port before they try to take it: to be refused by the kernel
+/// costs each of them as much time as there are connections, some nanoseconds for each; a connection that is refused, some ten
+/// microseconds.
+const CROWD: u32 = 500;
+
 /// How long to wait at most to see whether somebody listens on the port. The kernel answers at once, unless its queue is full.
 const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
 
@@ -139,7 +144,8 @@ impl Duty {
         if self.halting() {
             return Event::Halted;
         }
-        if self.knock() {
+        let few = self.memory.as_ref().is_some_and(|memory| memory.members < CROWD);
+        if !few && self.knock() {
             return self.port_taken();
         }
         match self.claim(last_term) {
@@ -153,7 +159,8 @@ impl Duty {
     /// True if somebody listens on the port. The connection is kept for when it is wanted.
     ///
     /// Binding would say so, too. But for that the kernel goes through all connections of the port, those of the dead
-    /// supervisor included, one by one under a lock: among thousands of survivors each would pay for all others.
+    /// supervisor included, one by one under a lock: among thousands of survivors each would pay for all others. Few survivors
+    /// are sooner done without it, and whoever joins finds a supervisor there as a rule.
     fn knock(&mut self) -> bool {
         match port::connect(self.shared.port, sys::Kind::Lifeline, KNOCK_TIMEOUT) {
             Ok(stream) => self.knocked = stream,
