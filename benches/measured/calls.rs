@@ -4,7 +4,7 @@ use pares::Instance;
 
 use crate::drive::timed;
 use crate::floor::{ECHO, Echo, bare_joins};
-use crate::helper::{DEADLINE, Directory, Helper, free_port, part};
+use crate::helper::{DEADLINE, Directory, Helper, OneProcessor, free_port, part};
 use crate::own::{ECHO_FUNCTION, FIRST, RESOURCE, config};
 use crate::peers::{Peers, Server};
 use crate::plan::Plan;
@@ -91,29 +91,6 @@ fn echo_row(
     let own = Subject::new(Kind::Own, "pares", own);
     let series = row(scene, plan.rounds(100), TURN, floor, own, rivals);
     Row { group, what: what.into(), size: None, unit: Unit::Time, series }
-}
-
-/// This thread, and what it starts while this value lives, on one processor.
-///
-/// Where the scheduler puts the two ends of a connection, on one processor or on two, changes from run to run, and in a virtual
-/// machine an echo takes 20 µs on one processor and 70 to 120 µs over two: of subjects in turns one had this and the next that.
-struct OneProcessor(rustix::thread::CpuSet);
-
-impl OneProcessor {
-    fn take() -> Self {
-        let before = rustix::thread::sched_getaffinity(None).expect("the processors");
-        let mut one = rustix::thread::CpuSet::new();
-        let last = (0..rustix::thread::CpuSet::MAX_CPU).rev().find(|&cpu| before.is_set(cpu));
-        one.set(last.expect("a processor"));
-        rustix::thread::sched_setaffinity(None, &one).expect("stay on one processor");
-        OneProcessor(before)
-    }
-}
-
-impl Drop for OneProcessor {
-    fn drop(&mut self) {
-        rustix::thread::sched_setaffinity(None, &self.0).expect("leave the one processor");
-    }
 }
 
 pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {

@@ -8,7 +8,7 @@ use pares::Instance;
 
 use crate::drive::{now, timed};
 use crate::floor::{ECHO, Echo};
-use crate::helper::{DEADLINE, Directory, Helper, free_port, part, pause};
+use crate::helper::{DEADLINE, Directory, Helper, OneProcessor, free_port, part, pause};
 use crate::limits;
 use crate::own::{FIRST, RESOURCE, config};
 use crate::plan::Plan;
@@ -100,7 +100,7 @@ fn measure(plan: &Plan, size: u64, groups: &[&'static str]) -> Vec<Row> {
         ),
         row(
             ACQUIRE,
-            "try-acquire by one caller",
+            "try-acquire and release by one caller",
             vec![(floor_kind, "echo, 32 bytes", &floor.looked_up), (own_kind, "pares", &own.acquired)],
         ),
     ];
@@ -130,6 +130,8 @@ fn group(size: u64, took: &mut Took) {
     took.joined.push(now() - began);
     calm_down(size);
 
+    let one = OneProcessor::take();
+    one.bring(&first);
     let caller = Instance::join(config(port, directory.path())).expect("join");
     let registry = caller.registry();
     let mut look_up = || _ = registry.look_up(FIRST, DEADLINE).expect("an entry");
@@ -137,6 +139,7 @@ fn group(size: u64, took: &mut Took) {
     took.looked_up.extend(timed(CALLS, &mut look_up));
     took.acquired.extend(timed(CALLS, || drop(caller.try_acquire(RESOURCE, 1).expect("a permit"))));
     drop(caller);
+    drop(one);
     pause();
 
     let worked = processor_time(&crowds);
@@ -167,9 +170,11 @@ fn bare(size: u64, took: &mut Took) {
     drop(crowds);
     drop(gathering);
 
+    let one = OneProcessor::take();
     let other = Helper::start(part("echo", &[]));
     let mut echo = Echo::<ECHO>::connect(other.port());
     took.looked_up.extend(timed(CALLS, || echo.trip()));
+    drop(one);
 
     let gathering = Helper::start(part("gathering", &[&size]));
     let mut lifelines = Helper::start(part("lifelines", &[]));
