@@ -72,6 +72,8 @@ fn measure(plan: &plan::Plan) {
         let more: Vec<_> = more.iter().map(result::Row::to_json).collect();
         report::print(&more);
         rows.extend(more);
+        // Should a later row fail, what was measured is not lost.
+        report::write(&report::report(machine.clone(), rows.clone()), false);
     };
     take(failover::rows(plan, &peers));
     take(calls::rows(plan, &peers));
@@ -80,6 +82,5 @@ fn measure(plan: &plan::Plan) {
     take(large::rows(plan));
     take(quiet::rows(plan));
     take(codec::rows(plan, &peers));
-    let report = report::report(machine, rows);
-    report::write(&report, plan.is_whole());
+    report::write(&report::report(machine, rows), plan.is_whole());
 }
