@@ -66,6 +66,19 @@ pub(crate) fn echo() -> ! {
     })
 }
 
+/// Answers what begins with 1, and takes what does not: both are [`ECHO`] bytes.
+pub(crate) fn counter() -> ! {
+    serve(|mut stream| {
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut bytes) {
+            let answers = bytes[..length].chunks_exact(ECHO).filter(|chunk| chunk[0] == 1).count();
+            if answers > 0 && stream.write_all(&[1; ECHO][..].repeat(answers)).is_err() {
+                return;
+            }
+        }
+    })
+}
+
 /// One end of an echo.
 pub(crate) struct Echo<const SIZE: usize>(TcpStream);
 
@@ -106,6 +119,20 @@ pub(crate) fn echoers(port: u16, threads: u64) -> ! {
     let worker = |_| {
         let mut echo = Echo::<ECHO>::connect(port);
         move || echo.trip()
+    };
+    obey_with_threads((0..threads).map(worker).collect())
+}
+
+/// The same with one more message from each, which is not answered.
+pub(crate) fn customers(port: u16, threads: u64) -> ! {
+    let worker = |_| {
+        let mut stream = connect(port);
+        move || {
+            let mut bytes = [1; ECHO];
+            stream.write_all(&bytes).expect("the counter");
+            stream.read_exact(&mut bytes).expect("the counter");
+            stream.write_all(&[0; ECHO]).expect("the counter");
+        }
     };
     obey_with_threads((0..threads).map(worker).collect())
 }

@@ -37,6 +37,8 @@ fn main() {
         "blocked-readers" => floor::blocked_readers(),
         "bare-crowd" => floor::crowd(port(1)),
         "crowd" => own::crowd(port(1), path(2)),
+        "counter" => floor::counter(),
+        "customers" => floor::customers(port(1), number(2)),
         "dialler" => floor::dialler(port(1), number(2)),
         "echo" => floor::echo(),
         "echoers" => floor::echoers(port(1), number(2)),

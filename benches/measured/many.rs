@@ -31,10 +31,11 @@ pub(crate) fn throughput(plan: &Plan, peers: &Peers) -> Vec<Row> {
 fn throughput_of(size: u64, plan: &Plan, peers: &Peers) -> Row {
     let (directory, port) = (Directory::new(), free_port());
     let _first = Helper::start(part("first", &[&port, &directory.path().display()]));
-    let echo = Helper::start(part("echo", &[]));
+    let (echo, counter) = (Helper::start(part("echo", &[])), Helper::start(part("counter", &[])));
     let redis = peers.redis();
     let mut contestants = vec![
         (Kind::Floor, "echo, 32 bytes", Ok(Helper::start(part("echoers", &[&echo.port(), &size])))),
+        (Kind::Floor, "echo and one message more", Ok(Helper::start(part("customers", &[&counter.port(), &size])))),
         (Kind::Own, "pares", Ok(Helper::start(part("holders", &[&port, &directory.path().display(), &size])))),
     ];
     for (address, who) in [(0, "Redis script, Unix socket"), (1, "Redis script, TCP")] {
