@@ -25,6 +25,7 @@ impl<T: AsRawFd> Booked<T> {
     }
 
     /// Two at once, that are made together.
+    #[cfg_attr(any(target_os = "linux", target_os = "android"), allow(dead_code))] // eventfd is one
     pub(crate) fn pair(kind: Kind, make: impl FnOnce() -> io::Result<(T, T)>) -> io::Result<(Self, Self)> {
         let _section = section();
         let (one, other) = make()?;
