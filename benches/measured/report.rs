@@ -108,9 +108,6 @@ pub(crate) fn write(report: &Value, whole: bool) {
     let text = serde_json::to_string_pretty(report).expect("JSON");
     fs::write(&file, text + "\n").expect("write the JSON");
     render(&file);
-    if whole {
-        renew_readme(report);
-    }
 }
 
 /// Everything that is made of the JSON: the document and its pictures.
@@ -127,6 +124,9 @@ pub(crate) fn render(file: &Path) {
     let path = folder.join("measured.md");
     fs::write(&path, document.replace("{pictures}\n", pictures.trim_end_matches('\n'))).expect("write the document");
     println!("\n{}", path.display());
+    if folder.ends_with("docs") {
+        renew_readme(&report);
+    }
 }
 
 /// Where the README has its own, shorter table; between these.
@@ -142,10 +142,22 @@ fn renew_readme(report: &Value) {
     fs::write(&path, [before, BEGIN, &summary(report), END, after].concat()).expect("write the README");
 }
 
+/// Of the rows for groups of many sizes the largest are enough.
+fn is_for_readme(row: &Value) -> bool {
+    let group = row["group"].as_str().unwrap_or_default();
+    let is_small = row["size"].as_u64().is_some_and(|size| size < 1000);
+    match group {
+        "growth-missing" | "growth-processor" => false,
+        "memory" => !is_small,
+        group => !(group.starts_with("growth") && is_small),
+    }
+}
+
 /// A line for each row: the floor, ours, and the nearest of those that users could take instead.
 fn summary(report: &Value) -> String {
-    let mut text = String::from("| | floor | pares | × floor | nearest peer |\n|---|---:|---:|---:|---:|\n");
-    for row in list(&report["rows"]) {
+    let mut text = format!("Medians on {}:\n\n", place(&report["machine"]));
+    text.push_str("| | floor | pares | × floor | nearest peer |\n|---|---:|---:|---:|---:|\n");
+    for row in list(&report["rows"]).iter().filter(|row| is_for_readme(row)) {
         let of_kind = |kind: &'static str| list(&row["series"]).iter().filter(move |series| series["kind"] == kind);
         let [.., median, _, ratio] = of_kind("pares").next().map(|own| cells(row, own)).unwrap_or_default();
         let floor = of_kind("floor").next().map(|floor| cells(row, floor)[1].clone()).unwrap_or_default();
