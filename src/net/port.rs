@@ -148,12 +148,22 @@ const LONGEST_ATTEMPT: Duration = Duration::from_millis(160);
 /// Connects to `port`; `None` if nobody is there. An error of the kind `ConnectionReset` says that somebody is, who took the
 /// connection only to cut it; one of the kind `TimedOut`, that there was no place in the queue.
 pub(crate) fn connect(port: u16, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
+    connect_unless(port, kind, timeout, || false)
+}
+
+/// The same, for one who may be called away meanwhile: it is asked before each further attempt.
+pub(crate) fn connect_unless(
+    port: u16,
+    kind: Kind,
+    timeout: Duration,
+    called_away: impl Fn() -> bool,
+) -> io::Result<Option<Stream>> {
     let began = Instant::now();
     let mut attempt = FIRST_ATTEMPT;
     loop {
         let left = timeout.saturating_sub(began.elapsed()).max(Duration::from_micros(1));
         match try_connect(port, kind, left.min(attempt)) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut && left > attempt => {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && left > attempt && !called_away() => {
                 attempt = (attempt * 2).min(LONGEST_ATTEMPT);
             }
             result => return result,
@@ -247,6 +257,23 @@ mod tests {
         drop((server, first)); // closed by the server's side first: it lingers
         listen(port, Kind::Port).unwrap();
         drop(client);
+    }
+
+    #[test]
+    fn who_finds_the_queue_full_tries_again_until_it_is_called_away() {
+        let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        full.bind(&SocketAddrV4::new(ADDRESS, 0).into()).unwrap();
+        full.listen(0).unwrap();
+        let port = full.local_addr().unwrap().as_socket().unwrap().port();
+        let mut queue = Vec::new();
+        while let Ok(Some(stream)) = try_connect(port, Kind::Peer, FIRST_ATTEMPT) {
+            queue.push(stream);
+            assert!(queue.len() < 100, "the queue has an end");
+        }
+        let asked = std::cell::Cell::new(0);
+        let called_away = || asked.replace(asked.get() + 1) == 2;
+        let error = connect_unless(port, Kind::Peer, Duration::from_secs(20), called_away).unwrap_err();
+        assert_eq!((error.kind(), asked.get()), (io::ErrorKind::TimedOut, 3));
     }
 
     #[test]

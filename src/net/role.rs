@@ -230,9 +230,11 @@ impl Duty {
         let welcome_deadline = left.map(|left| Instant::now() + left.max(timeout));
         let connected = match self.knocked.take() {
             Some(stream) => Ok(Some(stream)),
-            None => port::connect(shared.port, sys::Kind::Lifeline, timeout),
+            // Who is to leave does not wait for a place in the queue.
+            None => port::connect_unless(shared.port, sys::Kind::Lifeline, timeout, || self.halting()),
         };
         let stream = match connected {
+            _ if self.halting() => return Event::Halted,
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Event::NobodyThere,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
