@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::lock::Mutex;
 use super::role::ROLE_THREAD;
 use crate::error::{PortHolder, printable};
 
@@ -34,7 +34,7 @@ impl<T: Clone + Default> Seldom<T> {
 
     fn look(&self, port: u16, look: impl FnOnce(u16) -> T) -> T {
         // Not waited for: somebody is looking; or this is a forked child, where it stays locked.
-        let Ok(mut last) = self.0.try_lock() else { return T::default() };
+        let Some(mut last) = self.0.try_lock() else { return T::default() };
         if let Some((_, _, finding)) =
             last.as_ref().filter(|(at, of, _)| *of == port && at.elapsed() < Duration::from_secs(1))
         {

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::clock;
-use super::link::has_ended;
+use super::link::{has_ended, timespec};
 use super::lock::{Condvar, Mutex};
 use super::port::{self, Stream};
 use super::stream::push;
@@ -267,7 +267,7 @@ impl Office {
     }
 
     /// Answers a question about resources, settings or messages, once all who must be told have been told. May wait until
-    /// the group is settled: at most the settle time.
+    /// the group is settled.
     fn ask(&self, question: &Message) -> Vec<Message> {
         let mut desk = self.desk.lock();
         loop {
@@ -377,10 +377,7 @@ impl Office {
         drop(desk);
         let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
         fds.extend(streams.iter().map(|stream| PollFd::new(stream, PollFlags::OUT)));
-        let timeout = wake_at.map(|at| {
-            let left = at.saturating_sub(clock::now());
-            Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ }
-        });
+        let timeout = wake_at.map(|at| timespec(at.saturating_sub(clock::now())));
         _ = poll(&mut fds, timeout.as_ref());
         self.waker.drain();
     }

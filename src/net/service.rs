@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::handshake::{self, Pass, Unwelcome};
-use super::link::{Link, has_input};
+use super::link::{Link, has_input, timespec};
 use super::lock::{Condvar, Mutex};
 use super::port::{self, Listening, Reserve, Stream};
 use super::threads::Threads;
@@ -204,7 +204,7 @@ impl Service {
     fn wait(&self, listener: Option<&Listening>, timeout: Option<Duration>) {
         let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
         fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
-        let timeout = timeout.map(|time| Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ });
+        let timeout = timeout.map(timespec);
         // An error here (a signal) is a wake-up like any other.
         _ = poll(&mut fds, timeout.as_ref());
         self.waker.drain();
