@@ -298,8 +298,7 @@ impl From<KeyError> for JoinError {
     }
 }
 
-/// What to do about errors of the system that have a usual cure.
-/// What to raise where the system is at a limit: more to be read after the error itself.
+/// What to raise where the system is at a limit, to be read after the error itself; nothing for other errors.
 pub(crate) fn cure(error: &io::Error) -> &'static str {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {

@@ -84,7 +84,8 @@ impl Instance {
     /// the unit in which the resource was declared ([`Config::resource`](crate::Config::resource)), 1 at least.
     ///
     /// Blocks until the permit is granted, which takes one round trip if enough is free and nobody waits. While a new
-    /// supervisor gathers the survivors nothing is granted: some milliseconds, at most the settle time.
+    /// supervisor gathers the survivors nothing is granted: some milliseconds, and after the last that
+    /// comes back at most the [settle time](crate::Config::settle_time).
     ///
     /// # Errors
     ///

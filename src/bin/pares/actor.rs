@@ -22,7 +22,7 @@ pub(crate) const COMMAND: &str = "actor";
 /// What is shared.
 pub(crate) const RESOURCE: &str = "connections";
 
-/// How long one has a connection.
+/// How long one has a connection: in place of work, long enough that others have to wait for it.
 const TURN: Duration = Duration::from_millis(15);
 
 /// Plays until the end of standard input. Group, port and directory are in the environment.
