@@ -16,7 +16,7 @@ use super::clock;
 use super::link::{has_ended, timespec};
 use super::lock::{Condvar, Mutex};
 use super::port::{self, Stream};
-use super::stream::push;
+use super::stream::{Outbox, push};
 use super::waker::Waker;
 use crate::config::{MAX_UNSENT, REAP_WAIT};
 use crate::state::hello::Hello;
@@ -34,10 +34,10 @@ enum Listener {
 }
 
 struct Told {
-    stream: Arc<Stream>,
+    outbox: Arc<Outbox>,
     cursor: Cursor,
-    /// What the kernel had no room for.
-    unsent: Vec<u8>,
+    /// The kernel had no room for what is in the outbox.
+    blocked: bool,
     /// Rosters were left out; it needs a whole one.
     roster_behind: bool,
     /// Settings were left out; it needs all of them.
@@ -46,34 +46,42 @@ struct Told {
 
 impl Told {
     fn new(stream: &Arc<Stream>, cursor: Cursor) -> Self {
-        Told { stream: stream.clone(), cursor, unsent: Vec::new(), roster_behind: false, settings_behind: false }
+        let outbox = Arc::new(Outbox::new(stream.clone()));
+        Told { outbox, cursor, blocked: false, roster_behind: false, settings_behind: false }
     }
 
-    /// Gives bytes to the kernel, or keeps what it does not take; true if something is kept.
-    fn push(&mut self, bytes: &[u8]) -> bool {
-        let blocked = !self.unsent.is_empty();
-        self.unsent.extend_from_slice(bytes);
+    /// Puts a message into the outbox, unless it can wait.
+    fn put(&mut self, message: &Message) {
+        log::trace!("-> {}", message.name());
+        if !self.can_wait(message) {
+            self.outbox.put_frame(message);
+        }
+    }
+
+    /// Gives bytes to the kernel, or keeps what it does not take.
+    fn push(&mut self, bytes: &[u8]) {
+        self.outbox.put(bytes);
         // Else the announcer waits already until the kernel has room.
-        blocked || self.flush()
+        if !self.blocked {
+            self.flush();
+        }
     }
 
     /// The same for what was kept.
-    fn flush(&mut self) -> bool {
-        push(&self.stream, &mut self.unsent);
-        !self.unsent.is_empty()
+    fn flush(&mut self) {
+        self.blocked = !self.outbox.flush();
     }
 
     /// True if the message need not be sent now: one who is behind gets the newest state once it reads again. What tells of
     /// a moment that will have passed by then is left out.
     fn can_wait(&mut self, message: &Message) -> bool {
-        let behind = !self.unsent.is_empty();
         match message {
-            Message::Roster { .. } => self.roster_behind |= behind,
-            Message::Setting { .. } => self.settings_behind |= behind,
+            Message::Roster { .. } => self.roster_behind |= self.blocked,
+            Message::Setting { .. } => self.settings_behind |= self.blocked,
             Message::OverLimit { .. } => {}
             _ => return false,
         }
-        behind
+        self.blocked
     }
 }
 
@@ -221,7 +229,9 @@ impl Office {
     fn reap(&self, entry: &Entry) {
         let desk = self.desk.lock();
         let Some(holder) = desk.supervisor.rival(entry) else { return };
-        let Some(stream) = desk.told.get(&Listener::Member(holder)).map(|told| told.stream.clone()) else { return };
+        let Some(stream) = desk.told.get(&Listener::Member(holder)).map(|told| told.outbox.stream().clone()) else {
+            return;
+        };
         drop(desk);
         if has_ended(&stream, REAP_WAIT) {
             self.ended(holder);
@@ -229,8 +239,22 @@ impl Office {
     }
 
     pub(crate) fn said(&self, conn: ConnId, message: Message) {
-        let notices = self.decide(&mut self.desk.lock(), Input::Said { conn, message });
-        self.give(notices);
+        let mut desk = self.desk.lock();
+        let actions = self.consider(&mut desk, Input::Said { conn, message });
+        let outbox = match &actions[..] {
+            // Most are answered, and nobody else is concerned: then the kernel delivers the answer while others decide. What
+            // concerns several is sent under the lock, so that all have it in the order of the decisions.
+            [Action::Send { conn: asker, message }] if *asker == conn => self.put(&mut desk, conn, message),
+            _ => {
+                let notices = self.perform(&mut desk, actions);
+                drop(desk);
+                return self.give(notices);
+            }
+        };
+        drop(desk);
+        if outbox.is_some_and(|outbox| !outbox.flush()) {
+            self.push(&mut self.desk.lock(), Listener::Member(conn), &[]);
+        }
     }
 
     /// Says something to a member that is nobody's decision.
@@ -339,7 +363,7 @@ impl Office {
             if matches!(listener, Listener::Member(_)) {
                 self.send(&mut desk, listener, &[Message::Leaving { reason }]);
             }
-            _ = desk.told[&listener].stream.shutdown(Shutdown::Both);
+            _ = desk.told[&listener].outbox.stream().shutdown(Shutdown::Both);
         }
         drop(desk);
         self.stopped.store(true, Ordering::Release);
@@ -371,7 +395,7 @@ impl Office {
             .blocked
             .iter()
             .filter_map(|listener| desk.told.get(listener))
-            .map(|told| told.stream.clone())
+            .map(|told| told.outbox.stream().clone())
             .collect();
         let wake_at = desk.supervisor.wake_at();
         drop(desk);
@@ -387,7 +411,8 @@ impl Office {
         let mut desk = self.desk.lock();
         for listener in std::mem::take(&mut desk.blocked) {
             let Some(told) = desk.told.get_mut(&listener) else { continue };
-            if told.flush() {
+            told.flush();
+            if told.blocked {
                 desk.blocked.insert(listener);
             } else {
                 desk.behind.insert(listener);
@@ -402,7 +427,7 @@ impl Office {
             let Some(listener) = desk.behind.pop_first() else { return false };
             let Desk { told, supervisor, .. } = &mut *desk;
             let Some(told) = told.get_mut(&listener) else { continue };
-            if !told.unsent.is_empty() {
+            if told.blocked {
                 continue; // looked at again once the kernel has taken it
             }
             let mut messages = Vec::new();
@@ -435,6 +460,11 @@ impl Office {
     }
 
     fn decide(&self, desk: &mut Desk, input: Input) -> Vec<Notice> {
+        let actions = self.consider(desk, input);
+        self.perform(desk, actions)
+    }
+
+    fn consider(&self, desk: &mut Desk, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         let wake_at = desk.supervisor.wake_at();
         desk.supervisor.on(clock::now(), input, &mut actions);
@@ -442,7 +472,7 @@ impl Office {
         if sooner {
             self.waker.wake(); // the announcer sleeps until the time it knew of
         }
-        self.perform(desk, actions)
+        actions
     }
 
     fn perform(&self, desk: &mut Desk, actions: Vec<Action>) -> Vec<Notice> {
@@ -452,7 +482,7 @@ impl Office {
                 Action::Send { conn, message } => self.send(desk, Listener::Member(conn), &[message]),
                 Action::Close { conn } => {
                     if let Some(told) = desk.told.get(&Listener::Member(conn)) {
-                        _ = told.stream.shutdown(Shutdown::Both);
+                        _ = told.outbox.stream().shutdown(Shutdown::Both);
                     }
                 }
                 Action::Tell { conns, message } => self.tell(desk, &conns, &message),
@@ -495,14 +525,19 @@ impl Office {
     /// Gives messages to the kernel, or keeps what it does not take.
     fn send(&self, desk: &mut Desk, listener: Listener, messages: &[Message]) {
         let Some(told) = desk.told.get_mut(&listener) else { return };
-        let mut bytes = Vec::new();
-        for message in messages {
-            log::trace!("-> {}", message.name());
-            if !told.can_wait(message) {
-                put_frame(message, &mut bytes);
-            }
+        messages.iter().for_each(|message| told.put(message));
+        self.push(desk, listener, &[]);
+    }
+
+    /// Puts a message where the next flush takes it from; `None` if nothing is to be flushed now.
+    fn put(&self, desk: &mut Desk, conn: ConnId, message: &Message) -> Option<Arc<Outbox>> {
+        let told = desk.told.get_mut(&Listener::Member(conn))?;
+        told.put(message);
+        if !told.blocked {
+            return Some(told.outbox.clone());
         }
-        self.push(desk, listener, &bytes);
+        self.push(desk, Listener::Member(conn), &[]);
+        None
     }
 
     /// The same message to many members: made into bytes once.
@@ -519,14 +554,15 @@ impl Office {
 
     fn push(&self, desk: &mut Desk, listener: Listener, bytes: &[u8]) {
         let Some(told) = desk.told.get_mut(&listener) else { return };
-        if !told.push(bytes) {
+        told.push(bytes);
+        if !told.blocked {
             return;
         }
         // (A watcher asks once, for a registry that may be larger than that.)
-        if told.unsent.len() > MAX_UNSENT && matches!(listener, Listener::Member(_)) {
+        if told.outbox.len() > MAX_UNSENT && matches!(listener, Listener::Member(_)) {
             log::warn!("{}: cut off one that asks and never reads the answers", self.facts.me.name);
-            told.unsent.clear();
-            _ = told.stream.shutdown(Shutdown::Both);
+            told.outbox.clear();
+            _ = told.outbox.stream().shutdown(Shutdown::Both);
         } else if desk.blocked.insert(listener) {
             self.waker.wake();
         }
@@ -544,3 +580,6 @@ impl Office {
 pub(crate) fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests;
