@@ -99,6 +99,12 @@ pub(crate) const NEXT_PROBE: Duration = Duration::from_millis(50);
 /// thousands at once would hold up those very ones who are on their way.
 pub(crate) const PROBES: usize = 32;
 
+/// For how many settle times a group waits, at most, for survivors of whom no supervisor knows, whoever supervises. As long as
+/// some come back, others may be on their way: 10,000 need four seconds on two busy cores, eight of the usual settle times.
+/// But a group whose supervisors die young must be settled at last: after ten seconds, the time for which a
+/// survivor waits for its answer ([`SURVIVOR_PATIENCE`]).
+pub(crate) const MAX_UNKNOWN: u32 = 20;
+
 /// Changes of the registry that are kept for watchers who are behind. One who is further behind gets the
 /// whole registry anew.
 pub(crate) const CHANGE_LOG: usize = 1024;
@@ -321,11 +327,11 @@ impl Config {
         self
     }
 
-    /// Sets how long a new supervisor waits, at most, for the next known survivor before it calls the group settled.
+    /// Sets how long a new supervisor waits, at most, for the next survivor before it calls the group settled.
     ///
     /// As long as survivors keep coming back, each of them begins this time anew, so that a large group is not cut short:
-    /// thousands take longer than that. If it knows of no survivor, because nobody told it, it waits this long in all for
-    /// one who does.
+    /// thousands take longer than that. It does so too while it does not know who the survivors are, because
+    /// nobody told it, until one comes back who does; but then for 20 times this in all, at most.
     ///
     /// Default: 500 ms. A survivor needs a few milliseconds; the rest is for machines under heavy load.
     pub fn settle_time(mut self, time: Duration) -> Self {

@@ -177,7 +177,7 @@ pub fn fuzz_supervisor(input: &[u8]) {
     let mut choices = Choices(input);
     let before = match choices.below(3) {
         0 => Before::Nobody,
-        1 => Before::These(Roster { admins: admins(&mut choices), unknown_until: None }),
+        1 => Before::These(Roster { admins: admins(&mut choices), unknown_since: None }),
         _ => Before::Unknown,
     };
     let me = Entry { name: "s".into(), ..entry(0, 1, 99) };
@@ -365,9 +365,9 @@ impl Office {
             0 => None,
             1 => Some(Roster {
                 admins: admins(choices),
-                unknown_until: Some(Duration::from_millis(choices.byte().into())),
+                unknown_since: Some(Duration::from_millis(choices.byte().into())),
             }),
-            _ => Some(Roster { admins: admins(choices), unknown_until: None }),
+            _ => Some(Roster { admins: admins(choices), unknown_since: None }),
         };
         let mut claims = Claims::default();
         if choices.below(2) == 1 {

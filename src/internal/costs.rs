@@ -31,7 +31,7 @@ fn samples() -> Vec<Message> {
             counted: vec![Counted { resource: "requests".into(), units: 1234 }],
             settings: (0..8).map(setting).collect(),
         },
-        Message::Roster { anew: true, unknown_until_ns: None, added: (20_000..21_000).collect(), removed: vec![] },
+        Message::Roster { anew: true, unknown_since_ns: None, added: (20_000..21_000).collect(), removed: vec![] },
         Message::Delivery { from: "worker-17".into(), topic: "news".into(), payload: payload(4096) },
         Message::Answer { outcome: Outcome::Done, payload: payload(1 << 20) },
     ]
@@ -117,7 +117,7 @@ fn a_forged_count_takes_no_more_than_what_has_come_could_hold() {
 
 /// The supervisor `s` of term 5, that expects these back; `None`: it does not know whom.
 fn supervisor(expected: Option<std::ops::Range<u16>>) -> Supervisor {
-    let roster = |admins: std::ops::Range<u16>| Roster { admins: admins.collect(), unknown_until: None };
+    let roster = |admins: std::ops::Range<u16>| Roster { admins: admins.collect(), unknown_since: None };
     let elected = Elected {
         me: test_entry("s", 1, 1),
         term: 5,

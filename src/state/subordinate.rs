@@ -16,29 +16,29 @@ use crate::wire::{self, Departure, Message, kinds};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roster {
     pub(crate) admins: BTreeSet<u16>,
-    /// `None` if these are all. Else there may be others, of whom the supervisor itself did not know, until the time that
-    /// it would have waited for them: whoever has not been heard of by then is waited for no longer, whoever supervises.
-    pub(crate) unknown_until: Option<Time>,
+    /// `None` if these are all. Else there may be others, of whom no supervisor has known since then. Whoever supervises waits
+    /// for them for a certain time from that moment on, and no longer.
+    pub(crate) unknown_since: Option<Time>,
 }
 
 impl Roster {
     pub(super) fn into_record(self) -> wire::Roster {
         wire::Roster {
             admins: self.admins.into_iter().collect(),
-            unknown_until_ns: self.unknown_until.map(in_nanoseconds),
+            unknown_since_ns: self.unknown_since.map(in_nanoseconds),
         }
     }
 
     pub(super) fn from_record(record: wire::Roster) -> Self {
         Roster {
             admins: record.admins.into_iter().collect(),
-            unknown_until: record.unknown_until_ns.map(Time::from_nanos),
+            unknown_since: record.unknown_since_ns.map(Time::from_nanos),
         }
     }
 }
 
-/// A roster of nobody that is incomplete for ever tells a witness that it is none any more. To one who does not know this number
-/// it means the same: that anybody may have survived.
+/// A roster of nobody that is incomplete since the end of time tells a witness that it is none any more. To one who does not know
+/// this number it means the same: that anybody may have survived.
 pub(super) const NO_WITNESS: u64 = u64::MAX;
 
 /// Enough for 584 years since the machine was started.
@@ -87,18 +87,18 @@ impl Subordinate {
 
     pub(crate) fn on(&mut self, message: Message) -> News {
         match message {
-            Message::Roster { unknown_until_ns: Some(NO_WITNESS), .. } => {
+            Message::Roster { unknown_since_ns: Some(NO_WITNESS), .. } => {
                 self.roster = None;
                 News::Quiet
             }
-            Message::Roster { anew, unknown_until_ns, added, removed } => {
+            Message::Roster { anew, unknown_since_ns, added, removed } => {
                 let roster = self.roster.get_or_insert_default();
                 if anew {
                     roster.admins.clear();
                 }
                 roster.admins.extend(added);
                 removed.iter().for_each(|admin| _ = roster.admins.remove(admin));
-                roster.unknown_until = unknown_until_ns.map(Time::from_nanos);
+                roster.unknown_since = unknown_since_ns.map(Time::from_nanos);
                 News::Quiet
             }
             Message::State { term, settled, members } => {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn roster(anew: bool, added: &[u16], removed: &[u16]) -> Message {
-        Message::Roster { anew, unknown_until_ns: None, added: added.into(), removed: removed.into() }
+        Message::Roster { anew, unknown_since_ns: None, added: added.into(), removed: removed.into() }
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
     fn who_is_a_witness_no_more_forgets_what_it_was_told() {
         let mut this = subordinate();
         this.on(roster(true, &[1, 2], &[]));
-        let over = Message::Roster { anew: true, unknown_until_ns: Some(NO_WITNESS), added: vec![], removed: vec![] };
+        let over = Message::Roster { anew: true, unknown_since_ns: Some(NO_WITNESS), added: vec![], removed: vec![] };
         assert_eq!(this.on(over), News::Quiet);
         assert_eq!(this.roster, None);
     }

@@ -169,10 +169,10 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
         let Elected { me, term, registry_port, before, claims, settings, settle_time, max_members } = elected;
-        let (mut expected, unknown_until) = match before {
+        let (mut expected, unknown_since) = match before {
             Before::Nobody => (BTreeSet::new(), None),
-            Before::These(roster) => (roster.admins, roster.unknown_until.filter(|&until| until > now)),
-            Before::Unknown => (BTreeSet::new(), Some(now + settle_time)),
+            Before::These(roster) => (roster.admins, roster.unknown_since),
+            Before::Unknown => (BTreeSet::new(), Some(now)),
         };
         expected.remove(&me.admin);
         let mut registry = Registry::default();
@@ -190,7 +190,7 @@ impl Supervisor {
             connection: BTreeMap::new(),
             witnesses: Vec::new(),
             renew_at: RENEWED_FROM,
-            settling: Some(Settling::new(now, settle_time, expected, unknown_until)),
+            settling: Some(Settling::new(now, settle_time, expected, unknown_since)),
             state_version: 0,
             book: Book::default(),
             settings,
@@ -417,7 +417,9 @@ impl Supervisor {
         actions: &mut Vec<Action>,
     ) -> bool {
         let Some(settling) = &mut self.settling else { return false };
-        let known = settling.came_back(now, entry.admin);
+        // One whose link was cut in our own term was counted when it first came.
+        let survived = (1..self.term).contains(&last_term);
+        let known = settling.came_back(now, entry.admin, survived);
         let recent = roster.filter(|_| last_term.checked_add(1) == Some(self.term));
         if !recent.is_some_and(|roster| settling.learn(now, roster)) {
             return known;

@@ -16,7 +16,7 @@
 //! | 19 | `State` | supervisor | `term: u64`, `settled: bool`, `members: u32` |
 //! | 20 | `Leaving` | either | `reason: Departure` |
 //! | 21 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]` |
-//! | 22 | `Roster` | supervisor | `anew: bool`, `unknown_until_ns: u64?`, `added: [u16]`, `removed: [u16]` |
+//! | 22 | `Roster` | supervisor | `anew: bool`, `unknown_since_ns: u64?`, `added: [u16]`, `removed: [u16]` |
 //! | 23 | `Probe` | either | `number: u64`, `within_ns: u64` |
 //! | 24 | `Alive` | either | `number: u64`, `progress: bool` |
 //! | 32 | `List` | asker | |
@@ -59,7 +59,7 @@
 //!
 //! A kind is never given a second meaning. A field is never added to an existing kind: that takes a new
 //! kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds, 18 a `Roster` that
-//! could not say for how long it is incomplete.
+//! could not say since when it is incomplete.
 //!
 //! `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
 //! `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port: u16`, `supervisor: str`,
@@ -67,7 +67,7 @@
 //! `since_ms: u64`, `cause: ElectionCause`. `Declared` is `resource: str`, `limit: u64`, `per_holder: u64?`. `Held` is
 //! `id: u64`, `resource: str`, `units: u64`. `Wanted` is `id: u64`, `resource: str`, `units: u64`, `wait: bool`,
 //! `asked_ns: u64`. `Counted` is `resource: str`, `units: u64`. `Setting` is `scope: Scope`, `key: str`, `value: str?`,
-//! `term: u64`, `sequence: u64`. `Roster` is `admins: [u16]`, `unknown_until_ns: u64?`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
+//! `term: u64`, `sequence: u64`. `Roster` is `admins: [u16]`, `unknown_since_ns: u64?`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
 //! [`LeftCause`], [`ElectionCause`], [`Outcome`], [`Shortage`], [`Scope`], [`Fault`].
 //!
 //! How a connection goes: the client sends `Opening`; the server answers `Challenge` with its proof, or
@@ -367,9 +367,9 @@ record! {
     pub(crate) struct Roster {
         /// Who is in it besides the supervisor, by admin endpoint.
         pub(crate) admins: Vec<u16>,
-        /// Others may be, too, until then (CLOCK_MONOTONIC in nanoseconds): the supervisor had not met all survivors of the
-        /// last election.
-        pub(crate) unknown_until_ns: Option<u64>,
+        /// `None` if these are all. Else there may be others: since then (CLOCK_MONOTONIC in nanoseconds) no supervisor has known
+        /// all survivors of an election.
+        pub(crate) unknown_since_ns: Option<u64>,
     }
 }
 
@@ -446,7 +446,7 @@ messages! {
         entry: Entry, last_term: u64, standing: u64, roster: Option<Roster>, declared: Vec<Declared>,
         held: Vec<Held>, wanted: Vec<Wanted>, counted: Vec<Counted>, settings: Vec<Setting>,
     }
-    22 Roster { anew: bool, unknown_until_ns: Option<u64>, added: Vec<u16>, removed: Vec<u16> }
+    22 Roster { anew: bool, unknown_since_ns: Option<u64>, added: Vec<u16>, removed: Vec<u16> }
     23 Probe { number: u64, within_ns: u64 }
     24 Alive { number: u64, progress: bool }
     32 List {}

@@ -56,7 +56,7 @@ pub(crate) fn examples() -> Vec<Message> {
             entry: entry(),
             last_term: 3,
             standing: 2,
-            roster: Some(super::Roster { admins: vec![40001, 40002], unknown_until_ns: Some(1_000_000_009) }),
+            roster: Some(super::Roster { admins: vec![40001, 40002], unknown_since_ns: Some(1_000_000_009) }),
             declared: vec![
                 Declared { resource: "db".into(), limit: 20, per_holder: None },
                 Declared { resource: "gpu".into(), limit: 4, per_holder: Some(2) },
@@ -69,7 +69,7 @@ pub(crate) fn examples() -> Vec<Message> {
                 super::Setting { scope: Scope::Limit, key: "db".into(), value: None, term: 2, sequence: 1 },
             ],
         },
-        Roster { anew: false, unknown_until_ns: Some(1_000_000_009), added: vec![40003], removed: vec![40002] },
+        Roster { anew: false, unknown_since_ns: Some(1_000_000_009), added: vec![40003], removed: vec![40002] },
         Probe { number: 5, within_ns: 2_000_000_000 },
         Alive { number: 5, progress: true },
         List {},

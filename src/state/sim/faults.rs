@@ -19,7 +19,7 @@ impl World {
         }
         let anybody = living[self.random.below(living.len())];
         let one = supervisor.filter(|_| self.random.one_in(2)).unwrap_or(anybody);
-        match self.random.below(14) {
+        match self.random.below(15) {
             0..3 => self.kill(one),
             3 => {
                 let share = 1 + self.random.below(3);
@@ -50,6 +50,7 @@ impl World {
             }
             11 => supervisor.into_iter().for_each(|who| self.step_down(who)),
             12 => self.leave(one),
+            13 => supervisor.into_iter().for_each(|who| self.crowd(who)),
             _ => {
                 if let Doing::Following(link, _) = self.instances[anybody].doing {
                     self.seen.evicted += 1;
@@ -76,6 +77,20 @@ impl World {
         }
         let delay = self.random.time(slowness);
         self.at(delay, What::ClosePort(who));
+    }
+
+    /// The supervisor is killed, and the machine has so much to do that the members are run one after the other: those who know
+    /// whom to expect come last.
+    fn crowd(&mut self, supervisor: Who) {
+        let gap = Time::from_micros(self.random.below(1 << 18) as u64);
+        let mut members: Vec<Who> = self.instances[supervisor].desk().unwrap().welcomed.iter().copied().collect();
+        members.sort_by_key(|&who| self.instances[who].known.as_ref().is_some_and(|known| known.roster.is_some()));
+        self.kill(supervisor);
+        tell!(self, "its members are held up, each {gap:?} longer than the one before");
+        for (place, who) in members.into_iter().enumerate() {
+            let stalled_until = &mut self.instances[who].stalled_until;
+            *stalled_until = (*stalled_until).max(self.now + gap * place as u32);
+        }
     }
 
     pub(super) fn close_port(&mut self, who: Who) {
@@ -155,7 +170,7 @@ impl World {
             let Subordinate { term: told, settled, roster, .. } = known.as_ref().expect("was welcomed");
             assert_eq!((*told, election.last_term(), *settled), (term, term, true), "what {} was told", entry.name);
             if let Some(roster) = roster {
-                assert_eq!(*roster, Roster { admins: others.clone(), unknown_until: None });
+                assert_eq!(*roster, Roster { admins: others.clone(), unknown_since: None });
                 witnesses += 1;
             }
         }

@@ -19,7 +19,7 @@ use super::registry::test_entry;
 use super::settings::Settings;
 use super::subordinate::{News, Roster, Subordinate};
 use super::supervisor::{Action, Before, Cursor, Elected, Input, Supervisor};
-use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, NEXT_PROBE, WITNESSES};
+use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, MAX_UNKNOWN, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, Message};
 use random::Random;
 use sharing::{Question, QuestionId, RESOURCES};
@@ -102,6 +102,9 @@ struct Desk {
     /// Whom it expected from the beginning; `None` if it did not know.
     knew: Option<BTreeSet<u16>>,
     welcomed: BTreeSet<Who>,
+    /// When the last survivor was welcomed, and the last one of all; before that, when it claimed the port.
+    came_back_at: Time,
+    came_at: Time,
     announcing: bool,
     /// When its timer is set for.
     wake_at: Option<Time>,
@@ -192,7 +195,7 @@ macro_rules! seen {
 }
 
 seen! {
-    settled_early gave_up_on_the_unknown gave_up_on_known_ones inherited_the_unknown raised_term killed_amid_actions reset stepped_down
+    settled_early waited_on gave_up_on_the_unknown gave_up_on_known_ones inherited_the_unknown raised_term killed_amid_actions reset stepped_down
     found_nobody replaced evicted nobody_there closed_at_once silent more_than_witnesses
     granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
     acknowledged conflict asked_too_early died_before_the_answer missed
@@ -489,12 +492,12 @@ impl World {
 
         let before = Before::of(instance.known.take(), term, vacant);
         self.seen.found_nobody += u64::from(before == Before::Nobody && stored > 0);
-        let inherited = matches!(before, Before::These(Roster { unknown_until: Some(_), .. }));
+        let inherited = matches!(before, Before::These(Roster { unknown_since: Some(_), .. }));
         self.seen.inherited_the_unknown += u64::from(inherited);
         tell!(self, "{} claims the port, before: {before:?}, survivors {:?}", self.name(who), self.survivors);
         let me = self.instances[who].entry.clone();
         let knew = match &before {
-            Before::These(Roster { admins, unknown_until: None }) => Some(admins - &[me.admin].into()),
+            Before::These(Roster { admins, unknown_since: None }) => Some(admins - &[me.admin].into()),
             Before::These(_) | Before::Unknown | Before::Nobody => None,
         };
         let mut actions = Vec::new();
@@ -517,6 +520,8 @@ impl World {
             settled: false,
             knew,
             welcomed: BTreeSet::new(),
+            came_back_at: self.now,
+            came_at: self.now,
             announcing: false,
             wake_at: None,
             number: self.supervisorships,

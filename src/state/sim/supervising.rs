@@ -37,7 +37,10 @@ impl World {
                         let desk = self.instances[who].desk().unwrap();
                         link.cursor = Some(desk.supervisor.member_cursor());
                         desk.welcomed.insert(link.owner[0]);
-                        self.survivors.remove(&link.owner[0]);
+                        desk.came_at = self.now;
+                        if self.survivors.remove(&link.owner[0]).is_some() {
+                            desk.came_back_at = self.now;
+                        }
                     }
                     self.note_revoked(conn, &message, who);
                     self.send(conn as usize, Server, message);
@@ -95,7 +98,8 @@ impl World {
         }
     }
 
-    /// The promise: who says settled before its time is over has all survivors with it.
+    /// The promise: who says settled has all survivors with it, unless none came for the settle time, or whom to expect was not
+    /// known for as long as that may last. And it says so no later than when none came for the settle time.
     pub(super) fn settled(&mut self, who: Who) {
         self.survivors.retain(|&who, _| self.instances[who].lives());
         let now = self.now;
@@ -104,21 +108,23 @@ impl World {
         pending.into_iter().for_each(|id| self.soon(What::Arrive(id)));
         let desk = self.instances[who].desk().unwrap();
         assert!(!std::mem::replace(&mut desk.settled, true), "settled twice");
-        let claimed_at = desk.claimed_at;
+        let Desk { claimed_at, came_back_at, came_at, .. } = *desk;
+        assert!(now <= came_at + SETTLE || stalled >= claimed_at, "nobody came since {came_at:?}");
+        // Its welcome may be yet to come.
+        let registry = desk.supervisor.registry();
+        let missing = |who: Who| !registry.entries().any(|entry| entry.id == who as u64 + 1);
+        let owed = |lost: Time| now < (came_back_at + SETTLE).min(lost + MAX_UNKNOWN * SETTLE);
+        let missed: Vec<Who> =
+            self.survivors.iter().filter(|&(&who, &lost)| missing(who) && owed(lost)).map(|(&who, _)| who).collect();
+        assert!(missed.is_empty() || self.astray, "settled without the survivors {missed:?}");
         if now < claimed_at + SETTLE {
-            // Its welcome may be yet to come.
-            let registry = desk.supervisor.registry();
-            let registered = |id: u64| registry.entries().any(|entry| entry.id == id);
-            let missing: Vec<Who> =
-                // Who has been away for as long as that is waited for no longer, however many have supervised since.
-                self.survivors.iter().filter(|&(&who, &lost)| !registered(who as u64 + 1) && now < lost + SETTLE).map(|(&who, _)| who).collect();
-            assert!(missing.is_empty() || self.astray, "settled without the survivors {missing:?}");
             self.seen.settled_early += 1;
             return;
         }
         self.survivors.clear();
         if desk.knew.is_none() {
             self.seen.gave_up_on_the_unknown += 1;
+            self.seen.waited_on += u64::from(came_back_at >= claimed_at + SETTLE);
         }
         // It waited till the end: then somebody whom it expected must have been worth it.
         if let Some(knew) = desk.knew.clone().filter(|_| stalled < claimed_at) {

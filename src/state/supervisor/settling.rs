@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use crate::config::{FIRST_PROBE, NEXT_PROBE, PROBES};
+use crate::config::{FIRST_PROBE, MAX_UNKNOWN, NEXT_PROBE, PROBES};
 use crate::state::Time;
 use crate::state::subordinate::Roster;
 
@@ -11,9 +11,9 @@ use crate::state::subordinate::Roster;
 pub(super) struct Settling {
     /// Who may have survived and has not come back.
     pub(super) expected: BTreeSet<u16>,
-    /// Until then there may be others, of whom we do not know. Inherited where a supervisor before us did not know: were it
-    /// counted anew by each, a group whose supervisors die young would never be settled again.
-    pub(super) unknown_until: Option<Time>,
+    /// There may be others, of whom no supervisor has known since then. Inherited from a supervisor before us that did not
+    /// know: were it counted anew by each, a group whose supervisors die young would never be settled again.
+    pub(super) unknown_since: Option<Time>,
     settle_time: Time,
     /// When those who are expected are next asked whether they live. Not while they keep coming: that would only hold them up.
     next_probe: Time,
@@ -21,57 +21,63 @@ pub(super) struct Settling {
     probe_by: Time,
     /// The last one who was asked after: the next ones are those that follow.
     asked: Option<u16>,
-    /// Never earlier than `unknown_until`.
+    /// When nobody has come back for the settle time: who is missing then is waited for no longer, known or not.
     give_up: Time,
 }
 
 impl Settling {
-    pub(super) fn new(now: Time, settle_time: Time, expected: BTreeSet<u16>, unknown_until: Option<Time>) -> Self {
-        let give_up = now + settle_time;
+    pub(super) fn new(now: Time, settle_time: Time, expected: BTreeSet<u16>, unknown_since: Option<Time>) -> Self {
         Settling {
             expected,
-            unknown_until: unknown_until.map(|until| until.min(give_up)),
+            unknown_since: still_unknown(now, settle_time, unknown_since),
             settle_time,
             next_probe: now + FIRST_PROBE,
             probe_by: now + settle_time / 2,
             asked: None,
-            give_up,
+            give_up: now + settle_time,
         }
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.expected.is_empty() && self.unknown_until.is_none()
+        self.expected.is_empty() && self.unknown_since.is_none()
     }
 
     pub(super) fn wake_at(&self) -> Time {
         let next_probe = (!self.expected.is_empty()).then_some(self.next_probe);
-        [self.unknown_until, next_probe].into_iter().flatten().fold(self.give_up, Time::min)
+        let unknown_until = self.unknown_since.map(|since| unknown_until(since, self.settle_time));
+        [unknown_until, next_probe].into_iter().flatten().fold(self.give_up, Time::min)
     }
 
-    /// One has come back; true if it was expected.
-    pub(super) fn came_back(&mut self, now: Time, admin: u16) -> bool {
+    /// One has come, which `survived` an earlier supervisor or is new to the group; true if it was expected.
+    ///
+    /// Of others who are yet to come, one that survived is evidence, as long as we do not know whom to expect: where one is on
+    /// its way, so may be a crowd, and with it those who know all. A newcomer says nothing of them.
+    pub(super) fn came_back(&mut self, now: Time, admin: u16, survived: bool) -> bool {
         let known = self.expected.remove(&admin);
         if known {
             self.next_probe = self.next_probe.max((now + FIRST_PROBE).min(self.probe_by));
+        }
+        if known || (survived && self.unknown_since.is_some()) {
             self.wait_on(now);
         }
         known
     }
 
-    /// A large group is not all back within the settle time, so as long as expected ones keep coming it begins anew. Each comes
-    /// once, so this has an end. (What nobody knew of is waited for no longer: `unknown_until` stays.)
+    /// A large group is not all back within the settle time, so as long as they keep coming it begins anew. This has an end:
+    /// each who is expected comes once, and others count for no longer than [`MAX_UNKNOWN`] allows.
     fn wait_on(&mut self, now: Time) {
         self.give_up = self.give_up.max(now + self.settle_time);
     }
 
     /// Takes what a witness knew that has come back, if that was more than we do; true if so.
     pub(super) fn learn(&mut self, now: Time, roster: Roster) -> bool {
-        let Some(ours) = self.unknown_until else { return false };
-        if roster.unknown_until.is_some_and(|theirs| theirs >= ours) {
+        let Some(ours) = self.unknown_since else { return false };
+        let theirs = still_unknown(now, self.settle_time, roster.unknown_since);
+        if theirs.is_some_and(|theirs| theirs >= ours) {
             return false;
         }
         self.expected.extend(roster.admins);
-        self.unknown_until = roster.unknown_until;
+        self.unknown_since = theirs;
         self.wait_on(now);
         true
     }
@@ -106,17 +112,28 @@ impl Settling {
     pub(super) fn gives_up(&mut self, now: Time) -> bool {
         let over = now >= self.give_up;
         if over {
-            (self.expected, self.unknown_until) = (BTreeSet::new(), None);
+            (self.expected, self.unknown_since) = (BTreeSet::new(), None);
         }
         over
     }
 
     /// True if just now nobody unknown is waited for any more.
     pub(super) fn knows_all(&mut self, now: Time) -> bool {
-        let over = self.unknown_until.is_some_and(|until| now >= until);
+        let over = self.unknown_since.is_some_and(|since| now >= unknown_until(since, self.settle_time));
         if over {
-            self.unknown_until = None;
+            self.unknown_since = None;
         }
         over
     }
+}
+
+/// When the unknown ones of this moment are waited for no longer, however many keep coming and whoever supervises.
+fn unknown_until(since: Time, settle_time: Time) -> Time {
+    since + MAX_UNKNOWN * settle_time
+}
+
+/// What a supervisor before us or a witness did not know, and since when; `None` once that was long enough ago.
+fn still_unknown(now: Time, settle_time: Time, since: Option<Time>) -> Option<Time> {
+    // One that errs, or means harm, may name a moment that is yet to come: it would prolong the waiting for ever.
+    since.map(|since| since.min(now)).filter(|&since| now < unknown_until(since, settle_time))
 }

@@ -3,9 +3,11 @@
 use super::super::registry::test_entry;
 use super::witnesses::no_witness;
 use super::*;
-use crate::config::{FIRST_PROBE, NEXT_PROBE, PROBES};
+use crate::config::{FIRST_PROBE, MAX_UNKNOWN, NEXT_PROBE, PROBES};
 
 const SETTLE: Time = Time::from_millis(500);
+/// Just before the settle time is over.
+const LATE: Time = Time::from_millis(499);
 
 pub(super) struct Desk {
     pub(super) supervisor: Supervisor,
@@ -15,8 +17,13 @@ pub(super) struct Desk {
 impl Desk {
     /// The supervisor `s` of term 5, with admin endpoint 1000.
     pub(super) fn new(before: Before) -> Self {
+        Desk::at(Time::ZERO, before)
+    }
+
+    /// The same, elected at this time.
+    fn at(now: Time, before: Before) -> Self {
         let mut actions = Vec::new();
-        let supervisor = Supervisor::new(Desk::elected(before), Time::ZERO, &mut actions);
+        let supervisor = Supervisor::new(Desk::elected(before), now, &mut actions);
         Desk { supervisor, actions }
     }
 
@@ -29,7 +36,7 @@ impl Desk {
             claims: Claims::default(),
             settings: Settings::default(),
             settle_time: SETTLE,
-            max_members: 20,
+            max_members: 30,
         }
     }
 
@@ -48,13 +55,27 @@ impl Desk {
         self.on(Time::ZERO, Input::Hello { conn: number.into(), hello })
     }
 
+    /// One that was last with the supervisor of `last_term` comes at this time, with all of this number.
+    pub(super) fn comes(&mut self, at: Time, number: u16, last_term: u64, roster: Option<Roster>) -> Vec<Action> {
+        let entry = test_entry(&format!("m{number}"), number.into(), number);
+        self.on(at, Input::Hello { conn: number.into(), hello: Hello { last_term, roster, ..greeting(entry) } })
+    }
+
+    /// True if the group is settled by this time, but not a moment before.
+    fn is_settled_at(&mut self, at: Time) -> bool {
+        self.on(at - Time::from_nanos(1), Input::Woken);
+        let before = self.supervisor.settled();
+        self.on(at, Input::Woken);
+        !before && self.supervisor.settled()
+    }
+
     fn names(&self) -> Vec<&str> {
         self.supervisor.registry().entries().map(|entry| entry.name.as_str()).collect()
     }
 }
 
-pub(super) fn these(admins: &[u16], unknown_until: Option<Time>) -> Roster {
-    Roster { admins: admins.iter().copied().collect(), unknown_until }
+pub(super) fn these(admins: &[u16], unknown_since: Option<Time>) -> Roster {
+    Roster { admins: admins.iter().copied().collect(), unknown_since }
 }
 
 /// The hello of a newcomer that holds nothing.
@@ -111,8 +132,7 @@ fn a_known_member_that_is_proven_dead_is_not_waited_for() {
 fn while_survivors_keep_coming_nobody_is_asked_whether_it_lives_until_half_of_the_settle_time() {
     let mut desk = Desk::new(Before::These(these(&[1, 2, 3, 4], None)));
     let mut come = |number: u16, at: Time| {
-        let hello = Hello { last_term: 4, ..greeting(test_entry(&number.to_string(), number.into(), number)) };
-        desk.on(at, Input::Hello { conn: number.into(), hello });
+        desk.comes(at, number, 4, None);
         desk.supervisor.wake_at()
     };
     let millis = Time::from_millis;
@@ -137,32 +157,93 @@ fn a_known_member_that_is_stalled_is_waited_for_until_the_settle_time_is_over() 
 #[test]
 fn each_expected_survivor_that_comes_begins_the_settle_time_anew() {
     let mut desk = Desk::new(Before::These(these(&[1, 2, 3], None)));
-    let come = |desk: &mut Desk, number: u16, at: Time| {
-        let hello = Hello { last_term: 4, ..greeting(test_entry(&number.to_string(), number.into(), number)) };
-        desk.on(at, Input::Hello { conn: number.into(), hello });
-    };
-    let late = SETTLE - Time::from_millis(1);
-    come(&mut desk, 1, late);
+    desk.comes(LATE, 1, 4, None);
     desk.on(SETTLE, Input::Woken);
     assert!(!desk.supervisor.settled());
-    come(&mut desk, 2, late * 2);
-    come(&mut desk, 9, late * 3 - Time::from_millis(1));
-    desk.on(late * 3, Input::Woken);
+    desk.comes(LATE * 2, 2, 4, None);
+    desk.comes(LATE * 3, 9, 4, None);
+    assert!(desk.is_settled_at(LATE * 2 + SETTLE), "it is nobody who was waited for");
+}
+
+/// Goal: of a crowd that nobody knows, none is given up while it streams in, however late those come who know all.
+#[test]
+fn who_knows_nobody_waits_on_while_survivors_come_and_learns_from_a_late_witness() {
+    let mut desk = Desk::new(Before::Unknown);
+    for number in 1..=9 {
+        desk.comes(LATE * u32::from(number), number, 4, None);
+        desk.on(LATE * u32::from(number) + LATE, Input::Woken);
+        assert!(!desk.supervisor.settled());
+    }
+    desk.comes(LATE * 10, 10, 4, Some(these(&(1..=12).collect::<Vec<_>>(), None)));
+    desk.comes(LATE * 11, 11, 4, None);
     assert!(!desk.supervisor.settled());
-    desk.on(late * 2 + SETTLE, Input::Woken);
-    assert!(desk.supervisor.settled(), "a newcomer is nobody who was waited for");
+    assert!(desk.comes(LATE * 12, 12, 4, None).contains(&Action::Settled { term: 5, members: 13 }));
 }
 
 #[test]
-fn what_nobody_knew_of_is_waited_for_no_longer_because_others_come() {
-    let mut desk = Desk::new(Before::These(these(&[1, 2], Some(SETTLE))));
-    for number in [1, 2] {
-        let hello = Hello { last_term: 4, ..greeting(test_entry(&number.to_string(), number.into(), number)) };
-        desk.on(SETTLE - Time::from_millis(1), Input::Hello { conn: number.into(), hello });
+fn the_last_survivor_of_a_crowd_that_nobody_knows_is_waited_for_as_long_as_the_first() {
+    let mut desk = Desk::new(Before::Unknown);
+    // It has been away for some terms: others may have been, too.
+    desk.comes(LATE, 1, 2, None);
+    assert!(desk.is_settled_at(LATE + SETTLE));
+}
+
+#[test]
+fn who_is_no_survivor_prolongs_nothing() {
+    let mut desk = Desk::new(Before::Unknown);
+    desk.comes(LATE, 1, 0, None);
+    desk.comes(LATE, 2, 5, None);
+    assert!(desk.is_settled_at(SETTLE), "neither a newcomer nor one that was cut off and is back");
+}
+
+#[test]
+fn survivors_of_whom_nobody_knows_are_waited_for_no_longer_than_for_so_many_settle_times() {
+    let mut desk = Desk::new(Before::Unknown);
+    let end = MAX_UNKNOWN * SETTLE;
+    for number in 1..=MAX_UNKNOWN {
+        desk.comes(LATE * number, number as u16, 4, None);
     }
-    assert_eq!(desk.supervisor.wake_at(), Some(SETTLE));
-    desk.on(SETTLE, Input::Woken);
-    assert!(desk.supervisor.settled());
+    assert_eq!(desk.supervisor.wake_at(), Some(end));
+    assert!(desk.is_settled_at(end));
+
+    // Whoever is expected is waited for all the same.
+    let mut desk = Desk::at(end - SETTLE / 2, Before::These(these(&[1], Some(Time::ZERO))));
+    let known = Message::Roster { anew: false, unknown_since_ns: None, added: vec![], removed: vec![] };
+    desk.comes(end - SETTLE / 2, 2, 4, None);
+    assert!(desk.on(end, Input::Woken).contains(&Action::Send { conn: 2, message: known }));
+    assert!(desk.is_settled_at(end + SETTLE / 2));
+}
+
+/// Goal: a group whose supervisors die before they are settled is settled at last, though survivors come to each of them.
+#[test]
+fn supervisors_that_die_young_inherit_since_when_nobody_knows() {
+    let (mut now, mut before) = (Time::ZERO, Before::Unknown);
+    let end = MAX_UNKNOWN * SETTLE;
+    while now + LATE < end {
+        let mut desk = Desk::at(now, before);
+        now += LATE;
+        let mut witness = Subordinate::welcomed(desk.supervisor.welcome()).unwrap();
+        desk.comes(now, 2, 3, None);
+        for action in desk.comes(now, 1, 4, None) {
+            if let Action::Send { conn: 1, message: message @ Message::Roster { .. } } = action {
+                witness.on(message);
+            }
+        }
+        assert!(!desk.supervisor.settled());
+        before = Before::of(Some(witness), 6, false);
+    }
+    assert_eq!(before, Before::These(these(&[1, 2], Some(Time::ZERO))));
+    let mut desk = Desk::at(now, before.clone());
+    for number in [1, 2] {
+        desk.comes(now, number, 4, None);
+    }
+    assert!(desk.is_settled_at(end));
+
+    let mut desk = Desk::at(end, before);
+    desk.comes(end, 1, 4, None);
+    assert!(!desk.supervisor.settled());
+    desk.comes(end, 2, 4, None);
+    assert!(desk.supervisor.settled(), "by then these are all");
 }
 
 /// Goal: thousands who are on their way are not all asked at once whether they live, and thousands of dead are found quickly.
@@ -193,7 +274,7 @@ fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
     desk.hello("a", 1, 4, None);
     assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "there is nobody to ask for yet");
     let actions = desk.hello("b", 2, 4, Some(&[1, 2, 3]));
-    let complete = Message::Roster { anew: true, unknown_until_ns: None, added: vec![1, 2, 3], removed: vec![] };
+    let complete = Message::Roster { anew: true, unknown_since_ns: None, added: vec![1, 2, 3], removed: vec![] };
     assert_eq!(actions[0], Action::Send { conn: 1, message: complete }, "with the one it learned it from");
     assert!(!desk.supervisor.settled());
     desk.hello("c", 3, 4, Some(&[1, 2, 3]));
@@ -201,29 +282,40 @@ fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
 }
 
 #[test]
-fn what_a_supervisor_before_did_not_know_is_waited_for_no_longer_than_it_would_have() {
-    let until = Time::from_millis(200);
-    let mut desk = Desk::new(Before::These(these(&[1], Some(until))));
-    let actions = desk.hello("a", 1, 4, Some(&[1]));
-    assert!(desk.supervisor.settled(), "its roster knew all: {actions:?}");
+fn of_two_who_do_not_know_all_the_one_before_knows_more() {
+    let ours = Time::from_secs(1);
+    let inherited = || Desk::at(ours * 2, Before::These(these(&[1], Some(ours))));
+    let mut desk = inherited();
+    desk.comes(ours * 2, 1, 4, Some(these(&[1], None)));
+    assert!(desk.supervisor.settled(), "its roster knew all");
+    let mut desk = inherited();
+    desk.comes(ours * 2 + LATE, 1, 4, Some(these(&[1, 2], Some(ours))));
+    assert!(desk.is_settled_at(ours * 2 + LATE + SETTLE), "it knows no more than we do");
+    let mut desk = inherited();
+    let since = ours - Time::from_nanos(1);
+    let actions = desk.comes(ours * 2, 1, 4, Some(these(&[1, 2], Some(since))));
+    let known = |action: &Action| matches!(action, Action::Send { message: Message::Roster { unknown_since_ns: Some(999_999_999), added, .. }, .. } if *added == [1, 2]);
+    assert!(actions.iter().any(known), "{actions:?}");
+    desk.comes(ours * 2, 2, 4, None);
+    assert!(desk.is_settled_at(ours * 2 + SETTLE), "nor does that one know all");
+    let mut desk = Desk::at(MAX_UNKNOWN * SETTLE, Before::Unknown);
+    desk.comes(MAX_UNKNOWN * SETTLE, 1, 4, Some(these(&[1], Some(Time::ZERO))));
+    assert!(desk.supervisor.settled(), "by now its roster counts as complete");
+}
 
-    let mut desk = Desk::new(Before::These(these(&[1], Some(until))));
-    desk.hello("a", 1, 4, None);
-    assert!(!desk.supervisor.settled());
-    assert_eq!(desk.supervisor.wake_at(), Some(until));
-    let actions = desk.on(until, Input::Woken);
-    let known = Message::Roster { anew: false, unknown_until_ns: None, added: vec![], removed: vec![] };
-    assert_eq!(actions[0], Action::Send { conn: 1, message: known });
-    assert!(desk.supervisor.settled());
-
-    let mut desk = Desk::new(Before::These(these(&[], Some(SETTLE * 3))));
-    assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "never longer than our own settle time");
-    assert!(Desk::new(Before::These(these(&[], Some(Time::ZERO)))).supervisor.settled(), "it is over");
-    let witness = desk.hello("a", 1, 0, None);
+/// Goal: one that errs or means harm does not make others wait for ever.
+#[test]
+fn what_is_unknown_only_from_a_later_moment_on_is_unknown_from_now_on() {
+    let mut desk = Desk::at(SETTLE, Before::These(these(&[], Some(SETTLE * 1000))));
+    let actions = desk.comes(SETTLE, 1, 4, Some(these(&[1], Some(SETTLE * 900))));
     let unknown = |action: &Action| {
-        matches!(action, Action::Send { message: Message::Roster { unknown_until_ns: Some(500_000_000), .. }, .. })
+        matches!(action, Action::Send { message: Message::Roster { unknown_since_ns: Some(500_000_000), .. }, .. })
     };
-    assert!(witness.iter().any(unknown), "{witness:?}");
+    assert!(actions.iter().any(unknown), "{actions:?}");
+    for number in 2..=MAX_UNKNOWN + 1 {
+        desk.comes(LATE * number, number as u16, 4, None);
+    }
+    assert!(desk.is_settled_at(SETTLE + MAX_UNKNOWN * SETTLE));
 }
 
 #[test]
@@ -238,10 +330,10 @@ fn the_witnesses_are_told_of_a_member_before_it_is_welcomed() {
     let mut desk = Desk::new(Before::Nobody);
     desk.hello("a", 1, 0, None);
     let actions = desk.hello("b", 2, 0, None);
-    let told = Message::Roster { anew: false, unknown_until_ns: None, added: vec![2], removed: vec![] };
+    let told = Message::Roster { anew: false, unknown_since_ns: None, added: vec![2], removed: vec![] };
     assert_eq!(actions[0], Action::Send { conn: 1, message: told });
     assert!(matches!(&actions[1], Action::Send { conn: 2, message: Message::Welcome { members: 3, .. } }));
-    let own = Message::Roster { anew: true, unknown_until_ns: None, added: vec![1, 2], removed: vec![] };
+    let own = Message::Roster { anew: true, unknown_since_ns: None, added: vec![1, 2], removed: vec![] };
     assert_eq!(actions[2], Action::Send { conn: 2, message: own });
 }
 
@@ -301,7 +393,7 @@ fn once_a_large_group_is_settled_its_witnesses_are_those_that_came_last() {
         let wanted = |action: &Action| matches!(action, Action::Send { message, .. } if wanted(message));
         actions.iter().position(wanted).expect("such a message")
     };
-    let whole = at(&|message| matches!(message, Message::Roster { anew: true, unknown_until_ns: None, .. }));
+    let whole = at(&|message| matches!(message, Message::Roster { anew: true, unknown_since_ns: None, .. }));
     assert!(at(&|message| matches!(message, Message::Welcome { .. })) < whole);
     assert!(whole < at(&|message| *message == no_witness()));
     assert_eq!(desk.supervisor.whole_roster(1), no_witness());
@@ -350,7 +442,7 @@ fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
     let again = Input::Hello { conn: 7, hello: Hello { last_term: 5, ..greeting(test_entry("a", 1, 1)) } };
     let actions = desk.on(Time::ZERO, again);
     assert!(actions.contains(&Action::Close { conn: 1 }));
-    let off = Message::Roster { anew: false, unknown_until_ns: None, added: vec![], removed: vec![1] };
+    let off = Message::Roster { anew: false, unknown_since_ns: None, added: vec![], removed: vec![1] };
     assert!(!actions.contains(&Action::Send { conn: 2, message: off }), "it never leaves the rosters");
     desk.on(Time::ZERO, Input::Ended { conn: 1 });
     assert_eq!(desk.names(), ["a", "s", "witness"]);
@@ -362,12 +454,12 @@ fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
 #[test]
 fn a_full_group_admits_nobody_until_one_leaves() {
     let mut desk = Desk::new(Before::Nobody);
-    for number in 1..20 {
+    for number in 1..30 {
         desk.hello(&format!("m{number}"), number, 0, None);
     }
-    assert_eq!(refusal(&desk.hello("late", 20, 0, None)), Some(Refusal::GroupFull));
+    assert_eq!(refusal(&desk.hello("late", 30, 0, None)), Some(Refusal::GroupFull));
     desk.on(Time::ZERO, Input::Ended { conn: 1 });
-    assert_eq!(refusal(&desk.hello("late", 20, 0, None)), None);
+    assert_eq!(refusal(&desk.hello("late", 30, 0, None)), None);
 }
 
 #[test]

@@ -22,9 +22,9 @@ impl Supervisor {
     }
 
     fn roster_message(&self, anew: bool, added: &[u16], removed: &[u16]) -> Message {
-        let unknown_until = self.settling.as_ref().and_then(|settling| settling.unknown_until);
-        let unknown_until_ns = unknown_until.map(in_nanoseconds);
-        Message::Roster { anew, unknown_until_ns, added: added.into(), removed: removed.into() }
+        let unknown_since = self.settling.as_ref().and_then(|settling| settling.unknown_since);
+        let unknown_since_ns = unknown_since.map(in_nanoseconds);
+        Message::Roster { anew, unknown_since_ns, added: added.into(), removed: removed.into() }
     }
 
     /// Fills up the witnesses from the members, those that came last first.
@@ -83,5 +83,5 @@ impl Supervisor {
 
 /// Takes from a witness all that it was told.
 pub(super) fn no_witness() -> Message {
-    Message::Roster { anew: true, unknown_until_ns: Some(NO_WITNESS), added: vec![], removed: vec![] }
+    Message::Roster { anew: true, unknown_since_ns: Some(NO_WITNESS), added: vec![], removed: vec![] }
 }

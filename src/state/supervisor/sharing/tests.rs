@@ -123,6 +123,26 @@ fn before_the_group_is_settled_only_what_no_survivor_can_contradict_is_answered(
     }
 }
 
+/// Goal: the limit holds though the survivors are many, and those come late who know them all.
+#[test]
+fn while_a_crowd_that_nobody_knows_streams_in_no_permit_is_granted_that_a_late_survivor_may_hold() {
+    let mut desk = Desk::new(Before::Unknown);
+    let (gap, granted) = (Time::from_millis(400), |conn, id| send(conn, Message::Granted { id }));
+    desk.come("a", 1, 4, declaring(), vec![]);
+    assert_eq!(desk.say(1, acquire(1, 1)), []);
+    for number in 2..=5 {
+        let now = gap * u32::from(number - 1);
+        let woken = desk.on(now - Time::from_millis(1), Input::Woken);
+        assert!(!woken.contains(&granted(1, 1)) && !desk.comes(now, number, 4, None).contains(&granted(1, 1)));
+    }
+    let came = desk.comes(gap * 5, 6, 4, Some(these(&(1..=7).collect::<Vec<_>>(), None)));
+    assert!(!came.contains(&granted(1, 1)));
+    let held = Hello { last_term: 4, claims: holding(9, 4), ..greeting(test_entry("m7", 7, 7)) };
+    let last = desk.on(gap * 6, Input::Hello { conn: 7, hello: held });
+    assert!(desk.supervisor.settled() && !last.contains(&granted(1, 1)), "all units are held: {last:?}");
+    assert!(desk.say(7, Message::Release { id: 9 }).contains(&granted(1, 1)));
+}
+
 #[test]
 fn of_what_survivors_know_the_newest_counts_and_all_hear_of_it() {
     let mut desk = Desk::unsettled();
