@@ -51,7 +51,7 @@ fn main() {
         "member" => own::member(port(1), path(2)),
         "quiet" => quiet::scene(word(1) == "alone", number(2)),
         "reader" => floor::reader(port(1), path(2), number(3)),
-        "render" => report::render(path(1)),
+        "render" => println!("{}", report::render(path(1)).display()),
         "seer" => own::seer(port(1), path(2), path(3), number(4)),
         "subordinates" => own::subordinates(port(1), path(2), number(3)),
         "survivor" => floor::survivor(),
@@ -71,6 +71,9 @@ fn measure(plan: &plan::Plan) {
     let peers = peers::Peers::build();
     let mut rows = Vec::new();
     let mut take = |more: Vec<result::Row>| {
+        if more.is_empty() {
+            return;
+        }
         let more: Vec<_> = more.iter().map(result::Row::to_json).collect();
         report::print(&more);
         rows.extend(more);
@@ -84,5 +87,8 @@ fn measure(plan: &plan::Plan) {
     take(large::rows(plan));
     take(quiet::rows(plan));
     take(codec::rows(plan, &peers));
-    report::write(&report::report(machine, rows), plan.is_whole());
+    if rows.is_empty() {
+        panic!("nothing is measured under such a name; the groups are named in docs/measured.json");
+    }
+    println!("\n{}", report::write(&report::report(machine, rows), plan.is_whole()).display());
 }

@@ -99,19 +99,19 @@ pub(crate) fn print(rows: &[Value]) {
     }
 }
 
-/// Into `docs/` and the README if everything was measured as it should be, else where it does not pass for that.
-pub(crate) fn write(report: &Value, whole: bool) {
+/// Into `docs/` and the README if everything was measured as it should be, else where it does not pass for that. Gives the document's path.
+pub(crate) fn write(report: &Value, whole: bool) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder: PathBuf = if whole { root.join("docs") } else { root.join("target/measured") };
     fs::create_dir_all(&folder).expect("make the folder");
     let file = folder.join("measured.json");
     let text = serde_json::to_string_pretty(report).expect("JSON");
     fs::write(&file, text + "\n").expect("write the JSON");
-    render(&file);
+    render(&file)
 }
 
-/// Everything that is made of the JSON: the document and its pictures.
-pub(crate) fn render(file: &Path) {
+/// Everything that is made of the JSON: the document, whose path it gives, and its pictures.
+pub(crate) fn render(file: &Path) -> PathBuf {
     let report: Value = serde_json::from_slice(&fs::read(file).expect("read the JSON")).expect("JSON");
     let folder = file.parent().expect("a file in a folder");
     let mut pictures = String::new();
@@ -123,10 +123,10 @@ pub(crate) fn render(file: &Path) {
     let document = DOCUMENT.replace("{machine}", &place(&report["machine"])).replace("{table}", &table(&report));
     let path = folder.join("measured.md");
     fs::write(&path, document.replace("{pictures}\n", pictures.trim_end_matches('\n'))).expect("write the document");
-    println!("\n{}", path.display());
     if folder.ends_with("docs") {
         renew_readme(&report);
     }
+    path
 }
 
 /// Where the README has its own, shorter table; between these.
