@@ -98,8 +98,12 @@ pub fn recode(stream: &[u8], out: &mut Vec<u8>) {
     let mut buffer = FrameBuffer::default();
     for piece in stream.chunks(4096) {
         buffer.push(piece);
-        while let Some(message) = buffer.next(MAX_FRAME).expect("a stream of messages") {
-            put_frame(&message, out);
+        loop {
+            match &buffer.next(MAX_FRAME) {
+                Ok(Some(message)) => put_frame(message, out),
+                Ok(None) => break,
+                Err(error) => panic!("no stream of messages: {error}"),
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::state::registry::test_entry;
 use crate::state::{ConnId, Time};
 use crate::sys::heap::{Taken, taken};
 use crate::wire::tests::examples;
-use crate::wire::{Outcome, Scope, Setting};
+use crate::wire::{Greeting, Outcome, Scope, Setting};
 
 /// Messages as large as those of a busy group; the examples of the table are small.
 fn samples() -> Vec<Message> {
@@ -21,15 +21,17 @@ fn samples() -> Vec<Message> {
     let payload = |bytes| Payload((0..bytes).map(|byte: usize| byte as u8).collect());
     vec![
         Message::Hello {
-            entry,
-            last_term: 3,
-            standing: 3,
-            roster: None,
-            declared: vec![Declared { resource: "connections".into(), limit: 40, per_holder: None }],
-            held: (0..4).map(|id| Held { id, resource: "connections".into(), units: 1 }).collect(),
-            wanted: (9..20).map(wanted).collect(),
-            counted: vec![Counted { resource: "requests".into(), units: 1234 }],
-            settings: (0..8).map(setting).collect(),
+            greeting: Box::new(Greeting {
+                entry,
+                last_term: 3,
+                standing: 3,
+                roster: None,
+                declared: vec![Declared { resource: "connections".into(), limit: 40, per_holder: None }],
+                held: (0..4).map(|id| Held { id, resource: "connections".into(), units: 1 }).collect(),
+                wanted: (9..20).map(wanted).collect(),
+                counted: vec![Counted { resource: "requests".into(), units: 1234 }],
+                settings: (0..8).map(setting).collect(),
+            }),
         },
         Message::Roster { anew: true, unknown_since_ns: None, added: (20_000..21_000).collect(), removed: vec![] },
         Message::Delivery { from: "worker-17".into(), topic: "news".into(), payload: payload(4096) },
@@ -58,7 +60,9 @@ fn a_message_that_is_read_takes_no_more_from_the_heap_than_a_copy_of_it() {
         let mut buffer = FrameBuffer::default();
         let mut receive = || {
             buffer.push(&frame);
-            buffer.next(MAX_FRAME)
+            let message = buffer.next(MAX_FRAME);
+            assert_eq!(buffer.next(MAX_FRAME), Ok(None)); // as a connection looks before it waits for more
+            message
         };
         assert_eq!(receive(), Ok(decoded.ok()));
         let (receiving, _) = taken(receive);

@@ -8,6 +8,7 @@ use super::office::Office;
 use super::role::Shared;
 use super::service::Visit;
 use crate::config::WRITE_TIMEOUT;
+use crate::state::hello::Hello;
 use crate::wire::{Message, Purpose, Refusal};
 
 /// A connection to the supervisor port: a member for as long as it lives, or one question for the status.
@@ -17,9 +18,9 @@ pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
         (Purpose::Ask, Message::StatusQuery {}) => {
             visit.link.close_with(&Message::StatusAnswer { status: office.status() });
         }
-        (Purpose::Join, hello @ Message::Hello { .. }) => {
-            let name = if let Message::Hello { entry, .. } = &hello { entry.name.clone() } else { String::new() };
-            if !office.hello(conn, &stream, hello) {
+        (Purpose::Join, Message::Hello { greeting }) => {
+            let name = greeting.entry.name.clone();
+            if !office.hello(conn, &stream, Hello::of(*greeting)) {
                 return;
             }
             let hands = Hands {

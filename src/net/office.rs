@@ -196,10 +196,7 @@ impl Office {
     }
 
     /// Takes a hello. True if its sender is a member now; else it has been refused and its connection closed.
-    pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<Stream>, hello: Message) -> bool {
-        let Some(hello) = Hello::read(hello) else {
-            return self.refuse(stream, Refusal::Malformed, "not a hello");
-        };
+    pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<Stream>, hello: Hello) -> bool {
         self.reap(&hello.entry);
         let name = hello.entry.name.clone();
         let mut desk = self.desk.lock();

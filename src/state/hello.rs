@@ -4,7 +4,7 @@ use super::permits::Claims;
 use super::subordinate::Roster;
 use crate::config::{self, MAX_PERMITS, MAX_RESOURCES, MAX_SETTING, MAX_SETTINGS, MAX_UNITS};
 use crate::error::ConfigError;
-use crate::wire::{Entry, Message, Scope, Setting};
+use crate::wire::{Entry, Greeting, Message, Scope, Setting};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -21,28 +21,17 @@ impl Hello {
     pub(crate) fn into_message(self) -> Message {
         let Hello { entry, last_term, roster, claims, settings } = self;
         let Claims { standing, declared, held, wanted, counted } = claims;
-        Message::Hello {
-            entry,
-            last_term,
-            standing,
-            roster: roster.map(Roster::into_record),
-            declared,
-            held,
-            wanted,
-            counted,
-            settings,
-        }
+        let roster = roster.map(Roster::into_record);
+        let greeting = Greeting { entry, last_term, standing, roster, declared, held, wanted, counted, settings };
+        Message::Hello { greeting: greeting.into() }
     }
 
-    /// The other way round; `None` if the message is no hello.
-    pub(crate) fn read(message: Message) -> Option<Self> {
-        let Message::Hello { entry, last_term, standing, roster, declared, held, wanted, counted, settings } = message
-        else {
-            return None;
-        };
+    /// The other way round.
+    pub(crate) fn of(greeting: Greeting) -> Self {
+        let Greeting { entry, last_term, standing, roster, declared, held, wanted, counted, settings } = greeting;
         let roster = roster.map(Roster::from_record);
         let claims = Claims { standing, declared, held, wanted, counted };
-        Some(Hello { entry, last_term, roster, claims, settings })
+        Hello { entry, last_term, roster, claims, settings }
     }
 
     /// What an instance says of itself is checked before it is believed, printed or passed on.

@@ -131,6 +131,17 @@ impl Field for Payload {
     }
 }
 
+/// What is large and seldom stands apart, so that all other messages are small: each is moved several times.
+impl<T: Field> Field for Box<T> {
+    const LEAST: usize = T::LEAST;
+    fn put(&self, out: &mut Vec<u8>) {
+        (**self).put(out);
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        T::take(reader).map(Box::new)
+    }
+}
+
 /// What is kept and told to many is not copied for each of them.
 impl<T: Field> Field for Arc<T> {
     const LEAST: usize = T::LEAST;

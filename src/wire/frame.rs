@@ -44,7 +44,14 @@ impl FrameBuffer {
     /// The next whole message, `None` while more bytes are needed.
     ///
     /// After an error the stream's boundaries are lost: the connection must be closed.
+    #[inline] // else each message is copied on its way out
     pub(crate) fn next(&mut self, max_body: usize) -> Result<Option<Message>, DecodeError> {
+        if self.is_empty() {
+            self.bytes.clear();
+            self.taken = 0;
+            // One large message must not make an idle connection large for ever. (Whoever waits for more has looked here first.)
+            self.bytes.shrink_to(1024);
+        }
         let rest = &self.bytes[self.taken..];
         if rest.len() < LENGTH {
             return Ok(None);
@@ -58,15 +65,8 @@ impl FrameBuffer {
             return Err(DecodeError::Truncated);
         }
         let Some(body) = rest.get(LENGTH..LENGTH + body) else { return Ok(None) };
-        let message = Message::decode(body)?;
         self.taken += LENGTH + body.len();
-        if self.taken == self.bytes.len() {
-            self.bytes.clear();
-            self.taken = 0;
-            // One large message must not make an idle connection large for ever.
-            self.bytes.shrink_to(1024);
-        }
-        Ok(Some(message))
+        Message::decode(body).map(Some)
     }
 
     /// The memory it holds, for fuzzing.

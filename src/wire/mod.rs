@@ -15,7 +15,7 @@
 //! | 17 | `Welcome` | supervisor | `term: u64`, `supervisor: str`, `supervisor_admin: u16`, `registry_port: u16`, `settled: bool`, `members: u32` |
 //! | 19 | `State` | supervisor | `term: u64`, `settled: bool`, `members: u32` |
 //! | 20 | `Leaving` | either | `reason: Departure` |
-//! | 21 | `Hello` | subordinate | `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]` |
+//! | 21 | `Hello` | subordinate | `greeting: Greeting` |
 //! | 22 | `Roster` | supervisor | `anew: bool`, `unknown_since_ns: u64?`, `added: [u16]`, `removed: [u16]` |
 //! | 23 | `Probe` | either | `number: u64`, `within_ns: u64` |
 //! | 24 | `Alive` | either | `number: u64`, `progress: bool` |
@@ -61,7 +61,8 @@
 //! kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds, 18 a `Roster` that
 //! could not say since when it is incomplete.
 //!
-//! `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
+//! `Greeting` is `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared: [Declared]`, `held: [Held]`,
+//! `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]`. `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
 //! `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port: u16`, `supervisor: str`,
 //! `supervisor_admin: u16`, `registry_port: u16`, `term: u64`, `settled: bool`, `members: u32`,
 //! `since_ms: u64`, `cause: ElectionCause`. `Declared` is `resource: str`, `limit: u64`, `per_holder: u64?`. `Held` is
@@ -394,6 +395,22 @@ record! {
     }
 }
 
+record! {
+    /// Everything that one who joins says: what it is, what it knows of the group, and what it holds.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Greeting {
+        pub(crate) entry: Entry,
+        pub(crate) last_term: u64,
+        pub(crate) standing: u64,
+        pub(crate) roster: Option<Roster>,
+        pub(crate) declared: Vec<Declared>,
+        pub(crate) held: Vec<Held>,
+        pub(crate) wanted: Vec<Wanted>,
+        pub(crate) counted: Vec<Counted>,
+        pub(crate) settings: Vec<Setting>,
+    }
+}
+
 /// The table of messages, written once: the type, both directions of the code and the rows that the
 /// documentation is checked against come from it.
 macro_rules! messages {
@@ -413,12 +430,15 @@ macro_rules! messages {
             /// Reads the body of one frame: a kind and exactly its fields.
             pub(crate) fn decode(body: &[u8]) -> Result<Message, DecodeError> {
                 let mut reader = Reader::new(body);
-                let message = match u8::take(&mut reader)? {
-                    $($number => Message::$name { $($field: Field::take(&mut reader)?),* },)*
-                    kind => return Err(DecodeError::UnknownKind(kind)),
-                };
-                reader.finish()?;
-                Ok(message)
+                match u8::take(&mut reader)? {
+                    // Made where it is returned: to move a message costs as much as to read it.
+                    $($number => {
+                        $(let $field = Field::take(&mut reader)?;)*
+                        reader.finish()?;
+                        Ok(Message::$name { $($field),* })
+                    })*
+                    kind => Err(DecodeError::UnknownKind(kind)),
+                }
             }
 
             /// The message's name, for the log.
@@ -442,10 +462,7 @@ messages! {
     17 Welcome { term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16, settled: bool, members: u32 }
     19 State { term: u64, settled: bool, members: u32 }
     20 Leaving { reason: Departure }
-    21 Hello {
-        entry: Entry, last_term: u64, standing: u64, roster: Option<Roster>, declared: Vec<Declared>,
-        held: Vec<Held>, wanted: Vec<Wanted>, counted: Vec<Counted>, settings: Vec<Setting>,
-    }
+    21 Hello { greeting: Box<Greeting> }
     22 Roster { anew: bool, unknown_since_ns: Option<u64>, added: Vec<u16>, removed: Vec<u16> }
     23 Probe { number: u64, within_ns: u64 }
     24 Alive { number: u64, progress: bool }

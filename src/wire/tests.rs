@@ -53,21 +53,23 @@ pub(crate) fn examples() -> Vec<Message> {
         State { term: 4, settled: true, members: 2 },
         Leaving { reason: Departure::StepsDown },
         Hello {
-            entry: entry(),
-            last_term: 3,
-            standing: 2,
-            roster: Some(super::Roster { admins: vec![40001, 40002], unknown_since_ns: Some(1_000_000_009) }),
-            declared: vec![
-                Declared { resource: "db".into(), limit: 20, per_holder: None },
-                Declared { resource: "gpu".into(), limit: 4, per_holder: Some(2) },
-            ],
-            held: vec![Held { id: 5, resource: "gpu".into(), units: 2 }],
-            wanted: vec![wanted()],
-            counted: vec![Counted { resource: "db".into(), units: 4 }],
-            settings: vec![
-                setting(),
-                super::Setting { scope: Scope::Limit, key: "db".into(), value: None, term: 2, sequence: 1 },
-            ],
+            greeting: Box::new(Greeting {
+                entry: entry(),
+                last_term: 3,
+                standing: 2,
+                roster: Some(super::Roster { admins: vec![40001, 40002], unknown_since_ns: Some(1_000_000_009) }),
+                declared: vec![
+                    Declared { resource: "db".into(), limit: 20, per_holder: None },
+                    Declared { resource: "gpu".into(), limit: 4, per_holder: Some(2) },
+                ],
+                held: vec![Held { id: 5, resource: "gpu".into(), units: 2 }],
+                wanted: vec![wanted()],
+                counted: vec![Counted { resource: "db".into(), units: 4 }],
+                settings: vec![
+                    setting(),
+                    super::Setting { scope: Scope::Limit, key: "db".into(), value: None, term: 2, sequence: 1 },
+                ],
+            }),
         },
         Roster { anew: false, unknown_since_ns: Some(1_000_000_009), added: vec![40003], removed: vec![40002] },
         Probe { number: 5, within_ns: 2_000_000_000 },
@@ -234,8 +236,8 @@ fn the_documented_table_is_the_one_in_force() {
 
     fn wire(kind: &str) -> String {
         let inside = |prefix| kind.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('>'));
-        if let Some(shared) = inside("Arc<") {
-            return wire(shared);
+        if let Some(inner) = inside("Arc<").or_else(|| inside("Box<")) {
+            return wire(inner);
         }
         match (kind, inside("Vec<"), inside("Option<")) {
             ("String", ..) => "str".into(),

@@ -37,17 +37,8 @@ fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
     socket2::SockRef::from(&*ours).set_send_buffer_size(1 << 14).unwrap();
     socket2::SockRef::from(&*member).set_recv_buffer_size(1 << 14).unwrap();
     let ours = Arc::new(ours);
-    let hello = Message::Hello {
-        entry: test_entry("a", 2, 4),
-        last_term: 0,
-        standing: 0,
-        roster: None,
-        declared: vec![],
-        held: vec![],
-        wanted: vec![],
-        counted: vec![],
-        settings: vec![],
-    };
+    let hello =
+        Hello { entry: test_entry("a", 2, 4), last_term: 0, roster: None, claims: Claims::default(), settings: vec![] };
     assert!(office.hello(MEMBER, &ours, hello));
     (office, ours, member)
 }

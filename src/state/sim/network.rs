@@ -120,9 +120,9 @@ impl World {
     pub(super) fn read_as_server(&mut self, who: Who, link: LinkId, message: Option<Message>) {
         let conn = link as u64;
         match message {
-            Some(message @ Message::Hello { .. }) if !self.links[link].hello_read => {
+            Some(Message::Hello { greeting }) if !self.links[link].hello_read => {
                 self.links[link].hello_read = true;
-                let hello = Hello::read(message).expect("a hello");
+                let hello = Hello::of(*greeting);
                 self.look_for_the_end_of(who, &hello.entry);
                 self.decide(who, Input::Hello { conn, hello });
             }
