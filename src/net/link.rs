@@ -36,8 +36,12 @@ impl From<io::Error> for LinkError {
     }
 }
 
-/// How much is read at once.
-const PIECE: usize = 4096;
+/// How much is read at once: more than most messages have. It lies on the stack of a thread that has little else there, and
+/// there are thousands of them.
+const PIECE: usize = 512;
+
+/// The same where more is known to come: of a large message, or of many.
+const LARGE_PIECE: usize = 16 << 10;
 
 pub(crate) struct Link {
     /// Shared with whoever may have to end the connection under a blocked reader. Not a second descriptor: a
@@ -45,6 +49,8 @@ pub(crate) struct Link {
     stream: Arc<Stream>,
     buffer: FrameBuffer,
     max_body: usize,
+    /// The last read filled its piece: there is more, as a rule.
+    is_behind: bool,
     /// The socket's read timeout. Setting it is a system call, so that one that is near enough stays.
     timeout: Option<Duration>,
 }
@@ -52,7 +58,7 @@ pub(crate) struct Link {
 impl Link {
     /// A link to someone who has not proved anything yet: only small messages are read.
     pub(crate) fn to_stranger(stream: Arc<Stream>) -> Self {
-        Link { stream, buffer: FrameBuffer::default(), max_body: MAX_STRANGER_FRAME, timeout: None }
+        Link { stream, buffer: FrameBuffer::default(), max_body: MAX_STRANGER_FRAME, is_behind: false, timeout: None }
     }
 
     /// The other end has proved that it has the key.
@@ -76,38 +82,46 @@ impl Link {
                 // Who was run too late to read in time may still find that the other end has answered in time.
                 Err(late) => return self.read_now()?.ok_or(late),
             }
-            let mut piece = [0; PIECE];
-            match (&**self.stream).read(&mut piece) {
-                Ok(0) => return Err(LinkError::Gone { reset: false }),
-                Ok(count) => self.buffer.push(&piece[..count]),
-                // The time is up, or was shorter than need be: the deadline says which.
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-                Err(error) => return Err(error.into()),
-            }
+            // If nothing came, the time is up, or was shorter than need be: the deadline says which.
+            self.receive(RecvFlags::empty())?;
         }
     }
 
     /// The next message, if it has come: never waits.
     pub(crate) fn read_now(&mut self) -> Result<Option<Message>, LinkError> {
-        let mut is_drained = false;
+        let mut has_read = false;
         loop {
             if let Some(message) = self.buffered()? {
                 return Ok(Some(message));
             }
-            if is_drained {
+            if has_read && !self.is_behind || !self.receive(RecvFlags::DONTWAIT)? {
                 return Ok(None);
             }
-            let mut piece = [0; PIECE];
-            match recv(&**self.stream, &mut piece, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => return Err(LinkError::Gone { reset: false }),
-                Ok((_, count)) => {
-                    self.buffer.push(&piece[..count]);
-                    is_drained = count < PIECE;
-                }
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
+            has_read = true;
+        }
+    }
+
+    /// Reads once; false if nothing came in time.
+    fn receive(&mut self, flags: RecvFlags) -> Result<bool, LinkError> {
+        let more = if self.is_behind { LARGE_PIECE } else { self.buffer.lacking() };
+        // Of a stranger never more than one of its messages.
+        match more.min(LARGE_PIECE).min(self.max_body) {
+            ..=PIECE => self.receive_into(&mut [0; PIECE], flags),
+            more => self.receive_into(&mut vec![0; more], flags),
+        }
+    }
+
+    fn receive_into(&mut self, piece: &mut [u8], flags: RecvFlags) -> Result<bool, LinkError> {
+        match recv(&**self.stream, &mut *piece, flags) {
+            Ok((_, 0)) => Err(LinkError::Gone { reset: false }),
+            Ok((_, count)) => {
+                self.is_behind = count == piece.len();
+                self.buffer.push(&piece[..count]);
+                Ok(true)
             }
+            Err(Errno::AGAIN) => Ok(false),
+            Err(Errno::INTR) => Ok(true), // a signal of the program's: whoever reads tries again
+            Err(error) => Err(io::Error::from(error).into()),
         }
     }
 

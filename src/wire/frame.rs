@@ -69,6 +69,12 @@ impl FrameBuffer {
         Message::decode(body).map(Some)
     }
 
+    /// How many bytes the message lacks that has come in part; 0 if none has, as far as can be seen.
+    pub(crate) fn lacking(&self) -> usize {
+        let rest = &self.bytes[self.taken..];
+        if rest.len() < LENGTH { 0 } else { (LENGTH + BigEndian::read_u32(rest) as usize).saturating_sub(rest.len()) }
+    }
+
     /// The memory it holds, for fuzzing.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn capacity(&self) -> usize {
