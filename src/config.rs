@@ -49,8 +49,8 @@ pub(crate) const MAX_PENDING: usize = 1024;
 
 /// How many members the supervisor tells whom the group has (see `state/supervisor.rs`). In a group of up to
 /// this size every survivor knows all others; in a larger one at least one survivor does, unless all
-/// of these and the supervisor die at once. Each join costs at most so many messages.
-pub(crate) const WITNESSES: usize = 16;
+/// of these and the supervisor die at once. Each join costs at most so many messages: half of all that it costs, when it were 16.
+pub(crate) const WITNESSES: usize = 8;
 
 /// From so many members on the witnesses are renewed as the group grows (see `state/supervisor.rs`).
 pub(crate) const RENEWED_FROM: usize = WITNESSES + WITNESSES / 2;
@@ -87,6 +87,17 @@ pub(crate) const MIN_HANG_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Above it, and far below, no number of nanoseconds overflows.
 pub(crate) const MAX_HANG_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// From so many instances on, survivors look whether somebody has the port before they try to take it: to be refused by the kernel
+/// costs each of them as much time as there are connections, some nanoseconds for each; a connection that is refused, some ten
+/// microseconds. So they are told whenever there are twice as many.
+pub(crate) const CROWD: usize = 512;
+
+/// How long a supervisor of so many waits for the next one who comes back. Of thousands, those who found no place in its
+/// queue pause for up to two seconds (`net/port.rs`) before they try again.
+pub(crate) fn patience(settle_time: Duration, members: usize) -> Duration {
+    settle_time.max(Duration::from_micros(300) * u32::try_from(members).unwrap_or(u32::MAX))
+}
 
 /// How long after an election, and after the last one who came back, the supervisor first asks whether known members that
 /// have not are dead: a living one needs a few milliseconds, so that earlier questions would mostly be superfluous.

@@ -21,7 +21,7 @@ use super::standing::{Inside, Place, Standing, Wait};
 use super::store::{Last, TermFile};
 use super::threads::Threads;
 use super::waker::Waker;
-use crate::config::{HANDSHAKE_TIMEOUT, MAX_CLIENTS, REAP_WAIT, SMALL_STACK, SURVIVOR_PATIENCE};
+use crate::config::{CROWD, HANDSHAKE_TIMEOUT, MAX_CLIENTS, REAP_WAIT, SMALL_STACK, SURVIVOR_PATIENCE};
 use crate::event::{ContendingCause, EventKind, Role};
 use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
 use crate::state::hello::Hello;
@@ -74,11 +74,6 @@ struct Claim {
     waker: Option<Waker>,
     last: Last,
 }
-
-/// From so many instances on, survivors look whether somebody has the port before they try to take it: to be refused by the kernel
-/// costs each of them as much time as there are connections, some nanoseconds for each; a connection that is refused, some ten
-/// microseconds.
-const CROWD: u32 = 500;
 
 /// How long to wait at most to see whether somebody listens on the port. The kernel answers at once, unless its queue is full.
 const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
@@ -144,7 +139,7 @@ impl Duty {
         if self.halting() {
             return Event::Halted;
         }
-        let few = self.memory.as_ref().is_some_and(|memory| memory.members < CROWD);
+        let few = self.memory.as_ref().is_some_and(|memory| (memory.members as usize) < CROWD);
         if !few && self.knock() {
             return self.port_taken();
         }
@@ -168,6 +163,13 @@ impl Duty {
             Err(error) => return error.kind() == io::ErrorKind::TimedOut,
         }
         self.knocked.is_some()
+    }
+
+    /// Connects. Who is to leave does not wait for a place in the queue.
+    fn connect_in_turn(&self, timeout: Duration) -> io::Result<Option<Stream>> {
+        let halted = |inside: &mut Inside| inside.halting.then_some(());
+        let pause = |time| self.shared.standing.wait(Some(Instant::now() + time), halted).is_none();
+        port::connect_with(self.shared.port, sys::Kind::Lifeline, timeout, pause)
     }
 
     fn port_taken(&mut self) -> Event {
@@ -230,8 +232,7 @@ impl Duty {
         let welcome_deadline = left.map(|left| Instant::now() + left.max(timeout));
         let connected = match self.knocked.take() {
             Some(stream) => Ok(Some(stream)),
-            // Who is to leave does not wait for a place in the queue.
-            None => port::connect_unless(shared.port, sys::Kind::Lifeline, timeout, || self.halting()),
+            None => self.connect_in_turn(timeout),
         };
         let stream = match connected {
             _ if self.halting() => return Event::Halted,

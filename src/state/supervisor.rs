@@ -18,7 +18,7 @@ use super::registry::{Change, Registry};
 use super::settings::Settings;
 use super::subordinate::{Roster, Subordinate};
 use super::{ConnId, Time};
-use crate::config::{RENEWED_FROM, WITNESSES};
+use crate::config::{CROWD, RENEWED_FROM, WITNESSES};
 use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
 
 mod settling;
@@ -160,6 +160,8 @@ pub(crate) struct Supervisor {
     settling: Option<Settling>,
     /// Grows whenever what [`Message::State`] says changes and members must hear of it.
     state_version: u64,
+    /// How many instances there are when all are told how many.
+    tell_size_at: usize,
     book: Book,
     settings: Settings,
     /// Questions for totals that wait until the group is settled.
@@ -192,6 +194,7 @@ impl Supervisor {
             renew_at: RENEWED_FROM,
             settling: Some(Settling::new(now, settle_time, expected, unknown_since)),
             state_version: 0,
+            tell_size_at: CROWD,
             book: Book::default(),
             settings,
             queries: BTreeMap::new(),
@@ -372,6 +375,10 @@ impl Supervisor {
             self.renew_witnesses(actions);
         }
         self.appoint_witness(actions);
+        if self.registry.len() >= self.tell_size_at {
+            self.state_version += 1;
+            self.tell_size_at = self.registry.len() * 2;
+        }
         actions.push(Action::Announce);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use crate::config::{FIRST_PROBE, MAX_UNKNOWN, NEXT_PROBE, PROBES};
+use crate::config::{FIRST_PROBE, MAX_UNKNOWN, NEXT_PROBE, PROBES, patience};
 use crate::state::Time;
 use crate::state::subordinate::Roster;
 
@@ -15,26 +15,30 @@ pub(super) struct Settling {
     /// know: were it counted anew by each, a group whose supervisors die young would never be settled again.
     pub(super) unknown_since: Option<Time>,
     settle_time: Time,
+    /// How many have come back.
+    back: usize,
     /// When those who are expected are next asked whether they live. Not while they keep coming: that would only hold them up.
     next_probe: Time,
     /// But then.
     probe_by: Time,
     /// The last one who was asked after: the next ones are those that follow.
     asked: Option<u16>,
-    /// When nobody has come back for the settle time: who is missing then is waited for no longer, known or not.
+    /// When nobody has come back for so long: who is missing then is waited for no longer, known or not.
     give_up: Time,
 }
 
 impl Settling {
     pub(super) fn new(now: Time, settle_time: Time, expected: BTreeSet<u16>, unknown_since: Option<Time>) -> Self {
+        let give_up = now + patience(settle_time, expected.len());
         Settling {
             expected,
             unknown_since: still_unknown(now, settle_time, unknown_since),
             settle_time,
+            back: 0,
             next_probe: now + FIRST_PROBE,
             probe_by: now + settle_time / 2,
             asked: None,
-            give_up: now + settle_time,
+            give_up,
         }
     }
 
@@ -57,16 +61,17 @@ impl Settling {
         if known {
             self.next_probe = self.next_probe.max((now + FIRST_PROBE).min(self.probe_by));
         }
+        self.back += usize::from(known || survived);
         if known || (survived && self.unknown_since.is_some()) {
             self.wait_on(now);
         }
         known
     }
 
-    /// A large group is not all back within the settle time, so as long as they keep coming it begins anew. This has an end:
+    /// A large group is not all back within its time, so as long as they keep coming it begins anew. This has an end:
     /// each who is expected comes once, and others count for no longer than [`MAX_UNKNOWN`] allows.
     fn wait_on(&mut self, now: Time) {
-        self.give_up = self.give_up.max(now + self.settle_time);
+        self.give_up = self.give_up.max(now + patience(self.settle_time, self.back + self.expected.len()));
     }
 
     /// Takes what a witness knew that has come back, if that was more than we do; true if so.

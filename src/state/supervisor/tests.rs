@@ -340,19 +340,19 @@ fn the_witnesses_are_told_of_a_member_before_it_is_welcomed() {
 #[test]
 fn when_a_witness_goes_another_member_takes_its_place() {
     let mut desk = Desk::new(Before::Nobody);
-    for number in 1..=17 {
+    let last = WITNESSES as u16 + 1;
+    for number in 1..=last {
         desk.hello(&format!("m{number}"), number, 0, None);
     }
     let actions = desk.on(Time::ZERO, Input::Ended { conn: 3 });
-    let anew =
-        |action: &&Action| matches!(action, Action::Send { conn: 17, message: Message::Roster { anew: true, .. } });
+    let anew = |action: &&Action| matches!(action, Action::Send { conn, message: Message::Roster { anew: true, .. } } if *conn == last.into());
     assert_eq!(actions.iter().filter(anew).count(), 1);
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Send { .. })).count(), WITNESSES);
 }
 
 fn large(before: Before) -> Desk {
     let mut actions = Vec::new();
-    let elected = Elected { max_members: 1000, ..Desk::elected(before) };
+    let elected = Elected { max_members: 3000, ..Desk::elected(before) };
     Desk { supervisor: Supervisor::new(elected, Time::ZERO, &mut actions), actions }
 }
 
@@ -387,7 +387,7 @@ fn once_a_large_group_is_settled_its_witnesses_are_those_that_came_last() {
     }
     assert!(desk.supervisor.settled());
     desk.supervisor.check();
-    assert_eq!(desk.supervisor.witnesses, (25..=40).collect::<Vec<_>>());
+    assert_eq!(desk.supervisor.witnesses, (41 - WITNESSES as ConnId..=40).collect::<Vec<_>>());
     // The last of all is welcomed before it is told of all others, and each is told before another is dismissed.
     let at = |wanted: &dyn Fn(&Message) -> bool| {
         let wanted = |action: &Action| matches!(action, Action::Send { message, .. } if wanted(message));
@@ -397,6 +397,27 @@ fn once_a_large_group_is_settled_its_witnesses_are_those_that_came_last() {
     assert!(at(&|message| matches!(message, Message::Welcome { .. })) < whole);
     assert!(whole < at(&|message| *message == no_witness()));
     assert_eq!(desk.supervisor.whole_roster(1), no_witness());
+}
+
+/// Goal: survivors of a crowd know that they are one, though most joined when it was small; and are not told at each join.
+#[test]
+fn all_are_told_how_many_they_are_whenever_there_are_twice_as_many() {
+    let mut desk = large(Before::Nobody);
+    let mut told = Vec::new();
+    for number in 1..2500 {
+        let before = desk.supervisor.state_version();
+        desk.hello(&format!("m{number}"), number, 0, None);
+        if desk.supervisor.state_version() != before {
+            told.push(desk.supervisor.registry().len());
+        }
+    }
+    assert_eq!(told, [CROWD, 2 * CROWD, 4 * CROWD]);
+    let version = desk.supervisor.state_version();
+    for _ in 0..10 {
+        desk.on(Time::ZERO, Input::Ended { conn: 7 });
+        desk.hello("m7", 7, 0, None);
+    }
+    assert_eq!(desk.supervisor.state_version(), version, "as many as before");
 }
 
 #[test]
