@@ -375,9 +375,8 @@ impl Supervisor {
             self.renew_witnesses(actions);
         }
         self.appoint_witness(actions);
-        if self.registry.len() >= self.tell_size_at {
-            self.state_version += 1;
-            self.tell_size_at = self.registry.len() * 2;
+        if self.settled() && self.registry.len() >= self.tell_size_at {
+            return self.announce_state(actions);
         }
         actions.push(Action::Announce);
     }
@@ -517,6 +516,7 @@ impl Supervisor {
 
     fn announce_state(&mut self, actions: &mut Vec<Action>) {
         self.state_version += 1;
+        self.tell_size_at = CROWD.max(self.registry.len() * 2);
         actions.push(Action::Announce);
     }
 

@@ -418,6 +418,17 @@ fn all_are_told_how_many_they_are_whenever_there_are_twice_as_many() {
         desk.hello("m7", 7, 0, None);
     }
     assert_eq!(desk.supervisor.state_version(), version, "as many as before");
+
+    // Survivors are told once: when all are back.
+    let all: Vec<u16> = (1..2500).collect();
+    let mut desk = large(Before::These(these(&all, None)));
+    for &number in &all {
+        assert_eq!(desk.supervisor.state_version(), 0);
+        desk.hello(&format!("m{number}"), number, 4, None);
+    }
+    assert_eq!(desk.supervisor.state_version(), 1);
+    desk.hello("m2500", 2500, 0, None);
+    assert_eq!(desk.supervisor.state_version(), 1, "they know already");
 }
 
 #[test]
