@@ -58,16 +58,7 @@ impl Told {
         }
     }
 
-    /// Gives bytes to the kernel, or keeps what it does not take.
-    fn push(&mut self, bytes: &[u8]) {
-        self.outbox.put(bytes);
-        // Else the announcer waits already until the kernel has room.
-        if !self.blocked {
-            self.flush();
-        }
-    }
-
-    /// The same for what was kept.
+    /// Gives the kernel what is in the outbox; what it does not take stays.
     fn flush(&mut self) {
         self.blocked = !self.outbox.flush();
     }
@@ -250,7 +241,7 @@ impl Office {
         };
         drop(desk);
         if outbox.is_some_and(|outbox| !outbox.flush()) {
-            self.push(&mut self.desk.lock(), Listener::Member(conn), &[]);
+            self.deliver(&mut self.desk.lock(), Listener::Member(conn));
         }
     }
 
@@ -523,7 +514,7 @@ impl Office {
     fn send(&self, desk: &mut Desk, listener: Listener, messages: &[Message]) {
         let Some(told) = desk.told.get_mut(&listener) else { return };
         messages.iter().for_each(|message| told.put(message));
-        self.push(desk, listener, &[]);
+        self.deliver(desk, listener);
     }
 
     /// Puts a message where the next flush takes it from; `None` if nothing is to be flushed now.
@@ -533,7 +524,7 @@ impl Office {
         if !told.blocked {
             return Some(told.outbox.clone());
         }
-        self.push(desk, Listener::Member(conn), &[]);
+        self.deliver(desk, Listener::Member(conn));
         None
     }
 
@@ -543,15 +534,22 @@ impl Office {
         let mut bytes = Vec::new();
         put_frame(message, &mut bytes);
         for member in conns.iter().map(|&conn| Listener::Member(conn)) {
-            if desk.told.get_mut(&member).is_some_and(|told| !told.can_wait(message)) {
-                self.push(desk, member, &bytes);
+            if let Some(told) = desk.told.get_mut(&member) {
+                if !told.can_wait(message) {
+                    told.outbox.put(&bytes);
+                    self.deliver(desk, member);
+                }
             }
         }
     }
 
-    fn push(&self, desk: &mut Desk, listener: Listener, bytes: &[u8]) {
+    /// Gives the kernel what is in the outbox of one who is told; what it does not take is left to the announcer.
+    fn deliver(&self, desk: &mut Desk, listener: Listener) {
         let Some(told) = desk.told.get_mut(&listener) else { return };
-        told.push(bytes);
+        // Else the announcer waits already until the kernel has room.
+        if !told.blocked {
+            told.flush();
+        }
         if !told.blocked {
             return;
         }

@@ -1,8 +1,7 @@
 use std::thread;
-
-use super::*;
 use std::time::Instant;
 
+use super::*;
 use crate::net::link::{Link, has_input};
 use crate::state::permits::Claims;
 use crate::state::registry::test_entry;
