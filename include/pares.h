@@ -215,7 +215,8 @@ pares_result pares_config_meta(pares_config *config, const char *key, const char
 /** Sets how long pares_join() may take. Default: 10 s. */
 pares_result pares_config_join_timeout(pares_config *config, uint64_t timeout_ms);
 
-/** Sets how long a new supervisor waits, at most, for the next survivor of the last one. Default: 500 ms. */
+/** Sets how long a new supervisor waits, at most, for the next survivor of the last one: 0.3 ms for each
+ * instance if that is more. Default: 500 ms. */
 pares_result pares_config_settle_time(pares_config *config, uint64_t time_ms);
 
 /** Sets how many instances this one admits as supervisor, itself included. Default and most: 16384. */
