@@ -91,7 +91,16 @@ fn c99(name: &str, tag: &str) -> PathBuf {
 fn run(before: &[&str], program: &Path) -> Answer {
     // Under valgrind a fork takes seconds, and one thread runs at a time: busy ones starve those who are to answer.
     let (children, busy) = if before.is_empty() { ("20", "2") } else { ("2", "0") };
-    run_with(before, program, &[("CAPI_CHILDREN", children), ("CAPI_BUSY", busy)])
+    let ground = Ground::new();
+    let mut words = before.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    words.extend([program.display().to_string(), ground.port.to_string()]);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env("PARES_DIR", &ground.directory);
+    command.env("CAPI_CHILDREN", children).env("CAPI_BUSY", busy);
+    command.env("CAPI_KEY_FILE", ground.directory.join("other.key"));
+    let answer = finish_slowly(command).code(0);
+    assert_eq!(answer.out, "done\n", "{answer:?}");
+    answer
 }
 
 /// Runs a program to its end that is silent for longer than others: under valgrind it is some fifty times slower. It ends
@@ -106,20 +115,6 @@ fn finish_slowly(command: Command) -> Answer {
     }
     let status = process.end();
     Answer { code: exit_code(status), out, err: process.stderr() }
-}
-
-#[track_caller]
-fn run_with(before: &[&str], program: &Path, more: &[(&str, &str)]) -> Answer {
-    let ground = Ground::new();
-    let mut words = before.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    words.extend([program.display().to_string(), ground.port.to_string()]);
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).env("PARES_DIR", &ground.directory);
-    command.envs(more.iter().copied());
-    command.env("CAPI_KEY_FILE", ground.directory.join("other.key"));
-    let answer = finish_slowly(command).code(0);
-    assert_eq!(answer.out, "done\n", "{answer:?}");
-    answer
 }
 
 /// Goal: the library does what the header says, whatever the program does.
@@ -184,19 +179,21 @@ fn valgrind_finds_no_fault_and_no_leak() {
 /// Method: the compiler's sanitizers.
 #[test]
 fn the_sanitizers_find_nothing() {
-    let flags = ["-std=c99", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
+    let flags = |checks| ["-std=c99", checks, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
+    let (everything, undefined) = (flags("-fsanitize=address,undefined"), flags("-fsanitize=undefined"));
     let probe = scratch().join("probe.c");
     fs::write(&probe, "int main(void) { return 0; }\n").unwrap();
-    let built = Command::new("gcc").args(flags).arg(&probe).arg("-o").arg(probe.with_extension("")).output();
+    let built = Command::new("gcc").args(everything).arg(&probe).arg("-o").arg(probe.with_extension("")).output();
     if !built.is_ok_and(|output| output.status.success()) {
         println!("skipped: no gcc with sanitizers (Debian: libasan and libubsan come with gcc)");
         return;
     }
     for program in PROGRAMS {
-        // The allocator of gcc 12's sanitizer is not made for threads that allocate while another one forks: its own lock
-        // then stays locked in the child.
-        let program = compile("gcc", &source(program), "san", &flags);
-        run_with(&[], &program, &[("CAPI_CHILDREN", "20"), ("CAPI_BUSY", "0")]);
+        // The address sanitizer's allocator has locks of its own that no fork takes care of (gcc 12, seen with gdb): one that
+        // any thread, also of the library, holds at that moment stays locked in the child for ever. A forking program's
+        // accesses are valgrind's to check.
+        let checks = if program == "forks" { undefined } else { everything };
+        run(&[], &compile("gcc", &source(program), "san", &checks));
     }
 }
 
