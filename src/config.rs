@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::ConfigError;
 
+mod peer;
+
+pub(crate) use peer::*;
+
 /// The supervisor port of the group `default`, as the patent's text has it.
 pub const DEFAULT_PORT: u16 = 30099;
 

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use crate::error::CallError;
 use crate::wire::{Entry, LeftCause};
 
+mod peer;
+
+pub use peer::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause, Token};
+
 /// Something that happened to an instance, and when it knew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 pub(crate) mod election;
+#[allow(dead_code)]
+pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod hello;
 pub(crate) mod holdings;

@@ -80,6 +80,7 @@
 
 pub(crate) mod field;
 pub(crate) mod frame;
+pub(crate) mod heartbeat;
 pub(crate) mod proof;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -87,6 +88,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 
 use field::{Field, Payload, Reader, byte_enum, record};
+pub use heartbeat::{PeerId, PeerStatus, Tail};
 
 /// The version of the protocol that this code speaks; the range it accepts has only this one so far.
 pub const PROTOCOL_VERSION: u16 = 1;

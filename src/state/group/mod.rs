@@ -1,0 +1,465 @@
+//! A masterless group: what one process of it decides, from what it hears of all others.
+//!
+//! There is no master. Every process broadcasts a heartbeat each interval and keeps its own record of all others; from the record
+//! alone follows what it does. Two numbers carry all authority, and mixing them is the mistake that naive
+//! versions make: *who should be* primary is the smallest identifier, *who is* primary is the largest token, an epoch that grows
+//! with each acquisition and the identifier of its owner.
+//!
+//! | status | becomes | when |
+//! |---|---|---|
+//! | joining | standby | all others have had three intervals to say who they are, and who joins at the same time and is smaller was let in first |
+//! | standby | to become primary | it is the smallest, and there is no primary, or that one is suspected, or it is worse and may be relieved |
+//! | standby | primary | it is alone |
+//! | to become primary | primary | nobody claims to be primary, and all who could have objected have had the time to, or the last primary has named it |
+//! | to become primary | standby | a better one is there, or the primary is alive and not to be relieved |
+//! | primary | standby | a better one has claimed the role and the work is handed over; more others follow a second primary; it was away for too long |
+//!
+//! The rooms: `record` is what is known of the others, `claim` the table above, `sending` when and what is said, `need` which processes
+//! are to be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock that also runs while the
+//! system sleeps.
+//!
+//! Invariant: it is primary only while its record holds no better claim that it has not settled with; its epoch is
+//! never larger than the largest it knows; and nothing in it grows past a limit.
+
+use std::collections::VecDeque;
+
+use self::claim::{Claim, Conflict, Drain};
+use self::need::Needs;
+use self::record::Record;
+use self::sending::Sending;
+use crate::config::{MAX_DIRECTIVES, Need};
+use crate::event::{PeerEventKind, RoleCause, Token};
+use crate::wire::heartbeat::{Heartbeat, UNADMITTED};
+use crate::wire::{PeerId, PeerStatus, Tail};
+
+mod claim;
+mod need;
+mod record;
+mod sending;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use record::Member;
+
+/// Milliseconds: a moment of the clock, or a time between two.
+pub(crate) type Millis = u64;
+
+/// The rank of one that never becomes primary.
+pub(crate) const NEVER: u8 = 255;
+
+/// What one process is to be, and what all of its group must have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) service: u16,
+    pub(crate) rank: u8,
+    pub(crate) workload: u16,
+    /// The number of the start by which this process came to be, else 0.
+    pub(crate) origin: u32,
+    /// Time between two heartbeats.
+    pub(crate) interval: Millis,
+    /// The most that a heartbeat is assumed to need on its way, until it is acted on.
+    pub(crate) delay: Millis,
+    pub(crate) preempt: bool,
+    /// How many processes must be there for one to be primary; 0 for no such rule.
+    pub(crate) quorum: usize,
+    /// In groups larger than this the standbys far from being primary say less; 0 for never.
+    pub(crate) slow_above: usize,
+    pub(crate) max_members: usize,
+    pub(crate) can_start: bool,
+    pub(crate) needs: Vec<Need>,
+    /// The largest epoch that is known from before.
+    pub(crate) epoch: u64,
+    /// It only asks who is there and listens, and is never let in.
+    pub(crate) observe: bool,
+}
+
+impl Rules {
+    /// Who was not heard for so long is suspected.
+    pub(crate) fn suspect(&self, interval: Millis) -> Millis {
+        3 * interval.max(self.interval)
+    }
+
+    /// And for so long, dead. The difference is the claim window: it is hidden in the time that detection takes anyway.
+    pub(crate) fn dead(&self, interval: Millis) -> Millis {
+        self.suspect(interval) + 2 * self.delay
+    }
+
+    /// A primary that has said nothing for so long must take it that others think it dead soon.
+    pub(crate) fn lease(&self) -> Millis {
+        self.dead(0) - self.delay - self.interval / 4
+    }
+
+    /// How long one that claims to become primary waits for objections. Twice the delay, so that of two who claim at the same
+    /// time each hears the other before it acts.
+    pub(crate) fn window(&self) -> Millis {
+        (2 * self.delay).max(self.interval / 2)
+    }
+
+    /// So many halves of an interval.
+    pub(crate) fn halves(&self, count: u64) -> Millis {
+        count * self.interval / 2
+    }
+}
+
+/// What happens to a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// Time has passed.
+    Tick,
+    /// An authentic heartbeat has come, of this process itself perhaps.
+    Heard(Heartbeat),
+    /// The program has brought its work to an end where another can go on.
+    HandoverReady,
+    Leave,
+    /// This process is to have another rank.
+    Rank(u8),
+    /// Another one is.
+    Direct {
+        target: Tail,
+        rank: u8,
+    },
+    Workload(u16),
+    /// The kernel says that this one has ended. It counts as suspected, and no more than that.
+    Doubt(Tail),
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    Send(Heartbeat),
+    /// What waits in the socket is from before a pause, and is to be thrown away.
+    Flush,
+    Tell(PeerEventKind),
+    /// It has left.
+    Exit,
+}
+
+/// How often what has happened, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) heard: u64,
+    pub(crate) dropped: u64,
+    pub(crate) false_claims: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) bumps: u64,
+    pub(crate) record_full: u64,
+    pub(crate) pauses: u64,
+    /// The longest time between two heartbeats of one process that were not lost: what the delay is measured by.
+    pub(crate) longest_gap: Millis,
+}
+
+/// Where chance comes from: the system's in a process, a seed's in a simulation.
+pub(crate) type Entropy = Box<dyn FnMut() -> u64 + Send>;
+
+pub(crate) struct Machine {
+    rules: Rules,
+    entropy: Entropy,
+    /// The time of the last step.
+    now: Millis,
+    id: PeerId,
+    session: u64,
+    status: PeerStatus,
+    workload: u16,
+    /// Its own, while it is primary.
+    epoch: u64,
+    max_epoch: u64,
+    max_sequence: u32,
+    record: Record,
+    /// Until when it listens before it asks to be let in.
+    collect_until: Millis,
+    admitted_at: Millis,
+    /// After a pause: until when it claims nothing.
+    relisten_until: Millis,
+    claim: Claim,
+    drain: Option<Drain>,
+    conflict: Option<Conflict>,
+    /// When it was last said that somebody follows this process.
+    followed_at: Millis,
+    /// Since when others know a larger epoch than this primary's own.
+    outdated_since: Option<Millis>,
+    handed_to: Option<(Tail, Millis)>,
+    /// A primary that did not yield, until when it is left in peace, and for how long the next time.
+    stubborn: Option<(Tail, Millis, Millis)>,
+    /// With a quorum: since when there are enough.
+    enough_since: Option<Millis>,
+    no_claim_until: Millis,
+    leaving_until: Option<Millis>,
+    gone: bool,
+    directives_seen: VecDeque<u32>,
+    needs: Needs,
+    sending: Sending,
+    counts: Counts,
+}
+
+impl Machine {
+    /// One that is about to join, with its first request in `out`.
+    pub(crate) fn new(rules: Rules, now: Millis, entropy: Entropy, out: &mut Vec<Action>) -> Self {
+        let mut machine = Machine {
+            id: PeerId::new(rules.rank, UNADMITTED, Tail([0; 11])),
+            session: 0,
+            status: PeerStatus::Joining,
+            workload: rules.workload,
+            epoch: 0,
+            max_epoch: rules.epoch,
+            max_sequence: 0,
+            record: Record::new(rules.max_members),
+            collect_until: 0,
+            admitted_at: 0,
+            relisten_until: 0,
+            claim: Claim::default(),
+            drain: None,
+            conflict: None,
+            followed_at: 0,
+            outdated_since: None,
+            handed_to: None,
+            stubborn: None,
+            enough_since: None,
+            no_claim_until: 0,
+            leaving_until: None,
+            gone: false,
+            directives_seen: VecDeque::new(),
+            needs: Needs::new(rules.needs.clone()),
+            sending: Sending::new(rules.service),
+            counts: Counts::default(),
+            now,
+            entropy,
+            rules,
+        };
+        machine.begin_to_join();
+        machine.send_if_due(out);
+        machine
+    }
+
+    /// Takes in what has happened at `now`, and adds what is to be done to `out`.
+    ///
+    /// A clock that goes back stands still here.
+    pub(crate) fn step(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
+        if self.gone {
+            return;
+        }
+        let gap = now.saturating_sub(self.now);
+        self.now = now.max(self.now);
+        if gap > 2 * self.rules.interval {
+            self.resume(gap, out);
+            // What came during the pause may be of any age.
+            if let Event::Heard(_) = event {
+                self.send_if_due(out);
+                return;
+            }
+        }
+        match event {
+            Event::Tick => self.evaluate(out),
+            Event::Heard(beat) => self.heard(&beat, out),
+            Event::HandoverReady => {
+                if let Some(drain) = &mut self.drain {
+                    drain.ready = true;
+                }
+                self.evaluate(out);
+            }
+            Event::Leave => self.leave(out),
+            Event::Rank(rank) => self.set_rank(rank, out),
+            Event::Direct { target, rank } if target == self.id.tail() => self.set_rank(rank, out),
+            Event::Direct { target, rank } => {
+                let nonce = self.nonce();
+                self.sending.direct(target, rank, nonce, self.now + 5 * self.rules.interval);
+                self.trigger();
+            }
+            Event::Workload(workload) => self.workload = workload,
+            Event::Doubt(tail) => {
+                let suspect = |interval| self.rules.suspect(interval);
+                if self.record.doubt(tail, self.now, suspect) {
+                    self.evaluate(out);
+                }
+            }
+        }
+        self.send_if_due(out);
+    }
+
+    /// A pause of this process: it was stopped, or the whole system slept. What it has not heard meanwhile says nothing about
+    /// others, and what others think of it now depends on how long it was.
+    fn resume(&mut self, gap: Millis, out: &mut Vec<Action>) {
+        self.counts.pauses += 1;
+        out.push(Action::Flush);
+        out.push(Action::Tell(PeerEventKind::Paused { for_ms: gap }));
+        self.record.shift(gap);
+        self.claim.shift(gap);
+        self.needs.shift(gap);
+        for moment in [&mut self.followed_at, &mut self.no_claim_until] {
+            *moment = moment.saturating_add(gap);
+        }
+        for since in [&mut self.enough_since, &mut self.outdated_since] {
+            *since = since.map(|moment| moment + gap);
+        }
+        if let Some(conflict) = &mut self.conflict {
+            conflict.shift(gap);
+        }
+        if let Some((_, until, _)) = &mut self.stubborn {
+            *until += gap;
+        }
+        match self.status {
+            PeerStatus::Joining => self.collect_until = self.now + 3 * self.rules.interval,
+            PeerStatus::Primary if self.now - self.sending.last_sent > self.rules.lease() => {
+                self.lose_primary(RoleCause::Paused, out);
+            }
+            PeerStatus::ToBecomePrimary => self.stand_by(RoleCause::Paused, out),
+            PeerStatus::Primary | PeerStatus::Standby | PeerStatus::Leaving => {}
+        }
+        self.relisten_until = self.now + 2 * self.rules.interval;
+        self.sending.request_now(self.now);
+    }
+
+    fn begin_to_join(&mut self) {
+        let mut tail = [0; 11];
+        tail[..8].copy_from_slice(&(self.entropy)().to_be_bytes());
+        tail[8..].copy_from_slice(&(self.entropy)().to_be_bytes()[..3]);
+        self.id = PeerId::new(self.id.rank(), UNADMITTED, Tail(tail));
+        self.session = (self.entropy)();
+        self.status = PeerStatus::Joining;
+        self.collect_until = self.now + 3 * self.rules.interval;
+        self.sending.start_anew(self.now);
+    }
+
+    /// Another process has this one's tail: a copy of its memory, or two generators of equal chance. This one takes another
+    /// identity and joins again.
+    fn give_way(&mut self, out: &mut Vec<Action>) {
+        let from = self.status;
+        self.forget_role();
+        self.begin_to_join();
+        if from != PeerStatus::Joining {
+            out.push(Action::Tell(PeerEventKind::Role {
+                from,
+                to: self.status,
+                token: None,
+                cause: RoleCause::Collision,
+            }));
+        }
+    }
+
+    /// Lets this process in, if it has listened for long enough.
+    fn admit(&mut self, out: &mut Vec<Action>) {
+        let recent = self.now.saturating_sub(self.rules.halves(3));
+        let ahead = self.record.joiners_before(self.id, recent) as u64;
+        let deferred = (ahead * self.rules.interval / 4).min(2 * self.rules.interval);
+        if self.rules.observe || self.now < self.collect_until + deferred {
+            return;
+        }
+        self.renew_sequence();
+        self.admitted_at = self.now;
+        self.followed_at = self.now;
+        self.become_status(PeerStatus::Standby, RoleCause::Admitted, out);
+        self.announce();
+        self.claims(out);
+    }
+
+    /// The youngest from now on.
+    fn renew_sequence(&mut self) {
+        // The largest number is that of one who is not admitted; a hostile member may have said the one before it.
+        self.max_sequence = self.max_sequence.saturating_add(1).min(UNADMITTED - 1);
+        self.id = PeerId::new(self.id.rank(), self.max_sequence, self.id.tail());
+    }
+
+    fn set_rank(&mut self, rank: u8, out: &mut Vec<Action>) {
+        self.id = PeerId::new(rank, self.id.sequence(), self.id.tail());
+        self.trigger();
+        self.evaluate(out);
+    }
+
+    /// Another process wants this one to have a rank.
+    fn directed(&mut self, rank: u8, nonce: u32, out: &mut Vec<Action>) {
+        if self.directives_seen.contains(&nonce) {
+            return;
+        }
+        if self.directives_seen.len() == MAX_DIRECTIVES {
+            self.directives_seen.pop_front();
+        }
+        self.directives_seen.push_back(nonce);
+        // Whoever leaves has given up its rank for good.
+        if self.leaving_until.is_none() {
+            self.set_rank(rank, out);
+        }
+    }
+
+    fn leave(&mut self, out: &mut Vec<Action>) {
+        if self.leaving_until.is_some() {
+            return;
+        }
+        self.leaving_until = Some(self.now + 6 * self.rules.interval);
+        if self.status == PeerStatus::Primary && self.record.has_candidate(&self.rules, self.now) {
+            self.set_rank(NEVER, out);
+            self.announce();
+        } else {
+            self.say_goodbye(RoleCause::Left, out);
+        }
+    }
+
+    /// Says three times that it leaves.
+    fn say_goodbye(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
+        if self.status != PeerStatus::Leaving {
+            self.forget_role();
+            self.become_status(PeerStatus::Leaving, cause, out);
+            self.sending.goodbye(self.now, self.rules.interval / 8);
+        }
+    }
+
+    fn forget_role(&mut self) {
+        self.claim = Claim::default();
+        self.drain = None;
+        self.conflict = None;
+        self.outdated_since = None;
+        self.epoch = 0;
+    }
+
+    /// Every change of this process's status goes through here.
+    fn become_status(&mut self, to: PeerStatus, cause: RoleCause, out: &mut Vec<Action>) {
+        let from = std::mem::replace(&mut self.status, to);
+        out.push(Action::Tell(PeerEventKind::Role { from, to, token: self.token(), cause }));
+    }
+
+    fn nonce(&mut self) -> u32 {
+        ((self.entropy)() >> 32).max(1) as u32
+    }
+
+    pub(crate) fn id(&self) -> PeerId {
+        self.id
+    }
+
+    pub(crate) fn status(&self) -> PeerStatus {
+        self.status
+    }
+
+    pub(crate) fn max_epoch(&self) -> u64 {
+        self.max_epoch
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What fences this process's work, while it is primary.
+    pub(crate) fn token(&self) -> Option<Token> {
+        (self.status == PeerStatus::Primary).then_some(Token { epoch: self.epoch, id: self.id })
+    }
+
+    /// True if it is primary and no other can be, as far as heartbeats can tell: also before the first step after a pause.
+    pub(crate) fn lease_ok(&self, now: Millis) -> bool {
+        self.status == PeerStatus::Primary && now.max(self.now) - self.sending.last_sent <= self.rules.lease()
+    }
+
+    /// When `step` is to be called again at the latest.
+    pub(crate) fn wake_at(&self) -> Millis {
+        let quiet = match self.status {
+            PeerStatus::Standby | PeerStatus::Primary => self.is_quiet(),
+            PeerStatus::Joining | PeerStatus::ToBecomePrimary | PeerStatus::Leaving => false,
+        };
+        let next = self.sending.next().min(self.record.next_check());
+        let step = if quiet { self.rules.interval } else { (self.rules.interval / 8).max(1) };
+        next.min(self.now + step)
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.record.members()
+    }
+}

@@ -1,0 +1,380 @@
+//! What one process knows of all others.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Millis, NEVER, Rules};
+use crate::config::MAX_TOMBSTONES;
+use crate::wire::heartbeat::{ELIGIBLE, Heartbeat, View};
+use crate::wire::{PeerId, PeerStatus, Tail};
+
+/// Another process.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) id: PeerId,
+    session: u64,
+    counter: u64,
+    pub(crate) status: PeerStatus,
+    pub(crate) flags: u8,
+    pub(crate) service: u16,
+    pub(crate) workload: u16,
+    pub(crate) interval: Millis,
+    pub(crate) epoch: u64,
+    pub(crate) origin: u32,
+    /// When it was last heard. Moves on by the length of this process's own pauses.
+    pub(crate) heard: Millis,
+    /// The same, never moved: what is told to others.
+    pub(crate) heard_at: Millis,
+    /// When others last heard it, as far as they say.
+    pub(crate) evidence: Millis,
+    /// It was heard itself; of others there is only what a third one says.
+    pub(crate) direct: bool,
+    pub(crate) primary_since: Millis,
+    /// Whom it follows, and when it said so.
+    pub(super) vote: Option<(Tail, Millis)>,
+    pub(super) told_joined: bool,
+    pub(super) told_suspected: bool,
+    /// When the kernel said that it has ended: only what is younger speaks against that.
+    doubted: Option<Millis>,
+}
+
+impl Member {
+    /// When it last gave a sign of life. A primary's is also what others have heard.
+    pub(super) fn last(&self) -> Millis {
+        if self.status == PeerStatus::Primary { self.heard.max(self.evidence) } else { self.heard }
+    }
+
+    pub(super) fn is_suspected(&self, rules: &Rules, now: Millis) -> bool {
+        now.saturating_sub(self.last()) >= rules.suspect(self.interval)
+    }
+
+    pub(super) fn is_live(&self, rules: &Rules, now: Millis) -> bool {
+        now.saturating_sub(self.last()) < rules.dead(self.interval)
+    }
+
+    /// Its claim to be primary: larger is better.
+    pub(super) fn claim(&self) -> (u64, std::cmp::Reverse<PeerId>) {
+        (self.epoch, std::cmp::Reverse(self.id))
+    }
+
+    /// Whether it could be primary as well as this process.
+    pub(super) fn is_candidate(&self, rules: &Rules, now: Millis) -> bool {
+        let primary = self.status == PeerStatus::Primary;
+        let admitted = primary || matches!(self.status, PeerStatus::Standby | PeerStatus::ToBecomePrimary);
+        self.service == rules.service
+            && admitted
+            && self.id.rank() < NEVER
+            && (self.direct || primary)
+            && (self.flags & ELIGIBLE != 0 || primary)
+            && !self.is_suspected(rules, now)
+    }
+
+    fn is_protected(&self, service: u16) -> bool {
+        let claims = matches!(self.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
+        self.service == service && claims
+    }
+}
+
+/// Why a heartbeat changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// It, or a later one of the same session, has been heard before.
+    Replayed,
+    /// Another session of one that lives.
+    SecondSession,
+    /// The record is full of better ones.
+    NoRoom,
+}
+
+/// One that is gone, so that what it has said is not taken for new when it is played again.
+struct Tombstone {
+    session: u64,
+    counter: u64,
+    left: bool,
+}
+
+/// All others. Invariant: never more than `limit`, and of the tombstones than [`MAX_TOMBSTONES`].
+pub(super) struct Record {
+    members: BTreeMap<Tail, Member>,
+    limit: usize,
+    tombstones: BTreeMap<Tail, Tombstone>,
+    /// Their order, so that the oldest makes room.
+    buried: VecDeque<Tail>,
+    /// Nobody is to be suspected or dead before this moment, except who is doubted.
+    next_check: Millis,
+}
+
+/// What a check of all has found.
+pub(super) enum Fate {
+    Suspected(Member),
+    Dead(Member),
+}
+
+impl Record {
+    pub(super) fn new(limit: usize) -> Self {
+        Record {
+            members: BTreeMap::new(),
+            limit,
+            tombstones: BTreeMap::new(),
+            buried: VecDeque::new(),
+            next_check: Millis::MAX,
+        }
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    pub(super) fn get(&self, tail: Tail) -> Option<&Member> {
+        self.members.get(&tail)
+    }
+
+    pub(super) fn get_mut(&mut self, tail: Tail) -> Option<&mut Member> {
+        self.members.get_mut(&tail)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn next_check(&self) -> Millis {
+        self.next_check
+    }
+
+    /// Others of this service type that might be primary, whatever they are at the moment.
+    pub(super) fn has_rivals(&self, service: u16) -> bool {
+        self.members().any(|member| member.service == service && member.id.rank() < NEVER)
+    }
+
+    pub(super) fn has_candidate(&self, rules: &Rules, now: Millis) -> bool {
+        self.members().any(|member| member.is_candidate(rules, now))
+    }
+
+    /// The primary of a service type, the best one if there are several.
+    pub(super) fn primary(&self, service: u16) -> Option<&Member> {
+        let primaries = self.members().filter(|one| one.service == service && one.status == PeerStatus::Primary);
+        primaries.max_by_key(|one| one.claim())
+    }
+
+    /// Who joins at the same time, and before this one.
+    pub(super) fn joiners_before(&self, id: PeerId, since: Millis) -> usize {
+        let key = |id: PeerId| (id.rank(), id.tail());
+        let joining = self.members().filter(|one| one.status == PeerStatus::Joining && one.heard >= since);
+        joining.filter(|one| key(one.id) < key(id)).count()
+    }
+
+    /// Whether a heartbeat is new. If it is, its counter is remembered.
+    pub(super) fn accept(&mut self, beat: &Heartbeat) -> Result<(), Dropped> {
+        let tail = beat.id.tail();
+        if let Some(member) = self.members.get_mut(&tail).filter(|member| member.direct) {
+            if member.session != beat.session {
+                return Err(Dropped::SecondSession);
+            }
+            if beat.counter <= member.counter {
+                return Err(Dropped::Replayed);
+            }
+            member.counter = beat.counter;
+            return Ok(());
+        }
+        if let Some(stone) = self.tombstones.get_mut(&tail).filter(|stone| stone.session == beat.session) {
+            if stone.left || beat.counter <= stone.counter {
+                return Err(Dropped::Replayed);
+            }
+            stone.counter = beat.counter;
+        }
+        Ok(())
+    }
+
+    /// Takes over what an accepted heartbeat says of its sender. Also says who had to make room.
+    pub(super) fn update(&mut self, beat: &Heartbeat, rules: &Rules, now: Millis) -> Result<Option<Member>, Dropped> {
+        let tail = beat.id.tail();
+        let mut forgotten = None;
+        if !self.members.contains_key(&tail) {
+            let stub = View { service: beat.service, id: beat.id, epoch: beat.epoch, age_ms: 0 };
+            let mut member = Member { status: beat.status, direct: true, ..Member::unheard(&stub, now) };
+            member.primary_since = now;
+            forgotten = self.insert(member, rules.service)?;
+        }
+        let Some(member) = self.members.get_mut(&tail) else { return Err(Dropped::NoRoom) };
+        if beat.status == PeerStatus::Primary && member.status != PeerStatus::Primary {
+            member.primary_since = now;
+        }
+        member.id = beat.id;
+        member.session = beat.session;
+        member.counter = beat.counter;
+        member.status = beat.status;
+        member.flags = beat.flags;
+        member.service = beat.service;
+        member.workload = beat.workload;
+        member.interval = u64::from(beat.interval_ms).clamp(rules.interval, 5 * rules.interval);
+        member.epoch = beat.epoch;
+        member.origin = beat.origin;
+        member.heard = now;
+        member.heard_at = now;
+        member.direct = true;
+        member.told_suspected = false;
+        member.doubted = None;
+        self.next_check = self.next_check.min(now + rules.suspect(member.interval));
+        Ok(forgotten)
+    }
+
+    /// Takes over what a third process says of one that it follows as primary.
+    pub(super) fn report(&mut self, view: &View, rules: &Rules, now: Millis) -> Option<Member> {
+        let tail = view.id.tail();
+        let heard = now.saturating_sub(u64::from(view.age_ms));
+        let dead = rules.dead(0);
+        if let Some(member) = self.members.get_mut(&tail) {
+            if member.doubted.is_some_and(|doubted| heard <= doubted) || member.service != view.service {
+                return None;
+            }
+            if member.status == PeerStatus::Primary {
+                if view.epoch > member.epoch {
+                    (member.epoch, member.evidence) = (view.epoch, heard.max(member.evidence));
+                } else if view.epoch == member.epoch {
+                    member.evidence = heard.max(member.evidence);
+                } else {
+                    return None;
+                }
+            } else if view.epoch > member.epoch && heard > member.heard && member.status != PeerStatus::Joining {
+                member.status = PeerStatus::Primary;
+                member.primary_since = now;
+                (member.epoch, member.evidence) = (view.epoch, heard);
+            } else {
+                return None;
+            }
+            member.told_suspected &= now.saturating_sub(member.last()) >= rules.suspect(member.interval);
+            if !member.told_suspected {
+                self.next_check = self.next_check.min(member.last() + rules.suspect(member.interval));
+            }
+            return None;
+        }
+        let left = self.tombstones.get(&tail).is_some_and(|stone| stone.left);
+        if left || heard + dead <= now {
+            return None;
+        }
+        let stub = Member { evidence: heard, heard: 0, heard_at: 0, primary_since: now, ..Member::unheard(view, now) };
+        self.next_check = self.next_check.min(heard + rules.suspect(0));
+        self.insert(stub, rules.service).ok().flatten()
+    }
+
+    /// Adds one. If there are too many, the worst has to go, perhaps this one.
+    fn insert(&mut self, member: Member, service: u16) -> Result<Option<Member>, Dropped> {
+        let mut forgotten = None;
+        if self.members.len() >= self.limit {
+            let rank = |one: &Member| (!one.is_protected(service), one.service != service, one.id);
+            let worst = self.members.values().max_by_key(|one| rank(one)).map(|one| (rank(one), one.id.tail()));
+            match worst {
+                Some((rank_of_worst, tail)) if rank_of_worst > rank(&member) => forgotten = self.remove(tail, false),
+                Some(_) | None => return Err(Dropped::NoRoom),
+            }
+        }
+        self.members.insert(member.id.tail(), member);
+        Ok(forgotten)
+    }
+
+    pub(super) fn remove(&mut self, tail: Tail, left: bool) -> Option<Member> {
+        let member = self.members.remove(&tail)?;
+        if member.direct || left {
+            self.bury(&member, left);
+        }
+        Some(member)
+    }
+
+    /// Remembers that one who was never in the record has left.
+    pub(super) fn never_mind(&mut self, beat: &Heartbeat) {
+        let view = View { service: beat.service, id: beat.id, epoch: beat.epoch, age_ms: 0 };
+        let member = Member { session: beat.session, counter: beat.counter, ..Member::unheard(&view, 0) };
+        self.bury(&member, true);
+    }
+
+    fn bury(&mut self, member: &Member, left: bool) {
+        let tail = member.id.tail();
+        let stone = Tombstone { session: member.session, counter: member.counter, left };
+        if self.tombstones.insert(tail, stone).is_none() {
+            self.buried.push_back(tail);
+        }
+        if self.buried.len() > MAX_TOMBSTONES {
+            let oldest = self.buried.pop_front().expect("more than none");
+            self.tombstones.remove(&oldest);
+        }
+    }
+
+    /// Who is suspected since the last check, and who is dead and removed.
+    pub(super) fn check(&mut self, rules: &Rules, now: Millis) -> Vec<Fate> {
+        let mut fates = Vec::new();
+        if now < self.next_check {
+            return fates;
+        }
+        let mut next = Millis::MAX;
+        let mut dead = Vec::new();
+        for member in self.members.values_mut() {
+            let last = member.last();
+            if !member.is_live(rules, now) {
+                dead.push(member.id.tail());
+            } else if !member.is_suspected(rules, now) {
+                next = next.min(last + rules.suspect(member.interval));
+            } else {
+                if !std::mem::replace(&mut member.told_suspected, true) {
+                    fates.push(Fate::Suspected(member.clone()));
+                }
+                next = next.min(last + rules.dead(member.interval));
+            }
+        }
+        self.next_check = next;
+        fates.extend(dead.into_iter().filter_map(|tail| self.remove(tail, false)).map(Fate::Dead));
+        fates
+    }
+
+    /// Makes one suspected, and no more than that. False if that changes nothing.
+    pub(super) fn doubt(&mut self, tail: Tail, now: Millis, suspect: impl Fn(Millis) -> Millis) -> bool {
+        let Some(member) = self.members.get_mut(&tail) else { return false };
+        let then = now.saturating_sub(suspect(member.interval));
+        member.heard = member.heard.min(then);
+        member.evidence = member.evidence.min(then);
+        member.doubted = Some(now);
+        self.next_check = now;
+        true
+    }
+
+    /// This process was away for `gap`: nobody was silent meanwhile.
+    pub(super) fn shift(&mut self, gap: Millis) {
+        for member in self.members.values_mut() {
+            for moment in [&mut member.heard, &mut member.evidence, &mut member.primary_since] {
+                *moment = moment.saturating_add(gap);
+            }
+            member.vote = None;
+        }
+        self.next_check = self.next_check.saturating_add(gap);
+    }
+
+    #[cfg(test)]
+    pub(super) fn check_limits(&self) {
+        assert!(self.members.len() <= self.limit.max(1));
+        assert!(self.buried.len() <= MAX_TOMBSTONES && self.tombstones.len() == self.buried.len());
+    }
+}
+
+impl Member {
+    fn unheard(view: &View, now: Millis) -> Self {
+        Member {
+            id: view.id,
+            session: 0,
+            counter: 0,
+            status: PeerStatus::Primary,
+            flags: 0,
+            service: view.service,
+            workload: 0,
+            interval: 0,
+            epoch: view.epoch,
+            origin: 0,
+            heard: now,
+            heard_at: now,
+            evidence: 0,
+            direct: false,
+            primary_since: 0,
+            vote: None,
+            told_joined: false,
+            told_suspected: false,
+            doubted: None,
+        }
+    }
+}

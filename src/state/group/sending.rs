@@ -1,0 +1,432 @@
+//! When a heartbeat is sent, and what it says; and what comes of one that is heard.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::record::Dropped;
+use super::{Action, Machine, Member, Millis};
+use crate::config::{MAX_DIRECTIVES, MAX_VIEWED};
+use crate::event::{PeerEventKind, PeerLeftCause};
+use crate::wire::heartbeat::{
+    CAN_START, Directive, ELIGIBLE, Few, Heartbeat, NO_PREEMPTION, REQUEST, STRONG, UNADMITTED, View,
+};
+use crate::wire::{PeerStatus, Tail};
+
+/// Of its own heartbeats that come back, so many are recognised; older ones are from somebody who plays them again.
+const ECHOES: usize = 64;
+
+/// Members of the group up to which everybody answers a request at once; of larger ones only those who must.
+const FEW: usize = 32;
+
+/// Several heartbeats after one another, for one may be lost.
+struct Burst {
+    left: u32,
+    next: Millis,
+    pause: Millis,
+    request: bool,
+}
+
+/// Whom this process follows as primary of one service type.
+struct Followed {
+    tail: Option<Tail>,
+    /// Until when others are told so.
+    until: Millis,
+}
+
+pub(super) struct Sending {
+    pub(super) last_sent: Millis,
+    counter: u64,
+    sent: VecDeque<Heartbeat>,
+    regular: Millis,
+    soon: Option<Millis>,
+    burst: Option<Burst>,
+    /// The next one asks for everybody's.
+    request: bool,
+    last_request: Option<Millis>,
+    /// By service type; the own one is always there.
+    followed: BTreeMap<u16, Followed>,
+    /// Until when each is said.
+    directives: VecDeque<(Directive, Millis)>,
+}
+
+impl Sending {
+    pub(super) fn new(service: u16) -> Self {
+        Sending {
+            last_sent: 0,
+            counter: 0,
+            sent: VecDeque::new(),
+            regular: 0,
+            soon: None,
+            burst: None,
+            request: true,
+            last_request: None,
+            followed: BTreeMap::from([(service, Followed { tail: None, until: Millis::MAX })]),
+            directives: VecDeque::new(),
+        }
+    }
+
+    /// The first heartbeat of a new session is due.
+    pub(super) fn start_anew(&mut self, now: Millis) {
+        self.counter = 0;
+        self.burst = None;
+        self.request = true;
+        self.regular = now;
+    }
+
+    pub(super) fn next(&self) -> Millis {
+        let burst = self.burst.as_ref().map_or(Millis::MAX, |burst| burst.next);
+        self.regular.min(burst).min(self.soon.unwrap_or(Millis::MAX))
+    }
+
+    fn hurry(&mut self, at: Millis) {
+        self.soon = Some(self.soon.map_or(at, |soon| soon.min(at)));
+    }
+
+    pub(super) fn request_now(&mut self, now: Millis) {
+        self.request = true;
+        self.hurry(now);
+    }
+
+    fn start_burst(&mut self, burst: Burst) {
+        self.burst = Some(burst);
+    }
+
+    /// Asks everybody at once, and seven times more.
+    pub(super) fn insist(&mut self, now: Millis, pause: Millis) {
+        self.start_burst(Burst { left: 8, next: now, pause, request: true });
+    }
+
+    pub(super) fn goodbye(&mut self, now: Millis, pause: Millis) {
+        self.soon = None;
+        self.start_burst(Burst { left: 3, next: now, pause, request: false });
+    }
+
+    /// True if all has been said that was to be said in a row.
+    fn has_said_all(&self) -> bool {
+        self.burst.is_none()
+    }
+
+    pub(super) fn direct(&mut self, target: Tail, rank: u8, nonce: u32, until: Millis) {
+        self.directives.retain(|(directive, _)| directive.target != target);
+        if self.directives.len() == MAX_DIRECTIVES {
+            self.directives.pop_front();
+        }
+        self.directives.push_back((Directive { target, rank, nonce }, until));
+    }
+}
+
+impl Machine {
+    /// A random time between both, both included.
+    fn between(&mut self, least: Millis, most: Millis) -> Millis {
+        least + (self.entropy)() % (most - least + 1)
+    }
+
+    /// Its status has changed: that is said three times.
+    pub(super) fn announce(&mut self) {
+        self.sending.start_burst(Burst { left: 3, next: self.now, pause: self.rules.interval / 4, request: false });
+    }
+
+    /// Somebody is to know at once, who may not have heard the last one.
+    pub(super) fn trigger(&mut self) {
+        let at = self.now.max(self.sending.last_sent + self.rules.interval / 8);
+        self.sending.hurry(at);
+    }
+
+    /// An answer, which need not come at the same moment as all the others'.
+    fn reply(&mut self, vote: bool) {
+        let interval = self.rules.interval;
+        let claims = matches!(self.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
+        let crowd = self.record.len() > FEW && !claims;
+        let since = self.now - self.sending.last_sent;
+        if since < if crowd && !vote { interval } else { interval / 4 } {
+            return;
+        }
+        let most = match (vote, crowd) {
+            (true, false) => interval / 8,
+            (true, true) => interval,
+            (false, false) => interval / 4,
+            (false, true) => self.rules.halves(3),
+        };
+        let at = self.now + self.between(0, most);
+        self.sending.hurry(at);
+    }
+
+    /// Time between two regular heartbeats: those far from being primary in a large group say less, if so configured.
+    fn interval(&self) -> Millis {
+        let (members, limit) = (self.record.len() + 1, self.rules.slow_above);
+        if limit == 0 || members <= limit || self.status != PeerStatus::Standby {
+            return self.rules.interval;
+        }
+        let better = self.record.members().filter(|one| one.id < self.id && one.is_candidate(&self.rules, self.now));
+        if better.take(8).count() < 8 {
+            return self.rules.interval;
+        }
+        self.rules.interval * (members.div_ceil(limit) as u64).min(5)
+    }
+
+    pub(super) fn send_if_due(&mut self, out: &mut Vec<Action>) {
+        if self.gone || self.now < self.sending.next() {
+            return;
+        }
+        if let Some(burst) = &mut self.sending.burst {
+            if self.now >= burst.next {
+                self.sending.request |= burst.request;
+                burst.left -= 1;
+                burst.next = self.now + burst.pause;
+                if burst.left == 0 {
+                    self.sending.burst = None;
+                }
+            }
+        }
+        let interval = self.interval();
+        let beat = self.compose(interval);
+        self.counts.sent += 1;
+        self.sending.last_sent = self.now;
+        self.sending.soon = None;
+        // While it joins, everybody is asked twice in each interval, and a request may be lost.
+        let (least, most) = match self.status {
+            PeerStatus::Joining => (interval / 2, interval / 2),
+            PeerStatus::Standby | PeerStatus::ToBecomePrimary | PeerStatus::Primary | PeerStatus::Leaving => {
+                (interval * 9 / 10, interval * 11 / 10)
+            }
+        };
+        self.sending.regular = self.now + self.between(least, most);
+        if self.rules.observe && self.sending.regular >= self.collect_until {
+            self.sending.regular = Millis::MAX;
+        }
+        if self.sending.sent.len() == ECHOES {
+            self.sending.sent.pop_front();
+        }
+        self.sending.sent.push_back(beat);
+        out.push(Action::Send(beat));
+        if self.status == PeerStatus::Leaving && self.sending.has_said_all() {
+            self.gone = true;
+            out.push(Action::Tell(PeerEventKind::Stopped));
+            out.push(Action::Exit);
+        }
+    }
+
+    fn compose(&mut self, interval: Millis) -> Heartbeat {
+        let joining = self.status == PeerStatus::Joining;
+        let pause = if self.status == PeerStatus::ToBecomePrimary { 4 } else { 2 };
+        let asks = self.sending.request || joining;
+        let allowed = self.sending.last_request.is_none_or(|last| self.now >= last + self.rules.interval / pause);
+        let request = asks && allowed;
+        if request {
+            self.sending.request = false;
+            self.sending.last_request = Some(self.now);
+        }
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(request, REQUEST)
+            | flag(self.rules.quorum > 0 && self.is_strong(), STRONG)
+            | flag(!self.rules.preempt, NO_PREEMPTION)
+            | flag(self.rules.can_start, CAN_START)
+            | flag(self.is_eligible(), ELIGIBLE);
+        self.sending.counter += 1;
+        self.sending.directives.retain(|(_, until)| self.now < *until);
+        self.sending.directives.rotate_left(usize::from(self.sending.directives.len() > 1));
+        let handed_to = self.handed_to.filter(|(_, until)| self.now < *until).map(|(tail, _)| tail);
+        Heartbeat {
+            session: self.session,
+            counter: self.sending.counter,
+            id: self.id,
+            status: self.status,
+            flags,
+            service: self.rules.service,
+            workload: self.workload,
+            interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
+            epoch: if self.status == PeerStatus::Primary { self.epoch } else { self.max_epoch },
+            origin: self.rules.origin,
+            views: self.views(),
+            starts: self.needs.said(self.sending.counter),
+            directive: self.sending.directives.front().map(|(directive, _)| *directive),
+            handed_to,
+        }
+    }
+
+    /// Whom it follows: one at a time, as long as that one claims to be primary. Only whom it hears itself: what was only told
+    /// to it could go round for ever.
+    fn views(&mut self) -> Few<View> {
+        let mut views = Few::default();
+        let (now, own) = (self.now, self.rules.service);
+        self.sending.followed.retain(|_, followed| now < followed.until);
+        // The own type's first: that is the vote.
+        let mut services: Vec<u16> = self.sending.followed.keys().copied().filter(|service| *service != own).collect();
+        services.insert(0, own);
+        for service in services {
+            if service == own && self.status == PeerStatus::Primary {
+                continue;
+            }
+            let Some(followed) = self.sending.followed.get_mut(&service) else { continue };
+            let claims = |one: &&Member| one.status == PeerStatus::Primary && one.service == service;
+            let kept = followed.tail.and_then(|tail| self.record.get(tail)).filter(claims);
+            let chosen = kept.or_else(|| self.record.primary(service));
+            followed.tail = chosen.map(|one| one.id.tail());
+            if let Some(one) = chosen.filter(|one| one.direct) {
+                let age_ms = u32::try_from(now.saturating_sub(one.heard_at)).unwrap_or(u32::MAX).min(1 << 31);
+                _ = views.push(View { service, id: one.id, epoch: one.epoch, age_ms });
+            }
+        }
+        views
+    }
+
+    /// For a while it is also told whom this process follows as primary of another type.
+    fn view_of(&mut self, service: u16) {
+        let until = self.now + 2 * self.rules.interval;
+        let room = self.sending.followed.len() < MAX_VIEWED;
+        if let Some(followed) = self.sending.followed.get_mut(&service) {
+            followed.until = followed.until.max(until);
+        } else if room {
+            self.sending.followed.insert(service, Followed { tail: None, until });
+        }
+    }
+
+    /// A heartbeat has come that is authentic.
+    pub(super) fn heard(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
+        if beat.id.tail() == self.id.tail() {
+            self.heard_itself(beat, out);
+            return;
+        }
+        if let Err(_dropped) = self.record.accept(beat) {
+            self.counts.dropped += 1;
+            return;
+        }
+        self.counts.heard += 1;
+        let before = self.record.get(beat.id.tail()).cloned();
+        let own_type = beat.service == self.rules.service;
+        if beat.status != PeerStatus::Joining && beat.id.sequence() != UNADMITTED {
+            self.max_sequence = self.max_sequence.max(beat.id.sequence());
+        }
+        if own_type {
+            self.max_epoch = self.max_epoch.max(beat.epoch);
+        }
+        let was_primary = before.as_ref().is_some_and(|one| one.status == PeerStatus::Primary);
+        if beat.status == PeerStatus::Leaving {
+            self.bid_farewell(beat, before.as_ref(), out);
+        } else if !self.enter(beat, before.as_ref(), out) {
+            return;
+        }
+        self.take_views(beat, out);
+        self.needs.heard(beat, self.workload, self.id, self.now + 15 * self.rules.interval);
+        if own_type {
+            self.answers_claim(beat, was_primary, out);
+        }
+        self.answers_request(beat);
+        if let Some(directive) = beat.directive.filter(|directive| directive.target == self.id.tail()) {
+            self.directed(directive.rank, directive.nonce, out);
+        }
+        let same =
+            |one: &Member| (one.status, one.id, one.epoch, one.flags) == (beat.status, beat.id, beat.epoch, beat.flags);
+        let changed = !before.as_ref().is_some_and(same);
+        let claiming = self.status == PeerStatus::ToBecomePrimary || self.in_conflict();
+        if own_type && changed || claiming {
+            self.evaluate(out);
+        }
+    }
+
+    fn enter(&mut self, beat: &Heartbeat, before: Option<&Member>, out: &mut Vec<Action>) -> bool {
+        let (id, service) = (beat.id, beat.service);
+        if let Some(before) = before.filter(|one| one.direct) {
+            let gap = self.now.saturating_sub(before.heard);
+            self.counts.longest_gap = self.counts.longest_gap.max(gap);
+        }
+        match self.record.update(beat, &self.rules, self.now) {
+            Ok(forgotten) => self.forget(forgotten, out),
+            Err(Dropped::NoRoom | Dropped::Replayed | Dropped::SecondSession) => {
+                self.counts.record_full += 1;
+                return false;
+            }
+        }
+        if let Some(member) = self.record.get_mut(id.tail()) {
+            if beat.status != PeerStatus::Joining && !std::mem::replace(&mut member.told_joined, true) {
+                out.push(Action::Tell(PeerEventKind::Joined { id, service }));
+            }
+        }
+        true
+    }
+
+    fn forget(&mut self, forgotten: Option<Member>, out: &mut Vec<Action>) {
+        let Some(member) = forgotten else { return };
+        self.counts.record_full += 1;
+        if member.told_joined {
+            let (id, service) = (member.id, member.service);
+            out.push(Action::Tell(PeerEventKind::Left { id, service, cause: PeerLeftCause::Forgotten }));
+        }
+    }
+
+    fn bid_farewell(&mut self, beat: &Heartbeat, before: Option<&Member>, out: &mut Vec<Action>) {
+        let Some(before) = before else {
+            self.record.never_mind(beat);
+            return;
+        };
+        self.record.remove(beat.id.tail(), true);
+        if before.told_joined {
+            let (id, service) = (beat.id, beat.service);
+            out.push(Action::Tell(PeerEventKind::Left { id, service, cause: PeerLeftCause::Left }));
+        }
+    }
+
+    /// What the sender says of others: evidence of a primary's life, and a vote.
+    fn take_views(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
+        let own = self.rules.service;
+        let mut views = beat.views.iter().filter(|view| view.service == own).peekable();
+        if let (Some(first), Some(member)) = (views.peek(), self.record.get_mut(beat.id.tail())) {
+            member.vote = Some((first.id.tail(), self.now));
+        }
+        for view in views {
+            self.max_epoch = self.max_epoch.max(view.epoch);
+            if view.id.tail() != self.id.tail() {
+                let forgotten = self.record.report(view, &self.rules, self.now);
+                self.forget(forgotten, out);
+            }
+        }
+    }
+
+    /// Whether the sender waits for an answer.
+    fn answers_request(&mut self, beat: &Heartbeat) {
+        let other_type = beat.service != self.rules.service;
+        if beat.flags & REQUEST != 0 {
+            if other_type && beat.status == PeerStatus::ToBecomePrimary {
+                self.view_of(beat.service);
+            }
+            self.reply(false);
+        }
+        if beat.status == PeerStatus::Primary && self.status != PeerStatus::Primary {
+            let both = |one: &&Member| one.service == beat.service && one.status == PeerStatus::Primary;
+            if self.record.members().filter(both).nth(1).is_some() {
+                if other_type {
+                    self.view_of(beat.service);
+                }
+                self.reply(true);
+            }
+        }
+    }
+
+    /// A heartbeat with this process's own tail.
+    fn heard_itself(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
+        if beat.session == self.session {
+            let old = beat.counter + ECHOES as u64 <= self.sending.counter;
+            if old || self.sending.sent.contains(beat) {
+                return;
+            }
+            self.give_way(out); // a copy of this very process: both do
+        } else {
+            let joins = beat.status == PeerStatus::Joining;
+            let yields = self.status == PeerStatus::Joining || (!joins && self.session > beat.session);
+            if yields {
+                self.give_way(out);
+            }
+        }
+    }
+
+    /// Leaving takes no longer than it may.
+    pub(super) fn leave_in_time(&mut self, out: &mut Vec<Action>) {
+        let Some(until) = self.leaving_until else { return };
+        match self.status {
+            PeerStatus::Leaving => {}
+            PeerStatus::Primary if self.now < until && self.record.has_candidate(&self.rules, self.now) => {}
+            PeerStatus::Primary | PeerStatus::Joining | PeerStatus::Standby | PeerStatus::ToBecomePrimary => {
+                self.say_goodbye(crate::event::RoleCause::Left, out);
+            }
+        }
+    }
+}
