@@ -11,7 +11,8 @@ use crate::error::ConfigError;
 
 mod peer;
 
-pub(crate) use peer::*;
+pub use peer::Need;
+pub(crate) use peer::{MAX_DIRECTIVES, MAX_PENDING_STARTS, MAX_RIVALS, MAX_TOMBSTONES, MAX_VIEWED};
 
 /// The supervisor port of the group `default`, as the patent's text has it.
 pub const DEFAULT_PORT: u16 = 30099;

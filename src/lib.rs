@@ -128,20 +128,23 @@ mod usage;
 mod wire;
 
 pub use admin::Admin;
-pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, default_port};
+pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, Need, default_port};
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{
     AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PortHolder, ResourceError,
     SettingError, StepDownError,
 };
-pub use event::{Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role, StallCause, Usage};
+pub use event::{
+    Change, ChangeKind, ContendingCause, Event, EventKind, PeerEvent, PeerEventKind, PeerLeftCause, Replies, Role,
+    RoleCause, StallCause, Token, Usage,
+};
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
 pub use permit::Permit;
 pub use registry::{Listing, Registry, Watch};
 pub use tally::Tally;
-pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, Status};
+pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, PeerId, PeerStatus, Status, Tail};
 
 /// The README's example, as a test.
 #[cfg(doctest)]
