@@ -57,10 +57,15 @@ pub(crate) const MAX_AGE: u32 = 1 << 31;
 byte_enum! {
     /// What a process is in its group.
     pub enum PeerStatus {
+        /// It asks to be let in, and listens.
         0 Joining,
+        /// It is in the group.
         1 Standby,
+        /// It claims to be primary next, unless somebody objects.
         2 ToBecomePrimary,
+        /// It is the one of its service type that acts.
         3 Primary,
+        /// It is about to be gone, or is.
         4 Leaving,
     }
 }
