@@ -1,7 +1,7 @@
 //! What a user may choose, checked once, and every limit the library keeps, with its reason. No run-time state.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::error::ConfigError;
 
 mod peer;
 
-pub use peer::Need;
-pub(crate) use peer::{MAX_DIRECTIVES, MAX_PENDING_STARTS, MAX_RIVALS, MAX_TOMBSTONES, MAX_VIEWED};
+pub use peer::PeerConfig;
+pub(crate) use peer::*;
 
 /// The supervisor port of the group `default`, as the patent's text has it.
 pub const DEFAULT_PORT: u16 = 30099;
@@ -463,18 +463,21 @@ impl Config {
         Ok(())
     }
 
-    /// The directory for key and term.
     pub(crate) fn state_directory(&self) -> Result<PathBuf, ConfigError> {
-        let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-        self.directory
-            .clone()
-            .or_else(|| from("PARES_DIR"))
-            .or_else(|| from("XDG_STATE_HOME").map(|home| home.join("pares")))
-            .or_else(|| from("HOME").map(|home| home.join(".local/state/pares")))
-            .ok_or_else(|| {
-                ConfigError::new("directory", "", "neither PARES_DIR, XDG_STATE_HOME nor HOME is set: set one of them")
-            })
+        state_directory(self.directory.as_deref())
     }
+}
+
+/// The directory for the group's files: as set, or as the environment has it.
+fn state_directory(set: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set.map(Path::to_owned)
+        .or_else(|| from("PARES_DIR"))
+        .or_else(|| from("XDG_STATE_HOME").map(|home| home.join("pares")))
+        .or_else(|| from("HOME").map(|home| home.join(".local/state/pares")))
+        .ok_or_else(|| {
+            ConfigError::new("directory", "", "neither PARES_DIR, XDG_STATE_HOME nor HOME is set: set one of them")
+        })
 }
 
 impl Default for Config {

@@ -5,8 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod peer;
 mod sharing;
 
+pub use peer::PeerError;
 pub use sharing::{AcquireError, MessageError, ResourceError, SettingError};
 
 /// A [`Config`](crate::Config) asks for something that cannot be. Nothing was done.

@@ -68,6 +68,13 @@
 //! subordinate; all blocked in the kernel while nothing happens. The table of all threads, with what each waits on and who
 //! joins it, is in `src/net/mod.rs`.
 //!
+//! # Groups without a master
+//!
+//! A [`Peer`] is a process of another kind of group, one that can span machines. There is no port to hold and no lifeline:
+//! every process broadcasts heartbeats, five in a second unless told otherwise, keeps its own record of all others, and
+//! from the record alone follows who is *primary* of each service type. It is one thread (`pares-peer`) and one UDP socket.
+//! `state/group` says how that is decided.
+//!
 //! # The log
 //!
 //! With the `log` crate: `error`, this instance cannot take part; `warn`, a peer broke the protocol and was cut off, or the
@@ -84,10 +91,10 @@
 //! | `error`, `config` | every public error; what a user may choose, every limit with its reason | – |
 //! | `wire` | bytes ↔ values: frames, the message table, the proofs | `error`, `config` |
 //! | `event` | what a program is told, as values | `wire` |
-//! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `health`, `view`; and the simulator that tries them | `wire`, `event` |
+//! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `health`, `view`, `group` (without a master); and the simulators that try them | `wire`, `event` |
 //! | `sys` | system calls that std and rustix lack, forks, crashes, the book of open descriptors: with `ffi` the only `unsafe` | – |
 //! | `net` | deeds: the port, the handshake, the threads, the files | `state`, `sys` |
-//! | `instance`, `job`, `registry`, `admin`, `permit`, `tally`, `usage`, `setting`, `message` | what a program holds | `net` |
+//! | `instance`, `peer`, `job`, `registry`, `admin`, `permit`, `tally`, `usage`, `setting`, `message` | what a program holds | `net` |
 //! | `ffi` | the C interface of `include/pares.h`: checks, converts and guards | all above |
 //! | `bin/pares` | the command: arguments → what they mean → deeds; printing; exit codes | the public face |
 //!
@@ -99,9 +106,10 @@
 //! 2. No lock is held across a read or a write that can block.
 //! 3. Every thread has a name, an owner that joins it, and a way to be told to stop; dropping the instance leaves none behind.
 //! 4. Nothing grows without a limit named in `config`.
-//! 5. A peer is alive exactly while its connection is open; nothing else is believed. The README says what that cannot see.
+//! 5. A member is alive exactly while its connection is open; nothing else is believed. The README says what that cannot see.
+//!    (Of a `Peer` there is no connection, so its heartbeats count.)
 //! 6. Numbers on the wire and in `pares.h` are never given a second meaning.
-//! 7. While nothing happens, no thread wakes, except where a hang timeout is set.
+//! 7. While nothing happens, no thread wakes, except where a hang timeout is set, and except that of a `Peer`.
 //! 8. Every socket is in the book of `sys` while it is open, so that no forked child keeps it; what a parent has made is
 //!    neither locked nor used in a child.
 
@@ -118,6 +126,7 @@ pub mod internal;
 mod job;
 mod message;
 mod net;
+mod peer;
 mod permit;
 mod registry;
 mod setting;
@@ -128,12 +137,12 @@ mod usage;
 mod wire;
 
 pub use admin::Admin;
-pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, Need, default_port};
+pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, PeerConfig, default_port};
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PortHolder, ResourceError,
-    SettingError, StepDownError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PeerError, PortHolder,
+    ResourceError, SettingError, StepDownError,
 };
 pub use event::{
     Change, ChangeKind, ContendingCause, Event, EventKind, PeerEvent, PeerEventKind, PeerLeftCause, Replies, Role,
@@ -141,6 +150,7 @@ pub use event::{
 };
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
+pub use peer::{Peer, PeerCounters, PeerInfo};
 pub use permit::Permit;
 pub use registry::{Listing, Registry, Watch};
 pub use tally::Tally;

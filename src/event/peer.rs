@@ -177,6 +177,8 @@ macro_rules! causes {
 causes! {
     /// Why a process's status has changed.
     RoleCause {
+        /// It has been started, and asks to be let in.
+        Started = "started",
         /// It has listened for long enough.
         Admitted = "admitted",
         /// It is the only one of its service type.

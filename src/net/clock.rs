@@ -23,3 +23,34 @@ pub(crate) fn monotonic_ns() -> u64 {
 pub(crate) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOR_EVER)
 }
+
+/// The clock of masterless groups, in milliseconds: it also runs while the system sleeps. On Linux CLOCK_MONOTONIC does not, so
+/// that a process would take up its role again hours later without noticing that it was away.
+pub(crate) fn awake_or_asleep_ms() -> u64 {
+    let now = clock_gettime(AWAKE_OR_ASLEEP);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const AWAKE_OR_ASLEEP: ClockId = ClockId::Boottime;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const AWAKE_OR_ASLEEP: ClockId = ClockId::Monotonic;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Goal: the time that the system has slept counts.
+    /// Method: the kernel's own figure of the time since boot, sleep included, with a clock between two readings of it. (A
+    /// machine that has never slept shows no difference; so the clock's name is looked at, too.)
+    #[test]
+    fn the_clock_of_masterless_groups_runs_while_the_system_sleeps() {
+        let kernel = || {
+            let now = clock_gettime(ClockId::Boottime);
+            now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+        };
+        let (before, read, after) = (kernel(), awake_or_asleep_ms(), kernel());
+        assert!(before <= read && read <= after, "{before} {read} {after}");
+        assert_eq!(AWAKE_OR_ASLEEP as i32, libc::CLOCK_BOOTTIME);
+    }
+}

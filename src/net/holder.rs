@@ -176,7 +176,7 @@ pub(super) fn other_end(stream: &TcpStream) -> Option<u64> {
 }
 
 /// When a process was started, in the kernel's ticks since boot.
-fn started(pid: u32) -> Option<u64> {
+pub(super) fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name, which may contain anything, ends with the last bracket; the time is the 22nd field.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -6,30 +6,70 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::clock::monotonic_ns;
 use super::ready::Ready;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, PeerEvent, PeerEventKind};
 
-#[derive(Default)]
-pub(crate) struct Hub {
-    subscribers: Vec<Subscriber>,
+/// What can happen to one who is told of it.
+pub(crate) trait Happening: Sized {
+    /// What happened, and when it was known.
+    type Event: Clone;
+
+    fn at(self, monotonic_ns: u64) -> Self::Event;
+
+    /// So many were missed.
+    fn missed(events: u64) -> Self;
 }
 
-struct Subscriber {
+impl Happening for EventKind {
+    type Event = Event;
+
+    fn at(self, monotonic_ns: u64) -> Event {
+        Event { monotonic_ns, kind: self }
+    }
+
+    fn missed(events: u64) -> Self {
+        EventKind::Missed { events }
+    }
+}
+
+impl Happening for PeerEventKind {
+    type Event = PeerEvent;
+
+    fn at(self, monotonic_ns: u64) -> PeerEvent {
+        PeerEvent { monotonic_ns, kind: self }
+    }
+
+    fn missed(events: u64) -> Self {
+        PeerEventKind::Missed { events }
+    }
+}
+
+pub(crate) struct Hub<K: Happening> {
+    subscribers: Vec<Subscriber<K>>,
+}
+
+struct Subscriber<K: Happening> {
     /// `None` once it has been dropped.
-    events: Option<Sender<Event>>,
+    events: Option<Sender<K::Event>>,
     /// Of a receiver that can be polled.
     ready: Option<Arc<Ready>>,
     /// Events that found no room since the last one that did.
     missed: u64,
 }
 
-impl Hub {
+impl<K: Happening> Default for Hub<K> {
+    fn default() -> Self {
+        Hub { subscribers: Vec::new() }
+    }
+}
+
+impl<K: Happening> Hub<K> {
     /// A new receiver of up to `capacity` events, at least 2, whose first ones are `present`.
     pub(crate) fn subscribe(
         &mut self,
         capacity: usize,
         ready: Option<Arc<Ready>>,
-        present: Vec<EventKind>,
-    ) -> Receiver<Event> {
+        present: Vec<K>,
+    ) -> Receiver<K::Event> {
         let (events, receiver) = bounded(capacity);
         let mut subscriber = Subscriber { events: Some(events), ready, missed: 0 };
         present.into_iter().for_each(|kind| _ = subscriber.offer(&now(kind)));
@@ -37,7 +77,7 @@ impl Hub {
         receiver
     }
 
-    pub(crate) fn emit(&mut self, kind: EventKind) {
+    pub(crate) fn emit(&mut self, kind: K) {
         let event = now(kind);
         self.subscribers.retain_mut(|subscriber| subscriber.offer(&event));
     }
@@ -48,20 +88,20 @@ impl Hub {
     }
 }
 
-impl Subscriber {
+impl<K: Happening> Subscriber<K> {
     /// False if nobody receives any more.
-    fn offer(&mut self, event: &Event) -> bool {
+    fn offer(&mut self, event: &K::Event) -> bool {
         match self.ready.clone() {
             Some(ready) => ready.put(|| self.send(event)),
             None => self.send(event),
         }
     }
 
-    fn send(&mut self, event: &Event) -> bool {
+    fn send(&mut self, event: &K::Event) -> bool {
         let Some(events) = &self.events else { return false };
         if self.missed > 0 {
             // The mark needs a place of its own before the event.
-            match events.try_send(now(EventKind::Missed { events: self.missed })) {
+            match events.try_send(now(K::missed(self.missed))) {
                 Ok(()) => self.missed = 0,
                 Err(TrySendError::Full(_)) => {
                     self.missed += 1;
@@ -81,7 +121,7 @@ impl Subscriber {
     }
 }
 
-impl Drop for Subscriber {
+impl<K: Happening> Drop for Subscriber<K> {
     /// The end is something to be taken, too.
     fn drop(&mut self) {
         if let Some(ready) = self.ready.take() {
@@ -90,8 +130,8 @@ impl Drop for Subscriber {
     }
 }
 
-fn now(kind: EventKind) -> Event {
-    Event { monotonic_ns: monotonic_ns(), kind }
+fn now<K: Happening>(kind: K) -> K::Event {
+    kind.at(monotonic_ns())
 }
 
 #[cfg(test)]

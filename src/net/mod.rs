@@ -11,6 +11,8 @@
 //! | `pares-room` | `pares-role`, now and then | the kernel, some ten milliseconds | its end | `pares-role` |
 //! | `pares-flush` | whoever says more than the lifeline takes, seldom | room on the lifeline | its end, or that of the lifeline | `pares-role`, when the instance leaves |
 //! | `pares-watch` | `Registry::watch` | the registry port; the bell without a supervisor | dropping the `Watch` | dropping the `Watch` |
+//! | `pares-peer` | `Peer::join` | the socket; the program; the end of other processes; the next heartbeat | leaving, or dropping the `Peer` | both |
+//! | `pares-launch` | `Peer::join` with a launcher | starts to be made, the end of what it has started | the end of `pares-peer` | `pares-peer` |
 //! | `pares-job` | `Instance::while_supervisor` | the bell; runs the program's job | dropping the `Job` or leaving | dropping the `Job` |
 //! | `pares-call-all` | `Instance::call_all`, `Admin::call_all` | an instance's answer | its deadline | the call itself |
 
@@ -30,6 +32,7 @@ pub(crate) mod lock;
 mod look;
 pub(crate) mod obstacle;
 mod office;
+pub(crate) mod peer;
 pub(crate) mod port;
 #[cfg_attr(not(feature = "capi"), allow(dead_code))] // nobody else polls
 pub(crate) mod ready;

@@ -53,7 +53,7 @@ pub(crate) struct Inside {
     pub(crate) jobs: usize,
     /// Why the first join failed.
     pub(crate) failed: Option<Obstacle>,
-    pub(crate) hub: Hub,
+    pub(crate) hub: Hub<EventKind>,
 }
 
 pub(crate) struct Standing {

@@ -1,4 +1,4 @@
-//! The group's directory: its key, and the last term.
+//! The group's directory: its key, the last term, and the last epochs of a masterless group.
 //!
 //! The key is made once, by whichever instance comes first, and is whole from the moment it can be seen. The
 //! term is read and written only by an instance that holds the supervisor port, so that the kernel's election
@@ -9,6 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::error::KeyError;
 use crate::sys::Booked;
@@ -33,7 +35,8 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), KeyError> {
     made.map_err(|source| KeyError::Io { path: path.into(), doing: "make the directory", source })
 }
 
-fn read_key(path: &Path) -> Result<Key, KeyError> {
+/// The key that is there already.
+pub(crate) fn read_key(path: &Path) -> Result<Key, KeyError> {
     let io = |source| KeyError::Io { path: path.into(), doing: "read the key file", source };
     let malformed = |problem: &str| KeyError::Malformed { path: path.into(), problem: problem.into() };
     // NONBLOCK: a pipe of this name must not hold us up.
@@ -84,6 +87,76 @@ fn make_key(path: &Path) -> Result<(), KeyError> {
     linked.map_err(|source| KeyError::Io { path: path.into(), doing: "make the key file", source })
 }
 
+/// Opens a file of one line of fixed length, so that writing it never needs space on the disk.
+fn open_line(path: &Path, doing: &'static str) -> Result<Booked<File>, KeyError> {
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    opened.and_then(Booked::file).map_err(|source| KeyError::Io { path: path.into(), doing, source })
+}
+
+fn read_line<const LENGTH: usize>(file: &File) -> io::Result<String> {
+    let mut line = [0; LENGTH];
+    let count = file.read_at(&mut line, 0)?;
+    Ok(String::from_utf8_lossy(&line[..count]).into_owned())
+}
+
+/// The file with the largest epoch that processes of this machine know of one service type of a masterless group.
+///
+/// All of them write it. The kernel's lock keeps one from writing less than another just has; nobody waits for
+/// it, because its holder may be a process that stands still.
+pub(crate) struct EpochFile {
+    path: PathBuf,
+    file: Booked<File>,
+    /// What is known to be written there.
+    written: u64,
+}
+
+impl EpochFile {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, KeyError> {
+        let file = open_line(&path, "open the epoch file")?;
+        let mut epochs = EpochFile { path, file, written: 0 };
+        epochs.written = epochs.read();
+        Ok(epochs)
+    }
+
+    /// The largest one that is known to be written there.
+    pub(crate) fn last(&self) -> u64 {
+        self.written
+    }
+
+    /// What nobody can read is as good as nothing: the next epoch overwrites it.
+    fn read(&self) -> u64 {
+        match read_line::<EPOCH>(&self.file).map(|text| text.trim_end().parse()) {
+            Ok(Ok(epoch)) => epoch,
+            Ok(Err(_)) => 0,
+            Err(error) => {
+                log::error!("cannot read the last epoch from {}: {error}", self.path.display());
+                0
+            }
+        }
+    }
+
+    /// Writes `epoch` if less is written there. While another process does the same, this one leaves it for its next time.
+    pub(crate) fn keep(&mut self, epoch: u64) {
+        if epoch <= self.written || flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return;
+        }
+        let written =
+            if self.read() >= epoch { Ok(()) } else { self.file.write_all_at(epoch_line(epoch).as_bytes(), 0) };
+        _ = flock(&self.file, FlockOperation::Unlock);
+        if let Err(error) = written {
+            log::error!("cannot keep epoch {epoch} in {}: {error}", self.path.display());
+        }
+        // Not tried again for the same epoch, so that a full disk does not fill the log.
+        self.written = epoch;
+    }
+}
+
+fn epoch_line(epoch: u64) -> String {
+    format!("{epoch:020}\n")
+}
+
+const EPOCH: usize = 20 + 1;
+
 /// What the directory says of the last supervisorship.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Last {
@@ -92,7 +165,7 @@ pub(crate) struct Last {
     pub(crate) vacant: bool,
 }
 
-/// The file with the last term: one line of fixed length, so that writing it never needs space on the disk.
+/// The file with the last term.
 pub(crate) struct TermFile {
     path: PathBuf,
     /// Which electorate "vacant" speaks of. Others (other network namespaces, another port) share the term, but not this.
@@ -102,22 +175,14 @@ pub(crate) struct TermFile {
 
 impl TermFile {
     pub(crate) fn open(path: PathBuf, port: u16) -> Result<Self, KeyError> {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = opened.map_err(|source| KeyError::Io { path: path.clone(), doing: "open the term file", source })?;
         let place = network_namespace() << 16 | u64::from(port);
-        let file = Booked::file(file).map_err(|source| KeyError::Io {
-            path: path.clone(),
-            doing: "open the term file",
-            source,
-        })?;
+        let file = open_line(&path, "open the term file")?;
         Ok(TermFile { path, place, file })
     }
 
     /// What is written there; nothing readable is "no supervisor yet", which is what an empty, new file says.
     pub(crate) fn read(&self) -> io::Result<Last> {
-        let mut line = [0; LINE];
-        let count = self.file.read_at(&mut line, 0)?;
-        let text = std::str::from_utf8(&line[..count]).unwrap_or("not UTF-8");
+        let text = read_line::<LINE>(&self.file)?;
         if text.is_empty() {
             return Ok(Last { term: 0, vacant: true });
         }
@@ -226,6 +291,37 @@ mod tests {
         assert!(key(&link).unwrap_err().to_string().contains("symbolic link"));
         fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o700)).unwrap();
         assert!(key(&directory.0).unwrap_err().to_string().contains("not a regular file"));
+    }
+
+    #[test]
+    fn an_epoch_that_is_kept_never_shrinks_whoever_writes() {
+        let directory = Directory::new();
+        let path = directory.0.join("web.7.epoch");
+        let open = || EpochFile::open(path.clone()).unwrap();
+        let (mut one, mut two) = (open(), open());
+        assert_eq!(one.last(), 0);
+        one.keep(9);
+        two.keep(8);
+        assert_eq!(open().last(), 9);
+        two.keep(10);
+        one.keep(9);
+        assert_eq!((open().last(), fs::read_to_string(&path).unwrap().len()), (10, EPOCH));
+        fs::write(&path, "nonsense").unwrap();
+        assert_eq!(open().last(), 0);
+    }
+
+    /// Goal: one that stands still in the middle of writing holds up nobody, and what was left out is written later.
+    #[test]
+    fn nobody_waits_for_who_writes_the_epoch() {
+        let directory = Directory::new();
+        let path = directory.0.join("web.7.epoch");
+        let (one, mut two) = (EpochFile::open(path.clone()).unwrap(), EpochFile::open(path.clone()).unwrap());
+        flock(&one.file, FlockOperation::LockExclusive).unwrap();
+        two.keep(5);
+        assert_eq!((two.last(), EpochFile::open(path.clone()).unwrap().last()), (0, 0));
+        flock(&one.file, FlockOperation::Unlock).unwrap();
+        two.keep(5);
+        assert_eq!(EpochFile::open(path).unwrap().last(), 5);
     }
 
     #[test]

@@ -70,18 +70,6 @@ byte_enum! {
     }
 }
 
-impl fmt::Display for PeerStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PeerStatus::Joining => "joining",
-            PeerStatus::Standby => "standby",
-            PeerStatus::ToBecomePrimary => "to-become-primary",
-            PeerStatus::Primary => "primary",
-            PeerStatus::Leaving => "leaving",
-        })
-    }
-}
-
 /// Who one process is: unique by its tail, ordered by its value. Who is smaller has the higher priority.
 ///
 /// It has three parts: the rank, which is configured and can be changed; the sequence, which grows with each process that

@@ -72,8 +72,8 @@ fn the_pure_rooms_know_no_socket_thread_clock_lock_or_log() {
 #[test]
 fn rooms_use_only_rooms_on_their_left() {
     let order = [
-        "error", "config", "wire", "event", "state", "sys", "net", "registry", "admin", "job", "instance", "permit",
-        "tally", "usage", "setting", "message", "ffi",
+        "error", "config", "wire", "event", "state", "sys", "net", "registry", "admin", "job", "instance", "peer",
+        "permit", "tally", "usage", "setting", "message", "ffi",
     ];
     // `event` names `Watch`, and errors name what they are errors of, in their documentation only.
     let rank = |room: &str| order.iter().position(|one| *one == room);

@@ -395,6 +395,17 @@ impl Machine {
         }
     }
 
+    /// Says that it leaves without handing over first, for a program that has no time. It is gone when it has said so three
+    /// times.
+    pub(crate) fn leave_at_once(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if !self.gone {
+            self.now = now.max(self.now);
+            self.leaving_until = Some(self.now);
+            self.say_goodbye(RoleCause::Left, out);
+            self.send_if_due(out);
+        }
+    }
+
     /// Says three times that it leaves.
     fn say_goodbye(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
         if self.status != PeerStatus::Leaving {
@@ -428,6 +439,18 @@ impl Machine {
 
     pub(crate) fn status(&self) -> PeerStatus {
         self.status
+    }
+
+    pub(crate) fn service(&self) -> u16 {
+        self.rules.service
+    }
+
+    pub(crate) fn workload(&self) -> u16 {
+        self.workload
+    }
+
+    pub(crate) fn suspects(&self, member: &Member, now: Millis) -> bool {
+        member.is_suspected(&self.rules, now)
     }
 
     pub(crate) fn max_epoch(&self) -> u64 {

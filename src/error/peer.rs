@@ -1,0 +1,85 @@
+//! Why a process could not take part in a masterless group.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use super::{ConfigError, KeyError, cure};
+
+/// Why a process could not begin to join its masterless group.
+///
+/// In every case nothing is left behind, and nobody has heard of it. That others are not heard is no error: it is then alone.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum PeerError {
+    /// The configuration asks for something that cannot be.
+    Config(ConfigError),
+    /// A key cannot be used.
+    Key(KeyError),
+    /// Another program has the UDP port for itself. Choose another port.
+    PortHeld {
+        /// The address that was to be bound.
+        address: SocketAddr,
+    },
+    /// The system does not allow this user to bind the port (below 1024, or by policy). Choose another one.
+    PortForbidden {
+        /// The address that was to be bound.
+        address: SocketAddr,
+    },
+    /// This machine does not have the address, or the interface.
+    NotHere {
+        /// The address or the interface's name.
+        what: String,
+    },
+    /// The system refused something this process cannot do without.
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for PeerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerError::Config(error) => error.fmt(f),
+            PeerError::Key(error) => error.fmt(f),
+            PeerError::PortHeld { address } => {
+                write!(
+                    f,
+                    "another program has the UDP port of {address} for itself; choose another one for all of the group"
+                )
+            }
+            PeerError::PortForbidden { address } => write!(
+                f,
+                "this user may not bind the UDP port of {address}; choose one from 1024 upwards for all of the group"
+            ),
+            PeerError::NotHere { what } => write!(f, "this machine has no network interface or address {what}"),
+            PeerError::Io { doing, source } => write!(f, "cannot {doing}: {source}{}", cure(source)),
+        }
+    }
+}
+
+impl std::error::Error for PeerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            PeerError::Config(error) => Some(error),
+            PeerError::Key(error) => Some(error),
+            PeerError::Io { source, .. } => Some(source),
+            PeerError::PortHeld { .. } | PeerError::PortForbidden { .. } | PeerError::NotHere { .. } => None,
+        }
+    }
+}
+
+impl From<ConfigError> for PeerError {
+    fn from(error: ConfigError) -> Self {
+        PeerError::Config(error)
+    }
+}
+
+impl From<KeyError> for PeerError {
+    fn from(error: KeyError) -> Self {
+        PeerError::Key(error)
+    }
+}

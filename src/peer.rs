@@ -1,0 +1,404 @@
+//! What a program holds: one process of a masterless group.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use crate::config::{PeerConfig, SMALL_STACK};
+use crate::error::PeerError;
+use crate::event::{PeerEvent, PeerEventKind, Token};
+use crate::net::clock::{deadline, monotonic_ns};
+use crate::net::peer::{Deeds, PEER_THREAD, Shared, Wish};
+use crate::net::threads::Threads;
+use crate::state::group::{Event, Machine, Member, Millis};
+use crate::wire::heartbeat::Foreign;
+use crate::wire::{PeerId, PeerStatus, Tail};
+
+/// One process of a masterless group, from [`join`](Peer::join) until it is dropped.
+///
+/// In such a group there is no supervisor. Every process broadcasts a heartbeat, keeps its own record of all others, and they agree
+/// on who is **primary** for each service type. On one machine, or on many.
+///
+/// All methods take `&self` and may be called from any thread, several at once. Several peers may live in one process.
+///
+/// # Being primary
+///
+/// As long as heartbeats arrive in time (see [`PeerConfig::delay`]) no two processes are primary of one service type at once. On a
+/// network that breaks apart, or with a process that stands still and cannot know it yet, that cannot be had. So whoever
+/// acts as primary asks [`lease_ok`](Peer::lease_ok) before it acts, and gives its [`token`](Peer::token) to whoever stores
+/// what it does, who refuses smaller tokens than it has seen.
+///
+/// # Forks
+///
+/// A peer belongs to the process that has joined. A child forked from it has neither its socket nor its thread; there its
+/// status is [`PeerStatus::Leaving`], it has no token and knows nobody, everything else does nothing, and so does
+/// dropping it. A receiver of [`events`](Peer::events) that was made before the fork must not be used there. The child may
+/// join by itself, and is then another process of the group.
+///
+/// # Leaving
+///
+/// [`leave`](Peer::leave) hands over first. Dropping it leaves at once: it says so to the others, who have a new primary after
+/// twice the [delay](PeerConfig::delay), and waits for nobody. No thread and no descriptor is left behind.
+pub struct Peer {
+    events: usize,
+    shared: Arc<Shared>,
+    thread: Threads,
+}
+
+/// What one process knows of another one, or of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// Who it is.
+    pub id: PeerId,
+    /// What it says to be.
+    pub status: PeerStatus,
+    /// Its service type.
+    pub service: u16,
+    /// How much it has to do.
+    pub workload: u16,
+    /// Its own epoch if it is primary, else the largest that it knows.
+    pub epoch: u64,
+    /// How long ago it was last heard, in milliseconds; by another process, if not directly.
+    pub age_ms: u64,
+    /// It has been silent for three intervals, or the kernel says that it has ended.
+    pub suspected: bool,
+    /// It is heard by this process itself; else others follow it as primary.
+    pub direct: bool,
+    /// It is this process.
+    pub own: bool,
+}
+
+/// How often what has happened to a peer, since it began to join.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerCounters {
+    /// Heartbeats sent.
+    pub sent: u64,
+    /// Times that one could not be sent to one address.
+    pub not_sent: u64,
+    /// Times that the socket gave an error instead of a datagram.
+    pub not_received: u64,
+    /// Heartbeats of others taken in.
+    pub heard: u64,
+    /// Heartbeats that were played again, or of a second process with the same identifier; dropped.
+    pub replayed: u64,
+    /// Datagrams that are no heartbeat; dropped, as all that follow.
+    pub malformed: u64,
+    /// Datagrams of another version of the protocol.
+    pub other_version: u64,
+    /// Datagrams of another group, which may share the port.
+    pub other_group: u64,
+    /// Datagrams made with a key that this process does not have.
+    pub unknown_key: u64,
+    /// Datagrams that were forged, or damaged on the way.
+    pub not_authentic: u64,
+    /// Claims to become primary that turned out to be mistaken: the primary lived.
+    pub false_claims: u64,
+    /// Times that this process as primary met another one.
+    pub conflicts: u64,
+    /// Times that this process stayed primary under a new token.
+    pub epoch_bumps: u64,
+    /// Times that there was no room for a process in the record.
+    pub record_full: u64,
+    /// Times that this process stood still for longer than two intervals.
+    pub pauses: u64,
+    /// Longest time between two heartbeats of one process, in milliseconds. More than an interval and the
+    /// [delay](PeerConfig::delay), where none is lost, says that the delay is set too small.
+    pub longest_gap_ms: u64,
+}
+
+impl Peer {
+    /// Begins to join the group: opens the socket, asks all others for a heartbeat, and starts a thread.
+    ///
+    /// Blocks for some system calls only, not until it is admitted: that takes three intervals, usually; see
+    /// [`wait_admitted`](Peer::wait_admitted).
+    ///
+    /// # Errors
+    ///
+    /// Any [`PeerError`]; nothing is left behind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pares::{Peer, PeerConfig, PeerStatus};
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-peer-{}", std::process::id()));
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = PeerConfig::new("doc").local(port).directory(&directory);
+    /// # let _ = stringify! {
+    /// let config = PeerConfig::new("my-group");
+    /// # };
+    /// let first = Peer::join(config.clone())?;
+    /// let second = Peer::join(config)?;
+    /// assert!(first.wait_admitted(Duration::from_secs(10)) && second.wait_admitted(Duration::from_secs(10)));
+    ///
+    /// let is_primary = |peer: &Peer| peer.events().iter().any(|event| event.kind.token().is_some());
+    /// let (primary, standby) = if first.id() < second.id() { (first, second) } else { (second, first) };
+    /// assert!(is_primary(&primary) && primary.lease_ok());
+    ///
+    /// primary.leave(); // hands over
+    /// assert!(is_primary(&standby));
+    /// # drop(standby);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join(config: PeerConfig) -> Result<Self, PeerError> {
+        let (shared, deeds) = Deeds::begin(&config)?;
+        let thread = Threads::default();
+        // The program's function for the workload runs on it, which may want more than the library does.
+        let stack = if config.workload_source.is_some() { 0 } else { SMALL_STACK };
+        let started = thread.spawn(PEER_THREAD, stack, move || deeds.run());
+        started.map_err(|source| PeerError::Io { doing: "start the peer's thread", source })?;
+        Ok(Peer { events: config.events, shared, thread })
+    }
+
+    /// The name of its group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.shared.group
+    }
+
+    /// Its identifier. Does not block.
+    ///
+    /// It changes: its sequence when it is admitted and when it loses the role of primary against its will, its rank when
+    /// somebody sets that, and all of it if another process turns out to have the same one.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        if self.is_void() { self.shared.first } else { self.shared.look(|inside, _| inside.machine.id()) }
+    }
+
+    /// What it is at the moment. Does not block.
+    #[must_use]
+    pub fn status(&self) -> PeerStatus {
+        if self.is_void() {
+            return PeerStatus::Leaving;
+        }
+        self.shared.look(|inside, _| if inside.gone { PeerStatus::Leaving } else { inside.machine.status() })
+    }
+
+    /// What fences its work while it is primary, else `None`. Does not block.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        if self.is_void() {
+            return None;
+        }
+        self.shared.look(|inside, _| inside.machine.token().filter(|_| !inside.gone))
+    }
+
+    /// True if it is primary and, as far as heartbeats can tell, no other process can be. Does not block, and costs a
+    /// look at the clock.
+    ///
+    /// To be asked right before each act that only the primary may do: it is false also after this process has stood still for so
+    /// long that others must take it for dead, before anything else here has noticed that.
+    #[must_use]
+    pub fn lease_ok(&self) -> bool {
+        !self.is_void() && self.shared.look(|inside, now| !inside.gone && inside.machine.lease_ok(now))
+    }
+
+    /// Waits until it is admitted to the group. False if it is not when `timeout` is over, or has left.
+    #[must_use]
+    pub fn wait_admitted(&self, timeout: Duration) -> bool {
+        let admitted = |machine: &Machine| machine.status() != PeerStatus::Joining;
+        !self.is_void() && self.shared.wait(deadline(timeout), admitted)
+    }
+
+    /// A new receiver of the peer's events. The first one tells the present status, and its last cause.
+    ///
+    /// Each receiver gets every event. A receiver that holds as many as [`PeerConfig::events`] says misses the next ones,
+    /// and is told how many; the library never waits for a receiver. It ends when the peer has left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir().join(format!("pares-doc-peer-events-{}", std::process::id()));
+    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    /// # let config = pares::PeerConfig::new("doc").local(port).directory(&directory);
+    /// use pares::{Peer, PeerEventKind, PeerStatus};
+    ///
+    /// let peer = Peer::join(config)?;
+    /// for event in peer.events() {
+    ///     match event.kind {
+    ///         PeerEventKind::Role { to: PeerStatus::Primary, token: Some(token), .. } => {
+    ///             println!("primary: act under {}", token.fence());
+    /// #           break;
+    ///         }
+    ///         PeerEventKind::Role { from, to, cause, .. } => println!("{from} -> {to}, {cause}"),
+    ///         PeerEventKind::EpochBump { token } => println!("read all again, and go on under {}", token.fence()),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # drop(peer);
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> Receiver<PeerEvent> {
+        if self.is_void() {
+            let (tell, events) = bounded(1);
+            _ = tell.send(PeerEvent { monotonic_ns: monotonic_ns(), kind: PeerEventKind::Stopped });
+            return events;
+        }
+        self.shared.subscribe(self.events)
+    }
+
+    /// The record: all processes of the group that it knows, itself included, in the order of their identifiers. Does not block.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        if self.is_void() {
+            return Vec::new();
+        }
+        let mut peers: Vec<PeerInfo> = self.shared.look(|inside, now| {
+            let machine = &inside.machine;
+            let others = machine.members().map(|member| other(machine, member, now));
+            others.chain([own(machine)]).collect()
+        });
+        peers.sort_unstable_by_key(|peer| peer.id);
+        peers
+    }
+
+    /// The process of a service type that has least to do, of those that are admitted, heard by this process itself, and not
+    /// suspected; of several the one with the smallest identifier. Perhaps itself. Does not block.
+    #[must_use]
+    pub fn least_loaded(&self, service: u16) -> Option<PeerInfo> {
+        let admitted = |one: &PeerInfo| !matches!(one.status, PeerStatus::Joining | PeerStatus::Leaving);
+        let fit = |one: &PeerInfo| one.service == service && admitted(one) && one.direct && !one.suspected;
+        self.peers().into_iter().filter(fit).min_by_key(|one| (one.workload, one.id))
+    }
+
+    /// Tells another process, or this one, which rank it is to have: so anyone can promote or demote anyone. Does not block.
+    ///
+    /// It is said for five intervals; that it was followed shows in the [record](Peer::peers).
+    pub fn direct(&self, target: Tail, rank: u8) {
+        self.step(Event::Direct { target, rank });
+    }
+
+    /// Gives this process another rank. Does not block.
+    pub fn set_rank(&self, rank: u8) {
+        self.step(Event::Rank(rank));
+    }
+
+    /// Says how much this process has to do; the next heartbeat tells it. Does not block.
+    pub fn set_workload(&self, workload: u16) {
+        self.step(Event::Workload(workload));
+    }
+
+    /// The program has brought its work as primary to an end, and hands over: the answer to
+    /// [`PeerEventKind::PrepareHandover`], where [`PeerConfig::prepare_handover`] says that there is one. Does not block.
+    pub fn handover_ready(&self) {
+        self.step(Event::HandoverReady);
+    }
+
+    /// The program knows that a process of this machine has ended, from its parent for example, or from the registry of a
+    /// supervisor group. Does not block.
+    ///
+    /// Peers that are known to be that process are suspected at once, instead of three intervals later, and heard no more of are
+    /// replaced. One that lives all the same takes no harm. On Linux the kernel tells this of up to 256 processes anyway.
+    pub fn process_ended(&self, pid: u32) {
+        if !self.is_void() {
+            self.shared.wish(Wish::Ended(pid));
+        }
+    }
+
+    /// How often what has happened. Does not block.
+    #[must_use]
+    pub fn counters(&self) -> PeerCounters {
+        if self.is_void() {
+            return PeerCounters::default();
+        }
+        let (counts, traffic) = self.shared.look(|inside, _| (inside.machine.counts(), inside.traffic.clone()));
+        let dropped = |reasons: &[Foreign]| reasons.iter().filter_map(|reason| traffic.dropped.get(reason)).sum();
+        PeerCounters {
+            sent: counts.sent,
+            not_sent: traffic.not_sent,
+            not_received: traffic.not_received,
+            heard: counts.heard,
+            replayed: counts.dropped,
+            malformed: dropped(&[Foreign::Shape, Foreign::Field]),
+            other_version: dropped(&[Foreign::Version]),
+            other_group: dropped(&[Foreign::Group]),
+            unknown_key: dropped(&[Foreign::Key]),
+            not_authentic: dropped(&[Foreign::Tag]),
+            false_claims: counts.false_claims,
+            conflicts: counts.conflicts,
+            epoch_bumps: counts.bumps,
+            record_full: counts.record_full,
+            pauses: counts.pauses,
+            longest_gap_ms: counts.longest_gap,
+        }
+    }
+
+    /// Leaves the group in order: a primary lets another process take over first.
+    ///
+    /// Blocks until it has left: without a handover a quarter of an interval, with one usually about an interval, at most six
+    /// and a half.
+    pub fn leave(self) {
+        self.step(Event::Leave);
+        if !self.is_void() {
+            self.thread.join_all();
+        }
+    }
+
+    fn step(&self, event: Event) {
+        if !self.is_void() {
+            self.shared.wish(Wish::Step(event));
+        }
+    }
+
+    /// True in a forked child, and in a process that is crashing.
+    fn is_void(&self) -> bool {
+        self.shared.is_void()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if self.is_void() {
+            // Thread, lock and socket are the parent's: nothing is waited for, and nothing torn down.
+            std::mem::forget((std::mem::take(&mut self.thread), self.shared.clone()));
+            return;
+        }
+        self.shared.wish(Wish::Quit);
+        self.thread.join_all();
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("group", &self.shared.group)
+            .field("id", &self.id())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+fn own(machine: &Machine) -> PeerInfo {
+    PeerInfo {
+        id: machine.id(),
+        status: machine.status(),
+        service: machine.service(),
+        workload: machine.workload(),
+        epoch: machine.token().map_or(machine.max_epoch(), |token| token.epoch),
+        age_ms: 0,
+        suspected: false,
+        direct: true,
+        own: true,
+    }
+}
+
+fn other(machine: &Machine, member: &Member, now: Millis) -> PeerInfo {
+    PeerInfo {
+        id: member.id,
+        status: member.status,
+        service: member.service,
+        workload: member.workload,
+        epoch: member.epoch,
+        age_ms: now.saturating_sub(if member.direct { member.heard_at } else { member.evidence }),
+        suspected: machine.suspects(member, now),
+        direct: member.direct,
+        own: false,
+    }
+}
