@@ -57,16 +57,28 @@ pub(crate) const MAX_AGE: u32 = 1 << 31;
 byte_enum! {
     /// What a process is in its group.
     pub enum PeerStatus {
-        /// It asks to be let in, and listens.
+        /// It listens, and is not admitted yet.
         0 Joining,
-        /// It is in the group.
+        /// It is ready to become primary, if it is to be.
         1 Standby,
-        /// It claims to be primary next, unless somebody objects.
+        /// It is about to become primary, unless somebody objects.
         2 ToBecomePrimary,
-        /// It is the one of its service type that acts.
+        /// It does what only one does.
         3 Primary,
-        /// It is about to be gone, or is.
+        /// It leaves.
         4 Leaving,
+    }
+}
+
+impl fmt::Display for PeerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PeerStatus::Joining => "joining",
+            PeerStatus::Standby => "standby",
+            PeerStatus::ToBecomePrimary => "to-become-primary",
+            PeerStatus::Primary => "primary",
+            PeerStatus::Leaving => "leaving",
+        })
     }
 }
 

@@ -81,7 +81,9 @@ impl Machine {
             let (Fate::Suspected(member) | Fate::Dead(member)) = &fate;
             let (id, service) = (member.id, member.service);
             if let Fate::Suspected(_) = fate {
-                out.push(Action::Tell(PeerEventKind::Suspected { id, service }));
+                if member.told_joined {
+                    out.push(Action::Tell(PeerEventKind::Suspected { id, service }));
+                }
                 continue;
             }
             if member.told_joined {
@@ -303,12 +305,10 @@ impl Machine {
     /// Others whom this process has to settle with: unsuspected primaries, heard or reported a moment ago.
     fn rivals(&self) -> Vec<Tail> {
         let recent = self.now.saturating_sub(self.rules.halves(3));
-        let rivals = self.record.members().filter(|one| {
-            one.service == self.rules.service
-                && one.status == PeerStatus::Primary
-                && !one.is_suspected(&self.rules, self.now)
-                && (one.direct || one.evidence >= recent)
-        });
+        let rivals = self
+            .record
+            .primaries(self.rules.service)
+            .filter(|one| !one.is_suspected(&self.rules, self.now) && (one.direct || one.evidence >= recent));
         rivals.map(|one| one.id.tail()).collect()
     }
 
@@ -394,13 +394,10 @@ impl Machine {
         self.now >= self.followed_at + long && self.record.members().any(third)
     }
 
-    /// Others of its type know a later epoch than this primary's, whose owner is gone: without a later one of its own, what
-    /// it writes would be refused for ever.
+    /// There was a later epoch than this primary's own, and its owner is gone: without a later one still, what this one
+    /// writes would be refused for ever.
     fn catch_up(&mut self, out: &mut Vec<Action>) {
-        let later = |one: &super::Member| {
-            one.service == self.rules.service && one.status != PeerStatus::Primary && one.epoch > self.epoch
-        };
-        if self.conflict.is_some() || !self.record.members().any(later) {
+        if self.conflict.is_some() || self.max_epoch == self.epoch {
             self.outdated_since = None;
         } else if self.now - *self.outdated_since.get_or_insert(self.now) >= 2 * self.rules.interval {
             self.bump(out);

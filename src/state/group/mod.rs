@@ -485,4 +485,13 @@ impl Machine {
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.record.members()
     }
+
+    /// What must be so whatever happens, besides what is asserted where it is decided.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        self.record.check_limits();
+        self.needs.check_limits();
+        assert!(self.status != PeerStatus::Primary || self.epoch <= self.max_epoch, "its epoch is not known");
+        assert!(self.status == PeerStatus::Primary || self.conflict.is_none() && self.drain.is_none());
+    }
 }

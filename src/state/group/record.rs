@@ -1,6 +1,6 @@
 //! What one process knows of all others.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Millis, NEVER, Rules};
 use crate::config::MAX_TOMBSTONES;
@@ -95,6 +95,8 @@ struct Tombstone {
 /// All others. Invariant: never more than `limit`, and of the tombstones than [`MAX_TOMBSTONES`].
 pub(super) struct Record {
     members: BTreeMap<Tail, Member>,
+    /// Those of them that say that they are primary, of any type: asked for often, and few.
+    primaries: BTreeSet<Tail>,
     limit: usize,
     tombstones: BTreeMap<Tail, Tombstone>,
     /// Their order, so that the oldest makes room.
@@ -113,6 +115,7 @@ impl Record {
     pub(super) fn new(limit: usize) -> Self {
         Record {
             members: BTreeMap::new(),
+            primaries: BTreeSet::new(),
             limit,
             tombstones: BTreeMap::new(),
             buried: VecDeque::new(),
@@ -149,10 +152,14 @@ impl Record {
         self.members().any(|member| member.is_candidate(rules, now))
     }
 
+    /// All primaries of a service type.
+    pub(super) fn primaries(&self, service: u16) -> impl Iterator<Item = &Member> {
+        self.primaries.iter().filter_map(|tail| self.get(*tail)).filter(move |one| one.service == service)
+    }
+
     /// The primary of a service type, the best one if there are several.
     pub(super) fn primary(&self, service: u16) -> Option<&Member> {
-        let primaries = self.members().filter(|one| one.service == service && one.status == PeerStatus::Primary);
-        primaries.max_by_key(|one| one.claim())
+        self.primaries(service).max_by_key(|one| one.claim())
     }
 
     /// Who joins at the same time, and before this one.
@@ -198,6 +205,11 @@ impl Record {
         if beat.status == PeerStatus::Primary && member.status != PeerStatus::Primary {
             member.primary_since = now;
         }
+        if beat.status == PeerStatus::Primary {
+            self.primaries.insert(tail);
+        } else {
+            self.primaries.remove(&tail);
+        }
         member.id = beat.id;
         member.session = beat.session;
         member.counter = beat.counter;
@@ -236,6 +248,7 @@ impl Record {
                 }
             } else if view.epoch > member.epoch && heard > member.heard && member.status != PeerStatus::Joining {
                 member.status = PeerStatus::Primary;
+                self.primaries.insert(tail);
                 member.primary_since = now;
                 (member.epoch, member.evidence) = (view.epoch, heard);
             } else {
@@ -267,12 +280,16 @@ impl Record {
                 Some(_) | None => return Err(Dropped::NoRoom),
             }
         }
+        if member.status == PeerStatus::Primary {
+            self.primaries.insert(member.id.tail());
+        }
         self.members.insert(member.id.tail(), member);
         Ok(forgotten)
     }
 
     pub(super) fn remove(&mut self, tail: Tail, left: bool) -> Option<Member> {
         let member = self.members.remove(&tail)?;
+        self.primaries.remove(&tail);
         if member.direct || left {
             self.bury(&member, left);
         }
@@ -349,6 +366,8 @@ impl Record {
     #[cfg(test)]
     pub(super) fn check_limits(&self) {
         assert!(self.members.len() <= self.limit.max(1));
+        let primary = |tail: &Tail| self.get(*tail).is_some_and(|one| one.status == PeerStatus::Primary);
+        assert!(self.primaries.iter().all(primary), "the index of primaries is wrong");
         assert!(self.buried.len() <= MAX_TOMBSTONES && self.tombstones.len() == self.buried.len());
     }
 }

@@ -318,7 +318,8 @@ impl Machine {
             |one: &Member| (one.status, one.id, one.epoch, one.flags) == (beat.status, beat.id, beat.epoch, beat.flags);
         let changed = !before.as_ref().is_some_and(same);
         let claiming = self.status == PeerStatus::ToBecomePrimary || self.in_conflict();
-        if own_type && changed || claiming {
+        // Who joins has nothing to decide but when: time alone tells.
+        if (own_type && changed || claiming) && self.status != PeerStatus::Joining {
             self.evaluate(out);
         }
     }
@@ -391,8 +392,7 @@ impl Machine {
             self.reply(false);
         }
         if beat.status == PeerStatus::Primary && self.status != PeerStatus::Primary {
-            let both = |one: &&Member| one.service == beat.service && one.status == PeerStatus::Primary;
-            if self.record.members().filter(both).nth(1).is_some() {
+            if self.record.primaries(beat.service).nth(1).is_some() {
                 if other_type {
                     self.view_of(beat.service);
                 }

@@ -30,7 +30,7 @@ macro_rules! tell {
 
 mod faults;
 mod network;
-mod random;
+pub(in crate::state) mod random;
 mod sharing;
 mod supervising;
 

@@ -10,8 +10,8 @@ pub(crate) fn of(id: PeerId, event: &PeerEvent) -> Option<Line> {
     let (word, fields) = match &event.kind {
         PeerEventKind::Role { from, to, token, cause } => {
             let mut fields = vec![
-                ("from", json!(from.as_str())),
-                ("to", json!(to.as_str())),
+                ("from", json!(from.to_string())),
+                ("to", json!(to.to_string())),
                 ("cause", json!(cause.to_string())),
                 ("id", json!(token.map_or(id, |token| token.id).to_string())),
             ];

@@ -88,7 +88,7 @@ fn fields(one: &PeerInfo) -> Fields {
     vec![
         ("id", json!(one.id.to_string())),
         ("tail", json!(one.id.tail().to_string())),
-        ("status", json!(one.status.as_str())),
+        ("status", json!(one.status.to_string())),
         ("service", json!(one.service)),
         ("rank", json!(one.id.rank())),
         ("sequence", json!(one.id.sequence())),

@@ -72,7 +72,7 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let token = wait_for_role(&peer, &events, &signals, &args, interval)?;
 
     let mut command = Command::new(&args.command[0]);
-    command.args(&args.command[1..]).env("PARES_ROLE", PeerStatus::Primary.as_str());
+    command.args(&args.command[1..]).env("PARES_ROLE", PeerStatus::Primary.to_string());
     command.env("PARES_EPOCH", token.epoch.to_string()).env("PARES_FENCE", token.fence());
     command.env("PARES_GROUP", peer.group()).env("PARES_SERVICE", args.member.service.to_string());
     command.env_remove("PARES_ORIGIN"); // this process's own
