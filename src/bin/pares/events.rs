@@ -13,6 +13,10 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    pub(crate) fn new(event: &'static str, monotonic_ns: u64, fields: Fields) -> Line {
+        Line { event, monotonic_ns, fields }
+    }
+
     /// What happened to the instance `name`; `None` for what the program itself, not its reader, must know.
     pub(crate) fn of_instance(name: &str, event: &Event) -> Option<Line> {
         let (word, fields) = match &event.kind {

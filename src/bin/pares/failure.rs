@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pares::{AcquireError, AskError, CallError, ConfigError, JoinError, ResourceError, SettingError};
+use pares::{AcquireError, AskError, CallError, ConfigError, JoinError, PeerError, ResourceError, SettingError};
 
 /// It was tried and went wrong.
 pub(crate) const FAILED: u8 = 1;
@@ -50,6 +50,18 @@ impl Failure {
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         Failure::new(join_code(&error), error.to_string())
+    }
+}
+
+impl From<PeerError> for Failure {
+    fn from(error: PeerError) -> Self {
+        let code = match &error {
+            PeerError::Config(_) => USAGE,
+            PeerError::PortHeld { .. } => UNAVAILABLE,
+            PeerError::Key(_) | PeerError::PortForbidden { .. } => NOT_AUTHORISED,
+            _ => FAILED,
+        };
+        Failure::new(code, error.to_string())
     }
 }
 

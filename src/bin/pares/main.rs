@@ -13,6 +13,7 @@ mod join;
 mod monitor;
 mod output;
 mod packaging;
+mod peer;
 mod registry;
 mod run;
 mod settings;
@@ -46,6 +47,7 @@ Examples:
   pares status --json                     supervisor, term and cause of the last election
   pares run --permit db --limit 4 -- CMD  at most 4 of them at once
   pares usage                             who holds what
+  pares peer join                         be in a group without a master, also across machines
 
 Standard output is data: a table on a terminal, without header and separated by tabs in a pipe, or JSON with --json.
 
@@ -80,6 +82,7 @@ enum Command {
     Monitor(monitor::Args),
     StepDown(call::StepDownArgs),
     Stop(call::StopArgs),
+    Peer(peer::Args),
     Doctor(doctor::Args),
     Completions(packaging::CompletionsArgs),
     Man(packaging::ManArgs),
@@ -125,6 +128,7 @@ fn work() -> Result<(), Failure> {
         Command::Monitor(args) => monitor::run(&group, &args),
         Command::StepDown(args) => call::step_down(&group, &args),
         Command::Stop(args) => call::stop(&group, &args),
+        Command::Peer(args) => peer::peer(&group, args),
         Command::Doctor(args) => doctor::run(&group, &args),
         Command::Completions(args) => packaging::completions(&args),
         Command::Man(args) => packaging::man(&args),

@@ -18,10 +18,12 @@ pub(crate) struct CompletionsArgs {
 
 /// Print the manual page, of the whole or of one command
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  pares man | man -l -\n  pares man run > pares-run.1")]
+#[command(
+    after_help = "Examples:\n  pares man | man -l -\n  pares man run > pares-run.1\n  pares man peer join > pares-peer-join.1"
+)]
 pub(crate) struct ManArgs {
-    /// A command of `pares`
-    command: Option<String>,
+    /// A command of `pares`, and a command of that
+    command: Vec<String>,
 }
 
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
@@ -33,13 +35,11 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
 pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
     let mut pares = Cli::command();
     pares.build();
-    let page = match &args.command {
-        None => pares,
-        Some(name) => {
-            let found = pares.find_subcommand(name).filter(|command| !command.is_hide_set());
-            found.cloned().ok_or_else(|| Failure::new(USAGE, format!("no command `{name}`")))?
-        }
-    };
+    let mut page = pares;
+    for name in &args.command {
+        let found = page.find_subcommand(name).filter(|command| !command.is_hide_set());
+        page = found.cloned().ok_or_else(|| Failure::new(USAGE, format!("no command `{name}`")))?;
+    }
     let mut text = Vec::new();
     Man::new(page).render(&mut text)?;
     Ok(io::stdout().lock().write_all(&text)?)

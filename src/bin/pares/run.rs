@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use pares::channel::{Receiver, Sender, after, bounded, never, select};
+use pares::channel::{Receiver, after, bounded, never, select};
 use pares::{AcquireError, Event, EventKind, Instance, Permit, Role};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use crate::failure::{BUSY, DEADLINE, FAILED, Failure, NO_SUPERVISOR, SIGNALLED};
 use crate::group::{Group, Identity, seconds, share};
 use crate::signals;
-use crate::supervise::supervise;
+use crate::supervise::{Loss, supervise};
 
 /// Run a command while this instance is supervisor, or while it has a permit
 ///
@@ -87,7 +87,7 @@ fn wanted(text: &str) -> Result<(String, u64), String> {
     if text.contains('=') { share(text) } else { Ok((text.into(), 1)) }
 }
 
-const PASSED_ON: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
+pub(crate) const PASSED_ON: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
 
 /// So long a command goes on although its instance knows no supervisor. An election takes milliseconds, and until it
 /// is over nobody else can be given the permit: this is for an instance that cannot reach the new supervisor. (One
@@ -126,19 +126,20 @@ fn as_supervisor(group: &Group, args: Args, signals: &Receiver<i32>) -> Result<u
     let (begin, begun) = bounded(0);
     let (lose, lost) = bounded(1);
     let (held, let_go) = bounded::<()>(0);
+    let kill_after = args.kill_after;
     let job = instance.while_supervisor(move |guard| {
         if begin.send(guard.term()).is_err() {
             return; // nobody waits for it any more
         }
         while !guard.wait(Duration::MAX) {}
-        _ = lose.send("the role ends");
+        _ = lose.send(Loss { why: "the role ends", kill_after });
         _ = let_go.recv();
     })?;
     let over = args.wait.map_or_else(never, after);
     let term = wait_for_turn(begun, signals, &instance.events(), &never(), &over)?;
 
     let command = command_for(&instance, port, Role::Supervisor, term, &args.command);
-    let code = supervise(command, signals, lost, args.kill_after, held);
+    let code = supervise(command, signals, lost, held);
     drop(job);
     instance.leave();
     code
@@ -182,8 +183,9 @@ fn with_permit(
     let (lose, lost) = bounded(1);
     let (held, let_go) = bounded::<()>(0);
     let watch = thread::Builder::new().name("permit".into());
-    let watch = watch.spawn(move || hold(&permit, &events, &asked, &lose, &let_go))?;
-    let code = supervise(command, signals, lost, args.kill_after, held);
+    let lose = move |why| _ = lose.send(Loss { why, kill_after: args.kill_after });
+    let watch = watch.spawn(move || hold(&permit, &events, &asked, lose, &let_go))?;
+    let code = supervise(command, signals, lost, held);
     _ = watch.join();
     drop(instance);
     code
@@ -234,7 +236,7 @@ fn hold(
     permit: &Permit,
     events: &Receiver<Event>,
     asked: &Receiver<()>,
-    lose: &Sender<&'static str>,
+    lose: impl FnOnce(&'static str),
     let_go: &Receiver<()>,
 ) {
     const LOST: &str = "the permit is lost";
@@ -257,6 +259,6 @@ fn hold(
             },
         }
     }
-    _ = lose.send(why.unwrap_or(LOST));
+    lose(why.unwrap_or(LOST));
     _ = let_go.recv();
 }

@@ -14,13 +14,18 @@ use crate::failure::{CANNOT_RUN, FAILED, Failure, LOST, NOT_FOUND, SIGNALLED};
 use crate::guard::Guard;
 use crate::output::note;
 
+/// Why a command has to end early, and how long it has for that after SIGTERM.
+pub(crate) struct Loss {
+    pub(crate) why: &'static str,
+    pub(crate) kill_after: Duration,
+}
+
 /// Runs the command to its end, in a group of its own; gives the exit code. What comes from `lost` is why it has to end
-/// early. Nothing of the group is left when `held` is dropped, which is what its other end waits for.
+/// early; a second loss may leave it less time. Nothing of the group is left when `held` is dropped, which is what its other end waits for.
 pub(crate) fn supervise(
     mut command: Command,
     signals: &Receiver<i32>,
-    mut lost: Receiver<&'static str>,
-    kill_after: Duration,
+    mut lost: Receiver<Loss>,
     held: Sender<()>,
 ) -> Result<u8, Failure> {
     // What the command leaves behind becomes our child, so that we can wait until it is gone.
@@ -54,13 +59,18 @@ pub(crate) fn supervise(
             recv(signals) -> signal => if let Some(signal) = signal.ok().and_then(Signal::from_named_raw) {
                 send(signal, group, cmd);
             },
-            recv(lost) -> why => {
-                note(&format!("{}: ending {program}", why.unwrap_or("nothing is known of the instance")));
-                lost = never();
-                early = true;
-                send(Signal::TERM, group, cmd);
-                send(Signal::CONT, group, cmd);
-                kill = after(kill_after);
+            recv(lost) -> loss => {
+                let loss = loss.ok().or_else(|| {
+                    lost = never(); // whoever says it is gone: that is a loss too, unless it was the last he said
+                    (!early).then_some(Loss { why: "nothing is known of the instance", kill_after: Duration::ZERO })
+                });
+                if let Some(Loss { why, kill_after }) = loss {
+                    note(&format!("{why}: ending {program}"));
+                    early = true;
+                    send(Signal::TERM, group, cmd);
+                    send(Signal::CONT, group, cmd);
+                    kill = after(kill_after);
+                }
             },
             recv(kill) -> _ => send(Signal::KILL, group, cmd),
         }

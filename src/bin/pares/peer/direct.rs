@@ -1,0 +1,69 @@
+//! `pares peer direct`: give a process of a masterless group another rank.
+
+use std::time::{Duration, Instant};
+
+use pares::channel::RecvTimeoutError;
+use pares::{Peer, Tail};
+
+use super::look::others;
+use super::options::Network;
+use crate::failure::{DEADLINE, Failure, NO_SUCH, SIGNALLED};
+use crate::group::{Group, seconds};
+use crate::signals;
+
+/// Give a process another rank: promote it (a small one), demote it (a large one), or have it never be primary (255)
+///
+/// Ends when the process is heard with that rank. What follows from it takes some intervals more: a better process relieves
+/// the primary in an orderly handover.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pares peer direct \"$(pares peer ls | tail -1 | cut -f1)\" 0")]
+pub(crate) struct Args {
+    /// The process, as `pares peer ls` shows it
+    tail: Tail,
+
+    /// 0 to 255
+    rank: u8,
+
+    #[command(flatten)]
+    network: Network,
+
+    /// How many seconds it may take until the process is heard with this rank
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    timeout: Duration,
+}
+
+pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
+    let signals = signals::receive(&[signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
+    let peer = Peer::join(args.network.observer(group))?;
+    let interval = args.network.interval;
+    let began = Instant::now();
+    let find = || others(&peer).find(|one| one.id.tail() == args.tail);
+    // Everybody has said who he is after three intervals, of which each has two requests.
+    let (appeared, deadline) = (began + interval * 3, began + args.timeout);
+    let mut said: Option<Instant> = None;
+    loop {
+        match find() {
+            Some(found) if found.id.rank() == args.rank => return Ok(()),
+            // Each heartbeat may be lost.
+            Some(_) if said.is_none_or(|said| said.elapsed() >= interval) => {
+                peer.direct(args.tail, args.rank);
+                said = Some(Instant::now());
+            }
+            None if said.is_none() && Instant::now() >= appeared => {
+                return Err(Failure::new(
+                    NO_SUCH,
+                    format!("no process {}; `pares peer ls` shows who is there", args.tail),
+                ));
+            }
+            Some(_) | None => {}
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::new(DEADLINE, format!("{} was not heard with rank {} in time", args.tail, args.rank)));
+        }
+        // A new rank is no event of the group's: it is looked for.
+        match signals.recv_timeout(interval / 8) {
+            Ok(signal) => return Err(Failure::silent(SIGNALLED + signal as u8)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+}

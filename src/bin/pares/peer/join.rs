@@ -1,0 +1,93 @@
+//! `pares peer join`: be a process of a masterless group, and tell what happens.
+
+use std::thread;
+
+use pares::channel::{never, select};
+use pares::{Peer, PeerEventKind};
+
+use super::lines;
+use super::options::Member;
+use crate::failure::Failure;
+use crate::group::Group;
+use crate::output::{Form, note};
+use crate::signals;
+
+/// Take part until SIGINT or SIGTERM, one line per event; then hand over and leave
+///
+/// Events: role (from, to, cause, identifier; of a primary also epoch and fence), prepare-handover, epoch-bump, joined,
+/// left and suspected (the others), spawn, paused, missed, stopped. A status is joining, standby, to-become-primary, primary or
+/// leaving.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pares peer join --service 7 --rank 10
+  pares peer join --need 7=2:4 --launch './worker'       two to four workers, started where least is to do
+  pares peer join --json | jq -r 'select(.event == \"role\").to'")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    member: Member,
+
+    /// The group is to have so many processes of a service type; can be given several times
+    #[arg(long, value_name = "SERVICE=MIN[:MAX]", value_parser = need)]
+    need: Vec<(u16, u16, Option<u16>)>,
+
+    /// Start missing ones by this command of the shell
+    #[arg(long, value_name = "CMD")]
+    launch: Option<String>,
+
+    /// Print each event as a JSON object: {"event":E,"monotonic_ns":T,…}
+    #[arg(long)]
+    json: bool,
+}
+
+fn need(text: &str) -> Result<(u16, u16, Option<u16>), String> {
+    let parse = || {
+        let (service, numbers) = text.split_once('=')?;
+        let (min, max) = numbers.split_once(':').map_or((numbers, None), |(min, max)| (min, Some(max)));
+        let max = max.map(str::parse).transpose().ok()?;
+        Some((service.parse().ok()?, min.parse().ok()?, max))
+    };
+    parse().ok_or_else(|| "not SERVICE=MIN or SERVICE=MIN:MAX".into())
+}
+
+pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
+    let form = Form::new(args.json);
+    let mut ends = signals::ends(false)?;
+    let mut config = args.member.config(group);
+    for (service, min, max) in args.need {
+        config = config.need(service, min, max);
+    }
+    if let Some(command) = args.launch {
+        config = config.launcher(["sh", "-c", &command]);
+    }
+    let peer = Peer::join(config)?;
+    let events = peer.events();
+    let mut id = peer.id();
+    // Taken when it is to leave, which is on a thread of its own: what happens until it has left is told meanwhile.
+    let mut peer = Some(peer);
+    let mut leaving = None;
+    loop {
+        select! {
+            recv(events) -> event => match event {
+                Ok(event) => {
+                    id = peer.as_ref().map_or(id, Peer::id);
+                    if let PeerEventKind::Missed { events } = event.kind {
+                        note(&format!("{events} events are missing: standard output is read too slowly"));
+                    }
+                    lines::of(id, &event).map_or(Ok(()), |line| line.print(form))?;
+                }
+                Err(_) => break,
+            },
+            recv(ends) -> _ => {
+                ends = never();
+                if let Some(peer) = peer.take() {
+                    leaving = Some(thread::Builder::new().name("leave".into()).spawn(move || peer.leave())?);
+                }
+            },
+        }
+    }
+    if let Some(leaving) = leaving {
+        _ = leaving.join();
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Events of masterless groups as lines.
+
+use pares::{PeerEvent, PeerEventKind, PeerId, Token};
+
+use crate::events::Line;
+use crate::output::{Fields, json};
+
+/// One event of a process that has this identifier.
+pub(crate) fn of(id: PeerId, event: &PeerEvent) -> Option<Line> {
+    let (word, fields) = match &event.kind {
+        PeerEventKind::Role { from, to, token, cause } => {
+            let mut fields = vec![
+                ("from", json!(from.to_string())),
+                ("to", json!(to.to_string())),
+                ("cause", json!(cause.to_string())),
+                ("id", json!(token.map_or(id, |token| token.id).to_string())),
+            ];
+            fields.extend(token.iter().flat_map(of_token));
+            ("role", fields)
+        }
+        PeerEventKind::PrepareHandover { to, within_ms } => {
+            ("prepare-handover", vec![("to", json!(to.to_string())), ("within_ms", json!(within_ms))])
+        }
+        PeerEventKind::EpochBump { token } => ("epoch-bump", of_token(token)),
+        PeerEventKind::Joined { id, service } => ("joined", of_other(*id, *service)),
+        PeerEventKind::Left { id, service, cause } => {
+            ("left", [of_other(*id, *service), vec![("cause", json!(cause.to_string()))]].concat())
+        }
+        PeerEventKind::Suspected { id, service } => ("suspected", of_other(*id, *service)),
+        PeerEventKind::Spawn { service, nonce } => {
+            ("spawn", vec![("service", json!(service)), ("nonce", json!(nonce))])
+        }
+        PeerEventKind::Paused { for_ms } => ("paused", vec![("for_ms", json!(for_ms))]),
+        PeerEventKind::Missed { events } => ("missed", vec![("events", json!(events))]),
+        PeerEventKind::Stopped => ("stopped", vec![]),
+        _ => return None,
+    };
+    Some(Line::new(word, event.monotonic_ns, fields))
+}
+
+fn of_token(token: &Token) -> Fields {
+    vec![("epoch", json!(token.epoch)), ("fence", json!(token.fence()))]
+}
+
+fn of_other(id: PeerId, service: u16) -> Fields {
+    vec![("id", json!(id.to_string())), ("tail", json!(id.tail().to_string())), ("service", json!(service))]
+}

@@ -1,0 +1,126 @@
+//! `pares peer ls` and `watch`: a group as one sees it who only looks.
+
+use std::time::Duration;
+
+use pares::channel::select;
+use pares::{Peer, PeerEventKind, PeerInfo, PeerStatus};
+
+use super::lines;
+use super::options::{Network, ONLOOKER, milliseconds};
+use crate::failure::{Failure, NO_SUPERVISOR};
+use crate::group::Group;
+use crate::output::{Fields, Form, json, line, object, plain, rows};
+use crate::signals;
+
+/// List all processes of a masterless group, the best first
+///
+/// Everybody is asked for a heartbeat; what comes within --wait is listed. In a pipe the fields are: tail, status, service type,
+/// rank, sequence, workload, epoch, age of the last heartbeat in ms, whether it is suspected, and whether it was heard
+/// itself, and not of by another. The exit code is 3 if nobody is there.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pares peer ls
+  pares peer ls --json | jq -r '.[] | select(.status == \"primary\").tail'")]
+pub(crate) struct LsArgs {
+    #[command(flatten)]
+    network: Network,
+
+    /// Only this service type
+    #[arg(long, value_name = "N")]
+    service: Option<u16>,
+
+    /// Milliseconds to listen [default: one and a half intervals]
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    wait: Option<Duration>,
+
+    /// Print an array of {id,tail,status,service,rank,sequence,workload,epoch,age_ms,suspected,direct}
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print one line per event of a masterless group until SIGINT or SIGTERM, without taking part
+///
+/// Events: joined (first those who are there), suspected, left.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pares peer watch --json | jq -r 'select(.event == \"left\").tail'")]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    network: Network,
+
+    /// Only this service type
+    #[arg(long, value_name = "N")]
+    service: Option<u16>,
+
+    /// Print each event as a JSON object: {"event":E,"monotonic_ns":T,…}
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
+    let form = Form::new(args.json);
+    let peer = Peer::join(args.network.observer(group))?;
+    std::thread::sleep(args.wait.unwrap_or(args.network.interval * 3 / 2));
+    let peers: Vec<Fields> = others(&peer)
+        .filter(|one| args.service.is_none_or(|service| one.service == service))
+        .map(|one| fields(&one))
+        .collect();
+    drop(peer);
+    let nobody = peers.is_empty();
+    if form == Form::Json {
+        line(&format!("[{}]", peers.iter().map(object).collect::<Vec<_>>().join(",\n ")))?;
+    } else if !nobody {
+        // The identifier is its parts, which follow.
+        let row = |fields: &Fields| fields.iter().skip(1).map(|(_, value)| plain(value)).collect();
+        let header =
+            ["TAIL", "STATUS", "SERVICE", "RANK", "SEQUENCE", "WORKLOAD", "EPOCH", "AGE", "SUSPECTED", "DIRECT"];
+        rows(form, &header, &peers.iter().map(row).collect::<Vec<_>>())?;
+    }
+    if nobody { Err(Failure::new(NO_SUPERVISOR, "nobody was heard")) } else { Ok(()) }
+}
+
+/// All but those who only look.
+pub(super) fn others(peer: &Peer) -> impl Iterator<Item = PeerInfo> {
+    peer.peers().into_iter().filter(|one| !(one.own || one.service == ONLOOKER && one.status == PeerStatus::Joining))
+}
+
+fn fields(one: &PeerInfo) -> Fields {
+    vec![
+        ("id", json!(one.id.to_string())),
+        ("tail", json!(one.id.tail().to_string())),
+        ("status", json!(one.status.to_string())),
+        ("service", json!(one.service)),
+        ("rank", json!(one.id.rank())),
+        ("sequence", json!(one.id.sequence())),
+        ("workload", json!(one.workload)),
+        ("epoch", json!(one.epoch)),
+        ("age_ms", json!(one.age_ms)),
+        ("suspected", json!(one.suspected)),
+        ("direct", json!(one.direct)),
+    ]
+}
+
+pub(crate) fn watch(group: &Group, args: &WatchArgs) -> Result<(), Failure> {
+    let form = Form::new(args.json);
+    let ends = signals::ends(false)?;
+    let peer = Peer::join(args.network.observer(group))?;
+    let events = peer.events();
+    loop {
+        select! {
+            recv(events) -> event => {
+                let Ok(event) = event else { return Ok(()) };
+                let about = match event.kind {
+                    PeerEventKind::Joined { service, .. }
+                    | PeerEventKind::Left { service, .. }
+                    | PeerEventKind::Suspected { service, .. } => Some(service),
+                    PeerEventKind::Missed { .. } => None,
+                    _ => continue, // its own
+                };
+                if about.is_none() || args.service.is_none() || about == args.service {
+                    lines::of(peer.id(), &event).map_or(Ok(()), |line| line.print(form))?;
+                }
+            },
+            recv(ends) -> _ => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Options of those who take part in a masterless group, and of those who only look.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pares::PeerConfig;
+
+use crate::group::Group;
+
+/// How heartbeats go; the same for all processes of a group.
+#[derive(clap::Args)]
+pub(crate) struct Network {
+    /// Milliseconds between two heartbeats
+    #[arg(long, value_name = "MS", default_value = "200", value_parser = milliseconds)]
+    pub(crate) interval: Duration,
+
+    /// Milliseconds that a heartbeat may be under way until it is acted on [default: half of the interval]
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    delay: Option<Duration>,
+
+    /// Send to a multicast group, IPv4 or IPv6
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "peer")]
+    multicast: Option<SocketAddr>,
+
+    /// The network interface for --multicast: its name, or an address that it has
+    #[arg(long, value_name = "NAME", requires = "multicast")]
+    interface: Option<String>,
+
+    /// Receive at this address, and send to each --peer
+    #[arg(long, value_name = "ADDR:PORT", requires = "peer")]
+    bind: Option<SocketAddr>,
+
+    /// Send to this address; can be given several times, also with the own one
+    #[arg(long, value_name = "ADDR:PORT", requires = "bind")]
+    peer: Vec<SocketAddr>,
+
+    /// A file with a second key that is accepted too, while the group's key is changed
+    #[arg(long, value_name = "FILE")]
+    also_key: Option<PathBuf>,
+}
+
+impl Network {
+    pub(crate) fn config(&self, group: &Group) -> PeerConfig {
+        let delay = self.delay.unwrap_or_else(|| (self.interval / 2).max(Duration::from_millis(20)));
+        let mut config = PeerConfig::new(&group.group).interval(self.interval).delay(delay);
+        if let Some(port) = group.port {
+            config = config.local(port);
+        }
+        if let Some(address) = self.multicast {
+            config = config.multicast(address, self.interface.as_deref());
+        }
+        if let Some(bind) = self.bind {
+            config = config.unicast(bind, self.peer.iter().copied());
+        }
+        if let Some(file) = &self.also_key {
+            config = config.also_key_file(file);
+        }
+        config
+    }
+
+    /// One that asks who is there, and is never let in.
+    pub(crate) fn observer(&self, group: &Group) -> PeerConfig {
+        self.config(group).service(ONLOOKER).rank(255).observe(true)
+    }
+
+    pub(crate) fn delay(&self) -> Duration {
+        self.delay.unwrap_or(self.interval / 2)
+    }
+}
+
+/// The service type of those who only look: another one than that of processes with something to do.
+pub(crate) const ONLOOKER: u16 = u16::MAX;
+
+/// What a process is that takes part.
+#[derive(clap::Args)]
+pub(crate) struct Member {
+    #[command(flatten)]
+    pub(crate) network: Network,
+
+    /// The service type: each has a primary of its own
+    #[arg(long, value_name = "N", env = "PARES_SERVICE", default_value = "0")]
+    pub(crate) service: u16,
+
+    /// Who has the smaller rank is to be primary, of equal ranks who was there first; 255: never primary
+    #[arg(long, value_name = "N", default_value = "128")]
+    rank: u8,
+
+    /// How much it has to do
+    #[arg(long, value_name = "N", default_value = "0")]
+    workload: u16,
+
+    /// Neither relieve a living primary of larger rank, nor be relieved
+    #[arg(long)]
+    no_preempt: bool,
+
+    /// Be primary only while so many processes of the group are there: more than half of all
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    quorum: usize,
+
+    /// The number of the start by which this process came to be
+    #[arg(long, value_name = "N", env = "PARES_ORIGIN", default_value = "0", hide_default_value = true)]
+    origin: u32,
+}
+
+impl Member {
+    pub(crate) fn config(&self, group: &Group) -> PeerConfig {
+        let config = self.network.config(group).service(self.service).rank(self.rank).workload(self.workload);
+        config.preempt(!self.no_preempt).quorum(self.quorum).origin(self.origin)
+    }
+}
+
+pub(crate) fn milliseconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_millis).map_err(|_| "not a number of milliseconds".into())
+}
