@@ -10,6 +10,7 @@ mod crash;
 mod database;
 mod doctor;
 mod failover;
+mod fencing;
 mod fork;
 mod forker;
 mod handshake;
