@@ -37,6 +37,9 @@ pub(crate) const MAX_NEEDS: usize = 64;
 /// Most processes of the own machine whose end the kernel tells: a descriptor each. The others' silence says it, later.
 pub(crate) const MAX_LIVES: usize = 256;
 
+/// What a program may want of a peer before the peer's thread has taken it in, which it does at once.
+pub(crate) const MAX_WISHES: usize = 1024;
+
 /// Datagrams that are taken one after the other before the time is looked at, so that a flood of them delays no heartbeat by
 /// more than a millisecond.
 pub(crate) const DATAGRAMS_AT_ONCE: usize = 64;

@@ -61,8 +61,13 @@ impl Socket {
 
     /// Sends to all; never waits. Gives the number of those to whom it could not be sent, and the last reason.
     pub(super) fn send(&self, datagram: &[u8]) -> Result<(), (u64, io::Error)> {
-        let failures = self.destinations.iter().filter_map(|to| self.socket.send_to(datagram, to).err());
-        failures.fold(Ok(()), |before, error| Err((before.err().map_or(1, |(count, _)| count + 1), error)))
+        let mut failed = None;
+        for to in &self.destinations {
+            if let Err(error) = self.socket.send_to(datagram, to) {
+                failed = Some((failed.map_or(1, |(count, _)| count + 1), error));
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 }
 
