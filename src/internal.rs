@@ -23,7 +23,9 @@ use crate::wire::{
 
 #[cfg(test)]
 mod costs;
+mod group;
 mod permits;
+pub use group::{fuzz_group, fuzz_heartbeat};
 pub use permits::fuzz_permits;
 
 /// Takes one choice after the other out of the input; when it is used up, all of them are 0.
@@ -560,6 +562,16 @@ mod tests {
     #[test]
     fn the_corpus_of_permits_holds() {
         replay("permits", fuzz_permits);
+    }
+
+    #[test]
+    fn the_corpus_of_heartbeats_holds() {
+        replay("heartbeat", fuzz_heartbeat);
+    }
+
+    #[test]
+    fn the_corpus_of_groups_holds() {
+        replay("group", fuzz_group);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 pub(crate) mod election;
-#[allow(dead_code)]
 pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod hello;
@@ -13,7 +12,7 @@ pub(crate) mod permits;
 pub(crate) mod registry;
 pub(crate) mod settings;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 pub(crate) mod subordinate;
 pub(crate) mod supervisor;
 pub(crate) mod view;

@@ -228,7 +228,7 @@ impl Machine {
     }
 
     fn become_primary(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         self.check_claim();
         self.claim = Claim::default();
         self.raise_epoch();
@@ -484,7 +484,7 @@ impl Machine {
 
     /// What must be so at the moment it becomes primary: its record holds no living primary, no better candidate, and
     /// nobody better who claims the same.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     fn check_claim(&self) {
         assert!(self.record.primary(self.rules.service).is_none(), "there is a primary");
         assert!(self.is_highest(), "there is a better one");

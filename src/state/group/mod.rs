@@ -487,7 +487,7 @@ impl Machine {
     }
 
     /// What must be so whatever happens, besides what is asserted where it is decided.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {
         self.record.check_limits();
         self.needs.check_limits();

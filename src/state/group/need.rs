@@ -131,7 +131,7 @@ impl Needs {
         pending + self.missing.iter().filter(|one| one.service == service).count()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn check_limits(&self) {
         assert!(self.pending.len() <= MAX_PENDING_STARTS && self.missing.len() <= MAX_PENDING_STARTS);
     }

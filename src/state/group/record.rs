@@ -363,7 +363,7 @@ impl Record {
         self.next_check = self.next_check.saturating_add(gap);
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn check_limits(&self) {
         assert!(self.members.len() <= self.limit.max(1));
         let primary = |tail: &Tail| self.get(*tail).is_some_and(|one| one.status == PeerStatus::Primary);

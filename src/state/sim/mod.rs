@@ -30,7 +30,7 @@ macro_rules! tell {
 
 mod faults;
 mod network;
-pub(in crate::state) mod random;
+pub(crate) mod random;
 mod sharing;
 mod supervising;
 

@@ -9,6 +9,7 @@ use std::thread;
 
 mod chaos;
 mod faults;
+mod figures;
 mod needs;
 mod scenes;
 mod world;

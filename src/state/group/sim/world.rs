@@ -144,7 +144,6 @@ enum What {
 /// Two primaries of one type at once that could hear one another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Overlap {
-    pub(super) service: u16,
     pub(super) from: Millis,
     pub(super) to: Millis,
 }
@@ -255,10 +254,6 @@ impl World {
         });
         self.carry_out(who, out);
         who
-    }
-
-    pub(super) fn plan(&mut self, at: Millis) -> Millis {
-        at.max(self.now)
     }
 
     fn later(&mut self, at: Millis, what: What) {
@@ -555,7 +550,7 @@ impl World {
                     self.overlapping.remove(&service);
                     if self.now > from {
                         tell!(self, "no longer two primaries");
-                        self.overlaps.push(Overlap { service, from, to: self.now });
+                        self.overlaps.push(Overlap { from, to: self.now });
                     }
                 }
                 (true, Some(_)) | (false, None) => {}
@@ -580,10 +575,10 @@ impl World {
     /// Ends what is still going on.
     pub(super) fn finish(&mut self) {
         self.measure();
-        for (service, from) in std::mem::take(&mut self.overlapping) {
-            self.overlaps.push(Overlap { service, from, to: self.now });
+        for from in std::mem::take(&mut self.overlapping).into_values() {
+            self.overlaps.push(Overlap { from, to: self.now });
         }
-        for (_, from) in std::mem::take(&mut self.headless) {
+        for from in std::mem::take(&mut self.headless).into_values() {
             self.longest_gap = self.longest_gap.max(self.now - from);
         }
     }
