@@ -274,6 +274,8 @@ macro_rules! name_bytes {
 }
 name_bytes!(LeftCause: Left = "left", Died = "died", Evicted = "evicted");
 name_bytes!(ElectionCause: Started = "started", Died = "died", SteppedDown = "stepped-down", Left = "left");
+name_bytes!(PeerStatus: Joining = "joining", Standby = "standby", ToBecomePrimary = "to-become-primary", Primary = "primary",
+    Leaving = "leaving");
 
 record! {
     /// What the registry knows of one instance; each instance says it of itself when it registers.
