@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{check_group, default_port, state_directory};
+use super::place::{check_group, default_port, state_directory};
 use crate::error::ConfigError;
 
 /// Directives that one process remembers to have followed, and that it gives at a time.
