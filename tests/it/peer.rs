@@ -328,6 +328,27 @@ fn what_is_played_again_and_rubbish_change_nothing() {
     assert_eq!(roles.count(), 0);
 }
 
+/// Goal: whoever floods the port delays no heartbeat of the group for long.
+/// Method: rubbish without a pause, until the primary has sent five more heartbeats; its lease lasts meanwhile.
+#[test]
+fn a_flood_of_rubbish_does_not_silence_a_primary() {
+    let ground = Ground::new();
+    let (one, token) = primary(config(&ground).interval(MS(500)).delay(MS(500)));
+    let tap = tap(ground.port);
+    let sent = one.counters().sent;
+    let deadline = Instant::now() + PATIENCE;
+    while one.counters().sent < sent + 5 {
+        assert!(Instant::now() < deadline, "silenced");
+        for _ in 0..100 {
+            _ = tap.send_to(&[7; 100], all(ground.port));
+        }
+    }
+    println!("{} datagrams", one.counters().malformed);
+    assert!(one.counters().malformed > 1000);
+    assert_eq!(one.token(), Some(token));
+    assert!(one.lease_ok());
+}
+
 #[test]
 fn heartbeats_go_by_multicast_and_from_address_to_address() {
     let grounds = [Ground::new(), Ground::new(), Ground::new(), Ground::new()];
