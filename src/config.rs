@@ -1,18 +1,19 @@
 //! What a user may choose, checked once, and every limit the library keeps, with its reason. No run-time state.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-use sha2::{Digest, Sha256};
 
 use crate::error::ConfigError;
 
 mod peer;
+mod place;
 
 pub use peer::PeerConfig;
 pub(crate) use peer::*;
+pub use place::default_port;
+use place::{check_group, state_directory};
 
 /// The supervisor port of the group `default`, as the patent's text has it.
 pub const DEFAULT_PORT: u16 = 30099;
@@ -468,18 +469,6 @@ impl Config {
     }
 }
 
-/// The directory for the group's files: as set, or as the environment has it.
-fn state_directory(set: Option<&Path>) -> Result<PathBuf, ConfigError> {
-    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set.map(Path::to_owned)
-        .or_else(|| from("PARES_DIR"))
-        .or_else(|| from("XDG_STATE_HOME").map(|home| home.join("pares")))
-        .or_else(|| from("HOME").map(|home| home.join(".local/state/pares")))
-        .ok_or_else(|| {
-            ConfigError::new("directory", "", "neither PARES_DIR, XDG_STATE_HOME nor HOME is set: set one of them")
-        })
-}
-
 impl Default for Config {
     /// An instance of the group `default`.
     fn default() -> Self {
@@ -495,40 +484,6 @@ impl std::fmt::Debug for Config {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-/// The supervisor port of `group` where nobody sets another: 30099 for `default`, else a number from
-/// 20000 to 29999 made from the group's name and the user's id.
-///
-/// The range lies below the ephemeral range of every usual system, so that no outgoing connection can take
-/// the port. Two groups may meet on one number (1 in 10,000): the second one is told so, and sets another port.
-///
-/// # Examples
-///
-/// ```
-/// assert_eq!(pares::default_port("default"), 30099);
-/// assert!((20000..30000).contains(&pares::default_port("web")));
-/// ```
-#[must_use]
-pub fn default_port(group: &str) -> u16 {
-    if group == DEFAULT_GROUP {
-        return DEFAULT_PORT;
-    }
-    let digest = Sha256::new()
-        .chain_update(group.as_bytes())
-        .chain_update([0])
-        .chain_update(rustix::process::getuid().as_raw().to_be_bytes())
-        .finalize();
-    20_000 + u16::from_be_bytes([digest[0], digest[1]]) % 10_000
-}
-
-fn check_group(group: &str) -> Result<(), ConfigError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if group.is_empty() || group.len() > MAX_GROUP || !group.chars().all(allowed) || group.starts_with(['.', '-']) {
-        let rule = "a group's name has 1 to 64 characters out of A-Z a-z 0-9 . _ - and begins with none of . and -";
-        return Err(ConfigError::new("group", group, rule));
-    }
-    Ok(())
 }
 
 /// Names appear in tables, logs and shell commands, so nothing that could garble those.
@@ -644,14 +599,5 @@ mod tests {
         refused(Config::default().hang_timeout(Duration::from_millis(99)), "hang_timeout");
         refused(Config::default().hang_timeout(Duration::MAX), "hang_timeout");
         refused(Config::default().end_hung_supervisor(true), "end_hung_supervisor");
-    }
-
-    #[test]
-    fn a_groups_port_is_always_the_same_and_below_the_ephemeral_range() {
-        for group in ["web", "db", "a-long-name.with_everything"] {
-            assert_eq!(default_port(group), default_port(group));
-            assert!((20_000..30_000).contains(&default_port(group)));
-        }
-        assert_ne!(default_port("web"), default_port("db"));
     }
 }

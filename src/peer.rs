@@ -11,7 +11,7 @@ use crate::event::{PeerEvent, PeerEventKind, Token};
 use crate::net::clock::{deadline, monotonic_ns};
 use crate::net::peer::{Deeds, PEER_THREAD, Shared, Wish};
 use crate::net::threads::Threads;
-use crate::state::group::{Event, Machine, Member, Millis};
+use crate::state::group::{Machine, Member, Millis};
 use crate::wire::heartbeat::Foreign;
 use crate::wire::{PeerId, PeerStatus, Tail};
 
@@ -272,23 +272,23 @@ impl Peer {
     ///
     /// It is said for five intervals; that it was followed shows in the [record](Peer::peers).
     pub fn direct(&self, target: Tail, rank: u8) {
-        self.step(Event::Direct { target, rank });
+        self.wish(Wish::Direct(target, rank));
     }
 
     /// Gives this process another rank. Does not block.
     pub fn set_rank(&self, rank: u8) {
-        self.step(Event::Rank(rank));
+        self.wish(Wish::Rank(rank));
     }
 
     /// Says how much this process has to do; the next heartbeat tells it. Does not block.
     pub fn set_workload(&self, workload: u16) {
-        self.step(Event::Workload(workload));
+        self.wish(Wish::Workload(workload));
     }
 
     /// The program has brought its work as primary to an end, and hands over: the answer to
     /// [`PeerEventKind::PrepareHandover`], where [`PeerConfig::prepare_handover`] says that there is one. Does not block.
     pub fn handover_ready(&self) {
-        self.step(Event::HandoverReady);
+        self.wish(Wish::HandoverReady);
     }
 
     /// The program knows that a process of this machine has ended, from its parent for example, or from the registry of a
@@ -297,9 +297,7 @@ impl Peer {
     /// Peers that are known to be that process are suspected at once, instead of three intervals later, and heard no more of are
     /// replaced. One that lives all the same takes no harm. On Linux the kernel tells this of up to 256 processes anyway.
     pub fn process_ended(&self, pid: u32) {
-        if !self.is_void() {
-            self.shared.wish(Wish::Ended(pid));
-        }
+        self.wish(Wish::Ended(pid));
     }
 
     /// How often what has happened. Does not block.
@@ -335,15 +333,15 @@ impl Peer {
     /// Blocks until it has left: without a handover a quarter of an interval, with one usually about an interval, at most six
     /// and a half.
     pub fn leave(self) {
-        self.step(Event::Leave);
+        self.wish(Wish::Leave);
         if !self.is_void() {
             self.thread.join_all();
         }
     }
 
-    fn step(&self, event: Event) {
+    fn wish(&self, wish: Wish) {
         if !self.is_void() {
-            self.shared.wish(Wish::Step(event));
+            self.shared.wish(wish);
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{check_group, default_port, state_directory};
+use super::place::{check_group, default_port, state_directory};
 use crate::error::ConfigError;
 
 /// Directives that one process remembers to have followed, and that it gives at a time.
@@ -36,6 +36,9 @@ pub(crate) const MAX_NEEDS: usize = 64;
 
 /// Most processes of the own machine whose end the kernel tells: a descriptor each. The others' silence says it, later.
 pub(crate) const MAX_LIVES: usize = 256;
+
+/// What a program may want of a peer before the peer's thread has taken it in, which it does at once.
+pub(crate) const MAX_WISHES: usize = 1024;
 
 /// Datagrams that are taken one after the other before the time is looked at, so that a flood of them delays no heartbeat by
 /// more than a millisecond.

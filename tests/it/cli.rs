@@ -525,6 +525,7 @@ fn every_command_has_help_a_page_and_an_example() {
         "monitor",
         "step-down",
         "stop",
+        "peer",
         "doctor",
         "completions",
         "man",

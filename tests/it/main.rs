@@ -18,6 +18,8 @@ mod hang;
 mod hostile;
 mod instance;
 mod limits;
+mod peer;
+mod peer_cli;
 mod raw;
 mod readme;
 mod run;

@@ -15,7 +15,7 @@ use super::lock::{Condvar, Mutex};
 use super::store::{self, EpochFile};
 use super::threads::Threads;
 use super::waker::Waker;
-use crate::config::{DATAGRAMS_AT_ONCE, MAX_DIRECTIVES, PeerConfig, SMALL_STACK, WARN_AGAIN, WorkloadSource};
+use crate::config::{DATAGRAMS_AT_ONCE, MAX_WISHES, PeerConfig, SMALL_STACK, WARN_AGAIN, WorkloadSource};
 use crate::error::{ConfigError, PeerError};
 use crate::event::{PeerEvent, PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
@@ -62,8 +62,13 @@ pub(crate) struct Inside {
 }
 
 /// What the program wants of the thread.
+#[derive(Clone, Copy)]
 pub(crate) enum Wish {
-    Step(Event),
+    HandoverReady,
+    Leave,
+    Rank(u8),
+    Direct(Tail, u8),
+    Workload(u16),
     /// It knows that this process has ended.
     Ended(u32),
     /// To leave without a handover.
@@ -72,15 +77,11 @@ pub(crate) enum Wish {
 
 impl Wish {
     /// The later of two that are like this counts.
-    fn replaces(&self, other: &Wish) -> bool {
-        match (self, other) {
-            (Wish::Step(Event::Direct { target, .. }), Wish::Step(Event::Direct { target: before, .. })) => {
-                target == before
-            }
-            (Wish::Step(one), Wish::Step(other)) => std::mem::discriminant(one) == std::mem::discriminant(other),
-            (Wish::Ended(one), Wish::Ended(other)) => one == other,
-            (Wish::Quit, Wish::Quit) => true,
-            (Wish::Step(_) | Wish::Ended(_) | Wish::Quit, _) => false,
+    fn replaces(&self, before: &Wish) -> bool {
+        match (self, before) {
+            (Wish::Direct(target, _), Wish::Direct(other, _)) => target == other,
+            (Wish::Ended(pid), Wish::Ended(other)) => pid == other,
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
         }
     }
 }
@@ -106,15 +107,12 @@ impl Shared {
         look(&inside, awake_or_asleep_ms())
     }
 
-    /// Tells the thread what the program wants. Whoever wishes more at once than can be told loses the oldest directives.
+    /// Tells the thread what the program wants. Of too many at once the oldest are lost.
     pub(crate) fn wish(&self, wish: Wish) {
         let mut inside = self.inside.lock();
         inside.wishes.retain(|before| !wish.replaces(before));
-        let directives = |wish: &Wish| matches!(wish, Wish::Step(Event::Direct { .. }));
-        if directives(&wish) && inside.wishes.iter().filter(|wish| directives(wish)).count() == MAX_DIRECTIVES {
-            if let Some(at) = inside.wishes.iter().position(directives) {
-                inside.wishes.remove(at);
-            }
+        if inside.wishes.len() == MAX_WISHES {
+            inside.wishes.remove(0);
         }
         inside.wishes.push(wish);
         self.waker.wake();
@@ -154,7 +152,7 @@ impl Inside {
         if self.gone { vec![role, PeerEventKind::Stopped] } else { vec![role] }
     }
 
-    /// One step, and what the program is told of it. Gives the largest epoch that is known now.
+    /// One step, and what the program is told of it.
     fn step(&mut self, now: Millis, event: Event, prepares: bool, actions: &mut Vec<Action>) {
         self.machine.step(now, event, actions);
         let mut at = 0;
@@ -200,6 +198,7 @@ pub(crate) struct Deeds {
     doubts: Vec<Tail>,
     breaches: BTreeMap<Foreign, Instant>,
     cannot_send: Option<Instant>,
+    no_workload: Option<Instant>,
     /// Kept to be filled again.
     actions: Vec<Action>,
 }
@@ -255,6 +254,7 @@ impl Deeds {
             doubts: Vec::new(),
             breaches: BTreeMap::new(),
             cannot_send: None,
+            no_workload: None,
             actions,
         };
         deeds.carry_out(now);
@@ -332,7 +332,11 @@ impl Deeds {
         let wishes = std::mem::take(&mut self.shared.inside.lock().wishes);
         for wish in wishes {
             match wish {
-                Wish::Step(event) => self.step(event),
+                Wish::HandoverReady => self.step(Event::HandoverReady),
+                Wish::Leave => self.step(Event::Leave),
+                Wish::Rank(rank) => self.step(Event::Rank(rank)),
+                Wish::Direct(target, rank) => self.step(Event::Direct { target, rank }),
+                Wish::Workload(workload) => self.step(Event::Workload(workload)),
                 Wish::Ended(pid) => {
                     for tail in self.lives.of_process(pid) {
                         self.lives.end(tail);
@@ -351,7 +355,10 @@ impl Deeds {
             self.workload_at = now + self.interval * 9 / 10;
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source())) {
                 Ok(workload) => self.step(Event::Workload(workload)),
-                Err(_) => log::warn!("{}: the program's function for the workload panicked", self.name),
+                Err(_) if is_due(&mut self.no_workload) => {
+                    log::warn!("{}: the program's function for the workload panicked", self.name);
+                }
+                Err(_) => {}
             }
         }
         if now >= self.shared.inside.lock().machine.wake_at() {

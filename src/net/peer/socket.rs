@@ -61,8 +61,13 @@ impl Socket {
 
     /// Sends to all; never waits. Gives the number of those to whom it could not be sent, and the last reason.
     pub(super) fn send(&self, datagram: &[u8]) -> Result<(), (u64, io::Error)> {
-        let failures = self.destinations.iter().filter_map(|to| self.socket.send_to(datagram, to).err());
-        failures.fold(Ok(()), |before, error| Err((before.err().map_or(1, |(count, _)| count + 1), error)))
+        let mut failed = None;
+        for to in &self.destinations {
+            if let Err(error) = self.socket.send_to(datagram, to) {
+                failed = Some((failed.map_or(1, |(count, _)| count + 1), error));
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 }
 
@@ -195,5 +200,25 @@ mod tests {
         assert_eq!(find_index(table, Ipv6Addr::LOCALHOST), Some(1));
         assert_eq!(find_index(table, "fe80::211:22ff:fe33:4455".parse().unwrap()), Some(10));
         assert_eq!(find_index(table, "fe80::1".parse().unwrap()), None);
+    }
+
+    /// Goal: what a whole group says while this process is busy is not lost, as far as it has no more than 256 members.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn all_processes_of_a_machine_get_everything_and_it_waits_for_them() {
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let open = || Socket::open(&Transport::Local(Some(port)), Some(port)).unwrap();
+        let (one, two) = (open(), open());
+        for number in 0..=255 {
+            assert!(one.send(&[number; 263]).is_ok());
+        }
+        let mut buffer = [0; 300];
+        for socket in [&one, &two] {
+            for number in 0..=255 {
+                let received = socket.receive(&mut buffer).unwrap().expect("a datagram");
+                assert_eq!((received.0, buffer[0]), (263, number));
+            }
+            assert!(socket.receive(&mut buffer).unwrap().is_none());
+        }
     }
 }

@@ -160,7 +160,8 @@ impl Watch {
                 // The lease has no event: it ends while the peer's thread is not run.
                 default(self.interval / 8) => {}
             }
-            if !lost && !(self.peer.lease_ok() && self.peer.token() == Some(self.token)) {
+            let holds = self.peer.lease_ok() && self.peer.token() == Some(self.token);
+            if !lost && !holds {
                 lost = true;
                 self.say("no longer primary", self.kill_after);
             }
