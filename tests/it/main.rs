@@ -17,6 +17,7 @@ mod hang;
 mod hostile;
 mod instance;
 mod limits;
+mod netns;
 mod raw;
 mod readme;
 mod run;
