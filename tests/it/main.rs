@@ -18,6 +18,7 @@ mod hang;
 mod hostile;
 mod instance;
 mod limits;
+mod netns;
 mod peer;
 mod peer_cli;
 mod raw;
