@@ -1,7 +1,7 @@
 /**
  * pares: instances of one program on one machine elect a supervisor, keep a registry, share limited resources,
- * settings and messages, and know of every death at once. Or processes of one machine or many form a masterless group, in
- * which they agree by heartbeats on who is primary: see the last section.
+ * settings and messages, and know of every death at once. Or processes of one machine or of many form a masterless group,
+ * in which they agree by heartbeats on who is primary: the last section.
  *
  * This header is the contract; tests hold it to the code. C99 and C++11.
  *
@@ -810,14 +810,15 @@ pares_result pares_send(pares_instance *instance, const char *name, const char *
 /* -------------------------------------------------------------------------------------------------- masterless groups */
 
 /*
- * A masterless group has no supervisor and no registry, and can span machines. Each process in it is a peer: it broadcasts
- * heartbeats, five in a second unless told otherwise, keeps its own record of all others, and from that they agree on who is
- * primary for each service type. What is above knows nothing of peers, and what follows nothing of instances.
+ * A masterless group has no supervisor and no registry, and can span machines. Each process in it is a peer: it
+ * broadcasts heartbeats, five in a second unless told otherwise, keeps its own record of all others, and from that they
+ * agree on who is primary for each service type. What is above knows nothing of peers, and what follows nothing of
+ * instances.
  *
- * As long as heartbeats arrive in time (pares_peer_config_delay()) no two processes are primary of one service type at once.
- * On a network that breaks apart, or with a process that stands still and cannot know it yet, that cannot be had. So whoever
- * acts as primary asks pares_peer_lease_ok() right before each act, and gives the `fence` of its pares_peer_token() to
- * whoever stores what it does, who refuses smaller ones than it has seen.
+ * As long as heartbeats arrive in time (pares_peer_config_delay()) no two processes are primary of one service type at
+ * once. On a network that breaks apart, or with a process that stands still and cannot know it yet, that cannot be had.
+ * So whoever acts as primary asks pares_peer_lease_ok() right before each act, and gives the `fence` of its
+ * pares_peer_token() to whoever stores what it does, who refuses smaller ones than it has seen.
  *
  * "All processes" of a group must have the same group, key, way for heartbeats, interval and delay.
  */
@@ -882,8 +883,8 @@ pares_result pares_peer_config_unicast(pares_peer_config *config, const char *bi
                                        size_t peer_count);
 
 /**
- * Times for a local network: 500 ms between two heartbeats, 250 ms delay. A dead primary is replaced after about 1.8 s; with
- * the default times, after about 0.7 s.
+ * Times for a local network: 500 ms between two heartbeats, 250 ms delay. A dead primary is replaced after about 1.8 s;
+ * with the default times, after about 0.7 s.
  */
 pares_result pares_peer_config_lan(pares_peer_config *config);
 
@@ -949,8 +950,8 @@ pares_result pares_peer_config_can_start(pares_peer_config *config, int can);
 pares_result pares_peer_config_launcher(pares_peer_config *config, const char *const *words, size_t word_count);
 
 /**
- * Sets the directory of the group's key and last epochs; made, for this user only, where it is missing. Any bytes that are a
- * path. Default: $PARES_DIR, else $XDG_STATE_HOME/pares, else $HOME/.local/state/pares.
+ * Sets the directory of the group's key and last epochs; made, for this user only, where it is missing. Any bytes that
+ * are a path. Default: $PARES_DIR, else $XDG_STATE_HOME/pares, else $HOME/.local/state/pares.
  */
 pares_result pares_peer_config_directory(pares_peer_config *config, const char *directory);
 
@@ -1101,8 +1102,8 @@ typedef struct pares_counters {
     /** Times that this process stood still for longer than two intervals. */
     uint64_t pauses;
     /**
-     * Longest time between two heartbeats of one process. More than an interval and the delay, where none is lost, says that
-     * the delay is set too small.
+     * Longest time between two heartbeats of one process. More than an interval and the delay, where none is lost, says
+     * that the delay is set too small.
      */
     uint64_t longest_gap_ms;
 } pares_counters;
@@ -1116,7 +1117,8 @@ typedef struct pares_counters {
  *
  * @param peer_out  receives a handle, to be freed with pares_peer_leave() or pares_peer_leave_at_once()
  *
- * @return PARES_OK, or, with nothing left behind: PARES_KEY, PARES_PORT_HELD, PARES_PORT_FORBIDDEN, PARES_NOT_HERE, PARES_IO
+ * @return PARES_OK, or, with nothing left behind: PARES_KEY, PARES_PORT_HELD, PARES_PORT_FORBIDDEN, PARES_NOT_HERE,
+ *         PARES_IO
  */
 pares_result pares_peer_join(const pares_peer_config *config, pares_peer **peer_out);
 
@@ -1154,8 +1156,8 @@ pares_result pares_peer_wait_admitted(pares_peer *peer, uint64_t timeout_ms);
 pares_result pares_peer_group(const pares_peer *peer, const char **group_out);
 
 /**
- * Hands out the peer's identifier. It changes: its sequence when it is admitted and when it loses the role of primary against
- * its will, its rank when somebody sets that, and all of it if another process turns out to have the same one.
+ * Hands out the peer's identifier. It changes: its sequence when it is admitted and when it loses the role of primary
+ * against its will, its rank when somebody sets that, and all of it if another process turns out to have the same one.
  */
 pares_result pares_peer_id(const pares_peer *peer, const pares_identifier **id_out);
 
@@ -1223,7 +1225,7 @@ typedef struct pares_peer_events pares_peer_events;
 
 /** What happened; which fields of pares_peer_event it uses. New kinds come with time: skip what you do not know. */
 typedef enum pares_peer_event_kind {
-    /** Its status has changed: `from`, `to`, `cause`, a pares_role_cause, and `text` for it; `token` if it is primary now. */
+    /** Its status has changed: `from`, `to`, `cause`, a pares_role_cause, and `text` for it; `token` if it is primary. */
     PARES_PEER_EVENT_ROLE = 1,
     /**
      * A better process, `id`, is to be primary instead of this one: bring the work to an end where it can go on, then call
@@ -1330,7 +1332,8 @@ typedef struct pares_peer_event {
 /**
  * Subscribes to the peer's events. The first one tells the present status, and its last cause.
  *
- * The library never waits for a subscriber: one that holds as many events as pares_peer_config_events() says misses the next.
+ * The library never waits for a subscriber: one that holds as many events as pares_peer_config_events() says misses the
+ * next.
  *
  * @param events_out  receives a handle, to be freed with pares_peer_events_close()
  *
