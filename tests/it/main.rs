@@ -18,6 +18,7 @@ mod hang;
 mod hostile;
 mod instance;
 mod limits;
+mod netns;
 mod raw;
 mod readme;
 mod run;
