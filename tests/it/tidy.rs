@@ -98,8 +98,21 @@ fn rooms_use_only_rooms_on_their_left() {
 #[test]
 fn a_match_over_states_and_events_has_no_catch_all() {
     let mut complaints = Vec::new();
-    for name in ["election", "supervisor", "supervisor/sharing", "subordinate", "holdings", "permits", "health", "view"]
-    {
+    for name in [
+        "election",
+        "supervisor",
+        "supervisor/sharing",
+        "subordinate",
+        "holdings",
+        "permits",
+        "health",
+        "view",
+        "group/mod",
+        "group/record",
+        "group/claim",
+        "group/sending",
+        "group/need",
+    ] {
         let path = format!("src/state/{name}.rs");
         let text = fs::read_to_string(root().join(&path)).unwrap();
         for (at, line) in code(&text) {
