@@ -18,6 +18,7 @@ mod floor;
 mod helper;
 mod large;
 mod limits;
+mod machine;
 mod many;
 mod own;
 mod peers;
@@ -67,7 +68,7 @@ fn words_after(word: &str) -> Vec<String> {
 
 fn measure(plan: &plan::Plan) {
     limits::raise();
-    let machine = report::machine();
+    let machine = machine::machine();
     let peers = peers::Peers::build();
     let mut rows = Vec::new();
     let mut take = |more: Vec<result::Row>| {

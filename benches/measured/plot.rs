@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::report::figure;
+use crate::machine::figure;
 
 /// The picture, and the field in it that the axes enclose.
 const WIDTH: f64 = 820.0;

@@ -2,28 +2,17 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
 
 use super::given::{Handle, Slot};
 use super::instance::Member;
 use super::parcel::Parcel;
-use super::result::{Code, Failure, guarded};
+use super::result::guarded;
+use super::subscription::Subscription;
 use super::table::table;
-use super::time;
 use crate::event::{ContendingCause, Event, EventKind, StallCause};
-use crate::net::clock::deadline;
-use crate::net::ready::Ready;
 
-/// `pares_events`: a subscription. Of those who take from it together, each event reaches one.
-pub(crate) struct Events {
-    receiver: Receiver<Event>,
-    ready: Arc<Ready>,
-    /// Ends when the handle is freed, so that whoever still waits is called away.
-    open: Receiver<()>,
-    close: Mutex<Option<Sender<()>>>,
-}
+/// `pares_events`.
+pub(crate) type Events = Subscription<Event>;
 
 /// `pares_event`, in the layout of `pares.h`.
 #[repr(C)]
@@ -75,9 +64,7 @@ pub(crate) extern "C" fn pares_event_kind_name(kind: c_int) -> *const c_char {
 pub(crate) extern "C" fn pares_events_open(instance: Handle<Member>, events_out: Slot<Handle<Events>>) -> c_int {
     guarded(|| {
         let events_out = events_out.open("events_out")?;
-        let (receiver, ready) = instance.get("instance")?.instance.events_to_poll();
-        let (close, open) = bounded(0);
-        let events = Events { receiver, ready, open, close: Mutex::new(Some(close)) };
+        let events = Events::new(instance.get("instance")?.instance.events_to_poll());
         events_out.set(Handle::of(table().add(events)?));
         Ok(())
     })
@@ -101,10 +88,7 @@ pub(crate) extern "C" fn pares_events_next(
 pub(crate) extern "C" fn pares_events_descriptor(events: Handle<Events>, descriptor_out: Slot<c_int>) -> c_int {
     guarded(|| {
         let descriptor_out = descriptor_out.open("descriptor_out")?;
-        let events = events.get("events")?;
-        let descriptor = events.ready.descriptor(|| !events.receiver.is_empty());
-        let refused = |error| Failure::new(Code::Io, format!("cannot make a descriptor for events: {error}"));
-        descriptor_out.set(descriptor.map_err(refused)?);
+        descriptor_out.set(events.get("events")?.descriptor()?);
         Ok(())
     })
 }
@@ -113,35 +97,10 @@ pub(crate) extern "C" fn pares_events_descriptor(events: Handle<Events>, descrip
 pub(crate) extern "C" fn pares_events_close(events: Handle<Events>) -> c_int {
     guarded(|| {
         if let Some(events) = events.take()? {
-            *events.close.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            events.close();
         }
         Ok(())
     })
-}
-
-impl Events {
-    fn next(&self, timeout_ms: u64) -> Result<Event, Failure> {
-        let deadline = deadline(time(timeout_ms));
-        let mut late = timeout_ms == 0;
-        loop {
-            if self.open.try_recv() == Err(TryRecvError::Disconnected) {
-                return Err(Failure::new(Code::End, "the subscription was closed"));
-            }
-            // Together with the descriptor, so that this never is readable for an event that was taken.
-            match self.ready.take(|| self.receiver.try_recv(), || !self.receiver.is_empty()) {
-                Ok(event) => return Ok(event),
-                Err(TryRecvError::Disconnected) => {
-                    return Err(Failure::new(Code::End, "there are no more events: the instance has left its group"));
-                }
-                Err(TryRecvError::Empty) if late => return Err(Failure::new(Code::Deadline, "no event in time")),
-                Err(TryRecvError::Empty) => {}
-            }
-            let mut either = Select::new();
-            either.recv(&self.receiver);
-            either.recv(&self.open);
-            late = either.ready_deadline(deadline).is_err();
-        }
-    }
 }
 
 /// An event as C reads it.
@@ -230,6 +189,8 @@ pub(super) fn stall_number(cause: StallCause) -> c_int {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::parcel::take_back;
     use super::*;
 

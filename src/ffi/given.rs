@@ -42,6 +42,27 @@ impl Text {
     }
 }
 
+/// `const char *const *` with a count beside it: as many texts, which stay as they are during the call. NULL if it is none.
+#[repr(transparent)]
+pub(crate) struct Texts(*const *const c_char);
+
+impl Texts {
+    pub(super) fn list(&self, count: usize, what: &str) -> Result<&[Text], Failure> {
+        if count == 0 {
+            return Ok(&[]);
+        }
+        if self.0.is_null() {
+            return Err(null(what));
+        }
+        if count > isize::MAX as usize / size_of::<Text>() {
+            return Err(Failure::new(Code::Invalid, format!("{what} cannot be {count} texts")));
+        }
+        // SAFETY: not NULL, no longer than anything can be, and `pares.h` asks for so many pointers that stay as they are
+        // during the call. A `Text` is one of them.
+        Ok(unsafe { std::slice::from_raw_parts(self.0.cast(), count) })
+    }
+}
+
 /// `const void *` with a length beside it: as many bytes, which stay as they are during the call. NULL if it is none.
 #[repr(transparent)]
 pub(crate) struct Data(*const c_void);
@@ -167,6 +188,18 @@ mod tests {
         assert_eq!(Data(std::ptr::null()).bytes(0, "x").unwrap(), []);
         assert_eq!(Data(std::ptr::null()).bytes(1, "x").unwrap_err().code, Code::NullArgument);
         assert_eq!(Data(bytes.as_ptr().cast()).bytes(usize::MAX, "x").unwrap_err().code, Code::Invalid);
+    }
+
+    #[test]
+    fn lists_of_texts_are_checked() {
+        let texts = [c"one".as_ptr(), std::ptr::null()];
+        let given = Texts(texts.as_ptr());
+        let list = given.list(2, "x").unwrap();
+        assert_eq!(list[0].get("x").unwrap(), "one");
+        assert_eq!(list[1].get("x").unwrap_err(), null("x"));
+        assert!(Texts(std::ptr::null()).list(0, "x").unwrap().is_empty());
+        assert_eq!(Texts(std::ptr::null()).list(1, "x").err().unwrap().code, Code::NullArgument);
+        assert_eq!(given.list(usize::MAX, "x").err().unwrap().code, Code::Invalid);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::mem::{offset_of, size_of};
 use std::process::Command;
 
 use super::events::{CEvent, KINDS};
+use super::peer::{self, CCounters, CIdentifier, CPeerEvent, CPeerInfo, CPeerListing, CToken};
 use super::registry::{CEntry, CListing, CStatus};
 use super::settings::CSettings;
 use super::sharing::{CUsage, CUsages};
@@ -77,6 +78,7 @@ fn claims() -> String {
     ] {
         claims.number(name, super::registry::cause_number(cause));
     }
+    claim_peers(&mut claims);
     layout!(
         claims,
         CEvent,
@@ -153,6 +155,96 @@ fn claims() -> String {
     claims.number("sizeof(pares_free_user)", size_of::<callback::FreeUser>());
     claims.number("sizeof(pares_job_function)", size_of::<instance::JobFunction>());
     claims.0
+}
+
+fn claim_peers(claims: &mut Claims) {
+    use crate::event::{PeerLeftCause, RoleCause};
+    use crate::wire::PeerStatus;
+    for status in [
+        PeerStatus::Joining,
+        PeerStatus::Standby,
+        PeerStatus::ToBecomePrimary,
+        PeerStatus::Primary,
+        PeerStatus::Leaving,
+    ] {
+        let number = peer::status_number(status);
+        claims.number(&format!("PARES_PEER_{}", constant(&status.to_string())), number);
+        assert_eq!(peer::status_name(number).to_str().unwrap(), status.to_string());
+    }
+    for (number, name) in peer::PEER_KINDS {
+        claims.number(&format!("PARES_PEER_EVENT_{}", constant(name.to_str().unwrap())), number);
+    }
+    for cause in [
+        RoleCause::Started,
+        RoleCause::Admitted,
+        RoleCause::Alone,
+        RoleCause::Vacant,
+        RoleCause::Failover,
+        RoleCause::Preempt,
+        RoleCause::Unopposed,
+        RoleCause::Named,
+        RoleCause::Outranked,
+        RoleCause::Refuted,
+        RoleCause::Unyielding,
+        RoleCause::Barred,
+        RoleCause::HandedOver,
+        RoleCause::Superseded,
+        RoleCause::Unheard,
+        RoleCause::Paused,
+        RoleCause::NoQuorum,
+        RoleCause::Collision,
+        RoleCause::Surplus,
+        RoleCause::Left,
+    ] {
+        claims.number(&format!("PARES_ROLE_{}", constant(&cause.to_string())), peer::role_cause_number(cause));
+    }
+    for cause in [PeerLeftCause::Left, PeerLeftCause::Died, PeerLeftCause::Forgotten] {
+        claims.number(&format!("PARES_PEER_{}", constant(&cause.to_string())), peer::left_cause_number(cause));
+    }
+    layout!(claims, CIdentifier, "pares_identifier", text, tail, rank, sequence);
+    layout!(claims, CToken, "pares_token", epoch, id, fence);
+    layout!(claims, CPeerInfo, "pares_peer_info", id, status, service, workload, epoch, age_ms, suspected, direct, own);
+    layout!(claims, CPeerListing, "pares_peer_listing", count, peers);
+    layout!(
+        claims,
+        CCounters,
+        "pares_counters",
+        sent,
+        not_sent,
+        not_received,
+        heard,
+        replayed,
+        malformed,
+        other_version,
+        other_group,
+        unknown_key,
+        not_authentic,
+        false_claims,
+        conflicts,
+        epoch_bumps,
+        record_full,
+        pauses,
+        longest_gap_ms
+    );
+    layout!(
+        claims,
+        CPeerEvent,
+        "pares_peer_event",
+        kind,
+        cause,
+        monotonic_ns,
+        from,
+        to,
+        token,
+        id,
+        service,
+        origin,
+        within_ms,
+        for_ms,
+        missed,
+        text
+    );
+    claims.number("sizeof(pares_workload_function)", size_of::<peer::WorkloadFunction>());
 }
 
 fn constant(word: &str) -> String {

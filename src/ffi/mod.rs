@@ -7,7 +7,8 @@
 //! | `given` | what C gives: strings, bytes, handles, places for results. All trust in the caller is here |
 //! | `parcel` | memory that C is given, until it gives it back |
 //! | `callback` | functions of the program that the library calls: admin functions, jobs, destructors |
-//! | `config`, `instance`, `events`, `registry`, `sharing`, `settings` | the functions of `pares.h`, in its order |
+//! | `subscription` | events, waited for or polled |
+//! | `config`, `instance`, `events`, `registry`, `sharing`, `settings`, `peer` | the functions of `pares.h`, in its order |
 //!
 //! After a fork the child starts with an empty table. Every handle that is older is recognised by its number, before any
 //! lock is touched: whoever held that lock is not in this process.
@@ -19,10 +20,12 @@ mod events;
 mod given;
 mod instance;
 mod parcel;
+mod peer;
 mod registry;
 mod result;
 mod settings;
 mod sharing;
+mod subscription;
 mod table;
 
 #[cfg(test)]

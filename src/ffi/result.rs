@@ -7,7 +7,8 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, MessageError, ResourceError, SettingError, StepDownError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, MessageError, PeerError, ResourceError, SettingError,
+    StepDownError,
 };
 
 macro_rules! codes {
@@ -59,6 +60,9 @@ codes! {
     33 NotFound c"PARES_NOT_FOUND",
     34 End c"PARES_END",
     35 InCallback c"PARES_IN_CALLBACK",
+    36 NotHere c"PARES_NOT_HERE",
+    37 NotPrimary c"PARES_NOT_PRIMARY",
+    38 NoSuchPeer c"PARES_NO_SUCH_PEER",
 }
 
 /// Why a function did not do what it was asked to.
@@ -218,6 +222,14 @@ failures! {
         MessageError::Behind(_) => Code::Behind,
         MessageError::Invalid(_) => Code::Invalid,
         MessageError::Ask(error) => error.code(),
+    },
+    PeerError => |error| match error {
+        PeerError::Config(error) => error.code(),
+        PeerError::Key(_) => Code::Key,
+        PeerError::PortHeld { .. } => Code::PortHeld,
+        PeerError::PortForbidden { .. } => Code::PortForbidden,
+        PeerError::NotHere { .. } => Code::NotHere,
+        PeerError::Io { .. } => Code::Io,
     },
     StepDownError => |error| match error {
         StepDownError::NotSupervisor => Code::NotSupervisor,

@@ -4,6 +4,7 @@
 
 #include <pares.h>
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,13 @@
     } while (0)
 
 #define OK(call) GIVES(PARES_OK, call)
+
+/* Asks `is_so` until it is so: what a peer hears of another is told by no event. */
+#define AWAIT(is_so)                                                                                                   \
+    do {                                                                                                               \
+        while (!(is_so))                                                                                               \
+            poll(NULL, 0, 10);                                                                                         \
+    } while (0)
 
 /* The port is the first argument; the directory is in the environment. Ends the program if it hangs. */
 static inline uint16_t begin(int count, char **arguments)
@@ -72,6 +80,53 @@ static inline const pares_event *await_event(pares_events *events, int kind)
         if (event->kind == kind)
             return event;
         OK(pares_free(event));
+    }
+}
+
+/* Of a masterless group on this machine; slower than the default, for under valgrind all is some fifty times slower. */
+static inline pares_peer_config *new_peer_config(uint16_t port, uint8_t rank)
+{
+    pares_peer_config *config = NULL;
+    OK(pares_peer_config_new("capi", &config));
+    OK(pares_peer_config_local(config, port));
+    OK(pares_peer_config_rank(config, rank));
+    OK(pares_peer_config_interval(config, 300));
+    OK(pares_peer_config_delay(config, 300));
+    return config;
+}
+
+static inline pares_peer *join_peer(uint16_t port, uint8_t rank)
+{
+    pares_peer_config *config = new_peer_config(port, rank);
+    pares_peer *peer = NULL;
+    OK(pares_peer_join(config, &peer));
+    OK(pares_peer_config_free(config));
+    return peer;
+}
+
+/* Takes events until one of this kind, which is handed out. */
+static inline const pares_peer_event *await_peer_event(pares_peer_events *events, int kind)
+{
+    for (;;) {
+        const pares_peer_event *event = NULL;
+        OK(pares_peer_events_next(events, PATIENCE_MS, &event));
+        if (event->kind == kind)
+            return event;
+        OK(pares_free(event));
+    }
+}
+
+/* Takes events until the peer has this status; gives its epoch if that is primary, else 0. */
+static inline uint64_t await_peer_status(pares_peer_events *events, int status)
+{
+    for (;;) {
+        const pares_peer_event *event = await_peer_event(events, PARES_PEER_EVENT_ROLE);
+        const int is_it = event->to == status;
+        const uint64_t epoch = event->token == NULL ? 0 : event->token->epoch;
+        CHECK((event->to == PARES_PEER_PRIMARY) == (event->token != NULL) && strlen(event->text) > 0);
+        OK(pares_free(event));
+        if (is_it)
+            return epoch;
     }
 }
 

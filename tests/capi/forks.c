@@ -19,6 +19,34 @@ static void *keep_busy(void *instance)
     return NULL;
 }
 
+/* The same of a peer. */
+static void child_of_peer(uint16_t port, int number, pares_peer *peer, pares_peer_events *events)
+{
+    const pares_peer_listing *listing = NULL;
+    const pares_peer_event *event = NULL;
+    const pares_token *token = NULL;
+    pares_peer *own;
+    int status = 0, descriptor;
+    GIVES(PARES_FORKED, pares_peer_status(peer, &status));
+    CHECK(status == 0 && pares_peer_lease_ok(peer) == 0);
+    GIVES(PARES_FORKED, pares_peer_token(peer, &token));
+    GIVES(PARES_FORKED, pares_peer_wait_admitted(peer, PARES_FOR_EVER));
+    GIVES(PARES_FORKED, pares_peer_events_next(events, PARES_FOR_EVER, &event));
+    GIVES(PARES_FORKED, pares_peer_events_descriptor(events, &descriptor));
+    GIVES(PARES_FORKED, pares_peer_events_close(events));
+    GIVES(PARES_FORKED, pares_peer_leave(peer));
+    GIVES(PARES_FORKED, pares_peer_leave_at_once(peer));
+    own = join_peer(port, 200);
+    if (number == 0) { /* which takes a second */
+        OK(pares_peer_wait_admitted(own, PATIENCE_MS));
+        OK(pares_peer_list(own, &listing));
+        CHECK(listing->count == 2 && listing->peers[0]->id->rank == 100 && listing->peers[1]->own == 1);
+        OK(pares_free(listing));
+    }
+    OK(pares_peer_leave_at_once(own));
+    GIVES(PARES_BAD_HANDLE, pares_peer_leave(own));
+}
+
 static void child(uint16_t port, int number, pares_instance *instance, pares_permit *permit, pares_events *events,
                   const char *text)
 {
@@ -55,6 +83,8 @@ int main(int count, char **arguments)
     pares_instance *parent = join(port, "parent");
     pares_permit *permit = NULL;
     pares_events *events = NULL;
+    pares_peer *peer = join_peer(port, 100);
+    pares_peer_events *peer_events = NULL;
     const char *text = NULL;
     pthread_t threads[8];
     const int children = atoi(getenv("CAPI_CHILDREN")), busy_threads = atoi(getenv("CAPI_BUSY"));
@@ -63,6 +93,8 @@ int main(int count, char **arguments)
     OK(pares_acquire(parent, "seats", 1, PATIENCE_MS, &permit));
     OK(pares_events_open(parent, &events));
     OK(pares_instance_name(parent, &text));
+    OK(pares_peer_events_open(peer, &peer_events));
+    await_peer_status(peer_events, PARES_PEER_PRIMARY);
     for (i = 0; i < busy_threads; i++)
         CHECK(pthread_create(&threads[i], NULL, keep_busy, parent) == 0);
     for (i = 0; i < children; i++) {
@@ -71,6 +103,7 @@ int main(int count, char **arguments)
         CHECK(pid >= 0);
         if (pid == 0) {
             child(port, i, parent, permit, events, text);
+            child_of_peer(port, i, peer, peer_events);
             _exit(0);
         }
         CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -83,6 +116,10 @@ int main(int count, char **arguments)
     OK(pares_events_close(events));
     OK(pares_free(text));
     OK(pares_leave(parent));
+    while (!pares_peer_lease_ok(peer)) /* the children have taken its processor, perhaps */
+        await_peer_status(peer_events, PARES_PEER_PRIMARY);
+    OK(pares_peer_leave(peer));
+    OK(pares_peer_events_close(peer_events));
     puts("done");
     return 0;
 }

@@ -1,8 +1,6 @@
 /* Several threads on one handle, callbacks that call back, and leaving while others wait. */
 #include "check.h"
 
-#include <poll.h>
-
 #define THREADS 8
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

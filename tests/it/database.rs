@@ -27,7 +27,7 @@ use crate::support::{Ground, PATIENCE, Proc, finish};
 const CONNECTIONS: usize = 10;
 
 /// A server of its own for one test: gone with this value, and stopped also when this process is killed.
-struct Server {
+pub(crate) struct Server {
     process: Proc,
     /// The server's shell waits for its end.
     life: Option<File>,
@@ -36,7 +36,7 @@ struct Server {
 }
 
 /// The newest server that is installed.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let newest = versions.map(|version| version.path()).max_by_key(|path| number(path))?;
@@ -45,7 +45,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 impl Server {
-    fn start(programs: &Path, directory: PathBuf) -> Self {
+    pub(crate) fn start(programs: &Path, directory: PathBuf) -> Self {
         fs::create_dir(&directory).unwrap();
         // The server does not run as root.
         let owner = getuid().is_root().then(|| {
@@ -94,7 +94,7 @@ impl Server {
         server
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port)
     }
 }
@@ -107,6 +107,15 @@ impl Drop for Server {
         }
         _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// An example as a program.
+pub(crate) fn example(name: &str) -> PathBuf {
+    // `cargo test` has built it, `cargo test --test it` has not.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo).args(["build", "--quiet", "--offline", "--example", name]).status().unwrap();
+    assert!(built.success());
+    Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("examples").join(name)
 }
 
 /// What was seen of the workers' connections. "At once" is a moment before the server looked through its connections: only
@@ -168,11 +177,7 @@ fn workers_share_the_connections_to_a_database() {
     };
     let ground = Ground::new();
     let server = Server::start(&programs, ground.directory.join("server"));
-    // `cargo test` has built it, `cargo test --test it` has not.
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--quiet", "--offline", "--example", "database"]).status().unwrap();
-    assert!(built.success());
-    let program = Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("examples").join("database");
+    let program = example("database");
     let mut random = Random(Random::seed());
     // The example's port is that of its group's name, and its group one of this run only.
     random.0 ^= u64::from(std::process::id()) << 32;

@@ -260,8 +260,8 @@ impl Machine {
                 self.evaluate(out);
             }
             Event::Leave => self.leave(out),
-            Event::Rank(rank) => self.set_rank(rank, out),
-            Event::Direct { target, rank } if target == self.id.tail() => self.set_rank(rank, out),
+            Event::Rank(rank) => self.take_rank(rank, out),
+            Event::Direct { target, rank } if target == self.id.tail() => self.take_rank(rank, out),
             Event::Direct { target, rank } => {
                 let nonce = self.nonce();
                 self.sending.direct(target, rank, nonce, self.now + 5 * self.rules.interval);
@@ -376,7 +376,11 @@ impl Machine {
             self.directives_seen.pop_front();
         }
         self.directives_seen.push_back(nonce);
-        // Whoever leaves has given up its rank for good.
+        self.take_rank(rank, out);
+    }
+
+    /// Whoever leaves has given up its rank for good.
+    fn take_rank(&mut self, rank: u8, out: &mut Vec<Action>) {
         if self.leaving_until.is_none() {
             self.set_rank(rank, out);
         }

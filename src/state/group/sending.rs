@@ -133,6 +133,9 @@ impl Machine {
 
     /// An answer, which need not come at the same moment as all the others'.
     fn reply(&mut self, vote: bool) {
+        if self.rules.observe {
+            return;
+        }
         let interval = self.rules.interval;
         let claims = matches!(self.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
         let crowd = self.record.len() > FEW && !claims;

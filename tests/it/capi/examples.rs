@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use pares::{Instance, Role};
+use pares::{Instance, Peer, PeerStatus, Role};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{compile, has, library, root};
@@ -121,6 +121,34 @@ fn the_prefork_server_keeps_one_house_and_replaces_the_dead() {
     expect(&server, "all have left");
     assert_eq!(server.end_code(), 0);
     await_true("alone", || count() == 1);
+}
+
+/// Goal: peers in C and in Rust form one masterless group: who is killed is replaced, who leaves hands over.
+/// Method: a C process is primary, and killed; a second one is; a Rust peer follows both, and takes over in the end.
+#[test]
+fn the_c_peer_shares_a_masterless_group_with_rust_peers() {
+    let ground = Ground::new();
+    let port = ground.port.to_string();
+    let program = example("peer");
+    let (first, _first_in) = start(&ground, &program, &[&port, "10"]);
+    expect(&first, "primary (alone)");
+    let (mut second, _second_in) = start(&ground, &program, &[&port, "20"]);
+    expect(&second, "standby (admitted)");
+    let config = pares::PeerConfig::new("peer").local(ground.port).directory(&ground.directory).rank(30);
+    let rust = Peer::join(config).unwrap();
+    assert!(rust.wait_admitted(PATIENCE));
+    await_true("both heard", || rust.peers().len() == 3);
+
+    first.kill();
+    expect(&second, "primary (unopposed)");
+    let of_rank = |rank| rust.peers().into_iter().find(|peer| peer.id.rank() == rank);
+    await_true("followed", || of_rank(20).is_some_and(|peer| peer.status == PeerStatus::Primary));
+    await_true("forgotten", || of_rank(10).is_none());
+    second.signal(Signal::TERM);
+    expect(&second, "left");
+    assert_eq!(second.end_code(), 0);
+    await_true("taken over", || rust.lease_ok());
+    assert!(rust.token().is_some_and(|token| token.epoch >= 3));
 }
 
 /// Goal: whatever can call C can take part.

@@ -54,6 +54,8 @@ fn a_standby_that_stood_still_claims_nothing() {
         let standby = world.living().into_iter().find(|who| *who != primary).expect("three live");
         world.pause(standby, Pause::Visible, 30 * H);
         world.run_for(60 * H);
+        let left = |(_, kind): &(Millis, PeerEventKind)| matches!(kind, PeerEventKind::Left { .. });
+        assert!(!world.processes[standby].news.iter().any(left), "its own silence was taken for that of others");
         assert_eq!((world.primary(), world.acquisitions.len()), (primary, 1));
         no_overlap(&mut world);
     });

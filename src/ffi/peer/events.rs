@@ -1,0 +1,262 @@
+//! `pares_peer_events_*`: what happens to a peer, waited for or polled.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+
+use super::relay::Relay;
+use super::{CIdentifier, CToken, Process, put_id, put_token, status_number};
+use crate::event::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause};
+use crate::ffi::given::{Handle, Slot};
+use crate::ffi::parcel::Parcel;
+use crate::ffi::result::{Code, Failure, guarded};
+use crate::ffi::subscription::Subscription;
+use crate::ffi::table::table;
+
+/// `pares_peer_events`.
+pub(crate) struct PeerEvents {
+    subscription: Subscription<PeerEvent>,
+    _relay: Relay,
+}
+
+/// `pares_peer_event`, in the layout of `pares.h`.
+#[repr(C)]
+pub(in crate::ffi) struct CPeerEvent {
+    pub(in crate::ffi) kind: c_int,
+    pub(in crate::ffi) cause: c_int,
+    pub(in crate::ffi) monotonic_ns: u64,
+    pub(in crate::ffi) from: c_int,
+    pub(in crate::ffi) to: c_int,
+    pub(in crate::ffi) token: *const CToken,
+    pub(in crate::ffi) id: *const CIdentifier,
+    pub(in crate::ffi) service: u32,
+    pub(in crate::ffi) origin: u32,
+    pub(in crate::ffi) within_ms: u64,
+    pub(in crate::ffi) for_ms: u64,
+    pub(in crate::ffi) missed: u64,
+    pub(in crate::ffi) text: *const c_char,
+}
+
+/// The numbers of `pares_peer_event_kind`, with their names.
+pub(in crate::ffi) const PEER_KINDS: [(c_int, &CStr); 10] = [
+    (1, c"role"),
+    (2, c"prepare-handover"),
+    (3, c"epoch-bump"),
+    (4, c"joined"),
+    (5, c"left"),
+    (6, c"suspected"),
+    (7, c"spawn"),
+    (8, c"paused"),
+    (9, c"missed"),
+    (10, c"stopped"),
+];
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_peer_event_kind_name(kind: c_int) -> *const c_char {
+    PEER_KINDS.iter().find(|(number, _)| *number == kind).map_or(c"unknown event", |(_, name)| *name).as_ptr()
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_peer_events_open(peer: Handle<Process>, events_out: Slot<Handle<PeerEvents>>) -> c_int {
+    guarded(|| {
+        let events_out = events_out.open("events_out")?;
+        let receiver = peer.get("peer")?.with(|peer| Ok(peer.events()))?;
+        let refused = |error| Failure::new(Code::Io, format!("cannot start a thread for events: {error}"));
+        let (receiver, relay) = Relay::begin(receiver).map_err(refused)?;
+        let events = PeerEvents { subscription: Subscription::new(receiver), _relay: relay };
+        events_out.set(Handle::of(table().add(events)?));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_peer_events_next(
+    events: Handle<PeerEvents>,
+    timeout_ms: u64,
+    event_out: Slot<*const CPeerEvent>,
+) -> c_int {
+    guarded(|| {
+        let event_out = event_out.open("event_out")?;
+        let event = events.get("events")?.subscription.next(timeout_ms)?;
+        event_out.set(hand_out(&event));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_peer_events_descriptor(
+    events: Handle<PeerEvents>,
+    descriptor_out: Slot<c_int>,
+) -> c_int {
+    guarded(|| {
+        let descriptor_out = descriptor_out.open("descriptor_out")?;
+        descriptor_out.set(events.get("events")?.subscription.descriptor()?);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_peer_events_close(events: Handle<PeerEvents>) -> c_int {
+    guarded(|| {
+        if let Some(events) = events.take()? {
+            events.subscription.close();
+        }
+        Ok(())
+    })
+}
+
+/// An event as C reads it.
+fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
+    let mut parcel = Parcel::default();
+    let mut c_event = CPeerEvent {
+        kind: 0,
+        cause: 0,
+        monotonic_ns: event.monotonic_ns,
+        from: 0,
+        to: 0,
+        token: ptr::null(),
+        id: ptr::null(),
+        service: 0,
+        origin: 0,
+        within_ms: 0,
+        for_ms: 0,
+        missed: 0,
+        text: ptr::null(),
+    };
+    let c = &mut c_event;
+    match &event.kind {
+        PeerEventKind::Role { from, to, token, cause } => {
+            (c.kind, c.from, c.to) = (1, status_number(*from), status_number(*to));
+            if let Some(token) = token {
+                c.token = put_token(&mut parcel, *token);
+            }
+            (c.cause, c.text) = (role_cause_number(*cause), parcel.text(&cause.to_string()));
+        }
+        PeerEventKind::PrepareHandover { to, within_ms } => {
+            (c.kind, c.id, c.within_ms) = (2, put_id(&mut parcel, *to), *within_ms);
+        }
+        PeerEventKind::EpochBump { token } => (c.kind, c.token) = (3, put_token(&mut parcel, *token)),
+        PeerEventKind::Joined { id, service } => {
+            (c.kind, c.id, c.service) = (4, put_id(&mut parcel, *id), u32::from(*service));
+        }
+        PeerEventKind::Left { id, service, cause } => {
+            (c.kind, c.id, c.service) = (5, put_id(&mut parcel, *id), u32::from(*service));
+            (c.cause, c.text) = (left_cause_number(*cause), parcel.text(&cause.to_string()));
+        }
+        PeerEventKind::Suspected { id, service } => {
+            (c.kind, c.id, c.service) = (6, put_id(&mut parcel, *id), u32::from(*service));
+        }
+        PeerEventKind::Spawn { service, nonce } => (c.kind, c.service, c.origin) = (7, u32::from(*service), *nonce),
+        PeerEventKind::Paused { for_ms } => (c.kind, c.for_ms) = (8, *for_ms),
+        PeerEventKind::Missed { events } => (c.kind, c.missed) = (9, *events),
+        PeerEventKind::Stopped => c.kind = 10,
+    }
+    parcel.hand_out(c_event)
+}
+
+/// The numbers of `pares_role_cause`.
+pub(in crate::ffi) fn role_cause_number(cause: RoleCause) -> c_int {
+    match cause {
+        RoleCause::Started => 1,
+        RoleCause::Admitted => 2,
+        RoleCause::Alone => 3,
+        RoleCause::Vacant => 4,
+        RoleCause::Failover => 5,
+        RoleCause::Preempt => 6,
+        RoleCause::Unopposed => 7,
+        RoleCause::Named => 8,
+        RoleCause::Outranked => 9,
+        RoleCause::Refuted => 10,
+        RoleCause::Unyielding => 11,
+        RoleCause::Barred => 12,
+        RoleCause::HandedOver => 13,
+        RoleCause::Superseded => 14,
+        RoleCause::Unheard => 15,
+        RoleCause::Paused => 16,
+        RoleCause::NoQuorum => 17,
+        RoleCause::Collision => 18,
+        RoleCause::Surplus => 19,
+        RoleCause::Left => 20,
+    }
+}
+
+/// The numbers of `pares_peer_left_cause`.
+pub(in crate::ffi) fn left_cause_number(cause: PeerLeftCause) -> c_int {
+    match cause {
+        PeerLeftCause::Left => 1,
+        PeerLeftCause::Died => 2,
+        PeerLeftCause::Forgotten => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Token;
+    use crate::ffi::parcel::take_back;
+    use crate::wire::{PeerId, PeerStatus};
+
+    const TAIL: &str = "0102030405060708090a0b";
+
+    fn id() -> PeerId {
+        PeerId::new(128, 7, TAIL.parse().unwrap())
+    }
+
+    #[track_caller]
+    fn check(kind: PeerEventKind, number: c_int, more: impl FnOnce(&CPeerEvent)) {
+        let c_event = hand_out(&PeerEvent { monotonic_ns: 5, kind });
+        // SAFETY: it lives until it is given back.
+        let read = unsafe { &*c_event };
+        assert_eq!((read.kind, read.monotonic_ns), (number, 5));
+        more(read);
+        take_back(c_event.addr()).unwrap();
+    }
+
+    fn text(text: *const c_char) -> &'static str {
+        // SAFETY: these tests look at it before they give it back.
+        unsafe { CStr::from_ptr(text) }.to_str().unwrap()
+    }
+
+    #[track_caller]
+    fn check_id(read: *const CIdentifier) {
+        // SAFETY: as above.
+        let read = unsafe { &*read };
+        assert_eq!((text(read.tail), read.rank, read.sequence), (TAIL, 128, 7));
+        assert_eq!(text(read.text), id().to_string());
+    }
+
+    #[test]
+    fn each_event_has_its_number_and_its_fields() {
+        let token = Token { epoch: 3, id: id() };
+        let role = |token, cause| {
+            let (from, to) = (PeerStatus::Standby, PeerStatus::Primary);
+            PeerEventKind::Role { from, to, token, cause }
+        };
+        check(role(Some(token), RoleCause::Alone), 1, |it| {
+            assert_eq!((it.from, it.to, it.cause, text(it.text)), (2, 4, 3, "alone"));
+            // SAFETY: it lives until it is given back, after this.
+            let read = unsafe { &*it.token };
+            assert_eq!((read.epoch, text(read.fence)), (3, token.fence().as_str()));
+            check_id(read.id);
+        });
+        check(role(None, RoleCause::Barred), 1, |it| assert!(it.token.is_null() && it.id.is_null()));
+        check(PeerEventKind::PrepareHandover { to: id(), within_ms: 400 }, 2, |it| {
+            assert_eq!(it.within_ms, 400);
+            check_id(it.id);
+        });
+        check(PeerEventKind::EpochBump { token }, 3, |it| assert!(!it.token.is_null()));
+        check(PeerEventKind::Joined { id: id(), service: 9 }, 4, |it| {
+            assert_eq!(it.service, 9);
+            check_id(it.id);
+        });
+        check(PeerEventKind::Left { id: id(), service: 9, cause: PeerLeftCause::Died }, 5, |it| {
+            assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "died"));
+            check_id(it.id);
+        });
+        check(PeerEventKind::Suspected { id: id(), service: 9 }, 6, |it| check_id(it.id));
+        let spawn = PeerEventKind::Spawn { service: 9, nonce: 11 };
+        check(spawn, 7, |it| assert_eq!((it.service, it.origin), (9, 11)));
+        check(PeerEventKind::Paused { for_ms: 900 }, 8, |it| assert_eq!(it.for_ms, 900));
+        check(PeerEventKind::Missed { events: 6 }, 9, |it| assert_eq!(it.missed, 6));
+        check(PeerEventKind::Stopped, 10, |it| assert!(it.text.is_null()));
+    }
+}

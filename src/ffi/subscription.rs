@@ -1,0 +1,65 @@
+//! What happens to an instance or a peer, waited for or polled.
+
+use std::ffi::c_int;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
+
+use super::result::{Code, Failure};
+use super::time;
+use crate::net::clock::deadline;
+use crate::net::ready::Ready;
+
+/// Events, and what it takes to poll for them.
+pub(super) type Pollable<E> = (Receiver<E>, Arc<Ready>);
+
+/// A subscription. Of those who take from it together, each event reaches one.
+pub(crate) struct Subscription<E> {
+    receiver: Receiver<E>,
+    ready: Arc<Ready>,
+    /// Ends when the handle is freed, so that whoever still waits is called away.
+    open: Receiver<()>,
+    close: Mutex<Option<Sender<()>>>,
+}
+
+impl<E> Subscription<E> {
+    pub(super) fn new((receiver, ready): Pollable<E>) -> Self {
+        let (close, open) = bounded(0);
+        Subscription { receiver, ready, open, close: Mutex::new(Some(close)) }
+    }
+
+    pub(super) fn next(&self, timeout_ms: u64) -> Result<E, Failure> {
+        let deadline = deadline(time(timeout_ms));
+        let mut late = timeout_ms == 0;
+        loop {
+            if self.open.try_recv() == Err(TryRecvError::Disconnected) {
+                return Err(Failure::new(Code::End, "the subscription was closed"));
+            }
+            // Together with the descriptor, so that this never is readable for an event that was taken.
+            match self.ready.take(|| self.receiver.try_recv(), || !self.receiver.is_empty()) {
+                Ok(event) => return Ok(event),
+                Err(TryRecvError::Disconnected) => {
+                    return Err(Failure::new(
+                        Code::End,
+                        "there are no more events: whoever had them has left its group",
+                    ));
+                }
+                Err(TryRecvError::Empty) if late => return Err(Failure::new(Code::Deadline, "no event in time")),
+                Err(TryRecvError::Empty) => {}
+            }
+            let mut either = Select::new();
+            either.recv(&self.receiver);
+            either.recv(&self.open);
+            late = either.ready_deadline(deadline).is_err();
+        }
+    }
+
+    pub(super) fn descriptor(&self) -> Result<c_int, Failure> {
+        let descriptor = self.ready.descriptor(|| !self.receiver.is_empty());
+        descriptor.map_err(|error| Failure::new(Code::Io, format!("cannot make a descriptor for events: {error}")))
+    }
+
+    pub(super) fn close(&self) {
+        *self.close.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

@@ -1,0 +1,208 @@
+/* Masterless groups of several processes and several threads: a primary that is killed is replaced, one that leaves names
+ * its successor, and whoever waits is called away. */
+#include "check.h"
+
+#include <signal.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+
+/* Another process: primary until it is killed, or until its parent is gone. Tells its epoch through `out`. */
+static void be_primary(uint16_t port, int in, int out)
+{
+    pares_peer *peer;
+    pares_peer_events *events = NULL;
+    uint64_t epoch;
+    char byte;
+    alarm(4 * PATIENCE_MS / 1000);
+    peer = join_peer(port, 10);
+    OK(pares_peer_events_open(peer, &events));
+    epoch = await_peer_status(events, PARES_PEER_PRIMARY);
+    CHECK(write(out, &epoch, sizeof epoch) == (ssize_t)sizeof epoch);
+    while (read(in, &byte, 1) > 0) {
+    }
+    _exit(1);
+}
+
+static void a_killed_primary_is_replaced(uint16_t port)
+{
+    int up[2], down[2], status = 0;
+    uint64_t epoch = 0, mine;
+    pares_peer *peer;
+    pares_peer_events *events = NULL;
+    const pares_peer_event *event;
+    const pares_token *token = NULL;
+    pid_t pid;
+    CHECK(pipe(up) == 0 && pipe(down) == 0);
+    pid = fork(); /* nothing of the library is used yet */
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        close(down[1]);
+        be_primary(port, down[0], up[1]);
+    }
+    close(up[1]);
+    close(down[0]);
+    CHECK(read(up[0], &epoch, sizeof epoch) == (ssize_t)sizeof epoch && epoch > 0);
+
+    peer = join_peer(port, 100);
+    OK(pares_peer_events_open(peer, &events));
+    OK(pares_peer_wait_admitted(peer, PATIENCE_MS));
+    CHECK(kill(pid, SIGKILL) == 0);
+    event = await_peer_event(events, PARES_PEER_EVENT_LEFT);
+    CHECK(event->cause == PARES_PEER_DIED && event->id->rank == 10);
+    OK(pares_free(event));
+    mine = await_peer_status(events, PARES_PEER_PRIMARY);
+    CHECK(mine > epoch);
+    OK(pares_peer_token(peer, &token));
+    CHECK(token->epoch >= mine && token->id->rank == 100);
+    OK(pares_free(token));
+    CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    OK(pares_peer_events_close(events));
+    OK(pares_peer_leave(peer));
+    close(up[0]);
+    close(down[1]);
+}
+
+static void a_primary_that_leaves_names_its_successor(uint16_t port)
+{
+    pares_peer *first = join_peer(port, 10), *second;
+    pares_peer_events *events_of_first = NULL, *events = NULL;
+    const pares_peer_event *event;
+    uint64_t epoch;
+    int named = 0;
+    OK(pares_peer_events_open(first, &events_of_first));
+    epoch = await_peer_status(events_of_first, PARES_PEER_PRIMARY);
+    OK(pares_peer_events_close(events_of_first));
+    second = join_peer(port, 20);
+    OK(pares_peer_wait_admitted(second, PATIENCE_MS));
+    OK(pares_peer_events_open(second, &events));
+    OK(pares_peer_leave(first));
+    while (!named) {
+        event = await_peer_event(events, PARES_PEER_EVENT_ROLE);
+        named = event->to == PARES_PEER_PRIMARY;
+        if (named)
+            CHECK(event->cause == PARES_ROLE_NAMED && event->token->epoch > epoch);
+        OK(pares_free(event));
+    }
+    OK(pares_peer_leave_at_once(second));
+    OK(pares_peer_events_close(events));
+}
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t bell = PTHREAD_COND_INITIALIZER;
+static int waiting;
+
+static void begin_to_wait(void)
+{
+    pthread_mutex_lock(&lock);
+    waiting++;
+    pthread_cond_broadcast(&bell);
+    pthread_mutex_unlock(&lock);
+}
+
+static void *wait_for_admission(void *peer)
+{
+    int result;
+    begin_to_wait();
+    result = pares_peer_wait_admitted((pares_peer *)peer, PARES_FOR_EVER);
+    CHECK(result == PARES_STOPPED || result == PARES_BAD_HANDLE); /* this one, if it came too late to wait */
+    return NULL;
+}
+
+static void *wait_for_end(void *events)
+{
+    const pares_peer_event *event = NULL;
+    int result;
+    begin_to_wait();
+    while ((result = pares_peer_events_next((pares_peer_events *)events, PARES_FOR_EVER, &event)) == PARES_OK)
+        OK(pares_free(event));
+    CHECK(result == PARES_END);
+    return NULL;
+}
+
+static void *wait_for_close(void *events)
+{
+    const pares_peer_event *event = NULL;
+    int result;
+    begin_to_wait();
+    while ((result = pares_peer_events_next((pares_peer_events *)events, PARES_FOR_EVER, &event)) == PARES_OK)
+        OK(pares_free(event));
+    CHECK(result == PARES_END || result == PARES_BAD_HANDLE);
+    return NULL;
+}
+
+static void leaving_and_closing_call_away_who_waits(uint16_t port)
+{
+    pares_peer_config *config = new_peer_config(port, 1);
+    pares_peer *peer = NULL;
+    pares_peer_events *ended = NULL, *closed = NULL;
+    pthread_t threads[3];
+    int i;
+    OK(pares_peer_config_observe(config, 1)); /* which is never admitted */
+    OK(pares_peer_join(config, &peer));
+    OK(pares_peer_config_free(config));
+    OK(pares_peer_events_open(peer, &ended));
+    OK(pares_peer_events_open(peer, &closed));
+    CHECK(pthread_create(&threads[0], NULL, wait_for_admission, peer) == 0);
+    CHECK(pthread_create(&threads[1], NULL, wait_for_end, ended) == 0);
+    CHECK(pthread_create(&threads[2], NULL, wait_for_close, closed) == 0);
+    pthread_mutex_lock(&lock);
+    while (waiting != 3)
+        pthread_cond_wait(&bell, &lock);
+    pthread_mutex_unlock(&lock);
+    OK(pares_peer_events_close(closed));
+    OK(pares_peer_leave(peer));
+    for (i = 0; i < 3; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    OK(pares_peer_events_close(ended));
+}
+
+static size_t count_of(pares_peer *peer)
+{
+    const pares_peer_listing *listing = NULL;
+    size_t count;
+    OK(pares_peer_list(peer, &listing));
+    count = listing->count;
+    OK(pares_free(listing));
+    return count;
+}
+
+/* A subscription that nobody takes from says how much it misses, once there is room again. */
+static void who_does_not_take_misses_events(uint16_t port)
+{
+    pares_peer_config *config = new_peer_config(port, 1);
+    pares_peer *peer = NULL;
+    pares_peer_events *events = NULL;
+    const pares_peer_event *event = NULL;
+    uint64_t missed = 0;
+    int round;
+    OK(pares_peer_config_events(config, 2));
+    OK(pares_peer_join(config, &peer));
+    OK(pares_peer_config_free(config));
+    OK(pares_peer_events_open(peer, &events));
+    for (round = 0; missed == 0; round++) {
+        pares_peer *other = join_peer(port, 2);
+        OK(pares_peer_wait_admitted(other, PATIENCE_MS));
+        AWAIT(count_of(peer) == 2);
+        OK(pares_peer_leave_at_once(other));
+        AWAIT(count_of(peer) == 1);
+        /* Its own start, admission and acquisition, and coming and going of the other: more than it holds. */
+        while (round > 0 && pares_peer_events_next(events, 0, &event) == PARES_OK) {
+            missed += event->missed;
+            CHECK((event->missed != 0) == (event->kind == PARES_PEER_EVENT_MISSED));
+            OK(pares_free(event));
+        }
+    }
+    OK(pares_peer_leave_at_once(peer));
+    OK(pares_peer_events_close(events));
+}
+
+int main(int count, char **arguments)
+{
+    const uint16_t port = begin(count, arguments);
+    a_killed_primary_is_replaced(port);
+    a_primary_that_leaves_names_its_successor(port);
+    leaving_and_closing_call_away_who_waits(port);
+    who_does_not_take_misses_events(port);
+    puts("done");
+    return 0;
+}
