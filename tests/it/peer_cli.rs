@@ -327,7 +327,6 @@ fn the_second_key_lets_a_group_change_its_key() {
     let other = Ground::on_port(ground.port);
     other.ask("peer ls --wait 300").code(3);
     let key = ground.directory.join("it.key").display().to_string();
-    let answer = other.ask(&format!("peer ls --wait 700 --also-key {key}"));
-    assert!(answer.code == 0 || answer.err.contains("1 in 256"), "{answer:?}");
+    other.ask(&format!("peer ls --wait 700 --also-key {key}")).code(0);
     assert_eq!(tail(&ground, 0).len(), 22);
 }
