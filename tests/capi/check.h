@@ -130,4 +130,19 @@ static inline uint64_t await_peer_status(pares_peer_events *events, int status)
     }
 }
 
+/* 1 if the peer, admitted, has heard of another one that is primary. */
+static inline int knows_primary(pares_peer *peer)
+{
+    const pares_peer_listing *listing = NULL;
+    int found = 0, admitted = 0;
+    size_t i;
+    OK(pares_peer_list(peer, &listing));
+    for (i = 0; i < listing->count; i++) {
+        found |= !listing->peers[i]->own && listing->peers[i]->status == PARES_PEER_PRIMARY;
+        admitted |= listing->peers[i]->own && listing->peers[i]->status == PARES_PEER_STANDBY;
+    }
+    OK(pares_free(listing));
+    return found && admitted;
+}
+
 #endif

@@ -45,7 +45,7 @@ static void a_killed_primary_is_replaced(uint16_t port)
 
     peer = join_peer(port, 100);
     OK(pares_peer_events_open(peer, &events));
-    OK(pares_peer_wait_admitted(peer, PATIENCE_MS));
+    AWAIT(knows_primary(peer)); /* or it would be no loss */
     CHECK(kill(pid, SIGKILL) == 0);
     event = await_peer_event(events, PARES_PEER_EVENT_LEFT);
     CHECK(event->cause == PARES_PEER_DIED && event->id->rank == 10);
@@ -73,7 +73,7 @@ static void a_primary_that_leaves_names_its_successor(uint16_t port)
     epoch = await_peer_status(events_of_first, PARES_PEER_PRIMARY);
     OK(pares_peer_events_close(events_of_first));
     second = join_peer(port, 20);
-    OK(pares_peer_wait_admitted(second, PATIENCE_MS));
+    AWAIT(knows_primary(second));
     OK(pares_peer_events_open(second, &events));
     OK(pares_peer_leave(first));
     while (!named) {
