@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use crate::config::Need;
 use crate::event::{PeerEventKind, RoleCause, Token};
-use crate::state::group::{Action, Event, Machine, Millis, Rules};
+use crate::state::group::{Action, Entropy, Event, Machine, Millis, Rules};
 use crate::state::sim::random::Random;
 use crate::wire::heartbeat::Heartbeat;
 use crate::wire::{PeerId, PeerStatus, Tail};
@@ -165,6 +165,8 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     /// Directed links that lose everything.
     pub(super) cut: BTreeSet<(Who, Who)>,
+    /// Which of the next heartbeats on their way from one to another are lost: a bit for each, and how many bits there are.
+    pub(super) losses: (u64, u32),
     /// Of a hundred heartbeats so many come twice.
     pub(super) twice: u64,
     /// Whether clocks run apart, by up to a hundredth.
@@ -198,6 +200,7 @@ impl World {
             profile,
             processes: Vec::new(),
             cut: BTreeSet::new(),
+            losses: (0, 0),
             twice: 0,
             drift: false,
             starts_fail: false,
@@ -229,11 +232,15 @@ impl World {
 
     /// With the same seed, two processes draw the same numbers.
     pub(super) fn start_with(&mut self, rules: Rules, seed: u64) -> Who {
-        let who = self.processes.len();
         let mut chance = Random(seed);
+        self.start_drawing(rules, Box::new(move || chance.next()))
+    }
+
+    pub(super) fn start_drawing(&mut self, rules: Rules, entropy: Entropy) -> Who {
+        let who = self.processes.len();
         let rate = if self.drift { self.random.below(20_001) as i64 - 10_000 } else { 0 };
         let mut out = Vec::new();
-        let machine = Machine::new(rules.clone(), self.now, Box::new(move || chance.next()), &mut out);
+        let machine = Machine::new(rules.clone(), self.now, entropy, &mut out);
         tell!(self, "{who} starts as {} of type {}, rank {}", machine.id().tail(), rules.service, rules.rank);
         self.processes.push(Process {
             machine,
@@ -433,7 +440,11 @@ impl World {
                 continue;
             }
             let own = from == Some(to);
-            let lost = self.random.next() % 100 < self.profile.loss;
+            let mut lost = self.random.next() % 100 < self.profile.loss;
+            if !own && self.losses.1 > 0 {
+                lost |= self.losses.0 & 1 == 1;
+                self.losses = (self.losses.0 >> 1, self.losses.1 - 1);
+            }
             if !own && (lost || from.is_some_and(|from| !self.reaches(from, to))) {
                 continue;
             }
