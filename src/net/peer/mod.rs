@@ -16,7 +16,7 @@ use super::store::{self, EpochFile};
 use super::threads::Threads;
 use super::waker::Waker;
 use crate::config::{DATAGRAMS_AT_ONCE, MAX_WISHES, PeerConfig, SMALL_STACK, WARN_AGAIN, WorkloadSource};
-use crate::error::{ConfigError, PeerError};
+use crate::error::PeerError;
 use crate::event::{PeerEvent, PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
 use crate::sys::{self, Origin, crash};
@@ -548,11 +548,6 @@ fn seal(config: &PeerConfig, directory: &std::path::Path) -> Result<Seal, PeerEr
     };
     // One that is accepted besides is somebody else's already: a new one would be of no use.
     let also = config.also_key_file.as_deref().map(store::read_key).transpose()?.filter(|also| *also != key);
-    if also.as_ref().is_some_and(|also| number(also) == number(&key)) {
-        let path = config.also_key_file.as_deref().unwrap_or(directory).display();
-        let rule = "by chance (1 in 256) it looks like the group's key from outside: make another new one";
-        return Err(ConfigError::new("also_key_file", path, rule).into());
-    }
     Ok(Seal::new(&config.group, (number(&key), key), also.map(|also| (number(&also), also))))
 }
 

@@ -235,7 +235,9 @@ impl Record {
         let heard = now.saturating_sub(u64::from(view.age_ms));
         let dead = rules.dead(0);
         if let Some(member) = self.members.get_mut(&tail) {
-            if member.doubted.is_some_and(|doubted| heard <= doubted) || member.service != view.service {
+            // Others have heard the last words of one that has died a moment later than the kernel's news came here.
+            let stale = member.doubted.is_some_and(|doubted| heard <= doubted + rules.delay);
+            if stale || member.service != view.service {
                 return None;
             }
             if member.status == PeerStatus::Primary {

@@ -394,13 +394,12 @@ impl Machine {
             }
             self.reply(false);
         }
-        if beat.status == PeerStatus::Primary && self.status != PeerStatus::Primary {
-            if self.record.primaries(beat.service).nth(1).is_some() {
-                if other_type {
-                    self.view_of(beat.service);
-                }
-                self.reply(true);
+        let two = self.record.primaries(beat.service).nth(1).is_some();
+        if two && beat.status == PeerStatus::Primary && self.status != PeerStatus::Primary {
+            if other_type {
+                self.view_of(beat.service);
             }
+            self.reply(true);
         }
     }
 

@@ -38,8 +38,8 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
     let interval = args.network.interval;
     let began = Instant::now();
     let find = || others(&peer).find(|one| one.id.tail() == args.tail);
-    // Everybody has said who he is after three intervals, of which each has two requests.
-    let (appeared, deadline) = (began + interval * 3, began + args.timeout);
+    // Each has been asked six times by then, and would be taken for dead by the others.
+    let (appeared, deadline) = (began + interval * 3 + args.network.delay() * 2, began + args.timeout);
     let mut said: Option<Instant> = None;
     loop {
         match find() {
