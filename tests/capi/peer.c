@@ -142,6 +142,8 @@ static void leaving_and_closing_call_away_who_waits(uint16_t port)
     OK(pares_peer_config_observe(config, 1)); /* which is never admitted */
     OK(pares_peer_join(config, &peer));
     OK(pares_peer_config_free(config));
+    GIVES(PARES_DEADLINE, pares_peer_wait_admitted(peer, 0));
+    GIVES(PARES_DEADLINE, pares_peer_wait_admitted(peer, 1));
     OK(pares_peer_events_open(peer, &ended));
     OK(pares_peer_events_open(peer, &closed));
     CHECK(pthread_create(&threads[0], NULL, wait_for_admission, peer) == 0);
