@@ -331,8 +331,9 @@ impl Peer {
     /// Leaves the group in order: a primary lets another process take over first.
     ///
     /// Blocks until it has left: without a handover a quarter of an interval, with one usually about an interval, at most six
-    /// and a half.
-    pub fn leave(self) {
+    /// and a half. Meanwhile another thread answers with [`handover_ready`](Peer::handover_ready), where the program
+    /// [prepares](PeerConfig::prepare_handover) a handover. Afterwards its status is [`PeerStatus::Leaving`] for good.
+    pub fn leave(&self) {
         self.wish(Wish::Leave);
         if !self.is_void() {
             self.thread.join_all();
