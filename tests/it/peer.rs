@@ -163,6 +163,27 @@ fn a_primary_that_prepares_hands_over_when_it_says_so() {
     assert!(!old.lease_ok() && old.token().is_none());
 }
 
+/// Goal: a program that leaves as primary still says itself when its work is at an end.
+/// Method: one thread leaves, another one hears what is to be prepared, and answers.
+#[test]
+fn who_leaves_says_from_another_thread_that_its_work_has_ended() {
+    let ground = Ground::new();
+    let (old, _) = primary(config(&ground).prepare_handover(true));
+    let new = join(config(&ground));
+    assert!(new.wait_admitted(PATIENCE));
+    sees(&old, &new);
+    let (of_old, of_new) = (old.events(), new.events());
+    std::thread::scope(|scope| {
+        scope.spawn(|| old.leave());
+        let prepare = |kind| if let PeerEventKind::PrepareHandover { to, .. } = kind { Some(to) } else { None };
+        assert_eq!(expect(&of_old, prepare), new.id());
+        old.handover_ready();
+        assert_eq!(expect(&of_old, to(PeerStatus::Standby)).1, RoleCause::HandedOver);
+    });
+    assert_eq!(old.status(), PeerStatus::Leaving);
+    assert_eq!(expect(&of_new, to(PeerStatus::Primary)).1, RoleCause::Named);
+}
+
 #[test]
 fn anyone_can_promote_and_demote_anyone() {
     let ground = Ground::new();
