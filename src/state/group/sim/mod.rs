@@ -7,9 +7,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+macro_rules! tell {
+    ($world:expr, $($text:tt)*) => {
+        if $world.story {
+            println!("{:>9.3} H  {}", $world.now as f64 / $crate::state::group::sim::world::H as f64, format!($($text)*));
+        }
+    };
+}
+
 mod chaos;
 mod faults;
 mod figures;
+mod measure;
 mod needs;
 mod scenes;
 mod world;

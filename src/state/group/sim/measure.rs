@@ -1,0 +1,74 @@
+//! What is measured of a world: who is primary, when there are two, and when there is none.
+
+use super::world::{Overlap, Process, Who, World};
+use crate::wire::PeerStatus;
+
+impl World {
+    /// Running primaries of a type.
+    pub(super) fn primaries(&self, service: u16) -> Vec<Who> {
+        let primary = |one: &Process| one.rules.service == service && one.is_running() && one.is_primary();
+        (0..self.processes.len()).filter(|who| primary(&self.processes[*who])).collect()
+    }
+
+    pub(super) fn primary(&self) -> Who {
+        match self.primaries(1)[..] {
+            [one] => one,
+            ref others => panic!("primaries: {others:?}"),
+        }
+    }
+
+    /// Whether there is one primary of a type, and no more.
+    pub(super) fn has_one(&self, service: u16) -> bool {
+        self.primaries(service).len() == 1
+    }
+
+    pub(super) fn measure(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        for service in self.services() {
+            let primaries = self.primaries(service);
+            let meet = |(a, b): (&Who, &Who)| self.reaches(*a, *b) && self.reaches(*b, *a);
+            let overlap = primaries.iter().enumerate().any(|(at, a)| primaries[at + 1..].iter().any(|b| meet((a, b))));
+            match (overlap, self.overlapping.get(&service).copied()) {
+                (true, None) => {
+                    tell!(self, "two primaries: {primaries:?}");
+                    self.overlapping.insert(service, self.now);
+                }
+                (false, Some(from)) => {
+                    self.overlapping.remove(&service);
+                    if self.now > from {
+                        tell!(self, "no longer two primaries");
+                        self.overlaps.push(Overlap { from, to: self.now });
+                    }
+                }
+                (true, Some(_)) | (false, None) => {}
+            }
+            let led = !primaries.is_empty();
+            let able = self.processes.iter().any(|one| {
+                one.rules.service == service
+                    && one.is_running()
+                    && one.could_lead()
+                    && matches!(one.machine.status(), PeerStatus::Standby | PeerStatus::ToBecomePrimary)
+            });
+            if led || !able {
+                if let Some(from) = self.headless.remove(&service) {
+                    self.longest_gap = self.longest_gap.max(self.now - from);
+                }
+            } else {
+                self.headless.entry(service).or_insert(self.now);
+            }
+        }
+    }
+
+    /// Ends what is still going on.
+    pub(super) fn finish(&mut self) {
+        self.measure();
+        for from in std::mem::take(&mut self.overlapping).into_values() {
+            self.overlaps.push(Overlap { from, to: self.now });
+        }
+        for from in std::mem::take(&mut self.headless).into_values() {
+            self.longest_gap = self.longest_gap.max(self.now - from);
+        }
+    }
+}
