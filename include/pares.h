@@ -33,8 +33,7 @@
  *
  *   Threads. Every function may be called by any thread, several at once on one handle. A blocking call holds up no other.
  *   The library starts threads of its own, which inherit the signal mask of the thread that calls pares_join(),
- *   pares_while_supervisor(), pares_peer_join() or pares_peer_events_open(): block there what they must not handle. It
- *   raises no SIGPIPE.
+ *   pares_while_supervisor() or pares_peer_join(): block there what they must not handle. It raises no SIGPIPE.
  *
  *   Times are in milliseconds; PARES_FOR_EVER is without end, and no number is too large. Where nothing is said of
  *   blocking, a function does not block.
@@ -1336,8 +1335,6 @@ typedef struct pares_peer_event {
  * next.
  *
  * @param events_out  receives a handle, to be freed with pares_peer_events_close()
- *
- * @return PARES_OK; PARES_IO: no thread can be started
  */
 pares_result pares_peer_events_open(pares_peer *peer, pares_peer_events **events_out);
 

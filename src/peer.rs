@@ -10,6 +10,8 @@ use crate::error::PeerError;
 use crate::event::{PeerEvent, PeerEventKind, Token};
 use crate::net::clock::{deadline, monotonic_ns};
 use crate::net::peer::{Deeds, PEER_THREAD, Shared, Wish};
+#[cfg(feature = "capi")]
+use crate::net::ready::Ready;
 use crate::net::threads::Threads;
 use crate::state::group::{Machine, Member, Millis};
 use crate::wire::heartbeat::Foreign;
@@ -241,7 +243,14 @@ impl Peer {
             _ = tell.send(PeerEvent { monotonic_ns: monotonic_ns(), kind: PeerEventKind::Stopped });
             return events;
         }
-        self.shared.subscribe(self.events)
+        self.shared.subscribe(self.events, None)
+    }
+
+    /// The same, with what it takes to poll for them.
+    #[cfg(feature = "capi")]
+    pub(crate) fn events_to_poll(&self) -> (Receiver<PeerEvent>, Arc<Ready>) {
+        let ready = Arc::new(Ready::default());
+        (self.shared.subscribe(self.events, Some(ready.clone())), ready)
     }
 
     /// The record: all processes of the group that it knows, itself included, in the order of their identifiers. Does not block.

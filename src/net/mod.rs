@@ -14,7 +14,6 @@
 //! | `pares-peer` | `Peer::join` | the socket; the program; the end of other processes; the next heartbeat | leaving, or dropping the `Peer` | both |
 //! | `pares-launch` | `Peer::join` with a launcher | starts to be made, the end of what it has started | the end of `pares-peer` | `pares-peer` |
 //! | `pares-job` | `Instance::while_supervisor` | the bell; runs the program's job | dropping the `Job` or leaving | dropping the `Job` |
-//! | `pares-relay` | `pares_peer_events_open` of the C interface | a peer's events; room for one | closing the subscription, the end of the events | closing the subscription |
 //! | `pares-call-all` | `Instance::call_all`, `Admin::call_all` | an instance's answer | its deadline | the call itself |
 
 pub(crate) mod ask;

@@ -3,20 +3,16 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
-use super::relay::Relay;
 use super::{CIdentifier, CToken, Process, put_id, put_token, status_number};
 use crate::event::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause};
 use crate::ffi::given::{Handle, Slot};
 use crate::ffi::parcel::Parcel;
-use crate::ffi::result::{Code, Failure, guarded};
+use crate::ffi::result::guarded;
 use crate::ffi::subscription::Subscription;
 use crate::ffi::table::table;
 
 /// `pares_peer_events`.
-pub(crate) struct PeerEvents {
-    subscription: Subscription<PeerEvent>,
-    _relay: Relay,
-}
+pub(crate) type PeerEvents = Subscription<PeerEvent>;
 
 /// `pares_peer_event`, in the layout of `pares.h`.
 #[repr(C)]
@@ -59,10 +55,7 @@ pub(crate) extern "C" fn pares_peer_event_kind_name(kind: c_int) -> *const c_cha
 pub(crate) extern "C" fn pares_peer_events_open(peer: Handle<Process>, events_out: Slot<Handle<PeerEvents>>) -> c_int {
     guarded(|| {
         let events_out = events_out.open("events_out")?;
-        let receiver = peer.get("peer")?.with(|peer| Ok(peer.events()))?;
-        let refused = |error| Failure::new(Code::Io, format!("cannot start a thread for events: {error}"));
-        let (receiver, relay) = Relay::begin(receiver).map_err(refused)?;
-        let events = PeerEvents { subscription: Subscription::new(receiver), _relay: relay };
+        let events = PeerEvents::new(peer.get("peer")?.with(|peer| Ok(peer.events_to_poll()))?);
         events_out.set(Handle::of(table().add(events)?));
         Ok(())
     })
@@ -76,7 +69,7 @@ pub(crate) extern "C" fn pares_peer_events_next(
 ) -> c_int {
     guarded(|| {
         let event_out = event_out.open("event_out")?;
-        let event = events.get("events")?.subscription.next(timeout_ms)?;
+        let event = events.get("events")?.next(timeout_ms)?;
         event_out.set(hand_out(&event));
         Ok(())
     })
@@ -89,7 +82,7 @@ pub(crate) extern "C" fn pares_peer_events_descriptor(
 ) -> c_int {
     guarded(|| {
         let descriptor_out = descriptor_out.open("descriptor_out")?;
-        descriptor_out.set(events.get("events")?.subscription.descriptor()?);
+        descriptor_out.set(events.get("events")?.descriptor()?);
         Ok(())
     })
 }
@@ -98,7 +91,7 @@ pub(crate) extern "C" fn pares_peer_events_descriptor(
 pub(crate) extern "C" fn pares_peer_events_close(events: Handle<PeerEvents>) -> c_int {
     guarded(|| {
         if let Some(events) = events.take()? {
-            events.subscription.close();
+            events.close();
         }
         Ok(())
     })

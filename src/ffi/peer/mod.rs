@@ -2,7 +2,6 @@
 
 mod config;
 mod events;
-mod relay;
 
 #[cfg(test)]
 pub(super) use config::WorkloadFunction;

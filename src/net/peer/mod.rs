@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::clock::{self, awake_or_asleep_ms};
 use super::hub::Hub;
 use super::lock::{Condvar, Mutex};
+use super::ready::Ready;
 use super::store::{self, EpochFile};
 use super::threads::Threads;
 use super::waker::Waker;
@@ -118,10 +119,10 @@ impl Shared {
         self.waker.wake();
     }
 
-    pub(crate) fn subscribe(&self, capacity: usize) -> Receiver<PeerEvent> {
+    pub(crate) fn subscribe(&self, capacity: usize, ready: Option<Arc<Ready>>) -> Receiver<PeerEvent> {
         let mut inside = self.inside.lock();
         let present = inside.present();
-        let receiver = inside.hub.subscribe(capacity, None, present);
+        let receiver = inside.hub.subscribe(capacity, ready, present);
         if inside.gone {
             inside.hub.close();
         }
