@@ -376,24 +376,22 @@ impl Seal {
 
     /// The datagram of a heartbeat.
     pub(crate) fn close(&self, beat: &Heartbeat) -> Vec<u8> {
+        self.sign(|out| beat.put(out))
+    }
+
+    /// Any body of a datagram of this group under a right head and tag: what one who has the key may send.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn close_any(&self, body: &[u8]) -> Vec<u8> {
+        self.sign(|out| out.extend_from_slice(body))
+    }
+
+    fn sign(&self, put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let (number, key) = &self.keys[0];
         let mut out = Vec::with_capacity(256);
         MAGIC.put(&mut out);
         out.extend_from_slice(&[VERSION, *number]);
         out.extend_from_slice(&self.group);
-        beat.put(&mut out);
-        let tag = tag(key, &out);
-        out.extend_from_slice(&tag);
-        out
-    }
-
-    /// Any body of a datagram of this group with a right head and tag: what one who has the key may send.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn sign(&self, body: &[u8]) -> Vec<u8> {
-        let (number, key) = &self.keys[0];
-        let mut out = vec![0x4d, 0x47, VERSION, *number];
-        out.extend_from_slice(&self.group);
-        out.extend_from_slice(body);
+        put(&mut out);
         let tag = tag(key, &out);
         out.extend_from_slice(&tag);
         out
