@@ -74,16 +74,9 @@ impl Member {
     }
 }
 
-/// Why a heartbeat changed nothing.
+/// The record is full of better ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dropped {
-    /// It, or a later one of the same session, has been heard before.
-    Replayed,
-    /// Another session of one that lives.
-    SecondSession,
-    /// The record is full of better ones.
-    NoRoom,
-}
+pub(super) struct NoRoom;
 
 /// One that is gone, so that what it has said is not taken for new when it is played again.
 struct Tombstone {
@@ -169,30 +162,29 @@ impl Record {
         joining.filter(|one| key(one.id) < key(id)).count()
     }
 
-    /// Whether a heartbeat is new. If it is, its counter is remembered.
-    pub(super) fn accept(&mut self, beat: &Heartbeat) -> Result<(), Dropped> {
+    /// Whether a heartbeat is new: of the session of its sender that lives, and later than all before. If it is, its
+    /// counter is remembered.
+    pub(super) fn accept(&mut self, beat: &Heartbeat) -> bool {
         let tail = beat.id.tail();
         if let Some(member) = self.members.get_mut(&tail).filter(|member| member.direct) {
-            if member.session != beat.session {
-                return Err(Dropped::SecondSession);
+            let new = member.session == beat.session && beat.counter > member.counter;
+            if new {
+                member.counter = beat.counter;
             }
-            if beat.counter <= member.counter {
-                return Err(Dropped::Replayed);
-            }
-            member.counter = beat.counter;
-            return Ok(());
+            return new;
         }
-        if let Some(stone) = self.tombstones.get_mut(&tail).filter(|stone| stone.session == beat.session) {
-            if stone.left || beat.counter <= stone.counter {
-                return Err(Dropped::Replayed);
+        let stone = self.tombstones.get_mut(&tail).filter(|stone| stone.session == beat.session);
+        stone.is_none_or(|stone| {
+            let new = !stone.left && beat.counter > stone.counter;
+            if new {
+                stone.counter = beat.counter;
             }
-            stone.counter = beat.counter;
-        }
-        Ok(())
+            new
+        })
     }
 
     /// Takes over what an accepted heartbeat says of its sender. Also says who had to make room.
-    pub(super) fn update(&mut self, beat: &Heartbeat, rules: &Rules, now: Millis) -> Result<Option<Member>, Dropped> {
+    pub(super) fn update(&mut self, beat: &Heartbeat, rules: &Rules, now: Millis) -> Result<Option<Member>, NoRoom> {
         let tail = beat.id.tail();
         let mut forgotten = None;
         if !self.members.contains_key(&tail) {
@@ -201,7 +193,7 @@ impl Record {
             member.primary_since = now;
             forgotten = self.insert(member, rules.service)?;
         }
-        let Some(member) = self.members.get_mut(&tail) else { return Err(Dropped::NoRoom) };
+        let Some(member) = self.members.get_mut(&tail) else { return Err(NoRoom) };
         if beat.status == PeerStatus::Primary && member.status != PeerStatus::Primary {
             member.primary_since = now;
         }
@@ -272,14 +264,14 @@ impl Record {
     }
 
     /// Adds one. If there are too many, the worst has to go, perhaps this one.
-    fn insert(&mut self, member: Member, service: u16) -> Result<Option<Member>, Dropped> {
+    fn insert(&mut self, member: Member, service: u16) -> Result<Option<Member>, NoRoom> {
         let mut forgotten = None;
         if self.members.len() >= self.limit {
             let rank = |one: &Member| (!one.is_protected(service), one.service != service, one.id);
             let worst = self.members.values().max_by_key(|one| rank(one)).map(|one| (rank(one), one.id.tail()));
             match worst {
                 Some((rank_of_worst, tail)) if rank_of_worst > rank(&member) => forgotten = self.remove(tail, false),
-                Some(_) | None => return Err(Dropped::NoRoom),
+                Some(_) | None => return Err(NoRoom),
             }
         }
         if member.status == PeerStatus::Primary {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::record::Dropped;
+use super::record::NoRoom;
 use super::{Action, Machine, Member, Millis};
 use crate::config::{MAX_DIRECTIVES, MAX_VIEWED};
 use crate::event::{PeerEventKind, PeerLeftCause};
@@ -289,7 +289,7 @@ impl Machine {
             self.heard_itself(beat, out);
             return;
         }
-        if let Err(_dropped) = self.record.accept(beat) {
+        if !self.record.accept(beat) {
             self.counts.dropped += 1;
             return;
         }
@@ -335,7 +335,7 @@ impl Machine {
         }
         match self.record.update(beat, &self.rules, self.now) {
             Ok(forgotten) => self.forget(forgotten, out),
-            Err(Dropped::NoRoom | Dropped::Replayed | Dropped::SecondSession) => {
+            Err(NoRoom) => {
                 self.counts.record_full += 1;
                 return false;
             }
