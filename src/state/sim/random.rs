@@ -31,6 +31,7 @@ impl Random {
     /// Less than so many, every order of magnitude as likely as another.
     pub(crate) fn time_in(&mut self, limit: u64) -> u64 {
         let bits = 64 - limit.leading_zeros() as usize;
-        (1 << self.below(bits + 1)).min(limit).max(1).min(1 + self.next() % limit.max(1) * 2).min(limit)
+        let limit = limit.min(1 << self.below(bits + 1));
+        self.next() % limit
     }
 }

@@ -60,6 +60,7 @@ pub(crate) struct WatchArgs {
 pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
     let form = Form::new(args.json);
     let peer = Peer::join(args.network.observer(group))?;
+    // Nobody knows how many will answer: to listen for so long is all there is to wait for.
     std::thread::sleep(args.wait.unwrap_or(args.network.interval * 3 / 2));
     let peers: Vec<Fields> = others(&peer)
         .filter(|one| args.service.is_none_or(|service| one.service == service))
