@@ -1122,8 +1122,10 @@ typedef struct pares_counters {
 pares_result pares_peer_join(const pares_peer_config *config, pares_peer **peer_out);
 
 /**
- * Leaves the group in order and frees the handle: a primary lets another process take over first, whose program should
- * have brought its work to an end before. The peer's subscriptions end once their events were taken.
+ * Leaves the group in order, then frees the handle: a primary lets another process take over first. Where
+ * pares_peer_config_prepare_handover() says that the program has work to bring to an end, another thread answers
+ * PARES_PEER_EVENT_PREPARE_HANDOVER meanwhile; all calls for the peer but this one may go on until it returns. The peer's
+ * subscriptions end once their events were taken.
  *
  * Blocks until it has left: without a handover a quarter of an interval, with one usually about an interval, at most six
  * and a half. PARES_IN_CALLBACK in the peer's own callback and in any `free_user`: nothing was done.
@@ -1147,8 +1149,7 @@ pares_result pares_peer_wait_admitted(pares_peer *peer, uint64_t timeout_ms);
 
 /*
  * A peer can leave by itself, where there are more of its service type than there need to be. Then, until its handle is
- * freed, its status is PARES_PEER_LEAVING, it is not primary, and what it is told does nothing. The same goes for all
- * functions that follow; PARES_STOPPED is what they give while its handle is being freed by another thread.
+ * freed, its status is PARES_PEER_LEAVING, it is not primary, and what it is told does nothing.
  */
 
 /** Hands out the name of the peer's group. */
@@ -1240,7 +1241,10 @@ typedef enum pares_peer_event_kind {
     PARES_PEER_EVENT_JOINED = 4,
     /** A process is no longer in the group: `id`, `service`, `cause`, a pares_peer_left_cause, and `text` for it. */
     PARES_PEER_EVENT_LEFT = 5,
-    /** A process has not been heard for three intervals, or the kernel says that it has ended: `id`, `service`. */
+    /**
+     * A process is probably dead: `id`, `service`, `cause`, a pares_suspicion_cause, and `text` for it. That is certain only
+     * when it has left; until then it may speak again.
+     */
     PARES_PEER_EVENT_SUSPECTED = 6,
     /** This process is the one to start another: of `service`, which is to be given `origin` as its origin. */
     PARES_PEER_EVENT_SPAWN = 7,
@@ -1258,28 +1262,28 @@ typedef enum pares_role_cause {
     PARES_ROLE_STARTED = 1,
     /** It has listened for long enough. */
     PARES_ROLE_ADMITTED = 2,
-    /** It is the only one of its service type. */
-    PARES_ROLE_ALONE = 3,
     /** There was no primary. */
-    PARES_ROLE_VACANT = 4,
+    PARES_ROLE_VACANT = 3,
     /** The primary is silent. */
-    PARES_ROLE_FAILOVER = 5,
+    PARES_ROLE_FAILOVER = 4,
     /** The primary is worse, and may be relieved. */
-    PARES_ROLE_PREEMPT = 6,
+    PARES_ROLE_PREEMPT = 5,
     /** Nobody has objected. */
-    PARES_ROLE_UNOPPOSED = 7,
+    PARES_ROLE_UNOPPOSED = 6,
     /** The last primary has named it. */
-    PARES_ROLE_NAMED = 8,
+    PARES_ROLE_NAMED = 7,
     /** A better one is there. */
-    PARES_ROLE_OUTRANKED = 9,
+    PARES_ROLE_OUTRANKED = 8,
     /** The primary is alive. */
-    PARES_ROLE_REFUTED = 10,
+    PARES_ROLE_REFUTED = 9,
     /** The primary did not yield. */
-    PARES_ROLE_UNYIELDING = 11,
+    PARES_ROLE_UNYIELDING = 10,
     /** It may not be primary any more: by its rank, or because too few of the group are there. */
-    PARES_ROLE_BARRED = 12,
+    PARES_ROLE_BARRED = 11,
     /** It has handed over. */
-    PARES_ROLE_HANDED_OVER = 13,
+    PARES_ROLE_HANDED_OVER = 12,
+    /** It has handed over, although its program has not said in time that its work has come to an end. */
+    PARES_ROLE_OVERDUE = 13,
     /** Another one is primary, and more processes follow that one, or its token is larger. */
     PARES_ROLE_SUPERSEDED = 14,
     /** Nobody seems to hear it, and another one is primary. */
@@ -1306,11 +1310,19 @@ typedef enum pares_peer_left_cause {
     PARES_PEER_FORGOTTEN = 3
 } pares_peer_left_cause;
 
+/** Why a process of a masterless group is probably dead. */
+typedef enum pares_suspicion_cause {
+    /** It was not heard for three intervals. */
+    PARES_SUSPICION_SILENT = 1,
+    /** The kernel says that it has ended, or the program does. */
+    PARES_SUSPICION_ENDED = 2
+} pares_suspicion_cause;
+
 /** One event. Fields that its kind does not use are 0 or NULL. */
 typedef struct pares_peer_event {
     /** A pares_peer_event_kind. */
     int kind;
-    /** A pares_role_cause or a pares_peer_left_cause. */
+    /** A pares_role_cause, a pares_peer_left_cause or a pares_suspicion_cause. */
     int cause;
     /** CLOCK_MONOTONIC when the peer knew it. */
     uint64_t monotonic_ns;

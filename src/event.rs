@@ -8,7 +8,7 @@ use crate::wire::{Entry, LeftCause};
 
 mod peer;
 
-pub use peer::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause, Token};
+pub use peer::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause, SuspicionCause, Token};
 
 /// Something that happened to an instance, and when it knew.
 #[derive(Clone, Debug, PartialEq, Eq)]

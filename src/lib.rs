@@ -146,7 +146,7 @@ pub use error::{
 };
 pub use event::{
     Change, ChangeKind, ContendingCause, Event, EventKind, PeerEvent, PeerEventKind, PeerLeftCause, Replies, Role,
-    RoleCause, StallCause, Token, Usage,
+    RoleCause, StallCause, SuspicionCause, Token, Usage,
 };
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};

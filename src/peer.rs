@@ -343,7 +343,19 @@ impl Peer {
     /// and a half. Meanwhile another thread answers with [`handover_ready`](Peer::handover_ready), where the program
     /// [prepares](PeerConfig::prepare_handover) a handover. Afterwards its status is [`PeerStatus::Leaving`] for good.
     pub fn leave(&self) {
-        self.wish(Wish::Leave);
+        self.end(Wish::Leave);
+    }
+
+    /// Leaves without handing over first, for a program that has no time. Dropping it does the same.
+    ///
+    /// Says so to all others, so that they need not wait for its silence; blocks for moments. Afterwards its status is
+    /// [`PeerStatus::Leaving`] for good.
+    pub fn leave_at_once(&self) {
+        self.end(Wish::Quit);
+    }
+
+    fn end(&self, wish: Wish) {
+        self.wish(wish);
         if !self.is_void() {
             self.thread.join_all();
         }
@@ -368,8 +380,7 @@ impl Drop for Peer {
             std::mem::forget((std::mem::take(&mut self.thread), self.shared.clone()));
             return;
         }
-        self.shared.wish(Wish::Quit);
-        self.thread.join_all();
+        self.leave_at_once();
     }
 }
 

@@ -112,12 +112,14 @@ pub enum PeerEventKind {
         /// Why.
         cause: PeerLeftCause,
     },
-    /// A process has not been heard for three intervals, or the kernel says that it has ended.
+    /// A process is probably dead. That is certain only when it has left; until then it may speak again.
     Suspected {
         /// Who.
         id: PeerId,
         /// Its service type.
         service: u16,
+        /// Why.
+        cause: SuspicionCause,
     },
     /// This process is the one to start another.
     Spawn {
@@ -181,8 +183,6 @@ causes! {
         Started = "started",
         /// It has listened for long enough.
         Admitted = "admitted",
-        /// It is the only one of its service type.
-        Alone = "alone",
         /// There was no primary.
         Vacant = "vacant",
         /// The primary is silent.
@@ -203,6 +203,8 @@ causes! {
         Barred = "barred",
         /// It has handed over.
         HandedOver = "handed-over",
+        /// It has handed over, although its program has not said in time that its work has come to an end.
+        Overdue = "overdue",
         /// Another one is primary, and more processes follow that one, or its token is larger.
         Superseded = "superseded",
         /// Nobody seems to hear it, and another one is primary.
@@ -229,5 +231,15 @@ causes! {
         Died = "died",
         /// There was no room for it in the record of this process.
         Forgotten = "forgotten",
+    }
+}
+
+causes! {
+    /// Why a process of a masterless group is probably dead.
+    SuspicionCause {
+        /// It was not heard for three intervals.
+        Silent = "silent",
+        /// The kernel says that it has ended, or the program does.
+        Ended = "ended",
     }
 }

@@ -151,6 +151,11 @@ impl<T: Any + Send + Sync> Handle<T> {
         if self.0.is_null() { Err(null(what)) } else { table().find(self.number()) }
     }
 
+    /// The same, where NULL stands for nothing.
+    pub(super) fn optional(self) -> Result<Option<Arc<T>>, Failure> {
+        if self.0.is_null() { Ok(None) } else { table().find(self.number()).map(Some) }
+    }
+
     /// What a handle that is freed by this stood for; nothing for NULL.
     pub(super) fn take(self) -> Result<Option<Arc<T>>, Failure> {
         if self.0.is_null() { Ok(None) } else { table().take(self.number()).map(Some) }

@@ -158,7 +158,7 @@ fn claims() -> String {
 }
 
 fn claim_peers(claims: &mut Claims) {
-    use crate::event::{PeerLeftCause, RoleCause};
+    use crate::event::{PeerLeftCause, RoleCause, SuspicionCause};
     use crate::wire::PeerStatus;
     for status in [
         PeerStatus::Joining,
@@ -177,7 +177,6 @@ fn claim_peers(claims: &mut Claims) {
     for cause in [
         RoleCause::Started,
         RoleCause::Admitted,
-        RoleCause::Alone,
         RoleCause::Vacant,
         RoleCause::Failover,
         RoleCause::Preempt,
@@ -188,6 +187,7 @@ fn claim_peers(claims: &mut Claims) {
         RoleCause::Unyielding,
         RoleCause::Barred,
         RoleCause::HandedOver,
+        RoleCause::Overdue,
         RoleCause::Superseded,
         RoleCause::Unheard,
         RoleCause::Paused,
@@ -200,6 +200,10 @@ fn claim_peers(claims: &mut Claims) {
     }
     for cause in [PeerLeftCause::Left, PeerLeftCause::Died, PeerLeftCause::Forgotten] {
         claims.number(&format!("PARES_PEER_{}", constant(&cause.to_string())), peer::left_cause_number(cause));
+    }
+    for cause in [SuspicionCause::Silent, SuspicionCause::Ended] {
+        let number = peer::suspicion_cause_number(cause);
+        claims.number(&format!("PARES_SUSPICION_{}", constant(&cause.to_string())), number);
     }
     layout!(claims, CIdentifier, "pares_identifier", text, tail, rank, sequence);
     layout!(claims, CToken, "pares_token", epoch, id, fence);

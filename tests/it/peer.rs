@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, Select};
 use pares::{
-    Peer, PeerConfig, PeerError, PeerEvent, PeerEventKind, PeerInfo, PeerLeftCause, PeerStatus, RoleCause, Token,
+    Peer, PeerConfig, PeerError, PeerEvent, PeerEventKind, PeerInfo, PeerLeftCause, PeerStatus, RoleCause,
+    SuspicionCause, Token,
 };
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
@@ -132,13 +133,12 @@ fn leaving_hands_over_and_dropping_says_goodbye() {
     let third = join(slow(&ground));
     assert!(third.wait_admitted(PATIENCE));
     sees(&second, &third);
-    let events = third.events();
-    let began = Instant::now();
+    let (events, farewells) = (third.events(), third.events());
+    let own = second.id();
     drop(second);
-    assert!(began.elapsed() < MS(1000), "dropping waits for nobody: {:?}", began.elapsed());
-    expect(&events, to(PeerStatus::Primary));
-    // Silence would have taken three intervals and the claim.
-    assert!(began.elapsed() < MS(3000), "{:?}", began.elapsed());
+    // It was not its silence that told of it.
+    assert_eq!(expect(&farewells, left), (own.tail(), PeerLeftCause::Left));
+    assert_eq!(expect(&events, to(PeerStatus::Primary)).1, RoleCause::Unopposed, "named: it handed over");
 }
 
 /// Goal: the program has its time to end its work, and ends it sooner if it says so.
@@ -154,13 +154,21 @@ fn a_primary_that_prepares_hands_over_when_it_says_so() {
     let (to_whom, within_ms) = expect(&events, prepare);
     assert_eq!((to_whom, within_ms), (new.id(), 800));
     assert_eq!(old.status(), PeerStatus::Primary);
-    let began = Instant::now();
     old.handover_ready();
     assert_eq!(expect(&events, to(PeerStatus::Standby)).1, RoleCause::HandedOver);
-    println!("handed over after {:?}", began.elapsed());
     let (_, cause) = expect(&new.events(), to(PeerStatus::Primary));
     assert_eq!(cause, RoleCause::Named);
     assert!(!old.lease_ok() && old.token().is_none());
+}
+
+#[test]
+fn a_primary_that_prepares_and_never_says_so_hands_over_all_the_same() {
+    let ground = Ground::new();
+    let (old, _) = primary(config(&ground).prepare_handover(true));
+    let events = old.events();
+    let new = join(config(&ground).rank(1));
+    assert_eq!(expect(&events, to(PeerStatus::Standby)).1, RoleCause::Overdue);
+    assert_eq!(expect(&new.events(), to(PeerStatus::Primary)).1, RoleCause::Named);
 }
 
 /// Goal: a program that leaves as primary still says itself when its work is at an end.
@@ -441,9 +449,9 @@ fn file_of(ground: &Ground, tail: &str) -> PathBuf {
     ground.directory.join("it.peers").join(tail)
 }
 
-/// Goal: the kernel's news of a death spares the time until silence is noticed: a takeover takes about two delays.
-/// Method: three seconds between two heartbeats, so that the two cannot be mistaken for one another. A second time without the file
-/// that says which process it is: then silence it is.
+/// Goal: the kernel's news of a death spares the time until silence is noticed.
+/// Method: what the next one says that it suspects the killed one for. A second time without the file that says which process
+/// it is: then silence it is.
 #[test]
 fn a_killed_primary_is_replaced_at_once_where_the_kernel_tells_of_its_death() {
     let ground = Ground::new();
@@ -458,15 +466,14 @@ fn a_killed_primary_is_replaced_at_once_where_the_kernel_tells_of_its_death() {
     for _ in 0..2 {
         third.expect_event("joined");
     }
-    let began = Instant::now();
+    let suspects = |one: &Proc| one.expect(|event| event["event"] == "suspected")["cause"].clone();
     first.kill();
     let (next, last, gone) = {
         let better = own[0]["id"].as_str() < own[1]["id"].as_str();
         if better { (second, third, tail(&own[0])) } else { (third, second, tail(&own[1])) }
     };
+    assert_eq!(suspects(&next), "ended");
     next.expect(is_primary);
-    println!("with the kernel's news: {:?}", began.elapsed());
-    assert!(began.elapsed() < MS(4000), "silence alone takes 6.2 s: {:?}", began.elapsed());
     let files = || fs::read_dir(ground.directory.join("it.peers")).unwrap().count();
     await_true("without the dead one's file", || files() == 2);
 
@@ -476,11 +483,9 @@ fn a_killed_primary_is_replaced_at_once_where_the_kernel_tells_of_its_death() {
     let late = process(&ground, slow);
     late.expect(admitted);
     late.expect_event("joined");
-    let began = Instant::now();
     next.kill();
+    assert_eq!(suspects(&late), "silent");
     late.expect(is_primary);
-    println!("without: {:?}", began.elapsed());
-    assert!(began.elapsed() > MS(4000), "without the file there are no news: {:?}", began.elapsed());
 }
 
 /// Goal: a program that knows of a death says so, and it counts.
@@ -495,11 +500,11 @@ fn a_process_that_the_program_says_has_ended_is_suspected_at_once() {
     let id = expect(&events, joined);
     there.stop();
     here.process_ended(std::process::id() + 1_000_000); // of nobody
-    let began = Instant::now();
     here.process_ended(there.pid());
-    let suspected = |kind| if let PeerEventKind::Suspected { id, .. } = kind { Some(id) } else { None };
-    assert_eq!(expect(&events, suspected).tail(), id.tail());
-    assert!(began.elapsed() < MS(4000), "{:?}", began.elapsed());
+    let suspected = |kind| {
+        if let PeerEventKind::Suspected { id, cause, .. } = kind { Some((id.tail(), cause)) } else { None }
+    };
+    assert_eq!(expect(&events, suspected), (id.tail(), SuspicionCause::Ended));
 }
 
 /// Goal: whatever happens to the primary, there is soon one again, and only one; and each has a larger epoch.

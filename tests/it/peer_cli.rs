@@ -60,7 +60,7 @@ fn join_tells_its_own_role_and_what_the_others_do() {
     assert_eq!((&event["from"], &event["cause"]), (&"joining".into(), &"admitted".into()));
     let event = one.expect(is_primary);
     has_fields(&event, &[&role[..], &["epoch", "fence"]].concat());
-    assert_eq!((&event["to"], &event["cause"], &event["epoch"]), (&"primary".into(), &"alone".into(), &1.into()));
+    assert_eq!((&event["to"], &event["cause"], &event["epoch"]), (&"primary".into(), &"unopposed".into(), &1.into()));
     assert_eq!(event["fence"].as_str().map(str::len), Some(48));
 
     let mut two = admitted(&ground, "--service 7 --rank 200");
@@ -70,12 +70,13 @@ fn join_tells_its_own_role_and_what_the_others_do() {
     assert_eq!(joined["service"], 7);
     two.expect_event("joined");
     one.kill();
-    has_fields(&two.expect_event("suspected"), &["event", "monotonic_ns", "id", "tail", "service"]);
+    let suspected = two.expect_event("suspected");
+    has_fields(&suspected, &["event", "monotonic_ns", "id", "tail", "service", "cause"]);
     let left = two.expect_event("left");
     has_fields(&left, &["event", "monotonic_ns", "id", "tail", "service", "cause"]);
     assert_eq!(left["cause"], "died");
     let event = two.expect(is_primary);
-    assert!(["unopposed", "alone"].contains(&event["cause"].as_str().unwrap()) && event["epoch"] == 2, "{event}");
+    assert!(event["cause"] == "unopposed" && event["epoch"] == 2, "{event}");
     two.signal(Signal::TERM);
     two.expect(|event| event["event"] == "role" && event["to"] == "leaving");
     has_fields(&two.expect_event("stopped"), &["event", "monotonic_ns"]);

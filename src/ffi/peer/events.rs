@@ -3,13 +3,14 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
-use super::{CIdentifier, CToken, Process, put_id, put_token, status_number};
-use crate::event::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause};
+use super::{CIdentifier, CToken, put_id, put_token, status_number};
+use crate::event::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause, SuspicionCause};
 use crate::ffi::given::{Handle, Slot};
 use crate::ffi::parcel::Parcel;
 use crate::ffi::result::guarded;
 use crate::ffi::subscription::Subscription;
 use crate::ffi::table::table;
+use crate::peer::Peer;
 
 /// `pares_peer_events`.
 pub(crate) type PeerEvents = Subscription<PeerEvent>;
@@ -52,10 +53,10 @@ pub(crate) extern "C" fn pares_peer_event_kind_name(kind: c_int) -> *const c_cha
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_events_open(peer: Handle<Process>, events_out: Slot<Handle<PeerEvents>>) -> c_int {
+pub(crate) extern "C" fn pares_peer_events_open(peer: Handle<Peer>, events_out: Slot<Handle<PeerEvents>>) -> c_int {
     guarded(|| {
         let events_out = events_out.open("events_out")?;
-        let events = PeerEvents::new(peer.get("peer")?.with(|peer| Ok(peer.events_to_poll()))?);
+        let events = PeerEvents::new(peer.get("peer")?.events_to_poll());
         events_out.set(Handle::of(table().add(events)?));
         Ok(())
     })
@@ -135,8 +136,9 @@ fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
             (c.kind, c.id, c.service) = (5, put_id(&mut parcel, *id), u32::from(*service));
             (c.cause, c.text) = (left_cause_number(*cause), parcel.text(&cause.to_string()));
         }
-        PeerEventKind::Suspected { id, service } => {
+        PeerEventKind::Suspected { id, service, cause } => {
             (c.kind, c.id, c.service) = (6, put_id(&mut parcel, *id), u32::from(*service));
+            (c.cause, c.text) = (suspicion_cause_number(*cause), parcel.text(&cause.to_string()));
         }
         PeerEventKind::Spawn { service, nonce } => (c.kind, c.service, c.origin) = (7, u32::from(*service), *nonce),
         PeerEventKind::Paused { for_ms } => (c.kind, c.for_ms) = (8, *for_ms),
@@ -151,17 +153,17 @@ pub(in crate::ffi) fn role_cause_number(cause: RoleCause) -> c_int {
     match cause {
         RoleCause::Started => 1,
         RoleCause::Admitted => 2,
-        RoleCause::Alone => 3,
-        RoleCause::Vacant => 4,
-        RoleCause::Failover => 5,
-        RoleCause::Preempt => 6,
-        RoleCause::Unopposed => 7,
-        RoleCause::Named => 8,
-        RoleCause::Outranked => 9,
-        RoleCause::Refuted => 10,
-        RoleCause::Unyielding => 11,
-        RoleCause::Barred => 12,
-        RoleCause::HandedOver => 13,
+        RoleCause::Vacant => 3,
+        RoleCause::Failover => 4,
+        RoleCause::Preempt => 5,
+        RoleCause::Unopposed => 6,
+        RoleCause::Named => 7,
+        RoleCause::Outranked => 8,
+        RoleCause::Refuted => 9,
+        RoleCause::Unyielding => 10,
+        RoleCause::Barred => 11,
+        RoleCause::HandedOver => 12,
+        RoleCause::Overdue => 13,
         RoleCause::Superseded => 14,
         RoleCause::Unheard => 15,
         RoleCause::Paused => 16,
@@ -169,6 +171,14 @@ pub(in crate::ffi) fn role_cause_number(cause: RoleCause) -> c_int {
         RoleCause::Collision => 18,
         RoleCause::Surplus => 19,
         RoleCause::Left => 20,
+    }
+}
+
+/// The numbers of `pares_suspicion_cause`.
+pub(in crate::ffi) fn suspicion_cause_number(cause: SuspicionCause) -> c_int {
+    match cause {
+        SuspicionCause::Silent => 1,
+        SuspicionCause::Ended => 2,
     }
 }
 
@@ -224,8 +234,8 @@ mod tests {
             let (from, to) = (PeerStatus::Standby, PeerStatus::Primary);
             PeerEventKind::Role { from, to, token, cause }
         };
-        check(role(Some(token), RoleCause::Alone), 1, |it| {
-            assert_eq!((it.from, it.to, it.cause, text(it.text)), (2, 4, 3, "alone"));
+        check(role(Some(token), RoleCause::Unopposed), 1, |it| {
+            assert_eq!((it.from, it.to, it.cause, text(it.text)), (2, 4, 6, "unopposed"));
             // SAFETY: it lives until it is given back, after this.
             let read = unsafe { &*it.token };
             assert_eq!((read.epoch, text(read.fence)), (3, token.fence().as_str()));
@@ -245,7 +255,10 @@ mod tests {
             assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "died"));
             check_id(it.id);
         });
-        check(PeerEventKind::Suspected { id: id(), service: 9 }, 6, |it| check_id(it.id));
+        check(PeerEventKind::Suspected { id: id(), service: 9, cause: SuspicionCause::Ended }, 6, |it| {
+            assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "ended"));
+            check_id(it.id);
+        });
         let spawn = PeerEventKind::Spawn { service: 9, nonce: 11 };
         check(spawn, 7, |it| assert_eq!((it.service, it.origin), (9, 11)));
         check(PeerEventKind::Paused { for_ms: 900 }, 8, |it| assert_eq!(it.for_ms, 900));

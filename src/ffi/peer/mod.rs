@@ -6,10 +6,10 @@ mod events;
 #[cfg(test)]
 pub(super) use config::WorkloadFunction;
 #[cfg(test)]
-pub(super) use events::{CPeerEvent, PEER_KINDS, left_cause_number, role_cause_number};
+pub(super) use events::{CPeerEvent, PEER_KINDS, left_cause_number, role_cause_number, suspicion_cause_number};
 
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use super::callback::not_inside;
 use super::given::{Handle, Slot, Text};
@@ -24,38 +24,22 @@ use crate::wire::{PeerId, PeerStatus, Tail};
 
 use config::PeerPlan;
 
-/// `pares_peer`.
-pub(crate) struct Process {
-    // Read by calls, none of which waits meanwhile; taken out by the one that leaves.
-    peer: RwLock<Option<Peer>>,
-}
-
-impl Process {
-    /// Asks or tells the peer something that does not wait.
-    fn with<T>(&self, ask: impl FnOnce(&Peer) -> Result<T, Failure>) -> Result<T, Failure> {
-        match &*self.peer.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(peer) => ask(peer),
-            None => Err(stopped()),
+fn wait_admitted(peer: &Peer, timeout_ms: u64) -> Result<(), Failure> {
+    let deadline = deadline(time(timeout_ms));
+    let events = peer.events();
+    loop {
+        // Not what the events say: one that finds no room is lost, and with it the news.
+        match peer.status() {
+            PeerStatus::Joining => {}
+            PeerStatus::Leaving => return Err(stopped()),
+            PeerStatus::Standby | PeerStatus::ToBecomePrimary | PeerStatus::Primary => return Ok(()),
         }
-    }
-
-    fn wait_admitted(&self, timeout_ms: u64) -> Result<(), Failure> {
-        let deadline = deadline(time(timeout_ms));
-        let events = self.with(|peer| Ok(peer.events()))?;
-        loop {
-            // Not what the events say: one that finds no room is lost, and with it the news.
-            match self.with(|peer| Ok(peer.status()))? {
-                PeerStatus::Joining => {}
-                PeerStatus::Leaving => return Err(stopped()),
-                PeerStatus::Standby | PeerStatus::ToBecomePrimary | PeerStatus::Primary => return Ok(()),
-            }
-            if let Err(error) = events.recv_deadline(deadline) {
-                return Err(if error.is_timeout() {
-                    Failure::new(Code::Deadline, "the process was not admitted to its group in time")
-                } else {
-                    stopped()
-                });
-            }
+        if let Err(error) = events.recv_deadline(deadline) {
+            return Err(if error.is_timeout() {
+                Failure::new(Code::Deadline, "the process was not admitted to its group in time")
+            } else {
+                stopped()
+            });
         }
     }
 }
@@ -146,63 +130,65 @@ pub(crate) extern "C" fn pares_peer_status_name(status: c_int) -> *const c_char 
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_join(config: Handle<PeerPlan>, peer_out: Slot<Handle<Process>>) -> c_int {
+pub(crate) extern "C" fn pares_peer_join(config: Handle<PeerPlan>, peer_out: Slot<Handle<Peer>>) -> c_int {
     guarded(|| {
         let peer_out = peer_out.open("peer_out")?;
         let plan = config.get("config")?;
         // First its number, which its callback knows it by: it may be called before this returns.
         let number = table().reserve()?;
         let peer = Peer::join(plan.config(number))?;
-        table().put(number, Arc::new(Process { peer: RwLock::new(Some(peer)) }));
+        table().put(number, Arc::new(peer));
         peer_out.set(Handle::of(number));
         Ok(())
     })
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_leave(peer: Handle<Process>) -> c_int {
+pub(crate) extern "C" fn pares_peer_leave(peer: Handle<Peer>) -> c_int {
     guarded(|| {
-        if let Some(peer) = take(peer)? {
+        not_inside(peer.number())?;
+        if let Some(peer) = peer.optional()? {
+            // Another thread may say meanwhile that it is ready to hand over.
             peer.leave();
+        }
+        peer.take().map(drop)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_peer_leave_at_once(peer: Handle<Peer>) -> c_int {
+    guarded(|| {
+        not_inside(peer.number())?;
+        if let Some(peer) = peer.take()? {
+            // Not only dropped: another thread may be inside a call for it.
+            peer.leave_at_once();
         }
         Ok(())
     })
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_leave_at_once(peer: Handle<Process>) -> c_int {
-    guarded(|| take(peer).map(drop))
-}
-
-/// The peer itself, which no call finds any more.
-fn take(peer: Handle<Process>) -> Result<Option<Peer>, Failure> {
-    not_inside(peer.number())?;
-    let process = peer.take()?;
-    Ok(process.and_then(|process| process.peer.write().unwrap_or_else(PoisonError::into_inner).take()))
-}
-
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_wait_admitted(peer: Handle<Process>, timeout_ms: u64) -> c_int {
+pub(crate) extern "C" fn pares_peer_wait_admitted(peer: Handle<Peer>, timeout_ms: u64) -> c_int {
     guarded(|| {
         not_inside(peer.number())?;
-        peer.get("peer")?.wait_admitted(timeout_ms)
+        wait_admitted(&*peer.get("peer")?, timeout_ms)
     })
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_group(peer: Handle<Process>, group_out: Slot<*const c_char>) -> c_int {
+pub(crate) extern "C" fn pares_peer_group(peer: Handle<Peer>, group_out: Slot<*const c_char>) -> c_int {
     guarded(|| {
         let group_out = group_out.open("group_out")?;
-        group_out.set(peer.get("peer")?.with(|peer| Ok(hand_out_text(peer.group())))?);
+        group_out.set(hand_out_text(peer.get("peer")?.group()));
         Ok(())
     })
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_id(peer: Handle<Process>, id_out: Slot<*const CIdentifier>) -> c_int {
+pub(crate) extern "C" fn pares_peer_id(peer: Handle<Peer>, id_out: Slot<*const CIdentifier>) -> c_int {
     guarded(|| {
         let id_out = id_out.open("id_out")?;
-        let id = peer.get("peer")?.with(|peer| Ok(peer.id()))?;
+        let id = peer.get("peer")?.id();
         let mut parcel = Parcel::default();
         let c_id = c_id(&mut parcel, id);
         id_out.set(parcel.hand_out(c_id));
@@ -211,19 +197,19 @@ pub(crate) extern "C" fn pares_peer_id(peer: Handle<Process>, id_out: Slot<*cons
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_status(peer: Handle<Process>, status_out: Slot<c_int>) -> c_int {
+pub(crate) extern "C" fn pares_peer_status(peer: Handle<Peer>, status_out: Slot<c_int>) -> c_int {
     guarded(|| {
         let status_out = status_out.open("status_out")?;
-        status_out.set(peer.get("peer")?.with(|peer| Ok(status_number(peer.status())))?);
+        status_out.set(status_number(peer.get("peer")?.status()));
         Ok(())
     })
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_token(peer: Handle<Process>, token_out: Slot<*const CToken>) -> c_int {
+pub(crate) extern "C" fn pares_peer_token(peer: Handle<Peer>, token_out: Slot<*const CToken>) -> c_int {
     guarded(|| {
         let token_out = token_out.open("token_out")?;
-        let token = peer.get("peer")?.with(|peer| Ok(peer.token()))?;
+        let token = peer.get("peer")?.token();
         let token = token.ok_or_else(|| Failure::new(Code::NotPrimary, "this process is not primary"))?;
         let mut parcel = Parcel::default();
         let c_token = c_token(&mut parcel, token);
@@ -233,15 +219,15 @@ pub(crate) extern "C" fn pares_peer_token(peer: Handle<Process>, token_out: Slot
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_lease_ok(peer: Handle<Process>) -> c_int {
-    asked(false, || peer.get("peer")?.with(|peer| Ok(peer.lease_ok())))
+pub(crate) extern "C" fn pares_peer_lease_ok(peer: Handle<Peer>) -> c_int {
+    asked(false, || Ok(peer.get("peer")?.lease_ok()))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_list(peer: Handle<Process>, listing_out: Slot<*const CPeerListing>) -> c_int {
+pub(crate) extern "C" fn pares_peer_list(peer: Handle<Peer>, listing_out: Slot<*const CPeerListing>) -> c_int {
     guarded(|| {
         let listing_out = listing_out.open("listing_out")?;
-        let peers = peer.get("peer")?.with(|peer| Ok(peer.peers()))?;
+        let peers = peer.get("peer")?.peers();
         let mut parcel = Parcel::default();
         let mut list = Vec::with_capacity(peers.len());
         for info in &peers {
@@ -256,13 +242,13 @@ pub(crate) extern "C" fn pares_peer_list(peer: Handle<Process>, listing_out: Slo
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_peer_least_loaded(
-    peer: Handle<Process>,
+    peer: Handle<Peer>,
     service: u16,
     info_out: Slot<*const CPeerInfo>,
 ) -> c_int {
     guarded(|| {
         let info_out = info_out.open("info_out")?;
-        let info = peer.get("peer")?.with(|peer| Ok(peer.least_loaded(service)))?;
+        let info = peer.get("peer")?.least_loaded(service);
         let none = || Failure::new(Code::NoSuchPeer, format!("no process of service type {service} is there"));
         let info = info.ok_or_else(none)?;
         let mut parcel = Parcel::default();
@@ -273,7 +259,7 @@ pub(crate) extern "C" fn pares_peer_least_loaded(
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_direct(peer: Handle<Process>, tail: Text, rank: u8) -> c_int {
+pub(crate) extern "C" fn pares_peer_direct(peer: Handle<Peer>, tail: Text, rank: u8) -> c_int {
     guarded(|| {
         let target: Tail = tail.get("tail")?.parse()?;
         tell(peer, |peer| peer.direct(target, rank))
@@ -281,37 +267,35 @@ pub(crate) extern "C" fn pares_peer_direct(peer: Handle<Process>, tail: Text, ra
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_set_rank(peer: Handle<Process>, rank: u8) -> c_int {
+pub(crate) extern "C" fn pares_peer_set_rank(peer: Handle<Peer>, rank: u8) -> c_int {
     guarded(|| tell(peer, |peer| peer.set_rank(rank)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_set_workload(peer: Handle<Process>, workload: u16) -> c_int {
+pub(crate) extern "C" fn pares_peer_set_workload(peer: Handle<Peer>, workload: u16) -> c_int {
     guarded(|| tell(peer, |peer| peer.set_workload(workload)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_handover_ready(peer: Handle<Process>) -> c_int {
+pub(crate) extern "C" fn pares_peer_handover_ready(peer: Handle<Peer>) -> c_int {
     guarded(|| tell(peer, Peer::handover_ready))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_process_ended(peer: Handle<Process>, pid: u32) -> c_int {
+pub(crate) extern "C" fn pares_peer_process_ended(peer: Handle<Peer>, pid: u32) -> c_int {
     guarded(|| tell(peer, |peer| peer.process_ended(pid)))
 }
 
-fn tell(peer: Handle<Process>, say: impl FnOnce(&Peer)) -> Result<(), Failure> {
-    peer.get("peer")?.with(|peer| {
-        say(peer);
-        Ok(())
-    })
+fn tell(peer: Handle<Peer>, say: impl FnOnce(&Peer)) -> Result<(), Failure> {
+    say(&*peer.get("peer")?);
+    Ok(())
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_counters(peer: Handle<Process>, counters_out: Slot<*const CCounters>) -> c_int {
+pub(crate) extern "C" fn pares_peer_counters(peer: Handle<Peer>, counters_out: Slot<*const CCounters>) -> c_int {
     guarded(|| {
         let counters_out = counters_out.open("counters_out")?;
-        let counters = peer.get("peer")?.with(|peer| Ok(peer.counters()))?;
+        let counters = peer.get("peer")?.counters();
         counters_out.set(Parcel::default().hand_out(c_counters(&counters)));
         Ok(())
     })

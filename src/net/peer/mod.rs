@@ -191,6 +191,9 @@ pub(crate) struct Deeds {
     workload: Option<WorkloadSource>,
     /// When the workload is to be asked for next.
     workload_at: Millis,
+    /// When the socket was last found empty. What is decided is decided as of then: if this thread is stopped afterwards, what
+    /// comes meanwhile is not taken for silence.
+    heard_until: Millis,
     interval: Millis,
     prepares: bool,
     observes: bool,
@@ -248,6 +251,7 @@ impl Deeds {
             launcher,
             workload: config.workload_source.clone(),
             workload_at: now,
+            heard_until: now,
             interval,
             prepares: config.prepare_handover,
             observes,
@@ -313,6 +317,7 @@ impl Deeds {
     /// Takes what has come. True if the socket gives an error instead.
     fn hear(&mut self, buffer: &mut [u8]) -> bool {
         for _ in 0..DATAGRAMS_AT_ONCE {
+            self.heard_until = awake_or_asleep_ms();
             match self.socket.receive(buffer) {
                 Ok(Some((length, from))) => match self.seal.open(&buffer[..length]) {
                     Ok(beat) => self.step(Event::Heard(beat)),
@@ -350,7 +355,7 @@ impl Deeds {
     }
 
     fn keep_time(&mut self) {
-        let now = awake_or_asleep_ms();
+        let now = self.heard_until;
         if let Some(source) = self.workload.clone().filter(|_| now >= self.workload_at) {
             // Just before a heartbeat is due at the earliest, so that it says what is so now.
             self.workload_at = now + self.interval * 9 / 10;
@@ -370,7 +375,7 @@ impl Deeds {
     fn step(&mut self, event: Event) {
         let shared = self.shared.clone();
         let mut inside = shared.inside.lock();
-        let now = awake_or_asleep_ms();
+        let now = self.heard_until;
         inside.step(now, event, self.prepares, &mut self.actions);
         let epoch = inside.machine.max_epoch();
         drop(inside);
@@ -457,7 +462,9 @@ impl Deeds {
                 log::debug!("{name}: {id} of service type {service} left ({cause})");
                 self.lives.forget(id.tail());
             }
-            PeerEventKind::Suspected { id, service } => log::debug!("{name}: {id} of service type {service} is silent"),
+            PeerEventKind::Suspected { id, service, cause } => {
+                log::debug!("{name}: {id} of service type {service} is suspected ({cause})");
+            }
             PeerEventKind::PrepareHandover { to, within_ms } => {
                 log::debug!("{name}: to hand over to {to} within {within_ms} ms");
             }

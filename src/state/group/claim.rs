@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::record::Fate;
 use super::{Action, Machine, Millis, NEVER};
 use crate::config::MAX_RIVALS;
-use crate::event::{PeerEventKind, PeerLeftCause, RoleCause};
+use crate::event::{PeerEventKind, PeerLeftCause, RoleCause, SuspicionCause};
 use crate::wire::heartbeat::Heartbeat;
 use crate::wire::heartbeat::{MAX_NUMBER, NO_PREEMPTION};
 use crate::wire::{PeerId, PeerStatus, Tail};
@@ -63,6 +63,7 @@ struct Present {
 impl Machine {
     /// Looks at everything: after time has passed, and after the record of a process of the same service type has changed.
     pub(super) fn evaluate(&mut self, out: &mut Vec<Action>) {
+        self.evaluated_at = self.now;
         self.expire(out);
         self.count_quorum();
         match self.status {
@@ -82,7 +83,8 @@ impl Machine {
             let (id, service) = (member.id, member.service);
             if let Fate::Suspected(_) = fate {
                 if member.told_joined {
-                    out.push(Action::Tell(PeerEventKind::Suspected { id, service }));
+                    let cause = if member.is_doubted() { SuspicionCause::Ended } else { SuspicionCause::Silent };
+                    out.push(Action::Tell(PeerEventKind::Suspected { id, service, cause }));
                 }
                 continue;
             }
@@ -170,11 +172,9 @@ impl Machine {
     fn considers(&mut self, present: Option<&Present>, out: &mut Vec<Action>) {
         let interval = self.rules.interval;
         let Some(primary) = present else {
-            if self.record.has_rivals(self.rules.service) {
-                self.flag(RoleCause::Vacant, out);
-            } else if self.now >= self.no_claim_until {
-                self.become_primary(RoleCause::Alone, out);
-            }
+            // Also when it seems to be alone: there may be a primary that is silent for as long as it may be, and others that
+            // have just been allowed to lead.
+            self.flag(RoleCause::Vacant, out);
             return;
         };
         if primary.suspected {
@@ -291,13 +291,13 @@ impl Machine {
 
     fn hand_over_in_time(&mut self, out: &mut Vec<Action>) {
         let Some(drain) = self.drain.as_ref().filter(|drain| drain.ready || self.now >= drain.deadline) else { return };
-        let to = drain.to;
+        let (to, ready) = (drain.to, drain.ready);
         self.drain = None;
         let willing = self.record.get(to).is_some_and(|one| {
             one.status == PeerStatus::ToBecomePrimary && one.id < self.id && !one.is_suspected(&self.rules, self.now)
         });
         if willing {
-            self.stand_by(RoleCause::HandedOver, out);
+            self.stand_by(if ready { RoleCause::HandedOver } else { RoleCause::Overdue }, out);
             self.handed_to = Some((to, self.now + 5 * self.rules.interval));
         }
     }

@@ -163,6 +163,8 @@ pub(crate) struct Machine {
     entropy: Entropy,
     /// The time of the last step.
     now: Millis,
+    /// When everything was last looked at. What is heard meanwhile does not put off the next time.
+    evaluated_at: Millis,
     id: PeerId,
     session: u64,
     status: PeerStatus,
@@ -229,6 +231,7 @@ impl Machine {
             sending: Sending::new(rules.service),
             counts: Counts::default(),
             now,
+            evaluated_at: now,
             entropy,
             rules,
         };
@@ -239,7 +242,8 @@ impl Machine {
 
     /// Takes in what has happened at `now`, and adds what is to be done to `out`.
     ///
-    /// A clock that goes back stands still here.
+    /// Whoever calls this has handed in all heartbeats that had come before `now`: silence counts only while somebody
+    /// listens. A clock that goes back stands still here.
     pub(crate) fn step(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
         if self.gone {
             return;
@@ -487,7 +491,7 @@ impl Machine {
         };
         let next = self.sending.next().min(self.record.next_check());
         let step = if quiet { self.rules.interval } else { (self.rules.interval / 8).max(1) };
-        next.min(self.now + step)
+        next.min(self.evaluated_at + step)
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {

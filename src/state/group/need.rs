@@ -179,7 +179,7 @@ impl Machine {
                     let nonce = self.nonce();
                     let load = load(self.workload);
                     self.needs.intent = Some(Intent { service, nonce, load, since: self.now });
-                    self.trigger();
+                    self.speak_up();
                     false
                 }
                 Some(intent) => intent.service == service && self.now >= intent.since + self.rules.window(),
@@ -188,8 +188,10 @@ impl Machine {
                 let Intent { nonce, load, .. } = intent;
                 let until = self.now + 15 * interval;
                 self.needs.expect(Pending { service, nonce, until, own: Some(load) });
+                // First it is said, then done: if this process dies in between, nobody else starts one more.
+                self.speak_up();
+                self.send_if_due(out);
                 out.push(Action::Tell(PeerEventKind::Spawn { service, nonce }));
-                self.trigger();
             }
         }
         if !able {

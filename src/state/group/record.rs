@@ -38,6 +38,10 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.is_some()
+    }
+
     /// When it last gave a sign of life. A primary's is also what others have heard.
     pub(super) fn last(&self) -> Millis {
         if self.status == PeerStatus::Primary { self.heard.max(self.evidence) } else { self.heard }
@@ -134,11 +138,6 @@ impl Record {
 
     pub(super) fn next_check(&self) -> Millis {
         self.next_check
-    }
-
-    /// Others of this service type that might be primary, whatever they are at the moment.
-    pub(super) fn has_rivals(&self, service: u16) -> bool {
-        self.members().any(|member| member.service == service && member.id.rank() < NEVER)
     }
 
     pub(super) fn has_candidate(&self, rules: &Rules, now: Millis) -> bool {

@@ -125,6 +125,11 @@ impl Machine {
         self.sending.start_burst(Burst { left: 3, next: self.now, pause: self.rules.interval / 4, request: false });
     }
 
+    /// Everybody is to know at once. Only for what is rare.
+    pub(super) fn speak_up(&mut self) {
+        self.sending.hurry(self.now);
+    }
+
     /// Somebody is to know at once, who may not have heard the last one.
     pub(super) fn trigger(&mut self) {
         let at = self.now.max(self.sending.last_sent + self.rules.interval / 8);

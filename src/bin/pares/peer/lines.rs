@@ -23,10 +23,8 @@ pub(crate) fn of(id: PeerId, event: &PeerEvent) -> Option<Line> {
         }
         PeerEventKind::EpochBump { token } => ("epoch-bump", of_token(token)),
         PeerEventKind::Joined { id, service } => ("joined", of_other(*id, *service)),
-        PeerEventKind::Left { id, service, cause } => {
-            ("left", [of_other(*id, *service), vec![("cause", json!(cause.to_string()))]].concat())
-        }
-        PeerEventKind::Suspected { id, service } => ("suspected", of_other(*id, *service)),
+        PeerEventKind::Left { id, service, cause } => ("left", because(*id, *service, &cause.to_string())),
+        PeerEventKind::Suspected { id, service, cause } => ("suspected", because(*id, *service, &cause.to_string())),
         PeerEventKind::Spawn { service, nonce } => {
             ("spawn", vec![("service", json!(service)), ("nonce", json!(nonce))])
         }
@@ -44,4 +42,8 @@ fn of_token(token: &Token) -> Fields {
 
 fn of_other(id: PeerId, service: u16) -> Fields {
     vec![("id", json!(id.to_string())), ("tail", json!(id.tail().to_string())), ("service", json!(service))]
+}
+
+fn because(id: PeerId, service: u16, cause: &str) -> Fields {
+    [of_other(id, service), vec![("cause", json!(cause))]].concat()
 }

@@ -124,23 +124,23 @@ fn when_there_are_too_many_the_youngest_standby_leaves() {
 #[test]
 fn at_rest_everybody_says_one_thing_in_each_interval_however_many_they_are() {
     for members in [2, 3, 10, 50] {
-        every_seed(if members < 50 { 6 } else { 1 }, |seed| {
-            for loss in [0, 30] {
+        for loss in [0, 30] {
+            let all = every_seed(if members < 50 { 6 } else { 1 }, |seed| {
                 let mut world = group(seed, ROBUST.slowest(H / 20), members);
                 world.profile.loss = loss;
                 let (sent, length) = (world.sent, 100);
                 world.run_for(length * H);
                 let each = (world.sent - sent) as f64 / (length * members as u64) as f64;
-                let most = if loss == 0 {
-                    1.02
-                } else if members == 2 {
-                    1.3
-                } else {
-                    1.1
-                };
-                assert!((0.98..=most).contains(&each), "{members} processes, {loss} % lost: {each:.3} each");
-            }
-        });
+                let once = loss > 0 || (0.98..=1.02).contains(&each);
+                assert!(once, "{members} processes: {each:.3} each");
+                each
+            });
+            let mean = all.iter().map(|(_, each)| each).sum::<f64>() / all.len() as f64;
+            println!("{members} processes, {loss} % lost: {mean:.3} heartbeats each");
+            // Where much is lost, some suspect their primary for nothing, and ask for it.
+            let most = if members == 2 { 1.15 } else { 1.05 };
+            assert!((0.98..=most).contains(&mean), "{members} processes, {loss} % lost: {mean:.3} each");
+        }
     }
 }
 

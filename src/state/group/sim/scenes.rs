@@ -44,22 +44,24 @@ pub(super) fn no_overlap(world: &mut World) {
 }
 
 #[test]
-fn who_is_alone_is_primary_as_soon_as_it_is_admitted() {
+fn who_is_alone_is_primary_when_any_other_would_have_been_heard() {
     every_seed(30, |seed| {
         let mut world = World::new(seed, MID);
         let epoch = [0, 41][seed as usize % 2];
         let who = world.start(Rules { epoch, ..world.rules() });
-        world.run_for(3 * H + H / 8);
+        world.run_for(MID.dead() - 1);
+        assert!(world.primaries(1).is_empty(), "a primary that stands still may not even know it yet");
+        world.run_for(H / 4);
         assert_eq!(world.primary(), who);
         let acquired = world.acquisitions[0];
-        assert_eq!((acquired.token.epoch, acquired.cause), (epoch + 1, RoleCause::Alone));
+        assert_eq!((acquired.token.epoch, acquired.cause), (epoch + 1, RoleCause::Unopposed));
     });
 }
 
 #[test]
 fn a_cold_start_has_one_primary_and_no_second() {
     for members in [1, 2, 5, 10, 50] {
-        every_seed(if members < 50 { 12 } else { 2 }, |seed| {
+        every_seed(if members < 50 { 12 } else { 4 }, |seed| {
             let window = [0, H][seed as usize % 2];
             let profile = PROFILES[seed as usize % 3].slowest(QUICK);
             let mut world = World::new(seed, profile);
@@ -329,6 +331,26 @@ fn a_directive_changes_who_is_primary_once() {
         assert!(target == old || world.primary() == target);
         assert_eq!(world.processes[target].machine.id().rank(), rank);
         assert_eq!(world.acquisitions.len(), 2, "the role went to and fro");
+        no_overlap(&mut world);
+    });
+}
+
+#[test]
+fn of_two_that_are_let_lead_at_the_same_time_one_does() {
+    every_seed(60, |seed| {
+        let profile = PROFILES[seed as usize % 3];
+        let mut world = World::new(seed, profile);
+        for _ in 0..2 {
+            world.start(Rules { rank: 255, ..world.rules() });
+        }
+        world.run_for(9 * H);
+        assert!(world.primaries(1).is_empty());
+        world.step(0, Event::Rank(10));
+        let pause = world.random.next() % (2 * profile.delay);
+        world.run_for(pause);
+        world.step(1, Event::Rank(10));
+        world.run_for(10 * H);
+        assert!(world.has_one(1));
         no_overlap(&mut world);
     });
 }

@@ -185,6 +185,8 @@ pub(super) struct World {
     pub(super) sent: u64,
     /// What passes on the network, for those who play it again.
     pub(super) heard: Option<Vec<Heartbeat>>,
+    /// When something came from one to another, for those who want to know how long nothing did.
+    pub(super) came: Option<BTreeMap<(Who, Who), Vec<Millis>>>,
 }
 
 impl World {
@@ -214,6 +216,7 @@ impl World {
             starts: Vec::new(),
             sent: 0,
             heard: None,
+            came: None,
         }
     }
 
@@ -351,18 +354,23 @@ impl World {
     }
 
     pub(super) fn step(&mut self, who: Who, event: Event) {
+        self.step_at(who, self.now, event);
+    }
+
+    fn step_at(&mut self, who: Who, moment: Millis, event: Event) {
         let mut out = Vec::new();
         let process = &mut self.processes[who];
-        let clock = process.clock(self.now);
-        process.machine.step(clock, event, &mut out);
+        process.machine.step(process.clock(moment), event, &mut out);
         process.machine.check();
         self.carry_out(who, out);
     }
 
     fn carry_out(&mut self, who: Who, actions: Vec<Action>) {
+        let mut said = Vec::new();
         for action in actions {
             match action {
                 Action::Send(beat) => {
+                    said.extend(beat.starts.iter().filter(|start| start.started).map(|start| start.nonce));
                     if let Some(left) = &mut self.processes[who].dies_after {
                         if *left == 0 {
                             self.kill(who);
@@ -373,7 +381,12 @@ impl World {
                     self.send(who, beat);
                 }
                 Action::Flush => self.processes[who].inbox.clear(),
-                Action::Tell(kind) => self.told(who, kind),
+                Action::Tell(kind) => {
+                    if let PeerEventKind::Spawn { nonce, .. } = &kind {
+                        assert!(said.contains(nonce), "what it starts is not known if it dies now");
+                    }
+                    self.told(who, kind);
+                }
                 Action::Exit => {
                     tell!(self, "{who} has left");
                     self.processes[who].alive = false;
@@ -447,6 +460,9 @@ impl World {
             let times = if self.random.next() % 100 < self.twice { 2 } else { 1 };
             for _ in 0..times {
                 let delay = if own { 0 } else { self.random.next() % (self.profile.slowest + 1) };
+                if let (Some(came), Some(from)) = (&mut self.came, from) {
+                    came.entry((from, to)).or_default().push(self.now + delay);
+                }
                 self.later(self.now + delay, What::Deliver { to, letter });
                 copies += 1;
             }
@@ -481,20 +497,25 @@ impl World {
         self.measure();
     }
 
-    /// What has come meanwhile waits: it is read before or after the clock is looked at.
+    /// What has come meanwhile waits. The process was stopped anywhere: perhaps just when it had read all there was, so that it
+    /// goes on with what it decides of that.
     fn resume(&mut self, who: Who) {
         let process = &mut self.processes[who];
         if !process.alive {
             return;
         }
         let Some((pause, since)) = process.pause.take() else { return };
-        if pause == Pause::Frozen {
-            process.behind += self.now - since;
-        }
+        let stopped_at = match pause {
+            Pause::Visible => since,
+            Pause::Frozen => {
+                process.behind += self.now - since;
+                self.now
+            }
+        };
         tell!(self, "{who} goes on");
         self.changed = true;
         if self.random.one_in(2) {
-            self.step(who, Event::Tick);
+            self.step_at(who, stopped_at, Event::Tick);
         }
         self.read(who);
         if self.processes[who].alive {
