@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::hosts::Network;
 use crate::peers::{Homes, Peers, Setup, Transport};
-use crate::rounds::{INTERVAL, Subject};
+use crate::rounds::Subject;
 
 pub(crate) struct Pares {
     peers: Peers,
@@ -15,12 +15,18 @@ pub(crate) struct Pares {
 
 impl Pares {
     /// Starts so many, one on each host as far as there are hosts.
-    pub(crate) fn start(network: &Network, size: usize, delay: Duration, homes: Homes, directory: PathBuf) -> Self {
+    pub(crate) fn start(
+        network: &Network,
+        size: usize,
+        (interval, delay): (Duration, Duration),
+        homes: Homes,
+        directory: PathBuf,
+    ) -> Self {
         let setup = Setup {
             program: PathBuf::from(env!("CARGO_BIN_EXE_pares")),
             transport: Transport::MulticastV4,
             homes,
-            arguments: format!("--interval {} --delay {}", INTERVAL.as_millis(), delay.as_millis()),
+            arguments: format!("--interval {} --delay {}", interval.as_millis(), delay.as_millis()),
         };
         let mut peers = Peers::new(setup, directory);
         let of_host = (0..size).map(|host| peers.start(network, host % network.size())).collect();

@@ -18,6 +18,7 @@ const BOTTOM: f64 = 396.0;
 const OWN: &str = "#0b62b8";
 const OWN_QUICK: &str = "#56b4e9";
 const OWN_NEWS: &str = "#009e73";
+const OWN_SPARSE: &str = "#cc79a7";
 const OTHER: &str = "#d55e00";
 const SIMULATED: [(u64, &str); 3] = [(2, "#bdbdbd"), (10, "#8a8a8a"), (100, "#555555")];
 
@@ -43,6 +44,7 @@ pub(crate) fn picture(report: &Value, simulated: &Value) -> String {
             let (who, colour) = match who.split_once(", ") {
                 Some((_, "hosts")) => ("pares", OWN),
                 Some((_, "hosts, delay 20 ms")) => ("pares, delay 20 ms", OWN_QUICK),
+                Some((_, "hosts, as few datagrams in all as keepalived")) => ("pares, as few datagrams", OWN_SPARSE),
                 Some(_) => ("pares, with the kernel's news", OWN_NEWS),
                 None => (who, OTHER),
             };

@@ -59,10 +59,14 @@ struct Series {
 pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
     let directory = Directory::new();
     let mut network = Network::new(size);
-    let (second, one_host) = (Network::new(size), Network::new(1));
-    let mut apart = Pares::start(&network, size, DELAY, Homes::Apart, directory.fresh("apart"));
-    let mut quick = Pares::start(&second, size, LEAST_DELAY, Homes::Apart, directory.fresh("quick"));
-    let mut together = Pares::start(&one_host, size, DELAY, Homes::Shared, directory.fresh("together"));
+    let (second, mut third, one_host) = (Network::new(size), Network::new(size), Network::new(1));
+    let seldom = INTERVAL * size as u32;
+    let start =
+        |network: &Network, times, homes, name| Pares::start(network, size, times, homes, directory.fresh(name));
+    let mut apart = start(&network, (INTERVAL, DELAY), Homes::Apart, "apart");
+    let mut quick = start(&second, (INTERVAL, LEAST_DELAY), Homes::Apart, "quick");
+    let mut sparse = start(&third, (seldom, DELAY), Homes::Apart, "sparse");
+    let mut together = start(&one_host, (INTERVAL, DELAY), Homes::Shared, "together");
     let mut other = keepalived::lacking().map_or_else(|| Ok(Keepalived::start(&network, directory.fresh("vrrp"))), Err);
 
     let series = |who, kind| Series { who, kind, times: Vec::new() };
@@ -70,6 +74,7 @@ pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
         series("pares, one machine, with the kernel's news of deaths", "pares"),
         series("pares, hosts", "pares"),
         series("pares, hosts, delay 20 ms", "pares"),
+        series("pares, hosts, as few datagrams in all as keepalived", "pares"),
         series("keepalived", "peer"),
     ];
     let mut vanished =
@@ -80,8 +85,9 @@ pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
         killed[0].times.push(kill(&mut together, &one_host, phase));
         killed[1].times.push(kill(&mut apart, &network, phase));
         killed[2].times.push(kill(&mut quick, &second, phase));
+        killed[3].times.push(kill(&mut sparse, &third, phase * size as u32));
         if let Ok(other) = &mut other {
-            killed[3].times.push(kill(other, &network, phase));
+            killed[4].times.push(kill(other, &network, phase));
         }
         vanished[0].times.push(vanish(&mut apart, &network, phase));
         vanished[1].times.push(vanish(&mut quick, &second, phase));
@@ -92,7 +98,8 @@ pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
         settle_all(&mut apart, &mut other);
         println!("{size} hosts, round {} of {rounds}", round + 1);
     }
-    let counts = count(&mut network, size, other.is_ok(), COUNTED.mul_f64(rounds as f64 / ROUNDS as f64));
+    let time = COUNTED.mul_f64(rounds as f64 / ROUNDS as f64);
+    let counts = count(&mut network, &mut third, size, other.is_ok(), time);
     let why = other.err();
     let skipped = why.as_deref();
     vec![
@@ -135,17 +142,22 @@ fn settle_all(apart: &mut Pares, other: &mut Result<Keepalived, String>) {
 /// What all processes of a kind sent in each second in which nothing happened.
 fn count(
     network: &mut Network,
+    sparse: &mut Network,
     size: usize,
     with_other: bool,
     time: Duration,
 ) -> Vec<(&'static str, &'static str, f64, f64)> {
     network.count();
+    sparse.count();
     let from = Instant::now();
     thread::sleep(time);
-    let (own, others) = network.counted();
+    let ((own, others), (few, _)) = (network.counted(), sparse.counted());
     let seconds = from.elapsed().as_secs_f64();
     let of = |number: u64| (number as f64 / seconds, number as f64 / seconds / size as f64);
-    let mut counts = vec![("pares, hosts", "pares", of(own).0, of(own).1)];
+    let mut counts = vec![
+        ("pares, hosts", "pares", of(own).0, of(own).1),
+        ("pares, hosts, as few datagrams in all as keepalived", "pares", of(few).0, of(few).1),
+    ];
     if with_other {
         counts.push(("keepalived", "peer", of(others).0, of(others).1));
     }
