@@ -161,11 +161,18 @@ impl Machine {
             if highest {
                 self.considers(present.as_ref(), out);
             }
+        } else if present.as_ref().is_some_and(|primary| !primary.suspected && !self.may_relieve(primary)) {
+            self.counts.false_claims += 1;
+            self.stand_by(RoleCause::Refuted, out);
         } else if !highest {
             self.stand_by(RoleCause::Outranked, out);
         } else {
             self.insists(present.as_ref(), out);
         }
+    }
+
+    fn may_relieve(&self, primary: &Present) -> bool {
+        self.id < primary.id && primary.preemptible
     }
 
     /// The best standby.
@@ -179,7 +186,7 @@ impl Machine {
         };
         if primary.suspected {
             self.flag(RoleCause::Failover, out);
-        } else if self.id < primary.id && primary.preemptible {
+        } else if self.may_relieve(primary) {
             let in_peace = self.stubborn.is_some_and(|(tail, until, _)| tail == primary.id.tail() && self.now < until);
             let long = self.now >= self.admitted_at + 3 * interval && self.now >= primary.since + 5 * interval;
             if primary.id.rank() == NEVER || (long && !in_peace) {
@@ -200,7 +207,7 @@ impl Machine {
         }
     }
 
-    /// To become primary, and the best.
+    /// To become primary, the best, and not refuted.
     fn insists(&mut self, present: Option<&Present>, out: &mut Vec<Action>) {
         let Some(primary) = present else {
             let waited = self.now >= self.claim.since + self.rules.window();
@@ -210,20 +217,12 @@ impl Machine {
             }
             return;
         };
-        if primary.suspected {
-            return;
-        }
-        if self.id < primary.id && primary.preemptible {
-            if self.now >= self.claim.since + 10 * self.rules.interval {
-                let tail = primary.id.tail();
-                let again = self.stubborn.filter(|(before, _, _)| *before == tail).map(|(_, _, length)| 2 * length);
-                let length = again.unwrap_or(30 * self.rules.interval).min(480 * self.rules.interval);
-                self.stubborn = Some((tail, self.now + length, length));
-                self.stand_by(RoleCause::Unyielding, out);
-            }
-        } else {
-            self.counts.false_claims += 1;
-            self.stand_by(RoleCause::Refuted, out);
+        if !primary.suspected && self.now >= self.claim.since + 10 * self.rules.interval {
+            let tail = primary.id.tail();
+            let again = self.stubborn.filter(|(before, _, _)| *before == tail).map(|(_, _, length)| 2 * length);
+            let length = again.unwrap_or(30 * self.rules.interval).min(480 * self.rules.interval);
+            self.stubborn = Some((tail, self.now + length, length));
+            self.stand_by(RoleCause::Unyielding, out);
         }
     }
 

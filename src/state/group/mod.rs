@@ -9,7 +9,6 @@
 //! |---|---|---|
 //! | joining | standby | all others have had three intervals to say who they are, and who joins at the same time and is smaller was let in first |
 //! | standby | to become primary | it is the smallest, and there is no primary, or that one is suspected, or it is worse and may be relieved |
-//! | standby | primary | it is alone |
 //! | to become primary | primary | nobody claims to be primary, and all who could have objected have had the time to, or the last primary has named it |
 //! | to become primary | standby | a better one is there, or the primary is alive and not to be relieved |
 //! | primary | standby | a better one has claimed the role and the work is handed over; more others follow a second primary; it was away for too long |
@@ -17,6 +16,9 @@
 //! The rooms: `record` is what is known of the others, `claim` the table above, `sending` when and what is said, `need` which processes
 //! are to be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock that also runs while the
 //! system sleeps.
+//!
+//! Nobody becomes primary without having claimed it for a while, not even who knows of no other: one who leads may stand still for as
+//! long as its lease, and who may not lead may be allowed to at any moment.
 //!
 //! Invariant: it is primary only while its record holds no better claim that it has not settled with; its epoch is
 //! never larger than the largest it knows; and nothing in it grows past a limit.
@@ -38,8 +40,6 @@ mod record;
 mod sending;
 #[cfg(test)]
 mod sim;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use record::Member;
 

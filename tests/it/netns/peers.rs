@@ -224,6 +224,8 @@ impl Peers {
     /// Listens until this is true.
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, is_it: impl Fn(&Peers) -> bool) {
+        // What was said while nobody listened comes first: what was true before it may not be so now.
+        while self.hear(Instant::now()) {}
         let deadline = Instant::now() + PATIENCE;
         while !is_it(self) {
             assert!(self.hear(deadline), "never {what}; said was:\n{}", self.story());
