@@ -214,8 +214,11 @@ fn lost_heartbeats_alone_change_little() {
         let name = format!("{}, {members} processes, {loss} % lost, delays up to {slowest} ms", profile.name);
         let each = |number: f64| number / thousands;
         println!("{name}: {:.2} claims and {:.2} overlaps for nothing in 1,000 H", each(claims), each(overlaps));
-        // Twice as many, and what chance does to few.
-        let most = |expected: f64| 2.0 * expected * thousands + 2.0 * (expected * thousands).sqrt() + 1.0;
+        // Twice as many, and what chance does to few. None in its 40,000 intervals may be nearly one.
+        let most = |expected: f64| {
+            let expected = expected.max(1.0 / 40.0) * thousands;
+            2.0 * expected + 2.0 * expected.sqrt() + 1.0
+        };
         assert!(claims <= most(row.false_claims), "{name}: {claims} claims");
         assert!(overlaps <= most(row.overlaps), "{name}: {overlaps} overlaps");
     }
