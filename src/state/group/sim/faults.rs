@@ -282,6 +282,25 @@ fn a_primary_that_nobody_hears_steps_down_when_another_has_taken_over() {
     });
 }
 
+/// Votes decide most of this; here the third process hears neither of both, and the one that is not heard has the larger token.
+#[test]
+fn a_primary_that_nobody_hears_gives_up_also_where_nobody_votes() {
+    every_seed(40, |seed| {
+        let profile = PROFILES[seed as usize % 3].slowest(H / 20);
+        let mut world = group(seed, profile, 1);
+        let (heard, third, mute) = (world.primary(), 1, 2);
+        // From its first word on.
+        world.cut.extend([(heard, third), (mute, heard), (mute, third), (heard, mute), (third, mute)]);
+        world.start(Rules { rank: 255, ..world.rules() });
+        world.start(Rules { epoch: 100, ..world.rules() });
+        world.run_for(9 * H);
+        assert!(world.processes[mute].is_primary(), "alone in its own eyes");
+        world.cut.retain(|(_, to)| *to != mute);
+        world.run_for(10 * H);
+        assert_eq!((world.primary(), why_lost(&world, mute)), (heard, Some(RoleCause::Unheard)));
+    });
+}
+
 #[test]
 fn a_primary_that_hears_nobody_and_a_standby_that_nobody_hears_change_nothing() {
     every_seed(40, |seed| {

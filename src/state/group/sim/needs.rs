@@ -4,7 +4,7 @@ use super::every_seed;
 use super::scenes::{group, until_another};
 use super::world::{H, MID, ROBUST, World};
 use crate::config::Need;
-use crate::state::group::Rules;
+use crate::state::group::{Event, Rules};
 use crate::wire::PeerStatus;
 
 fn needing(seed: u64, loss: u64, needs: &[(u16, u16, Option<u16>)], members: &[u16]) -> World {
@@ -30,6 +30,24 @@ fn as_many_are_started_as_are_missing() {
         world.run_for(40 * H);
         assert_eq!((world.starts.len(), world.count(1)), (crashes, 5));
         assert!(world.has_one(1));
+    });
+}
+
+#[test]
+fn of_two_that_both_think_that_they_have_least_to_do_one_starts() {
+    every_seed(200, |seed| {
+        let mut world = needing(seed, 0, &[(1, 3, None)], &[1; 3]);
+        let (idle, busy, victim) = (0, 1, 2);
+        world.step(idle, Event::Workload(0x4000));
+        world.step(busy, Event::Workload(0x8000));
+        world.run_for(3 * H);
+        world.kill(victim);
+        // About when the start is due; the others hear of it only with its next heartbeat.
+        let pause = 6 * H + world.random.next() % (5 * H);
+        world.run_for(pause);
+        world.step(busy, Event::Workload(0));
+        world.run_for(40 * H);
+        assert_eq!((world.starts.len(), world.count(1)), (1, 3));
     });
 }
 
