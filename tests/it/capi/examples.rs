@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
+use pares::channel::RecvTimeoutError;
 use pares::{Instance, Peer, PeerStatus, Role};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -28,11 +30,14 @@ fn start(ground: &Ground, program: &Path, words: &[&str]) -> (Proc, File) {
 #[track_caller]
 fn expect(process: &Proc, wanted: &str) {
     let mut seen = Vec::new();
+    // Of all lines together: some programs say something each second.
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        match process.try_line() {
-            Some(line) if line == wanted => return,
-            Some(line) => seen.push(line),
-            None => panic!("{wanted:?} is not in {seen:?}: {}", process.stderr()),
+        match process.lines().recv_deadline(deadline) {
+            Ok(line) if line == wanted => return,
+            Ok(line) => seen.push(line),
+            Err(RecvTimeoutError::Timeout) => panic!("{wanted:?} is not in {seen:?}"),
+            Err(RecvTimeoutError::Disconnected) => panic!("{wanted:?} is not in {seen:?}: {}", process.stderr()),
         }
     }
 }
@@ -131,7 +136,7 @@ fn the_c_peer_shares_a_masterless_group_with_rust_peers() {
     let port = ground.port.to_string();
     let program = example("peer");
     let (first, _first_in) = start(&ground, &program, &[&port, "10"]);
-    expect(&first, "primary (alone)");
+    expect(&first, "primary (unopposed)");
     let (mut second, _second_in) = start(&ground, &program, &[&port, "20"]);
     expect(&second, "standby (admitted)");
     let config = pares::PeerConfig::new("peer").local(ground.port).directory(&ground.directory).rank(30);
