@@ -543,7 +543,7 @@ static void peers(uint16_t port)
     AWAIT(rank_of(one) == 251);
 
     OK(pares_peer_counters(two, &counters));
-    CHECK(counters->sent > 2 && counters->heard > 2 && counters->malformed == 0);
+    CHECK(counters->sent > 2 && counters->heard > 2 && counters->malformed == 0 && counters->not_authentic == 0);
     OK(pares_free(counters));
     pthread_mutex_lock(&lock);
     CHECK(asking > 1);
