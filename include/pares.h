@@ -209,11 +209,16 @@ pares_result pares_config_name(pares_config *config, const char *name);
 
 /**
  * Sets the directory of the group's key and last term; made, for this user only, where it is missing. Any bytes that are
- * a path. Default: $PARES_DIR, else $XDG_STATE_HOME/pares, else $HOME/.local/state/pares.
+ * an absolute path. Default: $PARES_DIR; else pares in the first of $STATE_DIRECTORY or in $XDG_STATE_HOME; else
+ * .local/state/pares in $HOME, or in the home that the user database has. `pares doctor` says which it is, and why.
  */
 pares_result pares_config_directory(pares_config *config, const char *directory);
 
-/** Sets the file with the group's key: 32 bytes that only its owner can read. Any path. Default: GROUP.key, made new. */
+/**
+ * Sets the file with the group's key: a regular file of 32 bytes, this user's or root's, that nobody else can write; also by way
+ * of a symbolic link, and one of root's that others can read, as an orchestrator mounts it. Any path. One that is missing is
+ * PARES_KEY, and is not made. Default: GROUP.key in the directory, for this user only, made new.
+ */
 pares_result pares_config_key_file(pares_config *config, const char *key_file);
 
 /** Adds a key and value to the instance's registry entry; at most 32, of 4096 bytes in all. */
@@ -950,13 +955,13 @@ pares_result pares_peer_config_launcher(pares_peer_config *config, const char *c
 
 /**
  * Sets the directory of the group's key and last epochs; made, for this user only, where it is missing. Any bytes that
- * are a path. Default: $PARES_DIR, else $XDG_STATE_HOME/pares, else $HOME/.local/state/pares.
+ * are an absolute path. Default: as for pares_config_directory().
  */
 pares_result pares_peer_config_directory(pares_peer_config *config, const char *directory);
 
 /**
- * Sets the file with the group's key: 32 bytes that only its owner can read, the same key for all processes. Any path.
- * Default: GROUP.key, made new.
+ * Sets the file with the group's key, the same key for all processes. Any path. Default and checks: as for
+ * pares_config_key_file().
  */
 pares_result pares_peer_config_key_file(pares_peer_config *config, const char *key_file);
 

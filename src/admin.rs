@@ -9,7 +9,7 @@ use crate::error::{CallError, JoinError};
 use crate::event::Replies;
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::clock::deadline;
-use crate::net::{Pass, store};
+use crate::net::{Pass, key};
 use crate::registry::Registry;
 
 /// A view of a group from outside: it asks and calls, and is no member.
@@ -91,7 +91,22 @@ impl std::fmt::Debug for Admin {
     }
 }
 
+impl Config {
+    /// Whether the group has a key yet, checked as joining does. Makes none.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if the directory or the key cannot be used. A
+    /// [`key_file`](Config::key_file) that is missing is such a key.
+    pub fn has_key(&self) -> Result<bool, JoinError> {
+        let path = self.key_path()?;
+        Ok(if self.key_file.is_some() { key::named(&path).map(|_| true)? } else { key::is_there(&path)? })
+    }
+}
+
 /// The group's name and key.
 pub(crate) fn pass(config: &Config) -> Result<Pass, JoinError> {
-    Ok(Pass { group: config.group.clone(), key: store::key(&config.key_path()?)? })
+    let key_file = config.key_path()?;
+    let key = if config.key_file.is_some() { key::named(&key_file)? } else { key::made(&key_file)? };
+    Ok(Pass { group: config.group.clone(), key, key_file })
 }

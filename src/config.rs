@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 
+mod directory;
 mod peer;
 mod place;
 
+pub use directory::StateDirectory;
 pub use peer::PeerConfig;
 pub(crate) use peer::*;
+use place::check_group;
 pub use place::default_port;
-use place::{check_group, state_directory};
 
 /// The supervisor port of the group `default`, as the patent's text has it.
 pub const DEFAULT_PORT: u16 = 30099;
@@ -281,17 +283,23 @@ impl Config {
         self
     }
 
-    /// Sets the directory that holds the group's key and its last term, made with mode 0700 where it is missing.
+    /// Sets the directory that holds the group's key and its last term, made with mode 0700 where it is missing: an absolute
+    /// path. One that other users can write, or that belongs to another one, is an error.
     ///
-    /// Default: `$PARES_DIR`, else `$XDG_STATE_HOME/pares`, else `$HOME/.local/state/pares`.
+    /// Default: `$PARES_DIR`; else `pares` in the first of `$STATE_DIRECTORY` or in `$XDG_STATE_HOME`; else
+    /// `.local/state/pares` in `$HOME`, or in this user's home as the user database has it. Of a variable that is set for
+    /// more than this library a relative path is passed over, and of `HOME` another user's directory. Which one it is, and
+    /// why, is what [`state_directory`](Config::state_directory) gives.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// Sets the file with the group's key: 32 bytes that only its owner can read.
+    /// Sets the file with the group's key: a regular file of 32 bytes, this user's or root's, that nobody else can write. It may be
+    /// a symbolic link, and others may read one that belongs to root, or that its owner too can only read: so keys come
+    /// that an orchestrator mounts. A file that is missing is an error, because whoever names one has a key in mind.
     ///
-    /// Default: `GROUP.key` in the [directory](Config::directory), made with random bytes at first use.
+    /// Default: `GROUP.key` in the [directory](Config::directory), for this user only, made with random bytes at first use.
     pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
         self.key_file = Some(key_file.into());
         self
@@ -422,12 +430,22 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] if no directory is set and the environment names none.
+    /// As for [`state_directory`](Config::state_directory), unless a file is set.
     pub fn key_path(&self) -> Result<PathBuf, ConfigError> {
         match &self.key_file {
             Some(path) => Ok(path.clone()),
-            None => Ok(self.state_directory()?.join(format!("{}.key", self.group))),
+            None => Ok(self.state_directory()?.path.join(format!("{}.key", self.group))),
         }
+    }
+
+    /// The directory of the group's files, and what has said so. Makes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] if the directory that is set, here or by `PARES_DIR`, is a relative path; or if none is set and this
+    /// user has no home.
+    pub fn state_directory(&self) -> Result<StateDirectory, ConfigError> {
+        directory::state_directory(self.directory.as_deref())
     }
 
     /// Checks everything that can be checked without touching the system.
@@ -462,10 +480,6 @@ impl Config {
             return Err(ConfigError::new("max_members", self.max_members, "1 to 16384"));
         }
         Ok(())
-    }
-
-    pub(crate) fn state_directory(&self) -> Result<PathBuf, ConfigError> {
-        state_directory(self.directory.as_deref())
     }
 }
 

@@ -5,9 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod key;
 mod peer;
 mod sharing;
 
+pub use key::KeyError;
 pub use peer::PeerError;
 pub use sharing::{AcquireError, MessageError, ResourceError, SettingError};
 
@@ -24,7 +26,7 @@ impl ConfigError {
         ConfigError { what, value: value.to_string(), rule }
     }
 
-    /// Which setting it is: the name of the method of [`Config`](crate::Config).
+    /// Which setting it is: the name of the method of [`Config`](crate::Config), or the environment variable that was used for it.
     #[must_use]
     pub fn what(&self) -> &'static str {
         self.what
@@ -38,77 +40,6 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-/// The group's key cannot be used. Nothing was done.
-#[non_exhaustive]
-#[derive(Debug)]
-pub enum KeyError {
-    /// Someone besides the owner can read or write the key file, so that it proves nothing.
-    Exposed {
-        /// The key file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The key file belongs to another user, who could join as us.
-    Foreign {
-        /// The key file.
-        path: PathBuf,
-        /// Its owner's user id.
-        owner: u32,
-    },
-    /// The key file is not a regular file of exactly 32 bytes.
-    Malformed {
-        /// The key file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The system refused to make or read the key file.
-    Io {
-        /// The file or directory concerned.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            KeyError::Exposed { path, mode } => write!(
-                f,
-                "key file {} has mode {mode:04o}, so that others can use it; if nobody else has seen it, \
-                 run: chmod 600 {}",
-                path.display(),
-                path.display()
-            ),
-            KeyError::Foreign { path, owner } => write!(
-                f,
-                "key file {} belongs to user id {owner}, not to this user; choose a file of your own",
-                path.display()
-            ),
-            KeyError::Malformed { path, problem } => write!(
-                f,
-                "key file {} {problem}; a key is a regular file of 32 random bytes: stop the group's instances and \
-                 remove it to have a new one made",
-                path.display()
-            ),
-            KeyError::Io { path, doing, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for KeyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            KeyError::Io { source, .. } => Some(source),
-            KeyError::Exposed { .. } | KeyError::Foreign { .. } | KeyError::Malformed { .. } => None,
-        }
-    }
-}
 
 /// Who holds a port, as far as the system tells.
 #[non_exhaustive]
@@ -178,6 +109,8 @@ pub enum JoinError {
         port: u16,
         /// Who holds it.
         holder: PortHolder,
+        /// The file with this instance's key.
+        key_file: PathBuf,
     },
     /// The supervisor speaks no protocol version that this instance speaks. Update the older of the two.
     Version {
@@ -238,10 +171,12 @@ impl fmt::Display for JoinError {
                 f,
                 "port {port} serves the group `{theirs}`, not `{ours}`; choose another with --port or PARES_PORT"
             ),
-            JoinError::KeyMismatch { port, holder } => write!(
+            JoinError::KeyMismatch { port, holder, key_file } => write!(
                 f,
-                "port {port} is held by {holder}, which does not have this group's key; run as the same user, share \
-                 the key file, or choose another port with --port or PARES_PORT"
+                "port {port} is held by {holder}, which does not have this group's key of {}; if it is this group, run as \
+                 the same user, with the same directory (PARES_DIR; `pares doctor` says which and why) or key file \
+                 (--key-file); else choose another port with --port or PARES_PORT",
+                key_file.display()
             ),
             JoinError::Version { port, ours, theirs } => write!(
                 f,
@@ -310,6 +245,7 @@ pub(crate) fn cure(error: &io::Error) -> &'static str {
             "; no thread can be started: raise the limits (ulimit -u, kernel.threads-max, kernel.pid_max, vm.max_map_count, \
              pids.max of the control group)"
         }
+        Some(Errno::FBIG) => "; this process may write no file so large: raise the limit (ulimit -f)",
         Some(Errno::ADDRNOTAVAIL) => "; the machine has no port left: widen net.ipv4.ip_local_port_range",
         _ => "",
     }

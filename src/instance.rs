@@ -13,6 +13,7 @@ use crate::job::{Job, SupervisorGuard};
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::clock::{self, deadline};
 use crate::net::endpoint::{self, About, Endpoint};
+use crate::net::files;
 use crate::net::health::Pulse;
 use crate::net::holding::Holding;
 use crate::net::lock::Mutex;
@@ -20,7 +21,7 @@ use crate::net::lock::Mutex;
 use crate::net::ready::Ready;
 use crate::net::role::{self, Shared};
 use crate::net::standing::Standing;
-use crate::net::store::{self, TermFile};
+use crate::net::store::TermFile;
 use crate::net::threads::Threads;
 use crate::net::{hand_over::hand_over, obstacle, port, unix_ms};
 use crate::registry::Registry;
@@ -98,8 +99,8 @@ impl Instance {
         let began = Instant::now();
         let pass = pass(&config)?;
         let io = |doing| move |source| JoinError::Io { doing, source };
-        let directory = config.state_directory()?;
-        store::make_directory(&directory)?;
+        let directory = config.state_directory()?.path;
+        files::make_directory(&directory)?;
         let supervisor_port = config.supervisor_port();
         let terms = TermFile::open(directory.join(format!("{}.term", config.group)), supervisor_port)?;
 

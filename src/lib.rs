@@ -137,7 +137,9 @@ mod usage;
 mod wire;
 
 pub use admin::Admin;
-pub use config::{Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, PeerConfig, default_port};
+pub use config::{
+    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, PeerConfig, StateDirectory, default_port,
+};
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{

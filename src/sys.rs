@@ -1,4 +1,4 @@
-//! What std and rustix lack of the system: forks, and the book of our descriptors. The one room with `unsafe`.
+//! What std and rustix lack of the system: forks, the book of our descriptors, a user's home. The one room with `unsafe`.
 //!
 //! A child forked without exec has a copy of every descriptor of its parent. As long as it keeps our sockets open, the
 //! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
@@ -29,9 +29,11 @@ mod booked;
 pub(crate) mod crash;
 #[cfg(test)]
 pub(crate) mod heap;
+mod home;
 
 pub(crate) use book::Kind;
 pub(crate) use booked::Booked;
+pub(crate) use home::home;
 
 /// How many forks lie between the process that loaded this library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::place::{check_group, default_port, state_directory};
+use super::directory::state_directory;
+use super::place::{check_group, default_port};
 use crate::error::ConfigError;
 
 /// Directives that one process remembers to have followed, and that it gives at a time.
@@ -301,13 +302,13 @@ impl PeerConfig {
 
     /// Sets the directory that holds the group's key and its last epochs, made with mode 0700 where it is missing.
     ///
-    /// Default: `$PARES_DIR`, else `$XDG_STATE_HOME/pares`, else `$HOME/.local/state/pares`.
+    /// An absolute path. Default: see [`Config::directory`](crate::Config::directory).
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// Sets the file with the group's key: 32 bytes that only its owner can read; the same key for all processes.
+    /// Sets the file with the group's key, the same key for all processes; checked as [`Config::key_file`](crate::Config::key_file).
     ///
     /// Default: `GROUP.key` in the [directory](PeerConfig::directory), made with random bytes at first use.
     pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
@@ -438,7 +439,7 @@ impl PeerConfig {
     }
 
     pub(crate) fn state_directory(&self) -> Result<PathBuf, ConfigError> {
-        state_directory(self.directory.as_deref())
+        Ok(state_directory(self.directory.as_deref())?.path)
     }
 }
 

@@ -1,6 +1,4 @@
-//! Where a group is found, whatever kind it is of: its name, its port, its directory.
-
-use std::path::{Path, PathBuf};
+//! Where a group is found, whatever kind it is of: its name and its port.
 
 use sha2::{Digest, Sha256};
 
@@ -30,18 +28,6 @@ pub fn default_port(group: &str) -> u16 {
         .chain_update(rustix::process::getuid().as_raw().to_be_bytes())
         .finalize();
     20_000 + u16::from_be_bytes([digest[0], digest[1]]) % 10_000
-}
-
-/// The directory for the group's files: as set, or as the environment has it.
-pub(super) fn state_directory(set: Option<&Path>) -> Result<PathBuf, ConfigError> {
-    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set.map(Path::to_owned)
-        .or_else(|| from("PARES_DIR"))
-        .or_else(|| from("XDG_STATE_HOME").map(|home| home.join("pares")))
-        .or_else(|| from("HOME").map(|home| home.join(".local/state/pares")))
-        .ok_or_else(|| {
-            ConfigError::new("directory", "", "neither PARES_DIR, XDG_STATE_HOME nor HOME is set: set one of them")
-        })
 }
 
 pub(super) fn check_group(group: &str) -> Result<(), ConfigError> {

@@ -418,7 +418,7 @@ impl Asker {
             Fault::Denied(Obstacle::Busy) => AskError::Busy,
             Fault::Denied(Obstacle::SteppingDown) => AskError::NoSupervisor { port },
             Fault::Denied(obstacle) => {
-                AskError::Refused(Box::new(obstacle_error(obstacle, &self.pass.group, port, None, Duration::ZERO)))
+                AskError::Refused(Box::new(obstacle_error(obstacle, &self.pass, port, None, Duration::ZERO)))
             }
             Fault::Io(source) => AskError::Io { doing: "ask the supervisor", source },
         }

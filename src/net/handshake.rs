@@ -1,6 +1,7 @@
 //! The handshake, both ends of it: who are you, prove it, here is my proof and my first request.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +18,8 @@ use crate::wire::{MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, com
 pub(crate) struct Pass {
     pub(crate) group: String,
     pub(crate) key: Key,
+    /// Where the key is from, for messages.
+    pub(crate) key_file: PathBuf,
 }
 
 /// Why a client did not get through.

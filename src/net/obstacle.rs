@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::handshake::Pass;
 use super::holder;
 use super::role::Shared;
 use crate::error::{JoinError, PortHolder};
@@ -11,29 +12,29 @@ use crate::wire::PROTOCOL_VERSION;
 
 /// Tells a person what stood in the way, with what the system knows of the port's holder.
 pub(crate) fn join_error(shared: &Shared, obstacle: Obstacle, waited: Duration) -> JoinError {
-    obstacle_error(obstacle, &shared.pass.group, shared.port, Some(&shared.me.name), waited)
+    obstacle_error(obstacle, &shared.pass, shared.port, Some(&shared.me.name), waited)
 }
 
 /// The same for one who only wants to ask, and has no name.
 pub(crate) fn obstacle_error(
     obstacle: Obstacle,
-    group: &str,
+    pass: &Pass,
     port: u16,
     name: Option<&str>,
     waited: Duration,
 ) -> JoinError {
-    with_holder(obstacle, group, port, name, waited, || holder::of(port))
+    with_holder(obstacle, pass, port, name, waited, || holder::of(port))
 }
 
 /// The same for an instance that goes on trying: all of a process may meet the same obstacle at once.
 pub(super) fn passing_error(shared: &Shared, obstacle: Obstacle) -> JoinError {
-    let (group, port) = (&shared.pass.group, shared.port);
-    with_holder(obstacle, group, port, Some(&shared.me.name), Duration::ZERO, || holder::of_seldom(port))
+    let (pass, port) = (&shared.pass, shared.port);
+    with_holder(obstacle, pass, port, Some(&shared.me.name), Duration::ZERO, || holder::of_seldom(port))
 }
 
 fn with_holder(
     obstacle: Obstacle,
-    group: &str,
+    pass: &Pass,
     port: u16,
     name: Option<&str>,
     waited: Duration,
@@ -48,8 +49,8 @@ fn with_holder(
              as its log says (see `pares doctor`, `ulimit -n`, `ulimit -u`)",
         ),
         Obstacle::TurnedAway => JoinError::PortHeld { port, holder: holder() },
-        Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { port, ours: group.to_owned(), theirs },
-        Obstacle::KeyMismatch => JoinError::KeyMismatch { port, holder: holder() },
+        Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { port, ours: pass.group.clone(), theirs },
+        Obstacle::KeyMismatch => JoinError::KeyMismatch { port, holder: holder(), key_file: pass.key_file.clone() },
         Obstacle::Version { min, max } => {
             JoinError::Version { port, ours: (PROTOCOL_VERSION, PROTOCOL_VERSION), theirs: (min, max) }
         }

@@ -366,7 +366,7 @@ mod tests {
     fn a_connection_whose_thread_panics_is_closed() {
         let listener = port::listen(0, sys::Kind::Peer).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let pass = Pass { group: "web".into(), key: Key([7; 32]) };
+        let pass = Pass { group: "web".into(), key: Key([7; 32]), key_file: "web.key".into() };
         let kind = Kind { name: "test", purposes: &[Purpose::Ask], max_clients: 1, stack: 0, on_top: false };
         let service = Service::new(kind, port, pass.clone()).unwrap();
         let done = Arc::new(AtomicBool::new(false));

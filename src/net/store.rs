@@ -1,96 +1,25 @@
-//! The group's directory: its key, the last term, and the last epochs of a masterless group.
+//! What the group's directory keeps: the last term, and the last epochs of a masterless group.
 //!
-//! The key is made once, by whichever instance comes first, and is whole from the moment it can be seen. The
-//! term is read and written only by an instance that holds the supervisor port, so that the kernel's election
+//! The term is read and written only by an instance that holds the supervisor port, so that the kernel's election
 //! is its lock. It is one small write in place: it survives every death of processes. (It is not forced to the disk:
 //! after a power cut it may be some elections old.)
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::files;
 use crate::error::KeyError;
 use crate::sys::Booked;
-use crate::wire::proof::Key;
-
-/// Reads the key at `path`; makes it with random bytes if `path` does not exist. Several processes may do this at once and all
-/// get the same key.
-pub(crate) fn key(path: &Path) -> Result<Key, KeyError> {
-    match read_key(path) {
-        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-        result => return result,
-    }
-    if let Some(directory) = path.parent() {
-        make_directory(directory)?;
-    }
-    make_key(path)?;
-    read_key(path)
-}
-
-pub(crate) fn make_directory(path: &Path) -> Result<(), KeyError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| KeyError::Io { path: path.into(), doing: "make the directory", source })
-}
-
-/// The key that is there already.
-pub(crate) fn read_key(path: &Path) -> Result<Key, KeyError> {
-    let io = |source| KeyError::Io { path: path.into(), doing: "read the key file", source };
-    let malformed = |problem: &str| KeyError::Malformed { path: path.into(), problem: problem.into() };
-    // NONBLOCK: a pipe of this name must not hold us up.
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-    let mut file = match OpenOptions::new().read(true).custom_flags(flags as i32).open(path) {
-        Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::LOOP) => {
-            return Err(malformed("is a symbolic link"));
-        }
-        result => result.map_err(io)?,
-    };
-    let about = file.metadata().map_err(io)?;
-    if !about.is_file() {
-        return Err(malformed("is not a regular file"));
-    }
-    let owner = about.uid();
-    if owner != rustix::process::geteuid().as_raw() {
-        return Err(KeyError::Foreign { path: path.into(), owner });
-    }
-    if about.mode() & 0o077 != 0 {
-        return Err(KeyError::Exposed { path: path.into(), mode: about.mode() & 0o7777 });
-    }
-    let mut bytes = Vec::with_capacity(33);
-    (&mut file).take(33).read_to_end(&mut bytes).map_err(io)?;
-    match <[u8; 32]>::try_from(bytes) {
-        Ok(key) => Ok(Key(key)),
-        Err(_) => Err(malformed(&format!("has {} bytes", about.len()))),
-    }
-}
-
-/// Writes a new key beside `path` and links it there whole; who comes second finds the first one's.
-fn make_key(path: &Path) -> Result<(), KeyError> {
-    let mut bytes = [0; 40];
-    let filled = getrandom::fill(&mut bytes).map_err(io::Error::other);
-    let unique: String = bytes[32..].iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{unique}"));
-    let draft = PathBuf::from(draft);
-    let linked = filled.and_then(|()| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(&bytes[..32])?;
-        file.sync_all()?;
-        match fs::hard_link(&draft, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result,
-        }
-    });
-    _ = fs::remove_file(&draft);
-    linked.map_err(|source| KeyError::Io { path: path.into(), doing: "make the key file", source })
-}
 
 /// Opens a file of one line of fixed length, so that writing it never needs space on the disk.
 fn open_line(path: &Path, doing: &'static str) -> Result<Booked<File>, KeyError> {
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    opened.and_then(Booked::file).map_err(|source| KeyError::Io { path: path.into(), doing, source })
+    let mut options = OpenOptions::new();
+    let file = files::open(path, options.read(true).write(true).create(true).mode(0o600), doing)?;
+    Booked::file(file).map_err(|source| KeyError::Io { path: path.into(), doing, source })
 }
 
 fn read_line<const LENGTH: usize>(file: &File) -> io::Result<String> {
@@ -141,7 +70,7 @@ impl EpochFile {
             return;
         }
         let written =
-            if self.read() >= epoch { Ok(()) } else { self.file.write_all_at(epoch_line(epoch).as_bytes(), 0) };
+            if self.read() >= epoch { Ok(()) } else { files::write(&self.file, epoch_line(epoch).as_bytes()) };
         _ = flock(&self.file, FlockOperation::Unlock);
         if let Err(error) = written {
             log::error!("cannot keep epoch {epoch} in {}: {error}", self.path.display());
@@ -197,7 +126,7 @@ impl TermFile {
     pub(crate) fn write(&self, last: Last) -> io::Result<()> {
         let line = format!("{:020} {} {:020}\n", last.term, u8::from(last.vacant), self.place);
         debug_assert_eq!(line.len(), LINE);
-        self.file.write_all_at(line.as_bytes(), 0)
+        files::write(&self.file, line.as_bytes())
     }
 
     /// Takes the next term for a new supervisor that has seen `last_term`: higher than everything known.
@@ -233,9 +162,7 @@ fn network_namespace() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::thread;
 
     /// A directory of its own for each test, gone with it.
     struct Directory(PathBuf);
@@ -254,43 +181,6 @@ mod tests {
         fn drop(&mut self) {
             _ = fs::remove_dir_all(&self.0);
         }
-    }
-
-    #[test]
-    fn many_who_start_at_once_agree_on_one_key() {
-        let directory = Directory::new();
-        let path = directory.0.join("deep/down/web.key");
-        let keys: Vec<Key> = thread::scope(|scope| {
-            let starters: Vec<_> = (0..16).map(|_| scope.spawn(|| key(&path).unwrap())).collect();
-            starters.into_iter().map(|starter| starter.join().unwrap()).collect()
-        });
-        assert!(keys.iter().all(|key| *key == keys[0]));
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a draft was left behind");
-    }
-
-    #[test]
-    fn a_key_that_others_can_read_is_refused() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.key");
-        key(&path).unwrap();
-        for mode in [0o640, 0o604, 0o620, 0o666] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = key(&path).unwrap_err();
-            assert!(matches!(error, KeyError::Exposed { mode: seen, .. } if seen == mode), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_key_that_is_no_key_is_refused() {
-        let directory = Directory::new();
-        let (short, link) = (directory.0.join("short"), directory.0.join("link"));
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&short).unwrap();
-        assert!(key(&short).unwrap_err().to_string().contains("has 0 bytes"));
-        std::os::unix::fs::symlink(&short, &link).unwrap();
-        assert!(key(&link).unwrap_err().to_string().contains("symbolic link"));
-        fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(key(&directory.0).unwrap_err().to_string().contains("not a regular file"));
     }
 
     #[test]

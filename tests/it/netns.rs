@@ -8,6 +8,7 @@ mod peers;
 mod rules;
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ impl Scene {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("pares-netns-{}-{number}", std::process::id()));
-        fs::create_dir(&directory).expect("a directory for the test");
+        fs::DirBuilder::new().mode(0o700).create(&directory).expect("a directory for the test");
         let timing = format!("--interval {} --delay {}", INTERVAL.as_millis(), DELAY.as_millis());
         let setup = Setup {
             program: PathBuf::from(env!("CARGO_BIN_EXE_pares")),

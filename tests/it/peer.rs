@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -253,15 +254,18 @@ fn an_onlooker_sees_all_and_is_nobody() {
 fn a_key_is_changed_step_by_step() {
     let ground = Ground::new();
     let (old, new) = (ground.directory.join("old"), ground.directory.join("new"));
-    // Two that do not look alike from outside, as 255 of 256 do not.
     let config = || config(&ground);
-    drop(join(config().key_file(&old)));
+    let make = |path: &Path, first: u8| {
+        fs::write(path, [first; 32]).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    make(&old, 0);
+    // Two that do not look alike from outside, as 255 of 256 do not.
+    let mut firsts = 1..;
     while {
-        drop(join(config().key_file(&new)));
+        make(&new, firsts.next().unwrap());
         matches!(Peer::join(config().key_file(&old).also_key_file(&new)), Err(PeerError::Config(_)))
-    } {
-        fs::remove_file(&new).unwrap();
-    }
+    } {}
     let steps = [
         config().key_file(&old),
         config().key_file(&old).also_key_file(&new),

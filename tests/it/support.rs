@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -39,7 +40,8 @@ impl Ground {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("pares-it-{}-{number}", std::process::id()));
-        fs::create_dir(&directory).expect("a directory for the test");
+        // Whatever the mask: one that a group can write is refused.
+        fs::DirBuilder::new().mode(0o700).create(&directory).expect("a directory for the test");
         Ground { port, directory }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use crate::config::{MAX_LIVES, MAX_SWEPT};
 use crate::error::KeyError;
+use crate::net::files;
 use crate::net::holder::started;
-use crate::net::store;
 use crate::sys::Booked;
 use crate::wire::Tail;
 
@@ -38,7 +38,7 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn open(directory: PathBuf) -> Result<Self, KeyError> {
-        store::make_directory(&directory)?;
+        files::make_directory(&directory)?;
         let files = Files { directory, place: place() };
         files.sweep();
         Ok(files)
@@ -55,7 +55,7 @@ impl Files {
         let path = self.path(tail);
         let line = format!("{pid} {began} {}\n", self.place);
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        if let Err(error) = opened.and_then(|mut file| file.write_all(line.as_bytes())) {
+        if let Err(error) = opened.and_then(|file| files::write(&file, line.as_bytes())) {
             log::warn!("cannot write {}: {error}; the others notice this process's end later", path.display());
         }
     }
@@ -66,7 +66,7 @@ impl Files {
 
     /// Which process has this tail, if it is one whose end can be told here.
     fn find(&self, tail: Tail) -> Option<Life> {
-        let text = fs::read_to_string(self.path(tail)).ok()?;
+        let text = files::read(&self.path(tail)).ok()?;
         read_life(&text, &self.place)
     }
 
@@ -74,7 +74,7 @@ impl Files {
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
         for entry in entries.flatten().take(MAX_SWEPT) {
-            let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+            let Ok(text) = files::read(&entry.path()) else { continue };
             let stale = match read_life(&text, &self.place) {
                 Some(life) => started(life.pid) != Some(life.began),
                 None => is_old(&entry.path()),

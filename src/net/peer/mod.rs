@@ -13,9 +13,10 @@ use super::clock::{self, awake_or_asleep_ms};
 use super::hub::Hub;
 use super::lock::{Condvar, Mutex};
 use super::ready::Ready;
-use super::store::{self, EpochFile};
+use super::store::EpochFile;
 use super::threads::Threads;
 use super::waker::Waker;
+use super::{files, key};
 use crate::config::{DATAGRAMS_AT_ONCE, MAX_WISHES, PeerConfig, SMALL_STACK, WARN_AGAIN, WorkloadSource};
 use crate::error::PeerError;
 use crate::event::{PeerEvent, PeerEventKind, RoleCause};
@@ -214,7 +215,7 @@ impl Deeds {
         sys::install();
         let io = |doing| move |source| PeerError::Io { doing, source };
         let directory = config.state_directory()?;
-        store::make_directory(&directory)?;
+        files::make_directory(&directory)?;
         let group = &config.group;
         let seal = seal(config, &directory)?;
         let observes = config.observe;
@@ -551,11 +552,10 @@ fn rules(config: &PeerConfig, epoch: u64) -> Rules {
 
 fn seal(config: &PeerConfig, directory: &std::path::Path) -> Result<Seal, PeerError> {
     let key = match &config.key_file {
-        Some(path) => store::key(path)?,
-        None => store::key(&directory.join(format!("{}.key", config.group)))?,
+        Some(path) => key::named(path)?,
+        None => key::made(&directory.join(format!("{}.key", config.group)))?,
     };
-    // One that is accepted besides is somebody else's already: a new one would be of no use.
-    let also = config.also_key_file.as_deref().map(store::read_key).transpose()?.filter(|also| *also != key);
+    let also = config.also_key_file.as_deref().map(key::named).transpose()?.filter(|also| *also != key);
     Ok(Seal::new(&config.group, (number(&key), key), also.map(|also| (number(&also), also))))
 }
 

@@ -6,7 +6,7 @@ mod installed;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -97,7 +97,10 @@ fn run(before: &[&str], program: &Path) -> Answer {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).env("PARES_DIR", &ground.directory);
     command.env("CAPI_CHILDREN", children).env("CAPI_BUSY", busy);
-    command.env("CAPI_KEY_FILE", ground.directory.join("other.key"));
+    let key_file = ground.directory.join("other.key");
+    fs::write(&key_file, [7; 32]).expect("ours");
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).expect("ours");
+    command.env("CAPI_KEY_FILE", key_file);
     let answer = finish_slowly(command).code(0);
     assert_eq!(answer.out, "done\n", "{answer:?}");
     answer

@@ -1,0 +1,232 @@
+//! Where the files of a group are: its directory, chosen once for everybody who asks.
+//!
+//! One user must find one directory, and so one key, however a program is started: from a shell, by cron, by a service
+//! manager, under sudo, in a container. These differ in the environment, so this is the order, and each value that cannot
+//! be meant is passed over:
+//!
+//! 1. what the program itself sets, then `PARES_DIR`: somebody means this directory. A relative path is an error,
+//!    because each working directory would have a key of its own, and passing over it would be to use another
+//!    directory than somebody has named.
+//! 2. `STATE_DIRECTORY`, `XDG_STATE_HOME`, `HOME`: set for many programs at once, so that what does not hold for this
+//!    one is passed over: a relative path, as the XDG specification says; a home of another user, as sudo may leave it,
+//!    in which root would make files that its owner could not use.
+//! 3. the home that the user database has.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::ConfigError;
+use crate::sys;
+
+/// Which directory the group's files are in, and what has said so.
+///
+/// # Examples
+///
+/// ```
+/// let directory = pares::Config::new("web").directory("/run/web").state_directory()?;
+/// assert_eq!(directory.path, std::path::Path::new("/run/web"));
+/// assert_eq!(directory.source, "set by the program");
+/// # Ok::<(), pares::ConfigError>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDirectory {
+    /// The directory, an absolute path. It may not be there yet.
+    pub path: PathBuf,
+    /// What has said so: an environment variable, or in words what else it was.
+    pub source: &'static str,
+    /// The environment variables that were set and passed over, and why.
+    pub ignored: Vec<String>,
+}
+
+impl fmt::Display for StateDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.path.display(), self.source)?;
+        self.ignored.iter().try_for_each(|why| write!(f, "; {why}"))?;
+        f.write_str(")")
+    }
+}
+
+/// The directory of the group's files: as set, or as the environment and the user database have it.
+pub(super) fn state_directory(set: Option<&Path>) -> Result<StateDirectory, ConfigError> {
+    choose(set, &System)
+}
+
+/// What the choice depends on.
+trait Surroundings {
+    fn variable(&self, name: &str) -> Option<OsString>;
+    /// The home of this user, as the user database has it.
+    fn home(&self) -> Option<PathBuf>;
+    /// The user id that a directory belongs to, if that is another than this process's.
+    fn other_owner(&self, directory: &Path) -> Option<u32>;
+}
+
+struct System;
+
+impl Surroundings for System {
+    fn variable(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        sys::home()
+    }
+
+    fn other_owner(&self, directory: &Path) -> Option<u32> {
+        use std::os::unix::fs::MetadataExt;
+        let owner = std::fs::metadata(directory).ok()?.uid();
+        (owner != rustix::process::geteuid().as_raw()).then_some(owner)
+    }
+}
+
+const RELATIVE: &str =
+    "it must be an absolute path, so that it is the same from everywhere (a `~` is known to shells only)";
+
+fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory, ConfigError> {
+    let mut ignored = Vec::new();
+    let variable = |name| here.variable(name).filter(|value| !value.is_empty());
+    let explicit = set.map(|path| ("directory", "set by the program", path.to_owned()));
+    let explicit = explicit.or_else(|| Some(("PARES_DIR", "PARES_DIR", variable("PARES_DIR")?.into())));
+    if let Some((what, source, path)) = explicit {
+        if !path.is_absolute() {
+            return Err(ConfigError::new(what, path.display(), RELATIVE));
+        }
+        return Ok(StateDirectory { path, source, ignored });
+    }
+    let mut absolute = |name: &str, path: PathBuf| {
+        let kept = path.is_absolute();
+        if !kept {
+            ignored.push(format!("{name} is passed over: {:?} is no absolute path", path.display().to_string()));
+        }
+        kept.then_some(path)
+    };
+    // A service may have several, each with a colon behind it; the first one is its main one.
+    let first = |value: OsString| PathBuf::from(before_colon(value));
+    let chosen = variable("STATE_DIRECTORY").and_then(|value| absolute("STATE_DIRECTORY", first(value)));
+    let chosen = chosen.map(|path| (path.join("pares"), "STATE_DIRECTORY"));
+    let chosen = chosen.or_else(|| {
+        let path = variable("XDG_STATE_HOME").and_then(|value| absolute("XDG_STATE_HOME", value.into()))?;
+        Some((path.join("pares"), "XDG_STATE_HOME"))
+    });
+    if let Some((path, source)) = chosen {
+        return Ok(StateDirectory { path, source, ignored });
+    }
+    let home = variable("HOME").and_then(|value| absolute("HOME", value.into()));
+    let stranger = home.as_deref().and_then(|home| here.other_owner(home));
+    let of_database = || here.home().filter(|home| home.is_absolute());
+    let (home, source) = match (home, stranger) {
+        (Some(home), None) => (home, "HOME"),
+        (home, stranger) => match (of_database(), home) {
+            (Some(of_database), home) => {
+                let differs = home.is_some_and(|home| home != of_database);
+                let owner = stranger.filter(|_| differs);
+                ignored.extend(owner.map(|owner| format!("HOME is passed over: it belongs to user id {owner}")));
+                (of_database, "the home directory in the user database")
+            }
+            // As in a container, whose user is in no database: nothing better is known.
+            (None, Some(home)) => (home, "HOME"),
+            (None, None) => {
+                let rule = "this user has no home, neither in HOME nor in the user database: set PARES_DIR";
+                return Err(ConfigError::new("directory", "", rule));
+            }
+        },
+    };
+    Ok(StateDirectory { path: home.join(".local/state/pares"), source, ignored })
+}
+
+fn before_colon(value: OsString) -> OsString {
+    use std::os::unix::ffi::OsStringExt;
+    let mut bytes = value.into_vec();
+    let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
+    bytes.truncate(end);
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Surroundings of a user whose id is 0, in words: variables, the database's home, who owns which directory.
+    struct Given<'a> {
+        variables: &'a [(&'a str, &'a str)],
+        home: Option<&'a str>,
+        owners: &'a [(&'a str, u32)],
+    }
+
+    impl Surroundings for Given<'_> {
+        fn variable(&self, name: &str) -> Option<OsString> {
+            self.variables.iter().find(|(one, _)| *one == name).map(|(_, value)| value.into())
+        }
+
+        fn home(&self) -> Option<PathBuf> {
+            self.home.map(PathBuf::from)
+        }
+
+        fn other_owner(&self, directory: &Path) -> Option<u32> {
+            self.owners.iter().find(|(one, _)| Path::new(one) == directory).map(|(_, owner)| *owner)
+        }
+    }
+
+    fn with(variables: &[(&str, &str)]) -> Result<StateDirectory, ConfigError> {
+        choose(None, &Given { variables, home: Some("/root"), owners: &[("/home/ann", 1000)] })
+    }
+
+    #[track_caller]
+    fn gives(variables: &[(&str, &str)], path: &str, source: &str, ignored: usize) {
+        let chosen = with(variables).unwrap();
+        assert_eq!((chosen.path.to_str(), chosen.source), (Some(path), source), "{chosen}");
+        assert_eq!(chosen.ignored.len(), ignored, "{chosen}");
+    }
+
+    #[test]
+    fn the_nearest_word_decides_where_the_files_are() {
+        let all = [
+            ("PARES_DIR", "/p", "/p"),
+            ("STATE_DIRECTORY", "/s", "/s/pares"),
+            ("XDG_STATE_HOME", "/x", "/x/pares"),
+            ("HOME", "/h", "/h/.local/state/pares"),
+        ];
+        let variables = all.map(|(name, value, _)| (name, value));
+        for (at, (name, _, path)) in all.iter().enumerate() {
+            gives(&variables[at..], path, name, 0);
+        }
+        gives(&[], "/root/.local/state/pares", "the home directory in the user database", 0);
+        let set = choose(Some(Path::new("/set")), &Given { variables: &variables, home: None, owners: &[] }).unwrap();
+        assert_eq!(set.path, Path::new("/set"));
+    }
+
+    #[test]
+    fn an_empty_variable_is_as_one_that_is_not_set() {
+        let empty = ["PARES_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"].map(|name| (name, ""));
+        gives(&empty, "/root/.local/state/pares", "the home directory in the user database", 0);
+    }
+
+    #[test]
+    fn a_relative_path_is_an_error_where_it_is_meant_for_us_and_passed_over_elsewhere() {
+        let shared = [("STATE_DIRECTORY", "s"), ("XDG_STATE_HOME", "./x"), ("HOME", "~")];
+        gives(&shared, "/root/.local/state/pares", "the home directory in the user database", 3);
+        for wrong in ["state", "./state", "~/state", "../x"] {
+            let error = with(&[("PARES_DIR", wrong)]).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("PARES_DIR {wrong:?}")), "{error}");
+            let given = Given { variables: &[], home: None, owners: &[] };
+            assert!(choose(Some(Path::new(wrong)), &given).is_err());
+        }
+    }
+
+    #[test]
+    fn of_several_state_directories_of_a_service_the_first_counts() {
+        gives(&[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")], "/var/lib/a/pares", "STATE_DIRECTORY", 0);
+        gives(&[("STATE_DIRECTORY", ":/b"), ("HOME", "/h")], "/h/.local/state/pares", "HOME", 1);
+    }
+
+    #[test]
+    fn a_home_of_another_user_is_passed_over_if_this_one_has_its_own() {
+        gives(&[("HOME", "/home/ann")], "/root/.local/state/pares", "the home directory in the user database", 1);
+        let unknown = |variables| choose(None, &Given { variables, home: None, owners: &[("/", 0)] });
+        assert_eq!(unknown(&[("HOME", "/")]).unwrap().path, Path::new("/.local/state/pares"));
+        assert!(unknown(&[]).unwrap_err().to_string().contains("PARES_DIR"));
+        let own = Given { variables: &[("HOME", "/srv")], home: Some("/srv"), owners: &[("/srv", 0)] };
+        assert_eq!(choose(None, &own).unwrap().ignored.len(), 0, "it is the same one");
+    }
+}

@@ -1,0 +1,124 @@
+//! Why a group's key, or the directory with its files, cannot be used.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// The group's key cannot be used, or the directory that it and the group's other files are in. Nothing was done.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum KeyError {
+    /// Someone besides the owner can write the key file, or read it where nobody else should: it proves nothing.
+    Exposed {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key file belongs to another user, who could join as us.
+    Foreign {
+        /// The key file.
+        path: PathBuf,
+        /// Its owner's user id.
+        owner: u32,
+    },
+    /// The key file is not a regular file of exactly 32 bytes.
+    Malformed {
+        /// The key file.
+        path: PathBuf,
+        /// What it is instead, and what to do.
+        problem: String,
+    },
+    /// There is no key file of the name that was set. None is made: whoever names a file has a key in mind.
+    Missing {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// The group's directory, or a file in it, is not safe from other users, or no such file at all.
+    Unsafe {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The system refused to make, read or write the key file, the directory, or another file in it.
+    Io {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl KeyError {
+    /// What happened, without what to do.
+    #[must_use]
+    pub fn finding(&self) -> String {
+        match self {
+            KeyError::Exposed { path, mode } => {
+                format!("key file {} has mode {mode:04o}, so that others can use it", path.display())
+            }
+            KeyError::Foreign { path, owner } => {
+                format!("key file {} belongs to user id {owner}, not to this user", path.display())
+            }
+            KeyError::Malformed { path, .. } => {
+                format!("{} is no key, which is a regular file of 32 random bytes", path.display())
+            }
+            KeyError::Missing { path } => format!("there is no key file {}", path.display()),
+            KeyError::Unsafe { path, problem, .. } => format!("{} {problem}", path.display()),
+            KeyError::Io { path, doing, source } => format!("cannot {doing} {}: {source}", path.display()),
+        }
+    }
+
+    /// What to do; empty if the system's own word says it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            KeyError::Exposed { path, .. } => {
+                format!("if nobody else has seen it, run: chmod 600 {}", path.display())
+            }
+            KeyError::Foreign { .. } => {
+                "run as that user, or choose a file of your own: PARES_DIR is its directory, --key-file its name".into()
+            }
+            KeyError::Malformed { problem, .. } => format!("it {problem}"),
+            KeyError::Missing { path } => format!(
+                "make one, the same for all of the group: (umask 077; head -c 32 /dev/urandom > {})",
+                path.display()
+            ),
+            KeyError::Unsafe { remedy, .. } => remedy.clone(),
+            KeyError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    "set PARES_DIR to a directory of this user's".into()
+                }
+                _ => super::cure(source).trim_start_matches("; ").into(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.finding())?;
+        match self.remedy() {
+            remedy if remedy.is_empty() => Ok(()),
+            remedy => write!(f, "; {remedy}"),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            KeyError::Io { source, .. } => Some(source),
+            KeyError::Exposed { .. }
+            | KeyError::Foreign { .. }
+            | KeyError::Malformed { .. }
+            | KeyError::Missing { .. }
+            | KeyError::Unsafe { .. } => None,
+        }
+    }
+}
