@@ -11,6 +11,7 @@ use crate::failure::{FAILED, Failure};
 use crate::group::Group;
 use crate::output::{Form, json, line, object, rows};
 
+mod files;
 mod instances;
 mod machine;
 mod process;
@@ -76,8 +77,9 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
 fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
     let config = group.config();
     let port = config.supervisor_port();
-    let key_file = config.key_path()?;
-    let mut findings = vec![machine::port_range(port), machine::directory(&key_file), machine::key(&key_file)];
+    let (directory, key_file) = (config.state_directory()?, config.key_path()?);
+    let mut findings =
+        vec![machine::port_range(port), files::directory(&group.group, &directory), files::key(&config, &key_file)];
     // First, for asking takes its time with one that does not answer, and then it may be gone.
     let sockets = process::Sockets::look();
     let holders = sockets.listening_on(port);

@@ -1,5 +1,6 @@
 //! Options that every subcommand has, and those of everyone who is an instance.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -17,6 +18,10 @@ pub(crate) struct Group {
     #[arg(short, long, global = true, env = "PARES_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
 
+    /// The file with the group's key, also one that is mounted as a secret [default: GROUP.key in PARES_DIR, made new]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
     /// Log nothing but errors
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -28,7 +33,10 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn config(&self) -> Config {
-        let config = Config::new(&self.group);
+        let mut config = Config::new(&self.group);
+        if let Some(file) = &self.key_file {
+            config = config.key_file(file);
+        }
         if let Some(port) = self.port { config.port(port) } else { config }
     }
 

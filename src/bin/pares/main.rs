@@ -60,7 +60,8 @@ Exit codes:
     resource or setting            128+N CMD died by signal N
   69 port held by another program
 
-Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and term), NO_COLOR.";
+Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and term; else STATE_DIRECTORY,
+XDG_STATE_HOME or HOME), NO_COLOR.";
 
 #[derive(Subcommand)]
 enum Command {

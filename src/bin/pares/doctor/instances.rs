@@ -49,7 +49,9 @@ pub(super) fn supervisor(port: u16, listing: &Result<Listing, AskError>, holders
                 }
                 JoinError::PortHeld { .. } => "choose another port with --port or PARES_PORT, or end that program",
                 JoinError::OtherGroup { .. } => "give one of the two groups another port with --port or PARES_PORT",
-                JoinError::KeyMismatch { .. } => "run as that user, share the key file, or choose another port",
+                JoinError::KeyMismatch { .. } => {
+                    "if it is this group, run both as one user, and with one PARES_DIR or --key-file; else choose another port"
+                }
                 _ => "see the message",
             };
             cure(CHECK, error.to_string(), remedy)

@@ -1,10 +1,8 @@
 //! What the machine and its limits are like.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use pares::{KeyError, Listing};
+use pares::Listing;
 
 use super::{Finding, cure, note, ok, read};
 
@@ -50,36 +48,6 @@ pub(super) fn directory(key_file: &Path) -> Finding {
             "make it writable for this user, or set PARES_DIR to a directory that is: without it terms can repeat",
         ),
     }
-}
-
-pub(super) fn key(path: &Path) -> Finding {
-    const CHECK: &str = "key";
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return ok(CHECK, format!("{} will be made at first use", path.display()));
-        }
-        Err(source) => {
-            let error = KeyError::Io { path: path.into(), doing: "look at the key file", source };
-            return cure(CHECK, error.to_string(), "let this user read it");
-        }
-    };
-    let mode = metadata.mode() & 0o7777;
-    let (me, owner) = (rustix::process::geteuid().as_raw(), metadata.uid());
-    if !metadata.is_file() || metadata.len() != 32 {
-        let finding = format!("{} is no key: not a regular file of 32 bytes", path.display());
-        return cure(CHECK, finding, "stop the group's instances and remove it; a new one is made");
-    }
-    if owner != me {
-        let finding = format!("{} belongs to user id {owner}, not to {me}", path.display());
-        return cure(CHECK, finding, "run as that user, or set PARES_DIR to a directory of your own");
-    }
-    if mode & 0o077 != 0 {
-        let finding = format!("{} has mode {mode:04o}: others can use it", path.display());
-        let remedy = format!("if nobody else has seen it: chmod 600 {}; else remove it", path.display());
-        return cure(CHECK, finding, remedy);
-    }
-    ok(CHECK, format!("{} is readable for this user only", path.display()))
 }
 
 /// The supervisor has one descriptor for each member, and some for those who ask.

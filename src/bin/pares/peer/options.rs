@@ -47,6 +47,9 @@ impl Network {
         if let Some(port) = group.port {
             config = config.local(port);
         }
+        if let Some(file) = &group.key_file {
+            config = config.key_file(file);
+        }
         if let Some(address) = self.multicast {
             config = config.multicast(address, self.interface.as_deref());
         }

@@ -1,0 +1,74 @@
+//! What the group's files are like: which directory they are in, and why; the key.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use pares::{Config, JoinError, KeyError, StateDirectory};
+
+use super::machine::directory as writable;
+use super::{Finding, State, cure, note, ok};
+
+/// Which directory the files of `group` are in and what has said so; that others cannot exchange them, and this user can
+/// write there.
+pub(super) fn directory(group: &str, directory: &StateDirectory) -> Finding {
+    const CHECK: &str = "directory";
+    // Whatever key is named: the term is in the directory.
+    match Config::new(group).has_key() {
+        Err(JoinError::Key(error @ KeyError::Unsafe { .. })) if is_about(&error, &directory.path) => {
+            return cure(CHECK, format!("{} ({})", error.finding(), directory.source), error.remedy());
+        }
+        _ => {}
+    }
+    let Finding { state, finding, cure, .. } = writable(&directory.path.join("it"));
+    let why: Vec<&str> = [directory.source].into_iter().chain(directory.ignored.iter().map(String::as_str)).collect();
+    let finding = format!("{finding} ({})", why.join("; "));
+    match open_parent(&directory.path) {
+        Some((parent, mode)) if state == State::Ok => note(
+            CHECK,
+            format!(
+                "{finding}; {} above it has mode {mode:04o}, so that others can put another one there",
+                parent.display()
+            ),
+            format!("chmod go-w {}, or chmod +t", parent.display()),
+        ),
+        _ => Finding { check: CHECK, state, finding, cure },
+    }
+}
+
+/// Whether it is the directory itself that cannot be used, or one above it.
+fn is_about(error: &KeyError, directory: &Path) -> bool {
+    matches!(error, KeyError::Unsafe { path, .. } if directory.starts_with(path))
+}
+
+/// The first directory above this one in which all users may rename what is others'.
+fn open_parent(path: &Path) -> Option<(&Path, u32)> {
+    let modes = path.ancestors().skip(1).filter_map(|part| Some((part, fs::metadata(part).ok()?.mode() & 0o7777)));
+    modes.into_iter().find(|(_, mode)| mode & 0o002 != 0 && mode & 0o1000 == 0)
+}
+
+pub(super) fn key(config: &Config, path: &Path) -> Finding {
+    const CHECK: &str = "key";
+    let name = path.display();
+    match config.has_key() {
+        Ok(false) => ok(CHECK, format!("{name} will be made at first use")),
+        Ok(true) => match fs::metadata(path).map(|about| about.mode() & 0o7777) {
+            Ok(mode) if mode & 0o004 != 0 => note(
+                CHECK,
+                format!(
+                    "{name} has mode {mode:04o}: each user of this machine, or container, can read it and take part"
+                ),
+                "if others use it too: have it mounted with mode 0400, or 0440 and this user's group",
+            ),
+            _ => ok(CHECK, format!("{name} is readable for this user only, or one group")),
+        },
+        Err(JoinError::Key(error)) if path.parent().is_some_and(|directory| is_about(&error, directory)) => {
+            ok(CHECK, format!("{name} was not looked at: see its directory"))
+        }
+        Err(JoinError::Key(error)) => match error.remedy() {
+            remedy if remedy.is_empty() => cure(CHECK, error.finding(), "let this user read it"),
+            remedy => cure(CHECK, error.finding(), remedy),
+        },
+        Err(error) => cure(CHECK, error.to_string(), "see the message"),
+    }
+}
