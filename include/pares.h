@@ -139,7 +139,7 @@ typedef enum pares_result {
     PARES_END = 34,
     /** It would wait for the callback that it is called from. */
     PARES_IN_CALLBACK = 35,
-    /** This machine does not have the network address or interface. */
+    /** This machine does not have the network address or interface, or the group's loopback address. */
     PARES_NOT_HERE = 36,
     /** The process is not primary. */
     PARES_NOT_PRIMARY = 37,
@@ -198,7 +198,10 @@ typedef void (*pares_function)(pares_reply *reply, const void *payload, size_t p
  */
 pares_result pares_config_new(const char *group, pares_config **config_out);
 
-/** Sets the supervisor port, the same for all of the group. Default: a number made from the group and the user. */
+/**
+ * Sets the supervisor port, the same for all of the group; it is then on 127.0.0.1. Default: 30099 there for the group
+ * `default`; else a number from 20000 to 29999 and, on Linux, an address of 127.0.0.0/8, both made from the group and the user.
+ */
 pares_result pares_config_port(pares_config *config, uint16_t port);
 
 /**
@@ -313,7 +316,7 @@ typedef enum pares_role {
  * @param instance_out  receives a handle, to be freed with pares_leave()
  *
  * @return PARES_OK, or, with nothing left behind: PARES_KEY, PARES_PORT_HELD, PARES_OTHER_GROUP, PARES_VERSION,
- *         PARES_PORT_FORBIDDEN, PARES_NAME_TAKEN, PARES_GROUP_FULL, PARES_DEADLINE, PARES_IO
+ *         PARES_PORT_FORBIDDEN, PARES_NOT_HERE, PARES_NAME_TAKEN, PARES_GROUP_FULL, PARES_DEADLINE, PARES_IO
  */
 pares_result pares_join(const pares_config *config, pares_instance **instance_out);
 

@@ -9,7 +9,7 @@ use crate::error::{CallError, JoinError};
 use crate::event::Replies;
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::clock::deadline;
-use crate::net::{Pass, key};
+use crate::net::{Pass, key, obstacle};
 use crate::registry::Registry;
 
 /// A view of a group from outside: it asks and calls, and is no member.
@@ -50,8 +50,10 @@ impl Admin {
     /// [`JoinError::Config`] and [`JoinError::Key`]; nothing was done.
     pub fn new(config: &Config) -> Result<Self, JoinError> {
         config.check()?;
+        let at = config.supervisor_address();
+        obstacle::check_address(at)?;
         let pass = pass(config)?;
-        let viewpoint = Viewpoint::Outside { port: config.supervisor_port(), registry_port: AtomicU16::new(0) };
+        let viewpoint = Viewpoint::Outside { at, registry_port: AtomicU16::new(0) };
         let asker = Arc::new(Asker::new(pass, viewpoint));
         Ok(Admin { registry: Registry::new(asker.clone()), asker })
     }

@@ -1,6 +1,7 @@
 //! What a user may choose, checked once, and every limit the library keeps, with its reason. No run-time state.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub use directory::StateDirectory;
 pub use peer::PeerConfig;
 pub(crate) use peer::*;
 use place::check_group;
-pub use place::default_port;
+pub use place::{default_address, default_port};
 
 /// The supervisor port of the group `default`, as the patent's text has it.
 pub const DEFAULT_PORT: u16 = 30099;
@@ -267,7 +268,7 @@ impl Config {
 
     /// Sets the supervisor port; all instances of the group must name the same one.
     ///
-    /// Default: [`default_port`] of the group. A port inside the system's ephemeral range (on Linux 32768 to
+    /// It is then on 127.0.0.1, whatever the group. Default: [`default_address`] of the group. A port inside the system's ephemeral range (on Linux 32768 to
     /// 60999) works, but any program's outgoing connection may happen to hold it.
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
@@ -423,7 +424,14 @@ impl Config {
     /// The supervisor port that this configuration stands for.
     #[must_use]
     pub fn supervisor_port(&self) -> u16 {
-        self.port.unwrap_or_else(|| default_port(&self.group))
+        self.supervisor_address().port()
+    }
+
+    /// The supervisor port with the loopback address it is on.
+    #[must_use]
+    pub fn supervisor_address(&self) -> SocketAddrV4 {
+        let chosen = self.port.map(|port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+        chosen.unwrap_or_else(|| default_address(&self.group))
     }
 
     /// The file that has the group's key, or will have it: as set, or in the group's directory.
@@ -494,7 +502,7 @@ impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
             .field("group", &self.group)
-            .field("port", &self.supervisor_port())
+            .field("address", &self.supervisor_address())
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,15 +90,15 @@ pub enum JoinError {
     Key(KeyError),
     /// The supervisor port is held by something that is not a pares instance. Choose another port.
     PortHeld {
-        /// The supervisor port.
-        port: u16,
+        /// The supervisor port, and the address it is on.
+        address: SocketAddrV4,
         /// Who holds it.
         holder: PortHolder,
     },
     /// The supervisor port serves another group. Choose another port for one of the two.
     OtherGroup {
-        /// The supervisor port.
-        port: u16,
+        /// The supervisor port, and the address it is on.
+        address: SocketAddrV4,
         /// This instance's group.
         ours: String,
         /// The group that has the port.
@@ -105,8 +106,8 @@ pub enum JoinError {
     },
     /// Whoever holds the supervisor port does not have this group's key.
     KeyMismatch {
-        /// The supervisor port.
-        port: u16,
+        /// The supervisor port, and the address it is on.
+        address: SocketAddrV4,
         /// Who holds it.
         holder: PortHolder,
         /// The file with this instance's key.
@@ -114,8 +115,8 @@ pub enum JoinError {
     },
     /// The supervisor speaks no protocol version that this instance speaks. Update the older of the two.
     Version {
-        /// The supervisor port.
-        port: u16,
+        /// The supervisor port, and the address it is on.
+        address: SocketAddrV4,
         /// Lowest and highest version of this instance.
         ours: (u16, u16),
         /// Lowest and highest version of the supervisor.
@@ -123,8 +124,14 @@ pub enum JoinError {
     },
     /// The system does not allow this user to bind the port (below 1024, or by policy). Choose another one.
     PortForbidden {
-        /// The supervisor port.
-        port: u16,
+        /// The supervisor port, and the address it is on.
+        address: SocketAddrV4,
+    },
+    /// The loopback interface does not have the group's address, see [`default_address`](crate::default_address). Bring it up as
+    /// 127.0.0.1/8, or set a port for all of the group, which is then on 127.0.0.1.
+    NotHere {
+        /// The supervisor port, and the address it would be on.
+        address: SocketAddrV4,
     },
     /// Another living instance has this name. Choose another name, or stop that instance.
     NameTaken {
@@ -140,8 +147,8 @@ pub enum JoinError {
     },
     /// No role was known when the time was over.
     Deadline {
-        /// The supervisor port.
-        port: u16,
+        /// The supervisor port, and the address it is on.
+        address: SocketAddrV4,
         /// How long this instance tried.
         waited: Duration,
         /// Who holds the port, if anybody.
@@ -163,36 +170,47 @@ impl fmt::Display for JoinError {
         match self {
             JoinError::Config(error) => error.fmt(f),
             JoinError::Key(error) => error.fmt(f),
-            JoinError::PortHeld { port, holder } => write!(
+            JoinError::PortHeld { address, holder } => write!(
                 f,
-                "port {port} is held by {holder}, not by a pares instance; choose another with --port or PARES_PORT"
+                "{} is held by {holder}, not by a pares instance; choose another with --port or PARES_PORT",
+                Port(*address)
             ),
-            JoinError::OtherGroup { port, ours, theirs } => write!(
+            JoinError::OtherGroup { address, ours, theirs } => write!(
                 f,
-                "port {port} serves the group `{theirs}`, not `{ours}`; choose another with --port or PARES_PORT"
+                "{} serves the group `{theirs}`, not `{ours}`; choose another with --port or PARES_PORT",
+                Port(*address)
             ),
-            JoinError::KeyMismatch { port, holder, key_file } => write!(
+            JoinError::KeyMismatch { address, holder, key_file } => write!(
                 f,
-                "port {port} is held by {holder}, which does not have this group's key of {}; if it is this group, run as \
+                "{} is held by {holder}, which does not have this group's key of {}; if it is this group, run as \
                  the same user, with the same directory (PARES_DIR; `pares doctor` says which and why) or key file \
                  (--key-file); else choose another port with --port or PARES_PORT",
+                Port(*address),
                 key_file.display()
             ),
-            JoinError::Version { port, ours, theirs } => write!(
+            JoinError::Version { address, ours, theirs } => write!(
                 f,
-                "the supervisor on port {port} speaks protocol version {}, this instance {}; update the older one",
+                "the supervisor on {} speaks protocol version {}, this instance {}; update the older one",
+                Port(*address),
                 Range(*theirs),
                 Range(*ours)
             ),
-            JoinError::PortForbidden { port } => {
-                write!(f, "this user may not bind port {port}; choose one from 1024 upwards with --port or PARES_PORT")
+            JoinError::PortForbidden { address } => {
+                let port = Port(*address);
+                write!(f, "this user may not bind {port}; choose one from 1024 upwards with --port or PARES_PORT")
             }
+            JoinError::NotHere { address } => write!(
+                f,
+                "this machine, or network namespace, does not have {}, which is the group's address: bring the loopback interface \
+                 up with its usual 127.0.0.1/8, or set a port with --port or PARES_PORT: the group is then on 127.0.0.1",
+                address.ip()
+            ),
             JoinError::NameTaken { name, holder } => {
                 write!(f, "the name `{name}` belongs to {holder}; choose another with --name, or stop that one")
             }
             JoinError::GroupFull { detail } => write!(f, "the group is full: {detail}"),
-            JoinError::Deadline { port, waited, holder, obstacle } => {
-                write!(f, "no role after {:.1} s on port {port}: {obstacle}", waited.as_secs_f64())?;
+            JoinError::Deadline { address, waited, holder, obstacle } => {
+                write!(f, "no role after {:.1} s on {}: {obstacle}", waited.as_secs_f64(), Port(*address))?;
                 match holder {
                     Some(holder) if holder.stopped => {
                         let pid = holder.pid.unwrap_or_default();
@@ -260,6 +278,17 @@ pub(crate) fn printable(text: &str) -> String {
 /// Also for a forked child, which cannot tell: it asks nobody.
 const STOPPED: &str = "this instance has left its group, or this process was forked from the one that joined";
 
+/// A port for people, with its address unless that is 127.0.0.1.
+pub(crate) struct Port(pub(crate) SocketAddrV4);
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Port(address) = self;
+        write!(f, "port {}", address.port())?;
+        if *address.ip() == Ipv4Addr::LOCALHOST { Ok(()) } else { write!(f, " of {}", address.ip()) }
+    }
+}
+
 /// A version range for people.
 struct Range((u16, u16));
 
@@ -278,8 +307,8 @@ impl fmt::Display for Range {
 pub enum AskError {
     /// There is no supervisor at the moment: nobody holds the port, or an election is under way.
     NoSupervisor {
-        /// The supervisor port.
-        port: u16,
+        /// The supervisor port, and the address it is on.
+        address: SocketAddrV4,
     },
     /// The port is held by somebody who cannot be asked: another program, another group, another key or version.
     Refused(Box<JoinError>),
@@ -306,8 +335,9 @@ pub enum AskError {
 impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AskError::NoSupervisor { port } => {
-                write!(f, "no supervisor on port {port}: no instance is running, or an election is under way")
+            AskError::NoSupervisor { address } => {
+                let port = Port(*address);
+                write!(f, "no supervisor on {port}: no instance is running, or an election is under way")
             }
             AskError::Refused(error) => error.fmt(f),
             AskError::NoSuchInstance(name) => write!(f, "no instance `{name}`; `pares ls` shows who is there"),

@@ -101,10 +101,11 @@ impl Instance {
         let io = |doing| move |source| JoinError::Io { doing, source };
         let directory = config.state_directory()?.path;
         files::make_directory(&directory)?;
-        let supervisor_port = config.supervisor_port();
-        let terms = TermFile::open(directory.join(format!("{}.term", config.group)), supervisor_port)?;
+        let at = config.supervisor_address();
+        obstacle::check_address(at)?;
+        let terms = TermFile::open(directory.join(format!("{}.term", config.group)), at)?;
 
-        let listener = port::listen(0, sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
+        let listener = port::listen(port::here(0), sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
         let admin = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
@@ -131,7 +132,7 @@ impl Instance {
         let declared = config.resources.iter().map(declare).collect();
         let shared = Arc::new(Shared {
             pass: pass.clone(),
-            port: supervisor_port,
+            at,
             me,
             terms,
             settle_time: config.settle_time,

@@ -17,8 +17,8 @@ use crate::wire::field::Payload;
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::proof::{Key, Meeting, Prover};
 use crate::wire::{
-    Counted, Declared, DecodeError, Departure, Entry, Held, MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal,
-    Wanted, common_version, kinds,
+    Counted, Declared, DecodeError, Departure, Entry, Held, MAGIC, Message, PROTOCOL_VERSION, Purpose, Refusal, Wanted,
+    common_version, kinds,
 };
 
 #[cfg(test)]
@@ -46,7 +46,7 @@ impl Choices<'_> {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    fn array(&mut self) -> Nonce {
+    fn array<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.byte())
     }
 }
@@ -125,6 +125,7 @@ pub fn fuzz_handshake(input: &[u8]) {
         port: choices.u16(),
         client_nonce: choices.array(),
         server_nonce: choices.array(),
+        ip: choices.array(),
     };
     let (prover, other_prover) = match choices.below(2) {
         0 => (Prover::Client, Prover::Server),
@@ -135,7 +136,7 @@ pub fn fuzz_handshake(input: &[u8]) {
     assert!(!this.check(&key, other_prover, &proof), "reflected");
 
     let (mut other, mut other_key) = (this.clone(), key.clone());
-    match choices.below(9) {
+    match choices.below(10) {
         0 => other_key = Key(choices.array()),
         1 => other.purpose = [Purpose::Join, Purpose::Ask, Purpose::Call][choices.below(3)],
         2 => other.version_min = choices.u16(),
@@ -144,6 +145,7 @@ pub fn fuzz_handshake(input: &[u8]) {
         5 => other.group = text(&mut choices),
         6 => other.port = choices.u16(),
         7 => other.client_nonce = choices.array(),
+        8 => other.ip = choices.array(),
         _ => other.server_nonce = choices.array(),
     }
     let same = (&other, &other_key) == (&this, &key);

@@ -138,7 +138,8 @@ mod wire;
 
 pub use admin::Admin;
 pub use config::{
-    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, PeerConfig, StateDirectory, default_port,
+    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, PeerConfig, StateDirectory, default_address,
+    default_port,
 };
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;

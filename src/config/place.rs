@@ -1,15 +1,47 @@
 //! Where a group is found, whatever kind it is of: its name and its port.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use sha2::{Digest, Sha256};
 
 use super::{DEFAULT_GROUP, DEFAULT_PORT, MAX_GROUP};
 use crate::error::ConfigError;
 
-/// The supervisor port of `group` where nobody sets another: 30099 for `default`, else a number from
-/// 20000 to 29999 made from the group's name and the user's id.
+/// The supervisor port of `group` where nobody sets another, and the loopback address that it is on: 127.0.0.1:30099 for
+/// `default`, else both are made from the group's name and the user's id.
 ///
-/// The range lies below the ephemeral range of every usual system, so that no outgoing connection can take
-/// the port. Two groups may meet on one number (1 in 10,000): the second one is told so, and sets another port.
+/// The port is a number from 20000 to 29999: below the ephemeral range of every usual system, so that no outgoing connection
+/// can take it. The address is one of 127.1.0.1 to 127.254.255.254, which are all the machine's own on Linux. So one
+/// user may have as many groups as there are jobs: of 1,000, two meet with odds of 1 in 300,000. Elsewhere the loopback interface
+/// has 127.0.0.1 alone, and of 118 groups two meet with odds of 1 in 2. The second one is told so, and sets another port.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(pares::default_address("default").to_string(), "127.0.0.1:30099");
+/// assert!(pares::default_address("web").ip().is_loopback());
+/// ```
+#[must_use]
+pub fn default_address(group: &str) -> SocketAddrV4 {
+    if group == DEFAULT_GROUP {
+        return SocketAddrV4::new(Ipv4Addr::LOCALHOST, DEFAULT_PORT);
+    }
+    let digest = Sha256::new()
+        .chain_update(group.as_bytes())
+        .chain_update([0])
+        .chain_update(rustix::process::getuid().as_raw().to_be_bytes())
+        .finalize();
+    let port = 20_000 + u16::from_be_bytes([digest[0], digest[1]]) % 10_000;
+    let ip = if cfg!(any(target_os = "linux", target_os = "android")) {
+        // Neither the network's own address nor its broadcast address, nor 127.0.x.y, where systems have names of theirs.
+        Ipv4Addr::new(127, 1 + digest[2] % 254, digest[3], 1 + digest[4] % 254)
+    } else {
+        Ipv4Addr::LOCALHOST
+    };
+    SocketAddrV4::new(ip, port)
+}
+
+/// The port of [`default_address`].
 ///
 /// # Examples
 ///
@@ -19,15 +51,7 @@ use crate::error::ConfigError;
 /// ```
 #[must_use]
 pub fn default_port(group: &str) -> u16 {
-    if group == DEFAULT_GROUP {
-        return DEFAULT_PORT;
-    }
-    let digest = Sha256::new()
-        .chain_update(group.as_bytes())
-        .chain_update([0])
-        .chain_update(rustix::process::getuid().as_raw().to_be_bytes())
-        .finalize();
-    20_000 + u16::from_be_bytes([digest[0], digest[1]]) % 10_000
+    default_address(group).port()
 }
 
 pub(super) fn check_group(group: &str) -> Result<(), ConfigError> {
@@ -44,11 +68,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_groups_port_is_always_the_same_and_below_the_ephemeral_range() {
+    fn a_groups_address_is_always_the_same_and_its_port_below_the_ephemeral_range() {
         for group in ["web", "db", "a-long-name.with_everything"] {
-            assert_eq!(default_port(group), default_port(group));
+            assert_eq!(default_address(group), default_address(group));
+            assert_eq!(default_port(group), default_address(group).port());
             assert!((20_000..30_000).contains(&default_port(group)));
+            assert!(default_address(group).ip().is_loopback());
         }
-        assert_ne!(default_port("web"), default_port("db"));
+        assert_ne!(default_address("web"), default_address("db"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_group_for_each_of_many_jobs_has_an_address_of_its_own() {
+        let jobs = (0..10_000).map(|job| default_address(&format!("job-{job}")));
+        let addresses: std::collections::BTreeSet<_> = jobs.collect();
+        assert_eq!(addresses.len(), 10_000);
+        for address in addresses {
+            let [_, second, _, last] = address.ip().octets();
+            assert!((1..=254).contains(&second) && (1..=254).contains(&last), "{address}");
+        }
     }
 }

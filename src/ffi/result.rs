@@ -173,6 +173,7 @@ failures! {
         JoinError::OtherGroup { .. } => Code::OtherGroup,
         JoinError::Version { .. } => Code::Version,
         JoinError::PortForbidden { .. } => Code::PortForbidden,
+        JoinError::NotHere { .. } => Code::NotHere,
         JoinError::NameTaken { .. } => Code::NameTaken,
         JoinError::GroupFull { .. } => Code::GroupFull,
         JoinError::Deadline { .. } => Code::Deadline,

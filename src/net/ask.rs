@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddrV4};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -33,7 +33,7 @@ pub(crate) enum Viewpoint {
     Member(Arc<Shared>),
     /// From outside: the supervisor port is asked.
     Outside {
-        port: u16,
+        at: SocketAddrV4,
         /// The registry port of the last answer, 0 before the first.
         registry_port: AtomicU16,
     },
@@ -114,10 +114,11 @@ impl Asker {
         Ok(())
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// The supervisor port.
+    pub(crate) fn address(&self) -> SocketAddrV4 {
         match &self.viewpoint {
-            Viewpoint::Member(shared) => shared.port,
-            Viewpoint::Outside { port, .. } => *port,
+            Viewpoint::Member(shared) => shared.at,
+            Viewpoint::Outside { at, .. } => *at,
         }
     }
 
@@ -137,15 +138,16 @@ impl Asker {
 
     pub(crate) fn status(&self, deadline: Instant) -> Result<Status, AskError> {
         self.present()?;
-        if let Viewpoint::Outside { port, .. } = &self.viewpoint {
-            return self.status_from_port(*port, deadline);
+        if let Viewpoint::Outside { at, .. } = &self.viewpoint {
+            return self.status_from_port(*at, deadline);
         }
         self.with_registry(deadline, |place| match place {
             Registry::Here(office) => Ok(office.status()),
             Registry::At(port) => {
-                match self.exchange(port, "", Purpose::Ask, Message::StatusQuery {}, deadline, true)? {
+                let at = port::here(port);
+                match self.exchange(at, "", Purpose::Ask, Message::StatusQuery {}, deadline, true)? {
                     (link, Message::StatusAnswer { status }) => {
-                        self.pool.give(port, "", link);
+                        self.pool.give(at, "", link);
                         Ok(status)
                     }
                     _ => Err(Fault::Nonsense),
@@ -155,11 +157,11 @@ impl Asker {
     }
 
     /// The supervisor port answers one question for the status to whoever has the key.
-    fn status_from_port(&self, port: u16, deadline: Instant) -> Result<Status, AskError> {
+    fn status_from_port(&self, at: SocketAddrV4, deadline: Instant) -> Result<Status, AskError> {
         // Between a supervisor's death and the next election nobody is there for some hundred microseconds.
         let mut tries = 0;
         loop {
-            match self.exchange(port, "", Purpose::Ask, Message::StatusQuery {}, deadline, true) {
+            match self.exchange(at, "", Purpose::Ask, Message::StatusQuery {}, deadline, true) {
                 Ok((_, Message::StatusAnswer { status })) => return Ok(status),
                 Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
                     let obstacle = handshake::obstacle(refusal, (version_min, version_max), detail);
@@ -205,21 +207,22 @@ impl Asker {
             match place {
                 Registry::Here(office) => answers.at_hand.extend(office.answer(question)),
                 Registry::At(port) => {
-                    let asked = self.exchange(port, "", Purpose::Ask, question.clone(), deadline, again);
+                    let at = port::here(port);
+                    let asked = self.exchange(at, "", Purpose::Ask, question.clone(), deadline, again);
                     let (link, first) = asked.map_err(|fault| match fault {
                         Fault::Lost if !again => Fault::Unsure,
                         fault => fault,
                     })?;
                     answers.at_hand.push_back(first);
-                    answers.link = Some((port, link));
+                    answers.link = Some((at, link));
                 }
             }
             let result = read(&mut answers).map_err(|fault| match fault {
                 Fault::Lost if !again => Fault::Unsure,
                 fault => fault,
             })?;
-            if let Some((port, link)) = answers.link {
-                self.pool.give(port, "", link);
+            if let Some((at, link)) = answers.link {
+                self.pool.give(at, "", link);
             }
             Ok(result)
         })
@@ -254,14 +257,14 @@ impl Asker {
                     Place::Subordinate(_) | Place::Contending => None,
                     Place::Stopped => Some(Err(AskError::Stopped)),
                 });
-                found.unwrap_or(Err(AskError::NoSupervisor { port: shared.port }))
+                found.unwrap_or(Err(AskError::NoSupervisor { address: shared.at }))
             }
-            Viewpoint::Outside { port, registry_port } => {
+            Viewpoint::Outside { at, registry_port } => {
                 let known = registry_port.load(Ordering::Relaxed);
                 if known != avoid {
                     return Ok(Registry::At(known));
                 }
-                let status = self.status_from_port(*port, deadline)?;
+                let status = self.status_from_port(*at, deadline)?;
                 registry_port.store(status.registry_port, Ordering::Relaxed);
                 Ok(Registry::At(status.registry_port))
             }
@@ -312,9 +315,10 @@ impl Asker {
         deadline: Instant,
     ) -> Result<Vec<u8>, CallError> {
         let Target { name, admin } = target;
+        let at = port::here(*admin);
         let request = Message::Call { function: function.into(), payload: Payload(payload.to_vec()) };
         let (link, answer) =
-            self.exchange(*admin, name, Purpose::Call, request, deadline, false).map_err(|fault| match fault {
+            self.exchange(at, name, Purpose::Call, request, deadline, false).map_err(|fault| match fault {
                 _ if self.stopped() => CallError::Ask(AskError::Stopped),
                 Fault::Stopped => CallError::Ask(AskError::Stopped),
                 Fault::Nobody | Fault::Lost | Fault::Unsure => CallError::InstanceLost(name.clone()),
@@ -324,7 +328,7 @@ impl Asker {
                 Fault::Io(source) => CallError::Io { doing: "call the instance", source },
             })?;
         let Message::Answer { outcome, payload } = answer else { return Err(CallError::Busy(name.clone())) };
-        self.pool.give(*admin, name, link);
+        self.pool.give(at, name, link);
         let text = |payload: Payload| String::from_utf8_lossy(&payload.0).into_owned();
         match outcome {
             Outcome::Done => Ok(payload.0),
@@ -368,14 +372,14 @@ impl Asker {
     /// that the request may be sent twice.
     fn exchange(
         &self,
-        port: u16,
+        at: SocketAddrV4,
         owner: &str,
         purpose: Purpose,
         request: Message,
         deadline: Instant,
         again: bool,
     ) -> Result<(Link, Message), Fault> {
-        if let Some(mut link) = self.pool.take(port, owner, again) {
+        if let Some(mut link) = self.pool.take(at, owner, again) {
             let answer = link.write(std::slice::from_ref(&request), deadline).and_then(|()| link.read(Some(deadline)));
             match answer {
                 Ok(message) => return Ok((link, message)),
@@ -387,18 +391,18 @@ impl Asker {
         if timeout.is_zero() {
             return Err(Fault::Late);
         }
-        let stream = match port::connect(port, Kind::Peer, timeout) {
+        let stream = match port::connect(at, Kind::Peer, timeout) {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Err(Fault::Nobody),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Err(Fault::Denied(handshake::silence(port)));
+                return Err(Fault::Denied(handshake::silence(at)));
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Fault::Lost),
             Err(error) => return Err(Fault::Io(error)),
         };
         self.begin(&stream)?;
         let mut link =
-            handshake::open(stream, &self.pass, port, purpose, request, deadline).map_err(|denied| match denied {
+            handshake::open(stream, &self.pass, at, purpose, request, deadline).map_err(|denied| match denied {
                 Denied::ClosedAtOnce => Fault::Lost,
                 Denied::Obstructed(obstacle) => Fault::Denied(obstacle),
             })?;
@@ -407,18 +411,18 @@ impl Asker {
     }
 
     fn ask_error(&self, fault: Fault) -> AskError {
-        let port = self.port();
+        let address = self.address();
         match fault {
             // Whatever the end of its connection looked like to it.
             _ if self.stopped() => AskError::Stopped,
             Fault::Stopped => AskError::Stopped,
-            Fault::Nobody => AskError::NoSupervisor { port },
+            Fault::Nobody => AskError::NoSupervisor { address },
             Fault::Lost | Fault::Unsure | Fault::Nonsense => AskError::SupervisorLost,
             Fault::Late | Fault::Denied(Obstacle::Silent) => AskError::Deadline,
             Fault::Denied(Obstacle::Busy) => AskError::Busy,
-            Fault::Denied(Obstacle::SteppingDown) => AskError::NoSupervisor { port },
+            Fault::Denied(Obstacle::SteppingDown) => AskError::NoSupervisor { address },
             Fault::Denied(obstacle) => {
-                AskError::Refused(Box::new(obstacle_error(obstacle, &self.pass, port, None, Duration::ZERO)))
+                AskError::Refused(Box::new(obstacle_error(obstacle, &self.pass, address, None, Duration::ZERO)))
             }
             Fault::Io(source) => AskError::Io { doing: "ask the supervisor", source },
         }
@@ -428,7 +432,7 @@ impl Asker {
 /// An answer of as many messages as it takes: at hand, or still to be read.
 pub(super) struct Answers {
     at_hand: VecDeque<Message>,
-    link: Option<(u16, Link)>,
+    link: Option<(SocketAddrV4, Link)>,
     deadline: Instant,
 }
 
@@ -473,7 +477,7 @@ struct Pool {
 }
 
 struct Kept {
-    port: u16,
+    at: SocketAddrV4,
     /// The instance at the other end; empty for a registry.
     owner: String,
     link: Link,
@@ -481,11 +485,11 @@ struct Kept {
 
 impl Pool {
     /// One that is live, as far as can be known without asking the kernel; for what must not be asked `again`, as far as it knows.
-    fn take(&self, port: u16, owner: &str, again: bool) -> Option<Link> {
+    fn take(&self, at: SocketAddrV4, owner: &str, again: bool) -> Option<Link> {
         loop {
             let mut kept = self.kept.lock();
-            let at = kept.iter().rposition(|kept| kept.port == port && kept.owner == owner)?;
-            let Kept { link, .. } = kept.remove(at)?;
+            let found = kept.iter().rposition(|kept| kept.at == at && kept.owner == owner)?;
+            let Kept { link, .. } = kept.remove(found)?;
             drop(kept);
             let is_stale = if again { !link.is_drained() } else { link.is_stale() };
             if !is_stale {
@@ -502,14 +506,14 @@ impl Pool {
             kept.remove(at);
             return None;
         }
-        Some(kept[at].port)
+        Some(kept[at].at.port())
     }
 
-    fn give(&self, port: u16, owner: &str, link: Link) {
+    fn give(&self, at: SocketAddrV4, owner: &str, link: Link) {
         let mut kept = self.kept.lock();
         if kept.len() == MAX_IDLE_CALLS {
             kept.pop_front();
         }
-        kept.push_back(Kept { port, owner: owner.into(), link });
+        kept.push_back(Kept { at, owner: owner.into(), link });
     }
 }

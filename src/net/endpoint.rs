@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::handshake::Pass;
 use super::link::LinkError;
-use super::port::Listening;
+use super::port::{self, Listening};
 use super::role::Shared;
 use super::service::{Kind, Service, Visit};
 use super::threads::Threads;
@@ -31,11 +31,11 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Serves `functions` on `listener`, on a thread of its own.
     pub(crate) fn open(listener: Listening, pass: Pass, functions: Functions) -> io::Result<Self> {
-        let port = listener.local_addr()?.port();
+        let at = port::here(listener.local_addr()?.port());
         // The system's usual stack: the program's functions run on it.
         let kind =
             Kind { name: "pares-admin", purposes: &[Purpose::Call], max_clients: MAX_CLIENTS, stack: 0, on_top: false };
-        let service = Service::new(kind, port, pass)?;
+        let service = Service::new(kind, at, pass)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let thread = Threads::default();
         let functions = Arc::new(functions);
@@ -130,7 +130,7 @@ fn info(shared: &Shared, about: &About) -> String {
         me.pid,
         me.uid,
         shared.pass.group,
-        shared.port,
+        shared.at.port(),
         me.admin,
         me.joined_ms,
         env!("CARGO_PKG_VERSION"),

@@ -1,6 +1,7 @@
 //! The handshake, both ends of it: who are you, prove it, here is my proof and my first request.
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,13 +32,13 @@ pub(crate) enum Denied {
     Obstructed(Obstacle),
 }
 
-/// The client's side: proves itself to whoever listens at `port`, has it prove itself, and sends `first`.
+/// The client's side: proves itself to whoever listens at `at`, has it prove itself, and sends `first`.
 ///
 /// Nothing of `first` is shown to an end that has not proved that it has the key.
 pub(crate) fn open(
     stream: Arc<Stream>,
     pass: &Pass,
-    port: u16,
+    at: SocketAddrV4,
     purpose: Purpose,
     first: Message,
     deadline: Instant,
@@ -52,8 +53,8 @@ pub(crate) fn open(
         group: pass.group.clone(),
         nonce: client_nonce,
     };
-    link.write(&[opening], deadline).map_err(|error| denied(error, port))?;
-    let (version, server_nonce, proof) = match link.read(Some(deadline)).map_err(|error| denied(error, port))? {
+    link.write(&[opening], deadline).map_err(|error| denied(error, at))?;
+    let (version, server_nonce, proof) = match link.read(Some(deadline)).map_err(|error| denied(error, at))? {
         Message::Challenge { version, nonce, proof } => (version, nonce, proof),
         Message::Rejected { refusal, version_min, version_max, detail } => {
             let theirs = (version_min, version_max);
@@ -79,7 +80,8 @@ pub(crate) fn open(
         version_max: PROTOCOL_VERSION,
         version,
         group: pass.group.clone(),
-        port,
+        port: at.port(),
+        ip: at.ip().octets(),
         client_nonce,
         server_nonce,
     };
@@ -88,7 +90,7 @@ pub(crate) fn open(
     }
     link.trust();
     let proof = Message::Proof { proof: meeting.proof(&pass.key, Prover::Client) };
-    link.write(&[proof, first], deadline).map_err(|error| denied(error, port))?;
+    link.write(&[proof, first], deadline).map_err(|error| denied(error, at))?;
     Ok(link)
 }
 
@@ -107,16 +109,16 @@ pub(crate) fn obstacle(refusal: Refusal, (min, max): (u16, u16), detail: String)
     }
 }
 
-/// What it means that the holder of `port` takes connections and does not answer: a supervisor that is stopped or starved may
+/// What it means that the holder of the port `at` takes connections and does not answer: a supervisor that is stopped or starved may
 /// still go on, another program never will.
-pub(crate) fn silence(port: u16) -> Obstacle {
-    if holder::is_another_program(port) { Obstacle::NotPares } else { Obstacle::Silent }
+pub(crate) fn silence(at: SocketAddrV4) -> Obstacle {
+    if holder::is_another_program(at) { Obstacle::NotPares } else { Obstacle::Silent }
 }
 
-fn denied(error: LinkError, port: u16) -> Denied {
+fn denied(error: LinkError, at: SocketAddrV4) -> Denied {
     match error {
         LinkError::Gone { .. } => Denied::ClosedAtOnce,
-        LinkError::Late => Denied::Obstructed(silence(port)),
+        LinkError::Late => Denied::Obstructed(silence(at)),
         LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
         LinkError::Io(error) => system("talk to the supervisor", &error),
     }
@@ -141,7 +143,7 @@ pub(crate) enum Unwelcome {
 pub(crate) fn answer(
     mut link: Link,
     pass: &Pass,
-    port: u16,
+    at: SocketAddrV4,
     purposes: &[Purpose],
     opened: impl FnOnce(),
     deadline: Instant,
@@ -162,7 +164,8 @@ pub(crate) fn answer(
     }
     opened();
     let server_nonce = nonce().map_err(|error| Unwelcome::Broke(error.to_string()))?;
-    let meeting = Meeting { purpose, version_min, version_max, version, group, port, client_nonce, server_nonce };
+    let (port, ip) = (at.port(), at.ip().octets());
+    let meeting = Meeting { purpose, version_min, version_max, version, group, port, ip, client_nonce, server_nonce };
     let proof = meeting.proof(&pass.key, Prover::Server);
     link.write(&[Message::Challenge { version, nonce: server_nonce, proof }], deadline).map_err(unwelcome)?;
     let Message::Proof { proof } = link.read(Some(deadline)).map_err(unwelcome)? else {

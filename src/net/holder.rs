@@ -1,7 +1,7 @@
 //! Who sits on a port: for error messages, where the system tells (Linux, by /proc).
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::lock::Mutex;
@@ -12,42 +12,42 @@ use crate::error::{PortHolder, printable};
 /// starved: it has no role thread, or it is of another user and hidden from us, and so cannot have our key.
 ///
 /// In one process one looks at a time, and its finding holds for a second, see [`Seldom`].
-pub(crate) fn is_another_program(port: u16) -> bool {
+pub(crate) fn is_another_program(at: SocketAddrV4) -> bool {
     static LOOK: Seldom<bool> = Seldom::new();
-    LOOK.look(port, look_at_holder)
+    LOOK.look(at, look_at_holder)
 }
 
 /// What [`of`] says, for one who may be one of many in this process that want to know.
-pub(crate) fn of_seldom(port: u16) -> Option<PortHolder> {
+pub(crate) fn of_seldom(at: SocketAddrV4) -> Option<PortHolder> {
     static LOOK: Seldom<Option<PortHolder>> = Seldom::new();
-    LOOK.look(port, of)
+    LOOK.look(at, of)
 }
 
 /// A look through all sockets and processes of the machine. Where thousands wait for one who is late, all would do that at
 /// once and make it later still.
-struct Seldom<T>(Mutex<Option<(Instant, u16, T)>>);
+struct Seldom<T>(Mutex<Option<(Instant, SocketAddrV4, T)>>);
 
 impl<T: Clone + Default> Seldom<T> {
     const fn new() -> Self {
         Seldom(Mutex::new(None))
     }
 
-    fn look(&self, port: u16, look: impl FnOnce(u16) -> T) -> T {
+    fn look(&self, at: SocketAddrV4, look: impl FnOnce(SocketAddrV4) -> T) -> T {
         // Not waited for: somebody is looking; or this is a forked child, where it stays locked.
         let Some(mut last) = self.0.try_lock() else { return T::default() };
         if let Some((_, _, finding)) =
-            last.as_ref().filter(|(at, of, _)| *of == port && at.elapsed() < Duration::from_secs(1))
+            last.as_ref().filter(|(when, of, _)| *of == at && when.elapsed() < Duration::from_secs(1))
         {
             return finding.clone();
         }
-        let finding = look(port);
-        *last = Some((Instant::now(), port, finding.clone()));
+        let finding = look(at);
+        *last = Some((Instant::now(), at, finding.clone()));
         finding
     }
 }
 
-fn look_at_holder(port: u16) -> bool {
-    let Some((uid, inode)) = listener_of(port) else { return false };
+fn look_at_holder(at: SocketAddrV4) -> bool {
+    let Some((uid, inode)) = listener_at(at) else { return false };
     match process_with(inode) {
         // In this order: a process that ends loses its threads one after the other.
         Some(pid) => !has_role_thread(pid) && !is_ending(pid),
@@ -56,10 +56,10 @@ fn look_at_holder(port: u16) -> bool {
 }
 
 /// True if the port's holder has an instance, and no room for more connections.
-pub(super) fn is_full(port: u16) -> bool {
+pub(super) fn is_full(at: SocketAddrV4) -> bool {
     static LOOK: Seldom<bool> = Seldom::new();
     let full = |pid| has_role_thread(pid) && is_at_a_limit(pid);
-    LOOK.look(port, |port| listener_of(port).and_then(|(_, inode)| process_with(inode)).is_some_and(full))
+    LOOK.look(at, |at| listener_at(at).and_then(|(_, inode)| process_with(inode)).is_some_and(full))
 }
 
 /// True if a process has hardly a descriptor, a thread or a mapping left; as far as it can be seen.
@@ -106,16 +106,16 @@ fn is_ending(pid: u32) -> bool {
     flags.is_none_or(|flags| flags & EXITING_DUMPING_OR_SIGNALLED != 0) || pending.is_some_and(|set| set & KILLED != 0)
 }
 
-fn listener_of(port: u16) -> Option<(u32, u64)> {
+fn listener_at(at: SocketAddrV4) -> Option<(u32, u64)> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| listener(&table, port))
+        .find_map(|table| listener(&table, at))
 }
 
-/// The holder of the listening socket on 127.0.0.1 (or any address) and `port`, as far as it can be seen.
-pub(crate) fn of(port: u16) -> Option<PortHolder> {
-    let (uid, inode) = listener_of(port)?;
+/// The holder of the listening socket at `at`, or on its port of all addresses, as far as it can be seen.
+pub(crate) fn of(at: SocketAddrV4) -> Option<PortHolder> {
+    let (uid, inode) = listener_at(at)?;
     let pid = process_with(inode);
     Some(PortHolder {
         pid,
@@ -128,15 +128,27 @@ pub(crate) fn of(port: u16) -> Option<PortHolder> {
     })
 }
 
-/// Finds uid and inode of the socket that listens on `port` in a table as /proc/net/tcp has it.
-fn listener(table: &str, port: u16) -> Option<(u32, u64)> {
+/// Finds uid and inode of the socket that listens at `at` in a table as /proc/net/tcp or tcp6 has it.
+fn listener(table: &str, at: SocketAddrV4) -> Option<(u32, u64)> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).find_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (_, local) = words.get(1)?.rsplit_once(':')?;
-        let here = u16::from_str_radix(local, 16) == Ok(port) && words.get(3) == Some(&LISTEN);
+        let (ip, port) = local(words.get(1)?)?;
+        let here = port == at.port() && (ip == *at.ip() || ip.is_unspecified()) && words.get(3) == Some(&LISTEN);
         if here { Some((words.get(7)?.parse().ok()?, words.get(9)?.parse().ok()?)) } else { None }
     })
+}
+
+/// An address in a table of the kernel's: the words of an address as hexadecimal numbers, a colon, the port. One of IPv6
+/// only if IPv4 comes there, too.
+fn local(text: &str) -> Option<(Ipv4Addr, u16)> {
+    let (ip, port) = text.split_once(':')?;
+    let (wide, ip) = ip.split_at_checked(ip.len().checked_sub(8)?)?;
+    let mapped = format!("{:016X}{:08X}", 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]));
+    let number = u32::from_str_radix(ip, 16).ok()?;
+    let is_ipv4 = wide.is_empty() || wide == mapped || (number == 0 && wide.bytes().all(|digit| digit == b'0'));
+    let ip = Ipv4Addr::from(number.to_ne_bytes());
+    if is_ipv4 { Some((ip, u16::from_str_radix(port, 16).ok()?)) } else { None }
 }
 
 /// The process that has the socket with this inode open; of several, the oldest: between fork and exec, a child has all that
@@ -165,12 +177,15 @@ pub(super) fn has_socket(pid: u32, inode: u64) -> bool {
 
 /// The inode of the other end of a connection on this machine.
 pub(super) fn other_end(stream: &TcpStream) -> Option<u64> {
-    let (here, there) = (stream.local_addr().ok()?.port(), stream.peer_addr().ok()?.port());
+    let (SocketAddr::V4(here), SocketAddr::V4(there)) = (stream.local_addr().ok()?, stream.peer_addr().ok()?) else {
+        return None;
+    };
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let port = |address: Option<&&str>| u16::from_str_radix(address?.rsplit_once(':')?.1, 16).ok();
+    // With their addresses: connections to two groups may have both ports in common.
+    let is = |text: Option<&&str>, at: SocketAddrV4| text.and_then(|text| local(text)) == Some((*at.ip(), at.port()));
     table.lines().skip(1).find_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let found = port(words.get(1)) == Some(there) && port(words.get(2)) == Some(here);
+        let found = is(words.get(1), there) && is(words.get(2), here);
         if found { words.get(9)?.parse().ok().filter(|&inode| inode != 0) } else { None }
     })
 }
@@ -217,8 +232,20 @@ mod tests {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:7593 0100007F:1234 01 00000000:00000000 00:00000000 00000000  1000        0 111 1 0\n\
             1: 0100007F:7593 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 222 1 0\n";
-        assert_eq!(listener(table, 30099), Some((1001, 222)));
-        assert_eq!(listener(table, 30098), None);
+        let at = |text: &str| text.parse().unwrap();
+        assert_eq!(listener(table, at("127.0.0.1:30099")), Some((1001, 222)));
+        assert_eq!(listener(table, at("127.0.0.1:30098")), None);
+        assert_eq!(listener(table, at("127.1.2.3:30099")), None, "another group's");
+        let line = |ip: &str| format!("head\n0: {ip}:7593 00000000:0000 0A 0:0 00:0 0 1001 0 222 1 0\n");
+        let zeros = |count| "0".repeat(count);
+        let all = [zeros(8), zeros(32), format!("{}FFFF00000302017F", zeros(16))];
+        for ip in &all {
+            assert_eq!(listener(&line(ip), at("127.1.2.3:30099")), Some((1001, 222)), "{ip}");
+        }
+        for ip in [format!("{}01000000", zeros(24)), format!("B80D0120{}0302017F", zeros(16)), zeros(7), String::new()]
+        {
+            assert_eq!(listener(&line(&ip), at("127.1.2.3:30099")), None, "{ip}");
+        }
     }
 
     #[test]
@@ -254,7 +281,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn the_holder_of_a_port_is_found() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let holder = of(socket.local_addr().unwrap().port()).unwrap();
+        let holder = of(super::super::port::here(socket.local_addr().unwrap().port())).unwrap();
         assert_eq!(holder.pid, Some(std::process::id()));
         assert!(holder.program.is_some() && holder.user.is_some() && !holder.stopped, "{holder}");
     }

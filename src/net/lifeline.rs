@@ -247,9 +247,9 @@ mod tests {
 
     /// A lifeline, and the supervisor's end of it.
     fn lifeline() -> (Lifeline, TcpStream) {
-        let listener = port::listen(0, Kind::Peer).unwrap();
+        let listener = port::listen(port::here(0), Kind::Peer).unwrap();
         listener.set_nonblocking(false).unwrap();
-        let address = listener.local_addr().unwrap().port();
+        let address = port::here(listener.local_addr().unwrap().port());
         let stream = port::connect(address, Kind::Peer, Duration::from_secs(20)).unwrap().unwrap();
         (Lifeline::new(Link::to_stranger(Arc::new(stream))), listener.accept().unwrap().0)
     }

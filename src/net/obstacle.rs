@@ -1,10 +1,12 @@
 //! What stood in the way, for a person: with what the system knows of the port's holder.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::handshake::Pass;
 use super::holder;
+use super::port;
 use super::role::Shared;
 use crate::error::{JoinError, PortHolder};
 use crate::state::election::Obstacle;
@@ -12,51 +14,60 @@ use crate::wire::PROTOCOL_VERSION;
 
 /// Tells a person what stood in the way, with what the system knows of the port's holder.
 pub(crate) fn join_error(shared: &Shared, obstacle: Obstacle, waited: Duration) -> JoinError {
-    obstacle_error(obstacle, &shared.pass, shared.port, Some(&shared.me.name), waited)
+    obstacle_error(obstacle, &shared.pass, shared.at, Some(&shared.me.name), waited)
 }
 
 /// The same for one who only wants to ask, and has no name.
 pub(crate) fn obstacle_error(
     obstacle: Obstacle,
     pass: &Pass,
-    port: u16,
+    address: SocketAddrV4,
     name: Option<&str>,
     waited: Duration,
 ) -> JoinError {
-    with_holder(obstacle, pass, port, name, waited, || holder::of(port))
+    with_holder(obstacle, pass, address, name, waited, || holder::of(address))
 }
 
 /// The same for an instance that goes on trying: all of a process may meet the same obstacle at once.
 pub(super) fn passing_error(shared: &Shared, obstacle: Obstacle) -> JoinError {
-    let (pass, port) = (&shared.pass, shared.port);
-    with_holder(obstacle, pass, port, Some(&shared.me.name), Duration::ZERO, || holder::of_seldom(port))
+    let (pass, address) = (&shared.pass, shared.at);
+    with_holder(obstacle, pass, address, Some(&shared.me.name), Duration::ZERO, || holder::of_seldom(address))
+}
+
+/// An error if this machine does not have the group's address. Then nobody could be elected there, and whoever connects could
+/// wait in vain: what is sent there goes astray. Not a reason to go elsewhere: where others have found the address there would be
+/// two supervisors.
+pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), JoinError> {
+    let usual = *address.ip() == Ipv4Addr::LOCALHOST; // whoever needs it says what is wrong with it
+    if usual || port::is_here(*address.ip()) { Ok(()) } else { Err(JoinError::NotHere { address }) }
 }
 
 fn with_holder(
     obstacle: Obstacle,
     pass: &Pass,
-    port: u16,
+    address: SocketAddrV4,
     name: Option<&str>,
     waited: Duration,
     look: impl Fn() -> Option<PortHolder>,
 ) -> JoinError {
     let holder = || look().unwrap_or_default();
-    let deadline = |obstacle: &str| JoinError::Deadline { port, waited, holder: look(), obstacle: obstacle.to_owned() };
+    let deadline =
+        |obstacle: &str| JoinError::Deadline { address, waited, holder: look(), obstacle: obstacle.to_owned() };
     match obstacle {
-        Obstacle::NotPares => JoinError::PortHeld { port, holder: holder() },
-        Obstacle::TurnedAway if holder::is_full(port) => deadline(
+        Obstacle::NotPares => JoinError::PortHeld { address, holder: holder() },
+        Obstacle::TurnedAway if holder::is_full(address) => deadline(
             "the supervisor takes connections only to close them: its process is at the limit of its descriptors or threads, \
              as its log says (see `pares doctor`, `ulimit -n`, `ulimit -u`)",
         ),
-        Obstacle::TurnedAway => JoinError::PortHeld { port, holder: holder() },
-        Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { port, ours: pass.group.clone(), theirs },
-        Obstacle::KeyMismatch => JoinError::KeyMismatch { port, holder: holder(), key_file: pass.key_file.clone() },
+        Obstacle::TurnedAway => JoinError::PortHeld { address, holder: holder() },
+        Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { address, ours: pass.group.clone(), theirs },
+        Obstacle::KeyMismatch => JoinError::KeyMismatch { address, holder: holder(), key_file: pass.key_file.clone() },
         Obstacle::Version { min, max } => {
-            JoinError::Version { port, ours: (PROTOCOL_VERSION, PROTOCOL_VERSION), theirs: (min, max) }
+            JoinError::Version { address, ours: (PROTOCOL_VERSION, PROTOCOL_VERSION), theirs: (min, max) }
         }
         Obstacle::NameTaken(holder) => JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder },
         Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
-        Obstacle::PortForbidden => JoinError::PortForbidden { port },
+        Obstacle::PortForbidden => JoinError::PortForbidden { address },
         Obstacle::Busy => deadline("nobody on the port, or one too busy, took this instance in"),
         Obstacle::SteppingDown => deadline("the supervisor is handing over"),
         Obstacle::Malformed(detail) => deadline(&format!("the supervisor says that we broke the protocol: {detail}")),

@@ -439,7 +439,7 @@ impl Office {
             drop(desk);
             self.give(notices);
             for admin in probes {
-                if matches!(port::connect(admin, Kind::Peer, PROBE_TIMEOUT), Ok(None)) {
+                if matches!(port::connect(port::here(admin), Kind::Peer, PROBE_TIMEOUT), Ok(None)) {
                     let notices = self.decide(&mut self.desk.lock(), Input::Dead { admin });
                     self.give(notices);
                 }

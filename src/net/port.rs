@@ -1,13 +1,13 @@
 //! The supervisor port: claiming it is the election. And connecting to it without meeting ourselves.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::sys::{self, Booked, Kind, crash};
 
@@ -15,9 +15,19 @@ use crate::sys::{self, Booked, Kind, crash};
 pub(crate) type Stream = Booked<TcpStream>;
 pub(crate) type Listening = Booked<TcpListener>;
 
-/// Every address of pares is on the one literal loopback address: 127.0.0.2 and ::1 are other electorates, and a name
-/// would have to be resolved.
-pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// A port on 127.0.0.1, where all but derived supervisor ports are. Always by number: 127.0.0.2 and ::1 are other electorates,
+/// and a name would have to be resolved.
+pub(crate) fn here(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+}
+
+/// False if this machine, or this network namespace, does not have the address.
+pub(crate) fn is_here(address: Ipv4Addr) -> bool {
+    let bind = |socket: Booked<Socket>| socket.bind(&SocketAddrV4::new(address, 0).into());
+    let tried = Booked::make(Kind::Own, || Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))).and_then(bind);
+    // Whatever else is wrong will be said by whoever needs it.
+    tried.map_or_else(|error| Errno::from_io_error(&error) != Some(Errno::ADDRNOTAVAIL), |()| true)
+}
 
 /// After a failover all survivors connect at once; who finds the queue full waits a second for the next
 /// attempt of its kernel. The kernel cuts this to `net.core.somaxconn` (4096 by default).
@@ -26,14 +36,14 @@ const BACKLOG: i32 = 4096;
 /// A listening descriptor begins here at least, above what a usual program has open.
 const LISTENER_FD: i32 = 256;
 
-/// Binds and listens on `port` of the loopback address; port 0 takes one that is free.
+/// Binds and listens at `at`; port 0 takes one that is free.
 ///
 /// Both must succeed: with SO_REUSEADDR two processes can be bound at once, and only one can listen.
 /// `AddrInUse` from either means that another one has the port.
-pub(crate) fn listen(port: u16, kind: Kind) -> io::Result<Listening> {
+pub(crate) fn listen(at: SocketAddrV4, kind: Kind) -> io::Result<Listening> {
     let socket = socket(kind)?;
-    let address = SocketAddrV4::new(ADDRESS, port).into();
-    if port == 0 {
+    let address = at.into();
+    if at.port() == 0 {
         // Only afterwards: with it, the kernel looks for a free port in one half of its range first, one by one, and beyond
         // 7,000 instances each would look for milliseconds.
         socket.bind(&address).map_err(|error| match error.kind() {
@@ -45,7 +55,7 @@ pub(crate) fn listen(port: u16, kind: Kind) -> io::Result<Listening> {
     // Without it the port could not be bound for a minute after a failover, as long as connections of the dead
     // supervisor linger. Never SO_REUSEPORT: that allows two listeners.
     socket.set_reuse_address(true)?;
-    if port != 0 {
+    if at.port() != 0 {
         socket.bind(&address)?;
     }
     socket.listen(BACKLOG)?;
@@ -149,20 +159,20 @@ const ATTEMPT: Duration = Duration::from_millis(20);
 /// were being served, and the queue stayed full.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Connects to `port`; `None` if nobody is there. An error of the kind `ConnectionReset` says that somebody is, who took the
+/// Connects to `at`; `None` if nobody is there. An error of the kind `ConnectionReset` says that somebody is, who took the
 /// connection only to cut it; one of the kind `TimedOut`, that there was no place in the queue.
-pub(crate) fn connect(port: u16, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
+pub(crate) fn connect(at: SocketAddrV4, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
     // There is nothing else to wait for: the kernel tells nobody that a place is free.
     let pause = |time| {
         thread::sleep(time);
         true
     };
-    connect_with(port, kind, timeout, pause)
+    connect_with(at, kind, timeout, pause)
 }
 
 /// The same, for one who may be called away: between two attempts it is to `pause` for so long, and to say whether to go on.
 pub(crate) fn connect_with(
-    port: u16,
+    at: SocketAddrV4,
     kind: Kind,
     timeout: Duration,
     mut pause: impl FnMut(Duration) -> bool,
@@ -170,7 +180,7 @@ pub(crate) fn connect_with(
     let began = Instant::now();
     loop {
         let left = timeout.saturating_sub(began.elapsed()).max(Duration::from_micros(1));
-        match try_connect(port, kind, left.min(ATTEMPT)) {
+        match try_connect(at, kind, left.min(ATTEMPT)) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut && left > ATTEMPT => {
                 let tried = began.elapsed();
                 if !pause(tried.min(LONGEST_PAUSE).min(timeout.saturating_sub(tried))) {
@@ -182,11 +192,10 @@ pub(crate) fn connect_with(
     }
 }
 
-fn try_connect(port: u16, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
-    let address = SocketAddr::from((ADDRESS, port));
+fn try_connect(at: SocketAddrV4, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
     // In two steps, for only the first is done at once.
     let socket = socket(kind)?;
-    let stream: Stream = match socket.connect_timeout(&address.into(), timeout) {
+    let stream: Stream = match socket.connect_timeout(&SockAddr::from(at), timeout) {
         Ok(()) => socket.become_a(),
         Err(error) if is_gone(&error) && error.kind() != io::ErrorKind::ConnectionReset => return Ok(None),
         Err(error) => return Err(error),
@@ -251,33 +260,33 @@ mod tests {
 
     #[test]
     fn only_one_can_listen_although_two_can_be_bound() {
-        let first = listen(0, Kind::Port).unwrap();
+        let first = listen(here(0), Kind::Port).unwrap();
         let port = first.local_addr().unwrap().port();
-        assert_eq!(listen(port, Kind::Port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen(here(port), Kind::Port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        listen(port, Kind::Port).unwrap();
+        listen(here(port), Kind::Port).unwrap();
     }
 
     #[test]
     fn the_port_is_free_at_once_although_connections_of_the_old_listener_linger() {
-        let first = listen(0, Kind::Port).unwrap();
+        let first = listen(here(0), Kind::Port).unwrap();
         let port = first.local_addr().unwrap().port();
-        let client = connect(port, Kind::Peer, Duration::from_secs(1)).unwrap().unwrap();
+        let client = connect(here(port), Kind::Peer, Duration::from_secs(1)).unwrap().unwrap();
         first.set_nonblocking(false).unwrap();
         let (server, _) = first.accept().unwrap();
         drop((server, first)); // closed by the server's side first: it lingers
-        listen(port, Kind::Port).unwrap();
+        listen(here(port), Kind::Port).unwrap();
         drop(client);
     }
 
     #[test]
     fn who_finds_the_queue_full_tries_less_and_less_often_until_it_is_called_away() {
         let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        full.bind(&SocketAddrV4::new(ADDRESS, 0).into()).unwrap();
+        full.bind(&here(0).into()).unwrap();
         full.listen(0).unwrap();
         let port = full.local_addr().unwrap().as_socket().unwrap().port();
         let mut queue = Vec::new();
-        while let Ok(Some(stream)) = try_connect(port, Kind::Peer, ATTEMPT) {
+        while let Ok(Some(stream)) = try_connect(here(port), Kind::Peer, ATTEMPT) {
             queue.push(stream);
             assert!(queue.len() < 100, "the queue has an end");
         }
@@ -287,7 +296,7 @@ mod tests {
             thread::sleep(time);
             pauses.len() < 4
         };
-        let error = connect_with(port, Kind::Peer, Duration::from_secs(20), pause).unwrap_err();
+        let error = connect_with(here(port), Kind::Peer, Duration::from_secs(20), pause).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         // As long as it has tried before, that is for twice as long each time.
         assert!(
@@ -298,14 +307,14 @@ mod tests {
 
     #[test]
     fn nobody_there_is_an_answer() {
-        let port = listen(0, Kind::Port).unwrap().local_addr().unwrap().port();
-        assert!(connect(port, Kind::Peer, Duration::from_secs(1)).unwrap().is_none());
+        let port = listen(here(0), Kind::Port).unwrap().local_addr().unwrap().port();
+        assert!(connect(here(port), Kind::Peer, Duration::from_secs(1)).unwrap().is_none());
     }
 
     #[test]
     fn a_raised_listener_is_above_all_others_and_still_listens() {
         use std::os::fd::AsRawFd;
-        let listener = listen(0, Kind::Port).unwrap();
+        let listener = listen(here(0), Kind::Port).unwrap();
         let port = listener.local_addr().unwrap().port();
         let wanted = wanted_descriptor(listener.as_raw_fd(), 40).expect("below usual files");
         make_room(wanted);
@@ -315,17 +324,17 @@ mod tests {
         assert!(there >= LISTENER_FD);
         assert_eq!(wanted_descriptor(there, there - 1), None, "moved without need");
         assert!(wanted_descriptor(there, there).expect("no longer on top") > there);
-        assert!(connect(port, Kind::Peer, Duration::from_secs(1)).unwrap().is_some());
+        assert!(connect(here(port), Kind::Peer, Duration::from_secs(1)).unwrap().is_some());
     }
 
     /// Goal: a port inside the ephemeral range cannot be taken by our own attempts to reach it.
     /// Method: as many connects as it takes the kernel, by measurement, to pick the same port for our end.
     #[test]
     fn a_connection_to_ourselves_is_nobody() {
-        let port = listen(0, Kind::Port).unwrap().local_addr().unwrap().port();
+        let port = listen(here(0), Kind::Port).unwrap().local_addr().unwrap().port();
         for _ in 0..30_000 {
-            assert!(connect(port, Kind::Peer, Duration::from_secs(1)).unwrap_or(None).is_none());
+            assert!(connect(here(port), Kind::Peer, Duration::from_secs(1)).unwrap_or(None).is_none());
         }
-        listen(port, Kind::Port).expect("the port is still free");
+        listen(here(port), Kind::Port).expect("the port is still free");
     }
 }

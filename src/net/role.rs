@@ -1,6 +1,7 @@
 //! The role thread: does what `state/election` names, one deed after the other, for the life of the instance.
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,8 @@ use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, Purpose};
 /// Everything about an instance that stays the same, and its standing, which does not.
 pub(crate) struct Shared {
     pub(crate) pass: Pass,
-    pub(crate) port: u16,
+    /// The supervisor port.
+    pub(crate) at: SocketAddrV4,
     pub(crate) me: Entry,
     pub(crate) terms: TermFile,
     pub(crate) settle_time: Duration,
@@ -157,7 +159,7 @@ impl Duty {
     /// supervisor included, one by one under a lock: among thousands of survivors each would pay for all others. Few survivors
     /// are sooner done without it, and whoever joins finds a supervisor there as a rule.
     fn knock(&mut self) -> bool {
-        match port::connect(self.shared.port, sys::Kind::Lifeline, KNOCK_TIMEOUT) {
+        match port::connect(self.shared.at, sys::Kind::Lifeline, KNOCK_TIMEOUT) {
             Ok(stream) => self.knocked = stream,
             // So many connect that its queue is full.
             Err(error) => return error.kind() == io::ErrorKind::TimedOut,
@@ -169,7 +171,7 @@ impl Duty {
     fn connect_in_turn(&self, timeout: Duration) -> io::Result<Option<Stream>> {
         let halted = |inside: &mut Inside| inside.halting.then_some(());
         let pause = |time| self.shared.standing.wait(Some(Instant::now() + time), halted).is_none();
-        port::connect_with(self.shared.port, sys::Kind::Lifeline, timeout, pause)
+        port::connect_with(self.shared.at, sys::Kind::Lifeline, timeout, pause)
     }
 
     fn port_taken(&mut self) -> Event {
@@ -191,7 +193,7 @@ impl Duty {
         if memory.roster.is_none() && !self.shared.holding.holds_anything() {
             return true; // there is nothing to be lost by thinking so
         }
-        match port::connect(memory.supervisor_admin, sys::Kind::Peer, REAP_WAIT) {
+        match port::connect(port::here(memory.supervisor_admin), sys::Kind::Peer, REAP_WAIT) {
             Ok(None) => false,
             Ok(Some(stream)) => !has_ended(&stream, REAP_WAIT),
             Err(error) => !port::is_gone(&error),
@@ -199,19 +201,19 @@ impl Duty {
     }
 
     fn claim(&mut self, last_term: u64) -> io::Result<u64> {
-        let Shared { port, pass, terms, max_members, .. } = &*self.shared;
-        let listener = port::listen(*port, sys::Kind::Port)?;
+        let Shared { at, pass, terms, max_members, .. } = &*self.shared;
+        let listener = port::listen(*at, sys::Kind::Port)?;
         // The election is won. What follows fails only where the system is at its limit.
-        let registry = port::listen(0, sys::Kind::Peer)?;
+        let registry = port::listen(port::here(0), sys::Kind::Peer)?;
         let registry_port = registry.local_addr()?.port();
         let max_clients = max_members + MAX_CLIENTS;
         let purposes = &[Purpose::Join, Purpose::Ask];
         let kind = Kind { name: "pares-member", purposes, max_clients, stack: SMALL_STACK, on_top: true };
-        let members = Service::new(kind, *port, pass.clone())?;
+        let members = Service::new(kind, *at, pass.clone())?;
         let purposes = &[Purpose::Ask];
         let kind =
             Kind { name: "pares-registry", purposes, max_clients: MAX_CLIENTS, stack: SMALL_STACK, on_top: false };
-        let askers = Service::new(kind, registry_port, pass.clone())?;
+        let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
         let waker = Some(Waker::new()?);
         let (term, last) = terms.next(last_term);
         self.claim = Some(Claim { listener, registry, registry_port, members, askers, waker, last });
@@ -239,7 +241,7 @@ impl Duty {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Event::NobodyThere,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Event::Obstructed(handshake::silence(shared.port));
+                return Event::Obstructed(handshake::silence(shared.at));
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Event::ClosedAtOnce,
             Err(error) => return Event::Obstructed(system("connect to the supervisor", &error)),
@@ -248,7 +250,7 @@ impl Duty {
             return Event::Halted;
         }
         let hello = self.hello();
-        let opened = handshake::open(stream, &shared.pass, shared.port, Purpose::Join, hello, deadline);
+        let opened = handshake::open(stream, &shared.pass, shared.at, Purpose::Join, hello, deadline);
         let result = opened.and_then(|mut link| {
             loop {
                 let answer = link.read(welcome_deadline).map_err(|error| match error {
@@ -521,8 +523,13 @@ impl Duty {
         let gone = memory.filter(|memory| memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown);
         let predecessor: Option<(String, LeftCause)> = gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
         let cause = self.election.cause();
-        let facts =
-            Facts { group: shared.pass.group.clone(), port: shared.port, me: shared.me.clone(), registry_port, cause };
+        let facts = Facts {
+            group: shared.pass.group.clone(),
+            port: shared.at.port(),
+            me: shared.me.clone(),
+            registry_port,
+            cause,
+        };
         let me = shared.me.clone();
         let (settle_time, max_members) = (shared.settle_time, shared.max_members);
         // Weak: the office is part of the standing, and must not keep alive what keeps it alive.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use super::port::{self, Listening, Reserve, Stream};
 use super::threads::Threads;
 use super::waker::Waker;
 use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING, SMALL_STACK};
-use crate::error::cure;
+use crate::error::{Port, cure};
 use crate::state::ConnId;
 use crate::sys;
 use crate::wire::{Message, Purpose, Refusal};
@@ -84,7 +84,7 @@ struct Lobby {
 
 pub(crate) struct Service {
     kind: Kind,
-    port: u16,
+    at: SocketAddrV4,
     pass: Pass,
     waker: Waker,
     // Locked for a few map operations; never across a read or a write.
@@ -100,10 +100,10 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(kind: Kind, port: u16, pass: Pass) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(kind: Kind, at: SocketAddrV4, pass: Pass) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Service {
             kind,
-            port,
+            at,
             pass,
             waker: Waker::new()?,
             lobby: Mutex::default(),
@@ -145,7 +145,7 @@ impl Service {
                     // Out of descriptors, as a rule: the one who came is turned away instead of left waiting, and
                     // the thread waits a moment instead of trying again at once (10 to 100 ms).
                     if trouble.is_zero() {
-                        log::warn!("{} port {}: cannot accept: {error}{}", self.kind.name, self.port, cure(&error));
+                        log::warn!("{} {}: cannot accept: {error}{}", self.kind.name, Port(self.at), cure(&error));
                     }
                     if port::is_out_of_descriptors(&error) {
                         // Not for the sake of one, but of all that are waiting: those who had their chance go.
@@ -258,7 +258,7 @@ impl Service {
             }
         };
         let link = Link::to_stranger(stream);
-        match handshake::answer(link, &self.pass, self.port, self.kind.purposes, opened, deadline) {
+        match handshake::answer(link, &self.pass, self.at, self.kind.purposes, opened, deadline) {
             Ok((link, purpose, first)) => match self.promote(conn, link.stream()) {
                 Some(idle) => attend(Visit { conn, link, purpose, first, idle, clock: self.clock.clone() }),
                 None => link.close_with(&Message::rejected(Refusal::Busy, "too many connections")),
@@ -281,7 +281,7 @@ impl Service {
         *complaint = (Some(Instant::now()), 0);
         drop(complaint);
         let more = if unsaid > 0 { format!(" (and {unsaid} others since the last such line)") } else { String::new() };
-        log::warn!("{} port {}: {why}{more}", self.kind.name, self.port);
+        log::warn!("{} {}: {why}{more}", self.kind.name, Port(self.at));
     }
 
     /// From the handshake to the clients, where the one that has been idle longest makes room if need be.
@@ -364,11 +364,11 @@ mod tests {
 
     #[test]
     fn a_connection_whose_thread_panics_is_closed() {
-        let listener = port::listen(0, sys::Kind::Peer).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = port::listen(port::here(0), sys::Kind::Peer).unwrap();
+        let at = port::here(listener.local_addr().unwrap().port());
         let pass = Pass { group: "web".into(), key: Key([7; 32]), key_file: "web.key".into() };
         let kind = Kind { name: "test", purposes: &[Purpose::Ask], max_clients: 1, stack: 0, on_top: false };
-        let service = Service::new(kind, port, pass.clone()).unwrap();
+        let service = Service::new(kind, at, pass.clone()).unwrap();
         let done = Arc::new(AtomicBool::new(false));
         let serving = {
             let (service, done) = (service.clone(), done.clone());
@@ -377,9 +377,9 @@ mod tests {
             })
         };
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let stream = Arc::new(port::connect(port, sys::Kind::Peer, HANDSHAKE_TIMEOUT).unwrap().unwrap());
+        let stream = Arc::new(port::connect(at, sys::Kind::Peer, HANDSHAKE_TIMEOUT).unwrap().unwrap());
         let mut link =
-            handshake::open(stream, &pass, port, Purpose::Ask, Message::List {}, deadline).expect("the handshake");
+            handshake::open(stream, &pass, at, Purpose::Ask, Message::List {}, deadline).expect("the handshake");
         let end = link.read(Some(deadline)).unwrap_err();
         assert!(matches!(end, super::super::link::LinkError::Gone { .. }), "{end:?}");
         done.store(true, Ordering::Release);

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -97,14 +98,16 @@ pub(crate) struct Last {
 /// The file with the last term.
 pub(crate) struct TermFile {
     path: PathBuf,
-    /// Which electorate "vacant" speaks of. Others (other network namespaces, another port) share the term, but not this.
+    /// Which electorate "vacant" speaks of. Others (other network namespaces, another port or address) share the term, but not this.
     place: u64,
     file: Booked<File>,
 }
 
 impl TermFile {
-    pub(crate) fn open(path: PathBuf, port: u16) -> Result<Self, KeyError> {
-        let place = network_namespace() << 16 | u64::from(port);
+    pub(crate) fn open(path: PathBuf, at: SocketAddrV4) -> Result<Self, KeyError> {
+        // Nothing of an address but 127.0.0.1 is the same as it.
+        let ip = u32::from(*at.ip()) ^ u32::from(Ipv4Addr::LOCALHOST);
+        let place = (network_namespace() << 16 | u64::from(at.port())) ^ u64::from(ip) << 40;
         let file = open_line(&path, "open the term file")?;
         Ok(TermFile { path, place, file })
     }
@@ -164,6 +167,10 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    fn at(port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+    }
+
     /// A directory of its own for each test, gone with it.
     struct Directory(PathBuf);
 
@@ -218,16 +225,16 @@ mod tests {
     fn terms_grow_whatever_the_new_supervisor_has_seen() {
         let directory = Directory::new();
         let path = directory.0.join("web.term");
-        let file = TermFile::open(path.clone(), 1).unwrap();
+        let file = TermFile::open(path.clone(), at(1)).unwrap();
         assert_eq!(file.next(0), (1, Last { term: 0, vacant: true }));
         assert_eq!(file.next(9), (10, Last { term: 1, vacant: false }));
-        assert_eq!(TermFile::open(path, 1).unwrap().next(3), (11, Last { term: 10, vacant: false }));
+        assert_eq!(TermFile::open(path, at(1)).unwrap().next(3), (11, Last { term: 10, vacant: false }));
     }
 
     #[test]
     fn after_the_highest_term_comes_the_same_again() {
         let directory = Directory::new();
-        let file = TermFile::open(directory.0.join("web.term"), 1).unwrap();
+        let file = TermFile::open(directory.0.join("web.term"), at(1)).unwrap();
         assert_eq!(file.next(u64::MAX).0, u64::MAX);
         assert_eq!(file.next(0).0, u64::MAX);
     }
@@ -236,10 +243,13 @@ mod tests {
     fn a_group_left_in_order_is_vacant_on_its_own_port_only() {
         let directory = Directory::new();
         let path = directory.0.join("web.term");
-        let file = TermFile::open(path.clone(), 1).unwrap();
+        let file = TermFile::open(path.clone(), at(1)).unwrap();
         file.write(Last { term: 4, vacant: true }).unwrap();
-        assert_eq!(TermFile::open(path.clone(), 1).unwrap().read().unwrap(), Last { term: 4, vacant: true });
-        assert_eq!(TermFile::open(path, 2).unwrap().read().unwrap(), Last { term: 4, vacant: false });
+        assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last { term: 4, vacant: true });
+        let derived = SocketAddrV4::new(Ipv4Addr::new(127, 1, 2, 3), 1);
+        for other in [at(2), derived] {
+            assert_eq!(TermFile::open(path.clone(), other).unwrap().read().unwrap(), Last { term: 4, vacant: false });
+        }
     }
 
     #[test]
@@ -247,6 +257,6 @@ mod tests {
         let directory = Directory::new();
         let path = directory.0.join("web.term");
         fs::write(&path, "nonsense").unwrap();
-        assert_eq!(TermFile::open(path, 1).unwrap().next(6).0, 7);
+        assert_eq!(TermFile::open(path, at(1)).unwrap().next(6).0, 7);
     }
 }

@@ -147,7 +147,7 @@ impl Shared {
 
     /// Reads what one supervisor tells until it is gone; false if the watch is to end.
     fn follow(&self, registry_port: u16, view: &mut View, changes: &Sender<Change>) -> bool {
-        let Ok(Some(stream)) = port::connect(registry_port, Kind::Peer, HANDSHAKE_TIMEOUT) else {
+        let Ok(Some(stream)) = port::connect(port::here(registry_port), Kind::Peer, HANDSHAKE_TIMEOUT) else {
             return !self.stopping();
         };
         let stream = Arc::new(stream);
@@ -158,8 +158,14 @@ impl Shared {
         state.stream = Some(stream.clone());
         drop(state);
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let opened =
-            handshake::open(stream, &self.asker.pass, registry_port, Purpose::Ask, Message::Watch {}, deadline);
+        let opened = handshake::open(
+            stream,
+            &self.asker.pass,
+            port::here(registry_port),
+            Purpose::Ask,
+            Message::Watch {},
+            deadline,
+        );
         if let Ok(mut link) = opened {
             while let Ok(message) = link.read(None) {
                 let mut news = Vec::new();

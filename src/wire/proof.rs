@@ -10,6 +10,7 @@
 //! | purpose        | a proof to ask being used to join                                      |
 //! | versions       | talking both ends down to an old protocol                              |
 //! | group, port    | relaying to another group or another port under the same key           |
+//! | address        | the same, where it is not 127.0.0.1; else it is left out               |
 //! | both nonces    | replaying an earlier meeting                                           |
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -37,6 +38,8 @@ pub(crate) struct Meeting {
     pub(crate) version: u16,
     pub(crate) group: String,
     pub(crate) port: u16,
+    /// The address that the port is on.
+    pub(crate) ip: [u8; 4],
     pub(crate) client_nonce: Nonce,
     pub(crate) server_nonce: Nonce,
 }
@@ -68,6 +71,10 @@ impl Meeting {
         self.version.put(&mut text);
         self.group.put(&mut text);
         self.port.put(&mut text);
+        // All other fields say or have their length, so that no text without it looks like one with it.
+        if self.ip != [127, 0, 0, 1] {
+            text.extend_from_slice(&self.ip);
+        }
         self.client_nonce.put(&mut text);
         self.server_nonce.put(&mut text);
         let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
@@ -88,6 +95,7 @@ mod tests {
             version: 1,
             group: "default".into(),
             port: 30099,
+            ip: [127, 0, 0, 1],
             client_nonce: [1; 32],
             server_nonce: [2; 32],
         }
@@ -108,6 +116,7 @@ mod tests {
             Meeting { version: 2, ..meeting() },
             Meeting { group: "other".into(), ..meeting() },
             Meeting { port: 30100, ..meeting() },
+            Meeting { ip: [127, 0, 0, 2], ..meeting() },
             Meeting { client_nonce: [3; 32], ..meeting() },
             Meeting { server_nonce: [3; 32], ..meeting() },
         ];

@@ -89,7 +89,7 @@ fn status_shows_the_group_or_one_instance() {
     let one = ground.join("one");
     let status = ground.ask("status --json").code(0).json();
     let names = ["group", "port", "supervisor", "term", "settled", "members", "registry_port", "supervisor_admin"];
-    has_fields(&status, &[&names[..], &["since_ms", "cause"]].concat());
+    has_fields(&status, &[&names[..], &["since_ms", "cause", "address"]].concat());
     assert_eq!((&status["supervisor"], &status["port"]), (&json!("one"), &json!(ground.port)));
     assert_eq!((&status["settled"], &status["cause"]), (&json!(true), &json!("started")));
     let answer = ground.ask("status").code(0);

@@ -179,11 +179,11 @@ fn workers_share_the_connections_to_a_database() {
     let server = Server::start(&programs, ground.directory.join("server"));
     let program = example("database");
     let mut random = Random(Random::seed());
-    // The example's port is that of its group's name, and its group one of this run only.
+    // The example's address is that of its group's name, and its group one of this run only.
     random.0 ^= u64::from(std::process::id()) << 32;
     let group = loop {
         let group = format!("database-{:x}", random.next());
-        if TcpListener::bind(("127.0.0.1", pares::default_port(&group))).is_ok() {
+        if TcpListener::bind(pares::default_address(&group)).is_ok() {
             break group;
         }
     };

@@ -2,6 +2,7 @@
 //! it is read from /proc.
 #![cfg(target_os = "linux")]
 
+mod address;
 mod capi;
 mod chaos;
 mod cli;

@@ -76,26 +76,29 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
 
 fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
     let config = group.config();
-    let port = config.supervisor_port();
+    let at = config.supervisor_address();
     let (directory, key_file) = (config.state_directory()?, config.key_path()?);
-    let mut findings =
-        vec![machine::port_range(port), files::directory(&group.group, &directory), files::key(&config, &key_file)];
+    let mut findings = vec![
+        machine::port_range(at.port()),
+        files::directory(&group.group, &directory),
+        files::key(&config, &key_file),
+    ];
     // First, for asking takes its time with one that does not answer, and then it may be gone.
     let sockets = process::Sockets::look();
-    let holders = sockets.listening_on(port);
+    let holders = sockets.listening_at(at);
     // Asking needs the key, and must not make one.
     let listing = if key_file.exists() {
         let answer = group.admin().map_err(|error| AskError::Refused(Box::new(error)));
         answer.and_then(|admin| admin.registry().list(Duration::from_secs(3)))
     } else {
-        Err(AskError::NoSupervisor { port })
+        Err(AskError::NoSupervisor { address: at })
     };
-    findings.push(instances::supervisor(port, &listing, &holders));
-    findings.push(instances::leaks(port, listing.as_ref().ok(), &sockets));
+    findings.push(instances::supervisor(at, &listing, &holders));
+    findings.push(instances::leaks(at, listing.as_ref().ok(), &sockets));
     let listing = listing.as_ref().ok();
     findings.extend([
         instances::members(listing),
-        instances::namespaces(port, listing),
+        instances::namespaces(at, listing),
         instances::clocks(listing),
         machine::descriptors(listing),
         machine::threads(listing),

@@ -125,7 +125,7 @@ impl From<io::Error> for Failure {
 fn join_code(error: &JoinError) -> u8 {
     match error {
         JoinError::Config(_) => USAGE,
-        JoinError::PortHeld { .. } | JoinError::OtherGroup { .. } => UNAVAILABLE,
+        JoinError::PortHeld { .. } | JoinError::OtherGroup { .. } | JoinError::NotHere { .. } => UNAVAILABLE,
         JoinError::Key(_) | JoinError::KeyMismatch { .. } | JoinError::PortForbidden { .. } => NOT_AUTHORISED,
         JoinError::GroupFull { .. } => BUSY,
         JoinError::Deadline { .. } => DEADLINE,

@@ -14,7 +14,7 @@ pub(crate) struct Group {
     #[arg(short, long, global = true, env = "PARES_GROUP", default_value = pares::DEFAULT_GROUP)]
     pub(crate) group: String,
 
-    /// The supervisor port [default: 30099 for the group `default`, else made from group and user id]
+    /// The supervisor port of 127.0.0.1 [default: 30099 for the group `default`; else port and address are made from group and user id]
     #[arg(short, long, global = true, env = "PARES_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
 

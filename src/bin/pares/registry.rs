@@ -125,6 +125,7 @@ pub(crate) fn status(group: &Group, args: &StatusArgs) -> Result<(), Failure> {
                 ("supervisor_admin", json!(status.supervisor_admin)),
                 ("since_ms", json!(status.since_ms)),
                 ("cause", json!(status.cause.as_str())),
+                ("address", json!(group.config().supervisor_address().to_string())),
             ]
         }
     };

@@ -29,7 +29,7 @@ use crate::supervise::{Loss, supervise};
 /// cannot read from the terminal: its standard input is then empty.
 ///
 /// CMD finds its instance in PARES_NAME, PARES_ROLE (when CMD began), PARES_TERM (which grows with each supervisor: a
-/// fencing token), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP and PARES_PORT.
+/// fencing token), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP, and PARES_PORT if one was set.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -105,18 +105,20 @@ pub(crate) fn run(group: &Group, mut args: Args) -> Result<(), Failure> {
 }
 
 /// The command as its instance's child.
-fn command_for(instance: &Instance, port: u16, role: Role, term: u64, words: &[std::ffi::OsString]) -> Command {
+fn command_for(instance: &Instance, port: Option<u16>, role: Role, term: u64, words: &[std::ffi::OsString]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command.env("PARES_NAME", instance.name()).env("PARES_ROLE", role.as_str()).env("PARES_TERM", term.to_string());
-    command.env("PARES_GROUP", instance.group()).env("PARES_PORT", port.to_string());
+    command.env("PARES_GROUP", instance.group());
+    // Not the one that is made from the group: who is told a port is on 127.0.0.1.
+    command.envs(port.map(|port| ("PARES_PORT", port.to_string())));
     command.env_remove("PARES_PERMIT"); // that of a `pares run` around this one is not ours
     command
 }
 
 fn as_supervisor(group: &Group, args: Args, signals: &Receiver<i32>) -> Result<u8, Failure> {
     let config = args.identity.config(group);
-    let port = config.supervisor_port();
+    let port = group.port;
     let instance = Instance::join(config)?;
     if args.no_wait && instance.role() != Role::Supervisor {
         return Err(Failure::new(BUSY, "another instance is supervisor"));
@@ -162,7 +164,7 @@ fn with_permit(
     if let Some(limit) = args.limit {
         config = config.resource(&resource, limit);
     }
-    let port = config.supervisor_port();
+    let port = group.port;
     let instance = Arc::new(Instance::join(config)?);
     let events = instance.events();
 

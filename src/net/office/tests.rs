@@ -30,8 +30,9 @@ fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
     let open = |now, actions: &mut Vec<Action>| Supervisor::new(elected, now, actions);
     let office = Office::new(facts, Waker::new().unwrap(), open, |_| {});
 
-    let listener = port::listen(0, Kind::Port).unwrap();
-    let member = port::connect(listener.local_addr().unwrap().port(), Kind::Peer, PATIENCE).unwrap().unwrap();
+    let listener = port::listen(port::here(0), Kind::Port).unwrap();
+    let member =
+        port::connect(port::here(listener.local_addr().unwrap().port()), Kind::Peer, PATIENCE).unwrap().unwrap();
     let ours = port::accept(&listener, Kind::Lifeline).unwrap();
     socket2::SockRef::from(&*ours).set_send_buffer_size(1 << 14).unwrap();
     socket2::SockRef::from(&*member).set_recv_buffer_size(1 << 14).unwrap();

@@ -17,7 +17,7 @@ use super::store::EpochFile;
 use super::threads::Threads;
 use super::waker::Waker;
 use super::{files, key};
-use crate::config::{DATAGRAMS_AT_ONCE, MAX_WISHES, PeerConfig, SMALL_STACK, WARN_AGAIN, WorkloadSource};
+use crate::config::{DATAGRAMS_AT_ONCE, MAX_WISHES, PeerConfig, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource};
 use crate::error::PeerError;
 use crate::event::{PeerEvent, PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
@@ -570,7 +570,10 @@ fn launcher(config: &PeerConfig) -> std::io::Result<Option<(Arc<Launcher>, Threa
     }
     let mut environment = vec![("PARES_GROUP", config.group.clone().into())];
     environment.extend(config.directory.iter().map(|path| ("PARES_DIR", path.clone().into_os_string())));
-    environment.extend(config.local_port().iter().map(|port| ("PARES_PORT", port.to_string().into())));
+    // Not the one that is made from the group: an instance of it that is told a port is on 127.0.0.1.
+    if let Transport::Local(Some(port)) = config.transport {
+        environment.push(("PARES_PORT", port.to_string().into()));
+    }
     let launcher = Launcher::new(config.launcher.clone(), environment)?;
     let threads = Threads::default();
     threads.spawn("pares-launch", SMALL_STACK, {

@@ -1,6 +1,7 @@
 //! What this group's processes are like.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use pares::{AskError, JoinError, Listing};
 
@@ -8,35 +9,32 @@ use super::process::{Process, Sockets, has_listener, instances};
 use super::{Finding, cure, note, ok};
 
 /// Whether the supervisor answers; if not, who sits on the port.
-pub(super) fn supervisor(port: u16, listing: &Result<Listing, AskError>, holders: &[Process]) -> Finding {
+pub(super) fn supervisor(at: SocketAddrV4, listing: &Result<Listing, AskError>, holders: &[Process]) -> Finding {
     const CHECK: &str = "supervisor";
+    let port = named(at);
     if let (Err(_), Some(holder)) = (listing, holders.first()) {
         if holder.stopped {
             return cure(
                 CHECK,
-                format!("{holder} holds port {port} and is stopped"),
+                format!("{holder} holds {port} and is stopped"),
                 format!("continue it: kill -CONT {0}; or end it: kill -KILL {0}", holder.pid),
             );
         }
         if holder.dumping {
-            return cure(
-                CHECK,
-                format!("{holder} holds port {port} and is writing its core dump"),
-                give_up(holder.pid),
-            );
+            return cure(CHECK, format!("{holder} holds {port} and is writing its core dump"), give_up(holder.pid));
         }
     }
     match listing {
         Ok(listing) => {
             let state = if listing.settled { "" } else { ", not settled yet" };
             let (name, count) = (&listing.supervisor, listing.entries.len());
-            ok(CHECK, format!("{name} answers on port {port}; term {}, {count} instances{state}", listing.term))
+            ok(CHECK, format!("{name} answers on {port}; term {}, {count} instances{state}", listing.term))
         }
         Err(AskError::NoSupervisor { .. }) => match holders.first() {
-            None => ok(CHECK, format!("none: port {port} is free")),
+            None => ok(CHECK, format!("none: {port} is free")),
             Some(holder) => cure(
                 CHECK,
-                format!("{holder} holds port {port}, and this group has no key yet: it is another program"),
+                format!("{holder} holds {port}, and this group has no key yet: it is another program"),
                 "choose another port with --port or PARES_PORT, or end that program",
             ),
         },
@@ -52,6 +50,7 @@ pub(super) fn supervisor(port: u16, listing: &Result<Listing, AskError>, holders
                 JoinError::KeyMismatch { .. } => {
                     "if it is this group, run both as one user, and with one PARES_DIR or --key-file; else choose another port"
                 }
+                JoinError::NotHere { .. } => "ip address add 127.0.0.1/8 dev lo; ip link set lo up",
                 _ => "see the message",
             };
             cure(CHECK, error.to_string(), remedy)
@@ -59,19 +58,27 @@ pub(super) fn supervisor(port: u16, listing: &Result<Listing, AskError>, holders
         Err(AskError::Deadline) => match holders.first() {
             Some(holder) => cure(
                 CHECK,
-                format!("{holder} holds port {port} and does not answer"),
+                format!("{holder} holds {port} and does not answer"),
                 if holder.has_role {
                     format!("it hangs: kill {}", holder.pid)
                 } else {
                     format!("it is no instance; if it was forked from a dead supervisor: kill {}", holder.pid)
                 },
             ),
-            None => {
-                cure(CHECK, format!("port {port} is held by a process that cannot be seen from here"), "ask as root")
-            }
+            None => cure(CHECK, format!("{port} is held by a process that cannot be seen from here"), "ask as root"),
         },
         Err(error) => cure(CHECK, error.to_string(), "ask again; if it stays, look at the supervisor's log"),
     }
+}
+
+/// A port for people, with its address unless that is 127.0.0.1.
+fn named(at: SocketAddrV4) -> String {
+    let port = format!("port {}", at.port());
+    if at == here(at.port()) { port } else { format!("{port} of {}", at.ip()) }
+}
+
+fn here(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
 }
 
 /// What to do about a core dump that is being written.
@@ -81,19 +88,19 @@ fn give_up(pid: u32) -> String {
 
 /// Who besides the instances holds their listening sockets: a child that was made without fork's help and without exec keeps
 /// the ports, and the connections, of a dead parent.
-pub(super) fn leaks(port: u16, listing: Option<&Listing>, sockets: &Sockets) -> Finding {
+pub(super) fn leaks(at: SocketAddrV4, listing: Option<&Listing>, sockets: &Sockets) -> Finding {
     const CHECK: &str = "descriptors";
     let Some(listing) = listing else {
-        return match sockets.listening_on(port).get(1) {
+        return match sockets.listening_at(at).get(1) {
             None => ok(CHECK, "no second process holds the supervisor port's socket"),
             Some(other) => leak(other, "the supervisor port", "the supervisor"),
         };
     };
-    let main = listing.main().map(|main| (port, "the supervisor port", main));
-    let admin = listing.entries.iter().map(|entry| (entry.admin, "the admin endpoint", entry));
-    for (port, what, entry) in main.into_iter().chain(admin) {
+    let main = listing.main().map(|main| (at, "the supervisor port", main));
+    let admin = listing.entries.iter().map(|entry| (here(entry.admin), "the admin endpoint", entry));
+    for (at, what, entry) in main.into_iter().chain(admin) {
         // In its own process namespace, the holder knows the number under which it has registered.
-        let other = sockets.listening_on(port).into_iter().find(|holder| holder.own_pid != entry.pid);
+        let other = sockets.listening_at(at).into_iter().find(|holder| holder.own_pid != entry.pid);
         if let Some(other) = other {
             let state = if Process::of(entry.pid).is_none() { "which is dead" } else { "which lives" };
             return leak(&other, what, &format!("{} (pid {}), {state}", entry.name, entry.pid));
@@ -147,20 +154,21 @@ pub(super) fn members(listing: Option<&Listing>) -> Finding {
 }
 
 /// Each network namespace has its own ports, and so its own supervisor.
-pub(super) fn namespaces(port: u16, listing: Option<&Listing>) -> Finding {
+pub(super) fn namespaces(at: SocketAddrV4, listing: Option<&Listing>) -> Finding {
     const CHECK: &str = "namespace";
     let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let own = of("self");
     let elsewhere = instances().into_iter().find(|pid| {
         let theirs = of(&pid.to_string());
-        theirs.is_some() && theirs != own && has_listener(*pid, port)
+        theirs.is_some() && theirs != own && has_listener(*pid, at)
     });
     if let Some(pid) = elsewhere {
         let here = if listing.is_some() { "another supervisor than here" } else { "a supervisor, and here is none" };
         return note(
             CHECK,
             format!(
-                "pid {pid} has port {port} in another network namespace: {here}; the two sides do not see each other"
+                "pid {pid} has {} in another network namespace: {here}; the two sides do not see each other",
+                named(at)
             ),
             format!("if they are one group, start all in one network namespace (nsenter --net --target {pid})"),
         );

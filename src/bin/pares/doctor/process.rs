@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::read;
 
@@ -70,21 +71,21 @@ pub(super) fn instances() -> Vec<u32> {
     pids().into_iter().filter(|pid| has_role(*pid)).collect()
 }
 
-/// Whether somebody listens on `port` in the network namespace of this process.
-pub(super) fn has_listener(pid: u32, port: u16) -> bool {
-    read(&format!("/proc/{pid}/net/tcp")).is_some_and(|table| listeners(&table).any(|(here, _)| here == port))
+/// Whether somebody listens at `at` in the network namespace of this process.
+pub(super) fn has_listener(pid: u32, at: SocketAddrV4) -> bool {
+    read(&format!("/proc/{pid}/net/tcp")).is_some_and(|table| listeners(&table).any(|(here, _)| covers(here, at)))
 }
 
 /// All listening sockets of this network namespace, and who holds them, as far as that can be seen.
 pub(super) struct Sockets {
-    inodes: Vec<(u16, u64)>,
+    inodes: Vec<(SocketAddrV4, u64)>,
     holders: BTreeMap<u64, Vec<u32>>,
 }
 
 impl Sockets {
     pub(super) fn look() -> Self {
         let tables = ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| read(table));
-        let inodes: Vec<(u16, u64)> = tables.flat_map(|table| listeners(&table).collect::<Vec<_>>()).collect();
+        let inodes: Vec<(SocketAddrV4, u64)> = tables.flat_map(|table| listeners(&table).collect::<Vec<_>>()).collect();
         let wanted: BTreeSet<u64> = inodes.iter().map(|(_, inode)| *inode).collect();
         let mut holders: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
         for pid in pids() {
@@ -97,9 +98,9 @@ impl Sockets {
         Sockets { inodes, holders }
     }
 
-    /// All processes that hold the socket which listens on `port`; the oldest first, which is the one that has made it.
-    pub(super) fn listening_on(&self, port: u16) -> Vec<Process> {
-        let inodes = self.inodes.iter().filter(|(here, _)| *here == port);
+    /// All processes that hold the socket which listens at `at`, or on its port of all addresses; the oldest first, which is the one that has made it.
+    pub(super) fn listening_at(&self, at: SocketAddrV4) -> Vec<Process> {
+        let inodes = self.inodes.iter().filter(|(here, _)| covers(*here, at));
         let pids = inodes.filter_map(|(_, inode)| self.holders.get(inode)).flatten();
         let mut found: Vec<(u64, Process)> =
             pids.filter_map(|pid| Some((started(*pid)?, Process::of(*pid)?))).collect();
@@ -115,17 +116,32 @@ fn started(pid: u32) -> Option<u64> {
     read(&format!("/proc/{pid}/stat"))?.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// Port and inode of the sockets that listen, in a table as /proc/net/tcp has it.
-fn listeners(table: &str) -> impl Iterator<Item = (u16, u64)> {
+/// Whether nobody else can have `at` while somebody listens at `here`.
+fn covers(here: SocketAddrV4, at: SocketAddrV4) -> bool {
+    here.port() == at.port() && (here.ip() == at.ip() || here.ip().is_unspecified())
+}
+
+/// Address and inode of the sockets that listen, in a table as /proc/net/tcp or tcp6 has it.
+fn listeners(table: &str) -> impl Iterator<Item = (SocketAddrV4, u64)> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).filter_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (_, port) = words.get(1)?.rsplit_once(':')?;
+        let (ip, port) = words.get(1)?.rsplit_once(':')?;
         if words.get(3) != Some(&LISTEN) {
             return None;
         }
-        Some((u16::from_str_radix(port, 16).ok()?, words.get(9)?.parse().ok()?))
+        let at = SocketAddrV4::new(ipv4(ip)?, u16::from_str_radix(port, 16).ok()?);
+        Some((at, words.get(9)?.parse().ok()?))
     })
+}
+
+/// An address as these tables have it, in words of four bytes. Of those of IPv6 only all addresses, and IPv4 by way of it.
+fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    let (wide, word) = text.split_at_checked(text.len().checked_sub(8)?)?;
+    let word = u32::from_str_radix(word, 16).ok()?;
+    let mapped = format!("{:016X}{:08X}", 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]));
+    let all = word == 0 && wide.bytes().all(|digit| digit == b'0');
+    (wide.is_empty() || wide == mapped || all).then(|| Ipv4Addr::from(word.to_ne_bytes()))
 }
 
 #[cfg(test)]
@@ -136,7 +152,13 @@ mod tests {
     fn the_table_of_the_kernel_is_read() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:7593 0100007F:1234 01 00000000:00000000 00:00000000 00000000  1000        0 111 1 0\n\
-            1: 0100007F:7593 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 222 1 0\n";
-        assert_eq!(listeners(table).collect::<Vec<_>>(), [(30099, 222)]);
+            1: 0302017F:7593 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 222 1 0\n";
+        let at = |text: &str| text.parse::<SocketAddrV4>().unwrap();
+        assert_eq!(listeners(table).collect::<Vec<_>>(), [(at("127.1.2.3:30099"), 222)]);
+        assert!(covers(at("0.0.0.0:1"), at("127.1.2.3:1")) && !covers(at("127.0.0.1:1"), at("127.1.2.3:1")));
+        let zeros = "0".repeat(24);
+        assert_eq!(ipv4(&format!("{zeros}00000000")), Some(Ipv4Addr::UNSPECIFIED));
+        assert_eq!(ipv4("0000000000000000FFFF00000302017F"), Some(Ipv4Addr::new(127, 1, 2, 3)));
+        assert_eq!(ipv4(&format!("{zeros}01000000")), None, "::1");
     }
 }
