@@ -32,16 +32,18 @@
  *   and subscriptions may be freed before or after their instance or peer has left.
  *
  *   Threads. Every function may be called by any thread, several at once on one handle. A blocking call holds up no other.
- *   The library starts threads of its own, which inherit the signal mask of the thread that calls pares_join(),
- *   pares_while_supervisor() or pares_peer_join(): block there what they must not handle. It raises no SIGPIPE.
+ *   The library starts threads of its own, which take none of the program's signals: signalfd, sigwait and ppoll work as
+ *   if they were not there. It raises no SIGPIPE.
  *
  *   Times are in milliseconds; PARES_FOR_EVER is without end, and no number is too large. Where nothing is said of
  *   blocking, a function does not block.
  *
- *   Callbacks run on the library's threads, several at once. They may call everything here, except what would wait for
- *   themselves: PARES_IN_CALLBACK. They must return: no longjmp, no C++ exception. `user` is the caller's own pointer;
- *   `free_user` (may be NULL) is called with it exactly once, when no callback will get it any more, on whichever thread
- *   that is, and also if the function that it was given to fails.
+ *   Callbacks run on the library's threads, several at once, with the signal mask that the thread had which called
+ *   pares_join(), pares_while_supervisor() or pares_peer_join(), and so do the threads and processes that they start: a
+ *   program that takes signals otherwise than by handlers blocks them before that. They may call everything here, except
+ *   what would wait for themselves: PARES_IN_CALLBACK. They must return: no longjmp, no C++ exception. `user` is the
+ *   caller's own pointer; `free_user` (may be NULL) is called with it exactly once, when no callback will get it any more,
+ *   on whichever thread that is, and also if the function that it was given to fails.
  *
  *   fork(). The child has none of its parent's instances and peers: its parent's handles give PARES_FORKED there (yes-or-no
  *   functions say what they say of a bad handle), and need not be freed; nor need memory. The child may join by itself, at

@@ -318,6 +318,7 @@ impl Config {
     /// the caller. It runs on a thread of its caller's connection, several at a time, and may take as long as
     /// it wants; the caller has a deadline of its own. If it panics, the caller gets an error and nothing else happens.
     /// Leaving the group waits until the running ones have returned.
+    /// It has the signal mask of the thread that joined, and so have threads and processes that it starts.
     ///
     /// A function of the same name as a built-in one (`ping`, `info`, `functions`, `log-level`, `stop`) replaces it.
     pub fn function<F>(mut self, name: impl Into<String>, help: impl Into<String>, handler: F) -> Self

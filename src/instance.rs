@@ -329,6 +329,7 @@ impl Instance {
     /// processes live. (When a process is killed, its job ends with it, a moment before the next one begins.)
     /// A job that returns before it is told to has done its work for this supervisorship. If it panics, that is logged,
     /// and it runs again at the next supervisorship.
+    /// It has the signal mask of the thread that calls this, and so have threads and processes that it starts.
     ///
     /// Does not block. The job runs until the returned [`Job`] is dropped or the instance leaves.
     ///

@@ -11,7 +11,7 @@ use crate::event::Role;
 use crate::net::clock::deadline;
 use crate::net::role::Shared;
 use crate::net::threads::{FORKED, Threads};
-use crate::sys::{self, Origin};
+use crate::sys::{self, Origin, signals};
 
 /// A job that is run whenever, and as long as, its instance is supervisor.
 ///
@@ -93,7 +93,7 @@ fn work(shared: &Arc<Shared>, cancelled: &Arc<AtomicBool>, mut run: impl FnMut(&
         let tenure = Arc::new(Tenure { shared: shared.clone(), cancelled: cancelled.clone(), term });
         let guard = SupervisorGuard { tenure: &tenure };
         let origin = Origin::here();
-        let result = catch_unwind(AssertUnwindSafe(|| run(&guard)));
+        let result = catch_unwind(AssertUnwindSafe(|| signals::as_program(|| run(&guard))));
         if origin.is_elsewhere() {
             sys::end_stray_thread(if result.is_ok() { 0 } else { 101 }); // the job has forked, and this is the child
         }

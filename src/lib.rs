@@ -66,7 +66,7 @@
 //!
 //! Two for each instance (`pares-role`, `pares-endpoint`), three more while it is supervisor, and then one small one for each
 //! subordinate; all blocked in the kernel while nothing happens. The table of all threads, with what each waits on and who
-//! joins it, is in `src/net/mod.rs`.
+//! joins it, is in `src/net/mod.rs`. None takes a signal of the program's; functions of the program run on them with its mask.
 //!
 //! # Groups without a master
 //!

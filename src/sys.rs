@@ -4,6 +4,8 @@
 //! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
 //! fork, and the child closes what is in the [book], before it does anything else.
 //!
+//! It also keeps the program's [signals] away from the library's threads.
+//!
 //! The same book tells a handler of crashes what to give up ([crash]).
 //!
 //! # What may happen at a fork
@@ -30,6 +32,7 @@ pub(crate) mod crash;
 #[cfg(test)]
 pub(crate) mod heap;
 mod home;
+pub(crate) mod signals;
 
 pub(crate) use book::Kind;
 pub(crate) use booked::Booked;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::given::{Data, Handle, Text};
 use super::result::{Code, Failure, guarded};
 use super::table::table;
+use crate::sys::signals;
 
 /// `pares_free_user`.
 pub(crate) type FreeUser = Option<unsafe extern "C" fn(*mut c_void)>;
@@ -40,7 +41,7 @@ impl Drop for User {
         if let Some(free) = self.free {
             let _inside = Inside::enter(ANY);
             // SAFETY: the program gave both for this, and this is the only call.
-            unsafe { free(self.pointer) };
+            signals::as_program(|| unsafe { free(self.pointer) });
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::config::{CALL_ALL_THREADS, MAX_IDLE_CALLS, MAX_PAYLOAD};
 use crate::error::{AskError, CallError};
 use crate::event::Replies;
 use crate::state::election::Obstacle;
-use crate::sys::{Kind, Origin, crash};
+use crate::sys::{Kind, Origin, crash, signals};
 use crate::wire::field::Payload;
 use crate::wire::{Entry, Message, Outcome, Purpose, Status};
 
@@ -357,7 +357,13 @@ impl Asker {
         thread::scope(|scope| {
             for _ in 1..entries.len().min(CALL_ALL_THREADS) {
                 // Fewer threads are only slower; this one works in any case.
-                _ = thread::Builder::new().name("pares-call-all".into()).spawn_scoped(scope, work);
+                _ = signals::spawning(|begin| {
+                    let work = || {
+                        begin.begin();
+                        work();
+                    };
+                    thread::Builder::new().name("pares-call-all".into()).spawn_scoped(scope, work)
+                });
             }
             work();
         });

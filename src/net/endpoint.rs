@@ -16,7 +16,7 @@ use super::threads::Threads;
 use crate::config::{Function, MAX_CLIENTS, MAX_PAYLOAD, SMALL_STACK, WRITE_TIMEOUT};
 use crate::event::EventKind;
 use crate::net::hand_over::hand_over;
-use crate::sys::{self, Origin};
+use crate::sys::{self, Origin, signals};
 use crate::wire::field::Payload;
 use crate::wire::{Message, Outcome, Purpose, Refusal};
 
@@ -92,7 +92,7 @@ pub(crate) fn functions(late: &Arc<OnceLock<Weak<Shared>>>, about: About, own: &
         let successor = shared.standing.look(|inside| inside.supervisor_name().unwrap_or_default());
         Ok(successor.into_bytes())
     }));
-    own.iter().cloned().for_each(&mut add);
+    own.iter().cloned().map(with_the_programs_signals).for_each(&mut add);
     let mut help: Vec<(String, String)> =
         functions.values().map(|function| (function.name.clone(), function.help.clone())).collect();
     let own = ("functions".to_owned(), "the functions and what they do, as lines of name<tab>help".to_owned());
@@ -103,6 +103,11 @@ pub(crate) fn functions(late: &Arc<OnceLock<Weak<Shared>>>, about: About, own: &
         functions.insert(own.0.clone(), built_in("functions", &own.1, move |_| Ok(text.clone().into_bytes())));
     }
     functions
+}
+
+fn with_the_programs_signals(own: Function) -> Function {
+    let handler = own.handler;
+    Function { handler: Arc::new(move |payload| signals::as_program(|| handler(payload))), ..own }
 }
 
 /// How long the function `step-down` waits for the jobs on the supervisor to end, and for a successor.

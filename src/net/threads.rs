@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::lock::Mutex;
-use crate::sys::Origin;
+use crate::sys::{Origin, signals};
 
 /// A set of threads that are joined at the latest when their owner joins all.
 ///
@@ -41,9 +41,12 @@ impl Threads {
             builder = builder.stack_size(stack);
         }
         // The new thread's last step takes the lock, so that it cannot have ended before its handle is kept.
-        let handle = builder.spawn(move || {
-            run();
-            shared.lock().ended.push(number);
+        let handle = signals::spawning(|begin| {
+            builder.spawn(move || {
+                begin.begin();
+                run();
+                shared.lock().ended.push(number);
+            })
         })?;
         inner.running.insert(number, handle);
         let ended = std::mem::take(&mut inner.ended);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use super::book::{self, Kind};
 
 /// The signals that end a process with a core dump because of what it has done itself.
-const SIGNALS: [i32; 7] =
+pub(super) const SIGNALS: [i32; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGSYS, libc::SIGTRAP];
 
 /// What was installed for each before.

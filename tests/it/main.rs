@@ -29,5 +29,6 @@ mod readme;
 mod run;
 mod sharing;
 mod sharing_cli;
+mod signals;
 mod support;
 mod tidy;

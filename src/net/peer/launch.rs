@@ -12,7 +12,7 @@ use super::lives::end_of;
 use crate::config::MAX_PENDING_STARTS;
 use crate::net::lock::Mutex;
 use crate::net::waker::Waker;
-use crate::sys::Booked;
+use crate::sys::{Booked, signals};
 
 /// What to run, and what it is told besides service type and origin.
 pub(super) struct Launcher {
@@ -90,6 +90,7 @@ impl Launcher {
         let mut command = Command::new(program);
         command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("PARES_SERVICE", service.to_string()).env("PARES_ORIGIN", nonce.to_string());
+        signals::free(&mut command);
         // Whoever reads or feeds this process's streams does not mean the new one.
         match command.stdin(Stdio::null()).stdout(Stdio::null()).spawn() {
             Ok(child) => {

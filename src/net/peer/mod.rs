@@ -21,7 +21,7 @@ use crate::config::{DATAGRAMS_AT_ONCE, MAX_WISHES, PeerConfig, SMALL_STACK, Tran
 use crate::error::PeerError;
 use crate::event::{PeerEvent, PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
-use crate::sys::{self, Origin, crash};
+use crate::sys::{self, Origin, crash, signals};
 use crate::wire::heartbeat::{Foreign, MAX_DATAGRAM, Seal};
 use crate::wire::proof::Key;
 use crate::wire::{PeerId, PeerStatus, Tail};
@@ -360,7 +360,7 @@ impl Deeds {
         if let Some(source) = self.workload.clone().filter(|_| now >= self.workload_at) {
             // Just before a heartbeat is due at the earliest, so that it says what is so now.
             self.workload_at = now + self.interval * 9 / 10;
-            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source())) {
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| signals::as_program(|| source()))) {
                 Ok(workload) => self.step(Event::Workload(workload)),
                 Err(_) if is_due(&mut self.no_workload) => {
                     log::warn!("{}: the program's function for the workload panicked", self.name);

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use crate::support::{Answer, Ground, PATIENCE, Proc, exit_code, finish};
 
-const PROGRAMS: [&str; 5] = ["calls", "misuse", "threads", "forks", "peer"];
+const PROGRAMS: [&str; 6] = ["calls", "misuse", "threads", "forks", "peer", "signals"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
