@@ -199,12 +199,18 @@ impl fmt::Display for JoinError {
                 let port = Port(*address);
                 write!(f, "this user may not bind {port}; choose one from 1024 upwards with --port or PARES_PORT")
             }
-            JoinError::NotHere { address } => write!(
-                f,
-                "this machine, or network namespace, does not have {}, which is the group's address: bring the loopback interface \
-                 up with its usual 127.0.0.1/8, or set a port with --port or PARES_PORT: the group is then on 127.0.0.1",
-                address.ip()
-            ),
+            JoinError::NotHere { address } => {
+                let ip = address.ip();
+                write!(
+                    f,
+                    "this machine, or network namespace, does not have {ip}, or its loopback interface is down: bring that up \
+                     with its usual 127.0.0.1/8 (ip address add 127.0.0.1/8 dev lo; ip link set lo up)"
+                )?;
+                if *ip == Ipv4Addr::LOCALHOST {
+                    return Ok(());
+                }
+                f.write_str("; or set a port with --port or PARES_PORT: the group is then on 127.0.0.1")
+            }
             JoinError::NameTaken { name, holder } => {
                 write!(f, "the name `{name}` belongs to {holder}; choose another with --name, or stop that one")
             }

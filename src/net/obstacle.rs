@@ -38,8 +38,11 @@ pub(super) fn passing_error(shared: &Shared, obstacle: Obstacle) -> JoinError {
 /// wait in vain: what is sent there goes astray. Not a reason to go elsewhere: where others have found the address there would be
 /// two supervisors.
 pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), JoinError> {
-    let usual = *address.ip() == Ipv4Addr::LOCALHOST; // whoever needs it says what is wrong with it
-    if usual || port::is_here(*address.ip()) { Ok(()) } else { Err(JoinError::NotHere { address }) }
+    // The admin endpoints are on 127.0.0.1, wherever the port is.
+    match [Ipv4Addr::LOCALHOST, *address.ip()].into_iter().find(|ip| !port::is_here(*ip)) {
+        Some(missing) => Err(JoinError::NotHere { address: SocketAddrV4::new(missing, address.port()) }),
+        None => Ok(()),
+    }
 }
 
 fn with_holder(
@@ -68,10 +71,14 @@ fn with_holder(
         Obstacle::NameTaken(holder) => JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder },
         Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
         Obstacle::PortForbidden => JoinError::PortForbidden { address },
-        Obstacle::Busy => deadline("nobody on the port, or one too busy, took this instance in"),
+        Obstacle::Busy => deadline(
+            "nobody on the port, or one too busy, took this instance in, or a firewall rejects what is sent to it",
+        ),
         Obstacle::SteppingDown => deadline("the supervisor is handing over"),
         Obstacle::Malformed(detail) => deadline(&format!("the supervisor says that we broke the protocol: {detail}")),
-        Obstacle::Silent => deadline("the holder of the port takes connections and does not answer"),
+        Obstacle::Silent => deadline(
+            "nobody answers on the port: its holder hangs or stands still, or a firewall drops what is sent to it",
+        ),
         Obstacle::System { doing, errno } => JoinError::Io { doing, source: io::Error::from_raw_os_error(errno) },
     }
 }

@@ -21,12 +21,18 @@ pub(crate) fn here(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
 }
 
-/// False if this machine, or this network namespace, does not have the address.
+/// False if this machine, or this network namespace, does not have the address, or its interface is down. Sends nothing.
 pub(crate) fn is_here(address: Ipv4Addr) -> bool {
-    let bind = |socket: Booked<Socket>| socket.bind(&SocketAddrV4::new(address, 0).into());
-    let tried = Booked::make(Kind::Own, || Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))).and_then(bind);
+    let try_it = |socket: Booked<Socket>| {
+        socket.bind(&SocketAddrV4::new(address, 0).into())?;
+        socket.connect(&SocketAddrV4::new(address, 1).into())
+    };
+    let tried =
+        Booked::make(Kind::Own, || Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))).and_then(try_it);
     // Whatever else is wrong will be said by whoever needs it.
-    tried.map_or_else(|error| Errno::from_io_error(&error) != Some(Errno::ADDRNOTAVAIL), |()| true)
+    !tried.is_err_and(|error| {
+        matches!(Errno::from_io_error(&error), Some(Errno::ADDRNOTAVAIL | Errno::NETUNREACH | Errno::NETDOWN))
+    })
 }
 
 /// After a failover all survivors connect at once; who finds the queue full waits a second for the next

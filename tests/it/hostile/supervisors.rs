@@ -81,7 +81,7 @@ fn lies() -> Vec<Lie> {
         timeout_ms: 700,
         within_ms: 700..7000,
         variant: "Deadline",
-        message: &["no role after", "takes connections and does not answer", SAYS_WHO],
+        message: &["no role after", "nobody answers on the port", SAYS_WHO],
     };
     let stranger = |what, behave| Lie {
         what,
@@ -345,7 +345,7 @@ fn a_holder_that_never_accepts_is_a_deadline() {
         timeout_ms: 700,
         within_ms: 700..7000,
         variant: "Deadline",
-        message: &["no role after", "takes connections and does not answer", SAYS_WHO],
+        message: &["no role after", "nobody answers on the port", SAYS_WHO],
     };
     check_failure(&lie, &directory, port);
 }
