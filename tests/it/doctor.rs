@@ -13,7 +13,7 @@ use crate::support::{Answer, Ground, Proc, await_true, finish};
 
 /// One finding among all.
 #[track_caller]
-fn found(answer: &Answer, check: &str) -> Value {
+pub(crate) fn found(answer: &Answer, check: &str) -> Value {
     let findings = answer.json();
     let finding = findings.as_array().expect("an array").iter().find(|finding| finding["check"] == check);
     finding.unwrap_or_else(|| panic!("no {check} in {findings}")).clone()
@@ -22,7 +22,7 @@ fn found(answer: &Answer, check: &str) -> Value {
 /// Checks what the doctor says: the state of a check, and words in finding and cure. The exit code says whether there is
 /// something to cure.
 #[track_caller]
-fn says(answer: &Answer, check: &str, state: &str, words: &[&str]) {
+pub(crate) fn says(answer: &Answer, check: &str, state: &str, words: &[&str]) {
     let finding = found(answer, check);
     assert_eq!(finding["state"], state, "{finding}");
     let text = finding.to_string();
@@ -37,7 +37,7 @@ fn doctor(ground: &Ground) -> Answer {
 }
 
 /// True if this user may make namespaces with these options.
-fn may_unshare(options: &str) -> bool {
+pub(crate) fn may_unshare(options: &str) -> bool {
     let made = Command::new("unshare").args(options.split(' ')).arg("true").status();
     let may = made.is_ok_and(|status| status.success());
     if !may {

@@ -10,6 +10,7 @@ mod counts;
 mod crash;
 mod database;
 mod doctor;
+mod doctor_views;
 mod failover;
 mod fencing;
 mod fork;

@@ -15,6 +15,7 @@ mod files;
 mod instances;
 mod machine;
 mod process;
+mod way;
 
 /// Check this machine for what stands in the way of the group, and say the cure
 ///
@@ -87,23 +88,27 @@ fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
     let sockets = process::Sockets::look();
     let holders = sockets.listening_at(at);
     // Asking needs the key, and must not make one.
-    let listing = if key_file.exists() {
+    let has_key = key_file.exists();
+    let listing = if has_key {
         let answer = group.admin().map_err(|error| AskError::Refused(Box::new(error)));
         answer.and_then(|admin| admin.registry().list(Duration::from_secs(3)))
     } else {
         Err(AskError::NoSupervisor { address: at })
     };
-    findings.push(instances::supervisor(at, &listing, &holders));
+    findings.push(instances::supervisor(at, &listing, &sockets, &holders, has_key));
     findings.push(instances::leaks(at, listing.as_ref().ok(), &sockets));
     let listing = listing.as_ref().ok();
+    let seen = instances::seen(listing, &sockets);
+    let limits = machine::Limits::look(listing, seen.supervisor());
     findings.extend([
-        instances::members(listing),
+        instances::members(&seen),
         instances::namespaces(at, listing),
-        instances::clocks(listing),
-        machine::descriptors(listing),
-        machine::threads(listing),
+        instances::clocks(&seen),
+        machine::descriptors(listing, &limits),
+        machine::threads(listing, &limits),
         machine::backlog(),
-        machine::core_dumps(listing),
+        machine::core_dumps(&limits),
+        machine::proc(),
     ]);
     Ok(findings)
 }

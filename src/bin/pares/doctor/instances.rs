@@ -3,13 +3,20 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pares::{AskError, JoinError, Listing};
+use pares::{AskError, Entry, JoinError, Listing};
 
-use super::process::{Process, Sockets, has_listener, instances};
+use super::process::{Process, Sockets, has_listener, instances, queue};
+use super::way::{Way, way_to};
 use super::{Finding, cure, note, ok};
 
 /// Whether the supervisor answers; if not, who sits on the port.
-pub(super) fn supervisor(at: SocketAddrV4, listing: &Result<Listing, AskError>, holders: &[Process]) -> Finding {
+pub(super) fn supervisor(
+    at: SocketAddrV4,
+    listing: &Result<Listing, AskError>,
+    sockets: &Sockets,
+    holders: &[Process],
+    has_key: bool,
+) -> Finding {
     const CHECK: &str = "supervisor";
     let port = named(at);
     if let (Err(_), Some(holder)) = (listing, holders.first()) {
@@ -24,6 +31,10 @@ pub(super) fn supervisor(at: SocketAddrV4, listing: &Result<Listing, AskError>, 
             return cure(CHECK, format!("{holder} holds {port} and is writing its core dump"), give_up(holder.pid));
         }
     }
+    let unanswered = !matches!(listing, Ok(_) | Err(AskError::Refused(_)));
+    if let Some(finding) = unanswered.then(|| obstructed(at)).flatten() {
+        return finding;
+    }
     match listing {
         Ok(listing) => {
             let state = if listing.settled { "" } else { ", not settled yet" };
@@ -31,7 +42,21 @@ pub(super) fn supervisor(at: SocketAddrV4, listing: &Result<Listing, AskError>, 
             ok(CHECK, format!("{name} answers on {port}; term {}, {count} instances{state}", listing.term))
         }
         Err(AskError::NoSupervisor { .. }) => match holders.first() {
+            None if queue(at).is_some() => {
+                cure(CHECK, format!("{port} is held by a process that cannot be seen from here"), "ask as root")
+            }
+            None if sockets.are_hidden() => ok(CHECK, format!("none; whether {port} is free cannot be seen")),
             None => ok(CHECK, format!("none: {port} is free")),
+            Some(holder) if has_key => cure(
+                CHECK,
+                format!("{holder} holds {port} and refused the question"),
+                "ask again: an election may have been under way",
+            ),
+            Some(holder) if holder.has_role => cure(
+                CHECK,
+                format!("{holder} holds {port} and is an instance, but this user has no key of its group here"),
+                SAME_KEY,
+            ),
             Some(holder) => cure(
                 CHECK,
                 format!("{holder} holds {port}, and this group has no key yet: it is another program"),
@@ -47,9 +72,7 @@ pub(super) fn supervisor(at: SocketAddrV4, listing: &Result<Listing, AskError>, 
                 }
                 JoinError::PortHeld { .. } => "choose another port with --port or PARES_PORT, or end that program",
                 JoinError::OtherGroup { .. } => "give one of the two groups another port with --port or PARES_PORT",
-                JoinError::KeyMismatch { .. } => {
-                    "if it is this group, run both as one user, and with one PARES_DIR or --key-file; else choose another port"
-                }
+                JoinError::KeyMismatch { .. } => SAME_KEY,
                 JoinError::NotHere { .. } => "ip address add 127.0.0.1/8 dev lo; ip link set lo up",
                 _ => "see the message",
             };
@@ -68,6 +91,22 @@ pub(super) fn supervisor(at: SocketAddrV4, listing: &Result<Listing, AskError>, 
             None => cure(CHECK, format!("{port} is held by a process that cannot be seen from here"), "ask as root"),
         },
         Err(error) => cure(CHECK, error.to_string(), "ask again; if it stays, look at the supervisor's log"),
+    }
+}
+
+const SAME_KEY: &str =
+    "if it is this group, run both as one user, and with one PARES_DIR or --key-file; else choose another port";
+
+/// What keeps a connection from getting through, whoever would take it: no instance is to be ended for that.
+fn obstructed(at: SocketAddrV4) -> Option<Finding> {
+    const CHECK: &str = "supervisor";
+    let port = named(at);
+    let look = "let it through on the loopback interface; see: nft list ruleset, iptables -S";
+    match way_to(at) {
+        Way::Clear => None,
+        Way::Rejected => Some(cure(CHECK, format!("a firewall rejects what is sent to {port}, which is held"), look)),
+        Way::Dropped => Some(cure(CHECK, format!("a firewall drops what is sent to {port}"), look)),
+        Way::Down => Some(cure(CHECK, "the loopback interface is down", "ip link set lo up")),
     }
 }
 
@@ -90,6 +129,9 @@ fn give_up(pid: u32) -> String {
 /// the ports, and the connections, of a dead parent.
 pub(super) fn leaks(at: SocketAddrV4, listing: Option<&Listing>, sockets: &Sockets) -> Finding {
     const CHECK: &str = "descriptors";
+    if sockets.are_hidden() {
+        return ok(CHECK, "who holds the instances' sockets cannot be seen from here");
+    }
     let Some(listing) = listing else {
         return match sockets.listening_at(at).get(1) {
             None => ok(CHECK, "no second process holds the supervisor port's socket"),
@@ -100,10 +142,11 @@ pub(super) fn leaks(at: SocketAddrV4, listing: Option<&Listing>, sockets: &Socke
     let admin = listing.entries.iter().map(|entry| (here(entry.admin), "the admin endpoint", entry));
     for (at, what, entry) in main.into_iter().chain(admin) {
         // In its own process namespace, the holder knows the number under which it has registered.
-        let other = sockets.listening_at(at).into_iter().find(|holder| holder.own_pid != entry.pid);
-        if let Some(other) = other {
-            let state = if Process::of(entry.pid).is_none() { "which is dead" } else { "which lives" };
-            return leak(&other, what, &format!("{} (pid {}), {state}", entry.name, entry.pid));
+        let (own, others): (Vec<_>, Vec<_>) =
+            sockets.listening_at(at).into_iter().partition(|holder| holder.own_pid == entry.pid);
+        if let Some(other) = others.first() {
+            let state = if own.is_empty() { "which is dead" } else { "which lives" };
+            return leak(other, what, &format!("{} (pid {}), {state}", entry.name, entry.pid));
         }
     }
     ok(CHECK, format!("nobody but the {} instances holds their sockets", listing.entries.len()))
@@ -117,38 +160,67 @@ fn leak(other: &Process, what: &str, whose: &str) -> Finding {
     )
 }
 
+/// The group's instances, each with its process as far as that can be seen from here.
+///
+/// It is found by its socket: the number that an instance has registered with is that of its own process namespace, and
+/// may be another process's here.
+pub(super) struct Seen<'a> {
+    main: Option<&'a Entry>,
+    instances: Vec<(&'a Entry, Option<Process>)>,
+}
+
+pub(super) fn seen<'a>(listing: Option<&'a Listing>, sockets: &Sockets) -> Seen<'a> {
+    let process = |entry: &Entry| {
+        sockets.listening_at(here(entry.admin)).into_iter().find(|process| process.own_pid == entry.pid)
+    };
+    let entries = listing.into_iter().flat_map(|listing| &listing.entries);
+    let instances = entries.map(|entry| (entry, process(entry))).collect();
+    Seen { main: listing.and_then(Listing::main), instances }
+}
+
+impl Seen<'_> {
+    /// The supervisor's number here, if it can be seen.
+    pub(super) fn supervisor(&self) -> Option<u32> {
+        let main = self.main?;
+        self.instances
+            .iter()
+            .find(|(entry, _)| entry.id == main.id)
+            .and_then(|(_, process)| Some(process.as_ref()?.pid))
+    }
+}
+
 /// Instances that are there and do nothing.
-pub(super) fn members(listing: Option<&Listing>) -> Finding {
+pub(super) fn members(seen: &Seen) -> Finding {
     const CHECK: &str = "members";
-    let Some(listing) = listing else { return ok(CHECK, "nobody can be asked who they are") };
+    if seen.instances.is_empty() {
+        return ok(CHECK, "nobody can be asked who they are");
+    }
     let mut unseen = 0;
-    for entry in &listing.entries {
-        let Some(process) = Process::of(entry.pid) else {
+    for (entry, process) in &seen.instances {
+        let Some(process) = process else {
             unseen += 1;
             continue;
         };
         if process.stopped {
             return cure(
                 CHECK,
-                format!("{} (pid {}) is stopped, and keeps what it holds", entry.name, entry.pid),
-                format!("continue it: kill -CONT {0}; or end it: kill -KILL {0}", entry.pid),
+                format!("{} (pid {}) is stopped, and keeps what it holds", entry.name, process.pid),
+                format!("continue it: kill -CONT {0}; or end it: kill -KILL {0}", process.pid),
             );
         }
         if process.dumping {
+            let name = &entry.name;
             return cure(
                 CHECK,
                 format!(
-                    "{} (pid {}) has crashed and is writing its core dump; until then it counts as alive",
-                    entry.name, entry.pid
+                    "{name} (pid {}) has crashed and is writing its core dump; until then it counts as alive",
+                    process.pid
                 ),
-                format!(
-                    "wait until it is written, or give it up: kill -KILL {}; Config::release_on_crash avoids this",
-                    entry.pid
-                ),
+                give_up(process.pid),
             );
         }
     }
-    let seen = listing.entries.len() - unseen;
+    let seen = seen.instances.len() - unseen;
     let rest = if unseen > 0 { format!("; {unseen} cannot be seen from here") } else { String::new() };
     ok(CHECK, format!("none of {seen} is stopped or dumps core{rest}"))
 }
@@ -187,19 +259,22 @@ pub(super) fn namespaces(at: SocketAddrV4, listing: Option<&Listing>) -> Finding
 }
 
 /// Requests are served in the order of their times, and these are of a clock that a time namespace shifts.
-pub(super) fn clocks(listing: Option<&Listing>) -> Finding {
+pub(super) fn clocks(seen: &Seen) -> Finding {
     const CHECK: &str = "clock";
+    let Some(main) = seen.main else { return ok(CHECK, "nobody can be asked who they are") };
     let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/time")).ok();
-    let Some(main) = listing.and_then(Listing::main) else { return ok(CHECK, "nobody can be asked who they are") };
-    let clock = of(main.pid);
-    let entries = listing.into_iter().flat_map(|listing| &listing.entries);
-    let mut others =
-        entries.filter(|entry| matches!((of(entry.pid), &clock), (Some(theirs), Some(ours)) if theirs != *ours));
-    match others.next() {
+    let Some(clock) = seen.supervisor().and_then(of) else {
+        return ok(CHECK, "the supervisor's cannot be seen from here");
+    };
+    let other = seen.instances.iter().find_map(|(entry, process)| {
+        let pid = process.as_ref()?.pid;
+        of(pid).is_some_and(|theirs| theirs != clock).then_some((entry, pid))
+    });
+    match other {
         None => ok(CHECK, "all instances that can be seen have the supervisor's"),
-        Some(other) => note(
+        Some((entry, pid)) => note(
             CHECK,
-            format!("{} (pid {}) is in another time namespace than {}", other.name, other.pid, main.name),
+            format!("{} (pid {pid}) is in another time namespace than {}", entry.name, main.name),
             "start all in one: else those who wait for permits across an election may be served in another order",
         ),
     }

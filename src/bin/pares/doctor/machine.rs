@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use pares::Listing;
+use rustix::process::{Resource, getrlimit};
 
 use super::{Finding, cure, note, ok, read};
 
@@ -51,21 +52,21 @@ pub(super) fn directory(key_file: &Path) -> Finding {
 }
 
 /// The supervisor has one descriptor for each member, and some for those who ask.
-pub(super) fn descriptors(listing: Option<&Listing>) -> Finding {
+pub(super) fn descriptors(listing: Option<&Listing>, limits: &Limits) -> Finding {
     const CHECK: &str = "open files";
-    let (who, limits) = limits(listing);
-    room(CHECK, who, limit(&limits, "Max open files"), listing, "raise it: ulimit -n, or LimitNOFILE= of the service")
+    room(CHECK, limits.who, limits.of(Resource::Nofile), listing, "raise it: ulimit -n, or LimitNOFILE= of the service")
 }
 
 /// The supervisor has one thread for each member, and some for those who ask.
-pub(super) fn threads(listing: Option<&Listing>) -> Finding {
+pub(super) fn threads(listing: Option<&Listing>, limits: &Limits) -> Finding {
     const CHECK: &str = "threads";
-    let (who, limits) = limits(listing);
     let of_kernel = |name: &str| read(&format!("/proc/sys/kernel/{name}")).and_then(|text| text.trim().parse().ok());
     // Root is not held to the limit of its processes.
-    let of_user = if rustix::process::geteuid().is_root() { None } else { limit(&limits, "Max processes") };
-    let least = [of_user, of_kernel("threads-max"), of_kernel("pid_max")].into_iter().flatten().min();
-    room(CHECK, who, least, listing, "raise the least of: ulimit -u, kernel.threads-max, kernel.pid_max")
+    let of_user = if rustix::process::geteuid().is_root() { None } else { limits.of(Resource::Nproc) };
+    let Some(least) = [of_user, of_kernel("threads-max"), of_kernel("pid_max")].into_iter().flatten().min() else {
+        return ok(CHECK, "the system's limits cannot be seen"); // it always has some
+    };
+    room(CHECK, limits.who, Some(least), listing, "raise the least of: ulimit -u, kernel.threads-max, kernel.pid_max")
 }
 
 /// Whether a limit leaves room for the group: for each member one, and one for its watch.
@@ -87,19 +88,57 @@ fn room(
     }
 }
 
-/// Whose limits count, and what the system says of them.
-fn limits(listing: Option<&Listing>) -> (&'static str, String) {
-    let of = |pid: &str| read(&format!("/proc/{pid}/limits"));
-    match listing.and_then(Listing::main).and_then(|main| of(&main.pid.to_string())) {
-        Some(limits) => ("the supervisor", limits),
-        None => ("this user", of("self").unwrap_or_default()),
+/// Whose limits count, and what they are.
+pub(super) struct Limits {
+    who: &'static str,
+    /// As /proc has them; nothing for those of this process.
+    table: Option<String>,
+}
+
+impl Limits {
+    /// Those of the supervisor, whose number here is `pid`; where it cannot be seen, of a process that this user starts.
+    pub(super) fn look(listing: Option<&Listing>, pid: Option<u32>) -> Self {
+        match pid.and_then(|pid| read(&format!("/proc/{pid}/limits"))) {
+            Some(table) => Limits { who: "the supervisor", table: Some(table) },
+            None if listing.is_some() => {
+                Limits { who: "this user (the supervisor's cannot be seen from here)", table: None }
+            }
+            None => Limits { who: "this user", table: None },
+        }
+    }
+
+    /// The soft limit; `None` if there is none.
+    fn of(&self, resource: Resource) -> Option<u64> {
+        let name = match resource {
+            Resource::Nofile => "Max open files",
+            Resource::Nproc => "Max processes",
+            Resource::Core => "Max core file size",
+            _ => return None,
+        };
+        match &self.table {
+            Some(table) => limit(table, name),
+            None => getrlimit(resource).current,
+        }
     }
 }
 
-/// The soft limit of this name; `None` if there is none.
-fn limit(limits: &str, name: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+/// The soft limit of this name in a table as /proc has it; `None` if there is none.
+fn limit(table: &str, name: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// Much of what is said here is read from /proc; `pares run` and hang watches need it too.
+pub(super) fn proc() -> Finding {
+    const CHECK: &str = "/proc";
+    if Path::new("/proc/self/status").exists() {
+        return ok(CHECK, "can be read");
+    }
+    note(
+        CHECK,
+        "cannot be read: who holds a port, what other processes do, and the system's limits cannot be seen from here",
+        "in a chroot or a sandbox: mount -t proc proc /proc",
+    )
 }
 
 /// After a supervisor's death all survivors connect at once.
@@ -119,11 +158,13 @@ pub(super) fn backlog() -> Finding {
 }
 
 /// A process that writes a core dump keeps its sockets, and so the supervisorship, until it has written it.
-pub(super) fn core_dumps(listing: Option<&Listing>) -> Finding {
+pub(super) fn core_dumps(limits: &Limits) -> Finding {
     const CHECK: &str = "core dumps";
-    let (who, limits) = limits(listing);
-    let pattern = read("/proc/sys/kernel/core_pattern").unwrap_or_default();
-    match dumps_to(pattern.trim(), limit(&limits, "Max core file size")) {
+    let who = limits.who;
+    let Some(pattern) = read("/proc/sys/kernel/core_pattern") else {
+        return ok(CHECK, "where they go cannot be seen");
+    };
+    match dumps_to(pattern.trim(), limits.of(Resource::Core)) {
         None => ok(CHECK, format!("switched off for {who}")),
         Some((to, off)) => note(
             CHECK,

@@ -73,20 +73,29 @@ pub(super) fn instances() -> Vec<u32> {
 
 /// Whether somebody listens at `at` in the network namespace of this process.
 pub(super) fn has_listener(pid: u32, at: SocketAddrV4) -> bool {
-    read(&format!("/proc/{pid}/net/tcp")).is_some_and(|table| listeners(&table).any(|(here, _)| covers(here, at)))
+    read(&format!("/proc/{pid}/net/tcp")).is_some_and(|table| listeners(&table).any(|listener| covers(listener.at, at)))
+}
+
+fn all_listeners() -> Vec<Listener> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| read(table));
+    tables.flat_map(|table| listeners(&table).collect::<Vec<_>>()).collect()
+}
+
+/// How many connections wait to be taken at `at`, now; `None` if nobody listens there, as far as that can be seen.
+pub(super) fn queue(at: SocketAddrV4) -> Option<u32> {
+    all_listeners().into_iter().find(|listener| covers(listener.at, at)).map(|listener| listener.queue)
 }
 
 /// All listening sockets of this network namespace, and who holds them, as far as that can be seen.
 pub(super) struct Sockets {
-    inodes: Vec<(SocketAddrV4, u64)>,
+    listeners: Vec<Listener>,
     holders: BTreeMap<u64, Vec<u32>>,
 }
 
 impl Sockets {
     pub(super) fn look() -> Self {
-        let tables = ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| read(table));
-        let inodes: Vec<(SocketAddrV4, u64)> = tables.flat_map(|table| listeners(&table).collect::<Vec<_>>()).collect();
-        let wanted: BTreeSet<u64> = inodes.iter().map(|(_, inode)| *inode).collect();
+        let listeners = all_listeners();
+        let wanted: BTreeSet<u64> = listeners.iter().map(|listener| listener.inode).collect();
         let mut holders: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
         for pid in pids() {
             let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -95,13 +104,18 @@ impl Sockets {
             let held: BTreeSet<u64> = targets.filter_map(|target| inode(target.to_str()?)).collect();
             held.intersection(&wanted).for_each(|inode| holders.entry(*inode).or_default().push(pid));
         }
-        Sockets { inodes, holders }
+        Sockets { listeners, holders }
+    }
+
+    /// True if the system shows no sockets here, so that nothing can be said of them.
+    pub(super) fn are_hidden(&self) -> bool {
+        self.listeners.is_empty() && read("/proc/net/tcp").is_none()
     }
 
     /// All processes that hold the socket which listens at `at`, or on its port of all addresses; the oldest first, which is the one that has made it.
     pub(super) fn listening_at(&self, at: SocketAddrV4) -> Vec<Process> {
-        let inodes = self.inodes.iter().filter(|(here, _)| covers(*here, at));
-        let pids = inodes.filter_map(|(_, inode)| self.holders.get(inode)).flatten();
+        let found = self.listeners.iter().filter(|listener| covers(listener.at, at));
+        let pids = found.filter_map(|listener| self.holders.get(&listener.inode)).flatten();
         let mut found: Vec<(u64, Process)> =
             pids.filter_map(|pid| Some((started(*pid)?, Process::of(*pid)?))).collect();
         found.sort_by_key(|(started, process)| (*started, process.pid));
@@ -121,8 +135,17 @@ fn covers(here: SocketAddrV4, at: SocketAddrV4) -> bool {
     here.port() == at.port() && (here.ip() == at.ip() || here.ip().is_unspecified())
 }
 
-/// Address and inode of the sockets that listen, in a table as /proc/net/tcp or tcp6 has it.
-fn listeners(table: &str) -> impl Iterator<Item = (SocketAddrV4, u64)> {
+/// A socket that listens.
+#[derive(Debug, PartialEq, Eq)]
+struct Listener {
+    at: SocketAddrV4,
+    inode: u64,
+    /// How many connections wait to be taken.
+    queue: u32,
+}
+
+/// The sockets that listen, in a table as /proc/net/tcp or tcp6 has it.
+fn listeners(table: &str) -> impl Iterator<Item = Listener> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).filter_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -131,7 +154,8 @@ fn listeners(table: &str) -> impl Iterator<Item = (SocketAddrV4, u64)> {
             return None;
         }
         let at = SocketAddrV4::new(ipv4(ip)?, u16::from_str_radix(port, 16).ok()?);
-        Some((at, words.get(9)?.parse().ok()?))
+        let queue = words.get(4)?.split_once(':').and_then(|(_, queue)| u32::from_str_radix(queue, 16).ok())?;
+        Some(Listener { at, inode: words.get(9)?.parse().ok()?, queue })
     })
 }
 
@@ -152,9 +176,12 @@ mod tests {
     fn the_table_of_the_kernel_is_read() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:7593 0100007F:1234 01 00000000:00000000 00:00000000 00000000  1000        0 111 1 0\n\
-            1: 0302017F:7593 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 222 1 0\n";
+            1: 0302017F:7593 00000000:0000 0A 00000000:0000001F 00:00000000 00000000  1001        0 222 1 0\n";
         let at = |text: &str| text.parse::<SocketAddrV4>().unwrap();
-        assert_eq!(listeners(table).collect::<Vec<_>>(), [(at("127.1.2.3:30099"), 222)]);
+        assert_eq!(
+            listeners(table).collect::<Vec<_>>(),
+            [Listener { at: at("127.1.2.3:30099"), inode: 222, queue: 31 }]
+        );
         assert!(covers(at("0.0.0.0:1"), at("127.1.2.3:1")) && !covers(at("127.0.0.1:1"), at("127.1.2.3:1")));
         let zeros = "0".repeat(24);
         assert_eq!(ipv4(&format!("{zeros}00000000")), Some(Ipv4Addr::UNSPECIFIED));
