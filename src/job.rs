@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::error::JoinError;
 use crate::event::Role;
 use crate::net::clock::deadline;
+use crate::net::complaint::complain;
 use crate::net::role::Shared;
 use crate::net::threads::{FORKED, Threads};
 use crate::sys::{self, Origin, signals};
@@ -105,7 +106,8 @@ fn work(shared: &Arc<Shared>, cancelled: &Arc<AtomicBool>, mut run: impl FnMut(&
             }
         });
         if result.is_err() {
-            log::error!("{}: a job on the supervisor panicked; it runs again at the next election", shared.me.name);
+            let name = &shared.me.name;
+            complain!(Error, name, "{name}: a job on the supervisor panicked; it runs again at the next election");
         }
         // One that returned by itself has done its work for this supervisorship. One that was told to, for a
         // hand-over that then failed, is wanted again.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::complaint::complain;
 use super::health::{self, Hands, Vigil};
 use super::link::LinkError;
 use super::office::Office;
@@ -37,7 +38,7 @@ pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
                     }
                     Ok(message) => office.said(conn, message),
                     Err(LinkError::Malformed(error)) => {
-                        log::warn!("pares-member: cut off a member that broke the protocol: {error}");
+                        complain!(Warn, "", "pares-member: cut off a member that broke the protocol: {error}");
                         office.broke(conn, error.to_string());
                         break;
                     }
@@ -47,7 +48,12 @@ pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
             office.ended(conn);
         }
         (_, message) => {
-            log::warn!("pares-member: cut off a peer that broke the protocol: {} as first request", message.name());
+            complain!(
+                Warn,
+                "",
+                "pares-member: cut off a peer that broke the protocol: {} as first request",
+                message.name()
+            );
             visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a first request of this port"));
         }
     }
@@ -66,7 +72,7 @@ pub(crate) fn asker(office: &Office, mut visit: Visit) {
             return;
         }
         if !question.is_question() {
-            log::warn!("pares-registry: cut off a peer that broke the protocol: {}", question.name());
+            complain!(Warn, "", "pares-registry: cut off a peer that broke the protocol: {}", question.name());
             visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a registry question"));
             return;
         }
@@ -80,7 +86,7 @@ pub(crate) fn asker(office: &Office, mut visit: Visit) {
         match next {
             Ok(message) => question = message,
             Err(LinkError::Malformed(error)) => {
-                log::warn!("pares-registry: cut off a peer that broke the protocol: {error}");
+                complain!(Warn, "", "pares-registry: cut off a peer that broke the protocol: {error}");
                 visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
                 return;
             }

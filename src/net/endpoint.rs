@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use super::complaint::complain;
 use super::handshake::Pass;
 use super::link::LinkError;
 use super::port::{self, Listening};
@@ -159,7 +160,7 @@ fn attend(functions: &Functions, stopping: &AtomicBool, mut visit: Visit) {
     let mut request = std::mem::replace(&mut visit.first, Message::List {});
     loop {
         let Message::Call { function, payload } = request else {
-            log::warn!("pares-admin: cut off a peer that broke the protocol: {}", request.name());
+            complain!(Warn, "", "pares-admin: cut off a peer that broke the protocol: {}", request.name());
             visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a call"));
             return;
         };
@@ -176,7 +177,7 @@ fn attend(functions: &Functions, stopping: &AtomicBool, mut visit: Visit) {
         match next {
             Ok(message) => request = message,
             Err(LinkError::Malformed(error)) => {
-                log::warn!("pares-admin: cut off a peer that broke the protocol: {error}");
+                complain!(Warn, "", "pares-admin: cut off a peer that broke the protocol: {error}");
                 visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
                 return;
             }
@@ -207,7 +208,7 @@ fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>)
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            log::error!("the admin function {name:?} panicked: {text}");
+            complain!(Error, name, "the admin function {name:?} panicked: {text}");
             let mut text = text.into_bytes();
             text.truncate(MAX_PAYLOAD);
             (Outcome::Panicked, text)

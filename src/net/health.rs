@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::clock;
+use super::complaint::complain;
 use super::holder;
 use super::link::{Link, LinkError};
 use super::look::Look;
@@ -123,7 +124,7 @@ impl Vigil {
         // One that hangs on a busy machine may look starved in between: that is no news.
         if self.reported != Some(cause) && (self.reported.is_none() || cause != StallCause::Starved) {
             self.reported = Some(cause);
-            log::warn!("`{}` has given no good answer for {:?}: {cause}", self.name, self.timeout);
+            complain!(Warn, &self.name, "`{}` has given no good answer for {:?}: {cause}", self.name, self.timeout);
             (hands.report)(EventKind::Stalled { name: self.name.clone(), cause });
         }
         let sure = match cause {
@@ -134,15 +135,15 @@ impl Vigil {
         };
         if hands.end && sure {
             match end_other(link.stream()) {
-                Ok(pid) => log::warn!("ended `{}` (pid {pid}), which was stalled: {cause}", self.name),
-                Err(error) => log::warn!("cannot end `{}`, which is stalled: {error}", self.name),
+                Ok(pid) => complain!(Warn, &self.name, "ended `{}` (pid {pid}), which was stalled: {cause}", self.name),
+                Err(error) => complain!(Warn, &self.name, "cannot end `{}`, which is stalled: {error}", self.name),
             }
         }
     }
 
     fn on_answer(&mut self, number: u64, progress: bool, hands: &Hands<'_>) {
         if self.health.on_answer(number, progress) && self.reported.take().is_some() {
-            log::warn!("`{}` answers again", self.name);
+            complain!(Warn, &self.name, "`{}` answers again", self.name);
             (hands.report)(EventKind::Resumed { name: self.name.clone() });
         }
     }

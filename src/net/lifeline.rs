@@ -179,7 +179,11 @@ mod linux {
             let now = if at_once { EventFlags::OUT } else { EventFlags::empty() };
             if let Err(error) = epoll::modify(&self.0, &**stream, NOTHING, EventFlags::IN | EventFlags::RDHUP | now) {
                 // Not known to happen. The role thread would miss the end of the supervisor: better it sees one now.
-                log::error!("cut off the lifeline, which cannot be watched any more: {error}");
+                crate::net::complaint::complain!(
+                    Error,
+                    "",
+                    "cut off the lifeline, which cannot be watched any more: {error}"
+                );
                 _ = stream.shutdown(std::net::Shutdown::Both);
             }
         }

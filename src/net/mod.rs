@@ -19,6 +19,7 @@
 pub(crate) mod ask;
 mod attend;
 pub(crate) mod clock;
+pub(crate) mod complaint;
 pub(crate) mod endpoint;
 pub(crate) mod files;
 pub(crate) mod hand_over;

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::clock;
+use super::complaint::complain;
 use super::link::{has_ended, timespec};
 use super::lock::{Condvar, Mutex};
 use super::port::{self, Stream};
@@ -555,7 +556,8 @@ impl Office {
         }
         // (A watcher asks once, for a registry that may be larger than that.)
         if told.outbox.len() > MAX_UNSENT && matches!(listener, Listener::Member(_)) {
-            log::warn!("{}: cut off one that asks and never reads the answers", self.facts.me.name);
+            let name = &self.facts.me.name;
+            complain!(Warn, name, "{name}: cut off one that asks and never reads the answers");
             told.outbox.clear();
             _ = told.outbox.stream().shutdown(Shutdown::Both);
         } else if desk.blocked.insert(listener) {

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::attend;
 use super::clock;
+use super::complaint::complain;
 use super::handshake::{self, Denied, Pass};
 use super::health::{self, Hands, Pulse, Vigil};
 use super::holding::Holding;
@@ -336,7 +337,8 @@ impl Duty {
                 let message = match health::read(&mut reader, &mut vigil, &hands) {
                     Ok(message) => message,
                     Err(LinkError::Malformed(error)) => {
-                        log::warn!("{}: cut off a supervisor that broke the protocol: {error}", self.shared.me.name);
+                        let name = &self.shared.me.name;
+                        complain!(Warn, name, "{name}: cut off a supervisor that broke the protocol: {error}");
                         break;
                     }
                     Err(LinkError::Gone { reset }) => {
@@ -360,7 +362,8 @@ impl Duty {
                     News::Goodbye(Departure::StepsDown) => goodbye = Some(Loss::SteppedDown),
                     News::Goodbye(Departure::Evicts) => goodbye = Some(Loss::Evicted),
                     News::Nonsense => {
-                        log::warn!("{}: cut off a supervisor that broke the protocol", self.shared.me.name);
+                        let name = &self.shared.me.name;
+                        complain!(Warn, name, "{name}: cut off a supervisor that broke the protocol");
                         break;
                     }
                 }
@@ -435,7 +438,8 @@ impl Duty {
             }
             Ok(()) => listener,
             Err(error) => {
-                log::error!("{}: cannot supervise: no thread: {error}", shared.me.name);
+                let name = &shared.me.name;
+                complain!(Error, name, "{name}: cannot supervise: no thread: {error}");
                 listener
             }
         };

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::complaint::complain;
 use super::handshake::{self, Pass, Unwelcome};
 use super::link::{Link, has_input, timespec};
 use super::lock::{Condvar, Mutex};
@@ -94,8 +95,6 @@ pub(crate) struct Service {
     clock: Arc<AtomicU64>,
     /// A thread is making room for the listener to move to.
     making_room: AtomicBool,
-    /// When the last complaint was logged, and how many were not since then.
-    complaint: Mutex<(Option<Instant>, u32)>,
     threads: Threads,
 }
 
@@ -110,7 +109,6 @@ impl Service {
             room: Condvar::new(),
             clock: Arc::default(),
             making_room: AtomicBool::new(false),
-            complaint: Mutex::default(),
             threads: Threads::default(),
         }))
     }
@@ -145,7 +143,8 @@ impl Service {
                     // Out of descriptors, as a rule: the one who came is turned away instead of left waiting, and
                     // the thread waits a moment instead of trying again at once (10 to 100 ms).
                     if trouble.is_zero() {
-                        log::warn!("{} {}: cannot accept: {error}{}", self.kind.name, Port(self.at), cure(&error));
+                        let me = self.named();
+                        complain!(Warn, &me, "{me}: cannot accept: {error}{}", cure(&error));
                     }
                     if port::is_out_of_descriptors(&error) {
                         // Not for the sake of one, but of all that are waiting: those who had their chance go.
@@ -225,7 +224,8 @@ impl Service {
             service.meet(conn, stream, attend);
         });
         if let Err(error) = spawned {
-            self.complain(&format!("no thread for a connection: {error}{}", cure(&error)));
+            let me = self.named();
+            complain!(Warn, &me, "{me}: no thread for a connection: {error}{}", cure(&error));
             self.lobby.lock().pending.remove(&conn);
         }
     }
@@ -270,18 +270,15 @@ impl Service {
         }
     }
 
-    /// Says who was cut off, and why; no more than once a second, so that no stranger can fill a disk with the log.
+    /// The port, for the log.
+    fn named(&self) -> String {
+        format!("{} {}", self.kind.name, Port(self.at))
+    }
+
+    /// Says who was cut off, and why. Whoever comes next with something else is of the same subject: he could do that for ever.
     fn complain(&self, why: &str) {
-        let mut complaint = self.complaint.lock();
-        let (last, unsaid) = *complaint;
-        if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
-            complaint.1 += 1;
-            return;
-        }
-        *complaint = (Some(Instant::now()), 0);
-        drop(complaint);
-        let more = if unsaid > 0 { format!(" (and {unsaid} others since the last such line)") } else { String::new() };
-        log::warn!("{} {}: {why}{more}", self.kind.name, Port(self.at));
+        let me = self.named();
+        complain!(Warn, &me, "{me}: {why}");
     }
 
     /// From the handshake to the clients, where the one that has been idle longest makes room if need be.

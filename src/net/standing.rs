@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use super::complaint::complain;
 use super::hub::Hub;
 use super::lock::{Condvar, Mutex, MutexGuard};
 use super::office::Office;
@@ -210,7 +211,7 @@ impl Inside {
                 log::info!("{name}: {old} -> subordinate of {supervisor}, term {term}");
             }
             EventKind::Contending { cause: ContendingCause::Obstructed(text) } => {
-                log::error!("{name}: cannot take part: {text}; trying again");
+                complain!(Error, name, "{name}: cannot take part: {text}; trying again");
             }
             EventKind::Contending { cause } => log::info!("{name}: {old} -> contending ({cause})"),
             EventKind::Stopped => log::info!("{name}: {old} -> stopped"),

@@ -293,3 +293,50 @@ fn a_starved_supervisor_is_not_ended() {
     boss.leave();
     assert_eq!(watcher.role()["event"], "supervisor");
 }
+
+/// Prints what the library logs, as words for the other process.
+struct Told;
+
+impl log::Log for Told {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        say(&format!("log {}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Goal: to be a supervisor without progress and one that is to end it and cannot, for they are one process.
+#[test]
+fn both() {
+    if given("BOTH").is_empty() {
+        return;
+    }
+    log::set_logger(&Told).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let boss = Instance::join(given_config().name("boss")).unwrap();
+    let timeout = Duration::from_millis(100);
+    let watcher = given_config().name("watcher").hang_timeout(timeout).end_hung_supervisor(true);
+    let _watcher = Instance::join(watcher).unwrap();
+    boss.pulse();
+    for _order in std::io::stdin().lock().lines() {}
+}
+
+/// Goal: what cannot be cured is said at once, and then ever more rarely, however often it is seen.
+/// Method: a watcher looks four times in each 100 ms at one that it may not end; the second complaint comes after ten seconds,
+/// and says how many were kept back.
+#[test]
+fn a_watcher_that_cannot_end_a_hung_supervisor_does_not_say_so_at_each_look() {
+    let ground = Ground::new();
+    let other = Other::start(&ground, "hang::both", "boss", &[("BOTH", "1".to_owned())]);
+    let complaint = || other.expect("log cannot end `boss`, which is stalled: it is in this very process");
+    assert_eq!(complaint(), "");
+    let began = Instant::now();
+    let unsaid = complaint();
+    assert!(began.elapsed() > Duration::from_secs(5), "said again after {:?}", began.elapsed());
+    let count = unsaid.strip_prefix("(and ").and_then(|rest| rest.split_once(" more")).expect("a number").0;
+    assert!(count.parse::<u32>().unwrap() > 2, "{unsaid}");
+}

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::lives::end_of;
 use crate::config::MAX_PENDING_STARTS;
+use crate::net::complaint::complain;
 use crate::net::lock::Mutex;
 use crate::net::waker::Waker;
 use crate::sys::{Booked, signals};
@@ -99,7 +100,13 @@ impl Launcher {
                 Some(Started { child, service, end })
             }
             Err(error) => {
-                log::error!("cannot start {} for service type {service}: {error}", program.to_string_lossy());
+                let subject = service.to_string();
+                complain!(
+                    Error,
+                    &subject,
+                    "cannot start {} for service type {service}: {error}",
+                    program.to_string_lossy()
+                );
                 None
             }
         }
@@ -113,7 +120,9 @@ impl Started {
         match self.child.try_wait() {
             Ok(None) => return true,
             Ok(Some(status)) if status.success() => log::debug!("process {pid} of service type {service} has ended"),
-            Ok(Some(status)) => log::warn!("process {pid}, started for service type {service}: {status}"),
+            Ok(Some(status)) => {
+                complain!(Warn, &service.to_string(), "process {pid}, started for service type {service}: {status}");
+            }
             Err(error) => log::warn!("process {pid} cannot be waited for: {error}"),
         }
         false
