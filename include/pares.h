@@ -1263,7 +1263,15 @@ typedef enum pares_peer_event_kind {
     /** So many events before this one are missing, because they were not taken in time: `missed`. */
     PARES_PEER_EVENT_MISSED = 9,
     /** It has left the group. The last event. */
-    PARES_PEER_EVENT_STOPPED = 10
+    PARES_PEER_EVENT_STOPPED = 10,
+    /**
+     * Nothing of what this process says gets out: an interface is down, there is no route, a filter refuses. `cause` is the
+     * system's errno, `text` the words for it. It is not admitted, claims nothing, and gives the role of primary up when its
+     * lease is over. Said once, and to a new subscriber while it is so.
+     */
+    PARES_PEER_EVENT_CANNOT_SEND = 11,
+    /** What this process says gets out again, after `for_ms`. */
+    PARES_PEER_EVENT_SENDS_AGAIN = 12
 } pares_peer_event_kind;
 
 /** Why a peer's status has changed. New causes come with time. */
@@ -1307,7 +1315,9 @@ typedef enum pares_role_cause {
     /** There were more of its service type than there need to be. */
     PARES_ROLE_SURPLUS = 19,
     /** It leaves. */
-    PARES_ROLE_LEFT = 20
+    PARES_ROLE_LEFT = 20,
+    /** Nothing of what it says gets out. */
+    PARES_ROLE_CANNOT_SEND = 21
 } pares_role_cause;
 
 /** Why a process is no longer in a masterless group. */
@@ -1332,7 +1342,7 @@ typedef enum pares_suspicion_cause {
 typedef struct pares_peer_event {
     /** A pares_peer_event_kind. */
     int kind;
-    /** A pares_role_cause, a pares_peer_left_cause or a pares_suspicion_cause. */
+    /** A pares_role_cause, a pares_peer_left_cause or a pares_suspicion_cause; or an errno, where the kind says so. */
     int cause;
     /** CLOCK_MONOTONIC when the peer knew it. */
     uint64_t monotonic_ns;
@@ -1351,7 +1361,8 @@ typedef struct pares_peer_event {
 } pares_peer_event;
 
 /**
- * Subscribes to the peer's events. The first one tells the present status, and its last cause.
+ * Subscribes to the peer's events. The first one tells the present status, and its last cause; while nothing can be sent,
+ * the second one says that.
  *
  * The library never waits for a subscriber: one that holds as many events as pares_peer_config_events() says misses the
  * next.

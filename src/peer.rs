@@ -78,7 +78,8 @@ pub struct PeerInfo {
 pub struct PeerCounters {
     /// Heartbeats sent.
     pub sent: u64,
-    /// Times that one could not be sent to one address.
+    /// Times that one could not be sent to one address. If none gets out to anybody for an interval, that is
+    /// [`PeerEventKind::CannotSend`](crate::PeerEventKind::CannotSend).
     pub not_sent: u64,
     /// Times that the socket gave an error instead of a datagram.
     pub not_received: u64,
@@ -207,7 +208,8 @@ impl Peer {
         !self.is_void() && self.shared.wait(deadline(timeout), admitted)
     }
 
-    /// A new receiver of the peer's events. The first one tells the present status, and its last cause.
+    /// A new receiver of the peer's events. The first one tells the present status, and its last cause; while nothing can be
+    /// sent, the second one says that.
     ///
     /// Each receiver gets every event. A receiver that holds as many as [`PeerConfig::events`] says misses the next ones,
     /// and is told how many; the library never waits for a receiver. It ends when the peer has left.

@@ -55,6 +55,9 @@ pub(crate) const MAX_SWEPT: usize = 64;
 /// Between two warnings about the same breach of the protocol: whoever sends rubbish shall not fill the log.
 pub(crate) const WARN_AGAIN: Duration = Duration::from_secs(60 * 60);
 
+/// Between two attempts to find a network interface again that is gone.
+pub(crate) const REOPEN: Duration = Duration::from_secs(1);
+
 /// Below it the timer's own inaccuracy is no longer small.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -213,7 +216,9 @@ impl PeerConfig {
 
     /// Heartbeats go to each of `peers`, at most 256, from the address `bind`; for networks without multicast.
     ///
-    /// This process's own address may be among them, so that all processes can have one list.
+    /// This process's own address may be among them, so that all processes can have one list. A heartbeat has got out when the
+    /// system has taken it for one address that is not its own; if that goes for none, this process
+    /// [cannot send](crate::PeerEventKind::CannotSend). That others do not listen does not count.
     pub fn unicast(mut self, bind: SocketAddr, peers: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.transport = Transport::Unicast { bind, peers: peers.into_iter().collect() };
         self

@@ -133,6 +133,18 @@ pub enum PeerEventKind {
         /// For how many milliseconds.
         for_ms: u64,
     },
+    /// Nothing of what this process says gets out any more, or from the beginning: an interface is down, there is no route, a
+    /// filter refuses. It is not admitted, claims nothing, and gives the role of primary up when its lease is over. Said once,
+    /// and to a new receiver while it is so.
+    CannotSend {
+        /// What the system said last, as in [`std::io::Error::from_raw_os_error`].
+        errno: i32,
+    },
+    /// What this process says gets out again.
+    SendsAgain {
+        /// After so many milliseconds.
+        after_ms: u64,
+    },
     /// The receiver had no room for some events.
     Missed {
         /// How many.
@@ -155,6 +167,8 @@ impl PeerEventKind {
             | PeerEventKind::Suspected { .. }
             | PeerEventKind::Spawn { .. }
             | PeerEventKind::Paused { .. }
+            | PeerEventKind::CannotSend { .. }
+            | PeerEventKind::SendsAgain { .. }
             | PeerEventKind::Missed { .. }
             | PeerEventKind::Stopped => None,
         }
@@ -219,6 +233,8 @@ causes! {
         Surplus = "surplus",
         /// It leaves.
         Left = "left",
+        /// Nothing of what it says gets out.
+        CannotSend = "cannot-send",
     }
 }
 

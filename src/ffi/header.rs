@@ -195,6 +195,7 @@ fn claim_peers(claims: &mut Claims) {
         RoleCause::Collision,
         RoleCause::Surplus,
         RoleCause::Left,
+        RoleCause::CannotSend,
     ] {
         claims.number(&format!("PARES_ROLE_{}", constant(&cause.to_string())), peer::role_cause_number(cause));
     }

@@ -77,6 +77,8 @@ pub fn fuzz_group(input: &[u8]) {
             8 => Event::Workload(choices.u16()),
             9 => Event::Doubt(tail(&mut choices, &machine)),
             10 => said.map_or(Event::Tick, Event::Heard),
+            11 if choices.below(4) == 0 => Event::NotSent { errno: 1 },
+            12 if choices.below(4) == 0 => Event::Sent,
             _ => Event::Heard(beat(&mut choices, &machine, said.as_ref())),
         };
         machine.step(now, event, &mut out);

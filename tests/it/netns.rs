@@ -6,6 +6,7 @@
 mod hosts;
 mod peers;
 mod rules;
+mod sending;
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;

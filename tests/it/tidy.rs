@@ -114,6 +114,7 @@ fn a_match_over_states_and_events_has_no_catch_all() {
         "group/claim",
         "group/sending",
         "group/need",
+        "group/outage",
     ] {
         let path = format!("src/state/{name}.rs");
         let text = fs::read_to_string(root().join(&path)).unwrap();

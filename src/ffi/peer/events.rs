@@ -34,7 +34,7 @@ pub(in crate::ffi) struct CPeerEvent {
 }
 
 /// The numbers of `pares_peer_event_kind`, with their names.
-pub(in crate::ffi) const PEER_KINDS: [(c_int, &CStr); 10] = [
+pub(in crate::ffi) const PEER_KINDS: [(c_int, &CStr); 12] = [
     (1, c"role"),
     (2, c"prepare-handover"),
     (3, c"epoch-bump"),
@@ -45,6 +45,8 @@ pub(in crate::ffi) const PEER_KINDS: [(c_int, &CStr); 10] = [
     (8, c"paused"),
     (9, c"missed"),
     (10, c"stopped"),
+    (11, c"cannot-send"),
+    (12, c"sends-again"),
 ];
 
 #[unsafe(no_mangle)]
@@ -144,6 +146,11 @@ fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
         PeerEventKind::Paused { for_ms } => (c.kind, c.for_ms) = (8, *for_ms),
         PeerEventKind::Missed { events } => (c.kind, c.missed) = (9, *events),
         PeerEventKind::Stopped => c.kind = 10,
+        PeerEventKind::CannotSend { errno } => {
+            let why = std::io::Error::from_raw_os_error(*errno).to_string();
+            (c.kind, c.cause, c.text) = (11, *errno, parcel.text(&why));
+        }
+        PeerEventKind::SendsAgain { after_ms } => (c.kind, c.for_ms) = (12, *after_ms),
     }
     parcel.hand_out(c_event)
 }
@@ -171,6 +178,7 @@ pub(in crate::ffi) fn role_cause_number(cause: RoleCause) -> c_int {
         RoleCause::Collision => 18,
         RoleCause::Surplus => 19,
         RoleCause::Left => 20,
+        RoleCause::CannotSend => 21,
     }
 }
 
@@ -264,5 +272,10 @@ mod tests {
         check(PeerEventKind::Paused { for_ms: 900 }, 8, |it| assert_eq!(it.for_ms, 900));
         check(PeerEventKind::Missed { events: 6 }, 9, |it| assert_eq!(it.missed, 6));
         check(PeerEventKind::Stopped, 10, |it| assert!(it.text.is_null()));
+        check(PeerEventKind::CannotSend { errno: libc::EPERM }, 11, |it| {
+            assert_eq!(it.cause, libc::EPERM);
+            assert!(text(it.text).starts_with("Operation not permitted"), "{}", text(it.text));
+        });
+        check(PeerEventKind::SendsAgain { after_ms: 700 }, 12, |it| assert_eq!(it.for_ms, 700));
     }
 }

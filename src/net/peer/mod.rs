@@ -5,26 +5,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sha2::{Digest, Sha256};
 
 use super::clock::{self, awake_or_asleep_ms};
 use super::hub::Hub;
 use super::lock::{Condvar, Mutex};
-use super::ready::Ready;
 use super::store::EpochFile;
 use super::threads::Threads;
 use super::waker::Waker;
 use super::{files, key};
-use crate::config::{DATAGRAMS_AT_ONCE, MAX_WISHES, PeerConfig, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource};
+use crate::config::{DATAGRAMS_AT_ONCE, PeerConfig, REOPEN, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource};
 use crate::error::PeerError;
-use crate::event::{PeerEvent, PeerEventKind, RoleCause};
+use crate::event::{PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
-use crate::sys::{self, Origin, crash, signals};
+use crate::sys::{self, Origin, signals};
 use crate::wire::heartbeat::{Foreign, MAX_DATAGRAM, Seal};
 use crate::wire::proof::Key;
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::{PeerStatus, Tail};
 
 use launch::Launcher;
 use lives::{Files, Lives};
@@ -32,153 +30,17 @@ use socket::Socket;
 
 mod launch;
 mod lives;
+mod shared;
 mod socket;
+
+use shared::{Inside, Traffic};
+pub(crate) use shared::{Shared, Wish};
 
 /// The name of the thread that does everything.
 pub(crate) const PEER_THREAD: &str = "pares-peer";
 
 /// What a flush throws away at most: more than the kernel keeps for a socket.
 const FLUSHED: usize = 16_384;
-
-/// What the program and the thread both see of a peer.
-pub(crate) struct Shared {
-    pub(crate) group: String,
-    /// The identifier with which it began to join, for those who may not look inside.
-    pub(crate) first: PeerId,
-    // Held for moments: one step of the machine, or to read what that knows. Nothing in it waits.
-    inside: Mutex<Inside>,
-    /// Rung whenever the status has changed.
-    bell: Condvar,
-    waker: Waker,
-    origin: Origin,
-}
-
-pub(crate) struct Inside {
-    pub(crate) machine: Machine,
-    hub: Hub<PeerEventKind>,
-    /// The last change of the status.
-    role: PeerEventKind,
-    wishes: Vec<Wish>,
-    pub(crate) traffic: Traffic,
-    pub(crate) gone: bool,
-}
-
-/// What the program wants of the thread.
-#[derive(Clone, Copy)]
-pub(crate) enum Wish {
-    HandoverReady,
-    Leave,
-    Rank(u8),
-    Direct(Tail, u8),
-    Workload(u16),
-    /// It knows that this process has ended.
-    Ended(u32),
-    /// To leave without a handover.
-    Quit,
-}
-
-impl Wish {
-    /// The later of two that are like this counts.
-    fn replaces(&self, before: &Wish) -> bool {
-        match (self, before) {
-            (Wish::Direct(target, _), Wish::Direct(other, _)) => target == other,
-            (Wish::Ended(pid), Wish::Ended(other)) => pid == other,
-            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
-        }
-    }
-}
-
-/// What went over the socket, besides what the machine counts.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Traffic {
-    pub(crate) dropped: BTreeMap<Foreign, u64>,
-    pub(crate) not_sent: u64,
-    pub(crate) not_received: u64,
-}
-
-impl Shared {
-    /// True in a forked child, where the peer is its parent's, and in a process that is crashing. To be asked before everything else
-    /// here, for a lock may be held by a thread that is not in this process.
-    pub(crate) fn is_void(&self) -> bool {
-        self.origin.is_elsewhere() || crash::is_crashing()
-    }
-
-    /// Looks inside, at this moment of the group's clock.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside, Millis) -> T) -> T {
-        let inside = self.inside.lock();
-        look(&inside, awake_or_asleep_ms())
-    }
-
-    /// Tells the thread what the program wants. Of too many at once the oldest are lost.
-    pub(crate) fn wish(&self, wish: Wish) {
-        let mut inside = self.inside.lock();
-        inside.wishes.retain(|before| !wish.replaces(before));
-        if inside.wishes.len() == MAX_WISHES {
-            inside.wishes.remove(0);
-        }
-        inside.wishes.push(wish);
-        self.waker.wake();
-    }
-
-    pub(crate) fn subscribe(&self, capacity: usize, ready: Option<Arc<Ready>>) -> Receiver<PeerEvent> {
-        let mut inside = self.inside.lock();
-        let present = inside.present();
-        let receiver = inside.hub.subscribe(capacity, ready, present);
-        if inside.gone {
-            inside.hub.close();
-        }
-        receiver
-    }
-
-    /// Waits until `is_it`, or has left, or the deadline is over; says which.
-    pub(crate) fn wait(&self, deadline: Instant, is_it: impl Fn(&Machine) -> bool) -> bool {
-        let mut inside = self.inside.lock();
-        loop {
-            if inside.gone || is_it(&inside.machine) {
-                return !inside.gone;
-            }
-            if self.bell.wait_until(&mut inside, deadline).timed_out() {
-                return !inside.gone && is_it(&inside.machine);
-            }
-        }
-    }
-}
-
-impl Inside {
-    /// What a new receiver is told first.
-    fn present(&self) -> Vec<PeerEventKind> {
-        let mut role = self.role.clone();
-        if let PeerEventKind::Role { token, .. } = &mut role {
-            *token = self.machine.token();
-        }
-        if self.gone { vec![role, PeerEventKind::Stopped] } else { vec![role] }
-    }
-
-    /// One step, and what the program is told of it.
-    fn step(&mut self, now: Millis, event: Event, prepares: bool, actions: &mut Vec<Action>) {
-        self.machine.step(now, event, actions);
-        let mut at = 0;
-        while let Some(action) = actions.get(at) {
-            at += 1;
-            let Action::Tell(kind) = action else { continue };
-            let kind = kind.clone();
-            if let PeerEventKind::PrepareHandover { .. } = kind {
-                if !prepares {
-                    self.machine.step(now, Event::HandoverReady, actions);
-                }
-            }
-            self.tell(kind);
-        }
-    }
-
-    fn tell(&mut self, kind: PeerEventKind) {
-        if let PeerEventKind::Role { .. } = kind {
-            self.role = kind.clone();
-        }
-        self.gone |= kind == PeerEventKind::Stopped;
-        self.hub.emit(kind);
-    }
-}
 
 /// The thread's own: whatever it does.
 pub(crate) struct Deeds {
@@ -202,7 +64,14 @@ pub(crate) struct Deeds {
     /// Tails that are to be doubted.
     doubts: Vec<Tail>,
     breaches: BTreeMap<Foreign, Instant>,
+    /// When it was last said that some address cannot be sent to.
     cannot_send: Option<Instant>,
+    /// The last heartbeat has not got out.
+    failing: bool,
+    transport: Transport,
+    port: Option<u16>,
+    /// When its socket was last made anew.
+    opened_at: Option<Instant>,
     no_workload: Option<Instant>,
     /// Kept to be filled again.
     actions: Vec<Action>,
@@ -233,8 +102,15 @@ impl Deeds {
         let joining = PeerStatus::Joining;
         let role = PeerEventKind::Role { from: joining, to: joining, token: None, cause: RoleCause::Started };
         let first = machine.id();
-        let inside =
-            Inside { machine, hub: Hub::default(), role, wishes: Vec::new(), traffic: Traffic::default(), gone: false };
+        let inside = Inside {
+            machine,
+            hub: Hub::default(),
+            role,
+            outage: None,
+            wishes: Vec::new(),
+            traffic: Traffic::default(),
+            gone: false,
+        };
         let shared = Arc::new(Shared {
             group: group.clone(),
             first,
@@ -260,6 +136,10 @@ impl Deeds {
             doubts: Vec::new(),
             breaches: BTreeMap::new(),
             cannot_send: None,
+            failing: false,
+            transport: config.transport.clone(),
+            port: config.local_port(),
+            opened_at: None,
             no_workload: None,
             actions,
         };
@@ -405,6 +285,23 @@ impl Deeds {
 
     /// Does what was decided at `now`. The program has been told already.
     fn carry_out(&mut self, now: Millis) {
+        // Each failure is news, and the first success after one.
+        match self.do_all(now) {
+            Some(Err(errno)) => {
+                self.failing = true;
+                if socket::is_gone(errno) && is_due_after(&mut self.opened_at, REOPEN) {
+                    self.open_anew();
+                }
+                self.step(Event::NotSent { errno });
+            }
+            Some(Ok(())) if std::mem::take(&mut self.failing) => self.step(Event::Sent),
+            Some(Ok(())) | None => {}
+        }
+    }
+
+    /// Gives what came of the last heartbeat, if one was sent.
+    fn do_all(&mut self, now: Millis) -> Option<Result<(), i32>> {
+        let mut sent = None;
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
@@ -416,7 +313,7 @@ impl Deeds {
                     if !self.observes {
                         self.lives.be(beat.id.tail());
                     }
-                    self.send(&self.seal.close(&beat));
+                    sent = Some(self.send(&self.seal.close(&beat)));
                 }
                 Action::Flush => self.flush(),
                 Action::Tell(kind) => self.heed(&kind),
@@ -424,13 +321,31 @@ impl Deeds {
             }
         }
         self.actions = actions;
+        sent
     }
 
-    fn send(&mut self, datagram: &[u8]) {
-        let Err((count, error)) = self.socket.send(datagram) else { return };
+    /// An error if it has got out to nobody: the system's reason.
+    fn send(&mut self, datagram: &[u8]) -> Result<(), i32> {
+        let sent = self.socket.send(datagram);
+        let Some((count, error)) = sent.failed else { return Ok(()) };
         self.shared.inside.lock().traffic.not_sent += count;
-        let level = if is_due(&mut self.cannot_send) { log::Level::Warn } else { log::Level::Debug };
+        // That nothing gets out is told by itself, when it is certain.
+        let warns = sent.got_out && is_due(&mut self.cannot_send);
+        let level = if warns { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "{}: a heartbeat could not be sent to {count} addresses: {error}", self.name);
+        if sent.got_out { Ok(()) } else { Err(error.raw_os_error().unwrap_or_default()) }
+    }
+
+    /// Of an interface that was down or gone and has come back the socket may know nothing: neither its number, nor what was
+    /// joined there, nor that the address it is bound to is one for all. One of a list has its port for itself, and needs none of it.
+    fn open_anew(&mut self) {
+        if let Transport::Unicast { .. } = self.transport {
+            return;
+        }
+        match Socket::open(&self.transport, self.port) {
+            Ok(socket) => self.socket = socket,
+            Err(error) => log::debug!("{}: the socket cannot be made anew: {error}", self.name),
+        }
     }
 
     fn flush(&mut self) {
@@ -471,6 +386,16 @@ impl Deeds {
             }
             PeerEventKind::EpochBump { token } => log::info!("{name}: primary on, under epoch {}", token.epoch),
             PeerEventKind::Paused { for_ms } => log::info!("{name}: stood still for {for_ms} ms"),
+            PeerEventKind::CannotSend { errno } => {
+                let why = socket::why_not_sent(*errno, &self.transport);
+                log::warn!(
+                    "{name}: nothing that this process says gets out: {why}; it is not admitted, and does not stay primary"
+                );
+            }
+            PeerEventKind::SendsAgain { after_ms } => {
+                log::info!("{name}: what it says gets out again, after {after_ms} ms");
+                self.open_anew();
+            }
             PeerEventKind::Spawn { service, nonce } => {
                 log::debug!("{name}: to start a process of service type {service}, start {nonce}");
                 if let Some((launcher, _)) = &self.launcher {
@@ -500,7 +425,11 @@ impl Deeds {
 
 /// Whether something is to be said again, which it then is.
 fn is_due(last: &mut Option<Instant>) -> bool {
-    let due = last.is_none_or(|last| last.elapsed() >= WARN_AGAIN);
+    is_due_after(last, WARN_AGAIN)
+}
+
+fn is_due_after(last: &mut Option<Instant>, pause: Duration) -> bool {
+    let due = last.is_none_or(|last| last.elapsed() >= pause);
     if due {
         *last = Some(Instant::now());
     }

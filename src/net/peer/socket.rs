@@ -17,7 +17,21 @@ const ALL_HERE: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
 pub(super) struct Socket {
     socket: Booked<UdpSocket>,
-    destinations: Vec<SocketAddr>,
+    destinations: Vec<Destination>,
+}
+
+struct Destination {
+    address: SocketAddr,
+    /// It is this socket's own: who gets what is sent there is this process, and nobody hears of it.
+    own: bool,
+}
+
+/// What has come of a datagram.
+pub(super) struct Sent {
+    /// Somebody else may get it.
+    pub(super) got_out: bool,
+    /// To how many addresses it could not be sent, and the last reason.
+    pub(super) failed: Option<(u64, io::Error)>,
 }
 
 impl Socket {
@@ -30,6 +44,7 @@ impl Socket {
                 // All processes of the machine have the same port.
                 socket.set_reuse_address(true).map_err(io("share the port"))?;
                 socket.set_broadcast(true).map_err(io("allow broadcasts"))?;
+                stay_on_loopback(&socket);
                 bound(socket, address, vec![address])
             }
             Transport::Multicast { group: SocketAddr::V4(group), interface } => {
@@ -39,10 +54,14 @@ impl Socket {
                 multicast_v6(*group, interface.as_deref())
             }
             Transport::Unicast { bind, peers } => {
+                let socket = new(*bind)?;
+                if bind.ip().is_loopback() {
+                    stay_on_loopback(&socket);
+                }
                 let mut destinations = peers.clone();
                 destinations.sort_unstable();
                 destinations.dedup();
-                bound(new(*bind)?, *bind, destinations)
+                bound(socket, *bind, destinations)
             }
         }
     }
@@ -59,15 +78,34 @@ impl Socket {
         }
     }
 
-    /// Sends to all; never waits. Gives the number of those to whom it could not be sent, and the last reason.
-    pub(super) fn send(&self, datagram: &[u8]) -> Result<(), (u64, io::Error)> {
-        let mut failed = None;
+    /// Sends to all; never waits.
+    ///
+    /// It has got out if it could be sent to one other address: then somebody knows that this process lives, and can say so to
+    /// third ones. If all were asked for, one host that is switched off would cost a healthy primary its role.
+    pub(super) fn send(&self, datagram: &[u8]) -> Sent {
+        let mut sent = Sent { got_out: false, failed: None };
         for to in &self.destinations {
-            if let Err(error) = self.socket.send_to(datagram, to) {
-                failed = Some((failed.map_or(1, |(count, _)| count + 1), error));
+            match self.send_to(datagram, to.address) {
+                Ok(()) => sent.got_out |= !to.own,
+                Err(error) => {
+                    // This one does not listen, and answers so: what this process says gets there.
+                    sent.got_out |= !to.own && is_of_the_other(&error);
+                    sent.failed = Some((sent.failed.map_or(1, |(count, _)| count + 1), error));
+                }
             }
         }
-        failed.map_or(Ok(()), Err)
+        // With no other to send to there is nobody who could lead as well.
+        sent.got_out |= sent.failed.is_none() && self.destinations.iter().all(|to| to.own);
+        sent
+    }
+
+    fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        loop {
+            match self.socket.send_to(datagram, to) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return sent.map(drop),
+            }
+        }
     }
 }
 
@@ -104,21 +142,79 @@ fn bound(
         _ => PeerError::Io { doing: "bind the port", source: error },
     })?;
     socket.set_nonblocking(true).map_err(io("prepare the socket"))?;
-    Ok(Socket { socket: socket.become_a(), destinations })
+    let destinations = destinations.into_iter().map(|to| Destination { address: to, own: is_own(to, address) });
+    Ok(Socket { socket: socket.become_a(), destinations: destinations.collect() })
 }
 
-fn multicast_v4(group: SocketAddrV4, interface: Option<&str>) -> Result<Socket, PeerError> {
+/// When the loopback interface goes down, Linux keeps its routes: what is sent is taken, and lost. Of a socket that belongs to the
+/// interface it says that the network is down. (Before Linux 5.7 only root may say so; there it stays as it was.)
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn stay_on_loopback(socket: &Booked<socket2::Socket>) {
+    if let Err(error) = socket.bind_device(Some(b"lo")) {
+        log::debug!("not told when the loopback interface goes down: {error}");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn stay_on_loopback(_: &Booked<socket2::Socket>) {}
+
+/// Whether what is sent to `to` comes to a socket that is bound to `bound`, and to no other.
+fn is_own(to: SocketAddr, bound: SocketAddr) -> bool {
+    let multiple = to.ip().is_multicast() || to.ip() == ALL_HERE;
+    let here = || UdpSocket::bind(SocketAddr::new(to.ip(), 0)).is_ok();
+    !multiple && to.port() == bound.port() && (to.ip() == bound.ip() || bound.ip().is_unspecified() && here())
+}
+
+/// An error that says something of the other machine, and not of this one.
+fn is_of_the_other(error: &io::Error) -> bool {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNREFUSED | Errno::HOSTDOWN) => true,
+        // Where Linux is silent, BSD systems say so of a neighbour that does not answer.
+        Some(Errno::HOSTUNREACH) => !cfg!(target_os = "linux"),
+        Some(_) | None => false,
+    }
+}
+
+/// Whether the interface, its address or its routes may be gone, so that a socket that is made anew could help.
+pub(super) fn is_gone(errno: i32) -> bool {
+    let errno = Errno::from_raw_os_error(errno);
+    matches!(
+        errno,
+        Errno::NODEV | Errno::NXIO | Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::INVAL
+    )
+}
+
+/// Why nothing can be sent, and what helps.
+pub(super) fn why_not_sent(errno: i32, transport: &Transport) -> String {
+    let error = io::Error::from_raw_os_error(errno);
+    let cure = match (Errno::from_raw_os_error(errno), transport) {
+        (Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::INVAL, Transport::Local(_)) => {
+            ": the loopback interface is down or has no 127.0.0.1; bring it up (`ip link set lo up`)"
+        }
+        (Errno::NETUNREACH | Errno::NETDOWN | Errno::NODEV, _) => {
+            ": the network interface is down or gone, or there is no route"
+        }
+        (Errno::PERM | Errno::ACCESS, _) => ": a packet filter of this machine refuses it",
+        (Errno::INVAL | Errno::ADDRNOTAVAIL, Transport::Unicast { .. }) => {
+            ": this machine no longer has the address that it sends from"
+        }
+        _ => "",
+    };
+    format!("{error}{cure}")
+}
+
+fn multicast_v4(group: SocketAddrV4, name: Option<&str>) -> Result<Socket, PeerError> {
     let socket = new(group.into())?;
     // Several processes of one machine may be in the group.
     socket.set_reuse_address(true).map_err(io("share the port"))?;
-    let interface = match interface.map(|name| (name, name.parse::<IpAddr>())) {
+    let interface = match name.map(|name| (name, name.parse::<IpAddr>())) {
         None => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
         Some((_, Ok(IpAddr::V4(address)))) => InterfaceIndexOrAddress::Address(address),
         Some((name, Ok(IpAddr::V6(_)))) => return Err(PeerError::NotHere { what: format!("{name} for IPv4") }),
         Some((name, Err(_))) => InterfaceIndexOrAddress::Index(index_of(&socket, name)?),
     };
     let joined = socket.join_multicast_v4_n(group.ip(), &interface);
-    joined.map_err(|error| not_here(error, &interface, "join the multicast group"))?;
+    joined.map_err(|error| not_here(error, name, group.into()))?;
     let chosen = match &interface {
         InterfaceIndexOrAddress::Address(address) => socket.set_multicast_if_v4(address),
         InterfaceIndexOrAddress::Index(index) => send_through(&socket, *index),
@@ -130,17 +226,17 @@ fn multicast_v4(group: SocketAddrV4, interface: Option<&str>) -> Result<Socket, 
     bound(socket, group.into(), vec![group.into()])
 }
 
-fn multicast_v6(group: SocketAddrV6, interface: Option<&str>) -> Result<Socket, PeerError> {
+fn multicast_v6(group: SocketAddrV6, name: Option<&str>) -> Result<Socket, PeerError> {
     let socket = new(group.into())?;
     socket.set_reuse_address(true).map_err(io("share the port"))?;
-    let index = match interface.map(|name| (name, name.parse::<IpAddr>())) {
+    let index = match name.map(|name| (name, name.parse::<IpAddr>())) {
         None => group.scope_id(),
         Some((_, Ok(IpAddr::V6(address)))) => index_with(address)?,
         Some((name, Ok(IpAddr::V4(_)))) => return Err(PeerError::NotHere { what: format!("{name} for IPv6") }),
         Some((name, Err(_))) => index_of(&socket, name)?,
     };
     let joined = socket.join_multicast_v6(group.ip(), index);
-    joined.map_err(|error| not_here(error, &index, "join the multicast group"))?;
+    joined.map_err(|error| not_here(error, name, group.into()))?;
     socket.set_multicast_if_v6(index).map_err(io("choose the interface"))?;
     socket.set_multicast_hops_v6(1).map_err(io("stay on the local network"))?;
     socket.set_multicast_loop_v6(true).map_err(io("reach this machine's own processes"))?;
@@ -148,10 +244,14 @@ fn multicast_v6(group: SocketAddrV6, interface: Option<&str>) -> Result<Socket, 
     bound(socket, address, vec![address])
 }
 
-fn not_here(error: io::Error, interface: &impl std::fmt::Debug, doing: &'static str) -> PeerError {
+fn not_here(error: io::Error, interface: Option<&str>, group: SocketAddr) -> PeerError {
+    let what = match interface {
+        Some(name) => format!("{name} that is up and can do multicast"),
+        None => format!("for multicast to {group}: name one, or add a route to it"),
+    };
     match Errno::from_io_error(&error) {
-        Some(Errno::NODEV | Errno::ADDRNOTAVAIL) => PeerError::NotHere { what: format!("{interface:?} for multicast") },
-        _ => PeerError::Io { doing, source: error },
+        Some(Errno::NODEV | Errno::ADDRNOTAVAIL | Errno::NETUNREACH) => PeerError::NotHere { what },
+        _ => PeerError::Io { doing: "join the multicast group", source: error },
     }
 }
 
@@ -210,7 +310,8 @@ mod tests {
         let open = || Socket::open(&Transport::Local(Some(port)), Some(port)).unwrap();
         let (one, two) = (open(), open());
         for number in 0..=255 {
-            assert!(one.send(&[number; 263]).is_ok());
+            let sent = one.send(&[number; 263]);
+            assert!(sent.got_out && sent.failed.is_none());
         }
         let mut buffer = [0; 300];
         for socket in [&one, &two] {

@@ -22,6 +22,11 @@ impl Claim {
     pub(super) fn shift(&mut self, gap: Millis) {
         self.since += gap;
     }
+
+    /// What was claimed before has not been heard.
+    pub(super) fn begin_anew(&mut self, now: Millis) {
+        self.since = now;
+    }
 }
 
 /// A primary that is about to hand over.
@@ -146,7 +151,7 @@ impl Machine {
 
     /// Standby or to become primary: whether it claims more.
     pub(super) fn claims(&mut self, out: &mut Vec<Action>) {
-        if self.now < self.relisten_until || self.leaving_until.is_some() {
+        if self.now < self.relisten_until || self.leaving_until.is_some() || self.is_failing() {
             return;
         }
         if self.id.rank() == NEVER || !self.is_strong() {
@@ -261,7 +266,8 @@ impl Machine {
     /// Primary: whether it stays.
     fn presides(&mut self, out: &mut Vec<Action>) {
         if self.now - self.sending.last_sent > self.rules.lease() {
-            self.lose_primary(RoleCause::Paused, out);
+            let cause = if self.is_failing() { RoleCause::CannotSend } else { RoleCause::Paused };
+            self.lose_primary(cause, out);
             self.relisten_until = self.now + 2 * self.rules.interval;
             return;
         }
@@ -478,7 +484,7 @@ impl Machine {
             PeerStatus::Standby => self.id.rank() == NEVER || self.present().is_some_and(|one| one.id < self.id),
             PeerStatus::Joining | PeerStatus::ToBecomePrimary | PeerStatus::Leaving => false,
         };
-        calm && settled && self.rules.quorum == 0
+        calm && settled && self.rules.quorum == 0 && !self.is_failing()
     }
 
     /// What must be so at the moment it becomes primary: its record holds no living primary, no better candidate, and

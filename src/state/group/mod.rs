@@ -11,10 +11,10 @@
 //! | standby | to become primary | it is the smallest, and there is no primary, or that one is suspected, or it is worse and may be relieved |
 //! | to become primary | primary | nobody claims to be primary, and all who could have objected have had the time to, or the last primary has named it |
 //! | to become primary | standby | a better one is there, or the primary is alive and not to be relieved |
-//! | primary | standby | a better one has claimed the role and the work is handed over; more others follow a second primary; it was away for too long |
+//! | primary | standby | a better one has claimed the role and the work is handed over; more others follow a second primary; it was away, or could say nothing, for too long |
 //!
-//! The rooms: `record` is what is known of the others, `claim` the table above, `sending` when and what is said, `need` which processes
-//! are to be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock that also runs while the
+//! The rooms: `record` is what is known of the others, `claim` the table above, `sending` when and what is said, `outage` what follows
+//! when nothing of that gets out, `need` which processes are to be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock that also runs while the
 //! system sleeps.
 //!
 //! Nobody becomes primary without having claimed it for a while, not even who knows of no other: one who leads may stand still for as
@@ -36,6 +36,7 @@ use crate::wire::{PeerId, PeerStatus, Tail};
 
 mod claim;
 mod need;
+mod outage;
 mod record;
 mod sending;
 #[cfg(test)]
@@ -125,6 +126,12 @@ pub(crate) enum Event {
     Workload(u16),
     /// The kernel says that this one has ended. It counts as suspected, and no more than that.
     Doubt(Tail),
+    /// The last heartbeat could not be sent to anybody, for this reason of the system's.
+    NotSent {
+        errno: i32,
+    },
+    /// One has been sent. It need not be said each time, but after others were not.
+    Sent,
 }
 
 /// What is to be done, in this order.
@@ -282,6 +289,8 @@ impl Machine {
                     self.evaluate(out);
                 }
             }
+            Event::NotSent { errno } => self.not_sent(errno, out),
+            Event::Sent => self.sent_again(out),
         }
         self.send_if_due(out);
     }
@@ -351,7 +360,7 @@ impl Machine {
         let recent = self.now.saturating_sub(self.rules.halves(3));
         let ahead = self.record.joiners_before(self.id, recent) as u64;
         let deferred = (ahead * self.rules.interval / 4).min(2 * self.rules.interval);
-        if self.rules.observe || self.now < self.collect_until + deferred {
+        if self.rules.observe || self.is_failing() || self.now < self.collect_until + deferred {
             return;
         }
         self.renew_sequence();

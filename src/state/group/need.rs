@@ -112,6 +112,11 @@ impl Needs {
         }
     }
 
+    /// What this process was about to start nobody has heard of.
+    pub(super) fn take_back(&mut self) {
+        self.intent = None;
+    }
+
     fn expect(&mut self, pending: Pending) {
         if self.pending.iter().all(|one| one.nonce != pending.nonce) {
             if self.pending.len() == MAX_PENDING_STARTS {
@@ -162,7 +167,11 @@ impl Machine {
         let interval = self.rules.interval;
         // One that was admitted later does not know of those who died before.
         let informed = self.now >= self.admitted_at + 5 * interval && self.now >= self.relisten_until;
-        let able = informed && self.rules.can_start && self.leaving_until.is_none() && self.is_least_loaded();
+        let able = informed
+            && self.rules.can_start
+            && self.leaving_until.is_none()
+            && !self.is_failing()
+            && self.is_least_loaded();
         for place in 0..self.needs.table.len() {
             let Need { service, min, .. } = self.needs.table[place];
             if self.count(service) + self.needs.expected(service) >= usize::from(min) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::outage::Outage;
 use super::record::NoRoom;
 use super::{Action, Machine, Member, Millis};
 use crate::config::{MAX_DIRECTIVES, MAX_VIEWED};
@@ -33,7 +34,13 @@ struct Followed {
 }
 
 pub(super) struct Sending {
+    /// When the last heartbeat went out, as far as that is known.
     pub(super) last_sent: Millis,
+    /// And the one before it: that counts if the last one turns out not to have gone out.
+    pub(super) sent_before: Millis,
+    /// When the last one was to go out, whatever came of it.
+    pub(super) last_tried: Millis,
+    pub(super) outage: Option<Outage>,
     counter: u64,
     sent: VecDeque<Heartbeat>,
     regular: Millis,
@@ -52,6 +59,9 @@ impl Sending {
     pub(super) fn new(service: u16) -> Self {
         Sending {
             last_sent: 0,
+            sent_before: 0,
+            last_tried: 0,
+            outage: None,
             counter: 0,
             sent: VecDeque::new(),
             regular: 0,
@@ -84,6 +94,13 @@ impl Sending {
     pub(super) fn request_now(&mut self, now: Millis) {
         self.request = true;
         self.hurry(now);
+    }
+
+    /// What was said has not got out; whoever hears the next one may have missed much.
+    pub(super) fn try_again(&mut self, now: Millis, at: Millis) {
+        self.regular = self.regular.min(at.max(now + 1));
+        self.request = true;
+        self.last_request = None;
     }
 
     fn start_burst(&mut self, burst: Burst) {
@@ -132,7 +149,7 @@ impl Machine {
 
     /// Somebody is to know at once, who may not have heard the last one.
     pub(super) fn trigger(&mut self) {
-        let at = self.now.max(self.sending.last_sent + self.rules.interval / 8);
+        let at = self.now.max(self.sending.last_tried + self.rules.interval / 8);
         self.sending.hurry(at);
     }
 
@@ -144,7 +161,7 @@ impl Machine {
         let interval = self.rules.interval;
         let claims = matches!(self.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
         let crowd = self.record.len() > FEW && !claims;
-        let since = self.now - self.sending.last_sent;
+        let since = self.now - self.sending.last_tried;
         if since < if crowd && !vote { interval } else { interval / 4 } {
             return;
         }
@@ -188,7 +205,10 @@ impl Machine {
         let interval = self.interval();
         let beat = self.compose(interval);
         self.counts.sent += 1;
-        self.sending.last_sent = self.now;
+        self.sending.last_tried = self.now;
+        if self.sending.outage.is_none() {
+            self.sending.sent_before = std::mem::replace(&mut self.sending.last_sent, self.now);
+        }
         self.sending.soon = None;
         // While it joins, everybody is asked twice in each interval, and a request may be lost.
         let (least, most) = match self.status {

@@ -148,18 +148,7 @@ impl Network {
         let hosts: Vec<Space> = (0..hosts).map(|_| space()).collect();
         for (number, host) in hosts.iter().enumerate() {
             host.script("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; ip link set lo up");
-            switch.script(&format!(
-                "ip link add name p{number} type veth peer name eth0 netns {}
-                 ip link set p{number} master bridge up",
-                host.keeper.id()
-            ));
-            host.script(&format!(
-                "ip address add {}/24 dev eth0
-                 ip address add {}/64 dev eth0
-                 ip link set eth0 up",
-                address(number),
-                address_v6(number)
-            ));
+            wire(&switch, host, number);
         }
         let network = Network { switch, hosts, faults: Faults::default() };
         // The kernel looks at what has become of cables once a second, if there is much to look at.
@@ -192,6 +181,38 @@ impl Network {
     /// Puts the cable in again. It takes up to a second until the host's kernel has noticed.
     pub(crate) fn mend(&self, host: usize) {
         self.switch.script(&format!("ip link set p{host} up"));
+    }
+
+    /// Takes an interface of a host down, as its administrator does.
+    pub(crate) fn down(&self, host: usize, interface: &str) {
+        self.hosts[host].script(&format!("ip link set {interface} down"));
+    }
+
+    /// Ends what [`down`](Network::down) has begun.
+    pub(crate) fn up(&self, host: usize, interface: &str) {
+        self.hosts[host].script(&format!("ip link set {interface} up"));
+    }
+
+    /// Takes a host's interface away.
+    pub(crate) fn unplug(&self, host: usize) {
+        self.hosts[host].script("ip link del eth0");
+    }
+
+    /// Gives it another one, with the same name and addresses.
+    pub(crate) fn plug(&self, host: usize) {
+        wire(&self.switch, &self.hosts[host], host);
+    }
+
+    /// Has a host's own filter refuse all datagrams that it sends.
+    pub(crate) fn refuse(&self, host: usize) {
+        let rules =
+            "table inet refuse {\nchain sent {\ntype filter hook output priority 0\nmeta l4proto udp drop\n}\n}\n";
+        self.hosts[host].feed("nft", &["-f", "-"], rules).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Ends what [`refuse`](Network::refuse) has begun.
+    pub(crate) fn allow(&self, host: usize) {
+        self.hosts[host].feed("nft", &["-f", "-"], "flush ruleset").unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// Lets nothing through between these sides. The hosts do not see that their cables are of no use.
@@ -281,6 +302,22 @@ impl Network {
         }
         self.switch.feed("nft", &["-f", "-"], &rules).unwrap_or_else(|why| panic!("{why}\nin\n{rules}"));
     }
+}
+
+/// Gives a host an interface, with a cable to the bridge.
+fn wire(switch: &Space, host: &Space, number: usize) {
+    switch.script(&format!(
+        "ip link add name p{number} type veth peer name eth0 netns {}
+         ip link set p{number} master bridge up",
+        host.keeper.id()
+    ));
+    host.script(&format!(
+        "ip address add {}/24 dev eth0
+         ip address add {}/64 dev eth0
+         ip link set eth0 up",
+        address(number),
+        address_v6(number)
+    ));
 }
 
 /// A script that looks until this is true, for half a minute at most.

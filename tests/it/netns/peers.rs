@@ -31,6 +31,8 @@ pub(crate) enum Transport {
     MulticastV6,
     /// To a list of all hosts.
     Unicast,
+    /// On one host only.
+    Loopback,
 }
 
 impl Transport {
@@ -50,6 +52,7 @@ impl Transport {
                 words.extend((0..hosts).filter(|other| *other != host).flat_map(|other| ["--peer".into(), at(other)]));
                 words
             }
+            Transport::Loopback => Vec::new(),
         }
     }
 }

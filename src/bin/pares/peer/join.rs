@@ -15,7 +15,8 @@ use crate::signals;
 /// Take part until SIGINT or SIGTERM, one line per event; then hand over and leave
 ///
 /// Events: role (from, to, cause, identifier; of a primary also epoch and fence), prepare-handover, epoch-bump, joined,
-/// left and suspected (the others), spawn, paused, missed, stopped. A status is joining, standby, to-become-primary, primary or
+/// left and suspected (the others), spawn, paused, cannot-send (nothing that this process says gets out: it is not let in, and not
+/// primary for longer than its lease), sends-again, missed, stopped. A status is joining, standby, to-become-primary, primary or
 /// leaving.
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -29,6 +29,11 @@ pub(crate) fn of(id: PeerId, event: &PeerEvent) -> Option<Line> {
             ("spawn", vec![("service", json!(service)), ("nonce", json!(nonce))])
         }
         PeerEventKind::Paused { for_ms } => ("paused", vec![("for_ms", json!(for_ms))]),
+        PeerEventKind::CannotSend { errno } => {
+            let reason = std::io::Error::from_raw_os_error(*errno).to_string();
+            ("cannot-send", vec![("errno", json!(errno)), ("reason", json!(reason))])
+        }
+        PeerEventKind::SendsAgain { after_ms } => ("sends-again", vec![("after_ms", json!(after_ms))]),
         PeerEventKind::Missed { events } => ("missed", vec![("events", json!(events))]),
         PeerEventKind::Stopped => ("stopped", vec![]),
         _ => return None,

@@ -24,7 +24,8 @@ use crate::supervise::{Loss, supervise};
 /// CMD runs in a process group of its own, of which nothing survives `pares peer run`, even if that is killed; signals are passed
 /// on to the whole group. When this process is no longer primary, or cannot be sure of it, the group gets SIGTERM and, if it
 /// has not ended by --kill-after, SIGKILL. If a better process is to be primary, the group gets SIGTERM first, and this
-/// one hands over when CMD has ended, two intervals later at the latest.
+/// one hands over when CMD has ended, two intervals later at the latest. Who cannot send (an interface is down, a filter
+/// refuses) is not primary: it waits, and says so on standard error.
 ///
 /// CMD finds PARES_ROLE=primary, PARES_EPOCH, PARES_FENCE (a fencing token: 48 digits that grow), PARES_GROUP and PARES_SERVICE
 /// in its environment.
@@ -102,6 +103,10 @@ fn wait_for_role(
     loop {
         select! {
             recv(events) -> event => match event {
+                // Who asks at once gets an answer, and there is none while nobody can be asked.
+                Ok(event) if args.no_wait && matches!(event.kind, PeerEventKind::CannotSend { .. }) => {
+                    return Err(Failure::new(FAILED, "nothing can be sent, so that nobody here can be primary"));
+                }
                 Ok(_) => {}
                 Err(_) => return Err(Failure::new(NO_SUPERVISOR, "it has left the group before it was primary")),
             },

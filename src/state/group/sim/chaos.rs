@@ -11,12 +11,15 @@ struct Family {
     splits: bool,
     frozen: bool,
     loss: bool,
+    /// Nothing that some, or all, send is taken; and now and then something is not.
+    outages: bool,
 }
 
-const PLAIN: Family = Family { splits: false, frozen: false, loss: false };
+const PLAIN: Family = Family { splits: false, frozen: false, loss: false, outages: false };
+const OUTAGES: Family = Family { outages: true, ..PLAIN };
 const SPLITS: Family = Family { splits: true, ..PLAIN };
 const LOSSY: Family = Family { loss: true, ..PLAIN };
-const EVERYTHING: Family = Family { splits: true, frozen: true, loss: true };
+const EVERYTHING: Family = Family { splits: true, frozen: true, loss: true, outages: true };
 
 struct Outcome {
     overlaps: Vec<Overlap>,
@@ -39,11 +42,18 @@ fn chaos(seed: u64, family: Family, profile: Profile) -> Outcome {
     }
     world.run_for(6 * H);
     for _ in 0..4 + world.random.below(10) {
-        fault(&mut world, family, types);
+        if family.outages && world.random.one_in(2) {
+            outage(&mut world);
+        } else {
+            fault(&mut world, family, types);
+        }
         let pause = world.random.time_in(8 * H);
         world.run_for(pause);
     }
     world.heal();
+    for process in &mut world.processes {
+        (process.refused, process.flaky) = (false, 0);
+    }
     if family.loss {
         // Peace begins with a network that loses no more than it must.
         world.profile.loss = world.profile.loss.min(10);
@@ -102,6 +112,20 @@ fn fault(world: &mut World, family: Family, types: u16) {
     }
 }
 
+/// What some process sends is refused from now on, or all of a machine's, or now and then; or no longer.
+fn outage(world: &mut World) {
+    let living = world.living();
+    let Some(&any) = living.get(world.random.below(living.len().max(1))) else { return };
+    let who = if world.random.one_in(2) { world.primaries(1).first().copied().unwrap_or(any) } else { any };
+    tell!(world, "what {who} and others send is taken or not");
+    match world.random.below(6) {
+        0 | 1 => world.processes[who].refused = true,
+        2 => world.processes.iter_mut().for_each(|process| process.refused = true),
+        3 => world.processes[who].flaky = 30,
+        _ => world.processes.iter_mut().for_each(|process| (process.refused, process.flaky) = (false, 0)),
+    }
+}
+
 fn converged(world: &mut World, family: Family) {
     for service in world.services() {
         // Who is never to be primary and is, stays as long as nobody else could be it.
@@ -146,6 +170,14 @@ fn every_chaos(usual: u64, run: impl Fn(u64) -> Outcome + Sync) -> Vec<(u64, Out
 #[test]
 fn without_loss_there_are_never_two_primaries() {
     let all = every_chaos(600, |seed| chaos(seed, PLAIN, PROFILES[seed as usize % 3]));
+    for (seed, outcome) in all {
+        assert!(outcome.overlaps.is_empty(), "seed {seed}: {:?}", outcome.overlaps);
+    }
+}
+
+#[test]
+fn who_cannot_send_does_not_make_two_primaries() {
+    let all = every_chaos(600, |seed| chaos(seed, OUTAGES, PROFILES[seed as usize % 3]));
     for (seed, outcome) in all {
         assert!(outcome.overlaps.is_empty(), "seed {seed}: {:?}", outcome.overlaps);
     }

@@ -20,6 +20,7 @@ mod faults;
 mod figures;
 mod measure;
 mod needs;
+mod outages;
 mod scenes;
 mod world;
 

@@ -98,6 +98,13 @@ pub(super) struct Process {
     pub(super) part: u8,
     pub(super) deaf: bool,
     pub(super) mute: bool,
+    /// Nothing that it sends is taken by its own system, which says so. A link that is down is this, and to be deaf.
+    pub(super) refused: bool,
+    /// Of a hundred heartbeats so many are not taken.
+    pub(super) flaky: u64,
+    /// When its last heartbeat went out, by its clock.
+    pub(super) got_out: Millis,
+    failing: bool,
     pub(super) news: Vec<(Millis, PeerEventKind)>,
     /// After so many more heartbeats it is killed, before the last of them goes out.
     pub(super) dies_after: Option<u32>,
@@ -235,7 +242,17 @@ impl World {
         self.start_drawing(rules, Box::new(move || chance.next()))
     }
 
+    /// One that cannot send, not even its first word.
+    pub(super) fn start_refused(&mut self, rules: Rules) -> Who {
+        let mut chance = Random(self.random.next());
+        self.begin(rules, Box::new(move || chance.next()), true)
+    }
+
     pub(super) fn start_drawing(&mut self, rules: Rules, entropy: Entropy) -> Who {
+        self.begin(rules, entropy, false)
+    }
+
+    fn begin(&mut self, rules: Rules, entropy: Entropy, refused: bool) -> Who {
         let who = self.processes.len();
         let rate = if self.drift { self.random.below(20_001) as i64 - 10_000 } else { 0 };
         let mut out = Vec::new();
@@ -255,10 +272,14 @@ impl World {
             part: 0,
             deaf: false,
             mute: false,
+            refused,
+            flaky: 0,
+            got_out: self.now,
+            failing: false,
             news: Vec::new(),
             dies_after: None,
         });
-        self.carry_out(who, out);
+        self.carry_out(who, self.now, out);
         who
     }
 
@@ -359,13 +380,16 @@ impl World {
 
     fn step_at(&mut self, who: Who, moment: Millis, event: Event) {
         let mut out = Vec::new();
+        let looks = matches!(event, Event::Tick);
         let process = &mut self.processes[who];
         process.machine.step(process.clock(moment), event, &mut out);
         process.machine.check();
-        self.carry_out(who, out);
+        self.carry_out(who, moment, out);
+        self.check_lease(who, moment, looks);
     }
 
-    fn carry_out(&mut self, who: Who, actions: Vec<Action>) {
+    fn carry_out(&mut self, who: Who, moment: Millis, actions: Vec<Action>) {
+        let mut taken = None;
         let mut said = Vec::new();
         for action in actions {
             match action {
@@ -378,7 +402,10 @@ impl World {
                         }
                         *left -= 1;
                     }
-                    self.send(who, beat);
+                    taken = Some(self.takes(who, moment));
+                    if taken == Some(true) {
+                        self.send(who, beat);
+                    }
                 }
                 Action::Flush => self.processes[who].inbox.clear(),
                 Action::Tell(kind) => {
@@ -394,6 +421,13 @@ impl World {
                     return;
                 }
             }
+        }
+        let failed = std::mem::replace(&mut self.processes[who].failing, taken == Some(false));
+        match taken {
+            Some(false) => return self.step_at(who, moment, Event::NotSent { errno: 101 }),
+            Some(true) if failed => return self.step_at(who, moment, Event::Sent),
+            Some(true) => {}
+            None => self.processes[who].failing = failed,
         }
         let process = &mut self.processes[who];
         process.wake += 1;

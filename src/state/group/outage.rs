@@ -1,0 +1,75 @@
+//! When what this process says does not get out: its interface is down, it has no route, a filter refuses.
+//!
+//! Such a process must not lead: nobody can object to a claim that nobody has heard, and others take a silent primary for dead.
+//! One heartbeat that could not be sent means little, and is tried again soon. All of an interval, and the process counts as cut
+//! off: it then claims nothing and is not let in, until it can be heard again and has listened for a while. A primary stays one
+//! for as long as its lease, which counts from the last heartbeat that went out.
+
+use super::sending::Sending;
+use super::{Action, Machine, Millis};
+use crate::event::{PeerEventKind, RoleCause};
+use crate::wire::PeerStatus;
+
+/// A row of heartbeats that could not be sent.
+#[derive(Clone, Copy)]
+pub(super) struct Outage {
+    since: Millis,
+    /// It has gone on for so long that this process counts as cut off.
+    is_told: bool,
+}
+
+impl Machine {
+    /// The last heartbeat could not be sent to anybody.
+    pub(super) fn not_sent(&mut self, errno: i32, out: &mut Vec<Action>) {
+        let interval = self.rules.interval;
+        let mut outage = self.sending.outage.unwrap_or(Outage { since: self.now, is_told: false });
+        let long = self.now >= outage.since + interval;
+        if long && !outage.is_told {
+            outage.is_told = true;
+            out.push(Action::Tell(PeerEventKind::CannotSend { errno }));
+        }
+        self.sending.fail(outage, self.now, interval / 4);
+        // Nobody has heard of it, so nobody could object.
+        self.claim.begin_anew(self.now);
+        self.needs.take_back();
+        if !long {
+            return;
+        }
+        // What it has heard meanwhile, if anything, were no answers to what it has said.
+        self.relisten_until = self.now + 2 * interval;
+        match self.status {
+            PeerStatus::Joining => self.collect_until = self.now + 3 * interval,
+            PeerStatus::ToBecomePrimary => self.stand_by(RoleCause::CannotSend, out),
+            PeerStatus::Standby | PeerStatus::Primary | PeerStatus::Leaving => {}
+        }
+    }
+
+    /// The last heartbeat has got out, after others had not.
+    pub(super) fn sent_again(&mut self, out: &mut Vec<Action>) {
+        let Some(outage) = self.sending.recover() else { return };
+        if outage.is_told {
+            let after_ms = self.now.saturating_sub(outage.since);
+            out.push(Action::Tell(PeerEventKind::SendsAgain { after_ms }));
+        }
+    }
+
+    /// The last heartbeat could not be sent.
+    pub(super) fn is_failing(&self) -> bool {
+        self.sending.outage.is_some()
+    }
+}
+
+impl Sending {
+    fn fail(&mut self, outage: Outage, now: Millis, pause: Millis) {
+        if self.outage.replace(outage).is_none() {
+            self.last_sent = self.sent_before;
+        }
+        self.try_again(now, now + pause);
+    }
+
+    fn recover(&mut self) -> Option<Outage> {
+        let outage = self.outage.take()?;
+        self.last_sent = self.last_tried;
+        Some(outage)
+    }
+}
