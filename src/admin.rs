@@ -9,7 +9,7 @@ use crate::error::{CallError, JoinError};
 use crate::event::Replies;
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::clock::deadline;
-use crate::net::{Pass, key, obstacle};
+use crate::net::{Pass, files, key, obstacle};
 use crate::registry::Registry;
 
 /// A view of a group from outside: it asks and calls, and is no member.
@@ -103,6 +103,22 @@ impl Config {
     pub fn has_key(&self) -> Result<bool, JoinError> {
         let path = self.key_path()?;
         Ok(if self.key_file.is_some() { key::named(&path).map(|_| true)? } else { key::is_there(&path)? })
+    }
+
+    /// Checks the group's directory, and what is in it beside the key, as joining does. Makes and changes nothing; a
+    /// directory that is missing is made by joining.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if others can exchange what is in it, or have put
+    /// something there.
+    pub fn check_directory(&self) -> Result<(), JoinError> {
+        let directory = self.state_directory()?.path;
+        if directory.exists() {
+            files::check_directory(&directory)?;
+            files::check_files(&directory, &self.group)?;
+        }
+        Ok(())
     }
 }
 

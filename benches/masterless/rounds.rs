@@ -1,6 +1,7 @@
 //! The rounds: the one that leads is killed, or its host vanishes, and another leads.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -195,13 +196,13 @@ impl Directory {
     fn new() -> Self {
         let name = format!("pares-masterless-{}-{}", std::process::id(), crate::peers::now());
         let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("make a directory");
+        fs::DirBuilder::new().mode(0o700).create(&path).expect("make a directory");
         Directory(path)
     }
 
     fn fresh(&self, name: &str) -> PathBuf {
         let path = self.0.join(name);
-        fs::create_dir(&path).expect("make a directory");
+        fs::DirBuilder::new().mode(0o700).create(&path).expect("make a directory");
         path
     }
 }

@@ -6,6 +6,7 @@ use std::env;
 use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -229,7 +230,7 @@ pub(crate) struct Directory(pub(crate) PathBuf);
 impl Directory {
     pub(crate) fn new() -> Self {
         let path = env::temp_dir().join(format!("pares-bench-{}-{}", std::process::id(), now()));
-        fs::create_dir(&path).expect("make a directory");
+        fs::DirBuilder::new().mode(0o700).create(&path).expect("make a directory");
         Directory(path)
     }
 

@@ -84,6 +84,21 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions, doing: &'static str) 
 /// Who sees this has no term of the group's there yet, or one that somebody else may have written.
 const REMOVE: &str = "find out who has put it there, and remove it: a new one is made";
 
+/// Whether each file in `directory` that `group` writes is one that would be opened. Makes and changes nothing.
+pub(crate) fn check_files(directory: &Path, group: &str) -> Result<(), KeyError> {
+    const DOING: &str = "look into the directory";
+    let entries = fs::read_dir(directory).map_err(|source| refused(directory, DOING, source))?;
+    for name in entries.flatten().map(|entry| entry.file_name()) {
+        let tail = name.to_str().and_then(|name| name.strip_prefix(group)?.strip_prefix('.'));
+        // An epoch's name has the service type in it.
+        let is_epoch = |tail: &str| tail.strip_suffix(".epoch").is_some_and(|service| service.parse::<u16>().is_ok());
+        if tail.is_some_and(|tail| tail == "term" || is_epoch(tail)) {
+            open(&directory.join(name), OpenOptions::new().read(true), "open")?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens it without following a link in its last part, and without waiting for the other end of a pipe.
 pub(super) fn open_as_is(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -230,6 +245,7 @@ mod tests {
         let directory = Directory::new();
         let path = |name: &str| directory.0.join(name);
         fs::write(path("own"), "dear to me").unwrap();
+        fs::set_permissions(path("own"), fs::Permissions::from_mode(0o600)).unwrap();
         symlink(path("own"), path("link")).unwrap();
         symlink(path("nowhere"), path("dangling")).unwrap();
         fs::hard_link(path("own"), path("second")).unwrap();
@@ -254,5 +270,12 @@ mod tests {
         }
         directory.open("new").unwrap();
         directory.open("new").unwrap();
+        check_files(&directory.0, "web").unwrap();
+        for name in ["web.term", "web.7.epoch"] {
+            symlink(path("own"), path(name)).unwrap();
+            is_refused(check_files(&directory.0, "web"), name);
+            check_files(&directory.0, "we").unwrap();
+            fs::remove_file(path(name)).unwrap();
+        }
     }
 }

@@ -66,7 +66,7 @@ fn a_secret_of_roots_is_a_key_for_another_user_too() {
     let program = ground.directory.join("pares");
     fs::copy(env!("CARGO_BIN_EXE_pares"), &program).expect("copied");
     let state = ground.directory.join("state");
-    fs::create_dir(&state).expect("a directory");
+    fs::DirBuilder::new().mode(0o700).create(&state).expect("a directory");
     chown(&state, Some(STRANGER), Some(STRANGER)).expect("root");
     let join = || {
         let mut command = Command::new(&program);
@@ -114,6 +114,7 @@ fn what_somebody_has_put_in_the_place_of_a_file_is_not_touched() {
             let ground = Ground::new();
             let (path, dear) = (ground.directory.join(name), ground.directory.join("dear"));
             fs::write(&dear, DEAR).expect("written");
+            mode(&dear, 0o600);
             match kind {
                 "link" => symlink("dear", &path).expect("a link"),
                 "hard" => fs::hard_link(&dear, &path).expect("a link"),
@@ -122,6 +123,7 @@ fn what_somebody_has_put_in_the_place_of_a_file_is_not_touched() {
             }
             say(&ground.ask(command).code(77), &[words, path.to_str().expect("plain")]);
             assert_eq!(fs::read_to_string(&dear).expect("there"), DEAR, "{name} as a {kind}");
+            say(&ground.ask("doctor").code(1), &["directory\tcure", words, path.to_str().expect("plain")]);
         }
     }
 }

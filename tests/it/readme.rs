@@ -65,6 +65,7 @@ fn the_example_greets_and_takes_its_turn() {
         .env("HOME", &home)
         .env_remove("PARES_DIR")
         .env_remove("XDG_STATE_HOME")
+        .env_remove("STATE_DIRECTORY")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -79,11 +79,8 @@ fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
     let config = group.config();
     let at = config.supervisor_address();
     let (directory, key_file) = (config.state_directory()?, config.key_path()?);
-    let mut findings = vec![
-        machine::port_range(at.port()),
-        files::directory(&group.group, &directory),
-        files::key(&config, &key_file),
-    ];
+    let mut findings =
+        vec![machine::port_range(at.port()), files::directory(&config, &directory), files::key(&config, &key_file)];
     // First, for asking takes its time with one that does not answer, and then it may be gone.
     let sockets = process::Sockets::look();
     let holders = sockets.listening_at(at);

@@ -212,6 +212,7 @@ pub(super) fn end_of(_: u32) -> io::Result<Option<Booked<OwnedFd>>> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use std::os::unix::fs::DirBuilderExt;
     use std::process::Command;
 
     /// A directory of its own for each test, gone with it.
@@ -220,7 +221,7 @@ mod tests {
     impl Directory {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("pares-lives-{name}-{}", std::process::id()));
-            fs::create_dir(&path).unwrap();
+            fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
             Directory(path)
         }
 

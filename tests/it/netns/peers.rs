@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -135,7 +135,7 @@ impl Peers {
             Homes::Apart => self.directory.join(format!("home{who}")),
             Homes::Shared => self.directory.join("home"),
         };
-        if fs::create_dir(&home).is_ok() {
+        if fs::DirBuilder::new().mode(0o700).create(&home).is_ok() {
             let mut options = fs::OpenOptions::new();
             let file = options.write(true).create_new(true).mode(0o600).open(home.join("real.key"));
             file.and_then(|mut file| file.write_all(&[0x77; 32])).expect("a key");

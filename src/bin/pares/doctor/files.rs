@@ -9,16 +9,14 @@ use pares::{Config, JoinError, KeyError, StateDirectory};
 use super::machine::directory as writable;
 use super::{Finding, State, cure, note, ok};
 
-/// Which directory the files of `group` are in and what has said so; that others cannot exchange them, and this user can
+/// Which directory the group's files are in and what has said so; that others cannot exchange them, and this user can
 /// write there.
-pub(super) fn directory(group: &str, directory: &StateDirectory) -> Finding {
+pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding {
     const CHECK: &str = "directory";
-    // Whatever key is named: the term is in the directory.
-    match Config::new(group).has_key() {
-        Err(JoinError::Key(error @ KeyError::Unsafe { .. })) if is_about(&error, &directory.path) => {
-            return cure(CHECK, format!("{} ({})", error.finding(), directory.source), error.remedy());
-        }
-        _ => {}
+    if let Err(JoinError::Key(error)) = config.check_directory() {
+        let remedy = error.remedy();
+        let remedy = if remedy.is_empty() { "make it a directory of this user's".to_owned() } else { remedy };
+        return cure(CHECK, format!("{} ({})", error.finding(), directory.source), remedy);
     }
     let Finding { state, finding, cure, .. } = writable(&directory.path.join("it"));
     let why: Vec<&str> = [directory.source].into_iter().chain(directory.ignored.iter().map(String::as_str)).collect();
@@ -34,11 +32,6 @@ pub(super) fn directory(group: &str, directory: &StateDirectory) -> Finding {
         ),
         _ => Finding { check: CHECK, state, finding, cure },
     }
-}
-
-/// Whether it is the directory itself that cannot be used, or one above it.
-fn is_about(error: &KeyError, directory: &Path) -> bool {
-    matches!(error, KeyError::Unsafe { path, .. } if directory.starts_with(path))
 }
 
 /// The first directory above this one in which all users may rename what is others'.
@@ -62,7 +55,7 @@ pub(super) fn key(config: &Config, path: &Path) -> Finding {
             ),
             _ => ok(CHECK, format!("{name} is readable for this user only, or one group")),
         },
-        Err(JoinError::Key(error)) if path.parent().is_some_and(|directory| is_about(&error, directory)) => {
+        Err(JoinError::Key(KeyError::Unsafe { .. })) if config.check_directory().is_err() => {
             ok(CHECK, format!("{name} was not looked at: see its directory"))
         }
         Err(JoinError::Key(error)) => match error.remedy() {
