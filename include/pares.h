@@ -689,8 +689,9 @@ pares_result pares_try_acquire(pares_instance *instance, const char *resource, u
 pares_result pares_permit_id(const pares_permit *permit, uint64_t *id_out);
 
 /**
- * 1 if the permit is held. 0 once it was taken away, its instance has left, or was without a supervisor for so long that
- * others may be given what it holds; also for a bad handle.
+ * 1 if the permit is held. 0 once it was taken away or its instance has left; also while others may have been given what it
+ * holds (it was without a supervisor for longer than the settle time, or was cut off) and no settled supervisor has confirmed
+ * it since; also for a bad handle.
  */
 int pares_permit_is_valid(const pares_permit *permit);
 

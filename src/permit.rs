@@ -46,8 +46,9 @@ impl Permit {
         self.units
     }
 
-    /// False once the permit was taken away, or this instance has left its group; also as long as this instance has been
-    /// without a supervisor for longer than the settle time, because others may be given what it holds. Does not block.
+    /// False once the permit was taken away, or this instance has left its group; also while others may have been given what
+    /// this instance holds: after it was without a supervisor for longer than the settle time, or was cut off by one that
+    /// lives, until a settled supervisor has confirmed it. That this instance is elected confirms nothing. Does not block.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         !self.shared.standing.is_void() && self.shared.holding.is_valid(self.id)

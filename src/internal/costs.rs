@@ -305,7 +305,7 @@ fn a_change_in_a_group_of_a_thousand_is_told_to_the_witnesses_alone() {
 #[test]
 fn an_asker_takes_two_names_from_the_heap_for_a_request_and_nothing_for_its_answer() {
     let mut holdings = Holdings::new(vec![]);
-    holdings.begin(1, true);
+    holdings.begin(Time::ZERO, 1, true);
     for turn in 0..4 {
         let (asking, wanted) = taken(|| holdings.ask("seats", 1, true, 1).expect("a request"));
         let (granting, _) = taken(|| holdings.on(Message::Granted { id: wanted.id }, &mut None));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::clock::monotonic_ns;
+use super::clock::{self, monotonic_ns};
 use super::lifeline::{Lead, Lifeline};
 use super::lock::{Condvar, Mutex, MutexGuard};
 use super::office::Office;
@@ -79,8 +79,6 @@ struct Inside {
     /// A thread is waiting for the kernel to take what is unsent.
     flushing: bool,
     waiters: BTreeMap<u64, Waiter>,
-    /// Since when there has been no supervisor, if there was one before.
-    lost_at: Option<Instant>,
 }
 
 pub(crate) struct Holding {
@@ -99,7 +97,6 @@ impl Holding {
             changed: BTreeSet::new(),
             flushing: false,
             waiters: BTreeMap::new(),
-            lost_at: None,
         };
         Holding { inside: Mutex::new(inside), settle_time, threads: Threads::default() }
     }
@@ -119,10 +116,9 @@ impl Holding {
     /// The hello was welcomed.
     pub(crate) fn welcomed(self: &Arc<Self>, lifeline: &Arc<Lifeline>, term: u64, settled: bool) {
         let mut inside = self.inside.lock();
-        let again = inside.holdings.begin(term, settled);
+        let again = inside.holdings.begin(clock::now(), term, settled);
         again.iter().for_each(|message| put_frame(message, &mut inside.unsent));
         inside.route = Route::Lifeline(lifeline.clone());
-        inside.lost_at = None;
         self.flush(&mut inside);
     }
 
@@ -137,9 +133,9 @@ impl Holding {
         let office = open(inside.holdings.claims(), inside.holdings.settings().clone());
         inside.unsent.clear();
         inside.changed.clear();
-        inside.lost_at = None;
         inside.route = Route::Office(office.clone());
-        let again = inside.holdings.begin(office.read(Supervisor::term), office.read(Supervisor::settled));
+        let (term, settled) = (office.read(Supervisor::term), office.read(Supervisor::settled));
+        let again = inside.holdings.begin(clock::now(), term, settled);
         self.apply(&mut inside, standing, office.take_own());
         for message in again {
             let answers = office.said_own(message);
@@ -159,8 +155,7 @@ impl Holding {
             Route::Nowhere | Route::Joining => {}
         }
         inside.unsent.clear();
-        inside.holdings.end();
-        inside.lost_at.get_or_insert_with(Instant::now);
+        inside.holdings.end(clock::now().saturating_add(self.settle_time));
     }
 
     /// The group's state is another.
@@ -353,12 +348,11 @@ impl Holding {
         }
     }
 
-    /// True if the permit is held, as far as can be known: without a supervisor for longer than the settle time, others may
-    /// have been given what we hold.
+    /// True if the permit is held, as far as can be known: see [`Holdings::is_certain`].
     pub(crate) fn is_valid(&self, id: u64) -> bool {
         let inside = self.inside.lock();
-        let known = inside.lost_at.is_none_or(|at| at.elapsed() < self.settle_time);
-        inside.holdings.holds(id) && known && !matches!(inside.route, Route::Stopped)
+        let Inside { holdings, route, .. } = &*inside;
+        holdings.holds(id) && holdings.is_certain(clock::now()) && !matches!(route, Route::Stopped)
     }
 
     /// Makes room for a tally; false if this instance counts under as many names as it may.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Time;
 use super::permits::Claims;
 use super::settings::Settings;
 use crate::config::{MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, TAKEN_STEP, message_size};
@@ -26,6 +27,8 @@ pub(crate) struct Holdings {
     term: u64,
     /// See [`Claims::standing`].
     standing: u64,
+    /// From when on others may have been given what this instance holds; `None` while a supervisor has it in its book.
+    doubtful_from: Option<Time>,
     next_id: u64,
     /// Bytes of messages read since the supervisor was last told.
     taken: u32,
@@ -102,6 +105,14 @@ impl Holdings {
         self.permits.contains_key(&id)
     }
 
+    /// True as long as nobody else can have been given what is held here.
+    ///
+    /// A new supervisor does not change that before the group is settled, not even if it is this instance itself: until then
+    /// others may come who were given it meanwhile.
+    pub(crate) fn is_certain(&self, now: Time) -> bool {
+        self.doubtful_from.is_none_or(|from| now < from)
+    }
+
     pub(crate) fn holds_anything(&self) -> bool {
         !self.permits.is_empty()
     }
@@ -159,14 +170,15 @@ impl Holdings {
     pub(crate) fn on_state(&mut self, term: u64, settled: bool) {
         self.term = term;
         if settled {
-            self.standing = term;
+            (self.standing, self.doubtful_from) = (term, None);
         }
     }
 
     /// The lifeline was cut while the supervisor lived: it may have given to others what we hold, and these have the better
-    /// claim.
+    /// claim, also if they are cut off next.
     pub(crate) fn cut_off(&mut self) {
-        self.standing = self.standing.min(self.term.saturating_sub(1));
+        self.standing = 0;
+        self.doubtful_from = Some(Time::ZERO);
     }
 
     /// A hello is about to say all of this.
@@ -174,9 +186,10 @@ impl Holdings {
         self.touch = Touch::Joining;
     }
 
-    /// There is no supervisor any more.
-    pub(crate) fn end(&mut self) {
+    /// There is no supervisor any more. Who succeeds it waits for us until `patience`, then gives to others what we hold.
+    pub(crate) fn end(&mut self, patience: Time) {
         self.touch = Touch::Next;
+        self.doubtful_from.get_or_insert(patience);
     }
 
     /// Everything that a new supervisor must know.
@@ -195,11 +208,13 @@ impl Holdings {
         }
     }
 
-    /// A new lifeline begins, or our own supervisorship: the supervisor at its other end counts from zero what was read of it. Gives what has to be
-    /// asked again.
-    pub(crate) fn begin(&mut self, term: u64, settled: bool) -> Vec<Message> {
+    /// A new lifeline begins, or our own supervisorship: the supervisor at its other end counts from zero what was read of it.
+    /// Gives what has to be asked again.
+    pub(crate) fn begin(&mut self, now: Time, term: u64, settled: bool) -> Vec<Message> {
         self.taken = 0;
         self.touch = Touch::With;
+        // In time: it is in the book of one who has given nothing to anybody.
+        self.doubtful_from = self.doubtful_from.filter(|&from| from <= now);
         self.on_state(term, settled);
         let again = self.queries.iter();
         again.map(|(&id, resource)| Message::TotalQuery { id, resource: resource.clone() }).collect()
@@ -213,7 +228,7 @@ impl Holdings {
                 Some(Wanted { resource, units, .. }) => {
                     self.permits.insert(id, Held { id, resource, units });
                     // Only granted once settled, and after all that was revoked then.
-                    self.standing = self.standing.max(self.term);
+                    (self.standing, self.doubtful_from) = (self.standing.max(self.term), None);
                     Upshot::Granted(id)
                 }
                 // Withdrawn meanwhile, which the supervisor is about to read.
@@ -263,6 +278,8 @@ impl Holdings {
 mod tests {
     use super::*;
 
+    const NOW: Time = Time::from_secs(7);
+
     fn asked() -> (Holdings, u64) {
         let mut holdings = Holdings::default();
         let id = holdings.ask("db", 2, true, 7).unwrap().id;
@@ -274,7 +291,7 @@ mod tests {
         let (mut holdings, id) = asked();
         let wanted = Wanted { id, resource: "db".into(), units: 2, wait: true, asked_ns: 7 };
         assert_eq!(holdings.claims(), Claims { wanted: vec![wanted], ..Claims::default() });
-        holdings.begin(0, true);
+        holdings.begin(NOW, 0, true);
         assert_eq!(holdings.on(Message::Granted { id }, &mut None), Some(Upshot::Granted(id)));
         let held = Held { id, resource: "db".into(), units: 2 };
         assert_eq!(holdings.claims(), Claims { held: vec![held.clone()], ..Claims::default() });
@@ -302,10 +319,10 @@ mod tests {
         assert!(news(&mut holdings, 3), "the next hello says it");
         holdings.join();
         assert!(!news(&mut holdings, 4), "the hello is on its way");
-        holdings.begin(5, true);
+        holdings.begin(NOW, 5, true);
         assert!(!news(&mut holdings, 4), "the new supervisor may not know it");
         assert!(news(&mut holdings, 5));
-        holdings.end();
+        holdings.end(NOW);
         assert!(news(&mut holdings, 6));
     }
 
@@ -316,18 +333,45 @@ mod tests {
             what(&mut holdings);
             holdings.claims().standing
         };
-        assert_eq!(stands(|holdings| _ = holdings.begin(3, true)), 3);
-        assert_eq!(stands(|holdings| _ = holdings.begin(5, false)), 3, "others may have been given what we hold");
-        assert_eq!(stands(|holdings| holdings.cut_off()), 3, "not yet");
+        assert_eq!(stands(|holdings| _ = holdings.begin(NOW, 3, true)), 3);
+        assert_eq!(stands(|holdings| _ = holdings.begin(NOW, 5, false)), 3, "others may have been given what we hold");
         assert_eq!(stands(|holdings| holdings.on_state(6, true)), 6);
-        assert_eq!(stands(|holdings| holdings.cut_off()), 5);
-        assert_eq!(stands(|holdings| holdings.cut_off()), 5, "told twice");
+        assert_eq!(stands(|holdings| holdings.cut_off()), 0);
+        assert_eq!(stands(|holdings| _ = holdings.begin(NOW, 7, false)), 0, "not yet");
         let granted = |holdings: &mut Holdings| {
-            holdings.begin(8, false);
+            holdings.begin(NOW, 8, false);
             let id = holdings.ask("db", 1, true, 0).unwrap().id;
             holdings.on(Message::Granted { id }, &mut None);
         };
         assert_eq!(stands(granted), 8, "only a settled supervisor grants");
+    }
+
+    /// Every step that an instance without a settled supervisor can take, and what its permits are worth after it.
+    #[test]
+    fn what_is_doubtful_stays_so_until_a_settled_supervisor_confirms_it_whoever_that_is() {
+        let late = NOW + Time::from_millis(500);
+        let mut holdings = Holdings::default();
+        let mut certain = |now: Time, what: &dyn Fn(&mut Holdings)| {
+            what(&mut holdings);
+            holdings.is_certain(now)
+        };
+        assert!(certain(NOW, &|holdings| _ = holdings.begin(NOW, 3, true)));
+        assert!(certain(NOW, &|holdings| holdings.end(late)), "the next one waits for us");
+        assert!(!certain(late, &|_| ()), "no longer");
+        assert!(!certain(late, &|holdings| holdings.end(late + late)), "a second loss in a row");
+        assert!(!certain(late, &|holdings| _ = holdings.begin(late, 4, false)), "others may come who were given it");
+        assert!(certain(late, &|holdings| holdings.on_state(4, true)));
+        assert!(!certain(late, &|holdings| holdings.cut_off()), "the supervisor lives, and gives");
+        assert!(!certain(late, &|holdings| holdings.end(late + late)));
+        assert!(!certain(late, &|holdings| _ = holdings.begin(late, 5, false)), "its successor has not confirmed it");
+        assert!(!certain(late, &|holdings| holdings.end(late + late)), "nor will it: it is dead");
+        assert!(!certain(late, &|holdings| _ = holdings.begin(late, 6, false)), "our own supervisorship");
+        let id = holdings.ask("db", 1, true, 0).unwrap().id;
+        holdings.on(Message::Granted { id }, &mut None);
+        assert!(holdings.is_certain(late), "only a settled supervisor grants");
+        holdings.end(late);
+        holdings.begin(NOW, 7, false);
+        assert!(holdings.is_certain(late), "it has us in its book since before it was late");
     }
 
     #[test]

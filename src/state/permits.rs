@@ -43,7 +43,7 @@ pub(crate) enum Verdict {
 /// What a holder brings along when it registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claims {
-    /// The last term in which it is certain that what it holds was given to nobody else.
+    /// The last term in which it is certain that what it holds was given to nobody else; 0 if it is not of any.
     pub(crate) standing: u64,
     pub(crate) declared: Vec<Declared>,
     pub(crate) held: Vec<Held>,
@@ -342,7 +342,7 @@ impl Book {
     ///
     /// Claims can contradict each other only if a holder stood still while a whole supervisorship passed that gave away
     /// what it held, or was cut off while the supervisor lived. Its standing tells it from the others: it loses what there is
-    /// not room for.
+    /// not room for. If all were cut off, one after the other, nobody knows who has the better claim, and any may lose.
     pub(crate) fn open(&mut self, verdicts: &mut Vec<Verdict>) {
         self.open = true;
         for this in self.resources.values_mut() {
@@ -350,7 +350,7 @@ impl Book {
             let mut old: Vec<(u64, ConnId, u64)> = this
                 .held
                 .iter()
-                .filter(|(_, permit)| permit.standing < self.newest)
+                .filter(|(_, permit)| permit.standing < self.newest.max(1))
                 .map(|(&(holder, id), permit)| (permit.standing, holder, id))
                 .collect();
             old.sort_unstable();

@@ -287,6 +287,17 @@ fn claims_of_the_newest_term_stand_even_over_a_limit_that_shrank() {
     assert_eq!(desk.step(Book::open), "db 6>4");
 }
 
+/// Goal: the limit holds although nobody can vouch for anything: one was cut off, others were given what it held, and were cut
+/// off too before the supervisor died.
+#[test]
+fn of_claims_that_were_all_cut_off_none_stands_above_the_limit() {
+    let mut desk = Desk(Book::default());
+    desk.back(1, holding(&[(1, 3)]), 0, None);
+    desk.back(2, holding(&[(1, 1), (2, 3)]), 0, None);
+    assert_eq!(desk.step(Book::open), "-1.1");
+    assert_eq!(desk.in_use(), 4);
+}
+
 #[test]
 fn who_comes_late_loses_what_others_were_given() {
     let mut desk = Desk::open(4);

@@ -12,14 +12,18 @@ impl World {
             return self.at(Time::from_secs(1), What::Start(0));
         }
         self.faults -= 1;
-        let gap = self.random.time(21);
+        let gap = self.random.time(if self.family == Family::Hasty { 16 } else { 21 });
         self.at(gap, What::Fault);
         if living.is_empty() {
             return;
         }
         let anybody = living[self.random.below(living.len())];
         let one = supervisor.filter(|_| self.random.one_in(2)).unwrap_or(anybody);
-        match self.random.below(15) {
+        let fault = self.random.below(15);
+        // A cut, a supervisor that steps down, or one that dies amid what it does.
+        let hasty = [9, 9, 9, 11, 11, 4, fault];
+        let fault = if self.family == Family::Hasty { hasty[self.random.below(hasty.len())] } else { fault };
+        match fault {
             0..3 => self.kill(one),
             3 => {
                 let share = 1 + self.random.below(3);

@@ -80,6 +80,8 @@ impl World {
             }
             (Doing::Joining(_), None) => {
                 self.seen.closed_at_once += 1;
+                // Nothing tells it from a supervisor that died before it welcomed us.
+                instance.cut_while_joining |= reset;
                 self.close(link, Client, false);
                 self.on(who, Event::ClosedAtOnce);
             }

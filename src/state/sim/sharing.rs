@@ -55,7 +55,8 @@ impl World {
             return;
         }
         let who = awake[self.random.below(awake.len())];
-        let resource = RESOURCES[self.random.below(14) % 4];
+        let kinds = if self.family == Family::Hasty && !self.random.one_in(8) { 1 } else { 14 };
+        let resource = RESOURCES[self.random.below(kinds) % 4];
         match self.random.below(20) {
             0..7 => {
                 let (units, wait) = (1 + self.random.below(4) as u64, !self.random.one_in(4));
@@ -93,9 +94,11 @@ impl World {
     fn question(&mut self, who: Who) {
         let key = String::from(KEYS[self.random.below(KEYS.len())]);
         let value = |random: &mut Random| (!random.one_in(4)).then(|| random.below(3).to_string());
-        let resource = String::from(RESOURCES[self.random.below(RESOURCES.len())]);
+        let hasty = self.family == Family::Hasty && !self.random.one_in(4);
+        let resource = String::from(RESOURCES[self.random.below(if hasty { 1 } else { RESOURCES.len() })]);
         let name = format!("m{}", self.random.below(self.names));
-        let message = match self.random.below(12) {
+        let kind = if hasty { 4 + self.random.below(2) } else { self.random.below(12) };
+        let message = match kind {
             0..4 => {
                 let expected = self.random.one_in(2).then(|| value(&mut self.random));
                 Message::Set { key, value: value(&mut self.random), expected }
@@ -149,7 +152,7 @@ impl World {
         let mut messages = std::mem::take(&mut self.instances[who].unsent);
         self.seen.said_while_joining += u64::from(!messages.is_empty());
         let Subordinate { term, settled, .. } = *self.instances[who].known.as_ref().expect("was welcomed");
-        messages.extend(self.instances[who].holdings.begin(term, settled));
+        messages.extend(self.instances[who].holdings.begin(self.now, term, settled));
         messages.into_iter().for_each(|message| self.send(link, Client, message));
     }
 
@@ -228,9 +231,7 @@ impl World {
         }
         let conflict = matches!(answer[..], [Message::Conflict { .. }]);
         self.seen.conflict += u64::from(conflict);
-        self.note_shared(who);
-        self.act(who, actions);
-        self.check_shared(who);
+        self.carry_through(who, actions);
         if !self.instances[who].lives() || self.instances[who].turn != turn {
             self.seen.died_before_the_answer += 1;
             return self.end_question(id);
@@ -332,16 +333,31 @@ impl World {
         }
     }
 
+    /// Carries out what `who` decided, and holds it to the promises about what is shared.
+    pub(super) fn carry_through(&mut self, who: Who, actions: Vec<Action>) {
+        let before = self.ceilings;
+        self.note_shared(who);
+        self.act(who, actions);
+        if self.instances[who].desk().is_none() {
+            // It died amid all this. What it told nobody to give back stands; whom it told nothing else was given nothing.
+            self.ceilings.iter_mut().zip(before).for_each(|(ceiling, before)| *ceiling = before.max(*ceiling));
+        }
+        self.check_shared(who);
+    }
+
     /// With each decision, before any of it is told: what the supervisor may give to others from now on; and the promise
     /// that nothing is granted above a limit. What was granted before it shrank stands.
-    pub(super) fn note_shared(&mut self, who: Who) {
+    fn note_shared(&mut self, who: Who) {
         let Doing::Supervising(desk) = &self.instances[who].doing else { return };
         if !desk.supervisor.settled() {
             return;
         }
         for (other, instance) in self.instances.iter().enumerate().filter(|(_, instance)| instance.lives()) {
-            if self.member(who, desk, other).is_none() {
-                let held = instance.holdings.held().map(|held| held.id);
+            let held = instance.holdings.held().map(|held| held.id);
+            if let Some(conn) = self.member(who, desk, other) {
+                let known = held.filter(|&id| desk.supervisor.knows(conn, id));
+                self.seen.confirmed += known.map(|id| u64::from(self.void.remove(&(other, id)))).sum::<u64>();
+            } else {
                 self.seen.void += held.map(|id| u64::from(self.void.insert((other, id)))).sum::<u64>();
                 // They may be granted already, and not yet known to be.
                 self.void.extend(instance.holdings.claims().wanted.iter().map(|wanted| (other, wanted.id)));
@@ -359,16 +375,18 @@ impl World {
         }
     }
 
-    /// A permit is void from the moment in which its holder is told so, whenever that reads it.
-    pub(super) fn note_revoked(&mut self, conn: u64, message: &Message, who: Who) {
-        if let Message::Revoked { id } = message {
-            let holder = if conn == OWN { who } else { self.links[conn as usize].owner[0] };
-            self.void.insert((holder, *id));
+    /// A permit is valid, or void, from the moment in which its holder is told so, whenever that reads it.
+    pub(super) fn note_verdict(&mut self, conn: u64, message: &Message, who: Who) {
+        let holder = || if conn == OWN { who } else { self.links[conn as usize].owner[0] };
+        match message {
+            Message::Granted { id } => _ = self.void.remove(&(holder(), *id)),
+            Message::Revoked { id } => _ = self.void.insert((holder(), *id)),
+            _ => {}
         }
     }
 
     /// After each decision: what a member holds is in the supervisor's book, unless it is told otherwise.
-    pub(super) fn check_shared(&mut self, who: Who) {
+    fn check_shared(&self, who: Who) {
         let Doing::Supervising(desk) = &self.instances[who].doing else { return };
         for (other, instance) in self.instances.iter().enumerate().filter(|(_, instance)| instance.lives()) {
             if instance.holdings.held().next().is_none() {
@@ -376,9 +394,7 @@ impl World {
             }
             let Some(conn) = self.member(who, desk, other) else { continue };
             for id in instance.holdings.held().map(|held| held.id) {
-                if desk.supervisor.knows(conn, id) {
-                    self.seen.confirmed += u64::from(desk.supervisor.settled() && self.void.remove(&(other, id)));
-                } else {
+                if !desk.supervisor.knows(conn, id) {
                     let told = self.void.contains(&(other, id)) || !self.links[conn as usize].is_intact();
                     assert!(told, "{} holds {id}, and it is not in the book", instance.entry.name);
                 }
@@ -389,7 +405,8 @@ impl World {
 
     fn check_use(&self) {
         let mut units = [0; RESOURCES.len()];
-        for (who, instance) in self.instances.iter().enumerate().filter(|(_, instance)| instance.lives()) {
+        let sure = |instance: &Instance| instance.lives() && instance.holdings.is_certain(self.now);
+        for (who, instance) in self.instances.iter().enumerate().filter(|(_, instance)| sure(instance)) {
             for held in instance.holdings.held().filter(|held| !self.void.contains(&(who, held.id))) {
                 let at = RESOURCES.iter().position(|resource| *resource == held.resource).expect("one of these");
                 units[at] += held.units;
@@ -397,6 +414,15 @@ impl World {
         }
         let within = units.iter().zip(&self.ceilings).all(|(units, ceiling)| units <= ceiling);
         assert!(within, "held are {units:?} of {RESOURCES:?}, there may be {:?}", self.ceilings);
+    }
+
+    /// The promise: who elects itself is no surer of what it holds than it was before, if others may have been given it.
+    pub(super) fn check_own(&mut self, who: Who) {
+        let Instance { holdings, stalled_until, cut_while_joining, .. } = &self.instances[who];
+        let void = holdings.held().any(|held| self.void.contains(&(who, held.id)));
+        self.seen.elected_in_doubt += u64::from(void);
+        let sure = holdings.is_certain(self.now) && !cut_while_joining && *stalled_until == Time::ZERO && !self.astray;
+        assert!(!void || !sure, "{} is sure of what others may have been given", self.name(who));
     }
 
     /// In the end: the book of `leader` says what all hold, no more and no less, and nobody waits for an answer.
@@ -416,6 +442,7 @@ impl World {
                 "what {} holds",
                 entry.name
             );
+            assert!(holdings.is_certain(self.now), "{} is not sure of what it holds", entry.name);
             assert_eq!(holdings.unanswered(), 0, "{} asked for totals", entry.name);
             let settings: Vec<&Setting> = holdings.settings().present().collect();
             // Where a term was used twice, what was set in the one passes for known to the supervisor of the other.

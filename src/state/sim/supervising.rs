@@ -14,9 +14,7 @@ impl World {
         assert!(desk.supervisor.settled() || !was_settled, "no longer settled");
         let registry = desk.supervisor.registry();
         desk.welcomed.retain(|&member| registry.entries().any(|entry| entry.id as usize == member + 1));
-        self.note_shared(who);
-        self.act(who, actions);
-        self.check_shared(who);
+        self.carry_through(who, actions);
     }
 
     /// Carries out what a supervisor decided, as far as it comes before it is killed.
@@ -42,7 +40,7 @@ impl World {
                             desk.came_back_at = self.now;
                         }
                     }
-                    self.note_revoked(conn, &message, who);
+                    self.note_verdict(conn, &message, who);
                     self.send(conn as usize, Server, message);
                 }
                 Action::Close { conn } => {
@@ -58,7 +56,7 @@ impl World {
                     }
                 }
                 Action::Own { message } => {
-                    self.note_revoked(OWN, &message, who);
+                    self.note_verdict(OWN, &message, who);
                     let desk = self.instances[who].desk().unwrap();
                     desk.own.push_back(message);
                     if !std::mem::replace(&mut desk.collecting, true) {

@@ -22,8 +22,12 @@ impl Desk {
 
     /// The same, elected at this time.
     fn at(now: Time, before: Before) -> Self {
+        Desk::of(Desk::elected(before), now)
+    }
+
+    pub(super) fn of(elected: Elected, now: Time) -> Self {
         let mut actions = Vec::new();
-        let supervisor = Supervisor::new(Desk::elected(before), now, &mut actions);
+        let supervisor = Supervisor::new(elected, now, &mut actions);
         Desk { supervisor, actions }
     }
 

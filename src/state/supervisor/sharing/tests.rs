@@ -324,6 +324,21 @@ fn what_the_supervisor_holds_itself_is_in_its_book() {
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Own { .. })).count(), 0);
 }
 
+/// Goal: to be supervisor is no better claim: what was cut off, and is over a limit that others have known since, is lost.
+#[test]
+fn what_the_supervisor_held_unconfirmed_it_holds_unconfirmed_as_supervisor() {
+    let lowered = Setting { scope: Scope::Limit, ..setting("db", Some("1"), 4, 1) };
+    let lost = Action::Own { message: Message::Revoked { id: 9 } };
+    for (standing, loses) in [(0, true), (4, false)] {
+        let before = Before::These(these(&[1], None));
+        let elected = Elected { claims: Claims { standing, ..holding(9, 4) }, ..Desk::elected(before) };
+        let mut desk = Desk::of(elected, Time::ZERO);
+        let came = desk.come("a", 1, 4, Claims { standing: 4, ..declaring() }, vec![lowered.clone()]);
+        assert!(desk.supervisor.settled());
+        assert_eq!((came.contains(&lost), !desk.supervisor.knows(OWN, 9)), (loses, loses), "{standing}");
+    }
+}
+
 #[test]
 fn who_says_what_cannot_be_is_cut_off() {
     let wrong = [
