@@ -289,7 +289,7 @@ impl Config {
     ///
     /// Default: `$PARES_DIR`; else `pares` in the first of `$STATE_DIRECTORY` or in `$XDG_STATE_HOME`; else
     /// `.local/state/pares` in `$HOME`, or in this user's home as the user database has it. Of a variable that is set for
-    /// more than this library a relative path is passed over, and of `HOME` another user's directory. Which one it is, and
+    /// more than this library a relative path is passed over, and of `HOME` another user's directory if this one has its own. Which one it is, and
     /// why, is what [`state_directory`](Config::state_directory) gives.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());

@@ -9,7 +9,8 @@
 //!    directory than somebody has named.
 //! 2. `STATE_DIRECTORY`, `XDG_STATE_HOME`, `HOME`: set for many programs at once, so that what does not hold for this
 //!    one is passed over: a relative path, as the XDG specification says; a home of another user, as sudo may leave it,
-//!    in which root would make files that its owner could not use.
+//!    in which root would make files that its owner could not use. (Not where this user has no home of its own: in
+//!    containers users are made up, and share one.)
 //! 3. the home that the user database has.
 
 use std::ffi::OsString;
@@ -58,8 +59,10 @@ trait Surroundings {
     fn variable(&self, name: &str) -> Option<OsString>;
     /// The home of this user, as the user database has it.
     fn home(&self) -> Option<PathBuf>;
-    /// The user id that a directory belongs to, if that is another than this process's.
-    fn other_owner(&self, directory: &Path) -> Option<u32>;
+    /// The id of this user.
+    fn user(&self) -> u32;
+    /// The id of the user that a directory belongs to, if it is there and can be seen.
+    fn owner(&self, directory: &Path) -> Option<u32>;
 }
 
 struct System;
@@ -73,12 +76,17 @@ impl Surroundings for System {
         sys::home()
     }
 
-    fn other_owner(&self, directory: &Path) -> Option<u32> {
+    fn user(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    fn owner(&self, directory: &Path) -> Option<u32> {
         use std::os::unix::fs::MetadataExt;
-        let owner = std::fs::metadata(directory).ok()?.uid();
-        (owner != rustix::process::geteuid().as_raw()).then_some(owner)
+        Some(std::fs::metadata(directory).ok()?.uid())
     }
 }
+
+const DATABASE: &str = "the home directory in the user database";
 
 const RELATIVE: &str =
     "it must be an absolute path, so that it is the same from everywhere (a `~` is known to shells only)";
@@ -113,24 +121,21 @@ fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory
         return Ok(StateDirectory { path, source, ignored });
     }
     let home = variable("HOME").and_then(|value| absolute("HOME", value.into()));
-    let stranger = home.as_deref().and_then(|home| here.other_owner(home));
-    let of_database = || here.home().filter(|home| home.is_absolute());
-    let (home, source) = match (home, stranger) {
-        (Some(home), None) => (home, "HOME"),
-        (home, stranger) => match (of_database(), home) {
-            (Some(of_database), home) => {
-                let differs = home.is_some_and(|home| home != of_database);
-                let owner = stranger.filter(|_| differs);
-                ignored.extend(owner.map(|owner| format!("HOME is passed over: it belongs to user id {owner}")));
-                (of_database, "the home directory in the user database")
+    let of_database = here.home().filter(|home| home.is_absolute());
+    let (home, source) = match (home, of_database) {
+        (Some(home), Some(own)) if home != own => match here.owner(&home) {
+            Some(owner) if owner != here.user() && here.owner(&own) == Some(here.user()) => {
+                ignored.push(format!("HOME is passed over: it belongs to user id {owner}"));
+                (own, DATABASE)
             }
-            // As in a container, whose user is in no database: nothing better is known.
-            (None, Some(home)) => (home, "HOME"),
-            (None, None) => {
-                let rule = "this user has no home, neither in HOME nor in the user database: set PARES_DIR";
-                return Err(ConfigError::new("directory", "", rule));
-            }
+            _ => (home, "HOME"),
         },
+        (Some(home), _) => (home, "HOME"),
+        (None, Some(own)) => (own, DATABASE),
+        (None, None) => {
+            let rule = "this user has no home, neither in HOME nor in the user database: set PARES_DIR";
+            return Err(ConfigError::new("directory", "", rule));
+        }
     };
     Ok(StateDirectory { path: home.join(".local/state/pares"), source, ignored })
 }
@@ -163,13 +168,17 @@ mod tests {
             self.home.map(PathBuf::from)
         }
 
-        fn other_owner(&self, directory: &Path) -> Option<u32> {
+        fn user(&self) -> u32 {
+            0
+        }
+
+        fn owner(&self, directory: &Path) -> Option<u32> {
             self.owners.iter().find(|(one, _)| Path::new(one) == directory).map(|(_, owner)| *owner)
         }
     }
 
     fn with(variables: &[(&str, &str)]) -> Result<StateDirectory, ConfigError> {
-        choose(None, &Given { variables, home: Some("/root"), owners: &[("/home/ann", 1000)] })
+        choose(None, &Given { variables, home: Some("/root"), owners: &[("/home/ann", 1000), ("/root", 0)] })
     }
 
     #[track_caller]
@@ -223,10 +232,20 @@ mod tests {
     #[test]
     fn a_home_of_another_user_is_passed_over_if_this_one_has_its_own() {
         gives(&[("HOME", "/home/ann")], "/root/.local/state/pares", "the home directory in the user database", 1);
-        let unknown = |variables| choose(None, &Given { variables, home: None, owners: &[("/", 0)] });
-        assert_eq!(unknown(&[("HOME", "/")]).unwrap().path, Path::new("/.local/state/pares"));
-        assert!(unknown(&[]).unwrap_err().to_string().contains("PARES_DIR"));
-        let own = Given { variables: &[("HOME", "/srv")], home: Some("/srv"), owners: &[("/srv", 0)] };
-        assert_eq!(choose(None, &own).unwrap().ignored.len(), 0, "it is the same one");
+        let given = |home, owners| {
+            let chosen = choose(None, &Given { variables: &[("HOME", "/srv")], home, owners }).unwrap();
+            (chosen.path == Path::new("/srv/.local/state/pares"), chosen.ignored.len())
+        };
+        assert_eq!(given(Some("/srv"), &[("/srv", 7)]), (true, 0), "it is the same one");
+        // As in a container whose user is made up: what the database says of it is of no use.
+        assert_eq!(given(Some("/"), &[("/srv", 7), ("/", 7)]), (true, 0));
+        assert_eq!(given(Some("/nonexistent"), &[("/srv", 7)]), (true, 0));
+        assert_eq!(given(None, &[("/srv", 7)]), (true, 0));
+    }
+
+    #[test]
+    fn a_user_without_any_home_is_told_to_name_a_directory() {
+        let error = choose(None, &Given { variables: &[], home: None, owners: &[] }).unwrap_err();
+        assert!(error.to_string().contains("set PARES_DIR"), "{error}");
     }
 }

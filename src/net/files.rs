@@ -12,6 +12,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -75,10 +77,24 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions, doing: &'static str) 
         );
     }
     // By another name, it may be another file of this user's, which is not to be written.
-    if about.nlink() > 1 {
+    if has_second_name(&file).map_err(io)? {
         return wrong("has a second name (a hard link)".into(), REMOVE.into());
     }
     Ok(file)
+}
+
+/// Looks for a moment: where a system cannot rename a file without replacing another, one that is being made is linked to its
+/// name, and has that of its draft too until this is removed.
+fn has_second_name(file: &File) -> io::Result<bool> {
+    const MOMENT: Duration = Duration::from_millis(200);
+    let deadline = Instant::now() + MOMENT;
+    while file.metadata()?.nlink() > 1 {
+        if Instant::now() > deadline {
+            return Ok(true);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(false)
 }
 
 /// Who sees this has no term of the group's there yet, or one that somebody else may have written.
