@@ -43,6 +43,13 @@ const PIECE: usize = 512;
 /// The same where more is known to come: of a large message, or of many.
 const LARGE_PIECE: usize = 16 << 10;
 
+/// Without waiting, and without SIGPIPE if the other end is gone. Apple's systems have no such flag but SO_NOSIGPIPE, which
+/// `socket2` sets on all sockets that it makes, and which those that are accepted inherit from their listener.
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) const AT_ONCE: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+#[cfg(target_vendor = "apple")]
+pub(crate) const AT_ONCE: SendFlags = SendFlags::DONTWAIT;
+
 pub(crate) struct Link {
     /// Shared with whoever may have to end the connection under a blocked reader. Not a second descriptor: a
     /// supervisor of thousands needs one for each as it is.
@@ -161,7 +168,7 @@ impl Link {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             // The kernel has room, as a rule: then there is nothing to wait for, and no timeout to be set.
-            match send(&**self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            match send(&**self.stream, rest, AT_ONCE) {
                 Ok(count) => rest = &rest[count..],
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => await_ready(&self.stream, PollFlags::OUT, Some(deadline))?,

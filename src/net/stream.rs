@@ -4,8 +4,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use rustix::net::send;
 
+use super::link::AT_ONCE;
 use super::lock::Mutex;
 use super::port::Stream;
 use crate::wire::Message;
@@ -58,7 +59,7 @@ impl Outbox {
 pub(crate) fn push(stream: &TcpStream, unsent: &mut Vec<u8>) {
     let mut rest = &unsent[..];
     while !rest.is_empty() {
-        match send(stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        match send(stream, rest, AT_ONCE) {
             Ok(sent) => rest = &rest[sent..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => break,
