@@ -60,7 +60,8 @@ fn who_has_the_number_of_an_instance_here_is_not_taken_for_it() {
     one.sees("two");
     says(&ground.ask("doctor --json"), "members", "ok", &["none of 2 is stopped"]);
     let pid = child_of(two.pid());
-    kill_process(Pid::from_raw(pid.cast_signed()).expect("a number"), Signal::STOP).expect("a process");
+    kill_process(Pid::from_raw(i32::try_from(pid).expect("small")).expect("a number"), Signal::STOP)
+        .expect("a process");
     let cure = format!("kill -CONT {pid}");
     await_true("named", || found(&ground.ask("doctor --json"), "members").to_string().contains(&cure));
     says(&ground.ask("doctor --json"), "members", "cure", &["two", "is stopped", &cure]);
