@@ -211,16 +211,18 @@ fn worker() {
         tally.count()
     });
     let (instance_3, calm_3) = (instance.clone(), calm.clone());
-    let writer = (!given("WRITES").is_empty()).then(|| {
+    let key = given("WRITES");
+    let writer = (!key.is_empty()).then(|| {
         thread::spawn(move || {
             let mut random = Random(seed + 2);
             for number in 1.. {
                 if calm_3.load(Ordering::Relaxed) {
                     break;
                 }
-                say(&format!("tried {} {number}", instance_3.name()));
-                match instance_3.set(instance_3.name(), &number.to_string(), PATIENCE) {
-                    Ok(()) => say(&format!("set {} {number}", instance_3.name())),
+                let value = format!("{} {number}", instance_3.name());
+                say(&format!("tried {key} {value}"));
+                match instance_3.set(&key, &value, PATIENCE) {
+                    Ok(()) => say(&format!("set {key} {value}")),
                     Err(error) => say(&format!("violation: {error:?}")),
                 }
                 thread::sleep(random.millis(5, 30));
@@ -262,6 +264,30 @@ struct Worker {
     stopped_until: Option<Instant>,
 }
 
+/// The values of one setting. Each has its writer's name and number: those of one writer grow, and no two write at once.
+#[derive(Default)]
+struct Written {
+    /// The last value that was acknowledged.
+    set: Option<String>,
+    /// What the living writer has tried last.
+    tried: Option<String>,
+    /// What the dead tried last and were not answered: it may have come late, and be the last word.
+    adrift: BTreeSet<String>,
+}
+
+impl Written {
+    fn may_be(&self, present: Option<&String>) -> bool {
+        present == self.set.as_ref()
+            || present == self.tried.as_ref()
+            || present.is_some_and(|one| self.adrift.contains(one))
+    }
+
+    /// Its writer is dead.
+    fn end(&mut self) {
+        self.adrift.extend(self.tried.take().filter(|tried| self.set.as_ref() != Some(tried)));
+    }
+}
+
 /// What all have said.
 #[derive(Default)]
 struct Told {
@@ -270,8 +296,8 @@ struct Told {
     granted: Vec<(u64, u64)>,
     permits: u64,
     waited: Vec<(u64, Duration, Vec<u32>)>,
-    tried: BTreeMap<String, u64>,
-    set: BTreeMap<String, u64>,
+    written: BTreeMap<String, Written>,
+    acknowledged: u64,
     violations: Vec<String>,
 }
 
@@ -291,13 +317,20 @@ impl Told {
                 let holders = fields[2].split(',').map(|holder| holder.parse().unwrap_or(0)).collect();
                 self.waited.push((number(0), Duration::from_micros(number(1)), holders));
             }
-            "tried" => _ = self.tried.insert(fields[0].into(), number(1)),
-            "set" => _ = self.set.insert(fields[0].into(), number(1)),
+            "tried" => self.written.entry(fields[0].into()).or_default().tried = Some(fields[1..].join(" ")),
+            "set" => {
+                self.acknowledged += 1;
+                self.written.entry(fields[0].into()).or_default().set = Some(fields[1..].join(" "));
+            }
             "violation:" => self.violations.push(format!("{name}: {rest}")),
             _ => return Some(words.to_owned()),
         }
         None
     }
+}
+
+fn key_of(place: usize) -> Option<String> {
+    (place % 4 == 0).then(|| format!("k{place}"))
 }
 
 struct Chaos {
@@ -310,6 +343,8 @@ struct Chaos {
     killed: BTreeMap<u32, u64>,
     /// Of which term, and when.
     killed_supervisors: Vec<(u64, u64)>,
+    /// How often one was stopped, and how often that was the supervisor.
+    stops: (u64, u64),
 }
 
 impl Chaos {
@@ -323,9 +358,10 @@ impl Chaos {
             told: Told::default(),
             killed: BTreeMap::new(),
             killed_supervisors: Vec::new(),
+            stops: (0, 0),
         };
-        for _ in 0..processes {
-            let worker = chaos.start_worker();
+        for at in 0..processes {
+            let worker = chaos.start_worker(at);
             chaos.workers.push(worker);
         }
         for worker in &chaos.workers {
@@ -338,12 +374,14 @@ impl Chaos {
         chaos
     }
 
-    fn start_worker(&mut self) -> Worker {
+    /// One for this place. Every fourth place has a setting, which is its writer's alone and goes on to the next one there: a
+    /// setting of its own for each that ever lived would be more than there may be.
+    fn start_worker(&mut self, at: usize) -> Worker {
         let name = format!("w{}", self.started);
-        let writes = if self.started % 4 == 0 { "1" } else { "" };
+        let writes = key_of(at).unwrap_or_default();
         self.started += 1;
         let seed = self.random.below(1 << 40).to_string();
-        let more = [("WORKER", "1".to_owned()), ("WRITES", writes.to_owned()), ("SEED", seed)];
+        let more = [("WORKER", "1".to_owned()), ("WRITES", writes), ("SEED", seed)];
         let other = Other::start(&self.ground, "chaos::worker", &name, &more);
         Worker { name, other, stopped_until: None }
     }
@@ -372,8 +410,7 @@ impl Chaos {
 
     /// Kills one, and has another take its place.
     fn replace(&mut self, at: usize) {
-        let new = self.start_worker();
-        let Worker { name, other, .. } = std::mem::replace(&mut self.workers[at], new);
+        let Worker { name, other, .. } = self.workers.remove(at);
         let lines = other.process.lines().clone();
         let time = now_ns();
         self.killed.insert(other.process.pid(), time);
@@ -383,6 +420,9 @@ impl Chaos {
         other.process.kill();
         // Also what it said last counts.
         lines.iter().for_each(|line| _ = self.told.note(&name, &line));
+        key_of(at).and_then(|key| self.told.written.get_mut(&key)).into_iter().for_each(Written::end);
+        let new = self.start_worker(at);
+        self.workers.insert(at, new);
     }
 
     /// How long nothing was granted after each death of a supervisor, the shortest first.
@@ -407,6 +447,7 @@ impl Chaos {
         } else if self.workers[at].stopped_until.is_none() {
             self.workers[at].other.process.signal(Signal::STOP);
             self.workers[at].stopped_until = Some(Instant::now() + self.random.millis(10, 300));
+            self.stops = (self.stops.0 + 1, self.stops.1 + u64::from(Some(at) == supervisor));
         }
     }
 
@@ -451,6 +492,7 @@ impl Chaos {
 fn what_is_shared_survives_any_deaths() {
     let signals = std::env::var("PARES_TEST_CHAOS").ok().map(|signals| signals.parse().expect("a number"));
     let processes = if signals.is_some() { 50 } else { 12 };
+    let began = Instant::now();
     let mut chaos = Chaos::start(processes);
     for _ in 0..signals.unwrap_or(40) {
         chaos.strike();
@@ -493,10 +535,9 @@ fn what_is_shared_survives_any_deaths() {
         assert_eq!(*theirs, of_newcomer.join(" "), "{name} and a newcomer know other settings");
     }
     let settings = newcomer.settings();
-    for (key, acknowledged) in &chaos.told.set {
-        let present: u64 = settings.get(key).map_or(0, |value| value.parse().unwrap());
-        let tried = chaos.told.tried[key];
-        assert!((*acknowledged..=tried).contains(&present), "{key}: {acknowledged} <= {present} <= {tried}");
+    for (key, written) in &chaos.told.written {
+        let (present, Written { set, tried, adrift }) = (settings.get(key), written);
+        assert!(written.may_be(present), "{key} is {present:?}: not {set:?}, {tried:?} or one of {adrift:?}");
     }
     chaos.order("release");
     chaos.answers("released");
@@ -512,14 +553,16 @@ fn what_is_shared_survives_any_deaths() {
         assert!(dying, "held by the living: {holders:?} for {wait:?}");
     }
     let gaps = chaos.gaps();
+    let (stopped, supervisors) = chaos.stops;
     println!(
-        "{} processes, {} killed, {} supervisors among them, more than {} permits, {} settings",
+        "{} processes, {} killed, {} supervisors among them; {stopped} stopped, {supervisors} of them supervisors; in {:.0?}",
         chaos.started,
         chaos.killed.len(),
         chaos.killed_supervisors.len(),
-        chaos.told.permits,
-        settings.len(),
+        began.elapsed(),
     );
+    let Told { permits, acknowledged, .. } = &chaos.told;
+    println!("more than {permits} permits; {acknowledged} changes of {} settings acknowledged", settings.len());
     let longest = waited.iter().map(|(_, wait, _)| *wait).max();
     println!("a unit was waited for {} times for one who was dying, at most {longest:?}", waited.len());
     let median = gaps.get(gaps.len() / 2);
