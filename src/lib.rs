@@ -130,6 +130,9 @@ mod peer;
 mod permit;
 mod registry;
 mod setting;
+#[cfg(test)]
+#[path = "../tests/skipped/note.rs"]
+mod skipped;
 mod state;
 mod sys;
 mod tally;

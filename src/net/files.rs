@@ -238,7 +238,7 @@ mod tests {
         let me = geteuid().as_raw();
         for (group, is_safe) in [(me, true), (me + 1, false)] {
             if chown(&directory.0, None, Some(group)).is_err() {
-                println!("skipped: this user may not give its files to group {group}");
+                crate::skipped::skip(format_args!("this user may not give its files to group {group}"));
                 continue;
             }
             directory.mode(0o770);
@@ -250,7 +250,7 @@ mod tests {
     fn a_directory_of_another_user_is_refused() {
         let directory = Directory::new();
         if chown(&directory.0, Some(12_345), None).is_err() {
-            return println!("skipped: this user may not give its files away");
+            return crate::skipped::skip("this user may not give its files away");
         }
         is_refused(check_directory(&directory.0), "user id 12345");
         is_refused(make_directory(&directory.0), "PARES_DIR");

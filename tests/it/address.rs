@@ -112,7 +112,7 @@ fn a_program_on_the_port_of_all_addresses_is_named_and_one_elsewhere_is_not_in_t
 fn a_loopback_interface_without_the_groups_address_is_an_error_with_its_cure() {
     let ground = Ground::new();
     if !Command::new("unshare").args(["--net", "ip", "link"]).output().is_ok_and(|made| made.status.success()) {
-        println!("skipped: this user may not `unshare --net`, or there is no `ip`");
+        crate::skipped::skip("this user may not `unshare --net`, or there is no `ip`");
         return;
     }
     let group = name();

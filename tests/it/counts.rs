@@ -83,7 +83,7 @@ fn a_request_costs_no_more_system_calls_than_it_must() {
     let log = log.to_str().expect("UTF-8");
     let can = Command::new("strace").args(["-f", "-qq", "-o", log, "true"]).status();
     if !can.is_ok_and(|status| status.success()) {
-        println!("skipped: there is no strace here, or it may not trace");
+        crate::skipped::skip("there is no strace here, or it may not trace");
         return;
     }
     let mut command = subject(&ground, &["strace", "-f", "-qq", "-o", log], "requests");

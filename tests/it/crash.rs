@@ -18,7 +18,9 @@ pub(crate) fn dumps_to_a_file() -> bool {
     let most = rustix::process::getrlimit(rustix::process::Resource::Core).maximum;
     let plain = !pattern.is_empty() && !pattern.contains(['|', '/', '@']);
     if !plain || most.is_some() {
-        println!("skipped: core_pattern is {pattern:?} and the limit {most:?}; no dump becomes a file here");
+        crate::skipped::skip(format_args!(
+            "core_pattern is {pattern:?} and the limit {most:?}; no dump becomes a file here"
+        ));
     }
     plain && most.is_none()
 }

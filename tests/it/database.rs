@@ -172,7 +172,7 @@ fn workers_share_the_connections_to_a_database() {
     const WORKERS: usize = 40;
     const KILLS: usize = 100;
     let Some(programs) = programs() else {
-        println!("skipped: no PostgreSQL server in /usr/lib/postgresql (Debian: apt-get install postgresql)");
+        crate::skipped::skip("no PostgreSQL server in /usr/lib/postgresql (Debian: apt-get install postgresql)");
         return;
     };
     let ground = Ground::new();

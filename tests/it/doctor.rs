@@ -41,7 +41,7 @@ pub(crate) fn may_unshare(options: &str) -> bool {
     let made = Command::new("unshare").args(options.split(' ')).arg("true").status();
     let may = made.is_ok_and(|status| status.success());
     if !may {
-        println!("skipped: this user may not `unshare {options}`");
+        crate::skipped::skip(format_args!("this user may not `unshare {options}`"));
     }
     may
 }

@@ -76,7 +76,7 @@ fn who_has_the_number_of_an_instance_here_is_not_taken_for_it() {
 fn a_firewall_before_the_port_is_named() {
     let made = Command::new("unshare").args(["--net", "nft", "add", "table", "ip", "f"]).status();
     if !made.is_ok_and(|status| status.success()) {
-        return println!("skipped: this user may not `unshare --net nft`");
+        return crate::skipped::skip("this user may not `unshare --net nft`");
     }
     for (rule, word) in [("drop", "drops"), ("reject with tcp reset", "rejects")] {
         let ground = Ground::new();

@@ -25,7 +25,7 @@ fn step(process: &Proc, input: &mut ChildStdin, step: &str) -> String {
 #[test]
 fn a_write_with_an_older_token_is_refused() {
     let Some(programs) = programs() else {
-        println!("skipped: no PostgreSQL server in /usr/lib/postgresql (Debian: apt-get install postgresql)");
+        crate::skipped::skip("no PostgreSQL server in /usr/lib/postgresql (Debian: apt-get install postgresql)");
         return;
     };
     let ground = Ground::new();

@@ -263,7 +263,7 @@ impl Drop for Burner {
 fn a_starved_supervisor_is_not_ended() {
     let tools = ["chrt", "taskset"].iter().all(|tool| Command::new(tool).arg("--version").output().is_ok());
     if !tools || thread::available_parallelism().map_or(1, usize::from) < 2 {
-        println!("skipped: needs chrt, taskset and two processors");
+        crate::skipped::skip("needs chrt, taskset and two processors");
         return;
     }
     let ground = Ground::new();

@@ -31,5 +31,7 @@ mod run;
 mod sharing;
 mod sharing_cli;
 mod signals;
+#[path = "../skipped/note.rs"]
+mod skipped;
 mod support;
 mod tidy;

@@ -142,7 +142,8 @@ impl Watch {
 /// True, and said, if one of these is not to be had.
 fn is_skipped(needed: &[&Result<(), String>]) -> bool {
     let why = needed.iter().find_map(|ability| ability.as_ref().err());
-    why.inspect(|why| println!("skipped: this user on this kernel lacks what it takes ({why})")).is_some()
+    why.inspect(|why| crate::skipped::skip(format_args!("this user on this kernel lacks what it takes ({why})")))
+        .is_some()
 }
 
 /// Runs a test on so many hosts, with each transport, all at once.

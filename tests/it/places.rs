@@ -56,7 +56,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn without_a_home_in_the_environment_it_is_that_of_the_user_database() {
-    let Some(home) = home() else { return println!("skipped: there is no getent") };
+    let Some(home) = home() else { return crate::skipped::skip("there is no getent") };
     let ground = Ground::new();
     let expected = home.join(".local/state/pares");
     for home in [&[][..], &[("HOME", "")], &[("HOME", "home")], &[("HOME", "~")]] {
@@ -68,9 +68,9 @@ fn without_a_home_in_the_environment_it_is_that_of_the_user_database() {
 /// The same by joining: in a mount namespace, so that nothing comes into the home of the one who runs the tests.
 #[test]
 fn a_service_of_the_system_has_the_key_that_its_user_has() {
-    let Some(home) = home() else { return println!("skipped: there is no getent") };
+    let Some(home) = home() else { return crate::skipped::skip("there is no getent") };
     if !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
-        return println!("skipped: this user may not `unshare --mount`");
+        return crate::skipped::skip("this user may not `unshare --mount`");
     }
     let ground = Ground::new();
     let home = text(&home);
@@ -139,11 +139,11 @@ fn a_service_has_its_files_in_its_first_state_directory() {
 /// Goal: what root does with the HOME of another user, as some sudo leaves it, does not shut that user out.
 #[test]
 fn the_home_of_another_user_is_passed_over() {
-    let Some(database) = home() else { return println!("skipped: there is no getent") };
+    let Some(database) = home() else { return crate::skipped::skip("there is no getent") };
     let ground = Ground::new();
     let home = inside(&ground, "home");
     if chown(&home, Some(12_345), None).is_err() {
-        return println!("skipped: this user may not give its files away");
+        return crate::skipped::skip("this user may not give its files away");
     }
     let said = directory(&ground, &[("HOME", text(&home))]);
     has(&said, &[text(&database.join(".local/state/pares")), "user database", "user id 12345"]);
@@ -172,7 +172,7 @@ fn a_directory_that_root_has_left_behind_is_named() {
     use std::os::unix::process::CommandExt;
     let ground = Ground::new();
     if chown(&ground.directory, Some(12_345), Some(12_345)).is_err() {
-        return println!("skipped: this user may not give its files away");
+        return crate::skipped::skip("this user may not give its files away");
     }
     let program = ground.directory.join("pares");
     fs::copy(env!("CARGO_BIN_EXE_pares"), &program).expect("copied");

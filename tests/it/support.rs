@@ -40,8 +40,8 @@ impl Ground {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("pares-it-{}-{number}", std::process::id()));
-        // Whatever the mask: one that a group can write is refused.
-        fs::DirBuilder::new().mode(0o700).create(&directory).expect("a directory for the test");
+        // Whatever the mask: one that a group can write is refused, and a database server, another user, has its place inside.
+        fs::DirBuilder::new().mode(0o711).create(&directory).expect("a directory for the test");
         Ground { port, directory }
     }
 

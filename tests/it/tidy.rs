@@ -267,3 +267,16 @@ fn the_librarys_tree_has_no_clap_serde_env_logger_or_async_runtime() {
         assert!(!names.contains(&unwanted), "{unwanted} in\n{tree}");
     }
 }
+
+/// What a test prints that passes, nobody sees.
+#[test]
+fn what_is_skipped_is_noted_for_the_end_of_the_run() {
+    let mut complaints = Vec::new();
+    for folder in ["src", "tests/it"] {
+        for (path, text) in files(folder, &["rs"]) {
+            let printed = text.lines().zip(1..).filter(|(line, _)| line.contains(concat!("println!(\"", "skipped")));
+            complaints.extend(printed.map(|(_, at)| format!("{}:{at}: skipped::skip notes it", path.display())));
+        }
+    }
+    none(&complaints);
+}

@@ -20,7 +20,7 @@ fn cargo_c() -> Option<PathBuf> {
 #[test]
 fn a_program_is_built_against_the_installed_library() {
     let Some(cargo_c) = cargo_c() else {
-        println!("skipped: no cargo-c (cargo install cargo-c)");
+        crate::skipped::skip("no cargo-c (cargo install cargo-c)");
         return;
     };
     if !has("pkg-config") {

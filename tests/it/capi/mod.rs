@@ -33,7 +33,7 @@ fn scratch() -> PathBuf {
 fn has(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
-        println!("skipped: no {tool} (Debian: see the packages in .ci/run)");
+        crate::skipped::skip(format_args!("no {tool} (Debian: see the packages in .ci/run)"));
     }
     found
 }
@@ -188,7 +188,7 @@ fn the_sanitizers_find_nothing() {
     fs::write(&probe, "int main(void) { return 0; }\n").unwrap();
     let built = Command::new("gcc").args(everything).arg(&probe).arg("-o").arg(probe.with_extension("")).output();
     if !built.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no gcc with sanitizers (Debian: libasan and libubsan come with gcc)");
+        crate::skipped::skip("no gcc with sanitizers (Debian: libasan and libubsan come with gcc)");
         return;
     }
     for program in PROGRAMS {
