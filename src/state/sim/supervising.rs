@@ -32,11 +32,13 @@ impl World {
                     if let Message::Welcome { .. } = message {
                         assert!(!link.welcomed, "welcomed twice");
                         link.welcomed = true;
+                        let lives = self.instances[link.owner[0]].lives();
                         let desk = self.instances[who].desk().unwrap();
                         link.cursor = Some(desk.supervisor.member_cursor());
                         desk.welcomed.insert(link.owner[0]);
                         desk.came_at = self.now;
-                        if self.survivors.remove(&link.owner[0]).is_some() {
+                        // A hello can be read after its sender was found dead: then nobody has come back.
+                        if self.survivors.remove(&link.owner[0]).is_some() && lives {
                             desk.came_back_at = self.now;
                         }
                     }
