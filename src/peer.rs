@@ -201,6 +201,19 @@ impl Peer {
         !self.is_void() && self.shared.look(|inside, now| !inside.gone && inside.machine.lease_ok(now))
     }
 
+    /// For how long it may act as primary even if this process says nothing more: `None` unless
+    /// [`lease_ok`](Peer::lease_ok). Does not block.
+    ///
+    /// For a watchdog in another process, which stops the work at that moment unless it is told a later one.
+    #[must_use]
+    pub fn lease_left(&self) -> Option<Duration> {
+        if self.is_void() {
+            return None;
+        }
+        let left = self.shared.look(|inside, now| if inside.gone { None } else { inside.machine.lease_left(now) });
+        left.map(Duration::from_millis)
+    }
+
     /// Waits until it is admitted to the group. False if it is not when `timeout` is over, or has left.
     #[must_use]
     pub fn wait_admitted(&self, timeout: Duration) -> bool {

@@ -2,12 +2,12 @@
 
 use std::net::UdpSocket;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use crate::cli::has_fields;
 use crate::peer::process;
-use crate::support::{Ground, Proc, await_true, finish};
+use crate::support::{Ground, Proc, await_true, finish, stop};
 
 fn is_primary(event: &Value) -> bool {
     event["event"] == "role" && event["to"] == "primary"
@@ -242,18 +242,19 @@ fn a_better_process_takes_the_work_over_without_overlap() {
 }
 
 /// Goal: what cannot be sure to be primary is ended, whatever it does about SIGTERM.
-/// Method: stop the process of `pares peer run` itself for longer than its lease; its command, in another group, runs on.
+/// Method: stop the process that holds the role for longer than its lease; meanwhile its command stands still, too.
 #[test]
-fn a_command_whose_process_stood_still_is_killed_when_that_goes_on() {
+fn a_command_whose_guard_stood_still_is_killed_when_that_goes_on() {
     let ground = Ground::new();
     let mut one = Proc::start(run(&ground, "", "trap '' TERM; echo started; while :; do sleep 1000; done"));
     assert_eq!(one.line(), "started");
     let two = admitted(&ground, "");
-    one.stop();
+    let guard = one.only_child();
+    stop(guard);
     two.expect(is_primary);
-    one.signal(Signal::CONT);
+    kill_process(guard, Signal::CONT).expect("a living guard");
     assert_eq!(one.end_code(), 125);
-    assert!(one.stderr().contains("no longer primary"));
+    assert!(one.stderr().contains(": ending sh"));
 }
 
 #[test]

@@ -291,11 +291,16 @@ impl Proc {
         self.end();
     }
 
-    /// Stops it as Ctrl-Z does; returns when it stands still.
+    /// Stops it as nothing can prevent; returns when it stands still.
     pub(crate) fn stop(&self) {
-        self.signal(Signal::STOP);
-        let status = PathBuf::from(format!("/proc/{}/status", self.pid()));
-        await_true("stopped", || fs::read_to_string(&status).is_ok_and(|text| text.contains("State:\tT")));
+        stop(Pid::from_child(&self.child));
+    }
+
+    /// Its child, of which it has one: the guard of a `pares run`.
+    #[track_caller]
+    pub(crate) fn only_child(&self) -> Pid {
+        let [child] = children(self.pid())[..] else { panic!("process {} has not one child", self.pid()) };
+        child
     }
 
     /// Waits for its end.
@@ -336,6 +341,27 @@ impl Drop for Proc {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// Stops a process as nothing can prevent; returns when it stands still.
+pub(crate) fn stop(process: Pid) {
+    kill_process(process, Signal::STOP).expect("a living process");
+    await_true("stopped", || state(process) == Some('T'));
+}
+
+/// What a process does at the moment, as `ps` has it: R, S, T, Z …; `None` if there is no such process.
+pub(crate) fn state(process: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// The children of a process, of all its threads.
+pub(crate) fn children(process: u32) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let numbers: Vec<i32> =
+        lists.flat_map(|list| list.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<_>>()).collect();
+    numbers.into_iter().filter_map(Pid::from_raw).collect()
 }
 
 /// Looks until something is true that nobody tells.

@@ -16,8 +16,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::actor::{self, Turns, monotonic_ns};
 use crate::failure::{DEADLINE, FAILED, Failure, SIGNALLED};
-use crate::guard::own_program;
 use crate::output::{Form, Value, json, line, object};
+use crate::wrap::own_program;
 use crate::{registry, sharing, signals};
 
 /// Show an election and what happens when supervisors are killed, with real processes, in a few seconds

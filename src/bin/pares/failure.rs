@@ -34,16 +34,23 @@ pub(crate) const SIGNALLED: u8 = 128;
 pub(crate) struct Failure {
     pub(crate) code: u8,
     pub(crate) message: String,
+    /// By which signal this process, or the command it ran, has ended.
+    pub(crate) signal: Option<i32>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Failure { code, message: message.into() }
+        Failure { code, message: message.into(), signal: None }
     }
 
     /// The exit code says it all.
     pub(crate) fn silent(code: u8) -> Self {
         Failure::new(code, "")
+    }
+
+    /// A signal has ended what was done.
+    pub(crate) fn by_signal(signal: i32) -> Self {
+        Failure { signal: Some(signal), ..Failure::silent(SIGNALLED.saturating_add(signal as u8)) }
     }
 }
 

@@ -1,26 +1,31 @@
 //! Options that every subcommand has, and those of everyone who is an instance.
 
-use std::path::PathBuf;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 use log::LevelFilter;
 use pares::{Admin, Config, JoinError};
 
-/// Which group, and how much to say.
-#[derive(Args)]
-pub(crate) struct Group {
-    /// The group's name
-    #[arg(short, long, global = true, env = "PARES_GROUP", default_value = pares::DEFAULT_GROUP)]
-    pub(crate) group: String,
+use crate::failure::{Failure, USAGE};
 
-    /// The supervisor port of 127.0.0.1 [default: 30099 for the group `default`; else port and address are made from group and user id]
-    #[arg(short, long, global = true, env = "PARES_PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: Option<u16>,
+/// Which group, and how much to say, as the command line has it.
+#[derive(Args)]
+pub(crate) struct GroupArgs {
+    /// The group's name [env: PARES_GROUP; default: default]
+    #[arg(short, long, global = true)]
+    group: Option<String>,
+
+    /// The supervisor port of 127.0.0.1 [env: PARES_PORT, unless -g is given; default: 30099 for the group `default`; else port
+    /// and address are made from group and user id]
+    #[arg(short, long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
 
     /// The file with the group's key, also one that is mounted as a secret [default: GROUP.key in PARES_DIR, made new]
     #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) key_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
 
     /// Log nothing but errors
     #[arg(short, long, global = true)]
@@ -31,17 +36,21 @@ pub(crate) struct Group {
     verbose: u8,
 }
 
-impl Group {
-    pub(crate) fn config(&self) -> Config {
-        let mut config = Config::new(&self.group);
-        if let Some(file) = &self.key_file {
-            config = config.key_file(file);
-        }
-        if let Some(port) = self.port { config.port(port) } else { config }
-    }
-
-    pub(crate) fn admin(&self) -> Result<Admin, JoinError> {
-        Admin::new(&self.config())
+impl GroupArgs {
+    /// What counts of command line and environment: the nearer word. A port in the environment belongs to the group in the
+    /// environment, not to another one that the command line names.
+    pub(crate) fn resolved(&self) -> Result<Group, Failure> {
+        let port = match (self.port, &self.group) {
+            (Some(port), _) => Some(port),
+            (None, Some(_)) => None,
+            (None, None) => variable::<NonZeroU16>("PARES_PORT", "a port number")?.map(NonZeroU16::get),
+        };
+        let name = match &self.group {
+            Some(name) => Some(name.clone()),
+            None => variable("PARES_GROUP", "a name")?,
+        };
+        let name = name.unwrap_or_else(|| pares::DEFAULT_GROUP.to_owned());
+        Ok(Group { name, port, key_file: self.key_file.clone() })
     }
 
     /// Starts the log to standard error.
@@ -56,6 +65,46 @@ impl Group {
             2 => LevelFilter::Debug,
             _ => LevelFilter::Trace,
         });
+    }
+}
+
+/// What a variable of the environment says; an empty one says nothing, as one that a compose file or a unit leaves empty.
+///
+/// # Errors
+///
+/// If it says something else than `what`. Others may use the name: a cluster sets NAME_PORT for each of its services.
+pub(crate) fn variable<T: FromStr>(name: &str, what: &str) -> Result<Option<T>, Failure> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let parsed = value.to_str().and_then(|text| text.parse().ok());
+    parsed.map(Some).ok_or_else(|| {
+        let value = value.to_string_lossy();
+        Failure::new(USAGE, format!("{name} in the environment is {value:?}, not {what}: unset it, or use the option"))
+    })
+}
+
+/// Which group.
+pub(crate) struct Group {
+    pub(crate) name: String,
+    /// As it was chosen; most groups need none.
+    pub(crate) port: Option<u16>,
+    key_file: Option<PathBuf>,
+}
+
+impl Group {
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref()
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config::new(&self.name);
+        if let Some(file) = &self.key_file {
+            config = config.key_file(file);
+        }
+        if let Some(port) = self.port { config.port(port) } else { config }
+    }
+
+    pub(crate) fn admin(&self) -> Result<Admin, JoinError> {
+        Admin::new(&self.config())
     }
 }
 

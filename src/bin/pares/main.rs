@@ -8,7 +8,6 @@ mod doctor;
 mod events;
 mod failure;
 mod group;
-mod guard;
 mod join;
 mod monitor;
 mod output;
@@ -19,14 +18,16 @@ mod run;
 mod settings;
 mod sharing;
 mod signals;
-mod supervise;
+mod sys;
+mod wrap;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use failure::Failure;
-use group::Group;
+use group::GroupArgs;
 
 /// First among equals: instances of one program on one machine elect a supervisor, keep a registry, share what is
 /// limited, and notice every death at once
@@ -34,7 +35,7 @@ use group::Group;
 #[command(name = "pares", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
-    group: Group,
+    group: GroupArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -90,48 +91,78 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match work() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    // Nobody's commands, so that neither help nor completions know them.
+    let result = match words.get(1) {
+        Some(first) if first == wrap::guard::COMMAND => guarded(&words[2..]),
+        Some(first) if first == wrap::anchor::COMMAND => wrap::anchor::stand(),
+        Some(first) if first == wrap::begin::COMMAND => wrap::begin::begin(&words[2..]),
+        Some(first) if first == actor::COMMAND => actor::act(),
+        _ => work(Cli::parse_from(words)),
+    };
+    conclude(result)
+}
+
+fn conclude(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { code, message }) => {
+        Err(Failure { code, message, .. }) => {
             if !message.is_empty() {
-                eprintln!("pares: {message}");
+                output::message(&message);
             }
             ExitCode::from(code)
         }
     }
 }
 
-fn work() -> Result<(), Failure> {
-    // Nobody's commands, so that neither help nor completions know them.
-    match std::env::args_os().nth(1) {
-        Some(first) if first == guard::COMMAND => return guard::stand(),
-        Some(first) if first == actor::COMMAND => return actor::act(),
-        _ => {}
-    }
-    let Cli { group, command } = Cli::parse();
+/// The same command line as that of the process that has started this one, after two words that are the guard's.
+fn guarded(words: &[OsString]) -> Result<(), Failure> {
+    let guard = wrap::Guard::new(words)?;
+    let own = std::iter::once(OsString::from("pares"));
+    let Cli { group, command } = Cli::parse_from(own.chain(words.iter().skip(2).cloned()));
     group.start_log();
+    let result = group.resolved().and_then(|group| match command {
+        Command::Run(args) => run::guarded(&group, args, &guard),
+        Command::Peer(args) => peer::guarded(&group, args, &guard),
+        _ => Err(Failure::new(failure::USAGE, "there is nothing to guard")),
+    });
+    let result = result.map_err(|failure| {
+        _ = conclude(Err(Failure { message: failure.message.clone(), ..Failure::silent(failure.code) }));
+        Failure { message: String::new(), ..failure }
+    });
+    guard.ended(match &result {
+        Ok(ended) => *ended,
+        Err(failure) => failure.signal.map_or(failure.code.into(), |signal| -signal),
+    });
+    result.map(drop)
+}
+
+fn work(Cli { group, command }: Cli) -> Result<(), Failure> {
+    group.start_log();
+    // Only where one is needed: what the environment says of it may be wrong, and of no consequence.
+    let group = || group.resolved();
     match command {
         Command::Demo(args) => demo::run(&args),
-        Command::Join(args) => join::run(&group, args),
-        Command::Run(args) => run::run(&group, args),
-        Command::Ls(args) => registry::ls(&group, &args),
-        Command::Status(args) => registry::status(&group, &args),
-        Command::IsSupervisor(args) => registry::is_supervisor(&group, &args),
-        Command::IsUp(args) => registry::is_up(&group, &args),
-        Command::Call(args) => call::call(&group, args),
-        Command::Functions(args) => call::functions(&group, &args),
-        Command::Usage(args) => sharing::usage(&group, &args),
-        Command::Limit(args) => sharing::limit(&group, &args),
-        Command::Revoke(args) => sharing::revoke(&group, &args),
-        Command::Get(args) => settings::get(&group, &args),
-        Command::Set(args) => settings::set(&group, &args),
-        Command::Settings(args) => settings::settings(&group, &args),
-        Command::Monitor(args) => monitor::run(&group, &args),
-        Command::StepDown(args) => call::step_down(&group, &args),
-        Command::Stop(args) => call::stop(&group, &args),
-        Command::Peer(args) => peer::peer(&group, args),
-        Command::Doctor(args) => doctor::run(&group, &args),
+        Command::Run(args) => group().and_then(|_| wrap::run(args.command(), args.or_without())),
         Command::Completions(args) => packaging::completions(&args),
         Command::Man(args) => packaging::man(&args),
+        Command::Join(args) => join::run(&group()?, args),
+        Command::Ls(args) => registry::ls(&group()?, &args),
+        Command::Status(args) => registry::status(&group()?, &args),
+        Command::IsSupervisor(args) => registry::is_supervisor(&group()?, &args),
+        Command::IsUp(args) => registry::is_up(&group()?, &args),
+        Command::Call(args) => call::call(&group()?, args),
+        Command::Functions(args) => call::functions(&group()?, &args),
+        Command::Usage(args) => sharing::usage(&group()?, &args),
+        Command::Limit(args) => sharing::limit(&group()?, &args),
+        Command::Revoke(args) => sharing::revoke(&group()?, &args),
+        Command::Get(args) => settings::get(&group()?, &args),
+        Command::Set(args) => settings::set(&group()?, &args),
+        Command::Settings(args) => settings::settings(&group()?, &args),
+        Command::Monitor(args) => monitor::run(&group()?, &args),
+        Command::StepDown(args) => call::step_down(&group()?, &args),
+        Command::Stop(args) => call::stop(&group()?, &args),
+        Command::Peer(args) => peer::peer(&group()?, args),
+        Command::Doctor(args) => doctor::run(&group()?, &args),
     }
 }

@@ -68,8 +68,14 @@ pub(crate) fn escaped(text: &str) -> String {
 /// Tells the person at the terminal something that is not data.
 pub(crate) fn note(text: &str) {
     if log::max_level() >= log::LevelFilter::Warn {
-        eprintln!("pares: {text}");
+        message(text);
     }
+}
+
+/// Writes a message to standard error. Where that cannot be written, on a full disk or into a pipe that nobody reads,
+/// nothing else changes: the exit code is the contract.
+pub(crate) fn message(text: &str) {
+    _ = io::stderr().lock().write_all(format!("pares: {text}\n").as_bytes());
 }
 
 /// Writes one line and flushes it, so that whoever reads a pipe sees it at once.

@@ -1,32 +1,37 @@
 //! `pares run`: a command that runs only while its instance is supervisor, or has a permit.
 
+use std::ffi::OsString;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, after, bounded, never, select};
-use pares::{AcquireError, Event, EventKind, Instance, Permit, Role};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use pares::{AcquireError, Config, Event, EventKind, Instance, JoinError, Permit, Role};
 
-use crate::failure::{BUSY, DEADLINE, FAILED, Failure, NO_SUPERVISOR, SIGNALLED};
+use crate::failure::{BUSY, Failure};
 use crate::group::{Group, Identity, seconds, share};
-use crate::signals;
-use crate::supervise::{Loss, supervise};
+use crate::output::note;
+use crate::wrap::{Ended, Guard, Loss, over_after, quoted, supervise};
 
 /// Run a command while this instance is supervisor, or while it has a permit
 ///
 /// With --when-supervisor one instance runs CMD: start it on as many places as you like, the others wait, and when
 /// that one ends or is killed, another runs it. With --permit as many run their commands as the resource's limit
 /// lets, in the order of asking; an end gives the permit back, also that by SIGKILL. CMD's end ends `pares run`, with
-/// CMD's exit code.
+/// CMD's exit code, or by the signal that ended CMD if `pares run` got it, too.
 ///
-/// CMD runs in a process group of its own, of which nothing survives `pares run`, even if that is killed. SIGINT,
-/// SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the whole group. If the role ends or the permit is
-/// lost (`pares step-down`, `pares revoke`, `pares stop`; also if no supervisor can be reached for 10 s), the group
-/// gets SIGTERM and, if CMD has not ended in time, SIGKILL. The role, or a permit that was not taken away, is given
-/// up only when nothing of the group is left. Only a process that leaves the group (as daemons do) escapes this. CMD
-/// cannot read from the terminal: its standard input is then empty.
+/// CMD runs in a process group of its own, of which nothing survives `pares run`, even if that is killed. All signals
+/// that can be caught are passed on to the whole group. Ctrl-Z stops CMD and `pares run`, and `fg` continues both; the
+/// role or permit is kept meanwhile. CMD gets the terminal when it reads from it or sets its modes. If the role ends or
+/// the permit is lost (`pares step-down`, `pares revoke`, `pares stop`; also if no supervisor can be reached for 10 s),
+/// the group gets SIGTERM and, if CMD has not ended in time, SIGKILL. The role, or a permit that was not taken away, is
+/// given up only when nothing of the group is left. Only a process that leaves the group (as daemons do) escapes this,
+/// and one that runs as another user (as with sudo), which this one may not signal: the role is kept until it ends by
+/// itself, but a permit that was taken away is another's at once.
+///
+/// A second process, the guard, holds the role or the permit; its process id is the one in `pares ls`. A service
+/// manager that is told when a service is ready (NOTIFY_SOCKET) hears of it when CMD begins.
 ///
 /// CMD finds its instance in PARES_NAME, PARES_ROLE (when CMD began), PARES_TERM (which grows with each supervisor: a
 /// fencing token), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP, and PARES_PORT if one was set.
@@ -51,6 +56,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", requires = "permit", conflicts_with = "when_supervisor")]
     limit: Option<u64>,
 
+    /// Declare that each instance may use at most so many of them
+    #[arg(long, value_name = "N", requires = "limit")]
+    per_holder: Option<u64>,
+
+    /// Run CMD all the same where nothing can guard it: no usable directory or key, a foreign program on the port
+    #[arg(long)]
+    or_without: bool,
+
     /// Do not wait for the role or the permit
     #[arg(short, long, conflicts_with = "wait")]
     no_wait: bool,
@@ -68,7 +81,7 @@ pub(crate) struct Args {
 
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
-    command: Vec<std::ffi::OsString>,
+    command: Vec<OsString>,
 }
 
 #[derive(clap::Args)]
@@ -87,41 +100,78 @@ fn wanted(text: &str) -> Result<(String, u64), String> {
     if text.contains('=') { share(text) } else { Ok((text.into(), 1)) }
 }
 
-pub(crate) const PASSED_ON: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
-
 /// So long a command goes on although its instance knows no supervisor. An election takes milliseconds, and until it
 /// is over nobody else can be given the permit: this is for an instance that cannot reach the new supervisor. (One
 /// that comes back late is told if others have what it held.) On a machine that is starved of CPU the library's
 /// settle time would end sound commands.
 const OUT_OF_TOUCH: Duration = Duration::from_secs(10);
 
-pub(crate) fn run(group: &Group, mut args: Args) -> Result<(), Failure> {
-    let signals = signals::receive(&PASSED_ON)?;
-    let code = match args.when.permit.take() {
-        None => as_supervisor(group, args, &signals)?,
-        Some(wanted) => with_permit(group, args, wanted, &signals)?,
+const LATE: &str = "not supervisor in time";
+
+impl Args {
+    pub(crate) fn command(&self) -> &[OsString] {
+        &self.command
+    }
+
+    pub(crate) fn or_without(&self) -> bool {
+        self.or_without
+    }
+}
+
+/// Runs the command, in the process that guards it.
+pub(crate) fn guarded(group: &Group, mut args: Args, guard: &Guard) -> Result<Ended, Failure> {
+    match args.when.permit.take() {
+        None => as_supervisor(group, args, guard),
+        Some(wanted) => with_permit(group, args, wanted, guard),
+    }
+}
+
+/// Joins, unless a signal comes first. `None` if it cannot, and the command is to run all the same.
+fn join(config: Config, or_without: bool, command: &[OsString], guard: &Guard) -> Result<Option<Instance>, Failure> {
+    match guard.unless_ended(move || Instance::join(config))? {
+        Ok(instance) => Ok(Some(instance)),
+        Err(error) if or_without && !matches!(error, JoinError::Config(_)) => {
+            note(&format!("{error}: {} runs all the same, and nothing guards it", quoted(&command[0])));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The variables by which a command finds its instance.
+const VARIABLES: [&str; 4] = ["PARES_NAME", "PARES_ROLE", "PARES_TERM", "PARES_PERMIT"];
+
+/// Runs the command though nothing is held.
+pub(crate) fn unguarded(words: &[OsString], guard: &Guard) -> Result<Ended, Failure> {
+    let (_lose, lost) = bounded(1);
+    let (held, _let_go) = bounded(0);
+    let prepare = |command: &mut Command| VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
+    supervise(guard, words, prepare, lost, held, || true)
+}
+
+/// The command as its instance's child: it finds the same group, and nothing of a `pares run` around this one.
+pub(crate) fn tell_of_group(command: &mut Command, name: &str, port: Option<u16>) {
+    VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
+    command.env("PARES_GROUP", name);
+    match port {
+        Some(port) => command.env("PARES_PORT", port.to_string()),
+        None => command.env_remove("PARES_PORT"),
     };
-    if code == 0 { Ok(()) } else { Err(Failure::silent(code)) }
 }
 
-/// The command as its instance's child.
-fn command_for(instance: &Instance, port: Option<u16>, role: Role, term: u64, words: &[std::ffi::OsString]) -> Command {
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]);
+fn tell_of_instance(command: &mut Command, instance: &Instance, port: Option<u16>, role: Role, term: u64) {
+    tell_of_group(command, instance.group(), port);
     command.env("PARES_NAME", instance.name()).env("PARES_ROLE", role.as_str()).env("PARES_TERM", term.to_string());
-    command.env("PARES_GROUP", instance.group());
-    // Not the one that is made from the group: who is told a port is on 127.0.0.1.
-    command.envs(port.map(|port| ("PARES_PORT", port.to_string())));
-    command.env_remove("PARES_PERMIT"); // that of a `pares run` around this one is not ours
-    command
 }
 
-fn as_supervisor(group: &Group, args: Args, signals: &Receiver<i32>) -> Result<u8, Failure> {
+fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Failure> {
     let config = args.identity.config(group);
-    let port = group.port;
-    let instance = Instance::join(config)?;
+    let Some(instance) = join(config, args.or_without, &args.command, guard)? else {
+        return unguarded(&args.command, guard);
+    };
     if args.no_wait && instance.role() != Role::Supervisor {
-        return Err(Failure::new(BUSY, "another instance is supervisor"));
+        let cure = "a job of its own wants a group of its own (-g NAME), or --permit instead of --when-supervisor";
+        return Err(Failure::new(BUSY, format!("another instance is supervisor; {cure}")));
     }
 
     // The job only says when; everything is done on this thread. It holds the role until this thread lets go.
@@ -137,22 +187,28 @@ fn as_supervisor(group: &Group, args: Args, signals: &Receiver<i32>) -> Result<u
         _ = lose.send(Loss { why: "the role ends", kill_after });
         _ = let_go.recv();
     })?;
-    let over = args.wait.map_or_else(never, after);
-    let term = wait_for_turn(begun, signals, &instance.events(), &never(), &over)?;
+    let term = guard.wait_for_turn(begun, &end_of(instance.events())?, &over_after(args.wait), LATE)?;
 
-    let command = command_for(&instance, port, Role::Supervisor, term, &args.command);
-    let code = supervise(command, signals, lost, held);
+    let prepare = |command: &mut Command| tell_of_instance(command, &instance, group.port, Role::Supervisor, term);
+    // Whoever stood still has held the port all the while: nobody else can have become supervisor.
+    let ended = supervise(guard, &args.command, prepare, lost, held, || true);
     drop(job);
     instance.leave();
-    code
+    ended
 }
 
-fn with_permit(
-    group: &Group,
-    args: Args,
-    (resource, units): (String, u64),
-    signals: &Receiver<i32>,
-) -> Result<u8, Failure> {
+/// Ends when events do, which is when the instance has left.
+fn end_of(events: Receiver<Event>) -> Result<Receiver<()>, Failure> {
+    let (left, end) = bounded(0);
+    let wait = move || {
+        while events.recv().is_ok() {}
+        drop(left);
+    };
+    thread::Builder::new().name("events".into()).spawn(wait)?;
+    Ok(end)
+}
+
+fn with_permit(group: &Group, args: Args, (resource, units): (String, u64), guard: &Guard) -> Result<Ended, Failure> {
     // In the place of the function that every instance has: the command must have ended before this one leaves.
     let (ask, asked) = bounded(1);
     let stop = move |_: &[u8]| {
@@ -161,36 +217,59 @@ fn with_permit(
     };
     let config = args.identity.config(group);
     let mut config = config.function("stop", "has the instance end its command and leave its group", stop);
-    if let Some(limit) = args.limit {
-        config = config.resource(&resource, limit);
-    }
-    let port = group.port;
-    let instance = Arc::new(Instance::join(config)?);
+    config = match (args.limit, args.per_holder) {
+        (None, _) => config,
+        (Some(limit), None) => config.resource(&resource, limit),
+        (Some(limit), Some(per_holder)) => config.resource_per_holder(&resource, limit, per_holder),
+    };
+    let Some(instance) = join(config, args.or_without, &args.command, guard)? else {
+        return unguarded(&args.command, guard);
+    };
+    let instance = Arc::new(instance);
     let events = instance.events();
 
     let name = format!("{resource}={units}");
     let (grant, granted) = bounded(1);
     let acquire = {
-        let instance = instance.clone();
+        let (instance, resource) = (instance.clone(), resource.clone());
         move || _ = grant.send(acquire(&instance, &resource, units, args.no_wait, args.wait))
     };
     let acquiring = thread::Builder::new().name("acquire".into()).spawn(acquire)?;
     // After an error that thread waits on. It ends with this process, which the others see as a death: nothing is left.
-    let permit = wait_for_turn(granted, signals, &events, &asked, &never())?;
-    _ = acquiring.join(); // from here on the instance is ours alone, so that it leaves when we do
-    let permit = permit?;
+    let permit = guard.wait_for_turn(granted, &asked, &never(), LATE)?;
+    _ = acquiring.join();
+    let permit = Arc::new(permit?);
 
-    let mut command = command_for(&instance, port, instance.role(), instance.term(), &args.command);
-    command.env("PARES_PERMIT", name);
+    let prepare = |command: &mut Command| {
+        tell_of_instance(command, &instance, group.port, instance.role(), instance.term());
+        command.env("PARES_PERMIT", &name);
+    };
+    let is_held = {
+        let (instance, permit) = (instance.clone(), permit.clone());
+        move || is_held(&instance, &permit)
+    };
     let (lose, lost) = bounded(1);
     let (held, let_go) = bounded::<()>(0);
     let watch = thread::Builder::new().name("permit".into());
     let lose = move |why| _ = lose.send(Loss { why, kill_after: args.kill_after });
     let watch = watch.spawn(move || hold(&permit, &events, &asked, lose, &let_go))?;
-    let code = supervise(command, signals, lost, held);
+    let ended = supervise(guard, &args.command, prepare, lost, held, is_held);
     _ = watch.join();
     drop(instance);
-    code
+    ended
+}
+
+/// Whether the permit is held for certain, although this process may have stood still: the supervisor answers on the same
+/// connection on which it would take the permit away, so that nothing older is under way after that.
+fn is_held(instance: &Instance, permit: &Permit) -> bool {
+    let until = Instant::now() + OUT_OF_TOUCH;
+    let Ok(tally) = instance.tally(permit.resource()) else { return false };
+    while Instant::now() < until {
+        if tally.total(until.saturating_duration_since(Instant::now())).is_ok() {
+            return permit.is_valid();
+        }
+    }
+    false
 }
 
 fn acquire(
@@ -204,32 +283,6 @@ fn acquire(
         _ if no_wait => instance.try_acquire(resource, units),
         None => instance.acquire(resource, units),
         Some(time) => instance.acquire_timeout(resource, units, time),
-    }
-}
-
-/// Waits for what `turn` brings. Takes it, so that after an error whoever brings it finds nobody waiting.
-fn wait_for_turn<T>(
-    turn: Receiver<T>,
-    signals: &Receiver<i32>,
-    events: &Receiver<Event>,
-    asked: &Receiver<()>,
-    over: &Receiver<std::time::Instant>,
-) -> Result<T, Failure> {
-    let leaving = || Failure::new(NO_SUPERVISOR, "asked to leave before it was its turn");
-    loop {
-        select! {
-            recv(turn) -> turn => return turn.map_err(|_| leaving()),
-            recv(signals) -> signal => match signal {
-                Ok(SIGUSR1 | SIGUSR2) => {} // for a command that does not run yet
-                Ok(signal) => return Err(Failure::silent(SIGNALLED + signal as u8)),
-                Err(_) => return Err(Failure::new(FAILED, "signals cannot be received")),
-            },
-            recv(events) -> event => if event.is_err() {
-                return Err(leaving());
-            },
-            recv(asked) -> _ => return Err(leaving()),
-            recv(over) -> _ => return Err(Failure::new(DEADLINE, "not supervisor in time")),
-        }
     }
 }
 

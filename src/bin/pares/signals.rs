@@ -11,7 +11,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-/// Each of `signals` that arrives from now on.
+use crate::sys::is_ignored;
+
+/// Each of `signals` that arrives from now on, save those that whoever started this process has ignored.
 pub(crate) fn receive(signals: &[i32]) -> io::Result<Receiver<i32>> {
     let (sender, receiver) = unbounded();
     forward(signals, sender)?;
@@ -19,7 +21,7 @@ pub(crate) fn receive(signals: &[i32]) -> io::Result<Receiver<i32>> {
 }
 
 fn forward(signals: &[i32], sender: Sender<i32>) -> io::Result<()> {
-    let mut signals = Signals::new(signals)?;
+    let mut signals = Signals::new(signals.iter().filter(|signal| !is_ignored(**signal)))?;
     spawn("signals", move || _ = signals.forever().try_for_each(|signal| sender.send(signal)))
 }
 
@@ -27,7 +29,7 @@ fn forward(signals: &[i32], sender: Sender<i32>) -> io::Result<()> {
 /// the end of standard input. A second signal of the two kills.
 pub(crate) fn ends(until_eof: bool) -> io::Result<Receiver<i32>> {
     let told = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM].into_iter().filter(|signal| !is_ignored(*signal)) {
         flag::register_conditional_default(signal, told.clone())?;
         flag::register(signal, told.clone())?;
     }

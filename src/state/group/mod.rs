@@ -489,7 +489,13 @@ impl Machine {
 
     /// True if it is primary and no other can be, as far as heartbeats can tell: also before the first step after a pause.
     pub(crate) fn lease_ok(&self, now: Millis) -> bool {
-        self.status == PeerStatus::Primary && now.max(self.now) - self.sending.last_sent <= self.rules.lease()
+        self.lease_left(now).is_some()
+    }
+
+    /// How long that is true without another heartbeat of its own.
+    pub(crate) fn lease_left(&self, now: Millis) -> Option<Millis> {
+        let until = (self.status == PeerStatus::Primary).then_some(self.sending.last_sent + self.rules.lease());
+        until?.checked_sub(now.max(self.now))
     }
 
     /// When `step` is to be called again at the latest.

@@ -54,7 +54,7 @@ fn need(text: &str) -> Result<(u16, u16, Option<u16>), String> {
 pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let form = Form::new(args.json);
     let mut ends = signals::ends(false)?;
-    let mut config = args.member.config(group);
+    let mut config = args.member.config(group)?;
     for (service, min, max) in args.need {
         config = config.need(service, min, max);
     }

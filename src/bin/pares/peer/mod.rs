@@ -9,8 +9,9 @@ mod run;
 
 use clap::Subcommand;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, USAGE};
 use crate::group::Group;
+use crate::wrap::{Ended, Guard};
 
 /// Take part in a group without a master, on one machine or on many, or look at one
 ///
@@ -51,7 +52,17 @@ pub(crate) fn peer(group: &Group, args: Args) -> Result<(), Failure> {
         Command::Join(args) => join::run(group, args),
         Command::Ls(args) => look::ls(group, &args),
         Command::Watch(args) => look::watch(group, &args),
-        Command::Run(args) => run::run(group, args),
+        Command::Run(args) => args.wrap(),
         Command::Direct(args) => direct::run(group, &args),
+    }
+}
+
+/// Runs the command of `pares peer run`, in the process that guards it.
+pub(crate) fn guarded(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Failure> {
+    match args.command {
+        Command::Run(args) => run::guarded(group, args, guard),
+        Command::Join(_) | Command::Ls(_) | Command::Watch(_) | Command::Direct(_) => {
+            Err(Failure::new(USAGE, "there is nothing to guard"))
+        }
     }
 }

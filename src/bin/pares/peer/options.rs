@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pares::PeerConfig;
 
-use crate::group::Group;
+use crate::failure::Failure;
+use crate::group::{Group, variable};
 
 /// How heartbeats go; the same for all processes of a group.
 #[derive(clap::Args)]
@@ -43,11 +44,11 @@ pub(crate) struct Network {
 impl Network {
     pub(crate) fn config(&self, group: &Group) -> PeerConfig {
         let delay = self.delay.unwrap_or_else(|| (self.interval / 2).max(Duration::from_millis(20)));
-        let mut config = PeerConfig::new(&group.group).interval(self.interval).delay(delay);
+        let mut config = PeerConfig::new(&group.name).interval(self.interval).delay(delay);
         if let Some(port) = group.port {
             config = config.local(port);
         }
-        if let Some(file) = &group.key_file {
+        if let Some(file) = group.key_file() {
             config = config.key_file(file);
         }
         if let Some(address) = self.multicast {
@@ -81,9 +82,9 @@ pub(crate) struct Member {
     #[command(flatten)]
     pub(crate) network: Network,
 
-    /// The service type: each has a primary of its own
-    #[arg(long, value_name = "N", env = "PARES_SERVICE", default_value = "0")]
-    pub(crate) service: u16,
+    /// The service type: each has a primary of its own [env: PARES_SERVICE; default: 0]
+    #[arg(long, value_name = "N")]
+    service: Option<u16>,
 
     /// Who has the smaller rank is to be primary, of equal ranks who was there first; 255: never primary
     #[arg(long, value_name = "N", default_value = "128")]
@@ -101,15 +102,26 @@ pub(crate) struct Member {
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
     quorum: usize,
 
-    /// The number of the start by which this process came to be
-    #[arg(long, value_name = "N", env = "PARES_ORIGIN", default_value = "0", hide_default_value = true)]
-    origin: u32,
+    /// The number of the start by which this process came to be [env: PARES_ORIGIN]
+    #[arg(long, value_name = "N")]
+    origin: Option<u32>,
 }
 
 impl Member {
-    pub(crate) fn config(&self, group: &Group) -> PeerConfig {
-        let config = self.network.config(group).service(self.service).rank(self.rank).workload(self.workload);
-        config.preempt(!self.no_preempt).quorum(self.quorum).origin(self.origin)
+    pub(crate) fn config(&self, group: &Group) -> Result<PeerConfig, Failure> {
+        let origin = match self.origin {
+            Some(origin) => origin,
+            None => variable("PARES_ORIGIN", "the number of a start")?.unwrap_or(0),
+        };
+        let config = self.network.config(group).service(self.service()?).rank(self.rank).workload(self.workload);
+        Ok(config.preempt(!self.no_preempt).quorum(self.quorum).origin(origin))
+    }
+
+    pub(crate) fn service(&self) -> Result<u16, Failure> {
+        match self.service {
+            Some(service) => Ok(service),
+            None => Ok(variable("PARES_SERVICE", "a service type")?.unwrap_or(0)),
+        }
     }
 }
 

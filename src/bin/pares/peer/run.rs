@@ -1,20 +1,22 @@
 //! `pares peer run`: a command that runs only while its process is primary.
 
+use std::ffi::OsString;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, Sender, bounded, never, select};
-use pares::{Peer, PeerEvent, PeerEventKind, PeerStatus, Token};
-use signal_hook::consts::{SIGUSR1, SIGUSR2};
+use pares::{Peer, PeerError, PeerEvent, PeerEventKind, PeerStatus, Token};
 
 use super::look::others;
 use super::options::Member;
-use crate::failure::{BUSY, DEADLINE, FAILED, Failure, NO_SUPERVISOR, SIGNALLED};
+use crate::failure::{BUSY, DEADLINE, FAILED, Failure, NO_SUPERVISOR};
 use crate::group::{Group, seconds};
-use crate::run::PASSED_ON;
-use crate::signals;
-use crate::supervise::{Loss, supervise};
+use crate::output::note;
+use crate::run::{tell_of_group, unguarded};
+use crate::wrap::guard::ending;
+use crate::wrap::{self, Ended, Guard, Loss, quoted, supervise};
 
 /// Run a command while this process is primary of its service type
 ///
@@ -47,6 +49,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     member: Member,
 
+    /// Run CMD all the same where nothing can guard it: no usable directory or key, no socket
+    #[arg(long)]
+    or_without: bool,
+
     /// Do not wait if another process is primary
     #[arg(short, long, conflicts_with = "wait")]
     no_wait: bool,
@@ -61,43 +67,63 @@ pub(crate) struct Args {
 
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
-    command: Vec<std::ffi::OsString>,
+    command: Vec<OsString>,
 }
 
-pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
-    let signals = signals::receive(&PASSED_ON)?;
+impl Args {
+    pub(super) fn wrap(&self) -> Result<(), Failure> {
+        wrap::run(&self.command, self.or_without)
+    }
+}
+
+/// Runs the command, in the process that guards it.
+pub(super) fn guarded(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Failure> {
     let interval = args.member.network.interval;
     let kill_after = args.kill_after.unwrap_or_else(|| args.member.network.delay());
-    let peer = Peer::join(args.member.config(group).prepare_handover(true))?;
+    let service = args.member.service()?;
+    let config = args.member.config(group)?.prepare_handover(true);
+    let peer = match guard.unless_ended(move || Peer::join(config))? {
+        Ok(peer) => Arc::new(peer),
+        Err(error) if args.or_without && !matches!(error, PeerError::Config(_)) => {
+            note(&format!("{error}: {} runs all the same, and nothing guards it", quoted(&args.command[0])));
+            return unguarded(&args.command, guard);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let events = peer.events();
-    let token = wait_for_role(&peer, &events, &signals, &args, interval)?;
+    let token = wait_for_role(&peer, &events, guard, &args, service)?;
 
-    let mut command = Command::new(&args.command[0]);
-    command.args(&args.command[1..]).env("PARES_ROLE", PeerStatus::Primary.to_string());
-    command.env("PARES_EPOCH", token.epoch.to_string()).env("PARES_FENCE", token.fence());
-    command.env("PARES_GROUP", peer.group()).env("PARES_SERVICE", args.member.service.to_string());
-    command.env_remove("PARES_ORIGIN"); // this process's own
-
+    let prepare = |command: &mut Command| {
+        tell_of_group(command, peer.group(), group.port);
+        command.env("PARES_ROLE", PeerStatus::Primary.to_string());
+        command.env("PARES_EPOCH", token.epoch.to_string()).env("PARES_FENCE", token.fence());
+        command.env("PARES_SERVICE", service.to_string());
+        command.env_remove("PARES_ORIGIN"); // this process's own
+    };
     let (lose, lost) = bounded(2);
     let (held, let_go) = bounded::<()>(0);
-    let watch = Watch { peer, token, events, lose, let_go, interval, kill_after };
-    let watch = thread::Builder::new().name("primary".into()).spawn(move || watch.run())?;
-    let code = supervise(command, &signals, lost, held);
-    if let Ok(peer) = watch.join() {
-        peer.leave();
-    }
-    match code? {
-        0 => Ok(()),
-        code => Err(Failure::silent(code)),
-    }
+    let feed = guard.lease();
+    let watch = Watch { peer: peer.clone(), token, events, lose, let_go, interval, kill_after };
+    let watch = thread::Builder::new().name("primary".into()).spawn(move || watch.run(feed))?;
+    let is_held = {
+        let (peer, feed) = (peer.clone(), guard.lease());
+        move || {
+            let left = peer.lease_left().filter(|_| peer.token() == Some(token));
+            left.inspect(|left| feed(*left)).is_some()
+        }
+    };
+    let ended = supervise(guard, &args.command, prepare, lost, held, is_held);
+    _ = watch.join();
+    peer.leave();
+    ended
 }
 
 fn wait_for_role(
     peer: &Peer,
     events: &Receiver<PeerEvent>,
-    signals: &Receiver<i32>,
+    guard: &Guard,
     args: &Args,
-    interval: Duration,
+    service: u16,
 ) -> Result<Token, Failure> {
     let deadline = args.wait.map(|wait| Instant::now() + wait);
     loop {
@@ -110,17 +136,13 @@ fn wait_for_role(
                 Ok(_) => {}
                 Err(_) => return Err(Failure::new(NO_SUPERVISOR, "it has left the group before it was primary")),
             },
-            recv(signals) -> signal => match signal {
-                Ok(SIGUSR1 | SIGUSR2) => {} // for a command that does not run yet
-                Ok(signal) => return Err(Failure::silent(SIGNALLED + signal as u8)),
-                Err(_) => return Err(Failure::new(FAILED, "signals cannot be received")),
-            },
-            default(interval / 4) => {}
+            recv(guard.heard) -> heard => ending(heard.ok())?,
+            default(args.member.network.interval / 4) => {}
         }
         if let Some(token) = peer.token() {
             return Ok(token);
         }
-        let mine = |one: &pares::PeerInfo| one.service == args.member.service && one.status == PeerStatus::Primary;
+        let mine = |one: &pares::PeerInfo| one.service == service && one.status == PeerStatus::Primary;
         let admitted = peer.status() != PeerStatus::Joining;
         if args.no_wait && admitted && others(peer).any(|one| mine(&one) && !one.suspected) {
             return Err(Failure::new(BUSY, "another process is primary"));
@@ -133,7 +155,7 @@ fn wait_for_role(
 
 /// Looks after the role while the command runs.
 struct Watch {
-    peer: Peer,
+    peer: Arc<Peer>,
     /// Under which the command runs.
     token: Token,
     events: Receiver<PeerEvent>,
@@ -145,13 +167,13 @@ struct Watch {
 
 impl Watch {
     /// Until nothing of the command is left.
-    fn run(mut self) -> Peer {
+    fn run(mut self, feed: impl Fn(Duration)) {
         let mut lost = false;
         loop {
             select! {
                 recv(self.let_go) -> _ => {
                     self.peer.handover_ready();
-                    return self.peer;
+                    return;
                 },
                 recv(self.events) -> event => match event.map(|event| event.kind) {
                     // Gone before this process is no longer primary, whatever the command does.
@@ -165,10 +187,14 @@ impl Watch {
                 // The lease has no event: it ends while the peer's thread is not run.
                 default(self.interval / 8) => {}
             }
-            let holds = self.peer.lease_ok() && self.peer.token() == Some(self.token);
-            if !lost && !holds {
-                lost = true;
-                self.say("no longer primary", self.kill_after);
+            match self.peer.lease_left().filter(|_| self.peer.token() == Some(self.token)) {
+                // The front stops the command when this ends, should nothing be said any more.
+                Some(left) => feed(left),
+                None if !lost => {
+                    lost = true;
+                    self.say("no longer primary", self.kill_after);
+                }
+                None => {}
             }
         }
     }
