@@ -79,7 +79,7 @@ pub struct PeerCounters {
     /// Heartbeats sent.
     pub sent: u64,
     /// Times that one could not be sent to one address. If none gets out to anybody for an interval, that is
-    /// [`PeerEventKind::CannotSend`](crate::PeerEventKind::CannotSend).
+    /// [`PeerEventKind::CannotSend`].
     pub not_sent: u64,
     /// Times that the socket gave an error instead of a datagram.
     pub not_received: u64,
