@@ -209,9 +209,12 @@ impl Book {
             per_holder.iter().for_each(|&most| this.holder_limits.add(most));
         }
         let mut places = BTreeMap::new();
-        for Held { id, resource, units } in claims.held {
+        let was_here = |held: &Held| before.places.get(&held.id).is_some_and(|place| place.asked_ns.is_none());
+        // First what was here: what was not must find room beside it.
+        let (here, new): (Vec<Held>, Vec<Held>) = claims.held.into_iter().partition(was_here);
+        let claimed = here.into_iter().map(|held| (held, true)).chain(new.into_iter().map(|held| (held, false)));
+        for (Held { id, resource, units }, was_here) in claimed {
             let this = self.resources.entry(resource.clone()).or_default();
-            let was_here = before.places.get(&id).is_some_and(|place| place.asked_ns.is_none());
             if self.open && !was_here && this.limit().is_some_and(|limit| this.in_use() + units > limit) {
                 // It was away for so long that others were given what it held.
                 verdicts.push(Verdict::Revoked { holder, id });

@@ -320,6 +320,16 @@ fn a_replaced_connection_keeps_what_it_had() {
     assert_eq!(desk.in_use(), 3);
 }
 
+/// A hello that was under way when its sender gave a permit back, said another hello, and was admitted with that one.
+#[test]
+fn what_a_late_hello_claims_takes_no_room_of_what_is_in_the_book() {
+    let mut desk = Desk::open(4);
+    desk.back(1, holding(&[(3, 3)]), 1, None);
+    desk.acquire(2, 1, 1);
+    assert_eq!(desk.back(3, holding(&[(2, 1), (3, 3)]), 1, Some(1)), "-3.2");
+    assert_eq!(desk.in_use(), 4);
+}
+
 #[test]
 fn a_replaced_connection_gives_back_what_it_does_not_claim_any_more() {
     let mut desk = Desk::open(4);

@@ -32,13 +32,15 @@ impl World {
                     if let Message::Welcome { .. } = message {
                         assert!(!link.welcomed, "welcomed twice");
                         link.welcomed = true;
-                        let lives = self.instances[link.owner[0]].lives();
+                        let other = &self.instances[link.owner[0]];
+                        let back = other.lives() && other.election.last_term() > 0;
                         let desk = self.instances[who].desk().unwrap();
                         link.cursor = Some(desk.supervisor.member_cursor());
                         desk.welcomed.insert(link.owner[0]);
                         desk.came_at = self.now;
-                        // A hello can be read after its sender was found dead: then nobody has come back.
-                        if self.survivors.remove(&link.owner[0]).is_some() && lives {
+                        // Nobody has come back if its hello is read after it was found dead, or if it never heard that it
+                        // was welcomed before.
+                        if self.survivors.remove(&link.owner[0]).is_some() && back {
                             desk.came_back_at = self.now;
                         }
                     }
