@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{env, process, thread};
 
 use pares::{Admin, AskError, Config, Instance, Role};
@@ -287,7 +287,7 @@ fn use_in_child(config: &Config, instance: &Instance) {
             // Numbers that were the library's are the program's now: dropping must not shut them down.
             let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
             let copies: Vec<_> = (0..64).map(|_| ours.try_clone().expect("a copy")).collect();
-            let timeout = Duration::from_secs(2);
+            let timeout = PATIENCE;
             let began = Instant::now();
             assert_eq!((instance.role(), instance.term(), instance.is_supervisor()), (Role::Stopped, 0, false));
             let events: Vec<_> = instance.events().iter().map(|event| event.kind).collect();

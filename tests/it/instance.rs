@@ -13,9 +13,7 @@ use pares::{
 };
 
 use crate::raw::free_port;
-
-/// Longer than anything here takes on a busy machine; only a defect reaches it.
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::support::PATIENCE;
 
 /// A group of its own for one test: a port that was free, and a directory that goes with it.
 struct Group {
@@ -43,7 +41,7 @@ impl Drop for Group {
 
 #[track_caller]
 fn expect(events: &Receiver<Event>, wanted: impl Fn(&EventKind) -> bool) -> EventKind {
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     loop {
         match events.recv_deadline(deadline) {
@@ -65,7 +63,7 @@ fn expect_settled(events: &Receiver<Event>, before: u64, wanted: u32) {
 /// The next changes up to the one wanted, in words.
 #[track_caller]
 fn changes_until(changes: &Receiver<Change>, last: &str) -> Vec<String> {
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some(last) {
         let change = changes.recv_deadline(deadline).unwrap_or_else(|error| panic!("{error}; seen: {seen:?}"));
@@ -131,11 +129,11 @@ fn dropping_leaves_no_thread_and_no_descriptor_behind() {
             let mut instances: Vec<Instance> = ["a", "b", "c", "d"].map(|name| group.join(name)).into();
             let watch = instances[1].registry().watch().unwrap();
             changes_until(watch.changes(), "settled with 4");
-            let job = instances[0].while_supervisor(|guard| while !guard.wait(DEADLINE) {}).unwrap();
+            let job = instances[0].while_supervisor(|guard| while !guard.wait(PATIENCE) {}).unwrap();
             for instance in &instances {
-                assert_eq!(instance.call("main", "ping", b"x", DEADLINE).unwrap(), b"x");
-                assert_eq!(instance.call("d", "ping", b"y", DEADLINE).unwrap(), b"y");
-                assert_eq!(instance.call_all("ping", b"", DEADLINE).unwrap().len(), 4);
+                assert_eq!(instance.call("main", "ping", b"x", PATIENCE).unwrap(), b"x");
+                assert_eq!(instance.call("d", "ping", b"y", PATIENCE).unwrap(), b"y");
+                assert_eq!(instance.call_all("ping", b"", PATIENCE).unwrap().len(), 4);
             }
             // The supervisor first, last, or in between.
             instances.rotate_left(round % 4);
@@ -147,7 +145,7 @@ fn dropping_leaves_no_thread_and_no_descriptor_behind() {
                 drop((watch, job));
             }
         }
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + PATIENCE;
         // A thread that has been joined may be listed for a moment longer.
         while !threads().is_empty() && Instant::now() < deadline {
             std::thread::yield_now();
@@ -170,7 +168,7 @@ fn the_first_is_supervisor_and_its_death_promotes_another() {
     expect_settled(&events_3, term, 2);
     assert!(second.is_supervisor() != third.is_supervisor());
     assert!(second.term() == term + 1 && third.term() == term + 1);
-    let listing = third.registry().list(DEADLINE).unwrap();
+    let listing = third.registry().list(PATIENCE).unwrap();
     let names: Vec<&str> = listing.entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["second", "third"]);
     assert!(listing.settled && listing.term == term + 1);
@@ -180,10 +178,10 @@ fn the_first_is_supervisor_and_its_death_promotes_another() {
 fn main_is_the_supervisor_whatever_its_name() {
     let group = Group::new();
     let (first, second) = (group.join("first"), group.join("second"));
-    let main = second.registry().look_up("main", DEADLINE).unwrap();
+    let main = second.registry().look_up("main", PATIENCE).unwrap();
     assert_eq!(main.entries, [first.entry().clone()]);
     assert_eq!(main.main(), Some(first.entry()));
-    let info = String::from_utf8(second.call("main", "info", b"", DEADLINE).unwrap()).unwrap();
+    let info = String::from_utf8(second.call("main", "info", b"", PATIENCE).unwrap()).unwrap();
     assert!(info.contains("name=first\n") && info.contains("role=supervisor\n"), "{info}");
 }
 
@@ -196,7 +194,7 @@ fn a_made_up_name_is_kept_for_life() {
     let (name, term, events) = (second.name().to_owned(), second.term(), second.events());
     drop(first);
     expect_settled(&events, term, 1);
-    assert_eq!(second.registry().list(DEADLINE).unwrap().entries[0].name, name);
+    assert_eq!(second.registry().list(PATIENCE).unwrap().entries[0].name, name);
 }
 
 #[test]
@@ -220,7 +218,7 @@ fn the_first_event_tells_the_present_role_and_the_last_one_the_end() {
     let first = group.join("first");
     let second = group.join("second");
     let events = second.events();
-    let present = events.recv_timeout(DEADLINE).unwrap().kind;
+    let present = events.recv_timeout(PATIENCE).unwrap().kind;
     assert_eq!(present, EventKind::Subordinate { term: first.term(), supervisor: "first".into() });
     second.leave();
     assert_eq!(events.iter().last().unwrap().kind, EventKind::Stopped);
@@ -232,11 +230,11 @@ fn a_step_down_moves_the_role_and_nobody_leaves() {
     let (first, second, third) = (group.join("first"), group.join("second"), group.join("third"));
     let watch = third.registry().watch().unwrap();
     changes_until(watch.changes(), "settled with 3");
-    assert_eq!(second.step_down(DEADLINE), Err(StepDownError::NotSupervisor));
+    assert_eq!(second.step_down(PATIENCE), Err(StepDownError::NotSupervisor));
     for _ in 0..5 {
         let instances = [&first, &second, &third];
         let supervisor = instances.iter().find(|instance| instance.is_supervisor()).unwrap();
-        supervisor.step_down(DEADLINE).unwrap();
+        supervisor.step_down(PATIENCE).unwrap();
         assert_eq!(supervisor.role(), Role::Subordinate);
         let seen = changes_until(watch.changes(), "settled with 3");
         assert!(!seen.iter().any(|change| change.starts_with(['+', '-'])), "{seen:?}");
@@ -247,7 +245,7 @@ fn a_step_down_moves_the_role_and_nobody_leaves() {
 fn who_is_alone_cannot_step_down() {
     let group = Group::new();
     let only = group.join("only");
-    assert_eq!(only.step_down(DEADLINE), Err(StepDownError::Alone));
+    assert_eq!(only.step_down(PATIENCE), Err(StepDownError::Alone));
     assert!(only.is_supervisor());
 }
 
@@ -264,7 +262,7 @@ fn jobs_of_a_group_never_overlap() {
             let job = instance.while_supervisor(move |guard| {
                 assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two jobs at once");
                 runs.fetch_add(1, Ordering::SeqCst);
-                assert!(guard.wait(DEADLINE));
+                assert!(guard.wait(PATIENCE));
                 running.fetch_sub(1, Ordering::SeqCst);
             });
             (job.unwrap(), instance)
@@ -272,7 +270,7 @@ fn jobs_of_a_group_never_overlap() {
         .collect();
     for _ in 0..10 {
         let (_, supervisor) = crew.iter().find(|(_, instance)| instance.is_supervisor()).unwrap();
-        supervisor.step_down(DEADLINE).unwrap();
+        supervisor.step_down(PATIENCE).unwrap();
     }
     while crew.len() > 1 {
         let at = crew.iter().position(|(_, instance)| instance.is_supervisor()).unwrap();
@@ -297,14 +295,14 @@ fn a_job_that_does_not_end_keeps_the_role() {
     let (let_go, may_go) = std::sync::mpsc::channel::<()>();
     let job = first.while_supervisor(move |_| {
         started.send(()).unwrap();
-        _ = may_go.recv_timeout(DEADLINE);
+        _ = may_go.recv_timeout(PATIENCE);
     });
     let job = job.unwrap();
-    starts.recv_timeout(DEADLINE).unwrap();
+    starts.recv_timeout(PATIENCE).unwrap();
     assert_eq!(first.step_down(Duration::from_millis(50)), Err(StepDownError::JobRunning));
     assert!(first.is_supervisor());
     let_go.send(()).unwrap();
-    first.step_down(DEADLINE).unwrap();
+    first.step_down(PATIENCE).unwrap();
     assert!(!first.is_supervisor());
     drop(job);
 }
@@ -315,20 +313,20 @@ fn an_admin_call_reaches_one_or_all_and_says_what_went_wrong() {
     let config = group.config.clone();
     let first = Instance::join(config.clone().name("first").function("fail", "", |_| Err("no paper".into()))).unwrap();
     let second = Instance::join(config.clone().name("second").function("panic", "", |_| panic!("oh no"))).unwrap();
-    let call = |name: &str, function: &str| first.call(name, function, b"hi", DEADLINE);
+    let call = |name: &str, function: &str| first.call(name, function, b"hi", PATIENCE);
     assert_eq!(call("second", "ping").unwrap(), b"hi");
     assert_eq!(call("first", "ping").unwrap(), b"hi");
     assert!(matches!(call("second", "nothing"), Err(CallError::NoSuchFunction { .. })));
     assert!(matches!(call("nobody", "ping"), Err(CallError::Ask(_))));
     assert!(matches!(call("second", "panic"), Err(CallError::Panicked(text)) if text == "oh no"));
-    assert!(matches!(second.call("main", "fail", b"", DEADLINE), Err(CallError::Failed(text)) if text == "no paper"));
+    assert!(matches!(second.call("main", "fail", b"", PATIENCE), Err(CallError::Failed(text)) if text == "no paper"));
     assert_eq!(call("second", "ping").unwrap(), b"hi", "a panic harms nothing");
     let functions = String::from_utf8(call("second", "functions").unwrap()).unwrap();
     for name in ["ping", "info", "functions", "log-level", "stop", "panic"] {
         assert!(functions.lines().any(|line| line.starts_with(&format!("{name}\t"))), "{name}: {functions}");
         assert!(second.entry().functions.iter().any(|one| one == name), "{name} is not in the entry");
     }
-    let all = second.call_all("ping", b"all", DEADLINE).unwrap();
+    let all = second.call_all("ping", b"all", PATIENCE).unwrap();
     let all: Vec<_> = all.into_iter().map(|(name, result)| (name, result.unwrap())).collect();
     assert_eq!(all, [("first".into(), b"all".to_vec()), ("second".into(), b"all".to_vec())]);
 }
@@ -338,15 +336,15 @@ fn a_slow_function_delays_its_own_caller_only() {
     let group = Group::new();
     let (let_go, may_go) = pares::channel::bounded::<()>(0);
     let slow = group.config.clone().name("slow").function("slow", "", move |_| {
-        _ = may_go.recv_timeout(DEADLINE);
+        _ = may_go.recv_timeout(PATIENCE);
         Ok(vec![])
     });
     let (slow, other) = (Instance::join(slow).unwrap(), group.join("other"));
     // From here on a call is a round trip, whatever else the machine does.
-    assert_eq!(other.call("slow", "ping", b"first", DEADLINE).unwrap(), b"first");
+    assert_eq!(other.call("slow", "ping", b"first", PATIENCE).unwrap(), b"first");
     let late = other.call("slow", "slow", b"", Duration::from_millis(200));
     assert!(matches!(late, Err(CallError::Deadline)), "{late:?}");
-    assert_eq!(other.call("slow", "ping", b"quick", DEADLINE).unwrap(), b"quick");
+    assert_eq!(other.call("slow", "ping", b"quick", PATIENCE).unwrap(), b"quick");
     drop(let_go); // or leaving would wait for it
     drop(slow);
 }
@@ -358,7 +356,7 @@ fn an_instance_that_is_asked_to_stop_leaves_and_says_so() {
     let watch = first.registry().watch().unwrap();
     changes_until(watch.changes(), "settled with 2");
     let events = second.events();
-    assert_eq!(first.call("second", "stop", b"", DEADLINE).unwrap(), b"leaving");
+    assert_eq!(first.call("second", "stop", b"", PATIENCE).unwrap(), b"leaving");
     expect(&events, |kind| *kind == EventKind::StopAsked);
     expect(&events, |kind| *kind == EventKind::Stopped);
     assert_eq!(second.role(), Role::Stopped);
@@ -404,14 +402,15 @@ fn a_group_that_ended_in_order_starts_settled_and_one_that_crashed_waits_for_sur
     let group = Group::new();
     drop(group.join("only"));
     let again = group.join("only");
-    assert!(again.registry().status(DEADLINE).unwrap().settled);
+    assert!(again.registry().status(PATIENCE).unwrap().settled);
     let term_file = group.directory.join("test.term");
     let crashed = fs::read(&term_file).unwrap(); // as a crash would leave it now
     drop(again);
     fs::write(&term_file, crashed).unwrap();
-    let after = Instance::join(group.config.clone().name("only").settle_time(Duration::from_millis(300))).unwrap();
-    assert!(!after.registry().status(DEADLINE).unwrap().settled);
+    let (began, settle_time) = (Instant::now(), Duration::from_millis(300));
+    let after = Instance::join(group.config.clone().name("only").settle_time(settle_time)).unwrap();
     expect_settled(&after.events(), 0, 1);
+    assert!(began.elapsed() >= settle_time, "it waited for nobody");
 }
 
 #[test]
@@ -438,7 +437,7 @@ fn the_cause_of_a_departure_is_told() {
     let watch = first.registry().watch().unwrap();
     changes_until(watch.changes(), "settled with 2");
     drop(second);
-    let last = watch.changes().recv_timeout(DEADLINE).unwrap();
+    let last = watch.changes().recv_timeout(PATIENCE).unwrap();
     assert_eq!(last.kind, ChangeKind::Left { name: "second".into(), cause: LeftCause::Left });
 }
 
@@ -456,7 +455,7 @@ fn an_instance_that_leaves_answers_its_callers_first() {
         let two = group.join(&turn.to_string());
         let name = one.name().to_owned();
         std::thread::scope(|scope| {
-            let asked = scope.spawn(|| admin.call(&name, "step-down", b"", DEADLINE));
+            let asked = scope.spawn(|| admin.call(&name, "step-down", b"", PATIENCE));
             expect(&events, |kind| matches!(kind, EventKind::Contending { .. }));
             drop(one);
             let answer = asked.join().unwrap();
@@ -497,7 +496,7 @@ fn the_longest_time_is_never_too_long() {
         _ = ran.send(());
         assert!(guard.wait(Duration::MAX));
     });
-    runs.recv_timeout(DEADLINE).unwrap();
+    runs.recv_timeout(PATIENCE).unwrap();
     one.step_down(long).unwrap();
     drop(job);
     let admin = Admin::new(&group.config).unwrap();

@@ -15,8 +15,7 @@ use sha2::Sha256;
 /// How long anything that should happen at once may take on a machine that is busy with other things.
 pub(crate) const SOON: Duration = Duration::from_millis(1500);
 
-/// How long anything at all may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) use crate::support::PATIENCE;
 
 /// The purposes of a connection.
 pub(crate) const JOIN: u8 = 1;

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -74,7 +73,7 @@ fn the_example_greets_and_takes_its_turn() {
     let (said, lines) = pares::channel::unbounded();
     let reader = std::thread::Builder::new().name("test-reader".into());
     let reader = reader.spawn(move || out.lines().map_while(Result::ok).for_each(|line| _ = said.send(line))).unwrap();
-    let next = || lines.recv_timeout(Duration::from_secs(20)).unwrap();
+    let next = || lines.recv_timeout(crate::support::PATIENCE).unwrap();
     assert!(next().ends_with(" is supervisor"));
     assert_eq!(next(), "hello world");
     assert_eq!(next(), "my turn, term 1");

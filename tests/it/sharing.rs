@@ -531,7 +531,7 @@ fn what_is_asked_for_across_a_death_is_granted_once() {
             enough.store(true, Ordering::Relaxed);
             askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect()
         });
-        assert!(permits.iter().all(Permit::is_valid));
+        await_true("confirmed", || permits.iter().all(Permit::is_valid));
         let held = permits.len() as u64;
         await_true("counted once", || group.usage("db").in_use == held);
         let usage = group.usage("db");
@@ -657,7 +657,7 @@ fn leaving_and_stepping_down_keep_permits_and_those_who_wait() {
             let usage = group.usage("db");
             assert_eq!((usage.in_use, usage.waiting), (2, 1));
             assert_eq!(usage.holders, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
-            assert!(of_a.is_valid() && of_b.is_valid());
+            await_true("confirmed", || of_a.is_valid() && of_b.is_valid());
         }
         queue.nobody_is_served_for(Duration::from_millis(20));
         drop(of_a);
@@ -672,7 +672,7 @@ fn leaving_and_stepping_down_keep_permits_and_those_who_wait() {
     assert!(!permit.is_valid());
     let expected = if leader == 1 { 0 } else { 1 };
     await_true("free", || group.usage("db").in_use == expected);
-    assert_eq!(of_b.is_valid(), leader != 1);
+    await_true("confirmed", || of_b.is_valid() == (leader != 1));
     drop(permit);
     assert_eq!(group.usage("db").in_use, expected);
 }
@@ -1013,7 +1013,7 @@ fn a_stopped_member_delays_nobody_and_knows_what_it_missed() {
     );
     // None at all, but for a machine so busy that the supervisor is not told for 63 messages what was read.
     assert!(missed_by_reader < MESSAGES / 20, "one who reads has missed {missed_by_reader}");
-    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    assert!(meanwhile < Duration::from_secs(1), "{meanwhile:?}");
     assert!(after < before + 16 * 1024, "{before} KiB, then {after} KiB");
     slow.process.signal(Signal::CONT);
     let counts = slow.obey(&format!("messages {MESSAGES}"));
