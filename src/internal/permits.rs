@@ -159,8 +159,10 @@ impl Naive {
         self.present.push(holder);
         self.newest = self.newest.max(claims.standing);
         self.declared.extend(claims.declared.into_iter().map(|declared| (holder, declared)));
-        for held in claims.held {
-            let new = !before.iter().any(|known| known.id == held.id);
+        let is_new = |held: &Held| !before.iter().any(|known| known.id == held.id);
+        let (new, here): (Vec<Held>, Vec<Held>) = claims.held.into_iter().partition(is_new);
+        for held in here.into_iter().chain(new) {
+            let new = is_new(&held);
             let too_much =
                 self.limit(&held.resource).is_some_and(|limit| self.in_use(&held.resource) + held.units > limit);
             if self.open && new && too_much {
@@ -192,8 +194,10 @@ impl Naive {
         for resource in RESOURCES {
             let Some(limit) = self.limit(resource) else { continue };
             while self.in_use(resource) > limit {
-                let stale =
-                    self.held.iter().filter(|(_, held, standing)| held.resource == resource && *standing < self.newest);
+                let stale = self
+                    .held
+                    .iter()
+                    .filter(|(_, held, standing)| held.resource == resource && *standing < self.newest.max(1));
                 let oldest = stale.map(|(holder, held, standing)| (*standing, *holder, held.id)).min();
                 let Some((_, holder, id)) = oldest else { break };
                 self.held.retain(|(other, held, _)| (*other, held.id) != (holder, id));

@@ -195,7 +195,7 @@ impl Book {
     pub(crate) fn enter(
         &mut self,
         holder: ConnId,
-        claims: Claims,
+        mut claims: Claims,
         replaced: Option<ConnId>,
         verdicts: &mut Vec<Verdict>,
     ) {
@@ -211,9 +211,10 @@ impl Book {
         let mut places = BTreeMap::new();
         let was_here = |held: &Held| before.places.get(&held.id).is_some_and(|place| place.asked_ns.is_none());
         // First what was here: what was not must find room beside it.
-        let (here, new): (Vec<Held>, Vec<Held>) = claims.held.into_iter().partition(was_here);
-        let claimed = here.into_iter().map(|held| (held, true)).chain(new.into_iter().map(|held| (held, false)));
-        for (Held { id, resource, units }, was_here) in claimed {
+        claims.held.sort_by_key(|held| !was_here(held));
+        for held in claims.held {
+            let was_here = was_here(&held);
+            let Held { id, resource, units } = held;
             let this = self.resources.entry(resource.clone()).or_default();
             if self.open && !was_here && this.limit().is_some_and(|limit| this.in_use() + units > limit) {
                 // It was away for so long that others were given what it held.
