@@ -34,4 +34,6 @@ mod signals;
 #[path = "../skipped/note.rs"]
 mod skipped;
 mod support;
+mod terminal;
 mod tidy;
+mod wrapper;

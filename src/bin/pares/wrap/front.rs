@@ -82,7 +82,7 @@ impl Front {
             }
             Event::Heard(Word::Sure) if self.frozen => {
                 self.frozen = false;
-                if self.stopped { vec![] } else { vec![Deed::Send(SIGCONT)] }
+                if self.stopped { vec![] } else { vec![Deed::Tell(Word::Signal(SIGCONT))] }
             }
             // For the guard, or of no consequence here.
             Event::Heard(Word::Sure | Word::Lease(_) | Word::Ended(_) | Word::Signal(_) | Word::Go | Word::Frozen) => {
@@ -130,14 +130,16 @@ impl Front {
                 vec![Deed::Send(SIGSTOP), Deed::Stop(signal)]
             }
             // It wanted the terminal a moment before it got it.
-            (None, Terminal::Command) if [SIGTTIN, SIGTTOU].contains(&signal) => vec![Deed::Send(SIGCONT)],
+            (None, Terminal::Command) if [SIGTTIN, SIGTTOU].contains(&signal) => {
+                vec![Deed::Tell(Word::Signal(SIGCONT))]
+            }
             // Ctrl-Z, or its own way to the same end.
             (None, Terminal::Command) => {
                 self.wants_terminal = true;
                 vec![Deed::TakeTerminal, Deed::StopJob(SIGTSTP)]
             }
             (None, Terminal::Front) if [SIGTTIN, SIGTTOU].contains(&signal) => {
-                vec![Deed::GiveTerminal, Deed::Send(SIGCONT)]
+                vec![Deed::GiveTerminal, Deed::Tell(Word::Signal(SIGCONT))]
             }
             (None, Terminal::Other) if [SIGTTIN, SIGTTOU].contains(&signal) => {
                 self.wants_terminal = true;
@@ -203,7 +205,7 @@ mod tests {
     #[test]
     fn the_terminal_goes_to_the_command_when_it_wants_it() {
         let mut front = begun();
-        let deeds = [Deed::GiveTerminal, Deed::Send(SIGCONT)];
+        let deeds = [Deed::GiveTerminal, Deed::Tell(Word::Signal(SIGCONT))];
         check(&mut front, Event::Heard(Word::Stopped(SIGTTIN)), Terminal::Front, &deeds);
         // Ctrl-Z there stops the whole job; in the foreground again, CMD has the terminal again.
         let deeds = [Deed::TakeTerminal, Deed::StopJob(SIGTSTP)];
@@ -223,7 +225,7 @@ mod tests {
         check(&mut front, Event::GuardStopped, Terminal::None, &freeze);
         check(&mut front, Event::Heard(Word::Stopped(SIGSTOP)), Terminal::None, &[]);
         check(&mut front, Event::LeaseOver, Terminal::None, &[]);
-        check(&mut front, Event::Heard(Word::Sure), Terminal::None, &[Deed::Send(SIGCONT)]);
+        check(&mut front, Event::Heard(Word::Sure), Terminal::None, &[Deed::Tell(Word::Signal(SIGCONT))]);
         check(&mut front, Event::Heard(Word::Sure), Terminal::None, &[]);
         // One that the user has stopped stays so.
         check(&mut front, Event::Heard(Word::Stopped(SIGSTOP)), Terminal::None, &[]);
