@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, after, bounded, never, select};
-use pares::{AcquireError, Config, Event, EventKind, Instance, JoinError, Permit, Role};
+use pares::{AcquireError, Event, EventKind, Instance, Permit, Role};
 
-use crate::failure::{BUSY, Failure};
+use crate::failure::{BUSY, Failure, USAGE};
 use crate::group::{Group, Identity, seconds, share};
 use crate::output::note;
 use crate::wrap::{Ended, Guard, Loss, over_after, quoted, supervise};
@@ -126,28 +126,25 @@ pub(crate) fn guarded(group: &Group, mut args: Args, guard: &Guard) -> Result<En
     }
 }
 
-/// Joins, unless a signal comes first. `None` if it cannot, and the command is to run all the same.
-fn join(config: Config, or_without: bool, command: &[OsString], guard: &Guard) -> Result<Option<Instance>, Failure> {
-    match guard.unless_ended(move || Instance::join(config))? {
-        Ok(instance) => Ok(Some(instance)),
-        Err(error) if or_without && !matches!(error, JoinError::Config(_)) => {
-            note(&format!("{error}: {} runs all the same, and nothing guards it", quoted(&command[0])));
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
+/// Runs the command although it could not join, if that is wanted and not the caller's own mistake.
+pub(crate) fn or_without(
+    failure: Failure,
+    wanted: bool,
+    command: &[OsString],
+    guard: &Guard,
+) -> Result<Ended, Failure> {
+    if !wanted || failure.code == USAGE {
+        return Err(failure);
     }
+    note(&format!("{}: {} runs all the same, and nothing guards it", failure.message, quoted(&command[0])));
+    let (_lose, lost) = bounded(1);
+    let (held, _let_go) = bounded(0);
+    let prepare = |command: &mut Command| VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
+    supervise(guard, command, prepare, lost, held, || true)
 }
 
 /// The variables by which a command finds its instance.
 const VARIABLES: [&str; 4] = ["PARES_NAME", "PARES_ROLE", "PARES_TERM", "PARES_PERMIT"];
-
-/// Runs the command though nothing is held.
-pub(crate) fn unguarded(words: &[OsString], guard: &Guard) -> Result<Ended, Failure> {
-    let (_lose, lost) = bounded(1);
-    let (held, _let_go) = bounded(0);
-    let prepare = |command: &mut Command| VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
-    supervise(guard, words, prepare, lost, held, || true)
-}
 
 /// The command as its instance's child: it finds the same group, and nothing of a `pares run` around this one.
 pub(crate) fn tell_of_group(command: &mut Command, name: &str, port: Option<u16>) {
@@ -166,8 +163,9 @@ fn tell_of_instance(command: &mut Command, instance: &Instance, port: Option<u16
 
 fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Failure> {
     let config = args.identity.config(group);
-    let Some(instance) = join(config, args.or_without, &args.command, guard)? else {
-        return unguarded(&args.command, guard);
+    let instance = match guard.unless_ended(move || Instance::join(config))? {
+        Ok(instance) => instance,
+        Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),
     };
     if args.no_wait && instance.role() != Role::Supervisor {
         let cure = "a job of its own wants a group of its own (-g NAME), or --permit instead of --when-supervisor";
@@ -222,8 +220,9 @@ fn with_permit(group: &Group, args: Args, (resource, units): (String, u64), guar
         (Some(limit), None) => config.resource(&resource, limit),
         (Some(limit), Some(per_holder)) => config.resource_per_holder(&resource, limit, per_holder),
     };
-    let Some(instance) = join(config, args.or_without, &args.command, guard)? else {
-        return unguarded(&args.command, guard);
+    let instance = match guard.unless_ended(move || Instance::join(config))? {
+        Ok(instance) => instance,
+        Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),
     };
     let instance = Arc::new(instance);
     let events = instance.events();

@@ -7,24 +7,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, Sender, bounded, never, select};
-use pares::{Peer, PeerError, PeerEvent, PeerEventKind, PeerStatus, Token};
+use pares::{Peer, PeerEvent, PeerEventKind, PeerStatus, Token};
 
 use super::look::others;
 use super::options::Member;
 use crate::failure::{BUSY, DEADLINE, FAILED, Failure, NO_SUPERVISOR};
 use crate::group::{Group, seconds};
-use crate::output::note;
-use crate::run::{tell_of_group, unguarded};
+use crate::run::{or_without, tell_of_group};
 use crate::wrap::guard::ending;
-use crate::wrap::{self, Ended, Guard, Loss, quoted, supervise};
+use crate::wrap::{self, Ended, Guard, Loss, supervise};
 
 /// Run a command while this process is primary of its service type
 ///
 /// Start it on as many machines as you like: one runs CMD, and when that one ends, is killed, or is not heard any more,
 /// another runs it. CMD's end ends `pares peer run`, with CMD's exit code.
 ///
-/// CMD runs in a process group of its own, of which nothing survives `pares peer run`, even if that is killed; signals are passed
-/// on to the whole group. When this process is no longer primary, or cannot be sure of it, the group gets SIGTERM and, if it
+/// CMD runs in a process group of its own, of which nothing survives `pares peer run`, even if that is killed; all signals that
+/// can be caught are passed on, and Ctrl-Z, `fg` and the terminal are as with `pares run`. When this process is no longer primary, or cannot be sure of it, the group gets SIGTERM and, if it
 /// has not ended by --kill-after, SIGKILL. If a better process is to be primary, the group gets SIGTERM first, and this
 /// one hands over when CMD has ended, two intervals later at the latest. Who cannot send (an interface is down, a filter
 /// refuses) is not primary: it waits, and says so on standard error.
@@ -84,11 +83,7 @@ pub(super) fn guarded(group: &Group, args: Args, guard: &Guard) -> Result<Ended,
     let config = args.member.config(group)?.prepare_handover(true);
     let peer = match guard.unless_ended(move || Peer::join(config))? {
         Ok(peer) => Arc::new(peer),
-        Err(error) if args.or_without && !matches!(error, PeerError::Config(_)) => {
-            note(&format!("{error}: {} runs all the same, and nothing guards it", quoted(&args.command[0])));
-            return unguarded(&args.command, guard);
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),
     };
     let events = peer.events();
     let token = wait_for_role(&peer, &events, guard, &args, service)?;
