@@ -121,7 +121,7 @@ impl Front {
         let asked = self.passed_on.take();
         match (asked, terminal) {
             // Whoever sent it to `pares run` wants both to stand still.
-            // (SIGTTIN and SIGTTOU have gone to CMD alone.)
+            // (It has gone to CMD alone: now the rest of its group.)
             (Some(signal), Terminal::Command) => {
                 self.wants_terminal = true;
                 vec![Deed::TakeTerminal, Deed::Send(SIGSTOP), Deed::Stop(signal)]

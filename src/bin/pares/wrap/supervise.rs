@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU};
+use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 use pares::channel::{Receiver, Sender, after, bounded, never, select, unbounded};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Signal, WaitOptions, WaitStatus};
@@ -157,8 +157,10 @@ impl Job<'_> {
     fn send(&mut self, signal: i32) {
         let (cmd, group) = (self.cmd.as_raw_pid(), -self.group.as_raw_pid());
         self.own_continue |= signal == SIGCONT;
-        if [SIGTTIN, SIGTTOU].contains(&signal) {
-            // For a server, these mean a worker more or less. To its workers they may mean nothing, and would stop them.
+        if [SIGTSTP, SIGTTIN, SIGTTOU].contains(&signal) {
+            // The front stops the others once this one has stopped. A child that stops first may keep it from that: a
+            // shell waits, deaf, until a child of its `vfork` has become another program. And for a server some of these
+            // mean a worker more or less, for its workers nothing.
             _ = sys::send(cmd, signal);
             return;
         }
