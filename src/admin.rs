@@ -9,6 +9,7 @@ use crate::error::{CallError, JoinError};
 use crate::event::Replies;
 use crate::net::ask::{Asker, Viewpoint};
 use crate::net::clock::deadline;
+use crate::net::store::TermFile;
 use crate::net::{Pass, files, key, obstacle};
 use crate::registry::Registry;
 
@@ -119,6 +120,20 @@ impl Config {
             files::check_files(&directory, &self.group)?;
         }
         Ok(())
+    }
+
+    /// The group's last term, as its directory keeps it; `None` before the first. Sees that the next one can be kept: where there
+    /// is no file for it yet, by writing as much as that needs beside it, and removing it.
+    ///
+    /// Blocks for the file system. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if terms cannot be kept there: whoever joins first
+    /// would get the same error.
+    pub fn last_term(&self) -> Result<Option<u64>, JoinError> {
+        let directory = self.state_directory()?.path;
+        Ok(if directory.exists() { TermFile::probe(&directory.join(format!("{}.term", self.group)))? } else { None })
     }
 }
 

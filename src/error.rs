@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod keep;
 mod key;
 mod peer;
 mod sharing;
 
+pub use keep::KeepError;
 pub use key::KeyError;
 pub use peer::PeerError;
 pub use sharing::{AcquireError, MessageError, ResourceError, SettingError};

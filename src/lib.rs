@@ -147,8 +147,8 @@ pub use config::{
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PeerError, PortHolder,
-    ResourceError, SettingError, StepDownError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeepError, KeyError, MessageError, PeerError,
+    PortHolder, ResourceError, SettingError, StepDownError,
 };
 pub use event::{
     Change, ChangeKind, ContendingCause, Event, EventKind, PeerEvent, PeerEventKind, PeerLeftCause, Replies, Role,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::KeepError;
+
 /// The group's key cannot be used, or the directory that it and the group's other files are in. Nothing was done.
 #[non_exhaustive]
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub enum KeyError {
         /// What to do.
         remedy: String,
     },
+    /// The group's last term, or its last epoch, cannot be kept in the directory.
+    Unkept(KeepError),
     /// The system refused to make, read or write the key file, the directory, or another file in it.
     Io {
         /// The file or directory concerned.
@@ -70,6 +74,7 @@ impl KeyError {
             }
             KeyError::Missing { path } => format!("there is no key file {}", path.display()),
             KeyError::Unsafe { path, problem, .. } => format!("{} {problem}", path.display()),
+            KeyError::Unkept(error) => error.finding(),
             KeyError::Io { path, doing, source } => format!("cannot {doing} {}: {source}", path.display()),
         }
     }
@@ -90,6 +95,7 @@ impl KeyError {
                 path.display()
             ),
             KeyError::Unsafe { remedy, .. } => remedy.clone(),
+            KeyError::Unkept(error) => error.remedy(),
             KeyError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     "set PARES_DIR to a directory of this user's".into()
@@ -114,6 +120,7 @@ impl std::error::Error for KeyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             KeyError::Io { source, .. } => Some(source),
+            KeyError::Unkept(error) => Some(error),
             KeyError::Exposed { .. }
             | KeyError::Foreign { .. }
             | KeyError::Malformed { .. }

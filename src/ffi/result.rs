@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, MessageError, PeerError, ResourceError, SettingError,
-    StepDownError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PeerError, ResourceError,
+    SettingError, StepDownError,
 };
 
 macro_rules! codes {
@@ -156,6 +156,10 @@ macro_rules! failures {
     )*};
 }
 
+fn key_code(error: &KeyError) -> Code {
+    if let KeyError::Unkept(_) = error { Code::Io } else { Code::Key }
+}
+
 trait Coded {
     fn code(&self) -> Code;
 }
@@ -168,7 +172,7 @@ failures! {
     ConfigError => |error| if error.what() == "tally" { Code::TooMany } else { Code::Invalid },
     JoinError => |error| match error {
         JoinError::Config(error) => error.code(),
-        JoinError::Key(_) => Code::Key,
+        JoinError::Key(error) => key_code(error),
         JoinError::PortHeld { .. } | JoinError::KeyMismatch { .. } => Code::PortHeld,
         JoinError::OtherGroup { .. } => Code::OtherGroup,
         JoinError::Version { .. } => Code::Version,
@@ -226,7 +230,7 @@ failures! {
     },
     PeerError => |error| match error {
         PeerError::Config(error) => error.code(),
-        PeerError::Key(_) => Code::Key,
+        PeerError::Key(error) => key_code(error),
         PeerError::PortHeld { .. } => Code::PortHeld,
         PeerError::PortForbidden { .. } => Code::PortForbidden,
         PeerError::NotHere { .. } => Code::NotHere,

@@ -18,6 +18,7 @@
 
 pub(crate) mod ask;
 mod attend;
+mod claim;
 pub(crate) mod clock;
 pub(crate) mod complaint;
 pub(crate) mod endpoint;

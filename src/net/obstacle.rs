@@ -8,7 +8,7 @@ use super::handshake::Pass;
 use super::holder;
 use super::port;
 use super::role::Shared;
-use crate::error::{JoinError, PortHolder};
+use crate::error::{JoinError, KeyError, PortHolder};
 use crate::state::election::Obstacle;
 use crate::wire::PROTOCOL_VERSION;
 
@@ -70,6 +70,7 @@ fn with_holder(
         }
         Obstacle::NameTaken(holder) => JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder },
         Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
+        Obstacle::Unkept(error) => JoinError::Key(KeyError::Unkept(error)),
         Obstacle::PortForbidden => JoinError::PortForbidden { address },
         Obstacle::Busy => deadline(
             "nobody on the port, or one too busy, took this instance in, or a firewall rejects what is sent to it",

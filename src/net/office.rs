@@ -22,6 +22,7 @@ use super::waker::Waker;
 use crate::config::{MAX_UNSENT, REAP_WAIT};
 use crate::state::hello::Hello;
 use crate::state::supervisor::{Action, Cursor, Input, OWN, Supervisor};
+use crate::state::term::Last;
 use crate::state::{ConnId, Time};
 use crate::sys::Kind;
 use crate::wire::frame::put_frame;
@@ -335,12 +336,12 @@ impl Office {
         self.desk.lock().told.remove(&Listener::Watcher(conn));
     }
 
-    /// Takes no more members. True if the group has no other instance, and none can come back.
-    pub(crate) fn begin_closing(&self) -> bool {
+    /// Takes no more members. Gives what is to be kept of this supervisorship, which from now on stays so.
+    pub(crate) fn begin_closing(&self, reason: Departure) -> Last {
         let mut desk = self.desk.lock();
         desk.closing = true;
         self.settled.notify_all();
-        desk.supervisor.leaves_nobody()
+        desk.supervisor.last(reason)
     }
 
     /// Says goodbye to all members and watchers and ends their connections.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::attend;
+use super::claim::{Claim, claim};
 use super::clock;
 use super::complaint::complain;
 use super::handshake::{self, Denied, Pass};
@@ -17,16 +18,16 @@ use super::lifeline::Lifeline;
 use super::link::{Link, LinkError, has_ended};
 use super::obstacle;
 use super::office::{Facts, Notice, Office};
-use super::port::{self, Listening, Stream};
-use super::service::{Kind, Service};
+use super::port::{self, Stream};
 use super::standing::{Inside, Place, Standing, Wait};
-use super::store::{Last, TermFile};
+use super::store::TermFile;
 use super::threads::Threads;
-use super::waker::Waker;
-use crate::config::{CROWD, HANDSHAKE_TIMEOUT, MAX_CLIENTS, REAP_WAIT, SMALL_STACK, SURVIVOR_PATIENCE};
+use crate::config::{CROWD, HANDSHAKE_TIMEOUT, REAP_WAIT, SMALL_STACK, SURVIVOR_PATIENCE};
+use crate::error::KeepError;
 use crate::event::{ContendingCause, EventKind, Role};
 use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
 use crate::state::hello::Hello;
+use crate::state::settings::Settings;
 use crate::state::subordinate::{News, Subordinate};
 use crate::state::supervisor::{Before, Elected, Supervisor};
 use crate::sys;
@@ -66,18 +67,6 @@ struct Duty {
     helpers: Threads,
 }
 
-/// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by halves.
-struct Claim {
-    listener: Listening,
-    registry: Listening,
-    registry_port: u16,
-    members: Arc<Service>,
-    askers: Arc<Service>,
-    /// The announcer's, until the office takes it.
-    waker: Option<Waker>,
-    last: Last,
-}
-
 /// How long to wait at most to see whether somebody listens on the port. The kernel answers at once, unless its queue is full.
 const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
 
@@ -109,7 +98,8 @@ fn play(shared: &Arc<Shared>, election: Election) {
             duty.report(report);
         }
         event = match deed {
-            Deed::TryPort { last_term } => duty.try_port(last_term),
+            Deed::TryPort => duty.try_port(),
+            Deed::Keep { term } => duty.keep(term),
             Deed::Connect => duty.connect(),
             Deed::Wait(time) => duty.wait(time),
             Deed::Supervise { cause, .. } => duty.supervise(cause),
@@ -137,8 +127,8 @@ impl Duty {
         self.shared.standing.look(|inside| inside.halting)
     }
 
-    /// Claims the port, and with it the next term.
-    fn try_port(&mut self, last_term: u64) -> Event {
+    /// Claims the port, and looks what the last term was.
+    fn try_port(&mut self) -> Event {
         if self.halting() {
             return Event::Halted;
         }
@@ -146,8 +136,12 @@ impl Duty {
         if !few && self.knock() {
             return self.port_taken();
         }
-        match self.claim(last_term) {
-            Ok(term) => Event::PortClaimed { term },
+        match claim(&self.shared) {
+            Ok(claim) => {
+                let last = claim.last.as_ref().map(|last| last.term).map_err(KeepError::clone);
+                self.claim = Some(claim);
+                Event::PortClaimed { last, seen: self.shared.holding.settings(Settings::newest_term) }
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.port_taken(),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Event::Obstructed(Obstacle::PortForbidden),
             Err(error) => Event::Obstructed(system("become supervisor", &error)),
@@ -201,24 +195,13 @@ impl Duty {
         }
     }
 
-    fn claim(&mut self, last_term: u64) -> io::Result<u64> {
-        let Shared { at, pass, terms, max_members, .. } = &*self.shared;
-        let listener = port::listen(*at, sys::Kind::Port)?;
-        // The election is won. What follows fails only where the system is at its limit.
-        let registry = port::listen(port::here(0), sys::Kind::Peer)?;
-        let registry_port = registry.local_addr()?.port();
-        let max_clients = max_members + MAX_CLIENTS;
-        let purposes = &[Purpose::Join, Purpose::Ask];
-        let kind = Kind { name: "pares-member", purposes, max_clients, stack: SMALL_STACK, on_top: true };
-        let members = Service::new(kind, *at, pass.clone())?;
-        let purposes = &[Purpose::Ask];
-        let kind =
-            Kind { name: "pares-registry", purposes, max_clients: MAX_CLIENTS, stack: SMALL_STACK, on_top: false };
-        let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
-        let waker = Some(Waker::new()?);
-        let (term, last) = terms.next(last_term);
-        self.claim = Some(Claim { listener, registry, registry_port, members, askers, waker, last });
-        Ok(term)
+    /// Keeps the term in which this instance is about to supervise.
+    fn keep(&self, term: u64) -> Event {
+        let kept = self.shared.terms.begin(term);
+        if let (Ok(()), Some(Err(error))) = (&kept, self.claim.as_ref().map(|claim| &claim.last)) {
+            log::warn!("{}: {}; this instance knows: {term} is written there", self.shared.me.name, error.finding());
+        }
+        Event::Kept(kept)
     }
 
     /// Connects, proves itself, says hello and reads the welcome.
@@ -306,6 +289,7 @@ impl Duty {
     }
 
     fn wait(&mut self, time: Duration) -> Event {
+        self.claim = None; // others may have the port meanwhile
         let halted = self.shared.standing.wait(Some(Instant::now() + time), |inside| inside.halting.then_some(()));
         if halted.is_some() { Event::Halted } else { Event::Waited }
     }
@@ -410,7 +394,7 @@ impl Duty {
     fn supervise(&mut self, cause: ElectionCause) -> Event {
         let shared = self.shared.clone();
         let (Some(claim), Some(office)) = (self.claim.take(), shared.standing.office()) else {
-            return Event::SteppedDown;
+            return Event::SteppedDown { term: self.election.last_term() };
         };
         let Claim { listener, registry, members, askers, .. } = claim;
         log::debug!("{}: elected because: {cause}", shared.me.name);
@@ -450,27 +434,34 @@ impl Duty {
         });
         // Before the port is free: nobody shall see two supervisors, not even in two processes' events.
         self.report(Report::Contending(if halting { Loss::Left } else { Loss::SteppedDown }));
-        let last_one = office.begin_closing();
+        let reason = if halting { Departure::Leaves } else { Departure::StepsDown };
+        let last = office.begin_closing(reason);
         shared.holding.lost(&shared.standing);
-        if halting && last_one {
-            // While the port is still ours: whoever has it next writes the next term.
-            shared.terms.keep(Last { term: self.election.last_term(), vacant: true });
-        }
+        shared.terms.end(last); // while the port is still ours: whoever has it next writes the next term
         drop(listener); // from here on whoever is quick takes the port
-        office.close(if halting { Departure::Leaves } else { Departure::StepsDown });
+        office.close(reason);
         askers.wake();
         members.close();
         askers.close();
         threads.join_all();
         askers.close(); // once more, for one that was accepted while the others were waited for
-        if halting { Event::Halted } else { Event::SteppedDown }
+        if halting { Event::Halted } else { Event::SteppedDown { term: last.term } }
     }
 
     /// Puts a report into the standing: from then on the program sees it.
-    fn report(&mut self, report: Report) {
+    fn report(&mut self, mut report: Report) {
         let shared = self.shared.clone();
-        let office = match report {
-            Report::Supervisor { term } => self.open_office(term),
+        let office = match &mut report {
+            Report::Supervisor { term, unkept } => {
+                let office = self.open_office(*term);
+                // What it holds may have brought a higher one since the port was claimed.
+                *term = office.as_ref().map_or(*term, |office| office.read(Supervisor::term));
+                shared.terms.raise(*term);
+                if let Some(error) = unkept {
+                    log::error!("{}: {error}; only those who take part now know term {term}", shared.me.name);
+                }
+                office
+            }
             Report::Subordinate { .. } | Report::Contending(_) | Report::Obstructed(_) | Report::Stopped => None,
         };
         let obstacle = match &report {
@@ -481,7 +472,7 @@ impl Duty {
             let old = inside.role();
             let mut settled_members = None;
             match &report {
-                Report::Supervisor { term } => {
+                Report::Supervisor { term, .. } => {
                     inside.term = *term;
                     settled_members = office.as_ref().and_then(|office| {
                         office.read(|supervisor| supervisor.settled().then(|| supervisor.registry().len() as u32))
@@ -523,7 +514,7 @@ impl Duty {
         let claim = self.claim.as_mut()?;
         let (registry_port, waker) = (claim.registry_port, claim.waker.take()?);
         let memory = self.memory.take();
-        let before = Before::of(memory.clone(), term, claim.last.vacant);
+        let before = Before::of(memory.clone(), term, claim.last.as_ref().is_ok_and(|last| last.vacant));
         let gone = memory.filter(|memory| memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown);
         let predecessor: Option<(String, LeftCause)> = gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
         let cause = self.election.cause();
@@ -554,6 +545,7 @@ impl Duty {
 fn on_notice(shared: &Shared, notice: Notice) {
     match notice {
         Notice::Settled { term, members } => {
+            shared.terms.retry();
             shared.holding.on_state(term, true);
             shared.standing.change(|inside| {
                 if inside.role() == Role::Supervisor && inside.term == term {
@@ -563,10 +555,13 @@ fn on_notice(shared: &Shared, notice: Notice) {
         }
         Notice::Own => shared.holding.collect(&shared.standing),
         Notice::TermRaised { term } => {
-            shared.terms.keep(Last { term, vacant: false });
+            shared.terms.raise(term);
             shared.standing.change(|inside| {
-                inside.term = inside.term.max(term);
-                inside.hub.emit(EventKind::Supervisor { term });
+                // It may be late, after a higher one or after the end.
+                if inside.role() == Role::Supervisor && inside.term < term {
+                    inside.term = term;
+                    inside.hub.emit(EventKind::Supervisor { term });
+                }
             });
         }
     }

@@ -192,7 +192,7 @@ impl Inside {
     /// What the election machine reports, to the log and to the program.
     pub(crate) fn report(&mut self, name: &str, old: Role, report: &Report) {
         let kind = match report {
-            Report::Supervisor { term } => EventKind::Supervisor { term: *term },
+            Report::Supervisor { term, .. } => EventKind::Supervisor { term: *term },
             Report::Subordinate { term } => {
                 let supervisor = match &self.place {
                     Place::Subordinate(subordinate) => subordinate.supervisor.clone(),

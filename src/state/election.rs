@@ -3,18 +3,25 @@
 //! Strictly alternating: [`Election::on`] takes what the last deed came to and names the next one. There is never more
 //! than one deed under way, so that no late answer to an attempt given up can be mistaken for a new one.
 //!
-//! | phase \ event | `PortClaimed` | `PortTaken` | `Welcomed` | `NobodyThere` | `ClosedAtOnce`, `Obstructed` | `Waited` | `LinkLost` | `SteppedDown` |
-//! |---|---|---|---|---|---|---|---|---|
-//! | contending | supervise | connect | follow | wait, try the port | wait, try the port; or give up | try the port | – | – |
-//! | subordinate | – | – | – | – | – | – | try the port at once; wait after many brief lifelines | – |
-//! | supervisor | – | – | – | – | – | – | – | connect, leaving the port to others for a while |
+//! | phase \ event | `PortClaimed` | `Kept` | `PortTaken` | `Welcomed` | `NobodyThere` | `ClosedAtOnce`, `Obstructed` | `Waited` | `LinkLost` | `SteppedDown` |
+//! |---|---|---|---|---|---|---|---|---|---|
+//! | contending | keep the next term | supervise | connect | follow | wait, try the port | wait, try the port; or give up | try the port | – | – |
+//! | subordinate | – | – | – | – | – | – | – | try the port at once; wait after many brief lifelines | – |
+//! | supervisor | – | – | – | – | – | – | – | – | connect, leaving the port to others for a while |
 //!
 //! `Halted` stops from everywhere. Dashes cannot happen and change nothing.
+//!
+//! **Terms.** Each supervisorship has a term above all that its instance knows of: those that it has seen, and the last one
+//! that the group's directory keeps. Who cannot read or write that one, and has had no role in the group, gives the port
+//! back: it would begin the group anew with a term that there may have been. Who has had a role goes on after the last term
+//! that it has seen, which is the last of all unless it was cut off from its group during whole supervisorships; then
+//! those who know better raise its term as they come.
 
 use std::time::Duration;
 
 use super::Time;
 use crate::config::ASIDE;
+use crate::error::KeepError;
 use crate::wire::{ElectionCause, LeftCause};
 
 /// What stands between this instance and a role.
@@ -36,6 +43,8 @@ pub(crate) enum Obstacle {
     GroupFull(String),
     /// We may not bind the port.
     PortForbidden,
+    /// The group's last term cannot be kept.
+    Unkept(KeepError),
     /// The holder has too much to do.
     Busy,
     /// The holder is handing over to another.
@@ -61,6 +70,7 @@ impl Obstacle {
             | Obstacle::NameTaken(_)
             | Obstacle::GroupFull(_)
             | Obstacle::PortForbidden
+            | Obstacle::Unkept(_)
             | Obstacle::Malformed(_)
             | Obstacle::System { .. } => false,
         }
@@ -85,8 +95,10 @@ pub(crate) enum Loss {
 pub(crate) enum Event {
     /// The instance is ready to begin.
     Started,
-    /// We are bound and listening, in this term.
-    PortClaimed { term: u64 },
+    /// We are bound and listening. The last term that is kept, and the highest that what we hold speaks of.
+    PortClaimed { last: Result<u64, KeepError>, seen: u64 },
+    /// The new term is kept, or cannot be.
+    Kept(Result<(), KeepError>),
     /// Another one has the port.
     PortTaken,
     /// The supervisor of this term let us in.
@@ -101,8 +113,9 @@ pub(crate) enum Event {
     Waited,
     /// The lifeline ended.
     LinkLost(Loss),
-    /// Our supervisorship was given up; somebody else shall have it. The program has been told before the port was free.
-    SteppedDown,
+    /// Our supervisorship was given up in this term, which may have been raised; somebody else shall have it. The program
+    /// has been told before the port was free.
+    SteppedDown { term: u64 },
     /// The program wants to leave.
     Halted,
 }
@@ -110,8 +123,10 @@ pub(crate) enum Event {
 /// What to do next; each comes to exactly one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
-    /// Bind and listen; if that succeeds, take the term after this one or a later one.
-    TryPort { last_term: u64 },
+    /// Bind and listen; if that succeeds, read the last term.
+    TryPort,
+    /// Keep this term, before anybody hears of it.
+    Keep { term: u64 },
     /// Connect to the port and say hello.
     Connect,
     /// Do nothing for so long.
@@ -129,8 +144,14 @@ pub(crate) enum Deed {
 /// What the program is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    Supervisor { term: u64 },
-    Subordinate { term: u64 },
+    /// `unkept` if the term could not be kept.
+    Supervisor {
+        term: u64,
+        unkept: Option<KeepError>,
+    },
+    Subordinate {
+        term: u64,
+    },
     Contending(Loss),
     Obstructed(Obstacle),
     Stopped,
@@ -161,6 +182,8 @@ pub(crate) struct Election {
     phase: Phase,
     /// The highest term seen.
     last_term: u64,
+    /// The term that is being kept.
+    next_term: u64,
     /// Why the next election takes place.
     cause: ElectionCause,
     /// Until when a first join may go on; `None` once there was a role.
@@ -185,6 +208,7 @@ impl Election {
         Election {
             phase: Phase::Contending,
             last_term: 0,
+            next_term: 0,
             cause: ElectionCause::Started,
             deadline: Some(deadline),
             aside_until: None,
@@ -227,9 +251,23 @@ impl Election {
             }
 
             (Phase::Contending, Event::Started) => (None, self.try_port(now)),
-            (Phase::Contending, Event::PortClaimed { term }) => {
+            (Phase::Contending, Event::PortClaimed { last, seen }) => {
+                let last = match last {
+                    Err(error) if !self.is_survivor() => return self.obstructed(now, Obstacle::Unkept(error)),
+                    last => last.unwrap_or(0),
+                };
+                // One of the group may have named the highest term there is: better no growth than an end.
+                self.next_term = last.max(self.last_term).max(seen).saturating_add(1);
+                (None, Deed::Keep { term: self.next_term })
+            }
+            (Phase::Contending, Event::Kept(kept)) => {
+                let unkept = match kept {
+                    Err(error) if !self.is_survivor() => return self.obstructed(now, Obstacle::Unkept(error)),
+                    kept => kept.err(),
+                };
+                let term = self.next_term;
                 self.enter(Phase::Supervisor, term);
-                (Some(Report::Supervisor { term }), Deed::Supervise { term, cause: self.cause })
+                (Some(Report::Supervisor { term, unkept }), Deed::Supervise { term, cause: self.cause })
             }
             (Phase::Contending, Event::PortTaken) => (None, Deed::Connect),
             (Phase::Contending, Event::Welcomed { term }) => {
@@ -274,7 +312,8 @@ impl Election {
                 (Some(Report::Contending(loss)), deed)
             }
 
-            (Phase::Supervisor, Event::SteppedDown) => {
+            (Phase::Supervisor, Event::SteppedDown { term }) => {
+                self.saw_term(term);
                 self.phase = Phase::Contending;
                 self.cause = ElectionCause::SteppedDown;
                 self.aside_until = Some(now + ASIDE);
@@ -282,23 +321,25 @@ impl Election {
             }
 
             // No deed of a phase comes to an event of another one; see the table.
-            (Phase::Contending, Event::LinkLost(_) | Event::SteppedDown) => (None, self.try_port(now)),
+            (Phase::Contending, Event::LinkLost(_) | Event::SteppedDown { .. }) => (None, self.try_port(now)),
             (
                 Phase::Subordinate,
                 Event::Started
                 | Event::PortClaimed { .. }
+                | Event::Kept(_)
                 | Event::PortTaken
                 | Event::Welcomed { .. }
                 | Event::NobodyThere
                 | Event::ClosedAtOnce
                 | Event::Obstructed(_)
                 | Event::Waited
-                | Event::SteppedDown,
+                | Event::SteppedDown { .. },
             ) => (None, Deed::Follow),
             (
                 Phase::Supervisor,
                 Event::Started
                 | Event::PortClaimed { .. }
+                | Event::Kept(_)
                 | Event::PortTaken
                 | Event::Welcomed { .. }
                 | Event::NobodyThere
@@ -308,6 +349,11 @@ impl Election {
                 | Event::LinkLost(_),
             ) => (None, Deed::Supervise { term: self.last_term, cause: self.cause }),
         }
+    }
+
+    /// True if this instance has had a role, and so knows the last term itself.
+    fn is_survivor(&self) -> bool {
+        self.deadline.is_none()
     }
 
     fn enter(&mut self, phase: Phase, term: u64) {
@@ -322,7 +368,7 @@ impl Election {
         if self.aside_until.is_some_and(|until| now < until) {
             return Deed::Connect;
         }
-        Deed::TryPort { last_term: self.last_term }
+        Deed::TryPort
     }
 
     fn obstructed(&mut self, now: Time, obstacle: Obstacle) -> (Option<Report>, Deed) {
@@ -380,7 +426,7 @@ mod tests {
 
     fn contending() -> Election {
         let mut election = Election::new(1, DEADLINE);
-        assert_eq!(election.on(Time::ZERO, Event::Started), (None, Deed::TryPort { last_term: 0 }));
+        assert_eq!(election.on(Time::ZERO, Event::Started), (None, Deed::TryPort));
         election
     }
 
@@ -391,9 +437,22 @@ mod tests {
         election
     }
 
+    fn error() -> KeepError {
+        KeepError::damaged(std::path::Path::new("web.term"), b"")
+    }
+
+    fn claimed(last: u64) -> Event {
+        Event::PortClaimed { last: Ok(last), seen: 0 }
+    }
+
+    fn supervises(term: u64, cause: ElectionCause) -> (Option<Report>, Deed) {
+        (Some(Report::Supervisor { term, unkept: None }), Deed::Supervise { term, cause })
+    }
+
     fn supervisor() -> Election {
         let mut election = contending();
-        election.on(SOON, Event::PortClaimed { term: 7 });
+        election.on(SOON, claimed(6));
+        election.on(SOON, Event::Kept(Ok(())));
         election
     }
 
@@ -412,9 +471,47 @@ mod tests {
 
     #[test]
     fn who_claims_the_port_is_supervisor() {
-        let cause = ElectionCause::Started;
-        let claimed = Event::PortClaimed { term: 7 };
-        check(contending(), claimed, Some(Report::Supervisor { term: 7 }), Deed::Supervise { term: 7, cause });
+        let election = check(contending(), claimed(6), None, Deed::Keep { term: 7 });
+        let (report, deed) = supervises(7, ElectionCause::Started);
+        check(election, Event::Kept(Ok(())), report, deed);
+    }
+
+    #[test]
+    fn a_new_term_is_above_all_that_is_known() {
+        for (last, seen, term) in [(6, 0, 7), (6, 9, 10), (12, 9, 13), (0, 0, 1), (u64::MAX, 0, u64::MAX)] {
+            check(contending(), Event::PortClaimed { last: Ok(last), seen }, None, Deed::Keep { term });
+        }
+        let mut survivor = subordinate();
+        survivor.on(SOON, Event::LinkLost(Loss::Died));
+        check(survivor, claimed(3), None, Deed::Keep { term: 8 });
+    }
+
+    #[test]
+    fn a_term_that_was_raised_is_known_to_who_stepped_down() {
+        let mut election = supervisor();
+        election.on(SOON, Event::SteppedDown { term: 11 });
+        check(election.clone(), Event::PortTaken, None, Deed::Connect);
+        assert_eq!(election.last_term(), 11);
+        check(election, claimed(7), None, Deed::Keep { term: 12 });
+    }
+
+    #[test]
+    fn who_cannot_keep_its_term_does_not_begin_a_group_anew() {
+        let unkept = || Deed::Fail(Obstacle::Unkept(error()));
+        check(contending(), Event::PortClaimed { last: Err(error()), seen: 0 }, None, unkept());
+        let election = check(contending(), claimed(6), None, Deed::Keep { term: 7 });
+        check(election, Event::Kept(Err(error())), None, unkept());
+    }
+
+    #[test]
+    fn a_survivor_that_cannot_keep_its_term_goes_on_and_says_so() {
+        let mut survivor = subordinate();
+        survivor.on(SOON, Event::LinkLost(Loss::Died));
+        let claimed = Event::PortClaimed { last: Err(error()), seen: 0 };
+        let survivor = check(survivor, claimed, None, Deed::Keep { term: 8 });
+        let report = Some(Report::Supervisor { term: 8, unkept: Some(error()) });
+        let deed = Deed::Supervise { term: 8, cause: ElectionCause::Died };
+        check(survivor, Event::Kept(Err(error())), report, deed);
     }
 
     #[test]
@@ -426,10 +523,10 @@ mod tests {
     #[test]
     fn loss_of_the_supervisor_is_reported_and_the_port_is_tried_at_once() {
         let report = Some(Report::Contending(Loss::Died));
-        let election = check(subordinate(), Event::LinkLost(Loss::Died), report, Deed::TryPort { last_term: 7 });
-        let cause = ElectionCause::Died;
-        let report = Some(Report::Supervisor { term: 8 });
-        check(election, Event::PortClaimed { term: 8 }, report, Deed::Supervise { term: 8, cause });
+        let election = check(subordinate(), Event::LinkLost(Loss::Died), report, Deed::TryPort);
+        let election = check(election, claimed(7), None, Deed::Keep { term: 8 });
+        let (report, deed) = supervises(8, ElectionCause::Died);
+        check(election, Event::Kept(Ok(())), report, deed);
     }
 
     #[test]
@@ -445,7 +542,7 @@ mod tests {
             deed
         };
         for _ in 0..BRIEF_IN_A_ROW {
-            assert_eq!(lifeline(&mut election, SOON), Deed::TryPort { last_term: 7 });
+            assert_eq!(lifeline(&mut election, SOON), Deed::TryPort);
         }
         for _ in 0..20 {
             let Deed::Wait(time) = lifeline(&mut election, SOON) else { panic!("no pause") };
@@ -453,7 +550,7 @@ mod tests {
             waits += u32::from(time >= Duration::from_millis(100));
         }
         assert!(waits >= 8, "the pauses grow");
-        assert_eq!(lifeline(&mut election, BRIEF), Deed::TryPort { last_term: 7 }, "after a real lifeline, at once");
+        assert_eq!(lifeline(&mut election, BRIEF), Deed::TryPort, "after a real lifeline, at once");
     }
 
     #[test]
@@ -463,23 +560,23 @@ mod tests {
             election.on(SOON, Event::PortTaken);
             election.on(SOON, Event::Welcomed { term });
             let (_, deed) = election.on(SOON, Event::LinkLost(Loss::Died));
-            assert_eq!(deed, Deed::TryPort { last_term: term });
+            assert_eq!(deed, Deed::TryPort);
         }
     }
 
     #[test]
     fn after_a_failed_connect_the_port_is_tried_before_the_next_one() {
         let election = check_waits(check(contending(), Event::PortTaken, None, Deed::Connect), Event::NobodyThere);
-        check(election, Event::Waited, None, Deed::TryPort { last_term: 0 });
+        check(election, Event::Waited, None, Deed::TryPort);
     }
 
     #[test]
     fn who_steps_down_leaves_the_port_to_others_for_a_while() {
-        let election = check(supervisor(), Event::SteppedDown, None, Deed::Connect);
+        let election = check(supervisor(), Event::SteppedDown { term: 7 }, None, Deed::Connect);
         let mut election = check(check_waits(election, Event::NobodyThere), Event::Waited, None, Deed::Connect);
         election.on(SOON, Event::NobodyThere);
         let later = SOON + ASIDE;
-        assert_eq!(election.on(later, Event::Waited), (None, Deed::TryPort { last_term: 7 }), "nobody wanted it");
+        assert_eq!(election.on(later, Event::Waited), (None, Deed::TryPort), "nobody wanted it");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) mod settings;
 pub(crate) mod sim;
 pub(crate) mod subordinate;
 pub(crate) mod supervisor;
+pub(crate) mod term;
 pub(crate) mod view;
 
 /// A point in time: what has passed since some moment that is the same for all processes of the machine.

@@ -17,6 +17,7 @@ use super::permits::{Book, Claims, Verdict};
 use super::registry::{Change, Registry};
 use super::settings::Settings;
 use super::subordinate::{Roster, Subordinate};
+use super::term::Last;
 use super::{ConnId, Time};
 use crate::config::{CROWD, RENEWED_FROM, WITNESSES};
 use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
@@ -257,8 +258,13 @@ impl Supervisor {
     }
 
     /// True if nobody is here and nobody can come back: whoever starts next need not wait for survivors.
-    pub(crate) fn leaves_nobody(&self) -> bool {
+    fn leaves_nobody(&self) -> bool {
         self.is_alone() && self.settled()
+    }
+
+    /// What the group's directory is to keep of this supervisorship if it ends now, for this reason.
+    pub(crate) fn last(&self, reason: Departure) -> Last {
+        Last { term: self.term, vacant: reason == Departure::Leaves && self.leaves_nobody() }
     }
 
     /// When [`Input::Woken`] is due; `None` while there is nothing to wait for.

@@ -35,5 +35,6 @@ mod signals;
 mod skipped;
 mod support;
 mod terminal;
+mod terms;
 mod tidy;
 mod wrapper;

@@ -1,8 +1,11 @@
 //! Why a command ends with another exit code than 0. The codes are a contract with scripts.
 
 use std::io;
+use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 
-use pares::{AcquireError, AskError, CallError, ConfigError, JoinError, PeerError, ResourceError, SettingError};
+use pares::{
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, PeerError, ResourceError, SettingError,
+};
 
 /// It was tried and went wrong.
 pub(crate) const FAILED: u8 = 1;
@@ -65,7 +68,8 @@ impl From<PeerError> for Failure {
         let code = match &error {
             PeerError::Config(_) => USAGE,
             PeerError::PortHeld { .. } => UNAVAILABLE,
-            PeerError::Key(_) | PeerError::PortForbidden { .. } => NOT_AUTHORISED,
+            PeerError::Key(error) => key_code(error),
+            PeerError::PortForbidden { .. } => NOT_AUTHORISED,
             _ => FAILED,
         };
         Failure::new(code, error.to_string())
@@ -133,10 +137,19 @@ fn join_code(error: &JoinError) -> u8 {
     match error {
         JoinError::Config(_) => USAGE,
         JoinError::PortHeld { .. } | JoinError::OtherGroup { .. } | JoinError::NotHere { .. } => UNAVAILABLE,
-        JoinError::Key(_) | JoinError::KeyMismatch { .. } | JoinError::PortForbidden { .. } => NOT_AUTHORISED,
+        JoinError::Key(error) => key_code(error),
+        JoinError::KeyMismatch { .. } | JoinError::PortForbidden { .. } => NOT_AUTHORISED,
         JoinError::GroupFull { .. } => BUSY,
         JoinError::Deadline { .. } => DEADLINE,
         _ => FAILED,
+    }
+}
+
+fn key_code(error: &KeyError) -> u8 {
+    match error {
+        // Nobody forbids it: there is no room, or a file is damaged.
+        KeyError::Unkept(error) if !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => FAILED,
+        _ => NOT_AUTHORISED,
     }
 }
 

@@ -8,6 +8,7 @@ impl World {
         let supervisor = living.iter().copied().find(|&who| self.instances[who].desk().is_some());
         if self.faults == 0 {
             self.instances.iter_mut().for_each(|instance| instance.dies_in = None);
+            self.put_right();
             // Somebody must be left.
             return self.at(Time::from_secs(1), What::Start(0));
         }
@@ -110,23 +111,23 @@ impl World {
     }
 
     pub(super) fn step_down(&mut self, who: Who) {
+        let term = self.keep_the_end(who, Departure::StepsDown);
         if self.farewell(who, Departure::StepsDown) {
             self.seen.stepped_down += 1;
             self.survivors.insert(who, self.now);
             self.instances[who].stepped_down = Some(self.now);
-            self.on(who, Event::SteppedDown);
+            self.on(who, Event::SteppedDown { term });
         }
     }
 
     pub(super) fn leave(&mut self, who: Who) {
         match &self.instances[who].doing {
             Doing::Following(link, _) => self.send(*link, Client, Message::Leaving { reason: Departure::Leaves }),
-            Doing::Supervising(desk) => {
-                let nobody = desk.supervisor.leaves_nobody();
+            Doing::Supervising(_) => {
+                self.keep_the_end(who, Departure::Leaves);
                 if !self.farewell(who, Departure::Leaves) {
                     return;
                 }
-                self.store = self.store.map(|(term, _)| (term, nobody));
             }
             Doing::Deed(_) | Doing::Binding | Doing::Joining(_) | Doing::Gone => {}
         }

@@ -23,6 +23,7 @@ use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, MAX_UNKNOWN, NEXT_PROBE, WITNESSES
 use crate::wire::{Departure, Entry, Message};
 use random::Random;
 use sharing::{Question, QuestionId, RESOURCES};
+use store::Store;
 
 macro_rules! tell {
     ($world:expr, $($text:tt)*) => { if $world.story { println!("{:>12?}  {}", $world.now, format!($($text)*)); } };
@@ -33,6 +34,7 @@ mod network;
 pub(crate) mod random;
 mod seeds;
 mod sharing;
+mod store;
 mod supervising;
 
 const SETTLE: Time = Time::from_millis(500);
@@ -173,6 +175,7 @@ enum What {
     ClosePort(Who),
     Start(usize),
     Fault,
+    Trouble,
     Use,
     Arrive(QuestionId),
     Answered(QuestionId),
@@ -198,6 +201,7 @@ macro_rules! seen {
 }
 
 seen! {
+    term_kept_again term_unkept began_with_an_older_term refused_to_begin
     settled_early waited_on gave_up_on_the_unknown gave_up_on_known_ones inherited_the_unknown raised_term killed_amid_actions reset stepped_down
     found_nobody replaced evicted nobody_there closed_at_once silent more_than_witnesses
     granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
@@ -224,15 +228,16 @@ struct World {
     links: Vec<Link>,
     /// Who is bound, and whether it listens.
     port: Option<(Who, bool)>,
-    /// The group's directory: the last term and whether its supervisor left nobody. `None`: it cannot be used.
-    store: Option<(u64, bool)>,
+    store: Store,
     /// Whether a reset loses what the other end has not read.
     lossy: bool,
     /// How many names there are.
     names: usize,
     faults: usize,
+    /// The highest term of all supervisorships so far.
     highest_term: u64,
-    /// A supervisor without a store took a term that was there before; nothing is promised about whom it knows.
+    /// A supervisor took a term that was there before, as the directory did not have the last one; nothing is promised about
+    /// whom it knows.
     astray: bool,
     /// The members of the last supervisorships that lived when it ended, without those back since, and when that was.
     survivors: BTreeMap<Who, Time>,
@@ -262,7 +267,7 @@ impl World {
             true => 17 + random.below(24),
             false => 2 + random.below(if hasty { 4 } else { 11 }),
         };
-        let store = (!random.one_in(8)).then_some((0, true));
+        let store = Store::new(random.one_in(2));
         let (lossy, faults) = (random.one_in(4), 1 + random.below(10));
         let uses = if random.one_in(3) { 0 } else { random.below(60) };
         let mut world = World {
@@ -292,7 +297,7 @@ impl World {
             story,
             seen: Seen::default(),
         };
-        tell!(world, "{names} names, store {store:?}, lossy {lossy}, {faults} faults");
+        tell!(world, "{names} names, {:?}, lossy {lossy}, {faults} faults", world.store);
         for name in 0..names {
             let delay = world.random.time(16);
             world.at(delay, What::Start(name));
@@ -300,6 +305,9 @@ impl World {
         let delay = world.random.time(20);
         world.at(delay, What::Fault);
         world.at(Time::ZERO, What::Use);
+        if world.store.in_trouble {
+            world.soon(What::Trouble);
+        }
         world
     }
 
@@ -336,6 +344,7 @@ impl World {
             What::ClosePort(who) => self.close_port(who),
             What::Start(name) => self.start(name),
             What::Fault => self.fault(),
+            What::Trouble => self.trouble(),
             What::Use => self.use_it(),
             What::Arrive(id) => self.arrive(id, what),
             What::Answered(id) => self.answered(id, what),
@@ -410,26 +419,32 @@ impl World {
         let instance = &mut self.instances[who];
         let (report, deed) = instance.election.on(self.now, event.clone());
         instance.turn += 1;
-        if matches!(event, Event::LinkLost(_) | Event::ClosedAtOnce | Event::Obstructed(_) | Event::SteppedDown) {
+        if matches!(event, Event::LinkLost(_) | Event::ClosedAtOnce | Event::Obstructed(_) | Event::SteppedDown { .. })
+        {
             instance.holdings.end(self.now + SETTLE);
         }
         tell!(self, "{} {event:?} -> {deed:?} {report:?}", self.name(who));
         let instance = &mut self.instances[who];
         let step = What::Step(who, instance.turn, Step::CarryOut);
+        if !matches!(deed, Deed::Keep { .. } | Deed::Supervise { .. }) && matches!(instance.doing, Doing::Binding) {
+            self.close_port(who);
+        }
         match &deed {
-            Deed::Supervise { .. } => return assert!(matches!(instance.doing, Doing::Supervising(_))),
-            Deed::Follow => return assert!(matches!(instance.doing, Doing::Following(..))),
+            Deed::Keep { term } => return self.keep(who, *term),
+            Deed::Supervise { term, .. } => return self.supervise(who, *term),
+            Deed::Follow => return assert!(matches!(self.instances[who].doing, Doing::Following(..))),
             Deed::Wait(time) => {
                 let time = *time;
                 self.at(time, step);
             }
-            Deed::TryPort { .. } | Deed::Connect => self.soon(step),
+            Deed::TryPort | Deed::Connect => self.soon(step),
             Deed::Fail(obstacle) => {
-                assert!(
-                    matches!(obstacle, Obstacle::Busy | Obstacle::Silent),
-                    "{} failed: {obstacle:?}",
-                    self.name(who)
-                );
+                let expected = match obstacle {
+                    Obstacle::Busy | Obstacle::Silent => true,
+                    Obstacle::Unkept(_) => !self.store.is_well(),
+                    _ => false,
+                };
+                assert!(expected, "{} failed: {obstacle:?}", self.name(who));
                 return self.be_gone(who);
             }
             Deed::Stop => return self.be_gone(who),
@@ -440,20 +455,20 @@ impl World {
     fn carry_out(&mut self, who: Who) {
         let Doing::Deed(deed) = &self.instances[who].doing else { panic!("no deed to carry out") };
         match (deed, self.port) {
-            (Deed::TryPort { .. }, None) => {
+            (Deed::TryPort, None) => {
                 self.port = Some((who, false));
                 self.instances[who].doing = Doing::Binding;
                 let turn = self.instances[who].turn;
                 self.soon(What::Step(who, turn, Step::Listen));
             }
-            (Deed::TryPort { .. }, Some(_)) => self.on(who, Event::PortTaken),
+            (Deed::TryPort, Some(_)) => self.on(who, Event::PortTaken),
             (Deed::Connect, None | Some((_, false))) => {
                 self.seen.nobody_there += 1;
                 self.on(who, Event::NobodyThere);
             }
             (Deed::Connect, Some((server, true))) => self.connect(who, server),
             (Deed::Wait(_), _) => self.on(who, Event::Waited),
-            (Deed::Supervise { .. } | Deed::Follow | Deed::Fail(_) | Deed::Stop, _) => {
+            (Deed::Keep { .. } | Deed::Supervise { .. } | Deed::Follow | Deed::Fail(_) | Deed::Stop, _) => {
                 panic!("not carried out in a step")
             }
         }
@@ -496,22 +511,21 @@ impl World {
     /// Bound and listening: the port is this instance's, and with it the group.
     fn claim(&mut self, who: Who) {
         self.port = Some((who, true));
-        let (stored, vacant) = self.store.unwrap_or((0, false));
+        let last = self.store.read().map(|last| last.term);
+        let seen = self.instances[who].holdings.settings().newest_term();
+        self.on(who, Event::PortClaimed { last, seen });
+    }
+
+    /// Its term is kept: it begins.
+    fn supervise(&mut self, who: Who, term: u64) {
+        self.note_term(term);
+        let vacant = self.store.vacant_before;
         let instance = &mut self.instances[who];
-        let last_term = instance.election.last_term();
-        let term = stored.max(last_term) + 1;
-        if self.store.is_some() {
-            self.store = Some((term, false));
-        }
-        assert!(term > self.highest_term || self.store.is_none(), "term {term} after {}", self.highest_term);
-        self.astray |= term <= self.highest_term;
-        self.highest_term = self.highest_term.max(term);
         if let Some(time) = instance.stepped_down.take() {
             assert!(self.now >= time + ASIDE, "stepped down and did not leave the port to others");
         }
-
         let before = Before::of(instance.known.take(), term, vacant);
-        self.seen.found_nobody += u64::from(before == Before::Nobody && stored > 0);
+        self.seen.found_nobody += u64::from(before == Before::Nobody && term > 1);
         let inherited = matches!(before, Before::These(Roster { unknown_since: Some(_), .. }));
         self.seen.inherited_the_unknown += u64::from(inherited);
         tell!(self, "{} claims the port, before: {before:?}, survivors {:?}", self.name(who), self.survivors);
@@ -553,7 +567,6 @@ impl World {
             collecting: false,
             pending: Vec::new(),
         }));
-        self.on(who, Event::PortClaimed { term });
         self.carry_through(who, actions);
         self.collect(who);
         let turn = self.instances[who].turn;

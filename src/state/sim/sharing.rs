@@ -294,7 +294,7 @@ impl World {
             }
         }
         let news = self.acknowledged.merge(setting.clone());
-        assert!(news || self.store.is_none(), "{setting:?} was acknowledged after one that is newer");
+        assert!(news || self.astray, "{setting:?} was acknowledged after one that is newer");
         self.seen.acknowledged += 1;
     }
 

@@ -79,14 +79,12 @@ impl World {
                     }
                 }
                 Action::Settled { term, .. } => {
+                    self.keep_again(term);
                     self.settled(who);
                     self.instances[who].holdings.on_state(term, true);
                 }
                 Action::TermRaised { term } => {
-                    assert!(self.store.is_none(), "the directory held a term that was not the last");
-                    self.seen.raised_term += 1;
-                    self.instances[who].election.saw_term(term);
-                    self.highest_term = self.highest_term.max(term);
+                    self.raise_term(who, term);
                 }
             }
         }

@@ -18,7 +18,15 @@ pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding 
         let remedy = if remedy.is_empty() { "make it a directory of this user's".to_owned() } else { remedy };
         return cure(CHECK, format!("{} ({})", error.finding(), directory.source), remedy);
     }
-    let Finding { state, finding, cure, .. } = writable(&directory.path.join("it"));
+    let Finding { state, finding, cure, .. } = writable(&directory.path);
+    // Permission is not all: there must be room for a term, and one that is there must be whole.
+    let (state, finding, cure) = match config.last_term() {
+        _ if state != State::Ok || !directory.path.exists() => (state, finding, cure),
+        Ok(None) => (state, format!("{finding}, a first term has been for a trial"), cure),
+        Ok(Some(term)) => (state, format!("{finding}, the last term is {term}"), cure),
+        Err(JoinError::Key(error)) => (State::Cure, error.finding(), error.remedy()),
+        Err(error) => (State::Cure, error.to_string(), cure),
+    };
     let why: Vec<&str> = [directory.source].into_iter().chain(directory.ignored.iter().map(String::as_str)).collect();
     let finding = format!("{finding} ({})", why.join("; "));
     match open_parent(&directory.path) {

@@ -1,0 +1,105 @@
+//! Why a group's last term, or last epoch, cannot be kept.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The last term of a group, or the last epoch of a masterless one, cannot be kept in the group's directory.
+///
+/// Whoever starts the group anew later could then not tell which numbers there have been, and would give the same ones
+/// again. So nobody starts it anew; those who take part already go on, for they know the last one themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepError {
+    path: PathBuf,
+    problem: Problem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Problem {
+    /// What was being done, what the system said, and its number for that.
+    System { doing: &'static str, said: String, errno: Option<i32> },
+    /// What is written there instead of a number.
+    Damaged { found: String },
+}
+
+impl KeepError {
+    pub(crate) fn system(path: &Path, doing: &'static str, error: &io::Error) -> Self {
+        let problem = Problem::System { doing, said: error.to_string(), errno: error.raw_os_error() };
+        KeepError { path: path.into(), problem }
+    }
+
+    pub(crate) fn damaged(path: &Path, found: &[u8]) -> Self {
+        let found = match found {
+            [] => "it is empty".to_owned(),
+            found => format!("it begins with {:?}", String::from_utf8_lossy(&found[..found.len().min(24)])),
+        };
+        KeepError { path: path.into(), problem: Problem::Damaged { found } }
+    }
+
+    /// The file concerned.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True if the file is there and can be read, and no number is written in it.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        matches!(self.problem, Problem::Damaged { .. })
+    }
+
+    /// Which kind of error of the system it is; [`io::ErrorKind::InvalidData`] for a damaged file.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match &self.problem {
+            Problem::System { errno: Some(errno), .. } => io::Error::from_raw_os_error(*errno).kind(),
+            Problem::System { errno: None, .. } => io::ErrorKind::Other,
+            Problem::Damaged { .. } => io::ErrorKind::InvalidData,
+        }
+    }
+
+    /// What happened, without what to do.
+    #[must_use]
+    pub fn finding(&self) -> String {
+        let path = self.path.display();
+        match &self.problem {
+            Problem::System { doing, said, .. } => {
+                format!("cannot {doing} {path}: {said}; without it, numbers that have been given would be given again")
+            }
+            Problem::Damaged { found } => format!("{path} does not say the last number: {found}"),
+        }
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        use rustix::io::Errno;
+        let path = self.path.display();
+        let cure = match &self.problem {
+            Problem::Damaged { .. } => {
+                return format!(
+                    "write the last one that you know of into it (echo NUMBER > {path}), or, if nothing depends on them, \
+                     remove it to begin at 1"
+                );
+            }
+            Problem::System { errno, .. } => match errno.map(Errno::from_raw_os_error) {
+                Some(Errno::NOSPC) => "make room on its file system",
+                Some(Errno::DQUOT) => "make room in this user's quota",
+                Some(Errno::FBIG) => "raise the limit of file sizes (ulimit -f)",
+                Some(Errno::ROFS) => "have its file system mounted writable",
+                Some(Errno::ACCESS | Errno::PERM) => "make it writable for this user",
+                Some(Errno::NOENT | Errno::NOTDIR) => "make its directory again",
+                _ => "see what the system's log says of its file system",
+            },
+        };
+        format!("{cure}, or choose another directory for the whole group (PARES_DIR)")
+    }
+}
+
+impl fmt::Display for KeepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.finding(), self.remedy())
+    }
+}
+
+impl std::error::Error for KeepError {}
