@@ -23,6 +23,10 @@ use crate::error::KeyError;
 
 /// Makes the directory where it is missing, for this user only; one that is there must be safe from others.
 pub(crate) fn make_directory(path: &Path) -> Result<(), KeyError> {
+    match check_directory(path) {
+        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        checked => return checked,
+    }
     let io = |source| KeyError::Io { path: path.into(), doing: "make the directory", source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
     check_directory(path)
@@ -77,7 +81,7 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions, doing: &'static str) 
         );
     }
     // By another name, it may be another file of this user's, which is not to be written.
-    if has_second_name(&file).map_err(io)? {
+    if about.nlink() > 1 && keeps_second_name(&file).map_err(io)? {
         return wrong("has a second name (a hard link)".into(), REMOVE.into());
     }
     Ok(file)
@@ -85,16 +89,16 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions, doing: &'static str) 
 
 /// Looks for a moment: where a system cannot rename a file without replacing another, one that is being made is linked to its
 /// name, and has that of its draft too until this is removed.
-fn has_second_name(file: &File) -> io::Result<bool> {
+fn keeps_second_name(file: &File) -> io::Result<bool> {
     const MOMENT: Duration = Duration::from_millis(200);
     let deadline = Instant::now() + MOMENT;
-    while file.metadata()?.nlink() > 1 {
-        if Instant::now() > deadline {
-            return Ok(true);
-        }
+    while Instant::now() < deadline {
         thread::sleep(Duration::from_millis(5));
+        if file.metadata()?.nlink() <= 1 {
+            return Ok(false);
+        }
     }
-    Ok(false)
+    Ok(true)
 }
 
 /// Who sees this has no term of the group's there yet, or one that somebody else may have written.

@@ -39,7 +39,8 @@ pub(super) fn passing_error(shared: &Shared, obstacle: Obstacle) -> JoinError {
 /// two supervisors.
 pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), JoinError> {
     // The admin endpoints are on 127.0.0.1, wherever the port is.
-    match [Ipv4Addr::LOCALHOST, *address.ip()].into_iter().find(|ip| !port::is_here(*ip)) {
+    let admin = Some(Ipv4Addr::LOCALHOST).filter(|admin| admin != address.ip());
+    match admin.into_iter().chain([*address.ip()]).find(|ip| !port::is_here(*ip)) {
         Some(missing) => Err(JoinError::NotHere { address: SocketAddrV4::new(missing, address.port()) }),
         None => Ok(()),
     }

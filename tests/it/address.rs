@@ -124,7 +124,7 @@ fn a_loopback_interface_without_the_groups_address_is_an_error_with_its_cure() {
          ip address add 127.0.0.1/8 dev lo; $PARES run --when-supervisor -- echo with all addresses"
     );
     let answer = finish(ground.shell_in("--net", &script)).code(0);
-    let refused = format!("does not have {}, which is the group's address", default_address(&group).ip());
+    let refused = format!("does not have {}, or its loopback interface is down", default_address(&group).ip());
     assert_eq!((answer.out.matches(&refused).count(), answer.out.matches("code 69\n").count()), (3, 3), "{answer:?}");
     assert!(answer.out.ends_with("with a port\nwith all addresses\n"), "{answer:?}");
 }
