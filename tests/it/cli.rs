@@ -365,16 +365,7 @@ fn a_program_that_speaks_another_language_is_69() {
 #[test]
 fn a_program_that_says_nothing_is_69_too() {
     let ground = Ground::new();
-    let program = "import signal, socket, sys\n\
-        s = socket.socket()\n\
-        s.bind(('127.0.0.1', int(sys.argv[1])))\n\
-        s.listen()\n\
-        print('listening', flush=True)\n\
-        signal.pause()";
-    let mut command = Command::new("python3");
-    command.args(["-c", program, &ground.port.to_string()]);
-    let holder = Proc::start(command);
-    assert_eq!(holder.line(), "listening");
+    let holder = Proc::mute(ground.port);
     let who = format!("`python3` (pid {}", holder.pid());
     ground.ask("join").code(69).says(&who).says("not by a pares instance");
     ground.ask("ls").code(69).says(&who).says("not by a pares instance");
@@ -415,8 +406,7 @@ fn a_port_that_this_user_may_not_bind_is_77() {
         return;
     }
     let ground = Ground::on_port(81);
-    let program = ground.directory.join("pares");
-    fs::copy(env!("CARGO_BIN_EXE_pares"), &program).unwrap();
+    let program = ground.copy_of_command();
     let mut command = Command::new(program);
     command.arg("join").env("PARES_DIR", ground.directory.join("own")).env("PARES_PORT", "81");
     if rustix::process::geteuid().is_root() {

@@ -111,14 +111,14 @@ fn what_the_network_is_set_to_is_found() {
 #[test]
 fn another_program_on_the_port_is_named() {
     let ground = Ground::new();
-    let _listener = std::net::TcpListener::bind(("127.0.0.1", ground.port)).expect("free");
-    let own = format!("pid {}", std::process::id());
-    says(&doctor(&ground), "supervisor", "cure", &[&own, "another program", "--port"]);
+    let holder = Proc::mute(ground.port);
+    let who = format!("pid {}", holder.pid());
+    says(&doctor(&ground), "supervisor", "cure", &[&who, "another program", "--port"]);
     // With a key it can be asked, and does not answer.
     let other = Ground::new();
     other.join("one").leave();
     fs::copy(other.directory.join("it.key"), ground.directory.join("it.key")).expect("a key");
-    says(&doctor(&ground), "supervisor", "cure", &[&own, "not by a pares instance", "--port"]);
+    says(&doctor(&ground), "supervisor", "cure", &[&who, "not by a pares instance", "--port"]);
 }
 
 #[test]

@@ -63,8 +63,7 @@ fn a_secret_of_roots_is_a_key_for_another_user_too() {
         return crate::skipped::skip("this user may not give its files away");
     }
     mode(&ground.directory, 0o755);
-    let program = ground.directory.join("pares");
-    fs::copy(env!("CARGO_BIN_EXE_pares"), &program).expect("copied");
+    let program = ground.copy_of_command();
     let state = ground.directory.join("state");
     fs::DirBuilder::new().mode(0o700).create(&state).expect("a directory");
     chown(&state, Some(STRANGER), Some(STRANGER)).expect("root");

@@ -174,8 +174,7 @@ fn a_directory_that_root_has_left_behind_is_named() {
     if chown(&ground.directory, Some(12_345), Some(12_345)).is_err() {
         return crate::skipped::skip("this user may not give its files away");
     }
-    let program = ground.directory.join("pares");
-    fs::copy(env!("CARGO_BIN_EXE_pares"), &program).expect("copied");
+    let program = ground.copy_of_command();
     let state = inside(&ground, "state");
     let mut command = Command::new(&program);
     command.args(["-p", &ground.port.to_string(), "ls"]).env_clear().env("PARES_DIR", &state).uid(12_345).gid(12_345);

@@ -220,20 +220,30 @@ impl Group {
         self.open_as(Meeting::new(purpose, self, port))
     }
 
-    pub(crate) fn open_as(&self, mut meeting: Meeting) -> (Peer, Meeting) {
+    pub(crate) fn open_as(&self, meeting: Meeting) -> (Peer, Meeting) {
+        self.try_open(meeting).expect("a challenge")
+    }
+
+    /// The same; `None` if turned away.
+    pub(crate) fn try_open(&self, mut meeting: Meeting) -> Option<(Peer, Meeting)> {
         let mut peer = Peer::connect(meeting.port);
         peer.send(&meeting.opening().frame());
-        let challenge = peer.frame().expect("a challenge");
+        let challenge = peer.frame()?;
         let proof = take_challenge(&challenge, &mut meeting);
         assert_eq!(proof, meeting.proof(&self.key, SERVER), "the server's proof");
-        (peer, meeting)
+        Some((peer, meeting))
     }
 
     /// Goes through the whole handshake, with `first` as the first request; the answer is still to be read.
     pub(crate) fn enter(&self, port: u16, purpose: u8, first: Body) -> Peer {
         let (mut peer, meeting) = self.open(port, purpose);
-        peer.send(&[proof(meeting.proof(&self.key, CLIENT)).frame(), first.frame()].concat());
+        self.prove(&mut peer, &meeting, first);
         peer
+    }
+
+    /// The second half of the handshake.
+    pub(crate) fn prove(&self, peer: &mut Peer, meeting: &Meeting, first: Body) {
+        peer.send(&[proof(meeting.proof(&self.key, CLIENT)).frame(), first.frame()].concat());
     }
 
     /// Joins as `entry`, and is a member from then on.

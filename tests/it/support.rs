@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -50,6 +50,21 @@ impl Ground {
         // Whatever the mask: one that a group can write is refused, and a database server, another user, has its place inside.
         fs::DirBuilder::new().mode(0o711).create(&directory).expect("a directory for the test");
         Ground { port, directory }
+    }
+
+    /// A copy of the command here, for a user who may not see where it was built.
+    pub(crate) fn copy_of_command(&self) -> PathBuf {
+        let path = self.directory.join("pares");
+        self.make_program("cp \"$PARES\" \"$1\"", &path);
+        path
+    }
+
+    /// Has a shell's script write the program `$1`. Not this process: another of its threads may begin a child meanwhile, which
+    /// has the file open for writing until it becomes what it is to be, and so long nobody may execute it.
+    pub(crate) fn make_program(&self, script: &str, path: &Path) {
+        let mut command = self.shell(&format!("{script} && chmod 755 \"$1\""));
+        command.arg("sh").arg(path);
+        finish(command).code(0);
     }
 
     /// A shell's script in this group, in which `$PARES` is the command.
@@ -188,6 +203,22 @@ impl Proc {
     #[track_caller]
     pub(crate) fn start(command: Command) -> Self {
         Proc::launch(command).0
+    }
+
+    /// A program that is no instance, listens on the port, and takes and says nothing.
+    #[track_caller]
+    pub(crate) fn mute(port: u16) -> Self {
+        const PROGRAM: &str = "import signal, socket, sys\n\
+            s = socket.socket()\n\
+            s.bind(('127.0.0.1', int(sys.argv[1])))\n\
+            s.listen()\n\
+            print('listening', flush=True)\n\
+            signal.pause()";
+        let mut command = Command::new("python3");
+        command.args(["-c", PROGRAM, &port.to_string()]);
+        let holder = Proc::start(command);
+        assert_eq!(holder.line(), "listening");
+        holder
     }
 
     /// One that reads what it is told; the command's standard input is piped.

@@ -2,7 +2,6 @@
 //! environments. Each test does the same with a role, a permit and the role of primary.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -248,8 +247,7 @@ fn standard_error_that_cannot_be_written_changes_nothing() {
 fn a_script_without_an_interpreter_is_run_by_the_shell() {
     let ground = Ground::new();
     let script = ground.directory.join("script");
-    fs::write(&script, "echo ran $1\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    ground.make_program("echo 'echo ran $1' > \"$1\"", &script);
     for way in WAYS {
         let words = way.split_whitespace().chain(["--", script.to_str().unwrap(), "a b"]);
         assert_eq!(finish(ground.command_of(words)).code(0).out, "ran a b\n");

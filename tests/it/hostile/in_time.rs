@@ -1,7 +1,6 @@
 //! Attacks that take time: the silent, the slow, crowds and floods, and those who never read.
 
 use super::*;
-use crate::support::await_true;
 
 type Wait = (&'static str, fn(&Target, Door) -> Peer);
 
@@ -270,19 +269,11 @@ fn a_supervisor_without_descriptors_turns_clients_away_and_recovers() {
     let _alone = alone();
     let target = Target::with(&[("FILES", "64".into())]);
     let mut askers = Vec::new();
-    let opening = opening(&target, Door::Registry, |_| {}).frame();
-    let held = || Footprint::of(target.other.pid()).descriptors.len();
-    loop {
-        let before = held();
-        let mut peer = target.connect(Door::Registry);
-        peer.send(&opening);
-        if peer.frame().is_none() {
-            break; // turned away
-        }
-        drop(peer);
-        // Or there could be none for the one who comes now.
-        await_true("closed", || held() <= before);
-        askers.push(target.inside(Door::Registry));
+    // Until one is turned away.
+    while let Some((mut peer, meeting)) = target.group.try_open(target.meeting(Door::Registry)) {
+        target.group.prove(&mut peer, &meeting, Door::Registry.first());
+        Door::Registry.answer(&mut peer);
+        askers.push(peer);
         assert!(askers.len() < 64, "there is no limit");
     }
     let before = target.other.ticks();
