@@ -232,6 +232,13 @@ pares_result pares_config_meta(pares_config *config, const char *key, const char
 /** Sets how long pares_join() may take. Default: 10 s. */
 pares_result pares_config_join_timeout(pares_config *config, uint64_t timeout_ms);
 
+/**
+ * If `may` is 0: the instance never becomes supervisor, and takes part in all else. While nobody supervises, as in a group of only
+ * such instances, a join fails with PARES_NO_SUPERVISOR after the join timeout, and those who had a role are PARES_CONTENDING, keep
+ * what they hold and get nothing new, until an instance comes that may. Default: 1.
+ */
+pares_result pares_config_may_supervise(pares_config *config, int may);
+
 /** Sets how long a new supervisor waits, at most, for the next survivor of the last one: 0.3 ms for each
  * instance if that is more. Default: 500 ms. */
 pares_result pares_config_settle_time(pares_config *config, uint64_t time_ms);
@@ -318,7 +325,8 @@ typedef enum pares_role {
  * @param instance_out  receives a handle, to be freed with pares_leave()
  *
  * @return PARES_OK, or, with nothing left behind: PARES_KEY, PARES_PORT_HELD, PARES_OTHER_GROUP, PARES_VERSION,
- *         PARES_PORT_FORBIDDEN, PARES_NOT_HERE, PARES_NAME_TAKEN, PARES_GROUP_FULL, PARES_DEADLINE, PARES_IO
+ *         PARES_PORT_FORBIDDEN, PARES_NOT_HERE, PARES_NAME_TAKEN, PARES_GROUP_FULL, PARES_NO_SUPERVISOR,
+ *         PARES_DEADLINE, PARES_IO
  */
 pares_result pares_join(const pares_config *config, pares_instance **instance_out);
 

@@ -228,6 +228,7 @@ pub struct Config {
     pub(crate) functions: Vec<Function>,
     pub(crate) resources: Vec<Resource>,
     pub(crate) join_timeout: Duration,
+    pub(crate) may_supervise: bool,
     pub(crate) settle_time: Duration,
     pub(crate) hang_timeout: Option<Duration>,
     pub(crate) end_hung_supervisor: bool,
@@ -251,6 +252,7 @@ impl Config {
             functions: Vec::new(),
             resources: Vec::new(),
             join_timeout: Duration::from_secs(10),
+            may_supervise: true,
             settle_time: Duration::from_millis(500),
             hang_timeout: None,
             end_hung_supervisor: false,
@@ -352,6 +354,22 @@ impl Config {
     /// Sets how long [`Instance::join`](crate::Instance::join) may take until a role is known. Default: 10 s.
     pub fn join_timeout(mut self, timeout: Duration) -> Self {
         self.join_timeout = timeout.min(FOR_EVER);
+        self
+    }
+
+    /// Says whether this instance may become supervisor. Default: true.
+    ///
+    /// False is for an instance that must not lead: one that often stands still (under a debugger, on a throttled processor), may
+    /// end at any moment, or may not write the group's directory. It takes part in all else, holds permits and settings, and is
+    /// counted. It never tries the port; while nobody supervises it asks for a supervisor several times a second.
+    ///
+    /// **A group of only such instances has no supervisor.** A join then fails with
+    /// [`JoinError::NoSupervisor`](crate::JoinError::NoSupervisor) after the [join timeout](Config::join_timeout). Those who
+    /// had a role remain [`Contending`](crate::Role::Contending), log once that nobody supervises, keep the permits that they
+    /// have and get no others, until an instance comes that may. A supervisor that steps down among them is supervisor
+    /// again a second later.
+    pub fn may_supervise(mut self, may: bool) -> Self {
+        self.may_supervise = may;
         self
     }
 

@@ -147,6 +147,12 @@ pub enum JoinError {
         /// What the supervisor said.
         detail: String,
     },
+    /// Nobody supervised the group in all the time, and this instance may not, see
+    /// [`Config::may_supervise`](crate::Config::may_supervise).
+    NoSupervisor {
+        /// The supervisor port, and the address it is on.
+        address: SocketAddrV4,
+    },
     /// No role was known when the time was over.
     Deadline {
         /// The supervisor port, and the address it is on.
@@ -217,6 +223,12 @@ impl fmt::Display for JoinError {
                 write!(f, "the name `{name}` belongs to {holder}; choose another with --name, or stop that one")
             }
             JoinError::GroupFull { detail } => write!(f, "the group is full: {detail}"),
+            JoinError::NoSupervisor { address } => write!(
+                f,
+                "nobody supervises the group on {}, and this instance may not (--never-supervisor, \
+                 Config::may_supervise): start one that may",
+                Port(*address)
+            ),
             JoinError::Deadline { address, waited, holder, obstacle } => {
                 write!(f, "no role after {:.1} s on {}: {obstacle}", waited.as_secs_f64(), Port(*address))?;
                 match holder {

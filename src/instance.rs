@@ -103,7 +103,10 @@ impl Instance {
         files::make_directory(&directory)?;
         let at = config.supervisor_address();
         obstacle::check_address(at)?;
-        let terms = TermFile::open(directory.join(format!("{}.term", config.group)), at)?;
+        let terms = match config.may_supervise {
+            true => Some(TermFile::open(directory.join(format!("{}.term", config.group)), at)?),
+            false => None,
+        };
 
         let listener = port::listen(port::here(0), sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
         let admin = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
@@ -154,7 +157,8 @@ impl Instance {
             endpoint: Mutex::new(Some(endpoint)),
             shared: shared.clone(),
         };
-        let election = Election::new(number(seed), clock::now().saturating_add(config.join_timeout));
+        let election =
+            Election::new(number(seed), clock::now().saturating_add(config.join_timeout), config.may_supervise);
         let started = instance.role.spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared, election));
         started.map_err(io("start the role thread"))?;
 

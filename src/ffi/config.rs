@@ -112,6 +112,11 @@ pub(crate) extern "C" fn pares_config_join_timeout(config: Handle<Plan>, timeout
 }
 
 #[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_config_may_supervise(config: Handle<Plan>, may: c_int) -> c_int {
+    guarded(|| change(config, |config| config.may_supervise(may != 0)))
+}
+
+#[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_config_settle_time(config: Handle<Plan>, time_ms: u64) -> c_int {
     guarded(|| change(config, |config| config.settle_time(time(time_ms))))
 }

@@ -180,6 +180,7 @@ failures! {
         JoinError::NotHere { .. } => Code::NotHere,
         JoinError::NameTaken { .. } => Code::NameTaken,
         JoinError::GroupFull { .. } => Code::GroupFull,
+        JoinError::NoSupervisor { .. } => Code::NoSupervisor,
         JoinError::Deadline { .. } => Code::Deadline,
         JoinError::Io { .. } => Code::Io,
     },

@@ -28,7 +28,7 @@ pub(super) struct Claim {
 
 /// Binds and listens on the group's port, opens the rest, and looks what the last term was.
 pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
-    let Shared { at, pass, terms, max_members, .. } = shared;
+    let Shared { at, pass, max_members, .. } = shared;
     let listener = port::listen(*at, sys::Kind::Port)?;
     // The election is won. What follows fails only where the system is at its limit.
     let registry = port::listen(port::here(0), sys::Kind::Peer)?;
@@ -41,5 +41,5 @@ pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
     let kind = Kind { name: "pares-registry", purposes, max_clients: MAX_CLIENTS, stack: SMALL_STACK, on_top: false };
     let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
     let waker = Some(Waker::new()?);
-    Ok(Claim { listener, registry, registry_port, members, askers, waker, last: terms.read() })
+    Ok(Claim { listener, registry, registry_port, members, askers, waker, last: shared.terms().read() })
 }

@@ -72,6 +72,7 @@ fn with_holder(
         Obstacle::NameTaken(holder) => JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder },
         Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
         Obstacle::Unkept(error) => JoinError::Key(KeyError::Unkept(error)),
+        Obstacle::NoSupervisor => JoinError::NoSupervisor { address },
         Obstacle::PortForbidden => JoinError::PortForbidden { address },
         Obstacle::Busy => deadline(
             "nobody on the port, or one too busy, took this instance in, or a firewall rejects what is sent to it",

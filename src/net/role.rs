@@ -39,7 +39,8 @@ pub(crate) struct Shared {
     /// The supervisor port.
     pub(crate) at: SocketAddrV4,
     pub(crate) me: Entry,
-    pub(crate) terms: TermFile,
+    /// `None` if this instance may not supervise.
+    pub(crate) terms: Option<TermFile>,
     pub(crate) settle_time: Duration,
     pub(crate) max_members: usize,
     pub(crate) hang_timeout: Option<Duration>,
@@ -47,6 +48,13 @@ pub(crate) struct Shared {
     pub(crate) pulse: Pulse,
     pub(crate) holding: Arc<Holding>,
     pub(crate) standing: Standing,
+}
+
+impl Shared {
+    /// For one who has the port, or is about to try it.
+    pub(super) fn terms(&self) -> &TermFile {
+        self.terms.as_ref().expect("who may not supervise does not try the port")
+    }
 }
 
 /// What the role thread carries from one deed to the next.
@@ -197,7 +205,7 @@ impl Duty {
 
     /// Keeps the term in which this instance is about to supervise.
     fn keep(&self, term: u64) -> Event {
-        let kept = self.shared.terms.begin(term);
+        let kept = self.shared.terms().begin(term);
         if let (Ok(()), Some(Err(error))) = (&kept, self.claim.as_ref().map(|claim| &claim.last)) {
             log::warn!("{}: {}; this instance knows: {term} is written there", self.shared.me.name, error.finding());
         }
@@ -370,6 +378,9 @@ impl Duty {
     /// Has room made for the descriptors that this instance would need as supervisor of so many, beside what its
     /// program has open. Not on this thread, which is the one that must know of a death at once.
     fn prepare(&self, members: u32) {
+        if self.shared.terms.is_none() {
+            return;
+        }
         let wanted = (i32::try_from(members).unwrap_or(i32::MAX).saturating_add(64)).saturating_mul(2);
         if let Some(wanted) = port::wants_room(wanted) {
             // Without a thread for it the next failover is a little slower, nothing else.
@@ -437,7 +448,7 @@ impl Duty {
         let reason = if halting { Departure::Leaves } else { Departure::StepsDown };
         let last = office.begin_closing(reason);
         shared.holding.lost(&shared.standing);
-        shared.terms.end(last); // while the port is still ours: whoever has it next writes the next term
+        shared.terms().end(last); // while the port is still ours: whoever has it next writes the next term
         drop(listener); // from here on whoever is quick takes the port
         office.close(reason);
         askers.wake();
@@ -456,7 +467,7 @@ impl Duty {
                 let office = self.open_office(*term);
                 // What it holds may have brought a higher one since the port was claimed.
                 *term = office.as_ref().map_or(*term, |office| office.read(Supervisor::term));
-                shared.terms.raise(*term);
+                shared.terms().raise(*term);
                 if let Some(error) = unkept {
                     log::error!("{}: {error}; only those who take part now know term {term}", shared.me.name);
                 }
@@ -545,7 +556,7 @@ impl Duty {
 fn on_notice(shared: &Shared, notice: Notice) {
     match notice {
         Notice::Settled { term, members } => {
-            shared.terms.retry();
+            shared.terms().retry();
             shared.holding.on_state(term, true);
             shared.standing.change(|inside| {
                 if inside.role() == Role::Supervisor && inside.term == term {
@@ -555,7 +566,7 @@ fn on_notice(shared: &Shared, notice: Notice) {
         }
         Notice::Own => shared.holding.collect(&shared.standing),
         Notice::TermRaised { term } => {
-            shared.terms.raise(term);
+            shared.terms().raise(term);
             shared.standing.change(|inside| {
                 // It may be late, after a higher one or after the end.
                 if inside.role() == Role::Supervisor && inside.term < term {

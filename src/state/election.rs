@@ -9,6 +9,8 @@
 //! | subordinate | – | – | – | – | – | – | – | try the port at once; wait after many brief lifelines | – |
 //! | supervisor | – | – | – | – | – | – | – | – | connect, leaving the port to others for a while |
 //!
+//! An instance that may not supervise connects wherever the table has it try the port.
+//!
 //! `Halted` stops from everywhere. Dashes cannot happen and change nothing.
 //!
 //! **Terms.** Each supervisorship has a term above all that its instance knows of: those that it has seen, and the last one
@@ -45,6 +47,8 @@ pub(crate) enum Obstacle {
     PortForbidden,
     /// The group's last term cannot be kept.
     Unkept(KeepError),
+    /// Nobody supervises, and we may not.
+    NoSupervisor,
     /// The holder has too much to do.
     Busy,
     /// The holder is handing over to another.
@@ -61,7 +65,7 @@ impl Obstacle {
     /// True if trying again soon may well help, so that even a first join goes on until its deadline.
     fn may_pass(&self) -> bool {
         match self {
-            Obstacle::Busy | Obstacle::SteppingDown | Obstacle::Silent => true,
+            Obstacle::Busy | Obstacle::SteppingDown | Obstacle::Silent | Obstacle::NoSupervisor => true,
             Obstacle::NotPares
             | Obstacle::TurnedAway
             | Obstacle::OtherGroup(_)
@@ -177,9 +181,14 @@ const BRIEF: Duration = Duration::from_secs(1);
 /// supervisor that welcomes us only to cut us off must not keep both of us busy.
 const BRIEF_IN_A_ROW: u32 = 5;
 
+/// An instance that may not supervise says that nobody does after so many attempts in a row: after a quarter of a second, for an
+/// election is over in milliseconds.
+const LEADERLESS: u32 = 11;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Election {
     phase: Phase,
+    may_supervise: bool,
     /// The highest term seen.
     last_term: u64,
     /// The term that is being kept.
@@ -204,9 +213,10 @@ pub(crate) struct Election {
 
 impl Election {
     /// `seed` is for the jitter; `deadline` is until when a first role must be known.
-    pub(crate) fn new(seed: u64, deadline: Time) -> Self {
+    pub(crate) fn new(seed: u64, deadline: Time, may_supervise: bool) -> Self {
         Election {
             phase: Phase::Contending,
+            may_supervise,
             last_term: 0,
             next_term: 0,
             cause: ElectionCause::Started,
@@ -279,8 +289,11 @@ impl Election {
                 (Some(Report::Subordinate { term }), Deed::Follow)
             }
             (Phase::Contending, Event::NobodyThere) => {
-                // Between another's bind and its listen, or it died this moment.
                 self.strikes = 0;
+                if !self.may_supervise {
+                    return self.leaderless(now);
+                }
+                // Between another's bind and its listen, or it died this moment.
                 (None, self.pause(now, Obstacle::Busy))
             }
             (Phase::Contending, Event::ClosedAtOnce) => {
@@ -363,9 +376,9 @@ impl Election {
         (self.attempts, self.strikes) = (0, 0);
     }
 
-    /// The port is tried before every connect: a connect to a port that nobody holds can meet itself.
+    /// The port is tried before every connect, by those who may have it: a connect to a port that nobody holds can meet itself.
     fn try_port(&mut self, now: Time) -> Deed {
-        if self.aside_until.is_some_and(|until| now < until) {
+        if !self.may_supervise || self.aside_until.is_some_and(|until| now < until) {
             return Deed::Connect;
         }
         Deed::TryPort
@@ -380,6 +393,13 @@ impl Election {
         let report = news.then(|| Report::Obstructed(obstacle.clone()));
         self.obstacle = Some(obstacle.clone());
         (report, self.pause(now, obstacle))
+    }
+
+    /// Nobody has the port, and this instance may not have it. A survivor says so once, as it may last.
+    fn leaderless(&mut self, now: Time) -> (Option<Report>, Deed) {
+        let deed = self.pause(now, Obstacle::NoSupervisor);
+        let news = self.is_survivor() && self.attempts == LEADERLESS;
+        (news.then_some(Report::Obstructed(Obstacle::NoSupervisor)), deed)
     }
 
     /// Waits before the next attempt: at first some microseconds, doubling; a random part of it, so that
@@ -425,7 +445,7 @@ mod tests {
     const DEADLINE: Time = Time::from_secs(10);
 
     fn contending() -> Election {
-        let mut election = Election::new(1, DEADLINE);
+        let mut election = Election::new(1, DEADLINE, true);
         assert_eq!(election.on(Time::ZERO, Event::Started), (None, Deed::TryPort));
         election
     }
@@ -512,6 +532,36 @@ mod tests {
         let report = Some(Report::Supervisor { term: 8, unkept: Some(error()) });
         let deed = Deed::Supervise { term: 8, cause: ElectionCause::Died };
         check(survivor, Event::Kept(Err(error())), report, deed);
+    }
+
+    #[test]
+    fn who_may_not_supervise_never_tries_the_port() {
+        let mut election = Election::new(1, DEADLINE, false);
+        assert_eq!(election.on(Time::ZERO, Event::Started), (None, Deed::Connect));
+        let mut election = check_waits(election, Event::NobodyThere);
+        assert_eq!(election.on(SOON, Event::Waited), (None, Deed::Connect));
+        election.on(SOON, Event::Welcomed { term: 7 });
+        let lost = Some(Report::Contending(Loss::Died));
+        let mut election = check(election, Event::LinkLost(Loss::Died), lost, Deed::Connect);
+        let mut reports = Vec::new();
+        let mut now = SOON;
+        for _ in 0..100 {
+            let (report, deed) = election.on(now, Event::NobodyThere);
+            let Deed::Wait(time) = deed else { panic!("{deed:?}") };
+            assert!(time <= Duration::from_millis(210), "it comes back {time:?} after a supervisor, at worst");
+            reports.extend(report.map(|report| (report, now)));
+            now += time;
+            assert_eq!(election.on(now, Event::Waited), (None, Deed::Connect));
+        }
+        let [(Report::Obstructed(Obstacle::NoSupervisor), when)] = reports[..] else { panic!("{reports:?}") };
+        assert!((Duration::from_millis(100)..Duration::from_millis(300)).contains(&when), "{when:?}");
+    }
+
+    #[test]
+    fn who_may_not_supervise_gives_up_a_first_join_at_its_deadline() {
+        let mut election = Election::new(1, DEADLINE, false);
+        election.on(Time::ZERO, Event::Started);
+        assert_eq!(election.on(DEADLINE, Event::NobodyThere), (None, Deed::Fail(Obstacle::NoSupervisor)));
     }
 
     #[test]

@@ -55,6 +55,7 @@ static pares_instance *join_with_everything(uint16_t port, const char *name)
     OK(pares_config_meta(config, "city", "K\xc3\xb6ln"));
     OK(pares_config_join_timeout(config, PARES_FOR_EVER));
     OK(pares_config_settle_time(config, 1000));
+    OK(pares_config_may_supervise(config, 1));
     OK(pares_config_max_members(config, 16));
     OK(pares_config_events(config, 64));
     OK(pares_config_release_on_crash(config, 1));

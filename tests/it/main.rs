@@ -22,6 +22,7 @@ mod instance;
 mod key_files;
 mod limits;
 mod netns;
+mod never_supervisor;
 mod peer;
 mod peer_cli;
 mod places;

@@ -140,6 +140,7 @@ fn join_code(error: &JoinError) -> u8 {
         JoinError::Key(error) => key_code(error),
         JoinError::KeyMismatch { .. } | JoinError::PortForbidden { .. } => NOT_AUTHORISED,
         JoinError::GroupFull { .. } => BUSY,
+        JoinError::NoSupervisor { .. } => NO_SUPERVISOR,
         JoinError::Deadline { .. } => DEADLINE,
         _ => FAILED,
     }

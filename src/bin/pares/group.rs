@@ -123,6 +123,10 @@ pub(crate) struct Identity {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
 
+    /// Never become supervisor; without one that may, there is none
+    #[arg(long)]
+    never_supervisor: bool,
+
     /// Watch for hangs: an instance at the other end of a lifeline that gives no good answer for so long is reported
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hang_timeout: Option<Duration>,
@@ -135,6 +139,7 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn config(self, group: &Group) -> Config {
         let mut config = group.config().join_timeout(self.timeout).end_hung_supervisor(self.end_hung_supervisor);
+        config = config.may_supervise(!self.never_supervisor);
         if let Some(timeout) = self.hang_timeout {
             config = config.hang_timeout(timeout);
         }

@@ -44,7 +44,8 @@ Examples:
   pares run --permit connections=10 -- ./import      of what other instances have declared
 
 Exit codes, besides CMD's own:
-  3 asked to leave before CMD ran         124 not in time (-w)
+  3 asked to leave before CMD ran; no     124 not in time (-w)
+    supervisor (--never-supervisor)
   4 no instance has declared the resource 125 role or permit lost while CMD ran
   75 another is supervisor (-n), units    126, 127 CMD not runnable, not found
      not free (-n), or over the limit     128+N CMD died by signal N")]
@@ -88,7 +89,7 @@ pub(crate) struct Args {
 #[group(required = true, multiple = false)]
 struct When {
     /// Run CMD while this instance is supervisor
-    #[arg(long)]
+    #[arg(long, conflicts_with = "never_supervisor")]
     when_supervisor: bool,
 
     /// Run CMD while this instance has a permit for so many units of a resource (1, if no number is given)

@@ -146,10 +146,11 @@ impl World {
         self.close_port(who);
     }
 
-    /// Always: who supervises owns the port, and who owns the port and listens supervises.
+    /// Always: who supervises owns the port and may, and who owns the port and listens supervises.
     pub(super) fn check(&self) {
         for (who, instance) in self.instances.iter().enumerate() {
             let supervises = matches!(instance.doing, Doing::Supervising(_));
+            assert!(instance.may_supervise || !supervises, "{} may not", self.name(who));
             assert_eq!(supervises, instance.lives() && self.port == Some((who, true)), "{}", self.name(who));
         }
     }

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use super::Time;
-use super::election::{Deed, Election, Event, Loss, Obstacle};
+use super::election::{Deed, Election, Event, Loss, Obstacle, Report};
 use super::hello::Hello;
 use super::holdings::Holdings;
 use super::registry::test_entry;
@@ -123,6 +123,7 @@ struct Desk {
 
 struct Instance {
     entry: Entry,
+    may_supervise: bool,
     election: Election,
     doing: Doing,
     /// Grows with each event of the election, so that what was planned before is void.
@@ -201,7 +202,7 @@ macro_rules! seen {
 }
 
 seen! {
-    term_kept_again term_unkept began_with_an_older_term refused_to_begin
+    leaderless term_kept_again term_unkept began_with_an_older_term refused_to_begin
     settled_early waited_on gave_up_on_the_unknown gave_up_on_known_ones inherited_the_unknown raised_term killed_amid_actions reset stepped_down
     found_nobody replaced evicted nobody_there closed_at_once silent more_than_witnesses
     granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
@@ -233,6 +234,8 @@ struct World {
     lossy: bool,
     /// How many names there are.
     names: usize,
+    /// Of so many names only the first may supervise, and so on.
+    shy: usize,
     faults: usize,
     /// The highest term of all supervisorships so far.
     highest_term: u64,
@@ -269,6 +272,7 @@ impl World {
         };
         let store = Store::new(random.one_in(2));
         let (lossy, faults) = (random.one_in(4), 1 + random.below(10));
+        let shy = if random.one_in(4) { 1 + random.below(3) } else { 1 };
         let uses = if random.one_in(3) { 0 } else { random.below(60) };
         let mut world = World {
             family,
@@ -282,6 +286,7 @@ impl World {
             store,
             lossy,
             names,
+            shy,
             faults,
             highest_term: 0,
             astray: false,
@@ -297,7 +302,11 @@ impl World {
             story,
             seen: Seen::default(),
         };
-        tell!(world, "{names} names, {:?}, lossy {lossy}, {faults} faults", world.store);
+        tell!(
+            world,
+            "{names} names, {shy} of them to one that may supervise, {:?}, lossy {lossy}, {faults} faults",
+            world.store
+        );
         for name in 0..names {
             let delay = world.random.time(16);
             world.at(delay, What::Start(name));
@@ -384,6 +393,7 @@ impl World {
     }
 
     fn start(&mut self, name: usize) {
+        let may_supervise = name % self.shy == 0;
         let name = format!("m{name}");
         if self.instances.iter().any(|other| other.lives() && other.entry.name == name) {
             return;
@@ -392,7 +402,8 @@ impl World {
         let seed = self.random.next();
         self.instances.push(Instance {
             entry: test_entry(&name, who as u64 + 1, admin_of(who)),
-            election: Election::new(seed, self.now + JOIN_TIMEOUT),
+            may_supervise,
+            election: Election::new(seed, self.now + JOIN_TIMEOUT, may_supervise),
             doing: Doing::Deed(Deed::Stop),
             turn: 0,
             known: None,
@@ -423,6 +434,7 @@ impl World {
         {
             instance.holdings.end(self.now + SETTLE);
         }
+        self.seen.leaderless += u64::from(report == Some(Report::Obstructed(Obstacle::NoSupervisor)));
         tell!(self, "{} {event:?} -> {deed:?} {report:?}", self.name(who));
         let instance = &mut self.instances[who];
         let step = What::Step(who, instance.turn, Step::CarryOut);
@@ -441,6 +453,7 @@ impl World {
             Deed::Fail(obstacle) => {
                 let expected = match obstacle {
                     Obstacle::Busy | Obstacle::Silent => true,
+                    Obstacle::NoSupervisor => !self.instances[who].may_supervise,
                     Obstacle::Unkept(_) => !self.store.is_well(),
                     _ => false,
                 };
