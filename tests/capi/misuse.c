@@ -150,6 +150,7 @@ static void handles(void)
     REFUSES_HANDLES(pares_config, pares_config_meta(H, TEXT, TEXT));
     REFUSES_HANDLES(pares_config, pares_config_join_timeout(H, 1));
     REFUSES_HANDLES(pares_config, pares_config_settle_time(H, 1));
+    REFUSES_HANDLES(pares_config, pares_config_may_supervise(H, 0));
     REFUSES_HANDLES(pares_config, pares_config_max_members(H, 1));
     REFUSES_HANDLES(pares_config, pares_config_events(H, 2));
     REFUSES_HANDLES(pares_config, pares_config_release_on_crash(H, 1));
