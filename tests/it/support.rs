@@ -9,6 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,22 @@ pub(crate) fn in_time_once(limit: Duration, mut what: impl FnMut() -> Duration) 
     assert!(times.len() < 8, "each time later than {limit:?}: {times:?}");
 }
 
+/// What this process ignores since its start, as after `nohup` or in the background of a script, all that it starts would ignore
+/// too, and no test could end them by Ctrl-C. A handler that does nothing is as good here, and not passed on.
+fn mind_signals() {
+    use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0").trim();
+        let ignored = u64::from_str_radix(ignored, 16).expect("a mask");
+        let all = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2];
+        for signal in all.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 1) {
+            signal_hook::flag::register(signal, Arc::default()).expect("a handler");
+        }
+    });
+}
+
 /// The group all tests use; their directories and ports keep them apart.
 pub(crate) const GROUP: &str = "it";
 
@@ -44,6 +61,7 @@ impl Ground {
     }
 
     pub(crate) fn on_port(port: u16) -> Self {
+        mind_signals();
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("pares-it-{}-{number}", std::process::id()));
