@@ -49,6 +49,11 @@
  *   functions say what they say of a bad handle), and need not be freed; nor need memory. The child may join by itself, at
  *   once. The parent notices nothing. A child that was forked in a callback ends when it returns from it.
  *
+ *   Closing descriptors. A program that closes all, as some do that make themselves daemons, closes the library's: its
+ *   instances and peers then have left (PARES_GONE, PARES_STOPPED), are still to be freed, and it may join anew. What it opens
+ *   afterwards is not touched, except that a call which is under way in that very moment may meet a socket that has got the
+ *   number of one of the library's: nothing should be asked of an instance meanwhile.
+ *
  *   The library must stay loaded (no dlclose()) once it was used.
  */
 #ifndef PARES_H

@@ -46,10 +46,17 @@ use crate::wire::{Declared, Entry};
 /// A program's function or job that forks may do as it likes in the child; when it returns there, its thread ends.
 /// This holds for `fork`; a child made by a raw `clone` system call keeps everything open.
 ///
+/// # Closed descriptors
+///
+/// A program that closes all descriptors, as some do that make themselves daemons, closes the library's: its instances and
+/// [peers](crate::Peer) then have left ([`Role::Stopped`], and every call gives the error that says so), and it may join anew. What
+/// it opens afterwards is not touched, except that a call which is under way in that very moment may meet a socket that has got the
+/// number of one of the library's: nothing should be asked of an instance meanwhile.
+///
 /// # Leaving
 ///
 /// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and waited for,
-/// then admin functions that still run; no thread and no descriptor is left behind.
+/// then admin functions that still run; no thread is left behind, and of descriptors one pair, which serves the next instance.
 pub struct Instance {
     events: usize,
     pub(crate) asker: Arc<Asker>,
@@ -96,6 +103,7 @@ impl Instance {
         if config.release_on_crash {
             sys::crash::install();
         }
+        let era = sys::tripwire::lay();
         let began = Instant::now();
         let pass = pass(&config)?;
         let io = |doing| move |source| JoinError::Io { doing, source };
@@ -144,10 +152,13 @@ impl Instance {
             end_hung_supervisor: config.end_hung_supervisor,
             pulse: Pulse::default(),
             holding: Arc::new(Holding::new(declared, config.settle_time)),
-            standing: Standing::new(),
+            standing: Standing::new(era),
         });
         _ = late.set(Arc::downgrade(&shared));
-        let endpoint = Endpoint::open(listener, pass.clone(), functions).map_err(io("open the admin endpoint"))?;
+        let losing = Arc::downgrade(&shared);
+        let lost = move || losing.upgrade().iter().for_each(|shared| role::lose(shared));
+        let endpoint =
+            Endpoint::open(listener, pass.clone(), functions, lost).map_err(io("open the admin endpoint"))?;
         let asker = Arc::new(Asker::new(pass, Viewpoint::Member(shared.clone())));
         let instance = Instance {
             events: config.events,
@@ -194,7 +205,7 @@ impl Instance {
     /// What the instance is at the moment; in a forked child [`Role::Stopped`]. Does not block.
     #[must_use]
     pub fn role(&self) -> Role {
-        if self.is_void() {
+        if self.shared.standing.is_over() {
             return Role::Stopped;
         }
         self.shared.standing.look(|inside| inside.role())

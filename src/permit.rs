@@ -51,7 +51,7 @@ impl Permit {
     /// lives, until a settled supervisor has confirmed it. That this instance is elected confirms nothing. Does not block.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        !self.shared.standing.is_void() && self.shared.holding.is_valid(self.id)
+        !self.shared.standing.is_over() && self.shared.holding.is_valid(self.id)
     }
 
     /// Gives the units back, as dropping does. Does not block.
@@ -183,7 +183,7 @@ impl Instance {
             return Err(AcquireError::Invalid(ConfigError::new("units", units, "1 to 274877906944 (2^38)")));
         }
         let shared = self.shared.clone();
-        if shared.standing.is_void() {
+        if shared.standing.is_over() {
             return Err(AcquireError::Stopped);
         }
         let answer = shared.holding.acquire(&shared.standing, (resource, units), wait, deadline);

@@ -4,6 +4,8 @@
 //! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
 //! fork, and the child closes what is in the [book], before it does anything else.
 //!
+//! A program may close our descriptors: a [tripwire] tells.
+//!
 //! It also keeps the program's [signals] away from the library's threads.
 //!
 //! The same book tells a handler of crashes what to give up ([crash]).
@@ -33,6 +35,7 @@ pub(crate) mod crash;
 pub(crate) mod heap;
 mod home;
 pub(crate) mod signals;
+pub(crate) mod tripwire;
 
 pub(crate) use book::Kind;
 pub(crate) use booked::Booked;
@@ -69,6 +72,9 @@ impl Default for Origin {
         Origin::here()
     }
 }
+
+/// What is said of an instance or a peer whose descriptors the program has closed.
+pub(crate) const TAKEN_AWAY: &str = "the program has closed this library's descriptors; left: join anew";
 
 /// Has the system tell this library of every fork from now on. To be called before anything is made that a child must
 /// not use; once is enough.
@@ -151,6 +157,7 @@ extern "C" fn before() {
     if INSIDE.get() || CLOSED_HERE.get() {
         return;
     }
+    tripwire::look(); // what the child closes must be ours
     let guard = gate().write().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: this thread has the gate to itself.
     unsafe { *CLOSED.0.get() = Some(guard) };
@@ -170,6 +177,7 @@ extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     book::close_all();
     crash::note_process();
+    tripwire::forget();
     CLOSED_HERE.set(false);
     // SAFETY: this is the only thread. The guard is forgotten, for its lock is no more; the lock has nothing that would have
     // to be dropped.

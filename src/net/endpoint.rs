@@ -30,8 +30,14 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Serves `functions` on `listener`, on a thread of its own.
-    pub(crate) fn open(listener: Listening, pass: Pass, functions: Functions) -> io::Result<Self> {
+    /// Serves `functions` on `listener`, on a thread of its own; calls `lost` if the program closes our descriptors: nobody can
+    /// connect any more.
+    pub(crate) fn open(
+        listener: Listening,
+        pass: Pass,
+        functions: Functions,
+        lost: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let at = port::here(listener.local_addr()?.port());
         // The system's usual stack: the program's functions run on it.
         let kind =
@@ -45,7 +51,10 @@ impl Endpoint {
             move || {
                 let done = || stopping.load(Ordering::Acquire);
                 let stopping = stopping.clone();
-                drop(service.run(listener, done, move |visit| attend(&functions, &stopping, visit)));
+                let listener = service.run(listener, done, move |visit| attend(&functions, &stopping, visit));
+                if !listener.is_usable() {
+                    lost();
+                }
             }
         })?;
         Ok(Endpoint { service, stopping, thread })

@@ -8,10 +8,11 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 
 use super::clock::{self, monotonic_ns};
 use super::lifeline::{Lead, Lifeline};
+use super::link::await_ready;
 use super::lock::{Condvar, Mutex, MutexGuard};
 use super::office::Office;
 use super::port::Stream;
@@ -433,8 +434,7 @@ impl Holding {
     /// Waits until the kernel has taken what is unsent, or the lifeline has ended.
     fn see_off(self: &Arc<Self>, stream: &Arc<Stream>) {
         loop {
-            let mut fds = [PollFd::new(stream, PollFlags::OUT)];
-            let waited = matches!(poll(&mut fds, None), Ok(_) | Err(rustix::io::Errno::INTR));
+            let waited = await_ready(stream, PollFlags::OUT, None).is_ok();
             let mut inside = self.inside.lock();
             let ours = matches!(&inside.route, Route::Lifeline(present) if Arc::ptr_eq(present.stream(), stream));
             if ours {

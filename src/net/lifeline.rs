@@ -149,10 +149,10 @@ mod linux {
     use std::os::fd::OwnedFd;
     use std::time::Instant;
 
-    use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-    use rustix::io::Errno;
+    use rustix::event::PollFlags;
+    use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-    use super::super::link::{LinkError, remaining, timespec};
+    use super::super::link::{LinkError, await_ready};
     use super::super::port::Stream;
     use crate::sys::{Booked, Kind};
 
@@ -170,12 +170,15 @@ mod linux {
 
         /// The role thread sleeps on, whatever comes but a reset.
         pub(super) fn mute(&self, stream: &Stream) -> bool {
-            epoll::modify(&self.0, &**stream, NOTHING, EventFlags::empty()).is_ok()
+            stream.is_usable() && epoll::modify(&self.0, &**stream, NOTHING, EventFlags::empty()).is_ok()
         }
 
         /// It is woken by what comes or has come; or `at_once`, which is as soon as something could be written. (If nothing can,
         /// the supervisor does not read either, and will be told that we have read its message when it does.)
         pub(super) fn unmute(&self, stream: &Stream, at_once: bool) {
+            if !stream.is_usable() {
+                return; // the role thread has seen that, too
+            }
             let now = if at_once { EventFlags::OUT } else { EventFlags::empty() };
             if let Err(error) = epoll::modify(&self.0, &**stream, NOTHING, EventFlags::IN | EventFlags::RDHUP | now) {
                 // Not known to happen. The role thread would miss the end of the supervisor: better it sees one now.
@@ -190,12 +193,8 @@ mod linux {
 
         /// Waits until it is rung.
         pub(super) fn wait(&self, deadline: Option<Instant>) -> Result<(), LinkError> {
-            let timeout = deadline.map(remaining).transpose()?.map(timespec);
-            let mut events = [Event { flags: EventFlags::empty(), data: NOTHING }];
-            match epoll::wait(&self.0, &mut events, timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => Ok(()),
-                Err(error) => Err(io::Error::from(error).into()),
-            }
+            // Not in it: what it watches it forgets when the program closes that.
+            await_ready(&self.0, PollFlags::IN, deadline)
         }
     }
 }

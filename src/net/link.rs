@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::port::{Stream, is_gone};
+use crate::sys::Booked;
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::{DecodeError, Message};
 
@@ -35,6 +37,10 @@ impl From<io::Error> for LinkError {
         }
     }
 }
+
+/// For so long a reader waits in `recv`, which takes one system call, and is not woken if the program closes the connection under
+/// it. Then it waits as all do that wait without end, which takes one more.
+const UNWATCHED: Duration = Duration::from_millis(200);
 
 /// How much is read at once: more than most messages have. It lies on the stack of a thread that has little else there, and
 /// there are thousands of them.
@@ -84,13 +90,16 @@ impl Link {
                 return Ok(message);
             }
             // Anew before each piece: a peer that sends byte by byte gets no more time for it.
-            match deadline.map(remaining).transpose() {
-                Ok(left) => self.wait_at_most(left)?,
+            let left = match deadline.map(remaining).transpose() {
+                Ok(left) => left.unwrap_or(Duration::MAX),
                 // Who was run too late to read in time may still find that the other end has answered in time.
                 Err(late) => return self.read_now()?.ok_or(late),
-            }
+            };
+            self.wait_at_most(left.min(UNWATCHED))?;
             // If nothing came, the time is up, or was shorter than need be: the deadline says which.
-            self.receive(RecvFlags::empty())?;
+            if !self.receive(RecvFlags::empty())? && left > UNWATCHED {
+                await_ready(&self.stream, PollFlags::IN, deadline)?;
+            }
         }
     }
 
@@ -119,6 +128,7 @@ impl Link {
     }
 
     fn receive_into(&mut self, piece: &mut [u8], flags: RecvFlags) -> Result<bool, LinkError> {
+        usable(&self.stream)?;
         match recv(&**self.stream, &mut *piece, flags) {
             Ok((_, 0)) => Err(LinkError::Gone { reset: false }),
             Ok((_, count)) => {
@@ -145,15 +155,12 @@ impl Link {
 
     /// Sees to it that a read waits no longer than that. A timeout of about that length, as the last question had, is as good: a
     /// shorter one leads to another look at the deadline, and the kernel's clock for these ticks in milliseconds anyway.
-    fn wait_at_most(&mut self, left: Option<Duration>) -> io::Result<()> {
-        let is_near = match (self.timeout, left) {
-            (Some(present), Some(left)) => present >= left / 2 && present <= left + left / 256,
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if !is_near {
-            self.stream.set_read_timeout(left)?;
-            self.timeout = left;
+    fn wait_at_most(&mut self, left: Duration) -> io::Result<()> {
+        let is_near = |present| present >= left / 2 && present <= left + left / 256;
+        if !self.timeout.is_some_and(is_near) {
+            usable(&self.stream)?;
+            self.stream.set_read_timeout(Some(left))?;
+            self.timeout = Some(left);
         }
         Ok(())
     }
@@ -167,6 +174,7 @@ impl Link {
         }
         let mut rest = &bytes[..];
         while !rest.is_empty() {
+            usable(&self.stream)?;
             // The kernel has room, as a rule: then there is nothing to wait for, and no timeout to be set.
             match send(&**self.stream, rest, AT_ONCE) {
                 Ok(count) => rest = &rest[count..],
@@ -180,7 +188,7 @@ impl Link {
 
     /// True if the other end has closed, or has said something unasked: the connection must not be used again.
     pub(crate) fn is_stale(&self) -> bool {
-        !self.buffer.is_empty() || has_input(&self.stream)
+        !self.buffer.is_empty() || !self.stream.is_usable() || has_input(&self.stream)
     }
 
     /// Sends a last message and closes, so that it arrives.
@@ -204,11 +212,23 @@ impl Link {
     }
 }
 
+/// An error once the program is known to have closed the connection.
+fn usable(stream: &Stream) -> io::Result<()> {
+    if stream.is_usable() { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) }
+}
+
 /// Waits until the kernel takes more, or has something, or the connection has ended: the next attempt tells which.
-pub(crate) fn await_ready(stream: &TcpStream, what: PollFlags, deadline: Option<Instant>) -> Result<(), LinkError> {
-    let timeout = deadline.map(remaining).transpose()?.map(timespec);
-    match poll(&mut [PollFd::new(stream, what)], timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+pub(crate) fn await_ready<T: AsRawFd + AsFd>(
+    what: &Booked<T>,
+    flags: PollFlags,
+    deadline: Option<Instant>,
+) -> Result<(), LinkError> {
+    let timeout = deadline.map(remaining).transpose()?;
+    let mut fds = Vec::with_capacity(2);
+    fds.push(PollFd::new(what, flags));
+    match what.poll(&mut fds, timeout) {
+        Ok(()) if !what.is_usable() => Err(LinkError::Gone { reset: false }),
+        Ok(()) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(io::Error::from(error).into()),
     }
 }

@@ -5,16 +5,16 @@
 //! who does not read: it gets the newest state when it reads again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::clock;
 use super::complaint::complain;
-use super::link::{has_ended, timespec};
+use super::link::has_ended;
 use super::lock::{Condvar, Mutex};
 use super::port::{self, Stream};
 use super::stream::{Outbox, push};
@@ -371,7 +371,7 @@ impl Office {
     /// The announcer: sleeps until there is something to tell, until the kernel takes more for one that was behind, or
     /// until it is time to ask whether missing members live. While nothing happens, it sleeps for ever.
     pub(crate) fn announce(&self) {
-        while !self.is_closed() {
+        while !self.is_closed() && self.waker.is_usable() {
             self.sleep();
             self.flush();
             while self.tell_some() {}
@@ -389,11 +389,8 @@ impl Office {
             .collect();
         let wake_at = desk.supervisor.wake_at();
         drop(desk);
-        let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
-        fds.extend(streams.iter().map(|stream| PollFd::new(stream, PollFlags::OUT)));
-        let timeout = wake_at.map(|at| timespec(at.saturating_sub(clock::now())));
-        _ = poll(&mut fds, timeout.as_ref());
-        self.waker.drain();
+        let mut fds: Vec<PollFd<'_>> = streams.iter().map(|stream| PollFd::new(&**stream, PollFlags::OUT)).collect();
+        _ = self.waker.wait(&mut fds, wake_at.map(|at| at.saturating_sub(clock::now())));
     }
 
     /// Sends on what the kernel had no room for.
@@ -566,7 +563,7 @@ impl Office {
         }
     }
 
-    fn refuse(&self, stream: &TcpStream, refusal: Refusal, detail: &str) -> bool {
+    fn refuse(&self, stream: &Stream, refusal: Refusal, detail: &str) -> bool {
         let mut bytes = Vec::new();
         put_frame(&Message::rejected(refusal, detail), &mut bytes);
         push(stream, &mut bytes);

@@ -103,6 +103,9 @@ pub(crate) fn wanted_descriptor(present: i32, other: i32) -> Option<i32> {
 
 /// Moves the listener to `wanted` or above, if there is room in the table; see [`make_room`].
 pub(crate) fn raise(listener: Listening, wanted: i32) -> Listening {
+    if !listener.is_usable() {
+        return listener;
+    }
     match Booked::make(listener.kind(), || Ok(rustix::io::fcntl_dupfd_cloexec(&listener, wanted)?)) {
         Ok(raised) => raised.become_a(),
         // The process is at its limit: the failover is a little slower, nothing else.

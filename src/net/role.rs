@@ -30,7 +30,7 @@ use crate::state::hello::Hello;
 use crate::state::settings::Settings;
 use crate::state::subordinate::{News, Subordinate};
 use crate::state::supervisor::{Before, Elected, Supervisor};
-use crate::sys;
+use crate::sys::{self, tripwire};
 use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, Purpose};
 
 /// Everything about an instance that stays the same, and its standing, which does not.
@@ -87,6 +87,14 @@ pub(crate) fn run(shared: &Arc<Shared>, election: Election) {
     shared.holding.stop();
 }
 
+/// The program has closed our descriptors: the instance leaves, as if it were told to.
+pub(crate) fn lose(shared: &Shared) {
+    if !shared.standing.change(|inside| std::mem::replace(&mut inside.halting, true)) {
+        log::error!("{}: {}", shared.me.name, sys::TAKEN_AWAY);
+    }
+    shared.standing.halt();
+}
+
 fn play(shared: &Arc<Shared>, election: Election) {
     let mut duty = Duty {
         shared: shared.clone(),
@@ -131,12 +139,20 @@ impl Drop for Duty {
 }
 
 impl Duty {
+    fn see_loss(&self) {
+        if self.shared.standing.is_lost() {
+            lose(&self.shared);
+        }
+    }
+
     fn halting(&self) -> bool {
+        self.see_loss();
         self.shared.standing.look(|inside| inside.halting)
     }
 
     /// Claims the port, and looks what the last term was.
     fn try_port(&mut self) -> Event {
+        tripwire::look(); // an instance that nobody can reach must not claim it
         if self.halting() {
             return Event::Halted;
         }
@@ -438,6 +454,7 @@ impl Duty {
                 listener
             }
         };
+        self.see_loss();
         let halting = shared.standing.change(|inside| {
             inside.wait = Wait::Bell;
             inside.hand_over = false;

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::net::{Shutdown, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::complaint::complain;
 use super::handshake::{self, Pass, Unwelcome};
-use super::link::{Link, has_input, timespec};
+use super::link::{Link, has_input};
 use super::lock::{Condvar, Mutex};
 use super::port::{self, Listening, Reserve, Stream};
 use super::threads::Threads;
@@ -128,7 +128,7 @@ impl Service {
         let mut highest = 0;
         let mut trouble = Duration::ZERO;
         let kind = if self.kind.on_top { sys::Kind::Lifeline } else { sys::Kind::Peer };
-        while !done() {
+        while !done() && listener.is_usable() && self.waker.is_usable() {
             listener = self.keep_on_top(listener, highest);
             match port::accept(&listener, kind) {
                 Ok(stream) => {
@@ -139,6 +139,8 @@ impl Service {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Some(&listener), None),
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
                 }
+                // The program has closed it.
+                Err(_) if listener.check().is_err() => {}
                 Err(error) => {
                     // Out of descriptors, as a rule: the one who came is turned away instead of left waiting, and
                     // the thread waits a moment instead of trying again at once (10 to 100 ms).
@@ -201,12 +203,10 @@ impl Service {
     }
 
     fn wait(&self, listener: Option<&Listening>, timeout: Option<Duration>) {
-        let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
+        let mut fds = Vec::with_capacity(3);
         fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
-        let timeout = timeout.map(timespec);
         // An error here (a signal) is a wake-up like any other.
-        _ = poll(&mut fds, timeout.as_ref());
-        self.waker.drain();
+        _ = self.waker.wait(&mut fds, timeout);
     }
 
     fn receive<F>(self: &Arc<Self>, stream: Stream, attend: F)
@@ -349,7 +349,7 @@ impl Lobby {
 }
 
 /// Ends a connection under whoever waits on it.
-fn end(stream: &TcpStream) {
+fn end(stream: &Stream) {
     _ = stream.shutdown(Shutdown::Both);
 }
 

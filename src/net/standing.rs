@@ -16,6 +16,7 @@ use super::service::Service;
 use crate::event::{ContendingCause, Event, EventKind, Role};
 use crate::state::election::{Obstacle, Report};
 use crate::state::subordinate::Subordinate;
+use crate::sys::tripwire::Era;
 use crate::sys::{Origin, crash};
 
 /// Where an instance stands.
@@ -63,10 +64,11 @@ pub(crate) struct Standing {
     /// Rung whenever something inside has changed.
     bell: Condvar,
     origin: Origin,
+    era: Era,
 }
 
 impl Standing {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(era: Era) -> Self {
         let inside = Inside {
             place: Place::Contending,
             term: 0,
@@ -80,13 +82,24 @@ impl Standing {
             failed: None,
             hub: Hub::default(),
         };
-        Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here() }
+        Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here(), era }
     }
 
     /// True in a forked child, where the instance is its parent's, and in a process that has given its connections up because it
     /// is crashing. To be asked before everything else here, for a lock may be held by a thread that is not in this process.
     pub(crate) fn is_void(&self) -> bool {
         self.origin.is_elsewhere() || crash::is_crashing()
+    }
+
+    /// The same, and true once the program is known to have closed our descriptors. Then the instance leaves, and answers as one
+    /// that has left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_void() || self.is_lost()
+    }
+
+    /// True once the program is known to have closed our descriptors.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.era.is_over()
     }
 
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside) -> T) -> T {

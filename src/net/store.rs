@@ -88,6 +88,7 @@ impl Line {
     /// Cleaners of old files, and whoever puts a copy back, leave us with a file that has no name any more: what we wrote
     /// there nobody would find.
     fn find_again(&mut self) -> Result<(), KeepError> {
+        self.file.check().map_err(|error| KeepError::system(&self.path, self.doing.write, &error))?;
         if self.file.metadata().is_ok_and(|about| about.nlink() > 0) {
             return Ok(());
         }

@@ -1,6 +1,5 @@
 //! Writing to a connection without ever waiting for whoever reads it.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -56,10 +55,13 @@ impl Outbox {
 
 /// Gives the kernel as much of `unsent` as it takes at once; what it takes is gone from there. If the other end is gone,
 /// so is all of it: whoever reads from the connection sees the end and does what is to be done.
-pub(crate) fn push(stream: &TcpStream, unsent: &mut Vec<u8>) {
+pub(crate) fn push(stream: &Stream, unsent: &mut Vec<u8>) {
     let mut rest = &unsent[..];
+    if !stream.is_usable() {
+        rest = &[];
+    }
     while !rest.is_empty() {
-        match send(stream, rest, AT_ONCE) {
+        match send(&**stream, rest, AT_ONCE) {
             Ok(sent) => rest = &rest[sent..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => break,

@@ -1,6 +1,30 @@
 //! A way to call a thread out of `poll`.
 
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+
 pub(crate) use kind::Waker;
+
+impl Waker {
+    /// Waits for any of `fds`, for a call, or for the time; forgets the call. Once this is not [usable](Waker::is_usable)
+    /// any more it does not wait at all.
+    pub(crate) fn wait<'a>(&'a self, fds: &mut Vec<PollFd<'a>>, timeout: Option<Duration>) -> rustix::io::Result<()> {
+        fds.push(PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN));
+        let waited = self.waiting().poll(fds, timeout);
+        let is_called = fds.pop().is_some_and(|own| !own.revents().is_empty());
+        if is_called && self.is_usable() {
+            self.drain();
+        }
+        waited
+    }
+
+    /// False once the program is known to have closed it: nobody can call the thread any more.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.waiting().is_usable()
+    }
+}
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod kind {
@@ -9,7 +33,7 @@ mod kind {
 
     use rustix::event::{EventfdFlags, eventfd};
 
-    use crate::sys::{Booked, Kind};
+    use crate::sys::{Booked, Kind, tripwire};
 
     /// A counter of the kernel's, readable unless it is zero. One descriptor, made by one call: a new supervisor makes three
     /// before it says that it is one.
@@ -21,8 +45,16 @@ mod kind {
             Booked::make(Kind::Own, || Ok(eventfd(0, flags)?)).map(Waker)
         }
 
+        pub(super) fn waiting(&self) -> &Booked<OwnedFd> {
+            &self.0
+        }
+
         /// Wakes the thread, or the next one that waits. A full counter means that it is already called.
         pub(crate) fn wake(&self) {
+            tripwire::look(); // the program's file, if it has this number now, would be written into
+            if !self.is_usable() {
+                return;
+            }
             _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
         }
 
@@ -45,7 +77,7 @@ mod kind {
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
 
-    use crate::sys::{Booked, Kind};
+    use crate::sys::{Booked, Kind, tripwire};
 
     /// Two connected sockets: a byte in one makes the other readable. (A pipe would do; this one std opens close-on-exec
     /// and non-blocking everywhere.)
@@ -62,7 +94,15 @@ mod kind {
             Ok(Waker { sleeper, caller })
         }
 
+        pub(super) fn waiting(&self) -> &Booked<UnixStream> {
+            &self.sleeper
+        }
+
         pub(crate) fn wake(&self) {
+            tripwire::look(); // the program's file, if it has this number now, would be written into
+            if !self.is_usable() {
+                return;
+            }
             _ = (&*self.caller).write(&[1]);
         }
 

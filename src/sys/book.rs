@@ -4,6 +4,7 @@
 //! of bits, in pages that are made as numbers grow and never go away.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -59,6 +60,32 @@ fn made(number: usize) -> Option<&'static Page> {
 fn place(descriptor: i32) -> Option<(usize, usize, u64)> {
     let descriptor = usize::try_from(descriptor).ok()?;
     Some((descriptor / SPAN, descriptor % SPAN / BITS, 1 << (descriptor % BITS)))
+}
+
+/// Whether a descriptor is in the book.
+pub(super) fn has(descriptor: i32) -> bool {
+    let found = place(descriptor).and_then(|(number, word, bit)| Some((page(number)?, word, bit)));
+    found.is_some_and(|(page, word, bit)| page.0.iter().any(|kind| kind[word].load(Ordering::Relaxed) & bit != 0))
+}
+
+/// Strikes all off: the program has closed them.
+pub(super) fn forget() {
+    for page in (0..PAGES).filter_map(page) {
+        page.0.iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
+/// Which file a number is at the moment; `None` if it is none. Async-signal-safe.
+pub(super) fn identity(descriptor: i32) -> Option<u64> {
+    let mut about = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: asks about a number, whatever it is; the kernel fills in what it is given if it knows it.
+    let about = unsafe {
+        if libc::fstat(descriptor, about.as_mut_ptr()) != 0 {
+            return None;
+        }
+        about.assume_init()
+    };
+    Some((about.st_dev as u64).rotate_left(32) ^ about.st_ino as u64)
 }
 
 /// Enters a descriptor that was just made, in the same section.

@@ -2,11 +2,16 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
+use std::net::{Shutdown, TcpStream};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::PollFd;
 
 use super::book::{self, Kind};
-use super::{Origin, section};
+use super::tripwire::Era;
+use super::{Origin, TAKEN_AWAY, section};
 
 /// An open socket or file that is entered in the book, so that a forked child closes it.
 ///
@@ -14,33 +19,92 @@ use super::{Origin, section};
 pub(crate) struct Booked<T: AsRawFd> {
     what: ManuallyDrop<T>,
     kind: Kind,
+    /// Which file it is, where that matters.
+    file: u64,
     origin: Origin,
+    era: Era,
 }
 
 impl<T: AsRawFd> Booked<T> {
     /// Makes a descriptor and enters it. `make` must not wait for anything.
     pub(crate) fn make(kind: Kind, make: impl FnOnce() -> io::Result<T>) -> io::Result<Self> {
-        let _section = section();
-        Self::enter(kind, make()?)
+        let (_section, era) = (section(), Era::present());
+        Self::enter(kind, make()?, era)
     }
 
     /// Two at once, that are made together.
     #[cfg_attr(any(target_os = "linux", target_os = "android"), allow(dead_code))] // eventfd is one
     pub(crate) fn pair(kind: Kind, make: impl FnOnce() -> io::Result<(T, T)>) -> io::Result<(Self, Self)> {
-        let _section = section();
+        let (_section, era) = (section(), Era::present());
         let (one, other) = make()?;
-        Ok((Self::enter(kind, one)?, Self::enter(kind, other)?))
+        Ok((Self::enter(kind, one, era)?, Self::enter(kind, other, era)?))
     }
 
     /// Enters a file. Opening it may have taken its time; a child that is forked before this keeps it open, which harms nobody.
     pub(crate) fn file(file: T) -> io::Result<Self> {
-        let _section = section();
-        Self::enter(Kind::File, file)
+        let (_section, era) = (section(), Era::present());
+        Self::enter(Kind::File, file, era)
     }
 
-    fn enter(kind: Kind, what: T) -> io::Result<Self> {
-        book::enter(what.as_raw_fd(), kind)?;
-        Ok(Booked { what: ManuallyDrop::new(what), kind, origin: Origin::here() })
+    fn enter(kind: Kind, what: T, mut era: Era) -> io::Result<Self> {
+        let number = what.as_raw_fd();
+        if book::has(number) {
+            era.end(); // it was another one of ours, which the program has closed
+            era = Era::present();
+        }
+        // What others have an end of must be closed in any case, and what is a file never be another one.
+        let file = if kind == Kind::Own { None } else { book::identity(number) };
+        book::enter(number, kind)?;
+        if era.is_over() {
+            book::strike(number, kind);
+        }
+        Ok(Booked { what: ManuallyDrop::new(what), kind, file: file.unwrap_or_default(), origin: Origin::here(), era })
+    }
+
+    /// False once the program is known to have closed descriptors of ours: the number may be the program's, and is not to be
+    /// touched.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.era.is_over()
+    }
+
+    /// Whether the kernel says that it is still this very file; of one that is not usable only once the program has surely
+    /// closed what it is about to close.
+    fn is_this_file(&self) -> bool {
+        if !self.is_usable() {
+            self.era.settle();
+        }
+        self.is_there()
+    }
+
+    fn is_there(&self) -> bool {
+        self.file != 0 && book::identity(self.what.as_raw_fd()) == Some(self.file)
+    }
+
+    /// Closes it at once if it still is this file: for one that the program can hardly come to have the number of meanwhile.
+    pub(super) fn give_up(self) {
+        let this = ManuallyDrop::new(self);
+        if this.is_there() {
+            this.close();
+        }
+    }
+
+    fn close(&self) {
+        // Not by dropping it: std aborts a program that was quicker, and has closed the number this moment.
+        // SAFETY: ours; nothing else closes it, and it is not used afterwards.
+        unsafe { libc::close(self.what.as_raw_fd()) };
+    }
+
+    /// An error if it is not usable, or not this file any more: before something is written to what may be the program's.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if !self.is_there() {
+            self.era.end();
+        }
+        if self.is_usable() { Ok(()) } else { Err(io::Error::other(TAKEN_AWAY)) }
+    }
+
+    /// Which file it is; 0 if that does not matter.
+    pub(crate) fn identity(&self) -> u64 {
+        self.file
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -50,10 +114,27 @@ impl<T: AsRawFd> Booked<T> {
     /// The same descriptor as another type.
     pub(crate) fn become_a<U: From<T> + AsRawFd>(self) -> Booked<U> {
         let mut this = ManuallyDrop::new(self);
-        let (kind, origin) = (this.kind, this.origin);
+        let (kind, file, origin, era) = (this.kind, this.file, this.origin, this.era);
         // SAFETY: `this` is neither dropped nor used after it.
         let what = U::from(unsafe { ManuallyDrop::take(&mut this.what) });
-        Booked { what: ManuallyDrop::new(what), kind, origin }
+        Booked { what: ManuallyDrop::new(what), kind, file, origin, era }
+    }
+
+    /// Waits for any of `fds`, which are as old as this one, until the time is over or it is not [usable](Booked::is_usable)
+    /// any more. May return early.
+    pub(crate) fn poll(&self, fds: &mut Vec<PollFd<'_>>, timeout: Option<Duration>) -> rustix::io::Result<()> {
+        self.era.poll(fds, timeout)
+    }
+}
+
+impl Booked<TcpStream> {
+    /// Ends a connection under whoever waits on it.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if self.is_this_file() {
+            return self.what.shutdown(how);
+        }
+        self.era.end(); // which wakes whoever waits on it
+        Err(io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -76,10 +157,13 @@ impl<T: AsRawFd> Drop for Booked<T> {
         if self.origin.is_elsewhere() {
             return; // closed by the fork itself
         }
-        let _section = (self.kind != Kind::File).then(section);
-        book::strike(self.what.as_raw_fd(), self.kind);
-        // SAFETY: this is the only place that drops it, and it is not used afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.what) };
+        if self.is_usable() {
+            let _section = (self.kind != Kind::File).then(section);
+            book::strike(self.what.as_raw_fd(), self.kind);
+            self.close();
+        } else if self.file != 0 && self.is_this_file() {
+            self.close();
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::lives::end_of;
 use crate::config::MAX_PENDING_STARTS;
@@ -38,7 +39,7 @@ struct Started {
 }
 
 /// Where the kernel does not tell the end of a process, it is looked for this often.
-const LOOK_AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Launcher {
     pub(super) fn new(
@@ -70,9 +71,10 @@ impl Launcher {
             let blind = running.iter().any(|started| started.end.is_none());
             let ends = running.iter().filter_map(|started| started.end.as_ref());
             let mut waits: Vec<PollFd<'_>> = ends.map(|end| PollFd::new(end, PollFlags::IN)).collect();
-            waits.push(PollFd::new(&self.waker, PollFlags::IN));
-            _ = poll(&mut waits, blind.then_some(&LOOK_AGAIN));
-            self.waker.drain();
+            _ = self.waker.wait(&mut waits, blind.then_some(LOOK_AGAIN));
+            if !self.waker.is_usable() {
+                return; // the program has closed it: nobody can call this thread any more
+            }
             running.retain_mut(Started::is_running);
             loop {
                 let mut orders = self.orders.lock();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use sha2::{Digest, Sha256};
 
 use super::clock::{self, awake_or_asleep_ms};
@@ -19,6 +19,7 @@ use crate::config::{DATAGRAMS_AT_ONCE, PeerConfig, REOPEN, SMALL_STACK, Transpor
 use crate::error::PeerError;
 use crate::event::{PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
+use crate::sys::tripwire::{self, Era};
 use crate::sys::{self, Origin, signals};
 use crate::wire::heartbeat::{Foreign, MAX_DATAGRAM, Seal};
 use crate::wire::proof::Key;
@@ -73,6 +74,7 @@ pub(crate) struct Deeds {
     /// When its socket was last made anew.
     opened_at: Option<Instant>,
     no_workload: Option<Instant>,
+    era: Era,
     /// Kept to be filled again.
     actions: Vec<Action>,
 }
@@ -82,6 +84,7 @@ impl Deeds {
     pub(crate) fn begin(config: &PeerConfig) -> Result<(Arc<Shared>, Self), PeerError> {
         config.check()?;
         sys::install();
+        let era = tripwire::lay();
         let io = |doing| move |source| PeerError::Io { doing, source };
         let directory = config.state_directory()?;
         files::make_directory(&directory)?;
@@ -141,6 +144,7 @@ impl Deeds {
             port: config.local_port(),
             opened_at: None,
             no_workload: None,
+            era,
             actions,
         };
         deeds.carry_out(now);
@@ -154,6 +158,11 @@ impl Deeds {
         let mut deaf = false;
         loop {
             self.wait(deaf);
+            tripwire::look(); // it works by itself, a few times a second: not into the program's sockets
+            if self.era.is_over() {
+                log::error!("{}: {}", self.name, sys::TAKEN_AWAY);
+                return;
+            }
             // What was said before the present moment comes first: a heartbeat that waits here must not be missed.
             deaf = self.hear(&mut buffer);
             for tail in std::mem::take(&mut self.doubts) {
@@ -173,23 +182,17 @@ impl Deeds {
         let now = awake_or_asleep_ms();
         let wake_at = self.shared.inside.lock().machine.wake_at();
         let left = Duration::from_millis(if self.doubts.is_empty() { wake_at.saturating_sub(now) } else { 0 });
-        let timeout = Timespec::try_from(left).ok();
         let lives: Vec<(Tail, _)> = self.lives.ends().collect();
-        let mut waits = Vec::with_capacity(lives.len() + 2);
-        waits.push(PollFd::new(&self.shared.waker, PollFlags::IN));
-        // A socket that gives errors would be ready for ever.
-        let wanted = if deaf { PollFlags::empty() } else { PollFlags::IN };
+        let mut waits = Vec::with_capacity(lives.len() + 3);
         waits.extend(lives.iter().map(|(_, end)| PollFd::new(*end, PollFlags::IN)));
+        // A socket that gives errors would be ready for ever.
         if !deaf {
-            waits.push(PollFd::new(&self.socket, wanted));
+            waits.push(PollFd::new(&self.socket, PollFlags::IN));
         }
-        if poll(&mut waits, timeout.as_ref()).is_err() {
+        if self.shared.waker.wait(&mut waits, Some(left)).is_err() {
             return; // a signal: look again
         }
-        if !waits[0].revents().is_empty() {
-            self.shared.waker.drain();
-        }
-        let ended = lives.iter().zip(&waits[1..]).filter(|(_, wait)| !wait.revents().is_empty());
+        let ended = lives.iter().zip(&waits).filter(|(_, wait)| !wait.revents().is_empty());
         let ended: Vec<Tail> = ended.map(|((tail, _), _)| *tail).collect();
         drop(lives);
         self.doubts.extend(ended);
@@ -453,6 +456,7 @@ impl Drop for End {
         let mut inside = self.0.inside.lock();
         if !inside.gone {
             inside.tell(PeerEventKind::Stopped);
+            inside.gone = true; // whatever has ended the thread: it leads no more
         }
         inside.hub.close();
         drop(inside);

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use crate::support::{Answer, Ground, PATIENCE, Proc, exit_code, finish};
 
-const PROGRAMS: [&str; 6] = ["calls", "misuse", "threads", "forks", "peer", "signals"];
+const PROGRAMS: [&str; 7] = ["calls", "misuse", "threads", "forks", "peer", "signals", "closed"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,0 +1,178 @@
+//! Noticing that the program has closed our descriptors under us, as one does that makes itself a daemon.
+//!
+//! The kernel tells no thread that the number it waits on is gone, and the next file that the program opens gets that number. So
+//! every thread that waits without end waits for a pair of sockets, too, whose other end only we hold: whoever closes all
+//! descriptors closes that one with them, and all wake. From that moment an [era](Era) is over. What was made in it is not touched
+//! any more, except that it is closed if it is open still; who waits for it gives it up.
+//!
+//! Nobody asks the kernel before each use: that would be a system call for each. What a program does with its descriptors between
+//! closing ours and the waking of the first of our threads (some 10 microseconds) may meet one of ours; so what a program is
+//! likely to do next (leave, fork) and what could harm most (claim a port, write to what may be a file) [looks](look) first.
+
+use std::cell::UnsafeCell;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Booked, Kind, book, section};
+
+static ERA: AtomicU32 = AtomicU32::new(0);
+
+/// The end of the pair that is waited for; -1 without one.
+static WIRE: AtomicI32 = AtomicI32::new(-1);
+
+/// The other end. It has a low number, as a program's own files have: no loop that closes leaves it out.
+static HELD: AtomicI32 = AtomicI32::new(-1);
+
+/// Which file that is.
+static FILE: AtomicU64 = AtomicU64::new(0);
+
+type Pair = (Booked<UnixStream>, Booked<UnixStream>);
+
+/// Both ends. Locked in a [section] only, so that a fork waits; in a cell, because a child that is forked by a signal
+/// handler all the same gets a new one.
+struct Ends(UnsafeCell<Mutex<Option<Pair>>>);
+
+// SAFETY: it is only ever read, except by `forget`, when there is one thread.
+unsafe impl Sync for Ends {}
+
+static ENDS: Ends = Ends(UnsafeCell::new(Mutex::new(None)));
+
+fn exchange(exchange: impl FnOnce(&mut Option<Pair>) -> Option<Pair>) -> Option<Pair> {
+    let _section = section();
+    // SAFETY: valid for ever; replaced only in a child that has no other thread, see `forget`.
+    let ends = unsafe { &*ENDS.0.get() };
+    exchange(&mut ends.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A time in which the program has closed no descriptor of ours, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Era(u32);
+
+impl Era {
+    pub(crate) fn present() -> Self {
+        Era(ERA.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        self != Era::present()
+    }
+
+    /// Ends it: one of its descriptors is known to be closed. All that wait wake.
+    pub(super) fn end(self) {
+        if ERA.compare_exchange(self.0, self.0.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            ENDED.store(now(), Ordering::Relaxed);
+            book::forget();
+            let pair = exchange(|ends| {
+                WIRE.store(-1, Ordering::Release);
+                ends.take()
+            });
+            if let Some((end, held)) = pair {
+                held.give_up(); // which wakes all
+                end.give_up();
+            }
+        }
+    }
+
+    /// Waits until it has been over for a while. A program that is closing one descriptor after the other could close one of ours,
+    /// and open another file, between a look at it and its closing here.
+    pub(super) fn settle(self) {
+        let since = Duration::from_nanos(now().saturating_sub(ENDED.load(Ordering::Relaxed)));
+        if let Some(left) = CLOSING.checked_sub(since) {
+            thread::sleep(left);
+        }
+    }
+
+    /// Waits for any of `fds`, which are of this era, until the time is over or the era is. May return early.
+    pub(super) fn poll(self, fds: &mut Vec<PollFd<'_>>, timeout: Option<Duration>) -> rustix::io::Result<()> {
+        let wire = WIRE.load(Ordering::Acquire);
+        if self.is_over() {
+            return Ok(());
+        }
+        let waited = fds.len();
+        let mut most = Some(BLIND);
+        if wire >= 0 {
+            // SAFETY: a number that is only waited for, whatever it is by now.
+            let wire = unsafe { BorrowedFd::borrow_raw(wire) };
+            fds.push(PollFd::from_borrowed_fd(wire, PollFlags::empty()));
+            most = None;
+        }
+        let timeout = [timeout, most].into_iter().flatten().min().and_then(|time| Timespec::try_from(time).ok());
+        let polled = rustix::event::poll(fds, timeout.as_ref());
+        let is_cut = fds[waited..].iter().any(|wire| !wire.revents().is_empty())
+            || fds.iter().any(|fd| fd.revents().contains(PollFlags::NVAL));
+        fds.truncate(waited);
+        if polled.is_ok_and(|count| count > 0) && is_cut {
+            self.end();
+        }
+        polled.map(drop)
+    }
+}
+
+/// When an era has ended last, in nanoseconds of the monotonic clock.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// A million takes some 100 ms.
+const CLOSING: Duration = Duration::from_millis(200);
+
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Without a wire (the process is at its limit of descriptors) it is looked this often.
+const BLIND: Duration = Duration::from_secs(1);
+
+/// A thread that wakes in `poll` looks its numbers up again, before it says so. By then the program may have opened files that
+/// took ours, so that it would see nothing and sleep on. So the number that all wait for is one that takes hundreds of open files
+/// to be given again: it is ours, and says that the other end is closed, or nobody's, which wakes as well.
+const HIGH: u64 = 1000;
+
+/// Lays the wire, unless it is there. It stays for as long as the process lives. Gives the era of what is made from now on.
+pub(crate) fn lay() -> Era {
+    look();
+    let era = Era::present();
+    if WIRE.load(Ordering::Acquire) >= 0 {
+        return era;
+    }
+    // As files, so that a crash does not cut it.
+    let Ok((low, held)) = Booked::pair(Kind::File, UnixStream::pair) else { return era };
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let high = HIGH.min(limit.saturating_sub(1)) as i32;
+    // Without room there it stays where it is.
+    let raised = Booked::make(Kind::File, || Ok(rustix::io::fcntl_dupfd_cloexec(&low, high)?));
+    let end = raised.map_or(low, Booked::become_a);
+    _ = exchange(|ends| {
+        if ends.is_some() {
+            return Some((end, held)); // another thread was quicker
+        }
+        FILE.store(held.identity(), Ordering::Relaxed);
+        HELD.store(held.as_raw_fd(), Ordering::Relaxed);
+        WIRE.store(end.as_raw_fd(), Ordering::Release);
+        ends.replace((end, held))
+    });
+    era
+}
+
+/// Looks whether the wire is held: the one thing here that asks the kernel.
+pub(crate) fn look() {
+    let era = Era::present();
+    let is_laid = WIRE.load(Ordering::Acquire) >= 0;
+    if is_laid && book::identity(HELD.load(Ordering::Relaxed)) != Some(FILE.load(Ordering::Relaxed)) {
+        era.end();
+    }
+}
+
+/// In a forked child, before `fork` returns there.
+pub(super) fn forget() {
+    WIRE.store(-1, Ordering::Relaxed);
+    // SAFETY: this is the only thread. What was there is not dropped: its descriptors are closed, see `book::close_all`.
+    unsafe { std::ptr::write(ENDS.0.get(), Mutex::new(None)) };
+}
