@@ -132,8 +132,24 @@ const BLIND: Duration = Duration::from_secs(1);
 
 /// A thread that wakes in `poll` looks its numbers up again, before it says so. By then the program may have opened files that
 /// took ours, so that it would see nothing and sleep on. So the number that all wait for is one that takes hundreds of open files
-/// to be given again: it is ours, and says that the other end is closed, or nobody's, which wakes as well.
+/// to be given again (dozens, where there is no [room]): it is ours, and says that the other end is closed, or nobody's, which
+/// wakes as well.
 const HIGH: u64 = 1000;
+
+/// The highest number that the table of descriptors has room for, or can be given without a wait: while several threads use the
+/// table, the kernel takes some ten milliseconds to replace it by a larger one, and a join takes a tenth of one.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn room() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let number = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    // Each table begins with 64 places.
+    if number("Threads:") == Some(1) { u64::MAX } else { number("FDSize:").unwrap_or(64).saturating_sub(1) }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn room() -> u64 {
+    u64::MAX
+}
 
 /// Lays the wire, unless it is there. It stays for as long as the process lives. Gives the era of what is made from now on.
 pub(crate) fn lay() -> Era {
@@ -145,7 +161,7 @@ pub(crate) fn lay() -> Era {
     // As files, so that a crash does not cut it.
     let Ok((low, held)) = Booked::pair(Kind::File, UnixStream::pair) else { return era };
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let high = HIGH.min(limit.saturating_sub(1)) as i32;
+    let high = HIGH.min(room()).min(limit.saturating_sub(1)) as i32;
     // Without room there it stays where it is.
     let raised = Booked::make(Kind::File, || Ok(rustix::io::fcntl_dupfd_cloexec(&low, high)?));
     let end = raised.map_or(low, Booked::become_a);
