@@ -33,13 +33,13 @@ pub(crate) fn in_time_once(limit: Duration, mut what: impl FnMut() -> Duration) 
 /// What this process ignores since its start, as after `nohup` or in the background of a script, all that it starts would ignore
 /// too, and no test could end them by Ctrl-C. A handler that does nothing is as good here, and not passed on.
 fn mind_signals() {
-    use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0").trim();
         let ignored = u64::from_str_radix(ignored, 16).expect("a mask");
-        let all = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2];
+        let all = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2];
         for signal in all.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 1) {
             signal_hook::flag::register(signal, Arc::default()).expect("a handler");
         }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,10 +44,7 @@ struct Started {
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Launcher {
-    pub(super) fn new(
-        command: Vec<OsString>,
-        environment: Vec<(&'static str, OsString)>,
-    ) -> std::io::Result<Arc<Self>> {
+    pub(super) fn new(command: Vec<OsString>, environment: Vec<(&'static str, OsString)>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Launcher { command, environment, orders: Mutex::default(), waker: Waker::new()? }))
     }
 
@@ -95,7 +94,12 @@ impl Launcher {
         command.env("PARES_SERVICE", service.to_string()).env("PARES_ORIGIN", nonce.to_string());
         signals::free(&mut command);
         // Whoever reads or feeds this process's streams does not mean the new one.
-        match command.stdin(Stdio::null()).stdout(Stdio::null()).spawn() {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // In a program that ignores SIGCHLD the kernel reaps a child that could not become what it was to be, and std then
+        // panics, as it did not see that.
+        let spawned = catch_unwind(AssertUnwindSafe(|| command.spawn()))
+            .unwrap_or_else(|_| Err(io::Error::other("it cannot be executed")));
+        match spawned {
             Ok(child) => {
                 log::info!("started process {} for service type {service}, start {nonce}", child.id());
                 let end = end_of(child.id()).ok().flatten();
