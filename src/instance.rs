@@ -56,7 +56,7 @@ use crate::wire::{Declared, Entry};
 /// # Leaving
 ///
 /// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and waited for,
-/// then admin functions that still run; no thread is left behind, and of descriptors one pair, which serves the next instance.
+/// then admin functions that still run; no thread and no descriptor is left behind.
 pub struct Instance {
     events: usize,
     pub(crate) asker: Arc<Asker>,
@@ -103,7 +103,7 @@ impl Instance {
         if config.release_on_crash {
             sys::crash::install();
         }
-        let era = sys::tripwire::lay();
+        let wire = sys::tripwire::Wire::lay();
         let began = Instant::now();
         let pass = pass(&config)?;
         let io = |doing| move |source| JoinError::Io { doing, source };
@@ -152,7 +152,7 @@ impl Instance {
             end_hung_supervisor: config.end_hung_supervisor,
             pulse: Pulse::default(),
             holding: Arc::new(Holding::new(declared, config.settle_time)),
-            standing: Standing::new(era),
+            standing: Standing::new(wire),
         });
         _ = late.set(Arc::downgrade(&shared));
         let losing = Arc::downgrade(&shared);

@@ -16,7 +16,7 @@ use super::service::Service;
 use crate::event::{ContendingCause, Event, EventKind, Role};
 use crate::state::election::{Obstacle, Report};
 use crate::state::subordinate::Subordinate;
-use crate::sys::tripwire::Era;
+use crate::sys::tripwire::Wire;
 use crate::sys::{Origin, crash};
 
 /// Where an instance stands.
@@ -64,11 +64,11 @@ pub(crate) struct Standing {
     /// Rung whenever something inside has changed.
     bell: Condvar,
     origin: Origin,
-    era: Era,
+    wire: Wire,
 }
 
 impl Standing {
-    pub(crate) fn new(era: Era) -> Self {
+    pub(crate) fn new(wire: Wire) -> Self {
         let inside = Inside {
             place: Place::Contending,
             term: 0,
@@ -82,7 +82,7 @@ impl Standing {
             failed: None,
             hub: Hub::default(),
         };
-        Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here(), era }
+        Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here(), wire }
     }
 
     /// True in a forked child, where the instance is its parent's, and in a process that has given its connections up because it
@@ -99,7 +99,7 @@ impl Standing {
 
     /// True once the program is known to have closed our descriptors.
     pub(crate) fn is_lost(&self) -> bool {
-        self.era.is_over()
+        self.wire.is_cut()
     }
 
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside) -> T) -> T {

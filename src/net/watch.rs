@@ -18,6 +18,7 @@ use crate::error::AskError;
 use crate::event::{Change, ChangeKind};
 use crate::state::view::View;
 use crate::sys::Kind;
+use crate::sys::tripwire::Wire;
 use crate::wire::{Message, Purpose};
 
 pub(crate) struct Watcher {
@@ -30,6 +31,8 @@ struct Shared {
     // Locked for moments, never across a read.
     state: Mutex<State>,
     stopped: Condvar,
+    /// A watcher from outside waits without end, too.
+    _wire: Wire,
 }
 
 #[derive(Default)]
@@ -51,7 +54,8 @@ impl Watcher {
     pub(crate) fn start(asker: Arc<Asker>) -> Result<(Self, Receiver<Change>), AskError> {
         asker.present()?;
         let (changes, receiver) = bounded(CAPACITY);
-        let shared = Arc::new(Shared { asker, state: Mutex::default(), stopped: Condvar::new() });
+        let _wire = Wire::lay();
+        let shared = Arc::new(Shared { asker, state: Mutex::default(), stopped: Condvar::new(), _wire });
         let thread = Threads::default();
         let run = {
             let shared = shared.clone();

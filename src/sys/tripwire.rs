@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Booked, Kind, book, section};
+use super::{Booked, Kind, Origin, book, section};
 
 static ERA: AtomicU32 = AtomicU32::new(0);
 
@@ -36,20 +36,49 @@ static FILE: AtomicU64 = AtomicU64::new(0);
 
 type Pair = (Booked<UnixStream>, Booked<UnixStream>);
 
-/// Both ends. Locked in a [section] only, so that a fork waits; in a cell, because a child that is forked by a signal
-/// handler all the same gets a new one.
-struct Ends(UnsafeCell<Mutex<Option<Pair>>>);
+/// How often a wire was laid or taken up.
+static CHANGES: AtomicU32 = AtomicU32::new(0);
+
+/// The wire, and how many hold a [part](Wire) in it.
+struct Laid {
+    pair: Option<Pair>,
+    holders: usize,
+}
+
+impl Laid {
+    const NONE: Self = Laid { pair: None, holders: 0 };
+
+    fn lay(&mut self, (end, held): Pair) {
+        FILE.store(held.identity(), Ordering::Relaxed);
+        HELD.store(held.as_raw_fd(), Ordering::Relaxed);
+        CHANGES.fetch_add(1, Ordering::Relaxed);
+        WIRE.store(end.as_raw_fd(), Ordering::Release);
+        self.pair = Some((end, held));
+    }
+
+    fn take_up(&mut self) -> Option<Pair> {
+        self.holders = 0;
+        WIRE.store(-1, Ordering::Release);
+        CHANGES.fetch_add(1, Ordering::Release);
+        self.pair.take()
+    }
+}
+
+/// Locked in a [section] only, so that a fork waits; in a cell, because a child that is forked by a signal handler all the same
+/// gets a new one.
+struct Ground(UnsafeCell<Mutex<Laid>>);
 
 // SAFETY: it is only ever read, except by `forget`, when there is one thread.
-unsafe impl Sync for Ends {}
+unsafe impl Sync for Ground {}
 
-static ENDS: Ends = Ends(UnsafeCell::new(Mutex::new(None)));
+static GROUND: Ground = Ground(UnsafeCell::new(Mutex::new(Laid::NONE)));
 
-fn exchange(exchange: impl FnOnce(&mut Option<Pair>) -> Option<Pair>) -> Option<Pair> {
+/// Nothing may be opened or closed under this lock: what is given back is closed after it.
+fn change(change: impl FnOnce(&mut Laid) -> Option<Pair>) -> Option<Pair> {
     let _section = section();
     // SAFETY: valid for ever; replaced only in a child that has no other thread, see `forget`.
-    let ends = unsafe { &*ENDS.0.get() };
-    exchange(&mut ends.lock().unwrap_or_else(PoisonError::into_inner))
+    let laid = unsafe { &*GROUND.0.get() };
+    change(&mut laid.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A time in which the program has closed no descriptor of ours, as far as is known.
@@ -67,17 +96,15 @@ impl Era {
 
     /// Ends it: one of its descriptors is known to be closed. All that wait wake.
     pub(super) fn end(self) {
-        if ERA.compare_exchange(self.0, self.0.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        let pair = change(|laid| {
+            ERA.compare_exchange(self.0, self.0.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).ok()?;
             ENDED.store(now(), Ordering::Relaxed);
             book::forget();
-            let pair = exchange(|ends| {
-                WIRE.store(-1, Ordering::Release);
-                ends.take()
-            });
-            if let Some((end, held)) = pair {
-                held.give_up(); // which wakes all
-                end.give_up();
-            }
+            laid.take_up()
+        });
+        if let Some((end, held)) = pair {
+            held.give_up(); // which wakes all
+            end.give_up();
         }
     }
 
@@ -92,6 +119,7 @@ impl Era {
 
     /// Waits for any of `fds`, which are of this era, until the time is over or the era is. May return early.
     pub(super) fn poll(self, fds: &mut Vec<PollFd<'_>>, timeout: Option<Duration>) -> rustix::io::Result<()> {
+        let changes = CHANGES.load(Ordering::Acquire);
         let wire = WIRE.load(Ordering::Acquire);
         if self.is_over() {
             return Ok(());
@@ -106,8 +134,10 @@ impl Era {
         }
         let timeout = [timeout, most].into_iter().flatten().min().and_then(|time| Timespec::try_from(time).ok());
         let polled = rustix::event::poll(fds, timeout.as_ref());
-        let is_cut = fds[waited..].iter().any(|wire| !wire.revents().is_empty())
-            || fds.iter().any(|fd| fd.revents().contains(PollFlags::NVAL));
+        let is_over = fds[waited..].iter().any(|wire| !wire.revents().is_empty());
+        // Or it was taken up, when nobody held it any more.
+        let is_cut = is_over && changes == CHANGES.load(Ordering::Acquire)
+            || fds[..waited].iter().any(|fd| fd.revents().contains(PollFlags::NVAL));
         fds.truncate(waited);
         if polled.is_ok_and(|count| count > 0) && is_cut {
             self.end();
@@ -127,7 +157,7 @@ fn now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Without a wire (the process is at its limit of descriptors) it is looked this often.
+/// Without a wire (the process is at its limit of descriptors, or nobody in it waits without end) it is looked this often.
 const BLIND: Duration = Duration::from_secs(1);
 
 /// A thread that wakes in `poll` looks its numbers up again, before it says so. By then the program may have opened files that
@@ -151,30 +181,68 @@ fn room() -> u64 {
     u64::MAX
 }
 
-/// Lays the wire, unless it is there. It stays for as long as the process lives. Gives the era of what is made from now on.
-pub(crate) fn lay() -> Era {
-    look();
-    let era = Era::present();
-    if WIRE.load(Ordering::Acquire) >= 0 {
-        return era;
+/// A part in the wire, for whoever waits without end. It lies as long as somebody has one.
+pub(crate) struct Wire {
+    era: Era,
+    origin: Origin,
+}
+
+impl Wire {
+    /// Lays the wire, unless it is there.
+    pub(crate) fn lay() -> Self {
+        look();
+        let (mut spare, mut tried) = (None, false);
+        loop {
+            let mut era = None;
+            let superfluous = change(|laid| {
+                if laid.pair.is_none() {
+                    spare.take().into_iter().for_each(|pair| laid.lay(pair));
+                }
+                if laid.pair.is_some() || tried {
+                    laid.holders += 1;
+                    era = Some(Era::present());
+                }
+                spare.take()
+            });
+            drop(superfluous);
+            if let Some(era) = era {
+                return Wire { era, origin: Origin::here() };
+            }
+            (spare, tried) = (make().ok(), true);
+        }
     }
+
+    /// True once the program has closed descriptors of the time in which this was laid.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.era.is_over()
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
+        let taken_up = change(|laid| {
+            if self.is_cut() {
+                return None; // its holders are not counted any more
+            }
+            laid.holders -= 1;
+            if laid.holders == 0 { laid.take_up() } else { None }
+        });
+        drop(taken_up);
+    }
+}
+
+/// The pair: the end to wait for, and the other one.
+fn make() -> std::io::Result<Pair> {
     // As files, so that a crash does not cut it.
-    let Ok((low, held)) = Booked::pair(Kind::File, UnixStream::pair) else { return era };
+    let (low, held) = Booked::pair(Kind::File, UnixStream::pair)?;
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let high = HIGH.min(room()).min(limit.saturating_sub(1)) as i32;
     // Without room there it stays where it is.
     let raised = Booked::make(Kind::File, || Ok(rustix::io::fcntl_dupfd_cloexec(&low, high)?));
-    let end = raised.map_or(low, Booked::become_a);
-    _ = exchange(|ends| {
-        if ends.is_some() {
-            return Some((end, held)); // another thread was quicker
-        }
-        FILE.store(held.identity(), Ordering::Relaxed);
-        HELD.store(held.as_raw_fd(), Ordering::Relaxed);
-        WIRE.store(end.as_raw_fd(), Ordering::Release);
-        ends.replace((end, held))
-    });
-    era
+    Ok((raised.map_or(low, Booked::become_a), held))
 }
 
 /// Looks whether the wire is held: the one thing here that asks the kernel.
@@ -190,5 +258,5 @@ pub(crate) fn look() {
 pub(super) fn forget() {
     WIRE.store(-1, Ordering::Relaxed);
     // SAFETY: this is the only thread. What was there is not dropped: its descriptors are closed, see `book::close_all`.
-    unsafe { std::ptr::write(ENDS.0.get(), Mutex::new(None)) };
+    unsafe { std::ptr::write(GROUND.0.get(), Mutex::new(Laid::NONE)) };
 }

@@ -19,7 +19,7 @@ use crate::config::{DATAGRAMS_AT_ONCE, PeerConfig, REOPEN, SMALL_STACK, Transpor
 use crate::error::PeerError;
 use crate::event::{PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
-use crate::sys::tripwire::{self, Era};
+use crate::sys::tripwire::{self, Wire};
 use crate::sys::{self, Origin, signals};
 use crate::wire::heartbeat::{Foreign, MAX_DATAGRAM, Seal};
 use crate::wire::proof::Key;
@@ -74,7 +74,7 @@ pub(crate) struct Deeds {
     /// When its socket was last made anew.
     opened_at: Option<Instant>,
     no_workload: Option<Instant>,
-    era: Era,
+    wire: Wire,
     /// Kept to be filled again.
     actions: Vec<Action>,
 }
@@ -84,7 +84,7 @@ impl Deeds {
     pub(crate) fn begin(config: &PeerConfig) -> Result<(Arc<Shared>, Self), PeerError> {
         config.check()?;
         sys::install();
-        let era = tripwire::lay();
+        let wire = Wire::lay();
         let io = |doing| move |source| PeerError::Io { doing, source };
         let directory = config.state_directory()?;
         files::make_directory(&directory)?;
@@ -144,7 +144,7 @@ impl Deeds {
             port: config.local_port(),
             opened_at: None,
             no_workload: None,
-            era,
+            wire,
             actions,
         };
         deeds.carry_out(now);
@@ -159,7 +159,7 @@ impl Deeds {
         loop {
             self.wait(deaf);
             tripwire::look(); // it works by itself, a few times a second: not into the program's sockets
-            if self.era.is_over() {
+            if self.wire.is_cut() {
                 log::error!("{}: {}", self.name, sys::TAKEN_AWAY);
                 return;
             }
