@@ -894,12 +894,20 @@ pares_result pares_peer_config_local(pares_peer_config *config, uint16_t port);
 pares_result pares_peer_config_multicast(pares_peer_config *config, const char *group, const char *interface);
 
 /**
- * Heartbeats go to each of `peers`, for networks without multicast. All are addresses with a port, as "10.0.0.7:4000" or
- * "[fe80::7%2]:4000", no names.
+ * Heartbeats go to each of `peers`, for networks without multicast. `bind` is an address with a port. So is a peer,
+ * as "10.0.0.7:4000" or "[fe80::7%2]:4000", or it is a name with a port, as "worker-1:4000": then heartbeats go to
+ * all of its addresses that are of the family of `bind`. Whoever of the group is heard from another address is sent
+ * to there, too, for as long as it is heard.
+ *
+ * Names are looked up on threads of their own, so that no heartbeat waits for a name server: by pares_peer_join(),
+ * which waits for up to a second, and goes on without those that take longer; again when an address falls silent, and
+ * else at least every 30 s. What goes wrong is logged once, and tried again for ever. A process is not let in before
+ * all names were looked up once; nor, if there is nobody else to send to, while no name server answers: it cannot
+ * send (PARES_PEER_EVENT_CANNOT_SEND). A name that does not exist keeps nobody out.
  *
  * @param bind        the address that they are sent from, and received at; "0.0.0.0:4000" is every one of this machine
- * @param peers       1 to 256 addresses, of the same family. This process's own may be among them, so that all processes
- *                    can have one list.
+ * @param peers       1 to 256 of them; addresses are of the family of `bind`. This process's own may be among them, so that
+ *                    all processes can have one list.
  * @param peer_count  how many they are
  */
 pares_result pares_peer_config_unicast(pares_peer_config *config, const char *bind, const char *const *peers,

@@ -115,7 +115,8 @@ pub struct PeerCounters {
 impl Peer {
     /// Begins to join the group: opens the socket, asks all others for a heartbeat, and starts a thread.
     ///
-    /// Blocks for some system calls only, not until it is admitted: that takes three intervals, usually; see
+    /// Blocks for some system calls only, and for up to a second where [names](PeerConfig::unicast_names) take long
+    /// to be looked up; not until it is admitted: that takes three intervals, usually; see
     /// [`wait_admitted`](Peer::wait_admitted).
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! What std and rustix lack of the system: forks, the book of our descriptors, a user's home. The one room with `unsafe`.
+//! What std and rustix lack of the system: forks, the book of our descriptors, a user's home, host names. The one
+//! room with `unsafe`.
 //!
 //! A child forked without exec has a copy of every descriptor of its parent. As long as it keeps our sockets open, the
 //! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
@@ -34,12 +35,14 @@ pub(crate) mod crash;
 #[cfg(test)]
 pub(crate) mod heap;
 mod home;
+mod resolve;
 pub(crate) mod signals;
 pub(crate) mod tripwire;
 
 pub(crate) use book::Kind;
 pub(crate) use booked::Booked;
 pub(crate) use home::home;
+pub(crate) use resolve::{Unresolved, resolve};
 
 /// How many forks lie between the process that loaded this library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);

@@ -11,6 +11,10 @@ use super::directory::state_directory;
 use super::place::{check_group, default_port};
 use crate::error::ConfigError;
 
+mod destination;
+
+pub(crate) use destination::{Destination, host_and_port};
+
 /// Directives that one process remembers to have followed, and that it gives at a time.
 pub(crate) const MAX_DIRECTIVES: usize = 16;
 
@@ -58,6 +62,19 @@ pub(crate) const WARN_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// Between two attempts to find a network interface again that is gone.
 pub(crate) const REOPEN: Duration = Duration::from_secs(1);
 
+/// A member that was not heard for so long from an address, and for three intervals, is no longer there.
+pub(crate) const SILENT_ADDRESS: Duration = Duration::from_secs(5);
+
+/// So long a process that begins to join waits for its peers' names to be looked up.
+pub(crate) const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
+
+/// Between two look-ups of a peer's name, after something new. Twice as long after each that finds nothing new.
+pub(crate) const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
+
+/// Between two look-ups of a peer's name, at most: the system's resolver waits longer for a server that does not
+/// answer.
+pub(crate) const LOOK_UP_AT_LEAST: Duration = Duration::from_secs(30);
+
 /// Below it the timer's own inaccuracy is no longer small.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -89,7 +106,7 @@ pub(crate) enum Transport {
     },
     Unicast {
         bind: SocketAddr,
-        peers: Vec<SocketAddr>,
+        peers: Vec<Destination>,
     },
 }
 
@@ -216,11 +233,42 @@ impl PeerConfig {
 
     /// Heartbeats go to each of `peers`, at most 256, from the address `bind`; for networks without multicast.
     ///
-    /// This process's own address may be among them, so that all processes can have one list. A heartbeat has got out when the
-    /// system has taken it for one address that is not its own; if that goes for none, this process
-    /// [cannot send](crate::PeerEventKind::CannotSend). That others do not listen does not count.
+    /// This process's own address may be among them, so that all processes can have one list. Whoever of the group is
+    /// heard from another address is sent to there, too, for as long as it is heard. A heartbeat has got out when the
+    /// system has taken it for one address that is not its own; if that goes for none, this process [cannot
+    /// send](crate::PeerEventKind::CannotSend). That others do not listen does not count.
     pub fn unicast(mut self, bind: SocketAddr, peers: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.transport = Transport::Unicast { bind, peers: peers.into_iter().collect() };
+        self.transport = Transport::Unicast { bind, peers: peers.into_iter().map(Destination::Address).collect() };
+        self
+    }
+
+    /// As [`unicast`](PeerConfig::unicast), with peers that are an address or a name, each with a port:
+    /// `worker-1:4000`.
+    ///
+    /// Heartbeats go to all addresses of a name that are of the family of `bind`. Names are looked up as the system
+    /// is set up to, each on a thread of its own, so that no heartbeat waits for a name server: by
+    /// [`Peer::join`](crate::Peer::join), which waits for up to a second, and goes on without those that take longer;
+    /// again when an address of the name falls silent, for whoever is started anew may have another one; and else
+    /// after 1 s, 2 s, and so on to every 30 s. What goes wrong is logged once, and tried again for ever. A name that
+    /// cannot be looked up any more keeps its addresses.
+    ///
+    /// A process is not let in before all names were looked up once; nor, if there is nobody else to send to, while a
+    /// name server does not answer: it [cannot send](crate::PeerEventKind::CannotSend), for it cannot know that it is
+    /// alone. A name that does not exist is that of a machine that is not started, and keeps nobody out. Look for it
+    /// in the log: it may be mistyped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pares::PeerConfig;
+    ///
+    /// // All have one list, with their own name in it.
+    /// let all = ["worker-1:4000", "worker-2:4000", "10.0.0.7:4000"];
+    /// let config = PeerConfig::new("web").lan().unicast_names("0.0.0.0:4000".parse()?, all);
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    pub fn unicast_names<N: Into<String>>(mut self, bind: SocketAddr, peers: impl IntoIterator<Item = N>) -> Self {
+        self.transport = Transport::Unicast { bind, peers: peers.into_iter().map(Destination::new).collect() };
         self
     }
 
@@ -419,12 +467,12 @@ impl PeerConfig {
             }
             Transport::Multicast { .. } => Ok(()),
             Transport::Unicast { bind, peers } => {
-                let rule = "1 to 256 peers with a port each, all of them IPv4 or all IPv6 as the address to bind";
-                let fits = |peer: &SocketAddr| {
-                    peer.is_ipv4() == bind.is_ipv4() && peer.port() != 0 && !peer.ip().is_unspecified()
-                };
-                if peers.is_empty() || peers.len() > MAX_DESTINATIONS || !peers.iter().all(fits) {
-                    return Err(ConfigError::new("unicast", format!("{peers:?}"), rule));
+                if peers.is_empty() || peers.len() > MAX_DESTINATIONS {
+                    return Err(ConfigError::new("unicast", format!("{} peers", peers.len()), "1 to 256 peers"));
+                }
+                let fault = |peer: &Destination| peer.fault(*bind).map(|rule| ConfigError::new("unicast", peer, rule));
+                if let Some(error) = peers.iter().find_map(fault) {
+                    return Err(error);
                 }
                 if bind.port() == 0 || bind.ip().is_multicast() {
                     let rule = "an address of this machine and the port that the others send to";
@@ -518,5 +566,7 @@ mod tests {
         refused(default().unicast(address("0.0.0.0:1"), [address("10.0.0.1:0")]), "unicast");
         let many = (1..=257).map(|port| SocketAddr::new(address("10.0.0.1:1").ip(), port));
         refused(default().unicast(address("0.0.0.0:1"), many), "unicast");
+        refused(default().unicast_names(address("0.0.0.0:1"), ["one"]), "unicast");
+        assert_eq!(default().unicast_names(address("0.0.0.0:1"), ["one:1", "10.0.0.1:1"]).check(), Ok(()));
     }
 }

@@ -137,7 +137,8 @@ pub enum PeerEventKind {
     /// filter refuses. It is not admitted, claims nothing, and gives the role of primary up when its lease is over. Said once,
     /// and to a new receiver while it is so.
     CannotSend {
-        /// What the system said last, as in [`std::io::Error::from_raw_os_error`].
+        /// What the system said last, as in [`std::io::Error::from_raw_os_error`]. EDESTADDRREQ: the names of the
+        /// others cannot be looked up.
         errno: i32,
     },
     /// What this process says gets out again.

@@ -12,6 +12,7 @@
 //! | `pares-flush` | whoever says more than the lifeline takes, seldom | room on the lifeline | its end, or that of the lifeline | `pares-role`, when the instance leaves |
 //! | `pares-watch` | `Registry::watch` | the registry port; the bell without a supervisor | dropping the `Watch` | dropping the `Watch` |
 //! | `pares-peer` | `Peer::join` | the socket; the program; the end of other processes; the next heartbeat | leaving, or dropping the `Peer` | both |
+//! | `pares-name` | `Peer::join` and `pares-peer`, one for each name that is looked up | the system's resolver | its end | nobody: a look-up cannot be cut short |
 //! | `pares-launch` | `Peer::join` with a launcher | starts to be made, the end of what it has started | the end of `pares-peer` | `pares-peer` |
 //! | `pares-job` | `Instance::while_supervisor` | the bell; runs the program's job | dropping the `Job` or leaving | dropping the `Job` |
 //! | `pares-call-all` | `Instance::call_all`, `Admin::call_all` | an instance's answer | its deadline | the call itself |

@@ -390,7 +390,7 @@ static uint16_t workload(void *user)
 
 static pares_peer *join_peer_with_everything(uint16_t port, uint8_t rank, pares_workload_function function)
 {
-    static const char *const PEERS[] = {"127.0.0.1:4000", "127.0.0.2:4000"};
+    static const char *const PEERS[] = {"127.0.0.1:4000", "localhost:4001"};
     static const char *const WORDS[] = {"true", "\xfc"};
     pares_peer_config *config = NULL;
     pares_peer *peer = NULL;

@@ -378,7 +378,7 @@ static void values(pares_config *config, pares_instance *instance)
 static void peer_nulls_and_values(pares_peer_config *config, pares_peer *peer)
 {
     static const char LATIN[] = "K\xf6ln:1";
-    static const char *const NAMES[] = {"localhost:1"}, *const MISSING[] = {NULL}, *const OTHER_FAMILY[] = {"[::1]:1"};
+    static const char *const NAMES[] = {"localhost"}, *const MISSING[] = {NULL}, *const OTHER_FAMILY[] = {"[::1]:1"};
     static const char *const EMPTY[] = {""};
     const int null = PARES_NULL_ARGUMENT;
     pares_peer_config *other = NULL;

@@ -25,6 +25,7 @@ mod netns;
 mod never_supervisor;
 mod peer;
 mod peer_cli;
+mod peer_names;
 mod places;
 mod raw;
 mod readme;

@@ -292,7 +292,7 @@ fn wrong_usage_is_2() {
         "peer join --bind 127.0.0.1:1",
         "peer join --peer 127.0.0.1:1",
         "peer join --bind 127.0.0.1:1 --peer [::1]:1",
-        "peer join --bind 127.0.0.1:1 --peer localhost:1",
+        "peer join --bind 127.0.0.1:1 --peer localhost",
         "peer join --quorum 5000",
         "peer ls --wait x",
         "peer run -- true",

@@ -122,9 +122,9 @@ pub(crate) extern "C" fn pares_peer_config_unicast(
 ) -> c_int {
     guarded(|| {
         let bind = address(bind.get("bind")?, "bind")?;
-        let peers = peers.list(peer_count, "peers")?.iter().map(|peer| address(peer.get("a peer")?, "a peer"));
+        let peers = peers.list(peer_count, "peers")?.iter().map(|peer| peer.get("a peer"));
         let peers = peers.collect::<Result<Vec<_>, _>>()?;
-        change(config, |config| config.unicast(bind, peers))
+        change(config, |config| config.unicast_names(bind, peers))
     })
 }
 

@@ -25,12 +25,16 @@ use crate::wire::heartbeat::{Foreign, MAX_DATAGRAM, Seal};
 use crate::wire::proof::Key;
 use crate::wire::{PeerStatus, Tail};
 
+use destinations::Destinations;
 use launch::Launcher;
 use lives::{Files, Lives};
+use resolver::Resolver;
 use socket::Socket;
 
+mod destinations;
 mod launch;
 mod lives;
+mod resolver;
 mod shared;
 mod socket;
 
@@ -47,6 +51,8 @@ const FLUSHED: usize = 16_384;
 pub(crate) struct Deeds {
     shared: Arc<Shared>,
     socket: Socket,
+    /// Where each address is sent to by itself.
+    destinations: Option<(Destinations, Resolver)>,
     seal: Seal,
     lives: Lives,
     /// Not of one that only looks on.
@@ -94,6 +100,11 @@ impl Deeds {
         let epoch_path = directory.join(format!("{group}.{}.epoch", config.service));
         let epochs = if observes { None } else { Some(EpochFile::open(epoch_path)?) };
         let lives = Lives::new(Files::open(directory.join(format!("{group}.peers")))?);
+        let waker = Arc::new(Waker::new().map_err(io("make a waker"))?);
+        let destinations = match &config.transport {
+            Transport::Unicast { bind, peers } => Some(resolver::begin(*bind, peers, config.interval, &waker)),
+            Transport::Local(_) | Transport::Multicast { .. } => None,
+        };
         let socket = Socket::open(&config.transport, config.local_port())?;
         let launcher = launcher(config).map_err(io("start the launching thread"))?;
         getrandom::fill(&mut [0; 8]).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
@@ -119,12 +130,13 @@ impl Deeds {
             first,
             inside: Mutex::new(inside),
             bell: Condvar::new(),
-            waker: Waker::new().map_err(io("make a waker"))?,
+            waker,
             origin: Origin::here(),
         });
         let mut deeds = Deeds {
             shared: shared.clone(),
             socket,
+            destinations,
             seal,
             lives,
             epochs,
@@ -169,6 +181,7 @@ impl Deeds {
                 self.lives.end(tail);
                 self.step(Event::Doubt(tail));
             }
+            self.look_names_up();
             self.grant_wishes();
             self.keep_time();
             if self.shared.inside.lock().gone {
@@ -180,7 +193,8 @@ impl Deeds {
     /// Waits for a datagram, the program, the end of another process, or the time.
     fn wait(&mut self, deaf: bool) {
         let now = awake_or_asleep_ms();
-        let wake_at = self.shared.inside.lock().machine.wake_at();
+        let names_at = self.destinations.as_ref().map_or(Millis::MAX, |(them, _)| them.wake_at());
+        let wake_at = self.shared.inside.lock().machine.wake_at().min(names_at);
         let left = Duration::from_millis(if self.doubts.is_empty() { wake_at.saturating_sub(now) } else { 0 });
         let lives: Vec<(Tail, _)> = self.lives.ends().collect();
         let mut waits = Vec::with_capacity(lives.len() + 3);
@@ -204,7 +218,7 @@ impl Deeds {
             self.heard_until = awake_or_asleep_ms();
             match self.socket.receive(buffer) {
                 Ok(Some((length, from))) => match self.seal.open(&buffer[..length]) {
-                    Ok(beat) => self.step(Event::Heard(beat)),
+                    Ok(beat) => self.step_on(Event::Heard(beat), Some(from)),
                     Err(reason) => self.drop_foreign(reason, from),
                 },
                 Ok(None) => return false,
@@ -238,6 +252,15 @@ impl Deeds {
         }
     }
 
+    fn look_names_up(&mut self) {
+        let Some((them, resolver)) = &mut self.destinations else { return };
+        let now = awake_or_asleep_ms();
+        for (name, answer) in resolver.answers() {
+            them.answer(name, answer, now);
+        }
+        them.questions(now).into_iter().for_each(|question| resolver.ask(question));
+    }
+
     fn keep_time(&mut self) {
         let now = self.heard_until;
         if let Some(source) = self.workload.clone().filter(|_| now >= self.workload_at) {
@@ -257,12 +280,22 @@ impl Deeds {
     }
 
     fn step(&mut self, event: Event) {
+        self.step_on(event, None);
+    }
+
+    /// Where it came from counts only if it is news of another: not of a copy of what was heard before.
+    fn step_on(&mut self, event: Event, from: Option<SocketAddr>) {
         let shared = self.shared.clone();
         let mut inside = shared.inside.lock();
         let now = self.heard_until;
+        let before = inside.machine.counts().heard;
         inside.step(now, event, self.prepares, &mut self.actions);
         let epoch = inside.machine.max_epoch();
+        let from = from.filter(|_| inside.machine.counts().heard > before);
         drop(inside);
+        if let (Some((them, _)), Some(from)) = (&mut self.destinations, from) {
+            them.heard(from, now);
+        }
         self.carry_out(now);
         if let Some(epochs) = self.epochs.as_mut().filter(|epochs| epoch > epochs.last()) {
             epochs.keep(epoch);
@@ -329,6 +362,14 @@ impl Deeds {
 
     /// An error if it has got out to nobody: the system's reason.
     fn send(&mut self, datagram: &[u8]) -> Result<(), i32> {
+        if let Some((them, _)) = &mut self.destinations {
+            if let Some(addresses) = them.changed() {
+                self.socket.send_all_to(addresses);
+            }
+            if !them.are_known(self.socket.has_others()) {
+                return Err(socket::NOBODY_KNOWN.raw_os_error());
+            }
+        }
         let sent = self.socket.send(datagram);
         let Some((count, error)) = sent.failed else { return Ok(()) };
         self.shared.inside.lock().traffic.not_sent += count;

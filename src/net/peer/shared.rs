@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(super) inside: Mutex<Inside>,
     /// Rung whenever the status has changed.
     pub(super) bell: Condvar,
-    pub(super) waker: Waker,
+    pub(super) waker: Arc<Waker>,
     pub(super) origin: Origin,
 }
 

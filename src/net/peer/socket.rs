@@ -17,10 +17,11 @@ const ALL_HERE: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
 pub(super) struct Socket {
     socket: Booked<UdpSocket>,
-    destinations: Vec<Destination>,
+    bound: SocketAddr,
+    destinations: Vec<Target>,
 }
 
-struct Destination {
+struct Target {
     address: SocketAddr,
     /// It is this socket's own: who gets what is sent there is this process, and nobody hears of it.
     own: bool,
@@ -53,15 +54,12 @@ impl Socket {
             Transport::Multicast { group: SocketAddr::V6(group), interface } => {
                 multicast_v6(*group, interface.as_deref())
             }
-            Transport::Unicast { bind, peers } => {
+            Transport::Unicast { bind, .. } => {
                 let socket = new(*bind)?;
                 if bind.ip().is_loopback() {
                     stay_on_loopback(&socket);
                 }
-                let mut destinations = peers.clone();
-                destinations.sort_unstable();
-                destinations.dedup();
-                bound(socket, *bind, destinations)
+                bound(socket, *bind, Vec::new()) // they are still to be looked up
             }
         }
     }
@@ -76,6 +74,17 @@ impl Socket {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// From now on these are all.
+    pub(super) fn send_all_to(&mut self, addresses: Vec<SocketAddr>) {
+        let own = |to| is_own(to, self.bound);
+        self.destinations = addresses.into_iter().map(|to| Target { address: to, own: own(to) }).collect();
+    }
+
+    /// Whether somebody else is sent to than this process.
+    pub(super) fn has_others(&self) -> bool {
+        self.destinations.iter().any(|to| !to.own)
     }
 
     /// Sends to all; never waits.
@@ -95,7 +104,7 @@ impl Socket {
             }
         }
         // With no other to send to there is nobody who could lead as well.
-        sent.got_out |= sent.failed.is_none() && self.destinations.iter().all(|to| to.own);
+        sent.got_out |= sent.failed.is_none() && !self.has_others();
         sent
     }
 
@@ -142,8 +151,9 @@ fn bound(
         _ => PeerError::Io { doing: "bind the port", source: error },
     })?;
     socket.set_nonblocking(true).map_err(io("prepare the socket"))?;
-    let destinations = destinations.into_iter().map(|to| Destination { address: to, own: is_own(to, address) });
-    Ok(Socket { socket: socket.become_a(), destinations: destinations.collect() })
+    let mut socket = Socket { socket: socket.become_a(), bound: address, destinations: Vec::new() };
+    socket.send_all_to(destinations);
+    Ok(socket)
 }
 
 /// When the loopback interface goes down, Linux keeps its routes: what is sent is taken, and lost. Of a socket that belongs to the
@@ -158,11 +168,16 @@ fn stay_on_loopback(socket: &Booked<socket2::Socket>) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn stay_on_loopback(_: &Booked<socket2::Socket>) {}
 
-/// Whether what is sent to `to` comes to a socket that is bound to `bound`, and to no other.
+/// Nothing is sent, because no name server could say yet where anybody else is.
+pub(super) const NOBODY_KNOWN: Errno = Errno::DESTADDRREQ;
+
+/// Whether what is sent to `to` comes to a socket that is bound to `bound`, and to no other. Or to none: many
+/// machines have their own name for an address of the loopback network.
 fn is_own(to: SocketAddr, bound: SocketAddr) -> bool {
     let multiple = to.ip().is_multicast() || to.ip() == ALL_HERE;
     let here = || UdpSocket::bind(SocketAddr::new(to.ip(), 0)).is_ok();
-    !multiple && to.port() == bound.port() && (to.ip() == bound.ip() || bound.ip().is_unspecified() && here())
+    let same = || to.ip() == bound.ip() || to.ip().is_loopback() && !bound.ip().is_loopback();
+    !multiple && to.port() == bound.port() && (bound.ip().is_unspecified() && here() || same())
 }
 
 /// An error that says something of the other machine, and not of this one.
@@ -194,6 +209,7 @@ pub(super) fn why_not_sent(errno: i32, transport: &Transport) -> String {
         (Errno::NETUNREACH | Errno::NETDOWN | Errno::NODEV, _) => {
             ": the network interface is down or gone, or there is no route"
         }
+        (NOBODY_KNOWN, _) => ": the names of the other peers cannot be looked up",
         (Errno::PERM | Errno::ACCESS, _) => ": a packet filter of this machine refuses it",
         (Errno::INVAL | Errno::ADDRNOTAVAIL, Transport::Unicast { .. }) => {
             ": this machine no longer has the address that it sends from"

@@ -32,9 +32,12 @@ pub(crate) struct Network {
     #[arg(long, value_name = "ADDR:PORT", requires = "peer")]
     bind: Option<SocketAddr>,
 
-    /// Send to this address; can be given several times, also with the own one
-    #[arg(long, value_name = "ADDR:PORT", requires = "bind")]
-    peer: Vec<SocketAddr>,
+    /// Send to this address, or all addresses of this name; can be given several times, also with the own one
+    ///
+    /// Names are looked up again and again, so that one may be unknown yet, or get another address. As long as no
+    /// name server answers, and there is nobody else to send to, this process is not let in.
+    #[arg(long, value_name = "ADDR:PORT|NAME:PORT", requires = "bind")]
+    peer: Vec<String>,
 
     /// A file with a second key that is accepted too, while the group's key is changed
     #[arg(long, value_name = "FILE")]
@@ -55,7 +58,7 @@ impl Network {
             config = config.multicast(address, self.interface.as_deref());
         }
         if let Some(bind) = self.bind {
-            config = config.unicast(bind, self.peer.iter().copied());
+            config = config.unicast_names(bind, &self.peer);
         }
         if let Some(file) = &self.also_key {
             config = config.also_key_file(file);
