@@ -72,7 +72,8 @@ impl Trace {
             for (name, count) in calls {
                 // In how many pieces the last words of a supervisor come, and whether one who leaves at once still waits
                 // for them, or for callers, depends on who is quicker.
-                let waits = ["recvfrom", "shutdown", "accept4", "ppoll"].contains(&name.as_str());
+                let waits =
+                    ["recvfrom", "shutdown", "accept4", "poll", "ppoll", "epoll_pwait"].contains(&name.as_str());
                 let is_race = waits && request == JOIN && !of_supervisor;
                 *if is_race || name == "futex" { &mut end.futex } else { &mut end.calls } += count;
             }
