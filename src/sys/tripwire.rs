@@ -36,6 +36,9 @@ static FILE: AtomicU64 = AtomicU64::new(0);
 
 type Pair = (Booked<UnixStream>, Booked<UnixStream>);
 
+/// The number that the end which is waited for is to have; 0 if it is still to be looked for.
+static PLACE: AtomicI32 = AtomicI32::new(0);
+
 /// How often a wire was laid or taken up.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 
@@ -238,8 +241,16 @@ impl Drop for Wire {
 fn make() -> std::io::Result<Pair> {
     // As files, so that a crash does not cut it.
     let (low, held) = Booked::pair(Kind::File, UnixStream::pair)?;
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let high = HIGH.min(room()).min(limit.saturating_sub(1)) as i32;
+    // A table of descriptors never becomes smaller, and to look for its size costs a third of a join.
+    let high = match PLACE.load(Ordering::Relaxed) {
+        0 => {
+            let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            let high = HIGH.min(room()).min(limit.saturating_sub(1)) as i32;
+            PLACE.store(high, Ordering::Relaxed);
+            high
+        }
+        known => known,
+    };
     // Without room there it stays where it is.
     let raised = Booked::make(Kind::File, || Ok(rustix::io::fcntl_dupfd_cloexec(&low, high)?));
     Ok((raised.map_or(low, Booked::become_a), held))
@@ -257,6 +268,7 @@ pub(crate) fn look() {
 /// In a forked child, before `fork` returns there.
 pub(super) fn forget() {
     WIRE.store(-1, Ordering::Relaxed);
+    PLACE.store(0, Ordering::Relaxed); // a child's table may be smaller
     // SAFETY: this is the only thread. What was there is not dropped: its descriptors are closed, see `book::close_all`.
     unsafe { std::ptr::write(GROUND.0.get(), Mutex::new(Laid::NONE)) };
 }
