@@ -367,7 +367,7 @@ impl Config {
     /// [`JoinError::NoSupervisor`](crate::JoinError::NoSupervisor) after the [join timeout](Config::join_timeout). Those who
     /// had a role remain [`Contending`](crate::Role::Contending), log once that nobody supervises, keep the permits that they
     /// have and get no others, until an instance comes that may. A supervisor that steps down among them is supervisor
-    /// again a second later.
+    /// again half a second later.
     pub fn may_supervise(mut self, may: bool) -> Self {
         self.may_supervise = may;
         self

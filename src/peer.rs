@@ -41,7 +41,8 @@ use crate::wire::{PeerId, PeerStatus, Tail};
 /// # Leaving
 ///
 /// [`leave`](Peer::leave) hands over first. Dropping it leaves at once: it says so to the others, who have a new primary after
-/// twice the [delay](PeerConfig::delay), and waits for nobody. No thread and no descriptor is left behind.
+/// twice the [delay](PeerConfig::delay), and waits for nobody. No descriptor is left behind, and no thread but those that look
+/// a [name](PeerConfig::unicast_names) up, until the system has an answer.
 pub struct Peer {
     events: usize,
     shared: Arc<Shared>,

@@ -181,8 +181,8 @@ const BRIEF: Duration = Duration::from_secs(1);
 /// supervisor that welcomes us only to cut us off must not keep both of us busy.
 const BRIEF_IN_A_ROW: u32 = 5;
 
-/// An instance that may not supervise says that nobody does after so many attempts in a row: after a quarter of a second, for an
-/// election is over in milliseconds.
+/// An instance that may not supervise says that nobody does after so many attempts in a row: after some 150 ms, for an election is
+/// over in milliseconds.
 const LEADERLESS: u32 = 11;
 
 #[derive(Clone, Debug)]
