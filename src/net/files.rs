@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Resource, geteuid, getrlimit};
+use tempfile::NamedTempFile;
 
 use crate::error::KeyError;
 
@@ -152,6 +153,28 @@ pub(crate) fn write(file: &File, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(bytes, 0)
 }
 
+/// Makes the file whole: nobody sees less of it than these bytes, and they are on the disk. Who comes second leaves the first
+/// one's. Nothing is left behind if it fails.
+pub(super) fn make(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match draft(path, bytes)?.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the bytes to a file beside `path`, to the disk; it goes with what is returned.
+pub(super) fn draft(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut prefix = path.file_name().unwrap_or_default().to_owned();
+    prefix.push(".");
+    // `tempfile_in` would hide the number of the system's error.
+    let open = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let draft = tempfile::Builder::new().prefix(&prefix).rand_bytes(16).make_in(directory, open)?;
+    write(draft.as_file(), bytes)?;
+    draft.as_file().sync_all()?;
+    Ok(draft)
+}
+
 /// What it means that a file was not opened.
 pub(super) fn refused(path: &Path, doing: &'static str, source: io::Error) -> KeyError {
     let wrong = |path: &Path, problem, remedy| KeyError::Unsafe { path: path.into(), problem, remedy };
@@ -178,35 +201,15 @@ pub(super) fn refused(path: &Path, doing: &'static str, source: io::Error) -> Ke
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
-    use std::path::PathBuf;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use tempfile::TempDir;
 
-    /// A directory of its own for each test, gone with it.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new() -> Self {
-            static NEXT: AtomicU32 = AtomicU32::new(0);
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = std::env::temp_dir().join(format!("pares-files-{}-{number}", std::process::id()));
-            fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
-            Directory(path)
-        }
-
-        fn mode(&self, mode: u32) {
-            fs::set_permissions(&self.0, fs::Permissions::from_mode(mode)).unwrap();
-        }
-
-        fn open(&self, name: &str) -> Result<File, KeyError> {
-            let mut options = OpenOptions::new();
-            open(&self.0.join(name), options.read(true).write(true).create(true).mode(0o600), "open the file")
-        }
+    fn set_mode(directory: &TempDir, mode: u32) {
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            _ = fs::remove_dir_all(&self.0);
-        }
+    fn open_in(directory: &TempDir, name: &str) -> Result<File, KeyError> {
+        let mut options = OpenOptions::new();
+        open(&directory.path().join(name), options.read(true).write(true).create(true).mode(0o600), "open the file")
     }
 
     #[track_caller]
@@ -218,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_others_can_write_is_refused_unless_it_is_sticky() {
-        let directory = Directory::new();
+        let directory = tempfile::tempdir().unwrap();
         for (mode, is_safe) in [
             (0o700, true),
             (0o755, true),
@@ -228,8 +231,8 @@ mod tests {
             (0o702, false),
             (0o1777, true),
         ] {
-            directory.mode(mode);
-            match check_directory(&directory.0) {
+            set_mode(&directory, mode);
+            match check_directory(directory.path()) {
                 Ok(()) => assert!(is_safe, "{mode:04o}"),
                 Err(error) => assert!(!is_safe && error.to_string().contains("chmod go-w"), "{mode:04o}: {error}"),
             }
@@ -238,32 +241,32 @@ mod tests {
 
     #[test]
     fn a_directory_that_a_group_can_write_is_refused_unless_it_is_the_users_own_group() {
-        let directory = Directory::new();
+        let directory = tempfile::tempdir().unwrap();
         let me = geteuid().as_raw();
         for (group, is_safe) in [(me, true), (me + 1, false)] {
-            if chown(&directory.0, None, Some(group)).is_err() {
+            if chown(directory.path(), None, Some(group)).is_err() {
                 crate::skipped::skip(format_args!("this user may not give its files to group {group}"));
                 continue;
             }
-            directory.mode(0o770);
-            assert_eq!(check_directory(&directory.0).is_ok(), is_safe, "group {group}");
+            set_mode(&directory, 0o770);
+            assert_eq!(check_directory(directory.path()).is_ok(), is_safe, "group {group}");
         }
     }
 
     #[test]
     fn a_directory_of_another_user_is_refused() {
-        let directory = Directory::new();
-        if chown(&directory.0, Some(12_345), None).is_err() {
+        let directory = tempfile::tempdir().unwrap();
+        if chown(directory.path(), Some(12_345), None).is_err() {
             return crate::skipped::skip("this user may not give its files away");
         }
-        is_refused(check_directory(&directory.0), "user id 12345");
-        is_refused(make_directory(&directory.0), "PARES_DIR");
+        is_refused(check_directory(directory.path()), "user id 12345");
+        is_refused(make_directory(directory.path()), "PARES_DIR");
     }
 
     #[test]
     fn a_file_that_somebody_else_may_have_put_there_is_not_opened() {
-        let directory = Directory::new();
-        let path = |name: &str| directory.0.join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
         fs::write(path("own"), "dear to me").unwrap();
         fs::set_permissions(path("own"), fs::Permissions::from_mode(0o600)).unwrap();
         symlink(path("own"), path("link")).unwrap();
@@ -280,21 +283,21 @@ mod tests {
             ("pipe", "not a regular file"),
             ("writable", "mode 0606"),
         ] {
-            is_refused(directory.open(name), words);
+            is_refused(open_in(&directory, name), words);
         }
-        assert!(directory.open("directory").is_err() && !path("nowhere").exists());
+        assert!(open_in(&directory, "directory").is_err() && !path("nowhere").exists());
         assert_eq!(fs::read(path("own")).unwrap(), b"dear to me");
         assert!(read(&path("pipe")).is_err() && read(&path("link")).is_err());
         if chown(path("writable"), Some(12_345), None).is_ok() {
-            is_refused(directory.open("writable"), "user id 12345");
+            is_refused(open_in(&directory, "writable"), "user id 12345");
         }
-        directory.open("new").unwrap();
-        directory.open("new").unwrap();
-        check_files(&directory.0, "web").unwrap();
+        open_in(&directory, "new").unwrap();
+        open_in(&directory, "new").unwrap();
+        check_files(directory.path(), "web").unwrap();
         for name in ["web.term", "web.7.epoch"] {
             symlink(path("own"), path(name)).unwrap();
-            is_refused(check_files(&directory.0, "web"), name);
-            check_files(&directory.0, "we").unwrap();
+            is_refused(check_files(directory.path(), "web"), name);
+            check_files(directory.path(), "we").unwrap();
             fs::remove_file(path(name)).unwrap();
         }
     }

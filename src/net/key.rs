@@ -4,7 +4,7 @@
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::geteuid;
 
@@ -98,66 +98,34 @@ fn read(
     <[u8; 32]>::try_from(bytes).map(Key).map_err(|_| malformed(format!("has {} bytes; {remedy}", about.len())))
 }
 
-/// Writes a new key beside `path` and links it there whole; who comes second finds the first one's.
 fn make(path: &Path) -> Result<(), KeyError> {
-    let mut bytes = [0; 40];
+    let mut bytes = [0; 32];
     let filled = getrandom::fill(&mut bytes).map_err(io::Error::other);
-    let unique: String = bytes[32..].iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{unique}"));
-    let draft = PathBuf::from(draft);
-    let linked = filled.and_then(|()| {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        files::write(&file, &bytes[..32])?;
-        file.sync_all()?;
-        match fs::hard_link(&draft, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result,
-        }
-    });
-    _ = fs::remove_file(&draft);
-    linked.map_err(|source| files::refused(path, "make the key file", source))
+    let made = filled.and_then(|()| files::make(path, &bytes));
+    made.map_err(|source| files::refused(path, "make the key file", source))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::Permissions;
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::PathBuf;
     use std::thread;
+    use tempfile::TempDir;
 
-    /// A directory of its own for each test, gone with it.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new() -> Self {
-            static NEXT: AtomicU32 = AtomicU32::new(0);
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = std::env::temp_dir().join(format!("pares-key-{}-{number}", std::process::id()));
-            fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
-            Directory(path)
-        }
-
-        /// A file with a key and these permissions.
-        fn with(&self, name: &str, mode: u32) -> PathBuf {
-            let path = self.0.join(name);
-            fs::write(&path, [7; 32]).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            _ = fs::remove_dir_all(&self.0);
-        }
+    /// A file with a key and these permissions.
+    fn with(directory: &TempDir, name: &str, mode: u32) -> PathBuf {
+        let path = directory.path().join(name);
+        fs::write(&path, [7; 32]).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
     }
 
     #[test]
     fn many_who_start_at_once_agree_on_one_key() {
-        let directory = Directory::new();
-        let path = directory.0.join("deep/down/web.key");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/down/web.key");
         assert!(!is_there(&path).unwrap());
         let keys: Vec<Key> = thread::scope(|scope| {
             let starters: Vec<_> = (0..16).map(|_| scope.spawn(|| made(&path).unwrap())).collect();
@@ -171,25 +139,25 @@ mod tests {
 
     #[test]
     fn a_key_of_the_groups_own_that_others_can_use_is_refused() {
-        let directory = Directory::new();
+        let directory = tempfile::tempdir().unwrap();
         for mode in [0o640, 0o604, 0o620, 0o666, 0o444] {
-            let error = made(&directory.with("web.key", mode)).unwrap_err();
+            let error = made(&with(&directory, "web.key", mode)).unwrap_err();
             assert!(matches!(error, KeyError::Exposed { mode: seen, .. } if seen == mode), "{error}");
         }
     }
 
     #[test]
     fn a_key_that_is_no_key_is_refused() {
-        let directory = Directory::new();
-        let (short, link) = (directory.0.join("short"), directory.0.join("link"));
+        let directory = tempfile::tempdir().unwrap();
+        let (short, link) = (directory.path().join("short"), directory.path().join("link"));
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&short).unwrap();
         assert!(made(&short).unwrap_err().to_string().contains("has 0 bytes"));
         assert!(named(&short).unwrap_err().to_string().contains("has 0 bytes"));
         symlink(&short, &link).unwrap();
         assert!(made(&link).unwrap_err().to_string().contains("symbolic link"));
-        let pipe = directory.0.join("pipe");
+        let pipe = directory.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        for what in [&directory.0, &pipe, Path::new("/dev/null")] {
+        for what in [directory.path(), &pipe, Path::new("/dev/null")] {
             for error in [present(what).unwrap_err(), named(what).unwrap_err()] {
                 assert!(error.to_string().contains("not a regular file"), "{error}");
             }
@@ -199,8 +167,8 @@ mod tests {
     /// Goal: who names a file gets the key that an orchestrator mounts, and none that others could have written.
     #[test]
     fn a_key_that_is_named_may_be_a_link_to_a_file_that_only_its_owner_can_change() {
-        let directory = Directory::new();
-        let link = directory.0.join("link");
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
         symlink("web.key", &link).unwrap();
         let is_root = geteuid().is_root();
         for (mode, is_safe) in [
@@ -214,19 +182,19 @@ mod tests {
             (0o602, false),
             (0o466, false),
         ] {
-            directory.with("web.key", mode);
+            with(&directory, "web.key", mode);
             match named(&link) {
                 Ok(key) => assert!(is_safe && key == Key([7; 32]), "{mode:04o}"),
                 Err(error) => assert!(!is_safe && matches!(error, KeyError::Exposed { .. }), "{mode:04o}: {error}"),
             }
-            fs::remove_file(directory.0.join("web.key")).unwrap();
+            fs::remove_file(directory.path().join("web.key")).unwrap();
         }
     }
 
     #[test]
     fn a_key_of_another_user_is_refused() {
-        let directory = Directory::new();
-        let path = directory.with("web.key", 0o400);
+        let directory = tempfile::tempdir().unwrap();
+        let path = with(&directory, "web.key", 0o400);
         if chown(&path, Some(12_345), None).is_err() {
             return crate::skipped::skip("this user may not give its files away");
         }
@@ -237,8 +205,8 @@ mod tests {
 
     #[test]
     fn a_key_that_is_named_and_missing_is_not_made() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.key");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.key");
         let error = named(&path).unwrap_err();
         assert!(matches!(error, KeyError::Missing { .. }) && error.to_string().contains("head -c 32"), "{error}");
         assert!(!path.exists());

@@ -8,13 +8,12 @@
 //! lock. What cannot be read is never taken for "nothing was there": terms that have been given would be given again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use super::files;
 use super::lock::Mutex;
@@ -58,7 +57,7 @@ impl Line {
     fn open(path: PathBuf, first: String, doing: &'static Doing) -> Result<Self, KeyError> {
         let file = match open_line(&path, doing.open) {
             Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                make_line(&path, first.as_bytes()).map_err(|source| match source.kind() {
+                files::make(&path, first.as_bytes()).map_err(|source| match source.kind() {
                     io::ErrorKind::PermissionDenied => files::refused(&path, doing.make, source),
                     _ => KeyError::Unkept(KeepError::system(&path, doing.make, &source)),
                 })?;
@@ -121,53 +120,6 @@ const DIGITS: usize = 20;
 fn open_line(path: &Path, doing: &'static str) -> Result<Booked<File>, KeyError> {
     let file = files::open(path, OpenOptions::new().read(true).write(true), doing)?;
     Booked::file(file).map_err(|source| KeyError::Io { path: path.into(), doing, source })
-}
-
-/// Writes the line beside `path` and puts it there whole; who comes second finds the first one's.
-fn make_line(path: &Path, line: &[u8]) -> io::Result<()> {
-    let draft = write_draft(path, line)?;
-    let put = put_there(&draft, path);
-    _ = fs::remove_file(&draft);
-    put
-}
-
-/// Writes a line beside `path`, to the disk. Nothing is left behind if that fails.
-fn write_draft(path: &Path, line: &[u8]) -> io::Result<PathBuf> {
-    let mut unique = [0; 8];
-    getrandom::fill(&mut unique).map_err(io::Error::other)?;
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{:016x}", u64::from_ne_bytes(unique)));
-    let draft = PathBuf::from(draft);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let written = files::write(&file, line).and_then(|()| file.flush()).and_then(|()| file.sync_all());
-    if written.is_err() {
-        _ = fs::remove_file(&draft);
-    }
-    written.map(|()| draft)
-}
-
-/// Gives the draft its name if nothing has it.
-fn put_there(draft: &Path, path: &Path) -> io::Result<()> {
-    let put = match rename_if_free(draft, path) {
-        // Some file systems cannot. For a moment it then has two names, and whoever comes in that moment is refused.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::hard_link(draft, path),
-        put => put.map_err(io::Error::from),
-    };
-    match put {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        put => put,
-    }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn rename_if_free(from: &Path, to: &Path) -> rustix::io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn rename_if_free(_: &Path, _: &Path) -> rustix::io::Result<()> {
-    Err(Errno::NOSYS)
 }
 
 /// The file with the largest epoch that processes of this machine know of one service type of a masterless group.
@@ -281,9 +233,8 @@ impl TermFile {
                 Ok(Some(term))
             }
             Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let draft = write_draft(path, term_line(Last::NONE, 0).as_bytes())
+                files::draft(path, term_line(Last::NONE, 0).as_bytes())
                     .map_err(|source| KeyError::Unkept(KeepError::system(path, TERM.make, &source)))?;
-                _ = fs::remove_file(draft);
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -364,35 +315,15 @@ fn network_namespace() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
 
     fn at(port: u16) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
     }
 
-    /// A directory of its own for each test, gone with it.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new() -> Self {
-            static NEXT: AtomicU32 = AtomicU32::new(0);
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = std::env::temp_dir().join(format!("pares-store-{}-{number}", std::process::id()));
-            fs::create_dir(&path).unwrap();
-            Directory(path)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn an_epoch_that_is_kept_never_shrinks_whoever_writes() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.7.epoch");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.7.epoch");
         let open = || EpochFile::open(path.clone()).unwrap();
         let (mut one, mut two) = (open(), open());
         assert_eq!(one.last(), 0);
@@ -407,8 +338,8 @@ mod tests {
     /// Goal: one that stands still in the middle of writing holds up nobody, and what was left out is written later.
     #[test]
     fn nobody_waits_for_who_writes_the_epoch() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.7.epoch");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.7.epoch");
         let (one, mut two) = (EpochFile::open(path.clone()).unwrap(), EpochFile::open(path.clone()).unwrap());
         flock(&one.line.file, FlockOperation::LockExclusive).unwrap();
         two.keep(5);
@@ -433,8 +364,8 @@ mod tests {
 
     #[test]
     fn an_epoch_file_that_is_damaged_is_an_error_until_one_who_knows_writes_it_anew() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.7.epoch");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.7.epoch");
         let mut knows = EpochFile::open(path.clone()).unwrap();
         for (epoch, content) in (5..).zip(DAMAGED) {
             fs::write(&path, content).unwrap();
@@ -451,8 +382,8 @@ mod tests {
 
     #[test]
     fn a_file_is_whole_from_the_moment_it_can_be_seen() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.term");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.term");
         let look = || {
             while fs::read(&path).map_or(true, |line| line.is_empty()) {}
             assert_eq!(fs::read(&path).unwrap().len(), term_line(Last::NONE, 0).len());
@@ -463,13 +394,13 @@ mod tests {
                 scope.spawn(|| assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last::NONE));
             }
         });
-        assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 1, "a draft was left behind");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "a draft was left behind");
     }
 
     #[test]
     fn a_term_is_there_for_whoever_comes_next() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.term");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.term");
         let file = TermFile::open(path.clone(), at(1)).unwrap();
         file.begin(7).unwrap();
         assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last { term: 7, vacant: false });
@@ -482,8 +413,8 @@ mod tests {
 
     #[test]
     fn a_raised_term_that_comes_after_the_end_does_not_overwrite_the_successors() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.term");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.term");
         let (old, new) = (TermFile::open(path.clone(), at(1)).unwrap(), TermFile::open(path, at(1)).unwrap());
         old.begin(1).unwrap();
         end(&old, 11, false);
@@ -495,8 +426,8 @@ mod tests {
 
     #[test]
     fn a_group_left_in_order_is_vacant_on_its_own_port_only() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.term");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.term");
         end(&TermFile::open(path.clone(), at(1)).unwrap(), 4, true);
         assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last { term: 4, vacant: true });
         let derived = SocketAddrV4::new(Ipv4Addr::new(127, 1, 2, 3), 1);
@@ -507,8 +438,8 @@ mod tests {
 
     #[test]
     fn a_damaged_term_file_is_an_error_with_a_cure_until_it_is_written_anew() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.term");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.term");
         let file = TermFile::open(path.clone(), at(1)).unwrap();
         for (term, content) in (5..).zip(DAMAGED) {
             fs::write(&path, content).unwrap();
@@ -522,8 +453,8 @@ mod tests {
 
     #[test]
     fn a_number_that_a_person_writes_is_a_term() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.term");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.term");
         for (written, term) in [("57\n", 57), ("57", 57), ("0\n", 0)] {
             fs::write(&path, written).unwrap();
             assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last { term, vacant: false });
@@ -533,31 +464,31 @@ mod tests {
     /// Cleaners of old files know nothing of ours, and whoever puts a copy back exchanges the file.
     #[test]
     fn a_file_that_was_removed_or_exchanged_is_found_again() {
-        let directory = Directory::new();
-        let path = directory.0.join("web.term");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.term");
         let file = TermFile::open(path.clone(), at(1)).unwrap();
         file.begin(7).unwrap();
         fs::remove_file(&path).unwrap();
         file.raise(8);
         assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap().term, 8);
-        fs::write(directory.0.join("copy"), "3\n").unwrap();
-        fs::rename(directory.0.join("copy"), &path).unwrap();
+        fs::write(directory.path().join("copy"), "3\n").unwrap();
+        fs::rename(directory.path().join("copy"), &path).unwrap();
         assert_eq!(file.read().unwrap().term, 3);
         end(&file, 2, true);
         assert_eq!(file.read().unwrap(), Last { term: 3, vacant: false }, "somebody has put it right");
         file.begin(9).unwrap();
         assert_eq!(TermFile::probe(&path).unwrap(), Some(9));
-        fs::remove_dir_all(&directory.0).unwrap();
+        fs::remove_dir_all(directory.path()).unwrap();
         assert!(file.begin(10).unwrap_err().to_string().contains("make its directory again"));
-        fs::create_dir(&directory.0).unwrap();
+        fs::create_dir(directory.path()).unwrap();
         file.retry();
         assert_eq!(TermFile::probe(&path).unwrap(), Some(10));
     }
 
     #[test]
     fn a_probe_changes_nothing() {
-        let directory = Directory::new();
-        assert_eq!(TermFile::probe(&directory.0.join("web.term")).unwrap(), None);
-        assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 0);
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(TermFile::probe(&directory.path().join("web.term")).unwrap(), None);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

@@ -126,14 +126,19 @@ fn a_failover_takes_messages_in_proportion_to_the_group() {
         assert!(others >= 4 * (members - 1) && openings >= members - 1, "{members} members: {sent:?}");
         // Who is early may have met the one that was dying.
         assert!(openings <= 4 * members, "{members} members: {sent:?}");
-        // Each witness is told everything once; and of each who comes before the first one who knows all others: of every
-        // seventeenth, as a rule, and at worst of all.
-        assert!(rosters <= WITNESSES * members, "{members} members: {sent:?}");
+        // Each witness is told everything once; and of each who comes before the first one who knows all others: as a rule
+        // one of as many as there are witnesses and one more, and at worst of all.
+        assert!(rosters <= witnesses() * members, "{members} members: {sent:?}");
     }
 }
 
-/// As in `config.rs`.
-const WITNESSES: usize = 16;
+/// How many members are told whom the group has.
+fn witnesses() -> usize {
+    let config = include_str!("../../src/config.rs");
+    let number =
+        |line: &str| line.strip_prefix("pub(crate) const WITNESSES: usize = ")?.strip_suffix(';')?.parse().ok();
+    config.lines().find_map(number).expect("the number of witnesses in config.rs")
+}
 
 /// What so many survivors send from the death of their supervisor until they are settled.
 fn failover_messages(members: usize) -> BTreeMap<String, usize> {

@@ -212,55 +212,38 @@ pub(super) fn end_of(_: u32) -> io::Result<Option<Booked<OwnedFd>>> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use std::os::unix::fs::DirBuilderExt;
     use std::process::Command;
+    use tempfile::TempDir;
 
-    /// A directory of its own for each test, gone with it.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("pares-lives-{name}-{}", std::process::id()));
-            fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
-            Directory(path)
-        }
-
-        fn files(&self) -> Files {
-            Files::open(self.0.clone()).unwrap()
-        }
-
-        fn count(&self) -> usize {
-            fs::read_dir(&self.0).unwrap().count()
-        }
+    fn files(directory: &TempDir) -> Files {
+        Files::open(directory.path().into()).unwrap()
     }
 
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            _ = fs::remove_dir_all(&self.0);
-        }
+    fn count(directory: &TempDir) -> usize {
+        fs::read_dir(directory).unwrap().count()
     }
 
     #[test]
     fn a_living_process_is_found_by_its_tail_and_its_file_goes_with_it() {
-        let directory = Directory::new("found");
-        let (mut one, mut two) = (Lives::new(directory.files()), Lives::new(directory.files()));
+        let directory = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (Lives::new(files(&directory)), Lives::new(files(&directory)));
         one.be(Tail([1; 11]));
         one.be(Tail([2; 11]));
-        assert_eq!(directory.count(), 1, "the file of the tail that it no longer has");
+        assert_eq!(count(&directory), 1, "the file of the tail that it no longer has");
         assert!(!two.begin(Tail([2; 11])));
         assert_eq!(two.ends().count(), 1);
         assert_eq!(two.of_process(std::process::id()), [Tail([2; 11])]);
         assert!(!two.begin(Tail([1; 11])), "nothing is known of it");
         drop(one);
-        assert_eq!(directory.count(), 0);
+        assert_eq!(count(&directory), 0);
         two.forget(Tail([2; 11]));
         assert_eq!((two.ends().count(), two.ends), (0, 0));
     }
 
     #[test]
     fn what_a_dead_process_has_left_is_told_from_a_living_one() {
-        let directory = Directory::new("dead");
-        let mut lives = Lives::new(directory.files());
+        let directory = tempfile::tempdir().unwrap();
+        let mut lives = Lives::new(files(&directory));
         let mut child = Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         let place = place();
@@ -271,21 +254,21 @@ mod tests {
         file(4, "nonsense".into());
         assert!(lives.begin(Tail([1; 11])) && lives.begin(Tail([2; 11])));
         assert!(!lives.begin(Tail([3; 11])) && !lives.begin(Tail([4; 11])));
-        assert_eq!((lives.ends().count(), directory.count()), (0, 2));
+        assert_eq!((lives.ends().count(), count(&directory)), (0, 2));
     }
 
     #[test]
     fn who_joins_sweeps_what_the_dead_have_left_and_nothing_else() {
-        let directory = Directory::new("sweep");
-        let mut lives = Lives::new(directory.files());
+        let directory = tempfile::tempdir().unwrap();
+        let mut lives = Lives::new(files(&directory));
         lives.be(Tail([9; 11]));
         let dead = format!("{} 1 {}\n", std::process::id(), place());
         for tail in 0..5 {
             fs::write(lives.files.path(Tail([tail; 11])), &dead).unwrap();
         }
         fs::write(lives.files.path(Tail([6; 11])), "1 1 elsewhere\n").unwrap();
-        drop(directory.files());
-        assert_eq!(directory.count(), 2);
+        drop(files(&directory));
+        assert_eq!(count(&directory), 2);
         assert!(!lives.begin(Tail([9; 11])));
     }
 }
