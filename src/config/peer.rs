@@ -45,13 +45,14 @@ pub(crate) const MAX_LIVES: usize = 256;
 /// What a program may want of a peer before the peer's thread has taken it in, which it does at once.
 pub(crate) const MAX_WISHES: usize = 1024;
 
-/// Datagrams that are taken one after the other before the time is looked at, so that a flood of them delays no heartbeat by
-/// more than a millisecond.
-pub(crate) const DATAGRAMS_AT_ONCE: usize = 64;
-
 /// Datagrams for which there shall be room while this process does not read. The kernel counts more than the bytes: at most
 /// 2,304 for one of ours.
 pub(crate) const RECEIVE_BUFFER: usize = 256 * 2304;
+
+/// Datagrams that can wait there at most: the kernel doubles what it is asked for, and counts 768 bytes for the smallest. As many
+/// are taken before anything is decided, so that nothing has been missed of what came before; a flood delays a heartbeat by no
+/// more than these take, a few milliseconds.
+pub(crate) const MAX_WAITING: usize = 2 * RECEIVE_BUFFER / 768;
 
 /// Left-over files of dead processes that are looked for at each join, so that a join takes no longer the more there are.
 pub(crate) const MAX_SWEPT: usize = 64;

@@ -172,7 +172,7 @@ static void apart(void (*run)(uint16_t, int), uint16_t port, int how)
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        alarm(PATIENCE_MS / 1000);
+        alarm(LIFETIME);
         run(port, how);
         _exit(0);
     }
@@ -226,14 +226,14 @@ int main(int arguments_count, char **arguments)
             first = fork();
             CHECK(first >= 0);
             if (first == 0) {
-                alarm(PATIENCE_MS / 1000);
+                alarm(LIFETIME);
                 closes(port, supervises, way, to_closes[0], to_stays[1]);
                 _exit(0);
             }
             second = fork();
             CHECK(second >= 0);
             if (second == 0) {
-                alarm(PATIENCE_MS / 1000);
+                alarm(LIFETIME);
                 stays(port, !supervises, to_stays[0], to_closes[1]);
                 _exit(0);
             }

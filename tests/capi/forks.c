@@ -52,7 +52,7 @@ static void child(uint16_t port, int number, pares_instance *instance, pares_per
     const pares_event *event = NULL;
     const pares_listing *listing = NULL;
     int role = 0, descriptor;
-    alarm(PATIENCE_MS / 1000);
+    alarm(LIFETIME);
     GIVES(PARES_FORKED, pares_instance_role(instance, &role));
     CHECK(strstr(pares_last_error(), "join anew") != NULL);
     CHECK(pares_instance_is_supervisor(instance) == 0 && pares_permit_is_valid(permit) == 0);

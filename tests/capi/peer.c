@@ -13,7 +13,7 @@ static void be_primary(uint16_t port, int in, int out)
     pares_peer_events *events = NULL;
     uint64_t epoch;
     char byte;
-    alarm(4 * PATIENCE_MS / 1000);
+    alarm(LIFETIME);
     peer = join_peer(port, 10);
     OK(pares_peer_events_open(peer, &events));
     epoch = await_peer_status(events, PARES_PEER_PRIMARY);

@@ -22,13 +22,16 @@ fn say(text: &str) {
     _ = out.flush();
 }
 
-/// Forks; `child` runs in the child, which ends when it returns. It lives no longer than a minute in any case.
+/// Seconds after which a child that hangs is ended; on a busy machine it must not be before its test is.
+const LIFETIME: u32 = 600;
+
+/// Forks; `child` runs in the child, which ends when it returns. It lives no longer than [`LIFETIME`] in any case.
 pub(crate) fn fork(child: impl FnOnce()) -> u32 {
     // SAFETY: what the children here do is what this is a test of; they end with `_exit`.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: a timer of this process alone.
-        unsafe { libc::alarm(60) };
+        unsafe { libc::alarm(LIFETIME) };
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
         // SAFETY: ends the child at once, without running anything of the parent's.
         unsafe { libc::_exit(if result.is_ok() { 0 } else { 101 }) };
@@ -133,11 +136,11 @@ fn process() {
 
 /// A child that no handler of forks is told of: it keeps everything open.
 fn raw_clone() -> u32 {
-    // SAFETY: a copy of this process, as `fork` makes it; the child only waits, and lives no longer than a minute.
+    // SAFETY: a copy of this process, as `fork` makes it; the child only waits, and lives no longer than `LIFETIME`.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
     if pid == 0 {
         // SAFETY: a timer of this process alone.
-        unsafe { libc::alarm(60) };
+        unsafe { libc::alarm(LIFETIME) };
         live_on();
     }
     u32::try_from(pid).expect("cloned")

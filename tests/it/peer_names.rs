@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{GROUP, Ground, Proc, await_true};
+use crate::support::{GROUP, Ground, Proc, await_true, right_once};
 use pares::{Peer, PeerConfig, PeerStatus};
 use server::{Known, RESOLVER_TIMEOUT, Server};
 
@@ -139,22 +139,22 @@ fn a_name_server_that_answers_late_is_waited_for() {
 /// Goal: no heartbeat is late because a look-up takes long, by as much as others suspect a process for.
 #[test]
 fn a_name_server_that_does_not_answer_delays_no_heartbeat() {
-    let Some(server) = Server::start() else { return };
-    let (ground, port) = (Ground::new(), free_port());
     assert!(RESOLVER_TIMEOUT > Duration::from_millis(3 * 500), "else nobody would be suspected");
+    let Some(server) = Server::start() else { return };
     server.knows("gone.test", Known::Silence);
     let addresses = ["127.0.0.2", "127.0.0.3"];
-    let mut two = server.member(&ground, "", &at(addresses[1], port, &addresses));
-    two.expect(to("primary"));
-    let mut one = server.member(&ground, "", &at(addresses[0], port, &[addresses[0], addresses[1], "gone.test"]));
-    one.expect(to("standby"));
-    let before = server.questions("gone.test");
-    server.is_asked("gone.test", before + 2);
-    for one in [&mut one, &mut two] {
-        let events = events_of(one);
+    right_once(|| {
+        let (ground, port) = (Ground::new(), free_port());
+        let two = server.member(&ground, "", &at(addresses[1], port, &addresses));
+        two.expect(to("primary"));
+        let one = server.member(&ground, "", &at(addresses[0], port, &[addresses[0], addresses[1], "gone.test"]));
+        one.expect(to("standby"));
+        let before = server.questions("gone.test");
+        server.is_asked("gone.test", before + 2);
+        let events: Vec<Value> = [one, two].iter_mut().flat_map(events_of).collect();
         let is_late = |event: &Value| event["event"] == "suspected" || event["event"] == "paused";
-        assert!(!events.iter().any(is_late), "{events:?}");
-    }
+        if events.iter().any(is_late) { Err(format!("{events:?}")) } else { Ok(()) }
+    });
 }
 
 /// Goal: a process that comes back with another address finds the primary, which does not know of it, before it thinks
@@ -162,24 +162,31 @@ fn a_name_server_that_does_not_answer_delays_no_heartbeat() {
 #[test]
 fn who_comes_back_with_another_address_is_no_second_primary() {
     let Some(server) = Server::start() else { return };
-    let (ground, port) = (Ground::new(), free_port());
     let names = ["one.test", "two.test"];
     server.is_at("one.test", [[127, 0, 0, 2]]);
-    server.is_at("two.test", [[127, 0, 0, 3]]);
-    let one = server.member(&ground, "", &at("127.0.0.2", port, &names));
-    one.expect(to("primary"));
-    for number in 3..6 {
-        let mut two = server.member(&ground, "", &at(&format!("127.0.0.{number}"), port, &names));
-        let first = two.expect(|event| event["event"] == "joined" || to("standby")(event));
-        assert_eq!(first["event"], "joined", "it thinks itself alone");
-        one.expect(|event| event["event"] == "joined");
-        if number == 4 {
-            server.is_at("two.test", [[127, 0, 0, 5]]);
+    right_once(|| {
+        let (ground, port) = (Ground::new(), free_port());
+        server.is_at("two.test", [[127, 0, 0, 3]]);
+        let one = server.member(&ground, "", &at("127.0.0.2", port, &names));
+        one.expect(to("primary"));
+        for number in 3..6 {
+            let mut two = server.member(&ground, "", &at(&format!("127.0.0.{number}"), port, &names));
+            let first = two.expect(|event| event["event"] == "joined" || to("standby")(event));
+            if first["event"] != "joined" {
+                return Err(format!("127.0.0.{number} thinks itself alone"));
+            }
+            one.expect(|event| event["event"] == "joined");
+            if number == 4 {
+                server.is_at("two.test", [[127, 0, 0, 5]]);
+            }
+            let events = events_of(&mut two);
+            if events.iter().any(to("primary")) {
+                return Err(format!("{events:?}"));
+            }
+            one.expect(|event| event["event"] == "left");
         }
-        let events = events_of(&mut two);
-        assert!(events.iter().all(|event| !to("primary")(event)), "{events:?}");
-        one.expect(|event| event["event"] == "left");
-    }
+        Ok(())
+    });
 }
 
 /// Goal: a name is looked up again when its address falls silent, by one that is itself not known to the other.

@@ -26,8 +26,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Asserts that what can be late on a busy machine is in time once. A defect makes it late each time.
 #[track_caller]
 pub(crate) fn in_time_once(limit: Duration, mut what: impl FnMut() -> Duration) {
-    let times: Vec<Duration> = (0..8).map(|_| what()).take_while(|took| *took >= limit).collect();
-    assert!(times.len() < 8, "each time later than {limit:?}: {times:?}");
+    right_once(|| {
+        let took = what();
+        if took < limit { Ok(()) } else { Err(format!("{took:?} instead of {limit:?}")) }
+    });
+}
+
+/// Asserts that what a stall of a busy machine can spoil is right once. A defect makes it wrong each time.
+#[track_caller]
+pub(crate) fn right_once(mut what: impl FnMut() -> Result<(), String>) {
+    let wrong: Vec<String> = (0..8).map_while(|_| what().err()).collect();
+    assert!(wrong.len() < 8, "wrong each time: {wrong:?}");
 }
 
 /// What this process ignores since its start, as after `nohup` or in the background of a script, all that it starts would ignore

@@ -15,7 +15,7 @@ use super::store::EpochFile;
 use super::threads::Threads;
 use super::waker::Waker;
 use super::{files, key};
-use crate::config::{DATAGRAMS_AT_ONCE, PeerConfig, REOPEN, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource};
+use crate::config::{MAX_WAITING, PeerConfig, REOPEN, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource};
 use crate::error::PeerError;
 use crate::event::{PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
@@ -44,9 +44,6 @@ pub(crate) use shared::{Shared, Wish};
 /// The name of the thread that does everything.
 pub(crate) const PEER_THREAD: &str = "pares-peer";
 
-/// What a flush throws away at most: more than the kernel keeps for a socket.
-const FLUSHED: usize = 16_384;
-
 /// The thread's own: whatever it does.
 pub(crate) struct Deeds {
     shared: Arc<Shared>,
@@ -61,8 +58,8 @@ pub(crate) struct Deeds {
     workload: Option<WorkloadSource>,
     /// When the workload is to be asked for next.
     workload_at: Millis,
-    /// When the socket was last found empty. What is decided is decided as of then: if this thread is stopped afterwards, what
-    /// comes meanwhile is not taken for silence.
+    /// All that had come by then has been taken in. What is decided is decided as of then: if this thread is stopped afterwards,
+    /// what comes meanwhile is not taken for silence.
     heard_until: Millis,
     interval: Millis,
     prepares: bool,
@@ -214,8 +211,8 @@ impl Deeds {
 
     /// Takes what has come. True if the socket gives an error instead.
     fn hear(&mut self, buffer: &mut [u8]) -> bool {
-        for _ in 0..DATAGRAMS_AT_ONCE {
-            self.heard_until = awake_or_asleep_ms();
+        self.heard_until = awake_or_asleep_ms();
+        for _ in 0..MAX_WAITING {
             match self.socket.receive(buffer) {
                 Ok(Some((length, from))) => match self.seal.open(&buffer[..length]) {
                     Ok(beat) => self.step_on(Event::Heard(beat), Some(from)),
@@ -394,7 +391,7 @@ impl Deeds {
 
     fn flush(&mut self) {
         let mut buffer = [0; 1];
-        for _ in 0..FLUSHED {
+        for _ in 0..MAX_WAITING {
             if !matches!(self.socket.receive(&mut buffer), Ok(Some(_))) {
                 return;
             }

@@ -66,9 +66,10 @@ struct Present {
 }
 
 impl Machine {
-    /// Looks at everything: after time has passed, and after the record of a process of the same service type has changed.
+    /// Looks at everything.
     pub(super) fn evaluate(&mut self, out: &mut Vec<Action>) {
         self.evaluated_at = self.now;
+        self.undecided = false;
         self.expire(out);
         self.count_quorum();
         match self.status {

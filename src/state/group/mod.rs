@@ -172,6 +172,8 @@ pub(crate) struct Machine {
     now: Millis,
     /// When everything was last looked at. What is heard meanwhile does not put off the next time.
     evaluated_at: Millis,
+    /// Something has changed since.
+    undecided: bool,
     id: PeerId,
     session: u64,
     status: PeerStatus,
@@ -239,6 +241,7 @@ impl Machine {
             counts: Counts::default(),
             now,
             evaluated_at: now,
+            undecided: false,
             entropy,
             rules,
         };
@@ -249,8 +252,9 @@ impl Machine {
 
     /// Takes in what has happened at `now`, and adds what is to be done to `out`.
     ///
-    /// Whoever calls this has handed in all heartbeats that had come before `now`: silence counts only while somebody
-    /// listens. A clock that goes back stands still here.
+    /// Only [`Event::Tick`] decides what follows from it, and from silence. Whoever calls it has handed in all heartbeats that
+    /// had come before `now`, for silence counts only while somebody listens, and the first of many that wait unread may hide an
+    /// objection. A clock that goes back stands still here.
     pub(crate) fn step(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
         if self.gone {
             return;
@@ -272,11 +276,11 @@ impl Machine {
                 if let Some(drain) = &mut self.drain {
                     drain.ready = true;
                 }
-                self.evaluate(out);
+                self.undecided = true;
             }
             Event::Leave => self.leave(out),
-            Event::Rank(rank) => self.take_rank(rank, out),
-            Event::Direct { target, rank } if target == self.id.tail() => self.take_rank(rank, out),
+            Event::Rank(rank) => self.take_rank(rank),
+            Event::Direct { target, rank } if target == self.id.tail() => self.take_rank(rank),
             Event::Direct { target, rank } => {
                 let nonce = self.nonce();
                 self.sending.direct(target, rank, nonce, self.now + 5 * self.rules.interval);
@@ -285,9 +289,7 @@ impl Machine {
             Event::Workload(workload) => self.workload = workload,
             Event::Doubt(tail) => {
                 let suspect = |interval| self.rules.suspect(interval);
-                if self.record.doubt(tail, self.now, suspect) {
-                    self.evaluate(out);
-                }
+                self.undecided |= self.record.doubt(tail, self.now, suspect);
             }
             Event::NotSent { errno } => self.not_sent(errno, out),
             Event::Sent => self.sent_again(out),
@@ -378,14 +380,14 @@ impl Machine {
         self.id = PeerId::new(self.id.rank(), self.max_sequence, self.id.tail());
     }
 
-    fn set_rank(&mut self, rank: u8, out: &mut Vec<Action>) {
+    fn set_rank(&mut self, rank: u8) {
         self.id = PeerId::new(rank, self.id.sequence(), self.id.tail());
         self.trigger();
-        self.evaluate(out);
+        self.undecided = true;
     }
 
     /// Another process wants this one to have a rank.
-    fn directed(&mut self, rank: u8, nonce: u32, out: &mut Vec<Action>) {
+    fn directed(&mut self, rank: u8, nonce: u32) {
         if self.directives_seen.contains(&nonce) {
             return;
         }
@@ -393,13 +395,13 @@ impl Machine {
             self.directives_seen.pop_front();
         }
         self.directives_seen.push_back(nonce);
-        self.take_rank(rank, out);
+        self.take_rank(rank);
     }
 
     /// Whoever leaves has given up its rank for good.
-    fn take_rank(&mut self, rank: u8, out: &mut Vec<Action>) {
+    fn take_rank(&mut self, rank: u8) {
         if self.leaving_until.is_none() {
-            self.set_rank(rank, out);
+            self.set_rank(rank);
         }
     }
 
@@ -409,7 +411,7 @@ impl Machine {
         }
         self.leaving_until = Some(self.now + 6 * self.rules.interval);
         if self.status == PeerStatus::Primary && self.record.has_candidate(&self.rules, self.now) {
-            self.set_rank(NEVER, out);
+            self.set_rank(NEVER);
             self.announce();
         } else {
             self.say_goodbye(RoleCause::Left, out);
@@ -498,8 +500,11 @@ impl Machine {
         until?.checked_sub(now.max(self.now))
     }
 
-    /// When `step` is to be called again at the latest.
+    /// When `step` is to be called with [`Event::Tick`] at the latest.
     pub(crate) fn wake_at(&self) -> Millis {
+        if self.undecided {
+            return self.now;
+        }
         let quiet = match self.status {
             PeerStatus::Standby | PeerStatus::Primary => self.is_quiet(),
             PeerStatus::Joining | PeerStatus::ToBecomePrimary | PeerStatus::Leaving => false,

@@ -340,16 +340,14 @@ impl Machine {
         }
         self.answers_request(beat);
         if let Some(directive) = beat.directive.filter(|directive| directive.target == self.id.tail()) {
-            self.directed(directive.rank, directive.nonce, out);
+            self.directed(directive.rank, directive.nonce);
         }
         let same =
             |one: &Member| (one.status, one.id, one.epoch, one.flags) == (beat.status, beat.id, beat.epoch, beat.flags);
         let changed = !before.as_ref().is_some_and(same);
         let claiming = self.status == PeerStatus::ToBecomePrimary || self.in_conflict();
         // Who joins has nothing to decide but when: time alone tells.
-        if (own_type && changed || claiming) && self.status != PeerStatus::Joining {
-            self.evaluate(out);
-        }
+        self.undecided |= (own_type && changed || claiming) && self.status != PeerStatus::Joining;
     }
 
     fn enter(&mut self, beat: &Heartbeat, before: Option<&Member>, out: &mut Vec<Action>) -> bool {

@@ -107,7 +107,7 @@ fn run(before: &[&str], program: &Path) -> Answer {
 }
 
 /// Runs a program to its end that is silent for longer than others: under valgrind it is some fifty times slower. It ends
-/// itself after four minutes.
+/// itself after ten minutes.
 #[track_caller]
 fn finish_slowly(command: Command) -> Answer {
     let mut process = Proc::start(command);

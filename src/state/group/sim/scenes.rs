@@ -355,6 +355,27 @@ fn of_two_that_are_let_lead_at_the_same_time_one_does() {
     });
 }
 
+/// Goal: a process that stood still takes in all that has come meanwhile before it decides, not just what came first.
+#[test]
+fn a_better_claim_that_waits_unread_is_heard_before_an_own_one_succeeds() {
+    every_seed(60, |seed| {
+        let mut world = World::new(seed, [FAST, MID][seed as usize % 2]);
+        for _ in 0..4 {
+            world.start(Rules { rank: 255, ..world.rules() });
+        }
+        world.run_for(9 * H);
+        world.step(0, Event::Rank(20));
+        world.run_for(world.profile.slowest);
+        // No longer than the others bear.
+        world.pause(0, Pause::Visible, 7 * H / 4);
+        let pause = world.random.next() % (H / 4);
+        world.run_for(pause);
+        world.step(1, Event::Rank(10));
+        world.run_for(10 * H);
+        assert_eq!((world.primary(), world.acquisitions.len()), (1, 1));
+    });
+}
+
 #[test]
 fn an_observer_knows_all_and_is_known_to_nobody() {
     every_seed(20, |seed| {

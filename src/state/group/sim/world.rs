@@ -372,6 +372,10 @@ impl World {
             }
             self.step(who, Event::Heard(beat));
         }
+        let process = &self.processes[who];
+        if process.alive && process.clock(self.now) >= process.machine.wake_at() {
+            self.step(who, Event::Tick);
+        }
     }
 
     pub(super) fn step(&mut self, who: Who, event: Event) {
