@@ -85,7 +85,7 @@ pub fn fuzz_group(input: &[u8]) {
         machine.check();
         for action in out.drain(..) {
             match action {
-                Action::Send(beat) => said = Some(beat),
+                Action::Send { beat, .. } => said = Some(beat),
                 Action::Tell(kind) => {
                     if let Some(token) = PeerEventKind::token(&kind) {
                         // At the end of all numbers, where only a hostile member can bring it, there is no larger one.

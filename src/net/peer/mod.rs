@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::clock::{self, awake_or_asleep_ms};
@@ -156,7 +157,7 @@ impl Deeds {
             wire,
             actions,
         };
-        deeds.carry_out(now);
+        deeds.carry_out();
         Ok((shared, deeds))
     }
 
@@ -293,7 +294,7 @@ impl Deeds {
         if let (Some((them, _)), Some(from)) = (&mut self.destinations, from) {
             them.heard(from, now);
         }
-        self.carry_out(now);
+        self.carry_out();
         if let Some(epochs) = self.epochs.as_mut().filter(|epochs| epoch > epochs.last()) {
             epochs.keep(epoch);
         }
@@ -313,13 +314,13 @@ impl Deeds {
             self.actions.iter().filter_map(|action| if let Action::Tell(kind) = action { Some(kind) } else { None });
         told.cloned().for_each(|kind| inside.tell(kind));
         drop(inside);
-        self.carry_out(now);
+        self.carry_out();
     }
 
-    /// Does what was decided at `now`. The program has been told already.
-    fn carry_out(&mut self, now: Millis) {
+    /// Does what was decided. The program has been told already.
+    fn carry_out(&mut self) {
         // Each failure is news, and the first success after one.
-        match self.do_all(now) {
+        match self.do_all() {
             Some(Err(errno)) => {
                 self.failing = true;
                 if socket::is_gone(errno) && is_due_after(&mut self.opened_at, REOPEN) {
@@ -333,16 +334,15 @@ impl Deeds {
     }
 
     /// Gives what came of the last heartbeat, if one was sent.
-    fn do_all(&mut self, now: Millis) -> Option<Result<(), i32>> {
+    fn do_all(&mut self) -> Option<Result<(), i32>> {
         let mut sent = None;
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
-                Action::Send(beat) => {
-                    // A stop between the decision and now has made it untrue.
-                    if awake_or_asleep_ms() > now + 2 * self.interval {
-                        continue;
-                    }
+                Action::Send { until, .. } if awake_or_asleep_ms() > until => {
+                    sent = Some(Err(Errno::TIMEDOUT.raw_os_error()));
+                }
+                Action::Send { beat, .. } => {
                     if !self.observes {
                         self.lives.be(beat.id.tail());
                     }
@@ -404,7 +404,9 @@ impl Deeds {
         match kind {
             PeerEventKind::Role { from, to, token, cause } => {
                 match token {
-                    Some(token) => log::info!("{name}: {from} -> {to} ({cause}), epoch {}", token.epoch),
+                    Some(token) => {
+                        log::info!("{name}: {from} -> {to} ({cause}), epoch {}", token.epoch)
+                    }
                     None => log::info!("{name}: {from} -> {to} ({cause})"),
                 }
                 self.shared.bell.notify_all();
@@ -425,7 +427,9 @@ impl Deeds {
             PeerEventKind::PrepareHandover { to, within_ms } => {
                 log::debug!("{name}: to hand over to {to} within {within_ms} ms");
             }
-            PeerEventKind::EpochBump { token } => log::info!("{name}: primary on, under epoch {}", token.epoch),
+            PeerEventKind::EpochBump { token } => {
+                log::info!("{name}: primary on, under epoch {}", token.epoch)
+            }
             PeerEventKind::Paused { for_ms } => log::info!("{name}: stood still for {for_ms} ms"),
             PeerEventKind::CannotSend { errno } => {
                 let why = socket::why_not_sent(*errno, &self.transport);

@@ -236,6 +236,7 @@ impl Machine {
         #[cfg(any(test, feature = "fuzzing"))]
         self.check_claim();
         self.claim = Claim::default();
+        self.primary_at = self.now;
         self.raise_epoch();
         self.followed_at = self.now;
         self.outdated_since = None;
@@ -266,7 +267,7 @@ impl Machine {
 
     /// Primary: whether it stays.
     fn presides(&mut self, out: &mut Vec<Action>) {
-        if self.now - self.sending.last_sent > self.rules.lease() {
+        if self.now > self.lease_until() {
             let cause = if self.is_failing() { RoleCause::CannotSend } else { RoleCause::Paused };
             self.lose_primary(cause, out);
             self.relisten_until = self.now + 2 * self.rules.interval;
@@ -296,7 +297,9 @@ impl Machine {
     }
 
     fn hand_over_in_time(&mut self, out: &mut Vec<Action>) {
-        let Some(drain) = self.drain.as_ref().filter(|drain| drain.ready || self.now >= drain.deadline) else { return };
+        let Some(drain) = self.drain.as_ref().filter(|drain| drain.ready || self.now >= drain.deadline) else {
+            return;
+        };
         let (to, ready) = (drain.to, drain.ready);
         self.drain = None;
         let willing = self.record.get(to).is_some_and(|one| {
@@ -357,7 +360,9 @@ impl Machine {
         let began = self.conflict.as_ref().map_or(self.now, |conflict| conflict.since);
         for member in self.record.members() {
             let counts = member.direct && member.status != PeerStatus::Joining && member.id.tail() != rival;
-            let Some((vote, at)) = member.vote.filter(|(_, at)| counts && *at > fresh) else { continue };
+            let Some((vote, at)) = member.vote.filter(|(_, at)| counts && *at > fresh) else {
+                continue;
+            };
             mine += usize::from(vote == own);
             theirs += usize::from(vote == rival);
             since_then |= vote == own && at >= began;

@@ -92,6 +92,11 @@ impl Rules {
         self.dead(0) - self.delay - self.interval / 4
     }
 
+    /// After so long without a step it was away, and has to look what has become of the others.
+    fn away(&self) -> Millis {
+        2 * self.interval
+    }
+
     /// How long one that claims to become primary waits for objections. Twice the delay, so that of two who claim at the same
     /// time each hears the other before it acts.
     pub(crate) fn window(&self) -> Millis {
@@ -139,7 +144,11 @@ pub(crate) enum Event {
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    Send(Heartbeat),
+    /// Not later than `until`: then it has become untrue, and was [not sent](Event::NotSent).
+    Send {
+        beat: Heartbeat,
+        until: Millis,
+    },
     /// What waits in the socket is from before a pause, and is to be thrown away.
     Flush,
     Tell(PeerEventKind),
@@ -186,6 +195,7 @@ pub(crate) struct Machine {
     /// Until when it listens before it asks to be let in.
     collect_until: Millis,
     admitted_at: Millis,
+    primary_at: Millis,
     /// After a pause: until when it claims nothing.
     relisten_until: Millis,
     claim: Claim,
@@ -223,6 +233,7 @@ impl Machine {
             record: Record::new(rules.max_members),
             collect_until: 0,
             admitted_at: 0,
+            primary_at: 0,
             relisten_until: 0,
             claim: Claim::default(),
             drain: None,
@@ -261,7 +272,7 @@ impl Machine {
         }
         let gap = now.saturating_sub(self.now);
         self.now = now.max(self.now);
-        if gap > 2 * self.rules.interval {
+        if gap > self.rules.away() {
             self.resume(gap, out);
             // What came during the pause may be of any age.
             if let Event::Heard(_) = event {
@@ -320,7 +331,7 @@ impl Machine {
         }
         match self.status {
             PeerStatus::Joining => self.collect_until = self.now + 3 * self.rules.interval,
-            PeerStatus::Primary if self.now - self.sending.last_sent > self.rules.lease() => {
+            PeerStatus::Primary if self.now > self.lease_until() => {
                 self.lose_primary(RoleCause::Paused, out);
             }
             PeerStatus::ToBecomePrimary => self.stand_by(RoleCause::Paused, out),
@@ -496,7 +507,7 @@ impl Machine {
 
     /// How long that is true without another heartbeat of its own.
     pub(crate) fn lease_left(&self, now: Millis) -> Option<Millis> {
-        let until = (self.status == PeerStatus::Primary).then_some(self.sending.last_sent + self.rules.lease());
+        let until = (self.status == PeerStatus::Primary).then(|| self.lease_until());
         until?.checked_sub(now.max(self.now))
     }
 

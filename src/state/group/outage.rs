@@ -3,7 +3,8 @@
 //! Such a process must not lead: nobody can object to a claim that nobody has heard, and others take a silent primary for dead.
 //! One heartbeat that could not be sent means little, and is tried again soon. All of an interval, and the process counts as cut
 //! off: it then claims nothing and is not let in, until it can be heard again and has listened for a while. A primary stays one
-//! for as long as its lease, which counts from the last heartbeat that went out.
+//! for as long as its lease, which counts from the last heartbeat that went out; one that has not yet been able to say that it is
+//! one, for no longer than a heartbeat may need on its way.
 
 use super::sending::Sending;
 use super::{Action, Machine, Millis};
@@ -29,8 +30,6 @@ impl Machine {
             out.push(Action::Tell(PeerEventKind::CannotSend { errno }));
         }
         self.sending.fail(outage, self.now, interval / 4);
-        // Nobody has heard of it, so nobody could object.
-        self.claim.begin_anew(self.now);
         self.needs.take_back();
         if !long {
             return;
@@ -47,6 +46,8 @@ impl Machine {
     /// The last heartbeat has got out, after others had not.
     pub(super) fn sent_again(&mut self, out: &mut Vec<Action>) {
         let Some(outage) = self.sending.recover() else { return };
+        // Only now others begin to hear of it.
+        self.claim.begin_anew(self.now);
         if outage.is_told {
             let after_ms = self.now.saturating_sub(outage.since);
             out.push(Action::Tell(PeerEventKind::SendsAgain { after_ms }));
@@ -62,14 +63,14 @@ impl Machine {
 impl Sending {
     fn fail(&mut self, outage: Outage, now: Millis, pause: Millis) {
         if self.outage.replace(outage).is_none() {
-            self.last_sent = self.sent_before;
+            self.last = self.before;
         }
         self.try_again(now, now + pause);
     }
 
     fn recover(&mut self) -> Option<Outage> {
         let outage = self.outage.take()?;
-        self.last_sent = self.last_tried;
+        self.last = self.tried;
         Some(outage)
     }
 }

@@ -33,13 +33,21 @@ struct Followed {
     until: Millis,
 }
 
+/// A heartbeat, as far as others can count on it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Said {
+    pub(super) at: Millis,
+    /// It said that this process is primary.
+    primary: bool,
+}
+
 pub(super) struct Sending {
-    /// When the last heartbeat went out, as far as that is known.
-    pub(super) last_sent: Millis,
+    /// The last one that went out, as far as that is known.
+    pub(super) last: Said,
     /// And the one before it: that counts if the last one turns out not to have gone out.
-    pub(super) sent_before: Millis,
-    /// When the last one was to go out, whatever came of it.
-    pub(super) last_tried: Millis,
+    pub(super) before: Said,
+    /// The last one that was to go out, whatever came of it.
+    pub(super) tried: Said,
     pub(super) outage: Option<Outage>,
     counter: u64,
     sent: VecDeque<Heartbeat>,
@@ -58,9 +66,9 @@ pub(super) struct Sending {
 impl Sending {
     pub(super) fn new(service: u16) -> Self {
         Sending {
-            last_sent: 0,
-            sent_before: 0,
-            last_tried: 0,
+            last: Said::default(),
+            before: Said::default(),
+            tried: Said::default(),
             outage: None,
             counter: 0,
             sent: VecDeque::new(),
@@ -149,7 +157,7 @@ impl Machine {
 
     /// Somebody is to know at once, who may not have heard the last one.
     pub(super) fn trigger(&mut self) {
-        let at = self.now.max(self.sending.last_tried + self.rules.interval / 8);
+        let at = self.now.max(self.sending.tried.at + self.rules.interval / 8);
         self.sending.hurry(at);
     }
 
@@ -161,7 +169,7 @@ impl Machine {
         let interval = self.rules.interval;
         let claims = matches!(self.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
         let crowd = self.record.len() > FEW && !claims;
-        let since = self.now - self.sending.last_tried;
+        let since = self.now - self.sending.tried.at;
         if since < if crowd && !vote { interval } else { interval / 4 } {
             return;
         }
@@ -188,6 +196,20 @@ impl Machine {
         self.rules.interval * (members.div_ceil(limit) as u64).min(5)
     }
 
+    /// Until when it may say what it would say now, if it is held up: it may have missed others, and they may have given it up.
+    fn true_until(&self) -> Millis {
+        let present = self.now + self.rules.away();
+        if self.status == PeerStatus::Primary { present.min(self.lease_until()) } else { present }
+    }
+
+    /// For a primary: until when no other can be, as far as heartbeats can tell. Others count from the last one that they can
+    /// have heard. While they have heard none that says that it is primary, a better one may claim the role and have it after
+    /// twice the delay: by then it must have heard of this one.
+    pub(super) fn lease_until(&self) -> Millis {
+        let last = self.sending.last;
+        if last.primary { last.at + self.rules.lease() } else { self.primary_at + self.rules.delay }
+    }
+
     pub(super) fn send_if_due(&mut self, out: &mut Vec<Action>) {
         if self.gone || self.now < self.sending.next() {
             return;
@@ -205,9 +227,10 @@ impl Machine {
         let interval = self.interval();
         let beat = self.compose(interval);
         self.counts.sent += 1;
-        self.sending.last_tried = self.now;
+        let until = self.true_until();
+        self.sending.tried = Said { at: self.now, primary: self.status == PeerStatus::Primary };
         if self.sending.outage.is_none() {
-            self.sending.sent_before = std::mem::replace(&mut self.sending.last_sent, self.now);
+            self.sending.before = std::mem::replace(&mut self.sending.last, self.sending.tried);
         }
         self.sending.soon = None;
         // While it joins, everybody is asked twice in each interval, and a request may be lost.
@@ -225,7 +248,7 @@ impl Machine {
             self.sending.sent.pop_front();
         }
         self.sending.sent.push_back(beat);
-        out.push(Action::Send(beat));
+        out.push(Action::Send { beat, until });
         if self.status == PeerStatus::Leaving && self.sending.has_said_all() {
             self.gone = true;
             out.push(Action::Tell(PeerEventKind::Stopped));

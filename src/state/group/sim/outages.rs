@@ -2,16 +2,17 @@
 
 use super::every_seed;
 use super::scenes::{group, no_overlap, until_another};
-use super::world::{H, MID, PROFILES, Who, World};
+use super::world::{FAST, H, MID, PROFILES, Pause, Who, World};
 use crate::event::{PeerEventKind, RoleCause};
-use crate::state::group::{Event, Millis};
+use crate::state::group::{Event, Millis, Rules};
 use crate::wire::PeerStatus;
 
 impl World {
     /// Whether its system takes what it sends at `moment`.
-    pub(super) fn takes(&mut self, who: Who, moment: Millis) -> bool {
+    pub(super) fn takes(&mut self, who: Who, moment: Millis, until: Millis) -> bool {
         let flaky = self.processes[who].flaky;
-        let taken = !self.processes[who].refused && (flaky == 0 || self.random.next() % 100 >= flaky);
+        let in_time = self.processes[who].clock(self.now) <= until;
+        let taken = in_time && !self.processes[who].refused && (flaky == 0 || self.random.next() % 100 >= flaky);
         if taken {
             let process = &mut self.processes[who];
             process.got_out = process.clock(moment);
@@ -188,5 +189,72 @@ fn who_leaves_and_cannot_send_is_gone_in_time() {
         world.step(primary, Event::Leave);
         world.run_for(7 * H);
         assert!(!world.processes[primary].alive, "it has not left");
+    });
+}
+
+/// While nobody has heard that it is primary, another may claim the same, and does not hear an objection either.
+#[test]
+fn a_new_primary_that_cannot_say_so_yields_before_another_follows() {
+    let cut_short = std::sync::atomic::AtomicUsize::new(0);
+    every_seed(240, |seed| {
+        let mut world = group(seed, PROFILES[seed as usize % 3], 4);
+        let old = world.primary();
+        world.kill(old);
+        let claims = |world: &World, who: Who| world.processes[who].machine.status() == PeerStatus::ToBecomePrimary;
+        assert!(world.run_while(20 * H, |world| !world.living().into_iter().any(|who| claims(world, who))));
+        let next = world.living().into_iter().find(|who| claims(&world, *who)).expect("it claims");
+        // Between its last word and its next one, if chance wants it so.
+        let pause = world.random.next() % (world.profile.dead() - 3 * H);
+        world.run_for(pause);
+        // Its program takes all the time there is to hand over.
+        world.processes[next].drain = None;
+        world.processes[next].refused = true;
+        if world.run_while(H / 8, |world| !world.processes[next].is_primary()) {
+            cut_short.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        let other = world.living().into_iter().find(|who| *who != next).expect("two others");
+        world.step(other, Event::Rank(10));
+        world.run_for(20 * H);
+        assert!(!world.processes[next].is_primary());
+        no_overlap(&mut world);
+    });
+    assert!(cut_short.into_inner() > 0, "none has become primary without saying so");
+}
+
+/// Its lease is over when it goes on: what it was about to say has become untrue.
+#[test]
+fn a_primary_that_is_stopped_with_its_first_words_after_an_outage_does_not_say_them() {
+    every_seed(240, |seed| {
+        let mut world = group(seed, PROFILES[seed as usize % 3], 3);
+        let old = world.primary();
+        world.processes[old].refused = true;
+        let time = H + world.random.next() % H;
+        world.run_for(time);
+        world.pause(old, Pause::Visible, 15 * H / 8);
+        world.processes[old].refused = false;
+        world.run_for(20 * H);
+        assert!(world.has_one(1));
+        no_overlap(&mut world);
+    });
+}
+
+#[test]
+fn a_claim_counts_from_when_it_is_heard_and_not_from_when_it_could_last_not_be_said() {
+    every_seed(400, |seed| {
+        let mut world = World::new(seed, FAST);
+        for _ in 0..3 {
+            world.start(Rules { rank: 255, ..world.rules() });
+        }
+        world.run_for(9 * H);
+        world.processes[0].refused = true;
+        world.step(0, Event::Rank(10));
+        world.run_for(H / 8);
+        world.step(1, Event::Rank(20));
+        let time = world.random.next() % FAST.window();
+        world.run_for(time);
+        world.processes[0].refused = false;
+        world.processes[1].drain = None;
+        world.run_for(20 * H);
+        no_overlap(&mut world);
     });
 }

@@ -397,7 +397,7 @@ impl World {
         let mut said = Vec::new();
         for action in actions {
             match action {
-                Action::Send(beat) => {
+                Action::Send { beat, until } => {
                     said.extend(beat.starts.iter().filter(|start| start.started).map(|start| start.nonce));
                     if let Some(left) = &mut self.processes[who].dies_after {
                         if *left == 0 {
@@ -406,7 +406,7 @@ impl World {
                         }
                         *left -= 1;
                     }
-                    taken = Some(self.takes(who, moment));
+                    taken = Some(self.takes(who, moment, until));
                     if taken == Some(true) {
                         self.send(who, beat);
                     }
