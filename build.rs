@@ -1,7 +1,7 @@
 //! Names the shared library for the linker, as `cargo cinstall` does.
 //!
-//! A program that was linked with it remembers this name, and so never loads a later one that is not compatible: before
-//! 1.0 each minor version may change the interface, after it each major one.
+//! A program that was linked with it remembers this name, and so never loads a later one that is
+//! not compatible: before 1.0 each minor version may change the interface, after it each major one.
 
 use std::env;
 

@@ -1,5 +1,6 @@
-//! Many workers, few connections: all of them together connect to a PostgreSQL server ten times at most, whichever of them
-//! die. Start this several times, with the server's address (`host=localhost user=me`) as argument, and kill some.
+//! Many workers, few connections: all of them together connect to a PostgreSQL server ten times at
+//! most, whichever of them die. Start this several times, with the server's address
+//! (`host=localhost user=me`) as argument, and kill some.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 /*
- * A worker that shares the machine with others of its kind: it takes orders from standard input, of which all workers
- * together do two at a time; one of the workers keeps the books; operators may ask each how much it has done.
+ * A worker that shares the machine with others of its kind: it takes orders from standard input, of
+ * which all workers together do two at a time; one of the workers keeps the books; operators may
+ * ask each how much it has done.
  *
  *     cc -Iinclude examples/embed.c -lpares -lpthread -o embed
  *     ./embed anna 21000 & ./embed berta 21000        pares -g embed -p 21000 call anna done
@@ -48,7 +49,8 @@ static void keep_books(const pares_guard *guard, void *user)
     (void)user;
     pares_guard_term(guard, &term);
     printf("keeping the books, term %llu\n", (unsigned long long)term);
-    while (!pares_guard_wait(guard, 60000)) { /* once a minute: write `term` beside what is written elsewhere */
+    while (!pares_guard_wait(
+        guard, 60000)) { /* once a minute: write `term` beside what is written elsewhere */
     }
     printf("no longer keeping the books\n");
 }
@@ -97,7 +99,8 @@ static int take_events(pares_events *events)
         if (kind == PARES_EVENT_SUBORDINATE)
             printf(" of %s", event->name);
         if (kind == PARES_EVENT_MESSAGE)
-            printf(": %s says %.*s", event->name, (int)event->payload_bytes, (const char *)event->payload);
+            printf(": %s says %.*s", event->name, (int)event->payload_bytes,
+                   (const char *)event->payload);
         printf("\n");
         pares_free(event);
         if (kind == PARES_EVENT_STOP_ASKED)
@@ -125,7 +128,9 @@ int main(int count, char **arguments)
     check(pares_config_name(config, arguments[1]), "name");
     check(pares_config_port(config, (uint16_t)atoi(arguments[2])), "port");
     check(pares_config_resource(config, "machine", 2), "declare");
-    check(pares_config_function(config, "done", "how many orders it has done", say_done, NULL, NULL), "function");
+    check(
+        pares_config_function(config, "done", "how many orders it has done", say_done, NULL, NULL),
+        "function");
     check(pares_join(config, &self), "join");
     check(pares_config_free(config), "free");
     check(pares_events_open(self, &events), "subscribe");

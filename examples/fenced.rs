@@ -1,12 +1,14 @@
-//! Fencing with a real store: two or more of these agree on one primary, and the database refuses whoever was primary before.
+//! Fencing with a real store: two or more of these agree on one primary, and the database refuses
+//! whoever was primary before.
 //!
 //!     createdb fenced
 //!     cargo run --example fenced -- "host=/run/postgresql dbname=fenced"     # in several terminals
 //!
-//! Each line of standard input is one step of the job that this process began when it became primary. The job goes on with
-//! the token that it began with, whatever has happened since: so does a program that was stopped in the middle of it, or one
-//! that a divided network has kept from hearing of its successor. Stop the primary with Ctrl-Z, wait for the next one to take over,
-//! give that a line, continue the first with `fg`, and give it a line.
+//! Each line of standard input is one step of the job that this process began when it became
+//! primary. The job goes on with the token that it began with, whatever has happened since: so does
+//! a program that was stopped in the middle of it, or one that a divided network has kept from
+//! hearing of its successor. Stop the primary with Ctrl-Z, wait for the next one to take over, give
+//! that a line, continue the first with `fg`, and give it a line.
 
 use std::io::BufRead;
 use std::sync::mpsc::{Sender, channel};
@@ -26,7 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let group = arguments.next().unwrap_or_else(|| "fenced".into());
     let mut client = Client::connect(&address, NoTls)?;
     client.batch_execute(
-        "CREATE TABLE IF NOT EXISTS fence (service text PRIMARY KEY, token text COLLATE \"C\" NOT NULL);
+        "CREATE TABLE IF NOT EXISTS fence (service text PRIMARY KEY, token text COLLATE \"C\" NOT \
+         NULL);
          CREATE TABLE IF NOT EXISTS work (step text NOT NULL, token text NOT NULL)",
     )?;
     let peer = Peer::join(PeerConfig::new(group))?;
@@ -50,19 +53,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             (News::Step(_), None) => println!("not primary"),
             (News::Step(step), Some(token)) => {
-                println!("{}", if write(&mut client, token, &step)? { "written" } else { "refused" });
+                println!(
+                    "{}",
+                    if write(&mut client, token, &step)? { "written" } else { "refused" }
+                );
             }
         }
     }
     Ok(())
 }
 
-/// Writes one step, unless somebody with a larger token has written before: the store itself decides, in one transaction.
+/// Writes one step, unless somebody with a larger token has written before: the store itself
+/// decides, in one transaction.
 fn write(client: &mut Client, token: Token, step: &str) -> Result<bool, Error> {
     let mut transaction = client.transaction()?;
     let newest = transaction.execute(
         "INSERT INTO fence VALUES ('work', $1)
-         ON CONFLICT (service) DO UPDATE SET token = excluded.token WHERE fence.token <= excluded.token",
+         ON CONFLICT (service) DO UPDATE SET token = excluded.token WHERE fence.token <= \
+         excluded.token",
         &[&token.fence()],
     )?;
     if newest == 0 {

@@ -1,4 +1,5 @@
-//! One of many does the work; when it dies, the next one goes on. Start this several times, and kill the one that works.
+//! One of many does the work; when it dies, the next one goes on. Start this several times, and
+//! kill the one that works.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = instance.name().to_owned();
     let _job = instance.while_supervisor(move |guard| {
         println!("{name} works, term {}", guard.term());
-        // `wait` ends as soon as the role does; the next one begins only when this function has returned.
+        // `wait` ends as soon as the role does; the next one begins only when this function has
+        // returned.
         while !guard.wait(Duration::from_secs(1)) {
             println!("{name} has worked for a second");
         }

@@ -1,6 +1,7 @@
 /*
- * One of several processes of which one, the primary, does what only one may do; without a supervisor. The same on several
- * machines: with pares_peer_config_multicast() and pares_peer_config_lan() instead of pares_peer_config_local().
+ * One of several processes of which one, the primary, does what only one may do; without a
+ * supervisor. The same on several machines: with pares_peer_config_multicast() and
+ * pares_peer_config_lan() instead of pares_peer_config_local().
  *
  *     cc -Iinclude examples/peer.c -lpares -o peer
  *     ./peer 22000 & ./peer 22000 & ./peer 22000        then kill the one that says "primary"
@@ -30,7 +31,8 @@ static void act(pares_peer *self)
     const pares_token *token = NULL;
     if (!pares_peer_lease_ok(self) || pares_peer_token(self, &token) != PARES_OK)
         return;
-    /* ... write, and give `token->fence` with it to the store, which keeps the largest one and refuses smaller ones ... */
+    /* ... write, and give `token->fence` with it to the store, which keeps the largest one and
+     * refuses smaller ones ... */
     printf("acted under %s\n", token->fence);
     pares_free(token);
 }
@@ -52,7 +54,8 @@ static int take_events(pares_peer *self, pares_peer_events *events)
             check(pares_peer_handover_ready(self), "hand over");
             break;
         case PARES_PEER_EVENT_EPOCH_BUMP:
-            printf("primary on, epoch %llu: reads all again\n", (unsigned long long)event->token->epoch);
+            printf("primary on, epoch %llu: reads all again\n",
+                   (unsigned long long)event->token->epoch);
             break;
         case PARES_PEER_EVENT_JOINED:
         case PARES_PEER_EVENT_SUSPECTED:

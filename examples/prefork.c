@@ -1,11 +1,13 @@
 /*
- * A pre-fork server: the parent opens the port and forks children, which all accept from it; a child that dies is
- * replaced. Each child is an instance: one of them does what only one may do, and never two of them.
+ * A pre-fork server: the parent opens the port and forks children, which all accept from it; a
+ * child that dies is replaced. Each child is an instance: one of them does what only one may do,
+ * and never two of them.
  *
  *     cc -Iinclude examples/prefork.c -lpares -o prefork
  *     ./prefork 3 21001       pares -g prefork -p 21001 ls
  *
- * The parent does not join. It could: its children have none of its handles, and join by themselves.
+ * The parent does not join. It could: its children have none of its handles, and join by
+ * themselves.
  */
 #include <pares.h>
 
@@ -113,15 +115,17 @@ int main(int count, char **arguments)
     memset(&address, 0, sizeof address);
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 128) != 0 ||
-        getsockname(listener, (struct sockaddr *)&address, &size) != 0 || fcntl(listener, F_SETFL, O_NONBLOCK) != 0 ||
-        pipe(ends) != 0) {
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(listener, 128) != 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &size) != 0 ||
+        fcntl(listener, F_SETFL, O_NONBLOCK) != 0 || pipe(ends) != 0) {
         perror("prefork");
         return 1;
     }
     printf("serving on port %u\n", ntohs(address.sin_port));
 
-    /* Signals are taken one at a time, when nothing else is done. The children inherit that they are blocked. */
+    /* Signals are taken one at a time, when nothing else is done. The children inherit that they
+     * are blocked. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

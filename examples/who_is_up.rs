@@ -1,4 +1,5 @@
-//! Watches a group from outside, as a dashboard would: who is up, and who no longer is. The group is named on the command line.
+//! Watches a group from outside, as a dashboard would: who is up, and who no longer is. The group
+//! is named on the command line.
 
 use std::time::Duration;
 

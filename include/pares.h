@@ -1,7 +1,8 @@
 /**
- * pares: instances of one program on one machine elect a supervisor, keep a registry, share limited resources,
- * settings and messages, and know of every death at once. Or processes of one machine or of many form a masterless group,
- * in which they agree by heartbeats on who is primary: the last section.
+ * pares: instances of one program on one machine elect a supervisor, keep a registry, share limited
+ * resources, settings and messages, and know of every death at once. Or processes of one machine or
+ * of many form a masterless group, in which they agree by heartbeats on who is primary: the last
+ * section.
  *
  * This header is the contract; tests hold it to the code. C99 and C++11.
  *
@@ -9,50 +10,59 @@
  *
  * Conventions
  *
- *   Results. A function that can fail returns a pares_result: PARES_OK (0), or the reason; then pares_last_error() says
- *   it in words. Numbers are never given a second meaning, and new ones come with time: treat one that you do not know as
- *   a failure. Each function says which results have a meaning of their own for it. Not repeated there, because any
- *   may give them: PARES_NULL_ARGUMENT, PARES_NOT_UTF8, PARES_INVALID, PARES_BAD_HANDLE, PARES_FORKED, PARES_PANIC. After
- *   a failure nothing was done, and every result's place holds NULL or 0, where nothing else is said.
+ *   Results. A function that can fail returns a pares_result: PARES_OK (0), or the reason; then
+ *   pares_last_error() says it in words. Numbers are never given a second meaning, and new ones
+ *   come with time: treat one that you do not know as a failure. Each function says which results
+ *   have a meaning of their own for it. Not repeated there, because any may give them:
+ *   PARES_NULL_ARGUMENT, PARES_NOT_UTF8, PARES_INVALID, PARES_BAD_HANDLE, PARES_FORKED,
+ *   PARES_PANIC. After a failure nothing was done, and every result's place holds NULL or 0, where
+ *   nothing else is said.
  *
- *   Asking. Functions that ask the supervisor may also give PARES_NO_SUPERVISOR, PARES_SUPERVISOR_LOST, PARES_DEADLINE,
- *   PARES_BUSY, PARES_STOPPED, PARES_IO, and the reasons for which pares_join() fails. During an election they wait for
- *   the new supervisor. Where something is changed, PARES_SUPERVISOR_LOST and PARES_DEADLINE leave open whether it was.
+ *   Asking. Functions that ask the supervisor may also give PARES_NO_SUPERVISOR,
+ *   PARES_SUPERVISOR_LOST, PARES_DEADLINE, PARES_BUSY, PARES_STOPPED, PARES_IO, and the reasons for
+ *   which pares_join() fails. During an election they wait for the new supervisor. Where something
+ *   is changed, PARES_SUPERVISOR_LOST and PARES_DEADLINE leave open whether it was.
  *
- *   Strings are NUL-terminated UTF-8. Those that are passed in are only read during the call. "May be NULL" is said
- *   where it is so. Bytes are a pointer and a count; of none, the pointer may be NULL.
+ *   Strings are NUL-terminated UTF-8. Those that are passed in are only read during the call. "May
+ *   be NULL" is said where it is so. Bytes are a pointer and a count; of none, the pointer may be
+ *   NULL.
  *
- *   Memory. What is handed out through a parameter (strings, bytes, structs) is only read by the caller and freed by
- *   pares_free(), all of it with one call for the outermost pointer. What is returned directly as `const char *` is the
- *   library's and is not freed. Structs grow at their end in later versions: do not copy them, do not make arrays of them.
+ *   Memory. What is handed out through a parameter (strings, bytes, structs) is only read by the
+ *   caller and freed by pares_free(), all of it with one call for the outermost pointer. What is
+ *   returned directly as `const char *` is the library's and is not freed. Structs grow at their
+ *   end in later versions: do not copy them, do not make arrays of them.
  *
- *   Handles belong to the caller, and each is freed once with the function that its maker names. A handle that was freed,
- *   is of another type, or never was one is recognised: PARES_BAD_HANDLE. Freeing NULL does nothing. A handle may be freed
- *   while another thread is in a call with it; that call then ends as it would have, or as is said. Permits, tallies, jobs
- *   and subscriptions may be freed before or after their instance or peer has left.
+ *   Handles belong to the caller, and each is freed once with the function that its maker names. A
+ *   handle that was freed, is of another type, or never was one is recognised: PARES_BAD_HANDLE.
+ *   Freeing NULL does nothing. A handle may be freed while another thread is in a call with it;
+ *   that call then ends as it would have, or as is said. Permits, tallies, jobs and subscriptions
+ *   may be freed before or after their instance or peer has left.
  *
- *   Threads. Every function may be called by any thread, several at once on one handle. A blocking call holds up no other.
- *   The library starts threads of its own, which take none of the program's signals: signalfd, sigwait and ppoll work as
- *   if they were not there. It raises no SIGPIPE.
+ *   Threads. Every function may be called by any thread, several at once on one handle. A blocking
+ *   call holds up no other. The library starts threads of its own, which take none of the program's
+ *   signals: signalfd, sigwait and ppoll work as if they were not there. It raises no SIGPIPE.
  *
- *   Times are in milliseconds; PARES_FOR_EVER is without end, and no number is too large. Where nothing is said of
- *   blocking, a function does not block.
+ *   Times are in milliseconds; PARES_FOR_EVER is without end, and no number is too large. Where
+ *   nothing is said of blocking, a function does not block.
  *
- *   Callbacks run on the library's threads, several at once, with the signal mask that the thread had which called
- *   pares_join(), pares_while_supervisor() or pares_peer_join(), and so do the threads and processes that they start: a
- *   program that takes signals otherwise than by handlers blocks them before that. They may call everything here, except
- *   what would wait for themselves: PARES_IN_CALLBACK. They must return: no longjmp, no C++ exception. `user` is the
- *   caller's own pointer; `free_user` (may be NULL) is called with it exactly once, when no callback will get it any more,
- *   on whichever thread that is, and also if the function that it was given to fails.
+ *   Callbacks run on the library's threads, several at once, with the signal mask that the thread
+ *   had which called pares_join(), pares_while_supervisor() or pares_peer_join(), and so do the
+ *   threads and processes that they start: a program that takes signals otherwise than by handlers
+ *   blocks them before that. They may call everything here, except what would wait for themselves:
+ *   PARES_IN_CALLBACK. They must return: no longjmp, no C++ exception. `user` is the caller's own
+ *   pointer; `free_user` (may be NULL) is called with it exactly once, when no callback will get it
+ *   any more, on whichever thread that is, and also if the function that it was given to fails.
  *
- *   fork(). The child has none of its parent's instances and peers: its parent's handles give PARES_FORKED there (yes-or-no
- *   functions say what they say of a bad handle), and need not be freed; nor need memory. The child may join by itself, at
- *   once. The parent notices nothing. A child that was forked in a callback ends when it returns from it.
+ *   fork(). The child has none of its parent's instances and peers: its parent's handles give
+ *   PARES_FORKED there (yes-or-no functions say what they say of a bad handle), and need not be
+ *   freed; nor need memory. The child may join by itself, at once. The parent notices nothing. A
+ *   child that was forked in a callback ends when it returns from it.
  *
- *   Closing descriptors. A program that closes all, as some do that make themselves daemons, closes the library's: its
- *   instances and peers then have left (PARES_GONE, PARES_STOPPED), are still to be freed, and it may join anew. What it opens
- *   afterwards is not touched, except that a call which is under way in that very moment may meet a socket that has got the
- *   number of one of the library's: nothing should be asked of an instance meanwhile.
+ *   Closing descriptors. A program that closes all, as some do that make themselves daemons, closes
+ *   the library's: its instances and peers then have left (PARES_GONE, PARES_STOPPED), are still to
+ *   be freed, and it may join anew. What it opens afterwards is not touched, except that a call
+ *   which is under way in that very moment may meet a socket that has got the number of one of the
+ *   library's: nothing should be asked of an instance meanwhile.
  *
  *   The library must stay loaded (no dlclose()) once it was used.
  */
@@ -66,9 +76,11 @@
 extern "C" {
 #endif
 
-/* ------------------------------------------------------------------------------------------------------------ library */
+/* ------------------------------------------------------------------------------------------------------------
+ * library */
 
-/** The version of this interface: it grows with each addition. What is not compatible gets another soname. */
+/** The version of this interface: it grows with each addition. What is not compatible gets another
+ * soname. */
 #define PARES_ABI_VERSION 1
 
 /** As a time: without end. */
@@ -96,7 +108,8 @@ typedef enum pares_result {
     PARES_STOPPED = 9,
     /** The key file cannot be used. */
     PARES_KEY = 10,
-    /** The supervisor port is held by another program, or by one without the group's key; or a peer's UDP port is. */
+    /** The supervisor port is held by another program, or by one without the group's key; or a
+     * peer's UDP port is. */
     PARES_PORT_HELD = 11,
     /** The supervisor port serves another group. */
     PARES_OTHER_GROUP = 12,
@@ -142,11 +155,13 @@ typedef enum pares_result {
     PARES_JOB_RUNNING = 32,
     /** There is no such setting. */
     PARES_NOT_FOUND = 33,
-    /** There will be no more events: the instance or peer has left its group, or the subscription was closed. */
+    /** There will be no more events: the instance or peer has left its group, or the subscription
+     * was closed. */
     PARES_END = 34,
     /** It would wait for the callback that it is called from. */
     PARES_IN_CALLBACK = 35,
-    /** This machine does not have the network address or interface, or the group's loopback address. */
+    /** This machine does not have the network address or interface, or the group's loopback address.
+     */
     PARES_NOT_HERE = 36,
     /** The process is not primary. */
     PARES_NOT_PRIMARY = 37,
@@ -154,7 +169,8 @@ typedef enum pares_result {
     PARES_NO_SUCH_PEER = 38
 } pares_result;
 
-/** The PARES_ABI_VERSION of the library that was loaded. If it is smaller than the header's, functions are missing. */
+/** The PARES_ABI_VERSION of the library that was loaded. If it is smaller than the header's,
+ * functions are missing. */
 uint32_t pares_abi_version(void);
 
 /** The version of the library, as "1.2.3". Not to be freed. */
@@ -164,20 +180,24 @@ const char *pares_version(void);
 const char *pares_result_name(int result);
 
 /**
- * What the last function of this library that failed in this thread has to say, in English, for people; "" before the
- * first. Never NULL. Not to be freed: it lives until the next failure in this thread, or its end.
+ * What the last function of this library that failed in this thread has to say, in English, for
+ * people; "" before the first. Never NULL. Not to be freed: it lives until the next failure in this
+ * thread, or its end.
  */
 const char *pares_last_error(void);
 
 /**
- * Frees memory that was handed out, all of it: `memory` is the pointer that a function has put into its `…_out`.
+ * Frees memory that was handed out, all of it: `memory` is the pointer that a function has put into
+ * its `…_out`.
  *
- * @return PARES_OK, also for NULL; PARES_BAD_HANDLE if it was not handed out, or has been freed: then nothing was done.
- *         (An address may come again. What was freed twice is recognised as long as it has not.)
+ * @return PARES_OK, also for NULL; PARES_BAD_HANDLE if it was not handed out, or has been freed:
+ * then nothing was done. (An address may come again. What was freed twice is recognised as long as
+ * it has not.)
  */
 pares_result pares_free(const void *memory);
 
-/* ------------------------------------------------------------------------------------------------------- configuration */
+/* -------------------------------------------------------------------------------------------------------
+ * configuration */
 
 /** What an instance is to be. */
 typedef struct pares_config pares_config;
@@ -189,45 +209,51 @@ typedef struct pares_reply pares_reply;
 typedef void (*pares_free_user)(void *user);
 
 /**
- * An admin function, which other instances and operators may call: reads the caller's `payload`, which lives until it
- * returns and is never NULL, and answers with pares_reply_set() or pares_reply_fail(), of which the last one counts.
- * Without either the answer has no bytes.
+ * An admin function, which other instances and operators may call: reads the caller's `payload`,
+ * which lives until it returns and is never NULL, and answers with pares_reply_set() or
+ * pares_reply_fail(), of which the last one counts. Without either the answer has no bytes.
  *
- * It may take as long as it wants: it runs on a thread of its caller's connection, and the caller has a deadline.
+ * It may take as long as it wants: it runs on a thread of its caller's connection, and the caller
+ * has a deadline.
  */
-typedef void (*pares_function)(pares_reply *reply, const void *payload, size_t payload_bytes, void *user);
+typedef void (*pares_function)(pares_reply *reply, const void *payload, size_t payload_bytes,
+                               void *user);
 
 /**
  * Makes a configuration with all defaults.
  *
- * @param group       the group's name, 1 to 64 characters out of A-Z a-z 0-9 . _ - ; NULL: "default"
- * @param config_out  receives a handle, to be freed with pares_config_free()
+ * @param group the group's name, 1 to 64 characters out of A-Z a-z 0-9 . _ - ; NULL: "default"
+ * @param config_out receives a handle, to be freed with pares_config_free()
  */
 pares_result pares_config_new(const char *group, pares_config **config_out);
 
 /**
- * Sets the supervisor port, the same for all of the group; it is then on 127.0.0.1. Default: 30099 there for the group
- * `default`; else a number from 20000 to 29999 and, on Linux, an address of 127.0.0.0/8, both made from the group and the user.
+ * Sets the supervisor port, the same for all of the group; it is then on 127.0.0.1. Default: 30099
+ * there for the group `default`; else a number from 20000 to 29999 and, on Linux, an address of
+ * 127.0.0.0/8, both made from the group and the user.
  */
 pares_result pares_config_port(pares_config *config, uint16_t port);
 
 /**
- * Sets the instance's unique name: 1 to 128 bytes, no white space or control characters, not "main", not beginning with
- * @ or -. Default: the program's name, a dash, and a number that no two living instances share.
+ * Sets the instance's unique name: 1 to 128 bytes, no white space or control characters, not
+ * "main", not beginning with @ or -. Default: the program's name, a dash, and a number that no two
+ * living instances share.
  */
 pares_result pares_config_name(pares_config *config, const char *name);
 
 /**
- * Sets the directory of the group's key and last term; made, for this user only, where it is missing. Any bytes that are
- * an absolute path. Default: $PARES_DIR; else pares in the first of $STATE_DIRECTORY or in $XDG_STATE_HOME; else
- * .local/state/pares in $HOME, or in the home that the user database has. `pares doctor` says which it is, and why.
+ * Sets the directory of the group's key and last term; made, for this user only, where it is
+ * missing. Any bytes that are an absolute path. Default: $PARES_DIR; else pares in the first of
+ * $STATE_DIRECTORY or in $XDG_STATE_HOME; else .local/state/pares in $HOME, or in the home that the
+ * user database has. `pares doctor` says which it is, and why.
  */
 pares_result pares_config_directory(pares_config *config, const char *directory);
 
 /**
- * Sets the file with the group's key: a regular file of 32 bytes, this user's or root's, that nobody else can write; also by way
- * of a symbolic link, and one of root's that others can read, as an orchestrator mounts it. Any path. One that is missing is
- * PARES_KEY, and is not made. Default: GROUP.key in the directory, for this user only, made new.
+ * Sets the file with the group's key: a regular file of 32 bytes, this user's or root's, that
+ * nobody else can write; also by way of a symbolic link, and one of root's that others can read, as
+ * an orchestrator mounts it. Any path. One that is missing is PARES_KEY, and is not made. Default:
+ * GROUP.key in the directory, for this user only, made new.
  */
 pares_result pares_config_key_file(pares_config *config, const char *key_file);
 
@@ -238,63 +264,68 @@ pares_result pares_config_meta(pares_config *config, const char *key, const char
 pares_result pares_config_join_timeout(pares_config *config, uint64_t timeout_ms);
 
 /**
- * If `may` is 0: the instance never becomes supervisor, and takes part in all else. While nobody supervises, as in a group of only
- * such instances, a join fails with PARES_NO_SUPERVISOR after the join timeout, and those who had a role are PARES_CONTENDING, keep
- * what they hold and get nothing new, until an instance comes that may. Default: 1.
+ * If `may` is 0: the instance never becomes supervisor, and takes part in all else. While nobody
+ * supervises, as in a group of only such instances, a join fails with PARES_NO_SUPERVISOR after the
+ * join timeout, and those who had a role are PARES_CONTENDING, keep what they hold and get nothing
+ * new, until an instance comes that may. Default: 1.
  */
 pares_result pares_config_may_supervise(pares_config *config, int may);
 
-/** Sets how long a new supervisor waits, at most, for the next survivor of the last one: 0.3 ms for each
- * instance if that is more. Default: 500 ms. */
+/** Sets how long a new supervisor waits, at most, for the next survivor of the last one: 0.3 ms for
+ * each instance if that is more. Default: 500 ms. */
 pares_result pares_config_settle_time(pares_config *config, uint64_t time_ms);
 
-/** Sets how many instances this one admits as supervisor, itself included. Default and most: 16384. */
+/** Sets how many instances this one admits as supervisor, itself included. Default and most: 16384.
+ */
 pares_result pares_config_max_members(pares_config *config, size_t members);
 
 /** Sets how many events a subscription holds before it misses some, at least 2. Default: 1024. */
 pares_result pares_config_events(pares_config *config, size_t capacity);
 
 /**
- * If `release` is not 0: has this process give the supervisor port and its connections up in the moment of a crash, by
- * handlers for SIGSEGV, SIGABRT and their like, which then hand the signal on to what was installed before. Else others
- * take over only when its core dump is written. For the whole process, from the first join that asks for it. Default: 0.
+ * If `release` is not 0: has this process give the supervisor port and its connections up in the
+ * moment of a crash, by handlers for SIGSEGV, SIGABRT and their like, which then hand the signal on
+ * to what was installed before. Else others take over only when its core dump is written. For the
+ * whole process, from the first join that asks for it. Default: 0.
  */
 pares_result pares_config_release_on_crash(pares_config *config, int release);
 
 /**
- * Has the instance watch for hangs: whoever at the other end of a connection to it gives no good answer for `timeout_ms`
- * (100 ms to a day) is reported, PARES_EVENT_STALLED. Costs wake-ups. Default: off.
+ * Has the instance watch for hangs: whoever at the other end of a connection to it gives no good
+ * answer for `timeout_ms` (100 ms to a day) is reported, PARES_EVENT_STALLED. Costs wake-ups.
+ * Default: off.
  */
 pares_result pares_config_hang_timeout(pares_config *config, uint64_t timeout_ms);
 
 /**
- * If `end` is not 0: has the instance end its supervisor's process by SIGKILL when that hangs, so that another takes over.
- * Never one that only lacks a processor. Needs a hang timeout, which is to be set first. Default: 0.
+ * If `end` is not 0: has the instance end its supervisor's process by SIGKILL when that hangs, so
+ * that another takes over. Never one that only lacks a processor. Needs a hang timeout, which is to
+ * be set first. Default: 0.
  */
 pares_result pares_config_end_hung_supervisor(pares_config *config, int end);
 
 /**
- * Declares a resource of which all instances together may use `limit` units (0 to 2^38) at most; all should declare the
- * same. A name has 1 to 64 bytes, no white space or control characters, and does not begin with a dash.
+ * Declares a resource of which all instances together may use `limit` units (0 to 2^38) at most;
+ * all should declare the same. A name has 1 to 64 bytes, no white space or control characters, and
+ * does not begin with a dash.
  */
 pares_result pares_config_resource(pares_config *config, const char *resource, uint64_t limit);
 
 /** The same, where one instance may hold at most `per_holder` units at a time. */
-pares_result pares_config_resource_per_holder(pares_config *config, const char *resource, uint64_t limit,
-                                              uint64_t per_holder);
+pares_result pares_config_resource_per_holder(pares_config *config, const char *resource,
+                                              uint64_t limit, uint64_t per_holder);
 
 /**
- * Adds an admin function; at most 56. One of the name of a built-in one (ping, info, functions, log-level, stop,
- * step-down) replaces it.
+ * Adds an admin function; at most 56. One of the name of a built-in one (ping, info, functions,
+ * log-level, stop, step-down) replaces it.
  *
- * @param name       1 to 64 bytes, no white space or control characters, not beginning with a dash
- * @param help       what it does, for operators; may be NULL
- * @param function   not NULL
- * @param user       handed to `function`
- * @param free_user  called when this configuration is freed and all instances joined with it have left
+ * @param name 1 to 64 bytes, no white space or control characters, not beginning with a dash @param
+ * help what it does, for operators; may be NULL @param function not NULL @param user handed to
+ * `function` @param free_user called when this configuration is freed and all instances joined with
+ * it have left
  */
-pares_result pares_config_function(pares_config *config, const char *name, const char *help, pares_function function,
-                                   void *user, pares_free_user free_user);
+pares_result pares_config_function(pares_config *config, const char *name, const char *help,
+                                   pares_function function, void *user, pares_free_user free_user);
 
 /** Frees a configuration. Instances that were joined with it keep what they need. */
 pares_result pares_config_free(pares_config *config);
@@ -302,10 +333,12 @@ pares_result pares_config_free(pares_config *config);
 /** In an admin function: answers with a copy of these bytes, up to 1 MiB. */
 pares_result pares_reply_set(pares_reply *reply, const void *result, size_t result_bytes);
 
-/** In an admin function: answers with an error, whose text the caller finds in its pares_last_error(). */
+/** In an admin function: answers with an error, whose text the caller finds in its
+ * pares_last_error(). */
 pares_result pares_reply_fail(pares_reply *reply, const char *text);
 
-/* ------------------------------------------------------------------------------------------------------------ instance */
+/* ------------------------------------------------------------------------------------------------------------
+ * instance */
 
 /** One participant of a group. Several may live in one process. */
 typedef struct pares_instance pares_instance;
@@ -323,24 +356,27 @@ typedef enum pares_role {
 } pares_role;
 
 /**
- * Joins the group: becomes supervisor if there is none, else a subordinate. `config` is only read, and may serve again.
+ * Joins the group: becomes supervisor if there is none, else a subordinate. `config` is only read,
+ * and may serve again.
  *
- * Blocks until one of both is known: usually under a millisecond, at most the join timeout of `config`.
+ * Blocks until one of both is known: usually under a millisecond, at most the join timeout of
+ * `config`.
  *
  * @param instance_out  receives a handle, to be freed with pares_leave()
  *
- * @return PARES_OK, or, with nothing left behind: PARES_KEY, PARES_PORT_HELD, PARES_OTHER_GROUP, PARES_VERSION,
- *         PARES_PORT_FORBIDDEN, PARES_NOT_HERE, PARES_NAME_TAKEN, PARES_GROUP_FULL, PARES_NO_SUPERVISOR,
- *         PARES_DEADLINE, PARES_IO
+ * @return PARES_OK, or, with nothing left behind: PARES_KEY, PARES_PORT_HELD, PARES_OTHER_GROUP,
+ * PARES_VERSION, PARES_PORT_FORBIDDEN, PARES_NOT_HERE, PARES_NAME_TAKEN, PARES_GROUP_FULL,
+ * PARES_NO_SUPERVISOR, PARES_DEADLINE, PARES_IO
  */
 pares_result pares_join(const pares_config *config, pares_instance **instance_out);
 
 /**
- * Leaves the group and frees the handle. Other threads' calls on the instance end with PARES_STOPPED, and its
- * subscriptions end once their events were taken. A supervisor hands over to whoever is quickest.
+ * Leaves the group and frees the handle. Other threads' calls on the instance end with
+ * PARES_STOPPED, and its subscriptions end once their events were taken. A supervisor hands over to
+ * whoever is quickest.
  *
- * Blocks until jobs and admin functions that run have returned. PARES_IN_CALLBACK in one of the instance's own callbacks
- * and in any `free_user`: nothing was done.
+ * Blocks until jobs and admin functions that run have returned. PARES_IN_CALLBACK in one of the
+ * instance's own callbacks and in any `free_user`: nothing was done.
  */
 pares_result pares_leave(pares_instance *instance);
 
@@ -354,8 +390,8 @@ pares_result pares_instance_role(const pares_instance *instance, int *role_out);
 int pares_instance_is_supervisor(const pares_instance *instance);
 
 /**
- * Puts the number of the present supervisorship, or of the last one seen, into `term_out`. It grows with each, also when
- * all instances die and the group starts anew.
+ * Puts the number of the present supervisorship, or of the last one seen, into `term_out`. It grows
+ * with each, also when all instances die and the group starts anew.
  */
 pares_result pares_instance_term(const pares_instance *instance, uint64_t *term_out);
 
@@ -363,57 +399,63 @@ pares_result pares_instance_term(const pares_instance *instance, uint64_t *term_
 const char *pares_role_name(int role);
 
 /**
- * Shows that the program makes progress, for those who watch for hangs. To be called from where the program must not stand
- * still, more often than the shortest hang timeout in the group; from the first call on the next ones are expected.
+ * Shows that the program makes progress, for those who watch for hangs. To be called from where the
+ * program must not stand still, more often than the shortest hang timeout in the group; from the
+ * first call on the next ones are expected.
  *
  * @return PARES_OK
  */
 pares_result pares_pulse(pares_instance *instance);
 
 /**
- * Gives the supervisorship to another instance and stays as a subordinate. First the jobs of pares_while_supervisor() are
- * told to end and waited for.
+ * Gives the supervisorship to another instance and stays as a subordinate. First the jobs of
+ * pares_while_supervisor() are told to end and waited for.
  *
  * Blocks until another instance is supervisor, at most `timeout_ms`.
  *
- * @return PARES_OK, or, still supervisor: PARES_ALONE, PARES_JOB_RUNNING; or PARES_NOT_SUPERVISOR, PARES_STOPPED;
- *         PARES_DEADLINE: the role was given up, but no successor was known in time; PARES_IN_CALLBACK in one of the
- *         instance's own callbacks
+ * @return PARES_OK, or, still supervisor: PARES_ALONE, PARES_JOB_RUNNING; or PARES_NOT_SUPERVISOR,
+ * PARES_STOPPED; PARES_DEADLINE: the role was given up, but no successor was known in time;
+ * PARES_IN_CALLBACK in one of the instance's own callbacks
  */
 pares_result pares_step_down(pares_instance *instance, uint64_t timeout_ms);
 
 /**
- * Calls an admin function of the instance `name` ("main": the supervisor) and hands out its result, with a NUL after it.
+ * Calls an admin function of the instance `name` ("main": the supervisor) and hands out its result,
+ * with a NUL after it.
  *
  * Blocks for as long as the function runs, at most `timeout_ms`.
  *
  * @param payload           up to 1 MiB, for the function
  * @param result_bytes_out  receives the size of the result, without the NUL
  *
- * @return PARES_OK; nothing was called: PARES_NO_SUCH_INSTANCE, PARES_NO_SUCH_FUNCTION, PARES_BUSY, PARES_IO, and as for
- *         asking; it ran: PARES_FUNCTION_FAILED; it may have run: PARES_DEADLINE, PARES_INSTANCE_LOST, PARES_STOPPED
+ * @return PARES_OK; nothing was called: PARES_NO_SUCH_INSTANCE, PARES_NO_SUCH_FUNCTION, PARES_BUSY,
+ * PARES_IO, and as for asking; it ran: PARES_FUNCTION_FAILED; it may have run: PARES_DEADLINE,
+ * PARES_INSTANCE_LOST, PARES_STOPPED
  */
-pares_result pares_call(pares_instance *instance, const char *name, const char *function, const void *payload,
-                        size_t payload_bytes, uint64_t timeout_ms, const void **result_out, size_t *result_bytes_out);
+pares_result pares_call(pares_instance *instance, const char *name, const char *function,
+                        const void *payload, size_t payload_bytes, uint64_t timeout_ms,
+                        const void **result_out, size_t *result_bytes_out);
 
-/* ---------------------------------------------------------------------------------------------- work for the supervisor */
+/* ----------------------------------------------------------------------------------------------
+ * work for the supervisor */
 
 /** A job that runs whenever its instance is supervisor. */
 typedef struct pares_job pares_job;
 
-/** What a running job asks whether it may go on; lives as long as the call of the job's function. */
+/** What a running job asks whether it may go on; lives as long as the call of the job's function.
+ */
 typedef struct pares_guard pares_guard;
 
 /**
- * The work of the supervisor. It must return soon after the guard says so: until then the role is kept, so that jobs
- * of one group never overlap as long as their processes live. If it returns by itself, its work for this supervisorship
- * is done.
+ * The work of the supervisor. It must return soon after the guard says so: until then the role is
+ * kept, so that jobs of one group never overlap as long as their processes live. If it returns by
+ * itself, its work for this supervisorship is done.
  */
 typedef void (*pares_job_function)(const pares_guard *guard, void *user);
 
 /**
- * Runs `job` on a thread of its own once in each supervisorship of this instance, until the job's handle is freed or the
- * instance leaves; then `free_user` is called.
+ * Runs `job` on a thread of its own once in each supervisorship of this instance, until the job's
+ * handle is freed or the instance leaves; then `free_user` is called.
  *
  * @param job_out  receives a handle, to be freed with pares_job_end()
  *
@@ -423,26 +465,31 @@ pares_result pares_while_supervisor(pares_instance *instance, pares_job_function
                                     pares_free_user free_user, pares_job **job_out);
 
 /**
- * Tells a job to end, and frees the handle. Blocks until it has returned, except in the job itself, where it is
- * allowed and only says that the job shall not be run again.
+ * Tells a job to end, and frees the handle. Blocks until it has returned, except in the job itself,
+ * where it is allowed and only says that the job shall not be run again.
  */
 pares_result pares_job_end(pares_job *job);
 
-/** Puts the number of the job's supervisorship into `term_out`: fence with it what the job writes elsewhere. */
+/** Puts the number of the job's supervisorship into `term_out`: fence with it what the job writes
+ * elsewhere. */
 pares_result pares_guard_term(const pares_guard *guard, uint64_t *term_out);
 
 /** 1 once the job must end, also for a bad handle, else 0. */
 int pares_guard_should_stop(const pares_guard *guard);
 
-/** Waits up to `timeout_ms` for the moment at which the job must end; 1 if it has come, also for a bad handle, else 0. */
+/** Waits up to `timeout_ms` for the moment at which the job must end; 1 if it has come, also for a
+ * bad handle, else 0. */
 int pares_guard_wait(const pares_guard *guard, uint64_t timeout_ms);
 
-/* -------------------------------------------------------------------------------------------------------------- events */
+/* --------------------------------------------------------------------------------------------------------------
+ * events */
 
-/** A subscription to an instance's events. Of those who take from one subscription together, each event reaches one. */
+/** A subscription to an instance's events. Of those who take from one subscription together, each
+ * event reaches one. */
 typedef struct pares_events pares_events;
 
-/** What happened; which fields of pares_event it uses. New kinds come with time: skip what you do not know. */
+/** What happened; which fields of pares_event it uses. New kinds come with time: skip what you do
+ * not know. */
 typedef enum pares_event_kind {
     /** The instance is supervisor now: `term`. */
     PARES_EVENT_SUPERVISOR = 1,
@@ -460,13 +507,16 @@ typedef enum pares_event_kind {
     PARES_EVENT_SETTING = 7,
     /** A message: `name` of the sender, `topic`, `payload` with `payload_bytes`. */
     PARES_EVENT_MESSAGE = 8,
-    /** Somebody asked this instance to leave (the admin function `stop`); it is about to. Call pares_leave(). */
+    /** Somebody asked this instance to leave (the admin function `stop`); it is about to. Call
+     * pares_leave(). */
     PARES_EVENT_STOP_ASKED = 9,
     /** It has left the group. The last event. */
     PARES_EVENT_STOPPED = 10,
-    /** So many events before this one are missing, because they were not taken in time: `missed`. */
+    /** So many events before this one are missing, because they were not taken in time: `missed`.
+     */
     PARES_EVENT_MISSED = 11,
-    /** An instance lives and does not answer: `name`, `cause`, a pares_stall_cause, and `text` for it. */
+    /** An instance lives and does not answer: `name`, `cause`, a pares_stall_cause, and `text` for
+     * it. */
     PARES_EVENT_STALLED = 12,
     /** One that was stalled answers again: `name`. */
     PARES_EVENT_RESUMED = 13
@@ -482,7 +532,8 @@ typedef enum pares_contending_cause {
     PARES_CAUSE_STEPPED_DOWN = 3,
     /** The supervisor cut this instance off. */
     PARES_CAUSE_EVICTED = 4,
-    /** Something prevents it from taking part; it goes on trying. The text says what, and what to do. */
+    /** Something prevents it from taking part; it goes on trying. The text says what, and what to
+     * do. */
     PARES_CAUSE_OBSTRUCTED = 5
 } pares_contending_cause;
 
@@ -530,9 +581,11 @@ typedef struct pares_event {
 } pares_event;
 
 /**
- * Subscribes to the instance's events. The first ones tell the present role, and whether the group is settled.
+ * Subscribes to the instance's events. The first ones tell the present role, and whether the group
+ * is settled.
  *
- * The library never waits for a subscriber: one that holds as many events as pares_config_events() says misses the next.
+ * The library never waits for a subscriber: one that holds as many events as pares_config_events()
+ * says misses the next.
  *
  * @param events_out  receives a handle, to be freed with pares_events_close()
  */
@@ -545,13 +598,15 @@ pares_result pares_events_open(pares_instance *instance, pares_events **events_o
  *
  * @return PARES_OK; PARES_DEADLINE: there is none yet; PARES_END: there will be none any more
  */
-pares_result pares_events_next(pares_events *events, uint64_t timeout_ms, const pares_event **event_out);
+pares_result pares_events_next(pares_events *events, uint64_t timeout_ms,
+                               const pares_event **event_out);
 
 /**
- * Puts a descriptor for select(), poll() and their like into `descriptor_out`: it is readable exactly while
- * pares_events_next() would not wait, because there is an event or the end has come.
+ * Puts a descriptor for select(), poll() and their like into `descriptor_out`: it is readable
+ * exactly while pares_events_next() would not wait, because there is an event or the end has come.
  *
- * It is the library's, the same each time, and lives until `events` is closed: do not read, write or close it.
+ * It is the library's, the same each time, and lives until `events` is closed: do not read, write
+ * or close it.
  *
  * @return PARES_OK; PARES_IO: there is no descriptor left
  */
@@ -563,12 +618,14 @@ pares_result pares_events_close(pares_events *events);
 /** The word for a pares_event_kind, as "permit-lost". Never NULL. Not to be freed. */
 const char *pares_event_kind_name(int kind);
 
-/* ------------------------------------------------------------------------------------------------------------ registry */
+/* ------------------------------------------------------------------------------------------------------------
+ * registry */
 
 /** What the registry knows of one instance. */
 typedef struct pares_entry {
     const char *name;
-    /** A random number of this life of the instance, which tells it from a later one of the same name. */
+    /** A random number of this life of the instance, which tells it from a later one of the same
+     * name. */
     uint64_t id;
     /** When it first joined, in milliseconds since 1970-01-01 UTC. */
     uint64_t joined_ms;
@@ -630,28 +687,33 @@ typedef struct pares_status {
 } pares_status;
 
 /**
- * Lists all instances, and hands the list out. Blocks for one round trip to the supervisor, at most `timeout_ms`.
+ * Lists all instances, and hands the list out. Blocks for one round trip to the supervisor, at most
+ * `timeout_ms`.
  *
  * @return as for asking
  */
-pares_result pares_registry_list(pares_instance *instance, uint64_t timeout_ms, const pares_listing **listing_out);
+pares_result pares_registry_list(pares_instance *instance, uint64_t timeout_ms,
+                                 const pares_listing **listing_out);
 
 /**
- * Looks one instance up by its unique name ("main": the supervisor), and hands out a list that has just this one. Blocks
- * like pares_registry_list().
+ * Looks one instance up by its unique name ("main": the supervisor), and hands out a list that has
+ * just this one. Blocks like pares_registry_list().
  *
- * @return as for asking; PARES_NO_SUCH_INSTANCE: none of this name, though as long as the registry is not settled it may
- *         still come back
+ * @return as for asking; PARES_NO_SUCH_INSTANCE: none of this name, though as long as the registry
+ * is not settled it may still come back
  */
 pares_result pares_registry_look_up(pares_instance *instance, const char *name, uint64_t timeout_ms,
                                     const pares_listing **listing_out);
 
 /** Hands out the state of the group. Blocks like pares_registry_list(). Returns as for asking. */
-pares_result pares_registry_status(pares_instance *instance, uint64_t timeout_ms, const pares_status **status_out);
+pares_result pares_registry_status(pares_instance *instance, uint64_t timeout_ms,
+                                   const pares_status **status_out);
 
-/* -------------------------------------------------------------------------------------------- permits, tallies, limits */
+/* --------------------------------------------------------------------------------------------
+ * permits, tallies, limits */
 
-/** Units of a resource, counted once for the whole machine. They come back when it is freed or this process ends. */
+/** Units of a resource, counted once for the whole machine. They come back when it is freed or this
+ * process ends. */
 typedef struct pares_permit pares_permit;
 
 /** This instance's count of a resource, summed over all instances. */
@@ -679,21 +741,22 @@ typedef struct pares_usages {
 } pares_usages;
 
 /**
- * Acquires `units` (1 to 2^38) of a resource. Whoever has asked first is served first, also across elections.
+ * Acquires `units` (1 to 2^38) of a resource. Whoever has asked first is served first, also across
+ * elections.
  *
  * Blocks until they are granted, at most `timeout_ms`; then the request is withdrawn.
  *
  * @param permit_out  receives a handle, to be freed with pares_permit_release()
  *
- * @return PARES_OK, or, with nothing held: PARES_DEADLINE, PARES_OVER_LIMIT, PARES_UNKNOWN_RESOURCE, PARES_TOO_MANY,
- *         PARES_STOPPED
+ * @return PARES_OK, or, with nothing held: PARES_DEADLINE, PARES_OVER_LIMIT,
+ * PARES_UNKNOWN_RESOURCE, PARES_TOO_MANY, PARES_STOPPED
  */
-pares_result pares_acquire(pares_instance *instance, const char *resource, uint64_t units, uint64_t timeout_ms,
-                           pares_permit **permit_out);
+pares_result pares_acquire(pares_instance *instance, const char *resource, uint64_t units,
+                           uint64_t timeout_ms, pares_permit **permit_out);
 
 /**
- * The same, if they can be had at once: PARES_EXHAUSTED if not, or if others wait for them. Blocks for one round trip to
- * the supervisor, at most 2 s.
+ * The same, if they can be had at once: PARES_EXHAUSTED if not, or if others wait for them. Blocks
+ * for one round trip to the supervisor, at most 2 s.
  */
 pares_result pares_try_acquire(pares_instance *instance, const char *resource, uint64_t units,
                                pares_permit **permit_out);
@@ -702,9 +765,9 @@ pares_result pares_try_acquire(pares_instance *instance, const char *resource, u
 pares_result pares_permit_id(const pares_permit *permit, uint64_t *id_out);
 
 /**
- * 1 if the permit is held. 0 once it was taken away or its instance has left; also while others may have been given what it
- * holds (it was without a supervisor for longer than the settle time, or was cut off) and no settled supervisor has confirmed
- * it since; also for a bad handle.
+ * 1 if the permit is held. 0 once it was taken away or its instance has left; also while others may
+ * have been given what it holds (it was without a supervisor for longer than the settle time, or
+ * was cut off) and no settled supervisor has confirmed it since; also for a bad handle.
  */
 int pares_permit_is_valid(const pares_permit *permit);
 
@@ -712,27 +775,30 @@ int pares_permit_is_valid(const pares_permit *permit);
 pares_result pares_permit_release(pares_permit *permit);
 
 /**
- * Begins to count a resource that is used without asking. The count of all instances counts against its limit.
+ * Begins to count a resource that is used without asking. The count of all instances counts against
+ * its limit.
  *
- * @param tally_out  receives a handle, to be freed with pares_tally_free(). All tallies of one resource in one instance
- *                   are the same count.
+ * @param tally_out receives a handle, to be freed with pares_tally_free(). All tallies of one
+ * resource in one instance are the same count.
  *
  * @return PARES_OK; PARES_TOO_MANY: the instance counts 64 other resources
  */
-pares_result pares_tally_open(pares_instance *instance, const char *resource, pares_tally **tally_out);
+pares_result pares_tally_open(pares_instance *instance, const char *resource,
+                              pares_tally **tally_out);
 
 /** Counts `units` more, and puts the instance's new count into `count_out`, which may be NULL. */
 pares_result pares_tally_add(pares_tally *tally, uint64_t units, uint64_t *count_out);
 
-/** Counts `units` less, down to 0, and puts the instance's new count into `count_out`, which may be NULL. */
+/** Counts `units` less, down to 0, and puts the instance's new count into `count_out`, which may be
+ * NULL. */
 pares_result pares_tally_sub(pares_tally *tally, uint64_t units, uint64_t *count_out);
 
 /** Puts the instance's own count into `count_out`. */
 pares_result pares_tally_count(const pares_tally *tally, uint64_t *count_out);
 
 /**
- * Puts the sum of all instances' counts into `total_out`. Blocks for one round trip to the supervisor, at most
- * `timeout_ms`.
+ * Puts the sum of all instances' counts into `total_out`. Blocks for one round trip to the
+ * supervisor, at most `timeout_ms`.
  *
  * @return PARES_OK, PARES_DEADLINE, PARES_BUSY, PARES_STOPPED
  */
@@ -742,8 +808,8 @@ pares_result pares_tally_total(const pares_tally *tally, uint64_t timeout_ms, ui
 pares_result pares_tally_free(pares_tally *tally);
 
 /**
- * Hands out who uses how much of `resource`, or of all resources if it is NULL. Blocks for one round trip to the
- * supervisor, at most `timeout_ms`.
+ * Hands out who uses how much of `resource`, or of all resources if it is NULL. Blocks for one
+ * round trip to the supervisor, at most `timeout_ms`.
  *
  * @return as for asking; PARES_UNKNOWN_RESOURCE
  */
@@ -751,23 +817,26 @@ pares_result pares_usage_list(pares_instance *instance, const char *resource, ui
                               const pares_usages **usages_out);
 
 /**
- * Changes a resource's limit, for all instances, until it is changed again. Nothing is taken away from its holders. Blocks
- * until all connected instances have been told, at most `timeout_ms`.
+ * Changes a resource's limit, for all instances, until it is changed again. Nothing is taken away
+ * from its holders. Blocks until all connected instances have been told, at most `timeout_ms`.
  *
  * @return as for asking; PARES_UNKNOWN_RESOURCE
  */
-pares_result pares_set_limit(pares_instance *instance, const char *resource, uint64_t limit, uint64_t timeout_ms);
+pares_result pares_set_limit(pares_instance *instance, const char *resource, uint64_t limit,
+                             uint64_t timeout_ms);
 
 /**
- * Takes all permits of `resource` away from the instance `holder` ("main": the supervisor), and puts into `permits_out`,
- * which may be NULL, how many they were. Blocks for one round trip, at most `timeout_ms`.
+ * Takes all permits of `resource` away from the instance `holder` ("main": the supervisor), and
+ * puts into `permits_out`, which may be NULL, how many they were. Blocks for one round trip, at
+ * most `timeout_ms`.
  *
  * @return as for asking; PARES_UNKNOWN_RESOURCE, PARES_NO_SUCH_INSTANCE
  */
-pares_result pares_revoke(pares_instance *instance, const char *resource, const char *holder, uint64_t timeout_ms,
-                          uint64_t *permits_out);
+pares_result pares_revoke(pares_instance *instance, const char *resource, const char *holder,
+                          uint64_t timeout_ms, uint64_t *permits_out);
 
-/* ----------------------------------------------------------------------------------------------- settings and messages */
+/* -----------------------------------------------------------------------------------------------
+ * settings and messages */
 
 /** All settings, in the order of their keys. */
 typedef struct pares_settings {
@@ -785,63 +854,72 @@ typedef struct pares_settings {
  *
  * @return PARES_OK; PARES_NOT_FOUND: it is not set
  */
-pares_result pares_setting_get(const pares_instance *instance, const char *key, const char **value_out,
-                               size_t *value_bytes_out);
+pares_result pares_setting_get(const pares_instance *instance, const char *key,
+                               const char **value_out, size_t *value_bytes_out);
 
 /**
- * Sets a setting for all instances: a key of 1 to 64 bytes without white space or control characters, a value up to
- * 16 KiB. It survives the supervisor. Blocks until it was written to all instances, at most `timeout_ms`.
+ * Sets a setting for all instances: a key of 1 to 64 bytes without white space or control
+ * characters, a value up to 16 KiB. It survives the supervisor. Blocks until it was written to all
+ * instances, at most `timeout_ms`.
  *
  * @return as for asking; PARES_TOO_MANY: 256 settings, or 64 KiB of them, are all there may be
  */
-pares_result pares_setting_set(pares_instance *instance, const char *key, const char *value, uint64_t timeout_ms);
+pares_result pares_setting_set(pares_instance *instance, const char *key, const char *value,
+                               uint64_t timeout_ms);
 
 /** Removes a setting, if it is set. Blocks and returns as pares_setting_set(). */
 pares_result pares_setting_unset(pares_instance *instance, const char *key, uint64_t timeout_ms);
 
 /**
- * Sets a setting if it is `expected` (NULL: if it is not set). Blocks and returns as pares_setting_set(), and:
+ * Sets a setting if it is `expected` (NULL: if it is not set). Blocks and returns as
+ * pares_setting_set(), and:
  *
- * @return PARES_CHANGED: it is something else, which is handed out through `present_out`, NULL if it is not set
+ * @return PARES_CHANGED: it is something else, which is handed out through `present_out`, NULL if
+ * it is not set
  *
  * @param present_out  may be NULL
  */
-pares_result pares_setting_compare_and_set(pares_instance *instance, const char *key, const char *expected,
-                                           const char *value, uint64_t timeout_ms, const char **present_out);
+pares_result pares_setting_compare_and_set(pares_instance *instance, const char *key,
+                                           const char *expected, const char *value,
+                                           uint64_t timeout_ms, const char **present_out);
 
 /** Hands out all settings, as this instance knows them. Needs no supervisor. */
-pares_result pares_setting_list(const pares_instance *instance, const pares_settings **settings_out);
+pares_result pares_setting_list(const pares_instance *instance,
+                                const pares_settings **settings_out);
 
 /**
- * Sends a message of up to 64 KiB to all instances, this one included, and puts into `receivers_out`, which may be NULL,
- * how many that are. All get the messages of one supervisorship in one order, each at most once. A topic is like the key
- * of a setting. Blocks for one round trip to the supervisor, at most `timeout_ms`.
+ * Sends a message of up to 64 KiB to all instances, this one included, and puts into
+ * `receivers_out`, which may be NULL, how many that are. All get the messages of one supervisorship
+ * in one order, each at most once. A topic is like the key of a setting. Blocks for one round trip
+ * to the supervisor, at most `timeout_ms`.
  *
  * @return as for asking
  */
-pares_result pares_broadcast(pares_instance *instance, const char *topic, const void *payload, size_t payload_bytes,
-                             uint64_t timeout_ms, uint64_t *receivers_out);
+pares_result pares_broadcast(pares_instance *instance, const char *topic, const void *payload,
+                             size_t payload_bytes, uint64_t timeout_ms, uint64_t *receivers_out);
 
 /**
  * The same to the instance `name` ("main": the supervisor).
  *
  * @return as for asking; PARES_NO_SUCH_INSTANCE; PARES_BEHIND: it does not take its messages
  */
-pares_result pares_send(pares_instance *instance, const char *name, const char *topic, const void *payload,
-                        size_t payload_bytes, uint64_t timeout_ms);
+pares_result pares_send(pares_instance *instance, const char *name, const char *topic,
+                        const void *payload, size_t payload_bytes, uint64_t timeout_ms);
 
-/* -------------------------------------------------------------------------------------------------- masterless groups */
+/* --------------------------------------------------------------------------------------------------
+ * masterless groups */
 
 /*
- * A masterless group has no supervisor and no registry, and can span machines. Each process in it is a peer: it
- * broadcasts heartbeats, five in a second unless told otherwise, keeps its own record of all others, and from that they
- * agree on who is primary for each service type. What is above knows nothing of peers, and what follows nothing of
- * instances.
+ * A masterless group has no supervisor and no registry, and can span machines. Each process in it
+ * is a peer: it broadcasts heartbeats, five in a second unless told otherwise, keeps its own record
+ * of all others, and from that they agree on who is primary for each service type. What is above
+ * knows nothing of peers, and what follows nothing of instances.
  *
- * As long as heartbeats arrive in time (pares_peer_config_delay()) no two processes are primary of one service type at
- * once. On a network that breaks apart, or with a process that stands still and cannot know it yet, that cannot be had.
- * So whoever acts as primary asks pares_peer_lease_ok() right before each act, and gives the `fence` of its
- * pares_peer_token() to whoever stores what it does, who refuses smaller ones than it has seen.
+ * As long as heartbeats arrive in time (pares_peer_config_delay()) no two processes are primary of
+ * one service type at once. On a network that breaks apart, or with a process that stands still and
+ * cannot know it yet, that cannot be had. So whoever acts as primary asks pares_peer_lease_ok()
+ * right before each act, and gives the `fence` of its pares_peer_token() to whoever stores what it
+ * does, who refuses smaller ones than it has seen.
  *
  * "All processes" of a group must have the same group, key, way for heartbeats, interval and delay.
  */
@@ -850,16 +928,17 @@ pares_result pares_send(pares_instance *instance, const char *name, const char *
 typedef struct pares_peer_config pares_peer_config;
 
 /**
- * Gives the present workload. It is called on the thread that sends the heartbeats, which do not go on before it returns:
- * it should give a number that is there already.
+ * Gives the present workload. It is called on the thread that sends the heartbeats, which do not go
+ * on before it returns: it should give a number that is there already.
  */
 typedef uint16_t (*pares_workload_function)(void *user);
 
 /**
- * Makes a configuration with all defaults: service type 0, rank 128, heartbeats to this machine only, 200 ms between two.
+ * Makes a configuration with all defaults: service type 0, rank 128, heartbeats to this machine
+ * only, 200 ms between two.
  *
- * @param group       the group's name, 1 to 64 characters out of A-Z a-z 0-9 . _ - ; NULL: "default"
- * @param config_out  receives a handle, to be freed with pares_peer_config_free()
+ * @param group the group's name, 1 to 64 characters out of A-Z a-z 0-9 . _ - ; NULL: "default"
+ * @param config_out receives a handle, to be freed with pares_peer_config_free()
  */
 pares_result pares_peer_config_new(const char *group, pares_peer_config **config_out);
 
@@ -867,135 +946,149 @@ pares_result pares_peer_config_new(const char *group, pares_peer_config **config
 pares_result pares_peer_config_service(pares_peer_config *config, uint16_t service);
 
 /**
- * Sets the rank: of two processes the one with the smaller rank is to be primary, of equal ranks the one that was admitted
- * first. With 255 it never becomes primary, but is a witness of who is. Default: 128.
+ * Sets the rank: of two processes the one with the smaller rank is to be primary, of equal ranks
+ * the one that was admitted first. With 255 it never becomes primary, but is a witness of who is.
+ * Default: 128.
  */
 pares_result pares_peer_config_rank(pares_peer_config *config, uint8_t rank);
 
 /**
- * Sets the number of the start by which this process came to be, as PARES_PEER_EVENT_SPAWN has it, or the environment
- * variable PARES_ORIGIN where a launcher has started it. Default: 0, started by nobody of the group.
+ * Sets the number of the start by which this process came to be, as PARES_PEER_EVENT_SPAWN has it,
+ * or the environment variable PARES_ORIGIN where a launcher has started it. Default: 0, started by
+ * nobody of the group.
  */
 pares_result pares_peer_config_origin(pares_peer_config *config, uint32_t origin);
 
 /**
- * Heartbeats go to all processes of this machine, on this UDP port (not 0) of the loopback network. The default, with a
- * port made from the group and the user. Several groups may use one port.
+ * Heartbeats go to all processes of this machine, on this UDP port (not 0) of the loopback network.
+ * The default, with a port made from the group and the user. Several groups may use one port.
  */
 pares_result pares_peer_config_local(pares_peer_config *config, uint16_t port);
 
 /**
- * Heartbeats go to a multicast group, and with it to every process on the local network that has joined it. They do not
- * pass routers. Choose pares_peer_config_lan() or pares_peer_config_lossy() too.
+ * Heartbeats go to a multicast group, and with it to every process on the local network that has
+ * joined it. They do not pass routers. Choose pares_peer_config_lan() or pares_peer_config_lossy()
+ * too.
  *
- * @param group      its address and port, as "239.1.2.3:4000" or "[ff02::4d47]:4000"
- * @param interface  the name of a network interface, or an address that it has; NULL: the system chooses
+ * @param group its address and port, as "239.1.2.3:4000" or "[ff02::4d47]:4000" @param interface
+ * the name of a network interface, or an address that it has; NULL: the system chooses
  */
-pares_result pares_peer_config_multicast(pares_peer_config *config, const char *group, const char *interface);
+pares_result pares_peer_config_multicast(pares_peer_config *config, const char *group,
+                                         const char *interface);
 
 /**
- * Heartbeats go to each of `peers`, for networks without multicast. `bind` is an address with a port. So is a peer,
- * as "10.0.0.7:4000" or "[fe80::7%2]:4000", or it is a name with a port, as "worker-1:4000": then heartbeats go to
- * all of its addresses that are of the family of `bind`. Whoever of the group is heard from another address is sent
- * to there, too, for as long as it is heard.
+ * Heartbeats go to each of `peers`, for networks without multicast. `bind` is an address with a
+ * port. So is a peer, as "10.0.0.7:4000" or "[fe80::7%2]:4000", or it is a name with a port, as
+ * "worker-1:4000": then heartbeats go to all of its addresses that are of the family of `bind`.
+ * Whoever of the group is heard from another address is sent to there, too, for as long as it is
+ * heard.
  *
- * Names are looked up on threads of their own, so that no heartbeat waits for a name server: by pares_peer_join(),
- * which waits for up to a second, and goes on without those that take longer; again when an address falls silent, and
- * else at least every 30 s. What goes wrong is logged once, and tried again for ever. A process is not let in before
- * all names were looked up once; nor, if there is nobody else to send to, while no name server answers: it cannot
- * send (PARES_PEER_EVENT_CANNOT_SEND). A name that does not exist keeps nobody out.
+ * Names are looked up on threads of their own, so that no heartbeat waits for a name server: by
+ * pares_peer_join(), which waits for up to a second, and goes on without those that take longer;
+ * again when an address falls silent, and else at least every 30 s. What goes wrong is logged once,
+ * and tried again for ever. A process is not let in before all names were looked up once; nor, if
+ * there is nobody else to send to, while no name server answers: it cannot send
+ * (PARES_PEER_EVENT_CANNOT_SEND). A name that does not exist keeps nobody out.
  *
- * @param bind        the address that they are sent from, and received at; "0.0.0.0:4000" is every one of this machine
- * @param peers       1 to 256 of them; addresses are of the family of `bind`. This process's own may be among them, so that
- *                    all processes can have one list.
- * @param peer_count  how many they are
+ * @param bind the address that they are sent from, and received at; "0.0.0.0:4000" is every one of
+ * this machine @param peers 1 to 256 of them; addresses are of the family of `bind`. This process's
+ * own may be among them, so that all processes can have one list. @param peer_count how many they
+ * are
  */
-pares_result pares_peer_config_unicast(pares_peer_config *config, const char *bind, const char *const *peers,
-                                       size_t peer_count);
+pares_result pares_peer_config_unicast(pares_peer_config *config, const char *bind,
+                                       const char *const *peers, size_t peer_count);
 
 /**
- * Times for a local network: 500 ms between two heartbeats, 250 ms delay. A dead primary is replaced after about 1.8 s;
- * with the default times, after about 0.7 s.
+ * Times for a local network: 500 ms between two heartbeats, 250 ms delay. A dead primary is
+ * replaced after about 1.8 s; with the default times, after about 0.7 s.
  */
 pares_result pares_peer_config_lan(pares_peer_config *config);
 
 /**
- * Times for networks that lose much, and for machines that stand still now and then: 1 s between two heartbeats, 1 s delay.
- * A dead primary is replaced after about 4.7 s.
+ * Times for networks that lose much, and for machines that stand still now and then: 1 s between
+ * two heartbeats, 1 s delay. A dead primary is replaced after about 4.7 s.
  */
 pares_result pares_peer_config_lossy(pares_peer_config *config);
 
 /**
- * Sets the time between two heartbeats, 20 ms to 60 s; the same for all processes. Default: 200 ms. Who was not heard for
- * three of these is suspected, and after twice the delay more taken for dead. Where it becomes less than a tenth of the
- * delay, that is to be set first.
+ * Sets the time between two heartbeats, 20 ms to 60 s; the same for all processes. Default: 200 ms.
+ * Who was not heard for three of these is suspected, and after twice the delay more taken for dead.
+ * Where it becomes less than a tenth of the delay, that is to be set first.
  */
 pares_result pares_peer_config_interval(pares_peer_config *config, uint64_t interval_ms);
 
 /**
- * Sets how long a heartbeat may be under way, until the other process acts on it: at least 20 ms, at most ten intervals;
- * the same for all processes. Default: 100 ms. Never two primaries at once holds as long as this holds;
- * pares_peer_counters() tells what was seen.
+ * Sets how long a heartbeat may be under way, until the other process acts on it: at least 20 ms,
+ * at most ten intervals; the same for all processes. Default: 100 ms. Never two primaries at once
+ * holds as long as this holds; pares_peer_counters() tells what was seen.
  */
 pares_result pares_peer_config_delay(pares_peer_config *config, uint64_t delay_ms);
 
 /**
- * If `preempt` is not 0: a process that is better by its rank relieves a living primary, some intervals after it was
- * admitted, in an orderly handover. With 0 this process neither relieves another nor is relieved. Default: 1.
+ * If `preempt` is not 0: a process that is better by its rank relieves a living primary, some
+ * intervals after it was admitted, in an orderly handover. With 0 this process neither relieves
+ * another nor is relieved. Default: 1.
  */
 pares_result pares_peer_config_preempt(pares_peer_config *config, int preempt);
 
 /**
- * Sets how many processes of the group must be there for one to be primary: more than half of them, so that of a divided
- * group only one part has a primary. Default: 0, no such rule: then each part has one.
+ * Sets how many processes of the group must be there for one to be primary: more than half of them,
+ * so that of a divided group only one part has a primary. Default: 0, no such rule: then each part
+ * has one.
  */
 pares_result pares_peer_config_quorum(pares_peer_config *config, size_t processes);
 
-/** In groups larger than this, standbys that are far from being primary say less. Default: 0, never. */
+/** In groups larger than this, standbys that are far from being primary say less. Default: 0, never.
+ */
 pares_result pares_peer_config_slow_above(pares_peer_config *config, size_t processes);
 
 /**
- * Sets how many others this process keeps in its record, at least 1; of more it keeps those that matter to it. Default and
- * most: 4096.
+ * Sets how many others this process keeps in its record, at least 1; of more it keeps those that
+ * matter to it. Default and most: 4096.
  */
 pares_result pares_peer_config_max_members(pares_peer_config *config, size_t members);
 
 /**
- * The group is to have at least `min` processes of a service type, and at most `max` (UINT16_MAX: any number): if there are
- * fewer, one process that can start others does so; if there are more for long, the youngest standby leaves by itself.
- * Once for each service type, at most 64 of them. All processes should be told the same.
+ * The group is to have at least `min` processes of a service type, and at most `max` (UINT16_MAX:
+ * any number): if there are fewer, one process that can start others does so; if there are more for
+ * long, the youngest standby leaves by itself. Once for each service type, at most 64 of them. All
+ * processes should be told the same.
  */
-pares_result pares_peer_config_need(pares_peer_config *config, uint16_t service, uint16_t min, uint16_t max);
+pares_result pares_peer_config_need(pares_peer_config *config, uint16_t service, uint16_t min,
+                                    uint16_t max);
 
-/** If `can` is not 0: this process can start others; its program does so on PARES_PEER_EVENT_SPAWN. Default: 0. */
+/** If `can` is not 0: this process can start others; its program does so on PARES_PEER_EVENT_SPAWN.
+ * Default: 0. */
 pares_result pares_peer_config_can_start(pares_peer_config *config, int can);
 
 /**
- * Says that this process can start others, and how: by this program with these arguments, any bytes. It finds the group,
- * the service type that it is to be of and its origin in PARES_GROUP, PARES_SERVICE and PARES_ORIGIN, and in PARES_DIR and
- * PARES_PORT what is set here of the two. It lives on when this process ends.
+ * Says that this process can start others, and how: by this program with these arguments, any
+ * bytes. It finds the group, the service type that it is to be of and its origin in PARES_GROUP,
+ * PARES_SERVICE and PARES_ORIGIN, and in PARES_DIR and PARES_PORT what is set here of the two. It
+ * lives on when this process ends.
  *
  * @param words       the program, and its arguments if there are any; needs no NULL at its end
  * @param word_count  how many they are, at least 1
  */
-pares_result pares_peer_config_launcher(pares_peer_config *config, const char *const *words, size_t word_count);
+pares_result pares_peer_config_launcher(pares_peer_config *config, const char *const *words,
+                                        size_t word_count);
 
 /**
- * Sets the directory of the group's key and last epochs; made, for this user only, where it is missing. Any bytes that
- * are an absolute path. Default: as for pares_config_directory().
+ * Sets the directory of the group's key and last epochs; made, for this user only, where it is
+ * missing. Any bytes that are an absolute path. Default: as for pares_config_directory().
  */
 pares_result pares_peer_config_directory(pares_peer_config *config, const char *directory);
 
 /**
- * Sets the file with the group's key, the same key for all processes. Any path. Default and checks: as for
- * pares_config_key_file().
+ * Sets the file with the group's key, the same key for all processes. Any path. Default and checks:
+ * as for pares_config_key_file().
  */
 pares_result pares_peer_config_key_file(pares_peer_config *config, const char *key_file);
 
 /**
- * Sets the file with a second key, that this process accepts and does not use. So a key is changed without a pause: start
- * all processes anew, one by one, with the new key here; then with the new one as the key and the old one here; then
- * without the old one.
+ * Sets the file with a second key, that this process accepts and does not use. So a key is changed
+ * without a pause: start all processes anew, one by one, with the new key here; then with the new
+ * one as the key and the old one here; then without the old one.
  */
 pares_result pares_peer_config_also_key_file(pares_peer_config *config, const char *also_key_file);
 
@@ -1004,7 +1097,8 @@ pares_result pares_peer_config_events(pares_peer_config *config, size_t capacity
 
 /**
  * If `prepares` is not 0: before it hands over, this program brings its work to an end, on
- * PARES_PEER_EVENT_PREPARE_HANDOVER, and then calls pares_peer_handover_ready(). Default: 0, it hands over at once.
+ * PARES_PEER_EVENT_PREPARE_HANDOVER, and then calls pares_peer_handover_ready(). Default: 0, it
+ * hands over at once.
  */
 pares_result pares_peer_config_prepare_handover(pares_peer_config *config, int prepares);
 
@@ -1012,18 +1106,19 @@ pares_result pares_peer_config_prepare_handover(pares_peer_config *config, int p
 pares_result pares_peer_config_workload(pares_peer_config *config, uint16_t workload);
 
 /**
- * Has `workload` asked for the workload, once in each interval. The last one that was given here counts.
+ * Has `workload` asked for the workload, once in each interval. The last one that was given here
+ * counts.
  *
- * @param workload   not NULL
- * @param user       handed to `workload`
- * @param free_user  called when this configuration is freed, or given another one, and all peers joined with it have left
+ * @param workload not NULL @param user handed to `workload` @param free_user called when this
+ * configuration is freed, or given another one, and all peers joined with it have left
  */
-pares_result pares_peer_config_workload_from(pares_peer_config *config, pares_workload_function workload, void *user,
+pares_result pares_peer_config_workload_from(pares_peer_config *config,
+                                             pares_workload_function workload, void *user,
                                              pares_free_user free_user);
 
 /**
- * If `observe` is not 0: has this process only look on. It asks who is there, listens, and is never admitted; its status is
- * always PARES_PEER_JOINING. Default: 0.
+ * If `observe` is not 0: has this process only look on. It asks who is there, listens, and is never
+ * admitted; its status is always PARES_PEER_JOINING. Default: 0.
  */
 pares_result pares_peer_config_observe(pares_peer_config *config, int observe);
 
@@ -1050,11 +1145,12 @@ enum pares_peer_status {
 /** Who one process of a masterless group is. */
 typedef struct pares_identifier {
     /**
-     * The whole as a text of fixed length, rank, sequence and tail: of two identifiers the one whose text is smaller, by
-     * strcmp(), has the higher priority.
+     * The whole as a text of fixed length, rank, sequence and tail: of two identifiers the one
+     * whose text is smaller, by strcmp(), has the higher priority.
      */
     const char *text;
-    /** The random part, by which a process is known whatever its priority becomes: 22 hexadecimal digits. */
+    /** The random part, by which a process is known whatever its priority becomes: 22 hexadecimal
+     * digits. */
     const char *tail;
     /** 0 to 255; who is smaller has the higher priority. */
     uint32_t rank;
@@ -1068,7 +1164,8 @@ typedef struct pares_token {
     uint64_t epoch;
     /** Who became primary. */
     const pares_identifier *id;
-    /** The whole as 48 hexadecimal digits: of two tokens the one whose fence is larger, by strcmp(), is the larger one. */
+    /** The whole as 48 hexadecimal digits: of two tokens the one whose fence is larger, by strcmp(),
+     * is the larger one. */
     const char *fence;
 } pares_token;
 
@@ -1085,7 +1182,8 @@ typedef struct pares_peer_info {
     uint64_t epoch;
     /** How long ago it was last heard; by another process, if not directly. */
     uint64_t age_ms;
-    /** 1 if it has been silent for three intervals, or the kernel says that it has ended; else 0. */
+    /** 1 if it has been silent for three intervals, or the kernel says that it has ended; else 0.
+     */
     int suspected;
     /** 1 if it is heard by this process itself; 0 if others follow it as primary. */
     int direct;
@@ -1110,7 +1208,8 @@ typedef struct pares_counters {
     uint64_t not_received;
     /** Heartbeats of others taken in. */
     uint64_t heard;
-    /** Heartbeats that were played again, or of a second process with the same identifier; dropped. */
+    /** Heartbeats that were played again, or of a second process with the same identifier; dropped.
+     */
     uint64_t replayed;
     /** Datagrams that are no heartbeat; dropped, as all that follow. */
     uint64_t malformed;
@@ -1133,40 +1232,44 @@ typedef struct pares_counters {
     /** Times that this process stood still for longer than two intervals. */
     uint64_t pauses;
     /**
-     * Longest time between two heartbeats of one process. More than an interval and the delay, where none is lost, says
-     * that the delay is set too small.
+     * Longest time between two heartbeats of one process. More than an interval and the delay,
+     * where none is lost, says that the delay is set too small.
      */
     uint64_t longest_gap_ms;
 } pares_counters;
 
 /**
- * Begins to join the group: opens the socket, asks all others for a heartbeat, and starts a thread. `config` is only read,
- * and may serve again. That others are not heard is no error: the process is then alone.
+ * Begins to join the group: opens the socket, asks all others for a heartbeat, and starts a thread.
+ * `config` is only read, and may serve again. That others are not heard is no error: the process is
+ * then alone.
  *
- * Blocks for some system calls only, not until it is admitted: that takes three intervals, usually; see
- * pares_peer_wait_admitted().
+ * Blocks for some system calls only, not until it is admitted: that takes three intervals, usually;
+ * see pares_peer_wait_admitted().
  *
- * @param peer_out  receives a handle, to be freed with pares_peer_leave() or pares_peer_leave_at_once()
+ * @param peer_out receives a handle, to be freed with pares_peer_leave() or
+ * pares_peer_leave_at_once()
  *
- * @return PARES_OK, or, with nothing left behind: PARES_KEY, PARES_PORT_HELD, PARES_PORT_FORBIDDEN, PARES_NOT_HERE,
- *         PARES_IO
+ * @return PARES_OK, or, with nothing left behind: PARES_KEY, PARES_PORT_HELD, PARES_PORT_FORBIDDEN,
+ * PARES_NOT_HERE, PARES_IO
  */
 pares_result pares_peer_join(const pares_peer_config *config, pares_peer **peer_out);
 
 /**
- * Leaves the group in order, then frees the handle: a primary lets another process take over first. Where
- * pares_peer_config_prepare_handover() says that the program has work to bring to an end, another thread answers
- * PARES_PEER_EVENT_PREPARE_HANDOVER meanwhile; all calls for the peer but this one may go on until it returns. The peer's
- * subscriptions end once their events were taken.
+ * Leaves the group in order, then frees the handle: a primary lets another process take over first.
+ * Where pares_peer_config_prepare_handover() says that the program has work to bring to an end,
+ * another thread answers PARES_PEER_EVENT_PREPARE_HANDOVER meanwhile; all calls for the peer but
+ * this one may go on until it returns. The peer's subscriptions end once their events were taken.
  *
- * Blocks until it has left: without a handover a quarter of an interval, with one usually about an interval, at most six
- * and a half. PARES_IN_CALLBACK in the peer's own callback and in any `free_user`: nothing was done.
+ * Blocks until it has left: without a handover a quarter of an interval, with one usually about an
+ * interval, at most six and a half. PARES_IN_CALLBACK in the peer's own callback and in any
+ * `free_user`: nothing was done.
  */
 pares_result pares_peer_leave(pares_peer *peer);
 
 /**
- * Leaves the group without a handover, and frees the handle. The others hear of it, and have a new primary after twice the
- * delay. Blocks for some system calls, and until the peer's callback has returned. PARES_IN_CALLBACK as pares_peer_leave().
+ * Leaves the group without a handover, and frees the handle. The others hear of it, and have a new
+ * primary after twice the delay. Blocks for some system calls, and until the peer's callback has
+ * returned. PARES_IN_CALLBACK as pares_peer_leave().
  */
 pares_result pares_peer_leave_at_once(pares_peer *peer);
 
@@ -1175,21 +1278,24 @@ pares_result pares_peer_leave_at_once(pares_peer *peer);
  *
  * Blocks for three intervals from its joining, usually, at most `timeout_ms`.
  *
- * @return PARES_OK; PARES_DEADLINE; PARES_STOPPED: it has left; PARES_IN_CALLBACK in the peer's own callback
+ * @return PARES_OK; PARES_DEADLINE; PARES_STOPPED: it has left; PARES_IN_CALLBACK in the peer's own
+ * callback
  */
 pares_result pares_peer_wait_admitted(pares_peer *peer, uint64_t timeout_ms);
 
 /*
- * A peer can leave by itself, where there are more of its service type than there need to be. Then, until its handle is
- * freed, its status is PARES_PEER_LEAVING, it is not primary, and what it is told does nothing.
+ * A peer can leave by itself, where there are more of its service type than there need to be. Then,
+ * until its handle is freed, its status is PARES_PEER_LEAVING, it is not primary, and what it is
+ * told does nothing.
  */
 
 /** Hands out the name of the peer's group. */
 pares_result pares_peer_group(const pares_peer *peer, const char **group_out);
 
 /**
- * Hands out the peer's identifier. It changes: its sequence when it is admitted and when it loses the role of primary
- * against its will, its rank when somebody sets that, and all of it if another process turns out to have the same one.
+ * Hands out the peer's identifier. It changes: its sequence when it is admitted and when it loses
+ * the role of primary against its will, its rank when somebody sets that, and all of it if another
+ * process turns out to have the same one.
  */
 pares_result pares_peer_id(const pares_peer *peer, const pares_identifier **id_out);
 
@@ -1207,9 +1313,10 @@ const char *pares_peer_status_name(int status);
 pares_result pares_peer_token(const pares_peer *peer, const pares_token **token_out);
 
 /**
- * 1 if the peer is primary and, as far as heartbeats can tell, no other process can be; else 0, also for a bad handle. To
- * be asked right before each act that only the primary may do: it is 0 also after this process has stood still for so
- * long that others must take it for dead, before anything else here has noticed that.
+ * 1 if the peer is primary and, as far as heartbeats can tell, no other process can be; else 0,
+ * also for a bad handle. To be asked right before each act that only the primary may do: it is 0
+ * also after this process has stood still for so long that others must take it for dead, before
+ * anything else here has noticed that.
  */
 int pares_peer_lease_ok(const pares_peer *peer);
 
@@ -1217,16 +1324,19 @@ int pares_peer_lease_ok(const pares_peer *peer);
 pares_result pares_peer_list(const pares_peer *peer, const pares_peer_listing **listing_out);
 
 /**
- * Hands out the process of a service type that has least to do, of those that are admitted, heard by this process itself,
- * and not suspected; of several the one with the smallest identifier. Perhaps itself.
+ * Hands out the process of a service type that has least to do, of those that are admitted, heard
+ * by this process itself, and not suspected; of several the one with the smallest identifier.
+ * Perhaps itself.
  *
  * @return PARES_OK; PARES_NO_SUCH_PEER: there is none
  */
-pares_result pares_peer_least_loaded(const pares_peer *peer, uint16_t service, const pares_peer_info **info_out);
+pares_result pares_peer_least_loaded(const pares_peer *peer, uint16_t service,
+                                     const pares_peer_info **info_out);
 
 /**
- * Tells the process with this tail, another one or this one, which rank it is to have: so anyone can promote or demote
- * anyone. It is said for five intervals; that it was followed shows in the record.
+ * Tells the process with this tail, another one or this one, which rank it is to have: so anyone
+ * can promote or demote anyone. It is said for five intervals; that it was followed shows in the
+ * record.
  */
 pares_result pares_peer_direct(pares_peer *peer, const char *tail, uint8_t rank);
 
@@ -1238,58 +1348,69 @@ pares_result pares_peer_set_workload(pares_peer *peer, uint16_t workload);
 
 /**
  * The program has brought its work as primary to an end, and hands over: the answer to
- * PARES_PEER_EVENT_PREPARE_HANDOVER, where pares_peer_config_prepare_handover() says that there is one.
+ * PARES_PEER_EVENT_PREPARE_HANDOVER, where pares_peer_config_prepare_handover() says that there is
+ * one.
  */
 pares_result pares_peer_handover_ready(pares_peer *peer);
 
 /**
- * The program knows that a process of this machine has ended, from its parent for example. Peers that are known to be
- * that process are suspected at once, instead of three intervals later. One that lives all the same takes no harm. On Linux
- * the kernel tells this of up to 256 processes anyway.
+ * The program knows that a process of this machine has ended, from its parent for example. Peers
+ * that are known to be that process are suspected at once, instead of three intervals later. One
+ * that lives all the same takes no harm. On Linux the kernel tells this of up to 256 processes
+ * anyway.
  */
 pares_result pares_peer_process_ended(pares_peer *peer, uint32_t pid);
 
 /** Hands out how often what has happened. */
 pares_result pares_peer_counters(const pares_peer *peer, const pares_counters **counters_out);
 
-/** A subscription to a peer's events. Of those who take from one subscription together, each event reaches one. */
+/** A subscription to a peer's events. Of those who take from one subscription together, each event
+ * reaches one. */
 typedef struct pares_peer_events pares_peer_events;
 
-/** What happened; which fields of pares_peer_event it uses. New kinds come with time: skip what you do not know. */
+/** What happened; which fields of pares_peer_event it uses. New kinds come with time: skip what you
+ * do not know. */
 typedef enum pares_peer_event_kind {
-    /** Its status has changed: `from`, `to`, `cause`, a pares_role_cause, and `text` for it; `token` if it is primary. */
+    /** Its status has changed: `from`, `to`, `cause`, a pares_role_cause, and `text` for it; `token`
+     * if it is primary. */
     PARES_PEER_EVENT_ROLE = 1,
     /**
-     * A better process, `id`, is to be primary instead of this one: bring the work to an end where it can go on, then call
-     * pares_peer_handover_ready(). After `within_ms` it hands over all the same.
+     * A better process, `id`, is to be primary instead of this one: bring the work to an end where
+     * it can go on, then call pares_peer_handover_ready(). After `within_ms` it hands over all the
+     * same.
      */
     PARES_PEER_EVENT_PREPARE_HANDOVER = 2,
     /**
-     * Another process was primary meanwhile, and this one is: what it has read may have changed. It acts under a new
-     * `token`.
+     * Another process was primary meanwhile, and this one is: what it has read may have changed. It
+     * acts under a new `token`.
      */
     PARES_PEER_EVENT_EPOCH_BUMP = 3,
-    /** A process has been admitted, or this one has heard of it for the first time: `id`, `service`. */
+    /** A process has been admitted, or this one has heard of it for the first time: `id`, `service`.
+     */
     PARES_PEER_EVENT_JOINED = 4,
-    /** A process is no longer in the group: `id`, `service`, `cause`, a pares_peer_left_cause, and `text` for it. */
+    /** A process is no longer in the group: `id`, `service`, `cause`, a pares_peer_left_cause, and
+     * `text` for it. */
     PARES_PEER_EVENT_LEFT = 5,
     /**
-     * A process is probably dead: `id`, `service`, `cause`, a pares_suspicion_cause, and `text` for it. That is certain only
-     * when it has left; until then it may speak again.
+     * A process is probably dead: `id`, `service`, `cause`, a pares_suspicion_cause, and `text` for
+     * it. That is certain only when it has left; until then it may speak again.
      */
     PARES_PEER_EVENT_SUSPECTED = 6,
-    /** This process is the one to start another: of `service`, which is to be given `origin` as its origin. */
+    /** This process is the one to start another: of `service`, which is to be given `origin` as its
+     * origin. */
     PARES_PEER_EVENT_SPAWN = 7,
     /** This process stood still: `for_ms`. */
     PARES_PEER_EVENT_PAUSED = 8,
-    /** So many events before this one are missing, because they were not taken in time: `missed`. */
+    /** So many events before this one are missing, because they were not taken in time: `missed`.
+     */
     PARES_PEER_EVENT_MISSED = 9,
     /** It has left the group. The last event. */
     PARES_PEER_EVENT_STOPPED = 10,
     /**
-     * Nothing of what this process says gets out: an interface is down, there is no route, a filter refuses. `cause` is the
-     * system's errno, `text` the words for it. It is not admitted, claims nothing, and gives the role of primary up when its
-     * lease is over. Said once, and to a new subscriber while it is so.
+     * Nothing of what this process says gets out: an interface is down, there is no route, a filter
+     * refuses. `cause` is the system's errno, `text` the words for it. It is not admitted, claims
+     * nothing, and gives the role of primary up when its lease is over. Said once, and to a new
+     * subscriber while it is so.
      */
     PARES_PEER_EVENT_CANNOT_SEND = 11,
     /** What this process says gets out again, after `for_ms`. */
@@ -1322,7 +1443,8 @@ typedef enum pares_role_cause {
     PARES_ROLE_BARRED = 11,
     /** It has handed over. */
     PARES_ROLE_HANDED_OVER = 12,
-    /** It has handed over, although its program has not said in time that its work has come to an end. */
+    /** It has handed over, although its program has not said in time that its work has come to an
+     * end. */
     PARES_ROLE_OVERDUE = 13,
     /** Another one is primary, and more processes follow that one, or its token is larger. */
     PARES_ROLE_SUPERSEDED = 14,
@@ -1364,7 +1486,8 @@ typedef enum pares_suspicion_cause {
 typedef struct pares_peer_event {
     /** A pares_peer_event_kind. */
     int kind;
-    /** A pares_role_cause, a pares_peer_left_cause or a pares_suspicion_cause; or an errno, where the kind says so. */
+    /** A pares_role_cause, a pares_peer_left_cause or a pares_suspicion_cause; or an errno, where
+     * the kind says so. */
     int cause;
     /** CLOCK_MONOTONIC when the peer knew it. */
     uint64_t monotonic_ns;
@@ -1383,11 +1506,11 @@ typedef struct pares_peer_event {
 } pares_peer_event;
 
 /**
- * Subscribes to the peer's events. The first one tells the present status, and its last cause; while nothing can be sent,
- * the second one says that.
+ * Subscribes to the peer's events. The first one tells the present status, and its last cause;
+ * while nothing can be sent, the second one says that.
  *
- * The library never waits for a subscriber: one that holds as many events as pares_peer_config_events() says misses the
- * next.
+ * The library never waits for a subscriber: one that holds as many events as
+ * pares_peer_config_events() says misses the next.
  *
  * @param events_out  receives a handle, to be freed with pares_peer_events_close()
  */
@@ -1403,10 +1526,12 @@ pares_result pares_peer_events_open(pares_peer *peer, pares_peer_events **events
 pares_result pares_peer_events_next(pares_peer_events *events, uint64_t timeout_ms,
                                     const pares_peer_event **event_out);
 
-/** Puts a descriptor for select(), poll() and their like into `descriptor_out`, as pares_events_descriptor(). */
+/** Puts a descriptor for select(), poll() and their like into `descriptor_out`, as
+ * pares_events_descriptor(). */
 pares_result pares_peer_events_descriptor(pares_peer_events *events, int *descriptor_out);
 
-/** Ends a subscription, and frees the handle. Who waits in pares_peer_events_next() gets PARES_END. */
+/** Ends a subscription, and frees the handle. Who waits in pares_peer_events_next() gets PARES_END.
+ */
 pares_result pares_peer_events_close(pares_peer_events *events);
 
 /** The word for a pares_peer_event_kind, as "prepare-handover". Never NULL. Not to be freed. */

@@ -15,7 +15,8 @@ use crate::registry::Registry;
 
 /// A view of a group from outside: it asks and calls, and is no member.
 ///
-/// Holding it costs nothing; it connects when it asks. It belongs to the process that made it: a forked child makes its own.
+/// Holding it costs nothing; it connects when it asks. It belongs to the process that made it: a
+/// forked child makes its own.
 ///
 /// # Examples
 ///
@@ -65,14 +66,21 @@ impl Admin {
         &self.registry
     }
 
-    /// Calls an admin function of the instance `name` (`main`: the supervisor) and waits for its result.
+    /// Calls an admin function of the instance `name` (`main`: the supervisor) and waits for its
+    /// result.
     ///
     /// See [`Instance::call`](crate::Instance::call).
     ///
     /// # Errors
     ///
     /// Any [`CallError`].
-    pub fn call(&self, name: &str, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
+    pub fn call(
+        &self,
+        name: &str,
+        function: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<u8>, CallError> {
         self.asker.call(name, function, payload, deadline(timeout))
     }
 
@@ -83,7 +91,12 @@ impl Admin {
     /// # Errors
     ///
     /// A [`CallError`] if the instances could not be found out.
-    pub fn call_all(&self, function: &str, payload: &[u8], timeout: Duration) -> Result<Replies, CallError> {
+    pub fn call_all(
+        &self,
+        function: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Replies, CallError> {
         self.asker.call_all(function, payload, timeout)
     }
 }
@@ -99,20 +112,24 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if the directory or the key cannot be used. A
-    /// [`key_file`](Config::key_file) that is missing is such a key.
+    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if the directory or
+    /// the key cannot be used. A [`key_file`](Config::key_file) that is missing is such a key.
     pub fn has_key(&self) -> Result<bool, JoinError> {
         let path = self.key_path()?;
-        Ok(if self.key_file.is_some() { key::named(&path).map(|_| true)? } else { key::is_there(&path)? })
+        Ok(if self.key_file.is_some() {
+            key::named(&path).map(|_| true)?
+        } else {
+            key::is_there(&path)?
+        })
     }
 
-    /// Checks the group's directory, and what is in it beside the key, as joining does. Makes and changes nothing; a
-    /// directory that is missing is made by joining.
+    /// Checks the group's directory, and what is in it beside the key, as joining does. Makes and
+    /// changes nothing; a directory that is missing is made by joining.
     ///
     /// # Errors
     ///
-    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if others can exchange what is in it, or have put
-    /// something there.
+    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if others can
+    /// exchange what is in it, or have put something there.
     pub fn check_directory(&self) -> Result<(), JoinError> {
         let directory = self.state_directory()?.path;
         if directory.exists() {
@@ -122,24 +139,30 @@ impl Config {
         Ok(())
     }
 
-    /// The group's last term, as its directory keeps it; `None` before the first. Sees that the next one can be kept: where there
-    /// is no file for it yet, by writing as much as that needs beside it, and removing it.
+    /// The group's last term, as its directory keeps it; `None` before the first. Sees that the
+    /// next one can be kept: where there is no file for it yet, by writing as much as that needs
+    /// beside it, and removing it.
     ///
     /// Blocks for the file system. Changes nothing.
     ///
     /// # Errors
     ///
-    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if terms cannot be kept there: whoever joins first
-    /// would get the same error.
+    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if terms cannot be
+    /// kept there: whoever joins first would get the same error.
     pub fn last_term(&self) -> Result<Option<u64>, JoinError> {
         let directory = self.state_directory()?.path;
-        Ok(if directory.exists() { TermFile::probe(&directory.join(format!("{}.term", self.group)))? } else { None })
+        Ok(if directory.exists() {
+            TermFile::probe(&directory.join(format!("{}.term", self.group)))?
+        } else {
+            None
+        })
     }
 }
 
 /// The group's name and key.
 pub(crate) fn pass(config: &Config) -> Result<Pass, JoinError> {
     let key_file = config.key_path()?;
-    let key = if config.key_file.is_some() { key::named(&key_file)? } else { key::made(&key_file)? };
+    let key =
+        if config.key_file.is_some() { key::named(&key_file)? } else { key::made(&key_file)? };
     Ok(Pass { group: config.group.clone(), key, key_file })
 }

@@ -1,4 +1,5 @@
-//! Every public error, one type per operation. Each says what happened, to whom, what it did to the state, and what to do.
+//! Every public error, one type per operation. Each says what happened, to whom, what it did to the
+//! state, and what to do.
 
 use std::fmt;
 use std::io;
@@ -29,7 +30,8 @@ impl ConfigError {
         ConfigError { what, value: value.to_string(), rule }
     }
 
-    /// Which setting it is: the name of the method of [`Config`](crate::Config), or the environment variable that was used for it.
+    /// Which setting it is: the name of the method of [`Config`](crate::Config), or the environment
+    /// variable that was used for it.
     #[must_use]
     pub fn what(&self) -> &'static str {
         self.what
@@ -56,8 +58,8 @@ pub struct PortHolder {
     pub user: Option<String>,
     /// True if the process is stopped (SIGSTOP, a debugger) and so answers nobody.
     pub stopped: bool,
-    /// True if the process has crashed and is writing its core dump: until that is written it holds the port, and answers
-    /// nobody.
+    /// True if the process has crashed and is writing its core dump: until that is written it holds
+    /// the port, and answers nobody.
     pub dumping_core: bool,
 }
 
@@ -115,7 +117,8 @@ pub enum JoinError {
         /// The file with this instance's key.
         key_file: PathBuf,
     },
-    /// The supervisor speaks no protocol version that this instance speaks. Update the older of the two.
+    /// The supervisor speaks no protocol version that this instance speaks. Update the older of the
+    /// two.
     Version {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
@@ -124,13 +127,15 @@ pub enum JoinError {
         /// Lowest and highest version of the supervisor.
         theirs: (u16, u16),
     },
-    /// The system does not allow this user to bind the port (below 1024, or by policy). Choose another one.
+    /// The system does not allow this user to bind the port (below 1024, or by policy). Choose
+    /// another one.
     PortForbidden {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
     },
-    /// The loopback interface does not have the group's address, see [`default_address`](crate::default_address). Bring it up as
-    /// 127.0.0.1/8, or set a port for all of the group, which is then on 127.0.0.1.
+    /// The loopback interface does not have the group's address, see
+    /// [`default_address`](crate::default_address). Bring it up as 127.0.0.1/8, or set a port for
+    /// all of the group, which is then on 127.0.0.1.
     NotHere {
         /// The supervisor port, and the address it would be on.
         address: SocketAddrV4,
@@ -180,47 +185,64 @@ impl fmt::Display for JoinError {
             JoinError::Key(error) => error.fmt(f),
             JoinError::PortHeld { address, holder } => write!(
                 f,
-                "{} is held by {holder}, not by a pares instance; choose another with --port or PARES_PORT",
+                "{} is held by {holder}, not by a pares instance; choose another with --port or \
+                 PARES_PORT",
                 Port(*address)
             ),
             JoinError::OtherGroup { address, ours, theirs } => write!(
                 f,
-                "{} serves the group `{theirs}`, not `{ours}`; choose another with --port or PARES_PORT",
+                "{} serves the group `{theirs}`, not `{ours}`; choose another with --port or \
+                 PARES_PORT",
                 Port(*address)
             ),
             JoinError::KeyMismatch { address, holder, key_file } => write!(
                 f,
-                "{} is held by {holder}, which does not have this group's key of {}; if it is this group, run as \
-                 the same user, with the same directory (PARES_DIR; `pares doctor` says which and why) or key file \
+                "{} is held by {holder}, which does not have this group's key of {}; if it is this \
+                 group, run as \
+                 the same user, with the same directory (PARES_DIR; `pares doctor` says which and \
+                 why) or key file \
                  (--key-file); else choose another port with --port or PARES_PORT",
                 Port(*address),
                 key_file.display()
             ),
             JoinError::Version { address, ours, theirs } => write!(
                 f,
-                "the supervisor on {} speaks protocol version {}, this instance {}; update the older one",
+                "the supervisor on {} speaks protocol version {}, this instance {}; update the \
+                 older one",
                 Port(*address),
                 Range(*theirs),
                 Range(*ours)
             ),
             JoinError::PortForbidden { address } => {
                 let port = Port(*address);
-                write!(f, "this user may not bind {port}; choose one from 1024 upwards with --port or PARES_PORT")
+                write!(
+                    f,
+                    "this user may not bind {port}; choose one from 1024 upwards with --port or \
+                     PARES_PORT"
+                )
             }
             JoinError::NotHere { address } => {
                 let ip = address.ip();
                 write!(
                     f,
-                    "this machine, or network namespace, does not have {ip}, or its loopback interface is down: bring that up \
-                     with its usual 127.0.0.1/8 (ip address add 127.0.0.1/8 dev lo; ip link set lo up)"
+                    "this machine, or network namespace, does not have {ip}, or its loopback \
+                     interface is down: bring that up \
+                     with its usual 127.0.0.1/8 (ip address add 127.0.0.1/8 dev lo; ip link set lo \
+                     up)"
                 )?;
                 if *ip == Ipv4Addr::LOCALHOST {
                     return Ok(());
                 }
-                f.write_str("; or set a port with --port or PARES_PORT: the group is then on 127.0.0.1")
+                f.write_str(
+                    "; or set a port with --port or PARES_PORT: the group is then on 127.0.0.1",
+                )
             }
             JoinError::NameTaken { name, holder } => {
-                write!(f, "the name `{name}` belongs to {holder}; choose another with --name, or stop that one")
+                write!(
+                    f,
+                    "the name `{name}` belongs to {holder}; choose another with --name, or stop \
+                     that one"
+                )
             }
             JoinError::GroupFull { detail } => write!(f, "the group is full: {detail}"),
             JoinError::NoSupervisor { address } => write!(
@@ -230,22 +252,34 @@ impl fmt::Display for JoinError {
                 Port(*address)
             ),
             JoinError::Deadline { address, waited, holder, obstacle } => {
-                write!(f, "no role after {:.1} s on {}: {obstacle}", waited.as_secs_f64(), Port(*address))?;
+                write!(
+                    f,
+                    "no role after {:.1} s on {}: {obstacle}",
+                    waited.as_secs_f64(),
+                    Port(*address)
+                )?;
                 match holder {
                     Some(holder) if holder.stopped => {
                         let pid = holder.pid.unwrap_or_default();
-                        write!(f, "; the port is held by {holder}: continue it with `kill -CONT {pid}`, or kill it")
+                        write!(
+                            f,
+                            "; the port is held by {holder}: continue it with `kill -CONT {pid}`, \
+                             or kill it"
+                        )
                     }
                     Some(holder) if holder.dumping_core => write!(
                         f,
-                        "; the port is held by {holder}: it is free when that is written; kill it to have it sooner, and see \
+                        "; the port is held by {holder}: it is free when that is written; kill it \
+                         to have it sooner, and see \
                          Config::release_on_crash"
                     ),
                     Some(holder) => write!(f, "; the port is held by {holder}"),
                     None => Ok(()),
                 }
             }
-            JoinError::Io { doing, source } => write!(f, "cannot {doing}: {source}{}", cure(source)),
+            JoinError::Io { doing, source } => {
+                write!(f, "cannot {doing}: {source}{}", cure(source))
+            }
         }
     }
 }
@@ -273,30 +307,40 @@ impl From<KeyError> for JoinError {
     }
 }
 
-/// What to raise where the system is at a limit, to be read after the error itself; nothing for other errors.
+/// What to raise where the system is at a limit, to be read after the error itself; nothing for
+/// other errors.
 pub(crate) fn cure(error: &io::Error) -> &'static str {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
-        Some(Errno::MFILE) => "; this process has no descriptor left: raise its limit (ulimit -n) or close some",
+        Some(Errno::MFILE) => {
+            "; this process has no descriptor left: raise its limit (ulimit -n) or close some"
+        }
         Some(Errno::NFILE) => "; the machine has no descriptor left: raise fs.file-max",
         Some(Errno::AGAIN) => {
-            "; no thread can be started: raise the limits (ulimit -u, kernel.threads-max, kernel.pid_max, vm.max_map_count, \
+            "; no thread can be started: raise the limits (ulimit -u, kernel.threads-max, \
+             kernel.pid_max, vm.max_map_count, \
              pids.max of the control group)"
         }
-        Some(Errno::FBIG) => "; this process may write no file so large: raise the limit (ulimit -f)",
-        Some(Errno::ADDRNOTAVAIL) => "; the machine has no port left: widen net.ipv4.ip_local_port_range",
+        Some(Errno::FBIG) => {
+            "; this process may write no file so large: raise the limit (ulimit -f)"
+        }
+        Some(Errno::ADDRNOTAVAIL) => {
+            "; the machine has no port left: widen net.ipv4.ip_local_port_range"
+        }
         _ => "",
     }
 }
 
 /// `text` from a stranger, fit for a terminal and a log: control characters are escaped.
 pub(crate) fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let shown =
+        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
 }
 
 /// Also for a forked child, which cannot tell: it asks nobody.
-const STOPPED: &str = "this instance has left its group, or this process was forked from the one that joined";
+const STOPPED: &str =
+    "this instance has left its group, or this process was forked from the one that joined";
 
 /// A port for people, with its address unless that is 127.0.0.1.
 pub(crate) struct Port(pub(crate) SocketAddrV4);
@@ -305,7 +349,11 @@ impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Port(address) = self;
         write!(f, "port {}", address.port())?;
-        if *address.ip() == Ipv4Addr::LOCALHOST { Ok(()) } else { write!(f, " of {}", address.ip()) }
+        if *address.ip() == Ipv4Addr::LOCALHOST {
+            Ok(())
+        } else {
+            write!(f, " of {}", address.ip())
+        }
     }
 }
 
@@ -330,7 +378,8 @@ pub enum AskError {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
     },
-    /// The port is held by somebody who cannot be asked: another program, another group, another key or version.
+    /// The port is held by somebody who cannot be asked: another program, another group, another
+    /// key or version.
     Refused(Box<JoinError>),
     /// The registry has no instance of this name.
     NoSuchInstance(String),
@@ -340,8 +389,8 @@ pub enum AskError {
     SupervisorLost,
     /// The supervisor has as many askers as it serves. Try again later.
     Busy,
-    /// This instance has left its group, or this process is a forked child of the one that made it (or the
-    /// [`Admin`](crate::Admin)); a child makes its own.
+    /// This instance has left its group, or this process is a forked child of the one that made it
+    /// (or the [`Admin`](crate::Admin)); a child makes its own.
     Stopped,
     /// The system refused something.
     Io {
@@ -357,15 +406,24 @@ impl fmt::Display for AskError {
         match self {
             AskError::NoSupervisor { address } => {
                 let port = Port(*address);
-                write!(f, "no supervisor on {port}: no instance is running, or an election is under way")
+                write!(
+                    f,
+                    "no supervisor on {port}: no instance is running, or an election is under way"
+                )
             }
             AskError::Refused(error) => error.fmt(f),
-            AskError::NoSuchInstance(name) => write!(f, "no instance `{name}`; `pares ls` shows who is there"),
-            AskError::Deadline => {
-                f.write_str("the supervisor did not answer in time; `pares doctor` says what holds it up")
+            AskError::NoSuchInstance(name) => {
+                write!(f, "no instance `{name}`; `pares ls` shows who is there")
             }
-            AskError::SupervisorLost => f.write_str("the supervisor went away before it answered; ask again"),
-            AskError::Busy => f.write_str("the supervisor serves as many askers as it can; try again later"),
+            AskError::Deadline => f.write_str(
+                "the supervisor did not answer in time; `pares doctor` says what holds it up",
+            ),
+            AskError::SupervisorLost => {
+                f.write_str("the supervisor went away before it answered; ask again")
+            }
+            AskError::Busy => {
+                f.write_str("the supervisor serves as many askers as it can; try again later")
+            }
             AskError::Stopped => f.write_str(STOPPED),
             AskError::Io { doing, source } => write!(f, "cannot {doing}: {source}{}", cure(source)),
         }
@@ -404,7 +462,8 @@ pub enum CallError {
     Failed(String),
     /// The function panicked, with this text. The instance goes on.
     Panicked(String),
-    /// The answer did not come in time. The function may have run, may still run, or may never have begun.
+    /// The answer did not come in time. The function may have run, may still run, or may never have
+    /// begun.
     Deadline,
     /// The instance is gone: it died or left before it answered. The function may have run.
     InstanceLost(String),
@@ -424,17 +483,27 @@ impl fmt::Display for CallError {
         match self {
             CallError::Ask(error) => error.fmt(f),
             CallError::NoSuchFunction { instance, function } => {
-                write!(f, "`{instance}` has no function `{function}`; `pares functions {instance}` shows what it has")
+                write!(
+                    f,
+                    "`{instance}` has no function `{function}`; `pares functions {instance}` shows \
+                     what it has"
+                )
             }
-            CallError::PayloadTooLarge { bytes } => write!(f, "a payload of {bytes} bytes; at most 1 MiB can be sent"),
+            CallError::PayloadTooLarge { bytes } => {
+                write!(f, "a payload of {bytes} bytes; at most 1 MiB can be sent")
+            }
             CallError::Failed(text) => write!(f, "the function failed: {text}"),
             CallError::Panicked(text) => write!(f, "the function panicked: {text}"),
             CallError::Deadline => f.write_str("no answer in time; the function may have run"),
             CallError::InstanceLost(name) => {
                 write!(f, "`{name}` went away before it answered; the function may have run")
             }
-            CallError::Busy(name) => write!(f, "`{name}` serves as many callers as it can; try again later"),
-            CallError::Io { doing, source } => write!(f, "cannot {doing}: {source}{}", cure(source)),
+            CallError::Busy(name) => {
+                write!(f, "`{name}` serves as many callers as it can; try again later")
+            }
+            CallError::Io { doing, source } => {
+                write!(f, "cannot {doing}: {source}{}", cure(source))
+            }
         }
     }
 }
@@ -463,8 +532,8 @@ pub enum StepDownError {
     NotSupervisor,
     /// It is the only instance, so that nobody could take over. It is still supervisor.
     Alone,
-    /// A job of [`while_supervisor`](crate::Instance::while_supervisor) did not end in time. It has been told to;
-    /// the instance is still supervisor.
+    /// A job of [`while_supervisor`](crate::Instance::while_supervisor) did not end in time. It has
+    /// been told to; the instance is still supervisor.
     JobRunning,
     /// The role was given up, but no successor was known when the time was over.
     Deadline,
@@ -475,7 +544,9 @@ impl fmt::Display for StepDownError {
         f.write_str(match self {
             StepDownError::NotSupervisor => "this instance is not supervisor",
             StepDownError::Alone => "there is no other instance that could take over",
-            StepDownError::JobRunning => "a job that runs only on the supervisor did not end in time; still supervisor",
+            StepDownError::JobRunning => {
+                "a job that runs only on the supervisor did not end in time; still supervisor"
+            }
             StepDownError::Deadline => "the role was given up, but no successor was known in time",
         })
     }

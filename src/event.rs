@@ -1,4 +1,5 @@
-//! What a program is told: of its own instance ([`Event`]) and of the registry ([`Change`]). Values only.
+//! What a program is told: of its own instance ([`Event`]) and of the registry ([`Change`]). Values
+//! only.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ pub use peer::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause, SuspicionCaus
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// CLOCK_MONOTONIC in nanoseconds, taken when the instance knew it; comparable between processes of one machine.
+    /// CLOCK_MONOTONIC in nanoseconds, taken when the instance knew it; comparable between
+    /// processes of one machine.
     pub monotonic_ns: u64,
     /// What happened.
     pub kind: EventKind,
@@ -48,8 +50,8 @@ pub enum EventKind {
         /// How many instances the registry has.
         members: u32,
     },
-    /// A permit of this instance is no longer valid: it was revoked, or this instance stood still for so long that others
-    /// were given what it held.
+    /// A permit of this instance is no longer valid: it was revoked, or this instance stood still
+    /// for so long that others were given what it held.
     PermitLost {
         /// The permit's [number](crate::Permit::id).
         permit: u64,
@@ -59,7 +61,8 @@ pub enum EventKind {
         units: u64,
     },
     /// More of a resource is in use than there may be, because it is counted without asking
-    /// ([`Tally`](crate::Tally)) or its limit has shrunk. Comes once, until the use has fallen to the limit again.
+    /// ([`Tally`](crate::Tally)) or its limit has shrunk. Comes once, until the use has fallen to
+    /// the limit again.
     OverLimit {
         /// The resource.
         resource: String,
@@ -84,8 +87,9 @@ pub enum EventKind {
         /// What it says.
         payload: Arc<[u8]>,
     },
-    /// An instance at the other end of a lifeline lives and does not answer, or its program makes no progress. Only where
-    /// [`Config::hang_timeout`](crate::Config::hang_timeout) is set; comes again when the cause is another.
+    /// An instance at the other end of a lifeline lives and does not answer, or its program makes
+    /// no progress. Only where [`Config::hang_timeout`](crate::Config::hang_timeout) is set; comes
+    /// again when the cause is another.
     Stalled {
         /// Its unique name.
         name: String,
@@ -101,8 +105,8 @@ pub enum EventKind {
     StopAsked,
     /// It has left the group. The last event.
     Stopped,
-    /// So many events before this one are missing: this receiver was full, or messages came faster than this instance
-    /// took them.
+    /// So many events before this one are missing: this receiver was full, or messages came faster
+    /// than this instance took them.
     Missed {
         /// How many.
         events: u64,
@@ -121,7 +125,8 @@ pub enum ContendingCause {
     SteppedDown,
     /// The supervisor cut this instance off.
     Evicted,
-    /// Something prevents it from taking part; it goes on trying. The text says what, and what to do.
+    /// Something prevents it from taking part; it goes on trying. The text says what, and what to
+    /// do.
     Obstructed(String),
 }
 
@@ -145,11 +150,13 @@ pub enum StallCause {
     Stopped,
     /// Its process is dead and writes a core dump.
     DumpingCore,
-    /// It does not answer, and waits for a processor: the machine is too busy for it. It is never ended for that.
+    /// It does not answer, and waits for a processor: the machine is too busy for it. It is never
+    /// ended for that.
     Starved,
     /// It does not answer, for whatever reason.
     Silent,
-    /// It answers, and its program has not called [`Instance::pulse`](crate::Instance::pulse) for the whole timeout.
+    /// It answers, and its program has not called [`Instance::pulse`](crate::Instance::pulse) for
+    /// the whole timeout.
     NoProgress,
 }
 
@@ -243,7 +250,8 @@ pub enum ChangeKind {
         /// How many instances the registry has.
         members: u32,
     },
-    /// There is no supervisor for the moment; what was reported so far stays true until it is corrected.
+    /// There is no supervisor for the moment; what was reported so far stays true until it is
+    /// corrected.
     Contending,
 }
 
@@ -263,5 +271,6 @@ pub struct Usage {
     pub holders: Vec<(String, u64)>,
 }
 
-/// What a call to all instances came to: each instance's unique name, and its result or why it gave none.
+/// What a call to all instances came to: each instance's unique name, and its result or why it gave
+/// none.
 pub type Replies = Vec<(String, Result<Vec<u8>, CallError>)>;

@@ -31,32 +31,37 @@ use crate::wire::{Declared, Entry};
 
 /// One participant of a group, from [`join`](Instance::join) until it is dropped.
 ///
-/// All methods take `&self` and may be called from any thread, several at once. Several instances may live in one
-/// process.
+/// All methods take `&self` and may be called from any thread, several at once. Several instances
+/// may live in one process.
 ///
 /// # Forks
 ///
-/// An instance belongs to the process that has joined. A child forked from it has none of its connections: they are closed
-/// in the child before `fork` returns there, so that others know of the parent's death at once, however long the child lives.
-/// In the child the instance is [`Role::Stopped`], whatever was made by it is void (permits, tallies, watches, jobs,
-/// and also an [`Admin`](crate::Admin)), every call gives the error that says so, and dropping any of it does nothing. A receiver of
-/// [`events`](Instance::events) that was made before the fork must not be used there: nobody sends to it. The child may join by
-/// itself, and is then another instance. (So a daemon joins after it has forked into the background.)
+/// An instance belongs to the process that has joined. A child forked from it has none of its
+/// connections: they are closed in the child before `fork` returns there, so that others know of
+/// the parent's death at once, however long the child lives. In the child the instance is
+/// [`Role::Stopped`], whatever was made by it is void (permits, tallies, watches, jobs, and also an
+/// [`Admin`](crate::Admin)), every call gives the error that says so, and dropping any of it does
+/// nothing. A receiver of [`events`](Instance::events) that was made before the fork must not be
+/// used there: nobody sends to it. The child may join by itself, and is then another instance. (So
+/// a daemon joins after it has forked into the background.)
 ///
-/// A program's function or job that forks may do as it likes in the child; when it returns there, its thread ends.
-/// This holds for `fork`; a child made by a raw `clone` system call keeps everything open.
+/// A program's function or job that forks may do as it likes in the child; when it returns there,
+/// its thread ends. This holds for `fork`; a child made by a raw `clone` system call keeps
+/// everything open.
 ///
 /// # Closed descriptors
 ///
-/// A program that closes all descriptors, as some do that make themselves daemons, closes the library's: its instances and
-/// [peers](crate::Peer) then have left ([`Role::Stopped`], and every call gives the error that says so), and it may join anew. What
-/// it opens afterwards is not touched, except that a call which is under way in that very moment may meet a socket that has got the
-/// number of one of the library's: nothing should be asked of an instance meanwhile.
+/// A program that closes all descriptors, as some do that make themselves daemons, closes the
+/// library's: its instances and [peers](crate::Peer) then have left ([`Role::Stopped`], and every
+/// call gives the error that says so), and it may join anew. What it opens afterwards is not
+/// touched, except that a call which is under way in that very moment may meet a socket that has
+/// got the number of one of the library's: nothing should be asked of an instance meanwhile.
 ///
 /// # Leaving
 ///
-/// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and waited for,
-/// then admin functions that still run; no thread and no descriptor is left behind.
+/// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told
+/// to end and waited for, then admin functions that still run; no thread and no descriptor is left
+/// behind.
 pub struct Instance {
     events: usize,
     pub(crate) asker: Arc<Asker>,
@@ -71,8 +76,8 @@ impl Instance {
     /// Joins the group: becomes supervisor if the port is free, else a subordinate.
     ///
     /// Blocks until one of both is known: usually under a millisecond, at most the join timeout of
-    /// `config` (default 10 s). It starts two threads, which live as long as the instance; a supervisor has three more,
-    /// and one for each subordinate.
+    /// `config` (default 10 s). It starts two threads, which live as long as the instance; a
+    /// supervisor has three more, and one for each subordinate.
     ///
     /// # Errors
     ///
@@ -116,10 +121,13 @@ impl Instance {
             false => None,
         };
 
-        let listener = port::listen(port::here(0), sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
+        let listener =
+            port::listen(port::here(0), sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
         let admin = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
         let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
+        getrandom::fill(&mut random)
+            .map_err(std::io::Error::other)
+            .map_err(io("read random bytes"))?;
         let (id, seed) = random.split_at(8);
         let number = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("half of 16 bytes"));
         let program = program();
@@ -138,8 +146,11 @@ impl Instance {
         let late = Arc::new(OnceLock::new());
         let functions = endpoint::functions(&late, About { program }, &config.functions);
         me.functions = functions.keys().cloned().collect();
-        let declare =
-            |one: &Resource| Declared { resource: one.name.clone(), limit: one.limit, per_holder: one.per_holder };
+        let declare = |one: &Resource| Declared {
+            resource: one.name.clone(),
+            limit: one.limit,
+            per_holder: one.per_holder,
+        };
         let declared = config.resources.iter().map(declare).collect();
         let shared = Arc::new(Shared {
             pass: pass.clone(),
@@ -157,8 +168,8 @@ impl Instance {
         _ = late.set(Arc::downgrade(&shared));
         let losing = Arc::downgrade(&shared);
         let lost = move || losing.upgrade().iter().for_each(|shared| role::lose(shared));
-        let endpoint =
-            Endpoint::open(listener, pass.clone(), functions, lost).map_err(io("open the admin endpoint"))?;
+        let endpoint = Endpoint::open(listener, pass.clone(), functions, lost)
+            .map_err(io("open the admin endpoint"))?;
         let asker = Arc::new(Asker::new(pass, Viewpoint::Member(shared.clone())));
         let instance = Instance {
             events: config.events,
@@ -168,9 +179,14 @@ impl Instance {
             endpoint: Mutex::new(Some(endpoint)),
             shared: shared.clone(),
         };
-        let election =
-            Election::new(number(seed), clock::now().saturating_add(config.join_timeout), config.may_supervise);
-        let started = instance.role.spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared, election));
+        let election = Election::new(
+            number(seed),
+            clock::now().saturating_add(config.join_timeout),
+            config.may_supervise,
+        );
+        let started = instance
+            .role
+            .spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared, election));
         started.map_err(io("start the role thread"))?;
 
         let settled = instance.shared.standing.wait(None, |inside| match inside.role() {
@@ -180,7 +196,9 @@ impl Instance {
         });
         match settled.flatten() {
             None => Ok(instance),
-            Some(obstacle) => Err(obstacle::join_error(&instance.shared, obstacle, began.elapsed())),
+            Some(obstacle) => {
+                Err(obstacle::join_error(&instance.shared, obstacle, began.elapsed()))
+            }
         }
     }
 
@@ -213,27 +231,31 @@ impl Instance {
 
     /// True if the instance is supervisor at the moment. Does not block.
     ///
-    /// For work that only one may do, [`while_supervisor`](Instance::while_supervisor) is told when the role ends; fence what
-    /// such work writes elsewhere by the [`term`](Instance::term).
+    /// For work that only one may do, [`while_supervisor`](Instance::while_supervisor) is told when
+    /// the role ends; fence what such work writes elsewhere by the [`term`](Instance::term).
     #[must_use]
     pub fn is_supervisor(&self) -> bool {
         self.role() == Role::Supervisor
     }
 
-    /// The number of the present supervisorship, or of the last one this instance has seen. Does not block.
+    /// The number of the present supervisorship, or of the last one this instance has seen. Does
+    /// not block.
     ///
-    /// In a forked child 0. It grows with each supervisorship of the group, also when all instances die and the group starts anew:
-    /// the last one is kept in the group's directory, and every survivor knows it too.
+    /// In a forked child 0. It grows with each supervisorship of the group, also when all instances
+    /// die and the group starts anew: the last one is kept in the group's directory, and every
+    /// survivor knows it too.
     #[must_use]
     pub fn term(&self) -> u64 {
         if self.is_void() { 0 } else { self.shared.standing.look(|inside| inside.term) }
     }
 
-    /// A new receiver of the instance's events. The first ones tell the present role, and whether the group is settled.
+    /// A new receiver of the instance's events. The first ones tell the present role, and whether
+    /// the group is settled.
     ///
-    /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says misses the next ones,
-    /// and is told how many; the library never waits for a receiver. It ends when the instance has left. Messages are among
-    /// the events, with up to 64 KiB each: drop a receiver that is not read.
+    /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says
+    /// misses the next ones, and is told how many; the library never waits for a receiver. It ends
+    /// when the instance has left. Messages are among the events, with up to 64 KiB each: drop a
+    /// receiver that is not read.
     ///
     /// # Examples
     ///
@@ -277,12 +299,14 @@ impl Instance {
         &self.registry
     }
 
-    /// Calls an admin function of the instance `name` (`main`: the supervisor) and waits for its result.
+    /// Calls an admin function of the instance `name` (`main`: the supervisor) and waits for its
+    /// result.
     ///
-    /// `payload` and result are bytes of the function's own making, up to 1 MiB each. The call goes directly to the instance.
+    /// `payload` and result are bytes of the function's own making, up to 1 MiB each. The call goes
+    /// directly to the instance.
     ///
-    /// Blocks for a look-up and a round trip (for the latter alone from the second call to the same instance), and for as
-    /// long as the function runs; at most for `timeout`.
+    /// Blocks for a look-up and a round trip (for the latter alone from the second call to the same
+    /// instance), and for as long as the function runs; at most for `timeout`.
     ///
     /// # Errors
     ///
@@ -306,17 +330,25 @@ impl Instance {
     /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn call(&self, name: &str, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
+    pub fn call(
+        &self,
+        name: &str,
+        function: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<u8>, CallError> {
         self.asker.call(name, function, payload, deadline(timeout))
     }
 
-    /// Calls an admin function of all instances, this one included, several at once; the results come by name.
+    /// Calls an admin function of all instances, this one included, several at once; the results
+    /// come by name.
     ///
     /// Blocks until all have answered; `timeout` is for finding them out, and for each one anew.
     ///
     /// # Errors
     ///
-    /// A [`CallError`] if the instances could not be found out; else each has a result or an error of its own.
+    /// A [`CallError`] if the instances could not be found out; else each has a result or an error
+    /// of its own.
     ///
     /// # Examples
     ///
@@ -333,18 +365,25 @@ impl Instance {
     /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn call_all(&self, function: &str, payload: &[u8], timeout: Duration) -> Result<Replies, CallError> {
+    pub fn call_all(
+        &self,
+        function: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Replies, CallError> {
         self.asker.call_all(function, payload, timeout)
     }
 
-    /// Runs `job` on a thread of its own whenever this instance is supervisor: once for each supervisorship.
+    /// Runs `job` on a thread of its own whenever this instance is supervisor: once for each
+    /// supervisorship.
     ///
-    /// The guard says when the role is given up ([`SupervisorGuard::should_stop`], [`SupervisorGuard::wait`]); the job must then
-    /// return. Until it has, the supervisor port is kept, so that jobs of one group never overlap, as long as their
-    /// processes live. (When a process is killed, its job ends with it, a moment before the next one begins.)
-    /// A job that returns before it is told to has done its work for this supervisorship. If it panics, that is logged,
-    /// and it runs again at the next supervisorship.
-    /// It has the signal mask of the thread that calls this, and so have threads and processes that it starts.
+    /// The guard says when the role is given up ([`SupervisorGuard::should_stop`],
+    /// [`SupervisorGuard::wait`]); the job must then return. Until it has, the supervisor port is
+    /// kept, so that jobs of one group never overlap, as long as their processes live. (When a
+    /// process is killed, its job ends with it, a moment before the next one begins.) A job that
+    /// returns before it is told to has done its work for this supervisorship. If it panics, that
+    /// is logged, and it runs again at the next supervisorship. It has the signal mask of the
+    /// thread that calls this, and so have threads and processes that it starts.
     ///
     /// Does not block. The job runs until the returned [`Job`] is dropped or the instance leaves.
     ///
@@ -380,12 +419,14 @@ impl Instance {
         Job::start(self.shared.clone(), job)
     }
 
-    /// Shows that the program makes progress, for those who watch for hangs ([`Config::hang_timeout`]).
+    /// Shows that the program makes progress, for those who watch for hangs
+    /// ([`Config::hang_timeout`]).
     ///
-    /// A dead-locked program may still have a library thread that answers; so a program that wants more than that calls
-    /// this from the place that must not stand still, its main loop for example, more often than the shortest hang timeout in
-    /// the group. From the first call on the next ones are expected: without one for a watcher's whole timeout, this
-    /// instance is reported as stalled by it ([`StallCause::NoProgress`](crate::StallCause::NoProgress)) within another
+    /// A dead-locked program may still have a library thread that answers; so a program that wants
+    /// more than that calls this from the place that must not stand still, its main loop for
+    /// example, more often than the shortest hang timeout in the group. From the first call on the
+    /// next ones are expected: without one for a watcher's whole timeout, this instance is reported
+    /// as stalled by it ([`StallCause::NoProgress`](crate::StallCause::NoProgress)) within another
     /// timeout and a quarter.
     ///
     /// Does not block, and costs a look at the clock.
@@ -395,9 +436,9 @@ impl Instance {
 
     /// Gives the supervisorship to another instance and stays as a subordinate.
     ///
-    /// First the jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and waited for, with the role still
-    /// held; then the port is given up, and this instance leaves it to the others for half a second.
-    /// No instance leaves the registry by this.
+    /// First the jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and
+    /// waited for, with the role still held; then the port is given up, and this instance leaves it
+    /// to the others for half a second. No instance leaves the registry by this.
     ///
     /// Blocks until another instance is supervisor, at most for `timeout`.
     ///
@@ -430,8 +471,8 @@ impl Instance {
     /// Blocks until jobs and admin functions that still run have returned.
     pub fn leave(self) {}
 
-    /// Leaves the group, whoever else still holds this instance: what others wait for in its methods ends with their
-    /// `Stopped`. Not to be called by its own job, which is waited for.
+    /// Leaves the group, whoever else still holds this instance: what others wait for in its
+    /// methods ends with their `Stopped`. Not to be called by its own job, which is waited for.
     pub(crate) fn end(&self) {
         self.shared.standing.halt();
         self.asker.stop();
@@ -449,8 +490,10 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         if self.is_void() {
-            // Threads, locks and connections are the parent's: nothing is waited for, and nothing torn down.
-            let (role, endpoint) = (std::mem::take(&mut self.role), std::mem::take(&mut self.endpoint));
+            // Threads, locks and connections are the parent's: nothing is waited for, and nothing
+            // torn down.
+            let (role, endpoint) =
+                (std::mem::take(&mut self.role), std::mem::take(&mut self.endpoint));
             std::mem::forget((role, endpoint, self.asker.clone(), self.shared.clone()));
             return;
         }
@@ -472,7 +515,8 @@ impl std::fmt::Debug for Instance {
 fn program() -> String {
     let path = std::env::args_os().next().unwrap_or_default();
     let name = std::path::Path::new(&path).file_name().unwrap_or_default().to_string_lossy();
-    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let fit =
+        |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
     let name: String = name.chars().map(fit).take(64).collect();
     match name.trim_start_matches('-') {
         "" => "instance".into(),

@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets in `fuzz/`, each with the properties that it holds the code to.
 //!
-//! Not part of the public interface. What a body does follows from its bytes alone, so that each file of the corpus is
-//! also a test.
+//! Not part of the public interface. What a body does follows from its bytes alone, so that each
+//! file of the corpus is also a test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::wire::field::Payload;
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::proof::{Key, Meeting, Prover};
 use crate::wire::{
-    Counted, Declared, DecodeError, Departure, Entry, Held, MAGIC, Message, PROTOCOL_VERSION, Purpose, Refusal, Wanted,
-    common_version, kinds,
+    Counted, Declared, DecodeError, Departure, Entry, Held, MAGIC, Message, PROTOCOL_VERSION,
+    Purpose, Refusal, Wanted, common_version, kinds,
 };
 
 #[cfg(test)]
@@ -51,7 +51,8 @@ impl Choices<'_> {
     }
 }
 
-/// Any bytes, in any pieces: never a panic, the same messages however cut, and what decodes encodes back.
+/// Any bytes, in any pieces: never a panic, the same messages however cut, and what decodes encodes
+/// back.
 ///
 /// Input: which limit is in force, the number of cuts, the cuts, the stream.
 pub fn fuzz_stream(input: &[u8]) {
@@ -70,7 +71,11 @@ pub fn fuzz_stream(input: &[u8]) {
 }
 
 /// What comes out of `stream` if it arrives in pieces of these sizes, over and over.
-fn receive(stream: &[u8], cuts: &[usize], max_body: usize) -> (Vec<Message>, Result<(), DecodeError>) {
+fn receive(
+    stream: &[u8],
+    cuts: &[usize],
+    max_body: usize,
+) -> (Vec<Message>, Result<(), DecodeError>) {
     let mut buffer = FrameBuffer::default();
     let (mut messages, mut rest, mut received) = (Vec::new(), stream, 0);
     for &cut in if cuts.is_empty() { &[1] } else { cuts }.iter().cycle() {
@@ -78,7 +83,11 @@ fn receive(stream: &[u8], cuts: &[usize], max_body: usize) -> (Vec<Message>, Res
         buffer.push(piece);
         received += piece.len();
         // A length is only a claim: nothing is kept for what has not arrived.
-        assert!(buffer.capacity() <= 2 * received + 8, "{} bytes kept for {received}", buffer.capacity());
+        assert!(
+            buffer.capacity() <= 2 * received + 8,
+            "{} bytes kept for {received}",
+            buffer.capacity()
+        );
         loop {
             match buffer.next(max_body) {
                 Ok(Some(message)) => messages.push(message),
@@ -94,8 +103,8 @@ fn receive(stream: &[u8], cuts: &[usize], max_body: usize) -> (Vec<Message>, Res
     (messages, Ok(()))
 }
 
-/// Decodes all messages of `stream`, in pieces as a connection reads them, and appends them to `out` encoded again; for the
-/// benches.
+/// Decodes all messages of `stream`, in pieces as a connection reads them, and appends them to
+/// `out` encoded again; for the benches.
 pub fn recode(stream: &[u8], out: &mut Vec<u8>) {
     let mut buffer = FrameBuffer::default();
     for piece in stream.chunks(4096) {
@@ -171,7 +180,11 @@ pub fn fuzz_handshake(input: &[u8]) {
     let sent = vec![opening, challenge, Message::Proof { proof }];
     let mut bytes = Vec::new();
     sent.iter().for_each(|message| put_frame(message, &mut bytes));
-    assert_eq!(receive(&bytes, &[7], MAX_STRANGER_FRAME), (sent, Ok(())), "too large for a stranger");
+    assert_eq!(
+        receive(&bytes, &[7], MAX_STRANGER_FRAME),
+        (sent, Ok(())),
+        "too large for a stranger"
+    );
 }
 
 fn text(choices: &mut Choices<'_>) -> String {
@@ -238,7 +251,8 @@ struct Office {
 struct Told {
     /// Closed by the supervisor; all that can come of it is its end.
     closed: bool,
-    /// Refused or replaced: not to be spoken to any more. A member that is cut off stays one until its end.
+    /// Refused or replaced: not to be spoken to any more. A member that is cut off stays one until
+    /// its end.
     silenced: bool,
     /// Term and settled, and the cursor from there.
     state: Option<(u64, bool, Cursor)>,
@@ -252,7 +266,11 @@ struct Watcher {
 
 impl Watcher {
     fn new(supervisor: &Supervisor) -> Self {
-        let entries = supervisor.registry().entries().map(|entry| (entry.name.clone(), (**entry).clone())).collect();
+        let entries = supervisor
+            .registry()
+            .entries()
+            .map(|entry| (entry.name.clone(), (**entry).clone()))
+            .collect();
         Watcher { cursor: supervisor.watcher_cursor(), entries }
     }
 }
@@ -276,10 +294,13 @@ impl Office {
                 };
                 match self.someone(choices) {
                     Some(conn) => self.on(Input::Said { conn, message }),
-                    // The supervisor's own instance is not cut off for anything; it says nothing wrong.
+                    // The supervisor's own instance is not cut off for anything; it says nothing
+                    // wrong.
                     None if matches!(
                         message,
-                        Message::Release { .. } | Message::Taken { .. } | Message::TotalQuery { .. }
+                        Message::Release { .. }
+                            | Message::Taken { .. }
+                            | Message::TotalQuery { .. }
                     ) =>
                     {
                         self.on(Input::Said { conn: OWN, message });
@@ -317,8 +338,11 @@ impl Office {
 
     /// Something is asked at the registry port.
     fn ask(&mut self, choices: &mut Choices<'_>) {
-        let (resource, key) = (String::from(["db", "gpu", "two words"][choices.below(3)]), String::from("k"));
-        let text = |choices: &mut Choices<'_>| Some(choices.below(3).to_string()).filter(|text| text != "0");
+        let (resource, key) =
+            (String::from(["db", "gpu", "two words"][choices.below(3)]), String::from("k"));
+        let text = |choices: &mut Choices<'_>| {
+            Some(choices.below(3).to_string()).filter(|text| text != "0")
+        };
         let name = String::from(["s", "main", "m0", "m1", "m2"][choices.below(5)]);
         let question = match choices.below(7) {
             0 => Message::UsageQuery { resource: Some(resource) },
@@ -326,7 +350,11 @@ impl Office {
             2 => Message::SetLimit { resource, limit: u64::from(choices.byte()) },
             3 => Message::Revoke { resource, holder: name },
             4 => Message::SettingQuery { key: Some(key) },
-            5 => Message::Set { key, value: text(choices), expected: text(choices).map(|_| text(choices)) },
+            5 => Message::Set {
+                key,
+                value: text(choices),
+                expected: text(choices).map(|_| text(choices)),
+            },
             _ => {
                 let payload = Payload(vec![0; 300 * choices.below(256)]);
                 let to = Some(name).filter(|_| choices.below(2) == 0);
@@ -337,13 +365,20 @@ impl Office {
         let answer = self.supervisor.ask(question.clone(), &mut actions);
         self.supervisor.check();
         assert!(!answer.is_empty(), "{question:?}");
-        let changed = |message: &Message| matches!(message, Message::Setting { .. } | Message::Done { .. });
-        assert!(actions.is_empty() || changed(&answer[0]), "{question:?}: not done, and yet {actions:?}");
+        let changed =
+            |message: &Message| matches!(message, Message::Setting { .. } | Message::Done { .. });
+        assert!(
+            actions.is_empty() || changed(&answer[0]),
+            "{question:?}: not done, and yet {actions:?}"
+        );
         if let (Message::Set { .. } | Message::SetLimit { .. }, [Message::Setting { setting }]) =
             (&question, &answer[..])
         {
             let all: Vec<Message> = self.supervisor.all_settings().collect();
-            assert!(all.contains(&Message::Setting { setting: setting.clone() }), "acknowledged, and not set");
+            assert!(
+                all.contains(&Message::Setting { setting: setting.clone() }),
+                "acknowledged, and not set"
+            );
         }
         self.carry_out(actions);
     }
@@ -361,7 +396,11 @@ impl Office {
 
     fn hello(&mut self, conn: Option<u64>, choices: &mut Choices<'_>) {
         let conn = conn.unwrap_or_else(|| self.new_conn());
-        let entry = entry(choices.byte() % 16, u64::from(choices.byte() % 4), u16::from(choices.byte()) % 16);
+        let entry = entry(
+            choices.byte() % 16,
+            u64::from(choices.byte() % 4),
+            u16::from(choices.byte()) % 16,
+        );
         let last_term = match choices.below(8) {
             0..3 => self.term - 1,
             3 => self.term,
@@ -386,7 +425,10 @@ impl Office {
         }
         let name = entry.name.clone();
         let holder = self.supervisor.registry().entry(&name).map(|holder| holder.id);
-        self.on(Input::Hello { conn, hello: Hello { last_term, roster, claims, ..greeting(entry) } });
+        self.on(Input::Hello {
+            conn,
+            hello: Hello { last_term, roster, claims, ..greeting(entry) },
+        });
         let now = self.supervisor.registry().entry(&name).map(|holder| holder.id);
         assert!(holder.is_none() || now == holder, "{name} was taken from a living instance");
     }
@@ -409,7 +451,10 @@ impl Office {
         for action in actions {
             match action {
                 Action::Send { conn, message } => {
-                    let told = self.known.get_mut(&conn).expect("a message to a connection that has ended");
+                    let told = self
+                        .known
+                        .get_mut(&conn)
+                        .expect("a message to a connection that has ended");
                     assert!(!told.silenced, "{message:?} after the last word");
                     match message {
                         Message::Welcome { term, settled, .. } => {
@@ -420,10 +465,13 @@ impl Office {
                             told.silenced = told.state.is_none();
                             rejected = Some(conn);
                         }
-                        Message::Roster { .. } => assert!(told.state.is_some(), "a roster for a stranger"),
+                        Message::Roster { .. } => {
+                            assert!(told.state.is_some(), "a roster for a stranger")
+                        }
                         // What it has lost is told before the welcome, everything else after it.
                         held @ kinds!(what_is_held) => {
-                            let in_time = told.state.is_some() || matches!(held, Message::Revoked { .. });
+                            let in_time =
+                                told.state.is_some() || matches!(held, Message::Revoked { .. });
                             assert!(in_time, "{held:?} to a stranger");
                         }
                         other => panic!("{other:?} to a member"),
@@ -435,15 +483,24 @@ impl Office {
                     told.silenced |= rejected != Some(conn);
                 }
                 Action::Tell { conns, .. } => {
-                    let told = |conn| self.known.get(conn).is_some_and(|told| told.state.is_some() && !told.silenced);
+                    let told = |conn| {
+                        self.known
+                            .get(conn)
+                            .is_some_and(|told| told.state.is_some() && !told.silenced)
+                    };
                     assert!(conns.iter().all(told), "told to one who is no member");
                 }
                 Action::Own { .. } => {}
-                Action::Probe { admin } => assert!(!self.settled, "looks for {admin} though all is settled"),
+                Action::Probe { admin } => {
+                    assert!(!self.settled, "looks for {admin} though all is settled")
+                }
                 Action::Announce => {}
                 Action::Settled { term, members } => {
                     assert!(!std::mem::replace(&mut self.settled, true), "settled twice");
-                    assert_eq!((term, members as usize), (self.term, self.supervisor.registry().len()));
+                    assert_eq!(
+                        (term, members as usize),
+                        (self.term, self.supervisor.registry().len())
+                    );
                 }
                 Action::TermRaised { term } => {
                     assert!(term > self.term);
@@ -452,7 +509,11 @@ impl Office {
             }
         }
         assert_eq!((self.term, self.settled), (self.supervisor.term(), self.supervisor.settled()));
-        assert_eq!(self.supervisor.wake_at().is_none(), self.settled, "nothing runs while nothing happens");
+        assert_eq!(
+            self.supervisor.wake_at().is_none(),
+            self.settled,
+            "nothing runs while nothing happens"
+        );
     }
 
     /// News applied to an older copy of the registry give the present one.
@@ -466,15 +527,23 @@ impl Office {
                 Message::Member { entry } | Message::Joined { entry } => {
                     _ = entries.insert(entry.name.clone(), Arc::unwrap_or_clone(entry))
                 }
-                Message::Left { name, .. } => assert!(entries.remove(&name).is_some(), "{name} left twice"),
+                Message::Left { name, .. } => {
+                    assert!(entries.remove(&name).is_some(), "{name} left twice")
+                }
                 Message::State { term, settled, members } => {
-                    assert_eq!((term, settled, members as usize), (self.term, self.settled, entries.len()));
+                    assert_eq!(
+                        (term, settled, members as usize),
+                        (self.term, self.settled, entries.len())
+                    );
                 }
                 other => panic!("{other:?} is no news"),
             }
         }
         let present = self.supervisor.registry().entries();
-        assert!(present.map(|entry| &**entry).eq(entries.values()), "the copy is another: {entries:?}");
+        assert!(
+            present.map(|entry| &**entry).eq(entries.values()),
+            "the copy is another: {entries:?}"
+        );
     }
 
     /// Welcome and news together say what is so.
@@ -496,12 +565,18 @@ impl Office {
 
 /// What a member says about what it holds.
 fn shared(choices: &mut Choices<'_>) -> Message {
-    let (id, resource) = (u64::from(choices.byte() % 8), String::from(["db", "gpu", "two words"][choices.below(3)]));
+    let (id, resource) =
+        (u64::from(choices.byte() % 8), String::from(["db", "gpu", "two words"][choices.below(3)]));
     let units = choices.below(6) as u64;
     match choices.below(6) {
         0 | 1 => {
-            let wanted =
-                Wanted { id, resource, units, wait: choices.below(2) == 0, asked_ns: u64::from(choices.byte()) };
+            let wanted = Wanted {
+                id,
+                resource,
+                units,
+                wait: choices.below(2) == 0,
+                asked_ns: u64::from(choices.byte()),
+            };
             Message::Acquire { wanted }
         }
         2 => Message::Release { id },

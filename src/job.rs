@@ -1,4 +1,5 @@
-//! Work that runs on the supervisor only: [`Instance::while_supervisor`](crate::Instance::while_supervisor).
+//! Work that runs on the supervisor only:
+//! [`Instance::while_supervisor`](crate::Instance::while_supervisor).
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,7 +62,8 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         if self.shared.standing.is_void() {
-            std::mem::forget(self.shared.clone()); // nothing of the parent's instance is torn down here
+            // Nothing of the parent's instance is torn down here.
+            std::mem::forget(self.shared.clone());
             return;
         }
         self.cancelled.store(true, Ordering::Release);
@@ -76,12 +78,18 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// The job's thread: once for each supervisorship, until the job is dropped or the instance is gone.
-fn work(shared: &Arc<Shared>, cancelled: &Arc<AtomicBool>, mut run: impl FnMut(&SupervisorGuard<'_>)) {
+/// The job's thread: once for each supervisorship, until the job is dropped or the instance is
+/// gone.
+fn work(
+    shared: &Arc<Shared>,
+    cancelled: &Arc<AtomicBool>,
+    mut run: impl FnMut(&SupervisorGuard<'_>),
+) {
     let mut done = 0;
     loop {
         let term = shared.standing.wait(None, |inside| {
-            if cancelled.load(Ordering::Acquire) || inside.halting || inside.role() == Role::Stopped {
+            if cancelled.load(Ordering::Acquire) || inside.halting || inside.role() == Role::Stopped
+            {
                 return Some(None);
             }
             (inside.jobs_wanted() && inside.term != done).then(|| {
@@ -91,12 +99,14 @@ fn work(shared: &Arc<Shared>, cancelled: &Arc<AtomicBool>, mut run: impl FnMut(&
             })
         });
         let Some(Some(term)) = term else { return };
-        let tenure = Arc::new(Tenure { shared: shared.clone(), cancelled: cancelled.clone(), term });
+        let tenure =
+            Arc::new(Tenure { shared: shared.clone(), cancelled: cancelled.clone(), term });
         let guard = SupervisorGuard { tenure: &tenure };
         let origin = Origin::here();
         let result = catch_unwind(AssertUnwindSafe(|| signals::as_program(|| run(&guard))));
         if origin.is_elsewhere() {
-            sys::end_stray_thread(if result.is_ok() { 0 } else { 101 }); // the job has forked, and this is the child
+            // The job has forked, and this is the child.
+            sys::end_stray_thread(if result.is_ok() { 0 } else { 101 });
         }
         let told = guard.should_stop();
         shared.standing.change(|inside| {
@@ -107,10 +117,14 @@ fn work(shared: &Arc<Shared>, cancelled: &Arc<AtomicBool>, mut run: impl FnMut(&
         });
         if result.is_err() {
             let name = &shared.me.name;
-            complain!(Error, name, "{name}: a job on the supervisor panicked; it runs again at the next election");
+            complain!(
+                Error,
+                name,
+                "{name}: a job on the supervisor panicked; it runs again at the next election"
+            );
         }
-        // One that returned by itself has done its work for this supervisorship. One that was told to, for a
-        // hand-over that then failed, is wanted again.
+        // One that returned by itself has done its work for this supervisorship. One that was told
+        // to, for a hand-over that then failed, is wanted again.
         if !told || result.is_err() {
             done = term;
         }
@@ -118,13 +132,15 @@ fn work(shared: &Arc<Shared>, cancelled: &Arc<AtomicBool>, mut run: impl FnMut(&
 }
 
 impl SupervisorGuard<'_> {
-    /// The number of this supervisorship: it grows from each to the next, and so can fence off the work of an older one.
+    /// The number of this supervisorship: it grows from each to the next, and so can fence off the
+    /// work of an older one.
     #[must_use]
     pub fn term(&self) -> u64 {
         self.tenure.term
     }
 
-    /// True once the job must end: the role is being given up, or the instance or the job is going away.
+    /// True once the job must end: the role is being given up, or the instance or the job is going
+    /// away.
     #[must_use]
     pub fn should_stop(&self) -> bool {
         self.tenure.is_over()
@@ -162,7 +178,9 @@ impl Tenure {
             return true;
         }
         let stop = self.shared.standing.wait(Some(deadline(timeout)), |inside| {
-            let stop = !inside.jobs_wanted() || inside.term != self.term || self.cancelled.load(Ordering::Acquire);
+            let stop = !inside.jobs_wanted()
+                || inside.term != self.term
+                || self.cancelled.load(Ordering::Acquire);
             stop.then_some(())
         });
         stop.is_some()

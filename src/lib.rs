@@ -1,6 +1,7 @@
-//! *Primus inter pares*, first among equals: several instances of one program run on one machine, find one another, elect one of
-//! themselves **supervisor**, keep a **registry** of who is there, call one another, and know of every death at once,
-//! without a daemon, a lock file, a heartbeat, or a byte of traffic while nothing happens.
+//! *Primus inter pares*, first among equals: several instances of one program run on one machine,
+//! find one another, elect one of themselves **supervisor**, keep a **registry** of who is there,
+//! call one another, and know of every death at once, without a daemon, a lock file, a heartbeat,
+//! or a byte of traffic while nothing happens.
 //!
 //! ```
 //! use std::time::Duration;
@@ -15,17 +16,14 @@
 //! let instance = Instance::join(config.function("hello", "greets", |who| Ok([b"hello ", who].concat())))?;
 //! println!("{} is {}", instance.name(), instance.role());
 //!
-//! let greeting = instance.call("main", "hello", b"world", Duration::from_secs(2))?; // `main` is the supervisor
+// `main` is the supervisor.
+//! let greeting = instance.call("main", "hello", b"world", Duration::from_secs(2))?;
 //! assert_eq!(greeting, b"hello world");
 //!
-//! let job = instance.while_supervisor(|guard| {
-//!     while !guard.wait(Duration::from_secs(60)) { /* only one instance does this, once a minute */ }
-//! })?;
-//! for event in instance.events() {
-//!     match event.kind {
-//!         EventKind::Supervisor { term } => println!("now supervisor, term {term}"),
-//!         other => println!("{other:?}"),
-//!     }
+//! let job = instance.while_supervisor(|guard| { while !guard.wait(Duration::from_secs(60)) { /*
+//! only one instance does this, once a minute */ } })?; for event in instance.events() { match
+//! event.kind { EventKind::Supervisor { term } => println!("now supervisor, term {term}"), other =>
+//! println!("{other:?}"), }
 //! #   break;
 //! }
 //! # drop((job, instance));
@@ -35,55 +33,64 @@
 //!
 //! # How it works
 //!
-//! All instances of a group try to bind **and listen** on one TCP port of the loopback address, the *supervisor port*. The kernel lets
-//! exactly one: that is the election. Each other instance keeps one connection to it, its *lifeline*. When a process dies,
-//! however it dies, the kernel closes its connections, and whoever reads at the other end knows within some hundred
-//! microseconds. So a registry entry lives exactly as long as its lifeline, and when the supervisor dies, all
-//! others try the port again at that moment. Each survivor's first message to the new supervisor carries everything it
-//! holds; from these the registry is rebuilt, in a new *term*, and is *settled* once everybody who is known to have
-//! survived is back or known dead.
+//! All instances of a group try to bind **and listen** on one TCP port of the loopback address, the
+//! *supervisor port*. The kernel lets exactly one: that is the election. Each other instance keeps
+//! one connection to it, its *lifeline*. When a process dies, however it dies, the kernel closes
+//! its connections, and whoever reads at the other end knows within some hundred microseconds. So a
+//! registry entry lives exactly as long as its lifeline, and when the supervisor dies, all others
+//! try the port again at that moment. Each survivor's first message to the new supervisor carries
+//! everything it holds; from these the registry is rebuilt, in a new *term*, and is *settled* once
+//! everybody who is known to have survived is back or known dead.
 //!
-//! Terms grow with every supervisorship. Every instance remembers the last one it has seen, and each supervisor writes its own
-//! into `GROUP.term` in the group's directory before it acts: so they also grow when all instances die and the
-//! group starts anew.
+//! Terms grow with every supervisorship. Every instance remembers the last one it has seen, and
+//! each supervisor writes its own into `GROUP.term` in the group's directory before it acts: so
+//! they also grow when all instances die and the group starts anew.
 //!
 //! # What instances share
 //!
-//! The supervisor keeps the book of *permits* ([`Instance::acquire`]): who holds how many units of which resource, who waits,
-//! in the order of asking. What an instance holds, it holds itself, too: its hello to a new supervisor carries its
-//! permits, its waiting requests with their numbers and the time of asking, its *tallies* and all *settings* it knows.
-//! From these the successor rebuilds everything, and grants nothing before it is settled. A setting is acknowledged once it
-//! was written to every instance, and what the kernel has taken is read even after the writer's death: so it survives.
+//! The supervisor keeps the book of *permits* ([`Instance::acquire`]): who holds how many units of
+//! which resource, who waits, in the order of asking. What an instance holds, it holds itself, too:
+//! its hello to a new supervisor carries its permits, its waiting requests with their numbers and
+//! the time of asking, its *tallies* and all *settings* it knows. From these the successor rebuilds
+//! everything, and grants nothing before it is settled. A setting is acknowledged once it was
+//! written to every instance, and what the kernel has taken is read even after the writer's death:
+//! so it survives.
 //!
-//! Who wants to take part proves, without showing it, that it has the group's key, a file that only this user can read.
+//! Who wants to take part proves, without showing it, that it has the group's key, a file that only
+//! this user can read.
 //!
 //! # Forks and crashes
 //!
-//! A forked child has none of its parent's connections, and may join by itself ([`Instance`]). A process that writes a core
-//! dump counts as alive until that is written, unless it gives its connections up first ([`Config::release_on_crash`]).
+//! A forked child has none of its parent's connections, and may join by itself ([`Instance`]). A
+//! process that writes a core dump counts as alive until that is written, unless it gives its
+//! connections up first ([`Config::release_on_crash`]).
 //!
 //! # The threads of an instance
 //!
-//! Two for each instance (`pares-role`, `pares-endpoint`), three more while it is supervisor, and then one small one for each
-//! subordinate; all blocked in the kernel while nothing happens. The table of all threads, with what each waits on and who
-//! joins it, is in `src/net/mod.rs`. None takes a signal of the program's; functions of the program run on them with its mask.
+//! Two for each instance (`pares-role`, `pares-endpoint`), three more while it is supervisor, and
+//! then one small one for each subordinate; all blocked in the kernel while nothing happens. The
+//! table of all threads, with what each waits on and who joins it, is in `src/net/mod.rs`. None
+//! takes a signal of the program's; functions of the program run on them with its mask.
 //!
 //! # Groups without a master
 //!
-//! A [`Peer`] is a process of another kind of group, one that can span machines. There is no port to hold and no lifeline:
-//! every process broadcasts heartbeats, five in a second unless told otherwise, keeps its own record of all others, and
-//! from the record alone follows who is *primary* of each service type. It is one thread (`pares-peer`) and one UDP socket.
+//! A [`Peer`] is a process of another kind of group, one that can span machines. There is no port
+//! to hold and no lifeline: every process broadcasts heartbeats, five in a second unless told
+//! otherwise, keeps its own record of all others, and from the record alone follows who is
+//! *primary* of each service type. It is one thread (`pares-peer`) and one UDP socket.
 //! `state/group` says how that is decided.
 //!
 //! # The log
 //!
-//! With the `log` crate: `error`, this instance cannot take part; `warn`, a peer broke the protocol and was cut off, or the
-//! system is at a limit; `info`, changes of role, one line each; `debug`, who joins and leaves, elections, calls; `trace`, messages.
+//! With the `log` crate: `error`, this instance cannot take part; `warn`, a peer broke the protocol
+//! and was cut off, or the system is at a limit; `info`, changes of role, one line each; `debug`,
+//! who joins and leaves, elections, calls; `trace`, messages.
 //!
 //! # Code map
 //!
 //! ```text
-//! socket ──bytes──▶ wire ──Message──▶ net ──event──▶ state ──actions──▶ net ──Message──▶ wire ──bytes──▶ socket
+//! socket ──bytes──▶ wire ──Message──▶ net ──event──▶ state ──actions──▶ net ──Message──▶ wire
+//! ──bytes──▶ socket
 //! ```
 //!
 //! | room | what it is | uses |
@@ -98,20 +105,23 @@
 //! | `ffi` | the C interface of `include/pares.h`: checks, converts and guards | all above |
 //! | `bin/pares` | the command: arguments → what they mean → deeds; printing; exit codes | the public face |
 //!
-//! To understand all of it, read this page, `state/supervisor.rs`, `net/service.rs` and `wire/mod.rs`, in this order.
+//! To understand all of it, read this page, `state/supervisor.rs`, `net/service.rs` and
+//! `wire/mod.rs`, in this order.
 //!
 //! # Invariants
 //!
 //! 1. `wire`, `event` and `state` know no socket, thread, clock, lock or log.
 //! 2. No lock is held across a read or a write that can block.
-//! 3. Every thread has a name, an owner that joins it, and a way to be told to stop; dropping the instance leaves none behind.
+//! 3. Every thread has a name, an owner that joins it, and a way to be told to stop; dropping the
+//!    instance leaves none behind.
 //! 4. Nothing grows without a limit named in `config`.
-//! 5. A member is alive exactly while its connection is open; nothing else is believed. The README says what that cannot see.
-//!    (Of a `Peer` there is no connection, so its heartbeats count.)
+//! 5. A member is alive exactly while its connection is open; nothing else is believed. The README
+//!    says what that cannot see. (Of a `Peer` there is no connection, so its heartbeats count.)
 //! 6. Numbers on the wire and in `pares.h` are never given a second meaning.
-//! 7. While nothing happens, no thread wakes, except where a hang timeout is set, and except that of a `Peer`.
-//! 8. Every socket is in the book of `sys` while it is open, so that no forked child keeps it; what a parent has made is
-//!    neither locked nor used in a child.
+//! 7. While nothing happens, no thread wakes, except where a hang timeout is set, and except that
+//!    of a `Peer`.
+//! 8. Every socket is in the book of `sys` while it is open, so that no forked child keeps it; what
+//!    a parent has made is neither locked nor used in a child.
 
 mod admin;
 mod config;
@@ -141,18 +151,18 @@ mod wire;
 
 pub use admin::Admin;
 pub use config::{
-    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, PeerConfig, StateDirectory, default_address,
-    default_port,
+    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, PeerConfig, StateDirectory,
+    default_address, default_port,
 };
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeepError, KeyError, MessageError, PeerError,
-    PortHolder, ResourceError, SettingError, StepDownError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeepError, KeyError, MessageError,
+    PeerError, PortHolder, ResourceError, SettingError, StepDownError,
 };
 pub use event::{
-    Change, ChangeKind, ContendingCause, Event, EventKind, PeerEvent, PeerEventKind, PeerLeftCause, Replies, Role,
-    RoleCause, StallCause, SuspicionCause, Token, Usage,
+    Change, ChangeKind, ContendingCause, Event, EventKind, PeerEvent, PeerEventKind, PeerLeftCause,
+    Replies, Role, RoleCause, StallCause, SuspicionCause, Token, Usage,
 };
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
@@ -160,7 +170,9 @@ pub use peer::{Peer, PeerCounters, PeerInfo};
 pub use permit::Permit;
 pub use registry::{Listing, Registry, Watch};
 pub use tally::Tally;
-pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, PeerId, PeerStatus, Status, Tail};
+pub use wire::{
+    ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, PeerId, PeerStatus, Status, Tail,
+};
 
 /// The README's example, as a test.
 #[cfg(doctest)]

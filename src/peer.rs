@@ -19,30 +19,35 @@ use crate::wire::{PeerId, PeerStatus, Tail};
 
 /// One process of a masterless group, from [`join`](Peer::join) until it is dropped.
 ///
-/// In such a group there is no supervisor. Every process broadcasts a heartbeat, keeps its own record of all others, and they agree
-/// on who is **primary** for each service type. On one machine, or on many.
+/// In such a group there is no supervisor. Every process broadcasts a heartbeat, keeps its own
+/// record of all others, and they agree on who is **primary** for each service type. On one
+/// machine, or on many.
 ///
-/// All methods take `&self` and may be called from any thread, several at once. Several peers may live in one process.
+/// All methods take `&self` and may be called from any thread, several at once. Several peers may
+/// live in one process.
 ///
 /// # Being primary
 ///
-/// As long as heartbeats arrive in time (see [`PeerConfig::delay`]) no two processes are primary of one service type at once. On a
-/// network that breaks apart, or with a process that stands still and cannot know it yet, that cannot be had. So whoever
-/// acts as primary asks [`lease_ok`](Peer::lease_ok) before it acts, and gives its [`token`](Peer::token) to whoever stores
-/// what it does, who refuses smaller tokens than it has seen.
+/// As long as heartbeats arrive in time (see [`PeerConfig::delay`]) no two processes are primary of
+/// one service type at once. On a network that breaks apart, or with a process that stands still
+/// and cannot know it yet, that cannot be had. So whoever acts as primary asks
+/// [`lease_ok`](Peer::lease_ok) before it acts, and gives its [`token`](Peer::token) to whoever
+/// stores what it does, who refuses smaller tokens than it has seen.
 ///
 /// # Forks
 ///
-/// A peer belongs to the process that has joined. A child forked from it has neither its socket nor its thread; there its
-/// status is [`PeerStatus::Leaving`], it has no token and knows nobody, everything else does nothing, and so does
-/// dropping it. A receiver of [`events`](Peer::events) that was made before the fork must not be used there. The child may
-/// join by itself, and is then another process of the group.
+/// A peer belongs to the process that has joined. A child forked from it has neither its socket nor
+/// its thread; there its status is [`PeerStatus::Leaving`], it has no token and knows nobody,
+/// everything else does nothing, and so does dropping it. A receiver of [`events`](Peer::events)
+/// that was made before the fork must not be used there. The child may join by itself, and is then
+/// another process of the group.
 ///
 /// # Leaving
 ///
-/// [`leave`](Peer::leave) hands over first. Dropping it leaves at once: it says so to the others, who have a new primary after
-/// twice the [delay](PeerConfig::delay), and waits for nobody. No descriptor is left behind, and no thread but those that look
-/// a [name](PeerConfig::unicast_names) up, until the system has an answer.
+/// [`leave`](Peer::leave) hands over first. Dropping it leaves at once: it says so to the others,
+/// who have a new primary after twice the [delay](PeerConfig::delay), and waits for nobody. No
+/// descriptor is left behind, and no thread but those that look a [name](PeerConfig::unicast_names)
+/// up, until the system has an answer.
 pub struct Peer {
     events: usize,
     shared: Arc<Shared>,
@@ -79,8 +84,8 @@ pub struct PeerInfo {
 pub struct PeerCounters {
     /// Heartbeats sent.
     pub sent: u64,
-    /// Times that one could not be sent to one address. If none gets out to anybody for an interval, that is
-    /// [`PeerEventKind::CannotSend`].
+    /// Times that one could not be sent to one address. If none gets out to anybody for an
+    /// interval, that is [`PeerEventKind::CannotSend`].
     pub not_sent: u64,
     /// Times that the socket gave an error instead of a datagram.
     pub not_received: u64,
@@ -108,17 +113,19 @@ pub struct PeerCounters {
     pub record_full: u64,
     /// Times that this process stood still for longer than two intervals.
     pub pauses: u64,
-    /// Longest time between two heartbeats of one process, in milliseconds. More than an interval and the
-    /// [delay](PeerConfig::delay), where none is lost, says that the delay is set too small.
+    /// Longest time between two heartbeats of one process, in milliseconds. More than an interval
+    /// and the [delay](PeerConfig::delay), where none is lost, says that the delay is set too
+    /// small.
     pub longest_gap_ms: u64,
 }
 
 impl Peer {
-    /// Begins to join the group: opens the socket, asks all others for a heartbeat, and starts a thread.
+    /// Begins to join the group: opens the socket, asks all others for a heartbeat, and starts a
+    /// thread.
     ///
-    /// Blocks for some system calls only, and for up to a second where [names](PeerConfig::unicast_names) take long
-    /// to be looked up; not until it is admitted: that takes three intervals, usually; see
-    /// [`wait_admitted`](Peer::wait_admitted).
+    /// Blocks for some system calls only, and for up to a second where
+    /// [names](PeerConfig::unicast_names) take long to be looked up; not until it is admitted: that
+    /// takes three intervals, usually; see [`wait_admitted`](Peer::wait_admitted).
     ///
     /// # Errors
     ///
@@ -153,7 +160,8 @@ impl Peer {
     pub fn join(config: PeerConfig) -> Result<Self, PeerError> {
         let (shared, deeds) = Deeds::begin(&config)?;
         let thread = Threads::default();
-        // The program's function for the workload runs on it, which may want more than the library does.
+        // The program's function for the workload runs on it, which may want more than the library
+        // does.
         let stack = if config.workload_source.is_some() { 0 } else { SMALL_STACK };
         let started = thread.spawn(PEER_THREAD, stack, move || deeds.run());
         started.map_err(|source| PeerError::Io { doing: "start the peer's thread", source })?;
@@ -168,11 +176,16 @@ impl Peer {
 
     /// Its identifier. Does not block.
     ///
-    /// It changes: its sequence when it is admitted and when it loses the role of primary against its will, its rank when
-    /// somebody sets that, and all of it if another process turns out to have the same one.
+    /// It changes: its sequence when it is admitted and when it loses the role of primary against
+    /// its will, its rank when somebody sets that, and all of it if another process turns out to
+    /// have the same one.
     #[must_use]
     pub fn id(&self) -> PeerId {
-        if self.is_void() { self.shared.first } else { self.shared.look(|inside, _| inside.machine.id()) }
+        if self.is_void() {
+            self.shared.first
+        } else {
+            self.shared.look(|inside, _| inside.machine.id())
+        }
     }
 
     /// What it is at the moment. Does not block.
@@ -181,7 +194,9 @@ impl Peer {
         if self.is_void() {
             return PeerStatus::Leaving;
         }
-        self.shared.look(|inside, _| if inside.gone { PeerStatus::Leaving } else { inside.machine.status() })
+        self.shared.look(
+            |inside, _| if inside.gone { PeerStatus::Leaving } else { inside.machine.status() },
+        )
     }
 
     /// What fences its work while it is primary, else `None`. Does not block.
@@ -193,41 +208,48 @@ impl Peer {
         self.shared.look(|inside, _| inside.machine.token().filter(|_| !inside.gone))
     }
 
-    /// True if it is primary and, as far as heartbeats can tell, no other process can be. Does not block, and costs a
-    /// look at the clock.
+    /// True if it is primary and, as far as heartbeats can tell, no other process can be. Does not
+    /// block, and costs a look at the clock.
     ///
-    /// To be asked right before each act that only the primary may do: it is false also after this process has stood still for so
-    /// long that others must take it for dead, before anything else here has noticed that.
+    /// To be asked right before each act that only the primary may do: it is false also after this
+    /// process has stood still for so long that others must take it for dead, before anything else
+    /// here has noticed that.
     #[must_use]
     pub fn lease_ok(&self) -> bool {
-        !self.is_void() && self.shared.look(|inside, now| !inside.gone && inside.machine.lease_ok(now))
+        !self.is_void()
+            && self.shared.look(|inside, now| !inside.gone && inside.machine.lease_ok(now))
     }
 
     /// For how long it may act as primary even if this process says nothing more: `None` unless
     /// [`lease_ok`](Peer::lease_ok). Does not block.
     ///
-    /// For a watchdog in another process, which stops the work at that moment unless it is told a later one.
+    /// For a watchdog in another process, which stops the work at that moment unless it is told a
+    /// later one.
     #[must_use]
     pub fn lease_left(&self) -> Option<Duration> {
         if self.is_void() {
             return None;
         }
-        let left = self.shared.look(|inside, now| if inside.gone { None } else { inside.machine.lease_left(now) });
+        let left = self
+            .shared
+            .look(|inside, now| if inside.gone { None } else { inside.machine.lease_left(now) });
         left.map(Duration::from_millis)
     }
 
-    /// Waits until it is admitted to the group. False if it is not when `timeout` is over, or has left.
+    /// Waits until it is admitted to the group. False if it is not when `timeout` is over, or has
+    /// left.
     #[must_use]
     pub fn wait_admitted(&self, timeout: Duration) -> bool {
         let admitted = |machine: &Machine| machine.status() != PeerStatus::Joining;
         !self.is_void() && self.shared.wait(deadline(timeout), admitted)
     }
 
-    /// A new receiver of the peer's events. The first one tells the present status, and its last cause; while nothing can be
-    /// sent, the second one says that.
+    /// A new receiver of the peer's events. The first one tells the present status, and its last
+    /// cause; while nothing can be sent, the second one says that.
     ///
-    /// Each receiver gets every event. A receiver that holds as many as [`PeerConfig::events`] says misses the next ones,
-    /// and is told how many; the library never waits for a receiver. It ends when the peer has left.
+    /// Each receiver gets every event. A receiver that holds as many as [`PeerConfig::events`] says
+    /// misses the next ones, and is told how many; the library never waits for a receiver. It ends
+    /// when the peer has left.
     ///
     /// # Examples
     ///
@@ -270,7 +292,8 @@ impl Peer {
         (self.shared.subscribe(self.events, Some(ready.clone())), ready)
     }
 
-    /// The record: all processes of the group that it knows, itself included, in the order of their identifiers. Does not block.
+    /// The record: all processes of the group that it knows, itself included, in the order of their
+    /// identifiers. Does not block.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         if self.is_void() {
@@ -285,16 +308,21 @@ impl Peer {
         peers
     }
 
-    /// The process of a service type that has least to do, of those that are admitted, heard by this process itself, and not
-    /// suspected; of several the one with the smallest identifier. Perhaps itself. Does not block.
+    /// The process of a service type that has least to do, of those that are admitted, heard by
+    /// this process itself, and not suspected; of several the one with the smallest identifier.
+    /// Perhaps itself. Does not block.
     #[must_use]
     pub fn least_loaded(&self, service: u16) -> Option<PeerInfo> {
-        let admitted = |one: &PeerInfo| !matches!(one.status, PeerStatus::Joining | PeerStatus::Leaving);
-        let fit = |one: &PeerInfo| one.service == service && admitted(one) && one.direct && !one.suspected;
+        let admitted =
+            |one: &PeerInfo| !matches!(one.status, PeerStatus::Joining | PeerStatus::Leaving);
+        let fit = |one: &PeerInfo| {
+            one.service == service && admitted(one) && one.direct && !one.suspected
+        };
         self.peers().into_iter().filter(fit).min_by_key(|one| (one.workload, one.id))
     }
 
-    /// Tells another process, or this one, which rank it is to have: so anyone can promote or demote anyone. Does not block.
+    /// Tells another process, or this one, which rank it is to have: so anyone can promote or
+    /// demote anyone. Does not block.
     ///
     /// It is said for five intervals; that it was followed shows in the [record](Peer::peers).
     pub fn direct(&self, target: Tail, rank: u8) {
@@ -312,16 +340,18 @@ impl Peer {
     }
 
     /// The program has brought its work as primary to an end, and hands over: the answer to
-    /// [`PeerEventKind::PrepareHandover`], where [`PeerConfig::prepare_handover`] says that there is one. Does not block.
+    /// [`PeerEventKind::PrepareHandover`], where [`PeerConfig::prepare_handover`] says that there
+    /// is one. Does not block.
     pub fn handover_ready(&self) {
         self.wish(Wish::HandoverReady);
     }
 
-    /// The program knows that a process of this machine has ended, from its parent for example, or from the registry of a
-    /// supervisor group. Does not block.
+    /// The program knows that a process of this machine has ended, from its parent for example, or
+    /// from the registry of a supervisor group. Does not block.
     ///
-    /// Peers that are known to be that process are suspected at once, instead of three intervals later, and heard no more of are
-    /// replaced. One that lives all the same takes no harm. On Linux the kernel tells this of up to 256 processes anyway.
+    /// Peers that are known to be that process are suspected at once, instead of three intervals
+    /// later, and heard no more of are replaced. One that lives all the same takes no harm. On
+    /// Linux the kernel tells this of up to 256 processes anyway.
     pub fn process_ended(&self, pid: u32) {
         self.wish(Wish::Ended(pid));
     }
@@ -332,8 +362,11 @@ impl Peer {
         if self.is_void() {
             return PeerCounters::default();
         }
-        let (counts, traffic) = self.shared.look(|inside, _| (inside.machine.counts(), inside.traffic.clone()));
-        let dropped = |reasons: &[Foreign]| reasons.iter().filter_map(|reason| traffic.dropped.get(reason)).sum();
+        let (counts, traffic) =
+            self.shared.look(|inside, _| (inside.machine.counts(), inside.traffic.clone()));
+        let dropped = |reasons: &[Foreign]| {
+            reasons.iter().filter_map(|reason| traffic.dropped.get(reason)).sum()
+        };
         PeerCounters {
             sent: counts.sent,
             not_sent: traffic.not_sent,
@@ -356,17 +389,20 @@ impl Peer {
 
     /// Leaves the group in order: a primary lets another process take over first.
     ///
-    /// Blocks until it has left: without a handover a quarter of an interval, with one usually about an interval, at most six
-    /// and a half. Meanwhile another thread answers with [`handover_ready`](Peer::handover_ready), where the program
-    /// [prepares](PeerConfig::prepare_handover) a handover. Afterwards its status is [`PeerStatus::Leaving`] for good.
+    /// Blocks until it has left: without a handover a quarter of an interval, with one usually
+    /// about an interval, at most six and a half. Meanwhile another thread answers with
+    /// [`handover_ready`](Peer::handover_ready), where the program
+    /// [prepares](PeerConfig::prepare_handover) a handover. Afterwards its status is
+    /// [`PeerStatus::Leaving`] for good.
     pub fn leave(&self) {
         self.end(Wish::Leave);
     }
 
-    /// Leaves without handing over first, for a program that has no time. Dropping it does the same.
+    /// Leaves without handing over first, for a program that has no time. Dropping it does the
+    /// same.
     ///
-    /// Says so to all others, so that they need not wait for its silence; blocks for moments. Afterwards its status is
-    /// [`PeerStatus::Leaving`] for good.
+    /// Says so to all others, so that they need not wait for its silence; blocks for moments.
+    /// Afterwards its status is [`PeerStatus::Leaving`] for good.
     pub fn leave_at_once(&self) {
         self.end(Wish::Quit);
     }
@@ -393,7 +429,8 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         if self.is_void() {
-            // Thread, lock and socket are the parent's: nothing is waited for, and nothing torn down.
+            // Thread, lock and socket are the parent's: nothing is waited for, and nothing torn
+            // down.
             std::mem::forget((std::mem::take(&mut self.thread), self.shared.clone()));
             return;
         }

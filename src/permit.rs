@@ -13,12 +13,15 @@ use crate::wire::Shortage;
 
 /// Units of a resource, counted once for the whole machine. Dropping it gives them back.
 ///
-/// They also come back when this process ends, however it ends, as soon as the kernel has closed its connections. A
-/// permit outlives the supervisor: the next one hears of it from this instance, and grants nothing before it has.
+/// They also come back when this process ends, however it ends, as soon as the kernel has closed
+/// its connections. A permit outlives the supervisor: the next one hears of it from this instance,
+/// and grants nothing before it has.
 ///
-/// It can be taken away: by an operator ([`Instance::revoke`]), or because this process stood still (SIGSTOP, a suspended
-/// debugger) right across a supervisor's death for longer than the settle time, so that others were given what it held.
-/// [`EventKind::PermitLost`](crate::EventKind::PermitLost) says so, and [`is_valid`](Permit::is_valid) turns false.
+/// It can be taken away: by an operator ([`Instance::revoke`]), or because this process stood still
+/// (SIGSTOP, a suspended debugger) right across a supervisor's death for longer than the settle
+/// time, so that others were given what it held.
+/// [`EventKind::PermitLost`](crate::EventKind::PermitLost) says so, and
+/// [`is_valid`](Permit::is_valid) turns false.
 #[must_use = "dropping a permit gives its units back"]
 pub struct Permit {
     shared: Arc<Shared>,
@@ -46,9 +49,10 @@ impl Permit {
         self.units
     }
 
-    /// False once the permit was taken away, or this instance has left its group; also while others may have been given what
-    /// this instance holds: after it was without a supervisor for longer than the settle time, or was cut off by one that
-    /// lives, until a settled supervisor has confirmed it. That this instance is elected confirms nothing. Does not block.
+    /// False once the permit was taken away, or this instance has left its group; also while others
+    /// may have been given what this instance holds: after it was without a supervisor for longer
+    /// than the settle time, or was cut off by one that lives, until a settled supervisor has
+    /// confirmed it. That this instance is elected confirms nothing. Does not block.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         !self.shared.standing.is_over() && self.shared.holding.is_valid(self.id)
@@ -81,12 +85,13 @@ impl std::fmt::Debug for Permit {
 impl Instance {
     /// Acquires `units` of `resource`, and waits for them as long as it takes.
     ///
-    /// Whoever has asked first is served first, however much it asks for; that also holds across elections. `units` is in
-    /// the unit in which the resource was declared ([`Config::resource`](crate::Config::resource)), 1 at least.
+    /// Whoever has asked first is served first, however much it asks for; that also holds across
+    /// elections. `units` is in the unit in which the resource was declared
+    /// ([`Config::resource`](crate::Config::resource)), 1 at least.
     ///
-    /// Blocks until the permit is granted, which takes one round trip if enough is free and nobody waits. While a new
-    /// supervisor gathers the survivors nothing is granted: some milliseconds, and after the last that
-    /// comes back at most the [settle time](crate::Config::settle_time).
+    /// Blocks until the permit is granted, which takes one round trip if enough is free and nobody
+    /// waits. While a new supervisor gathers the survivors nothing is granted: some milliseconds,
+    /// and after the last that comes back at most the [settle time](crate::Config::settle_time).
     ///
     /// # Errors
     ///
@@ -117,7 +122,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Any [`AcquireError`]; `Exhausted` if there are too few units, or others are waiting for them.
+    /// Any [`AcquireError`]; `Exhausted` if there are too few units, or others are waiting for
+    /// them.
     ///
     /// # Examples
     ///
@@ -167,7 +173,12 @@ impl Instance {
     /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn acquire_timeout(&self, resource: &str, units: u64, timeout: Duration) -> Result<Permit, AcquireError> {
+    pub fn acquire_timeout(
+        &self,
+        resource: &str,
+        units: u64,
+        timeout: Duration,
+    ) -> Result<Permit, AcquireError> {
         self.permit(resource, units, true, Some(deadline(timeout)))
     }
 
@@ -180,7 +191,11 @@ impl Instance {
     ) -> Result<Permit, AcquireError> {
         config::check_word("resource", resource).map_err(AcquireError::Invalid)?;
         if !(1..=MAX_UNITS).contains(&units) {
-            return Err(AcquireError::Invalid(ConfigError::new("units", units, "1 to 274877906944 (2^38)")));
+            return Err(AcquireError::Invalid(ConfigError::new(
+                "units",
+                units,
+                "1 to 274877906944 (2^38)",
+            )));
         }
         let shared = self.shared.clone();
         if shared.standing.is_over() {
@@ -191,14 +206,22 @@ impl Instance {
         match answer {
             Ok((id, Answer::Granted)) => Ok(Permit { shared, id, resource, units }),
             Ok((_, Answer::Denied(shortage, number))) => Err(match shortage {
-                Shortage::Exhausted => AcquireError::Exhausted { resource, wanted: units, free: number },
-                Shortage::OverLimit => AcquireError::OverLimit { resource, wanted: units, limit: number },
-                Shortage::OverHolderLimit => AcquireError::OverHolderLimit { resource, wanted: units, limit: number },
+                Shortage::Exhausted => {
+                    AcquireError::Exhausted { resource, wanted: units, free: number }
+                }
+                Shortage::OverLimit => {
+                    AcquireError::OverLimit { resource, wanted: units, limit: number }
+                }
+                Shortage::OverHolderLimit => {
+                    AcquireError::OverHolderLimit { resource, wanted: units, limit: number }
+                }
                 Shortage::Unknown => AcquireError::Unknown(resource),
                 Shortage::TooMany => AcquireError::TooMany { limit: number },
             }),
             Ok((_, Answer::Stopped | Answer::Total(_))) => Err(AcquireError::Stopped),
-            Err(NoAnswer::TooMany) => Err(AcquireError::TooMany { limit: config::MAX_PERMITS as u64 }),
+            Err(NoAnswer::TooMany) => {
+                Err(AcquireError::TooMany { limit: config::MAX_PERMITS as u64 })
+            }
             Err(NoAnswer::Late) => Err(AcquireError::Deadline { resource }),
         }
     }

@@ -1,4 +1,5 @@
-//! Questions to the group's registry, from inside ([`Instance::registry`](crate::Instance::registry)) and from outside
+//! Questions to the group's registry, from inside
+//! ([`Instance::registry`](crate::Instance::registry)) and from outside
 //! ([`Admin::registry`](crate::Admin::registry)).
 
 use std::sync::Arc;
@@ -47,7 +48,8 @@ impl Listing {
     }
 }
 
-/// The registry's changes, from when it was begun until it is dropped; it goes on from one supervisor to the next.
+/// The registry's changes, from when it was begun until it is dropped; it goes on from one
+/// supervisor to the next.
 ///
 /// Dropping it ends its thread and connection.
 pub struct Watch {
@@ -65,8 +67,8 @@ impl Registry {
 
     /// Lists all instances.
     ///
-    /// Blocks for one round trip to the supervisor (none if this instance is supervisor), at most for `timeout`; asked by an
-    /// instance during an election, it waits for the new supervisor.
+    /// Blocks for one round trip to the supervisor (none if this instance is supervisor), at most
+    /// for `timeout`; asked by an instance during an election, it waits for the new supervisor.
     ///
     /// # Errors
     ///
@@ -98,8 +100,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`AskError::NoSuchInstance`] if there is none of this name. As long as the registry is not settled, it may still
-    /// come back. Else any [`AskError`].
+    /// [`AskError::NoSuchInstance`] if there is none of this name. As long as the registry is not
+    /// settled, it may still come back. Else any [`AskError`].
     ///
     /// # Examples
     ///
@@ -118,7 +120,8 @@ impl Registry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn look_up(&self, name: &str, timeout: Duration) -> Result<Listing, AskError> {
-        let Answered { term, settled, supervisor, entries } = self.asker.look_up(name, deadline(timeout))?;
+        let Answered { term, settled, supervisor, entries } =
+            self.asker.look_up(name, deadline(timeout))?;
         Ok(Listing { term, settled, supervisor, entries })
     }
 
@@ -151,9 +154,9 @@ impl Registry {
     /// Begins to watch the registry: first all instances that are there come as
     /// [`Joined`](crate::ChangeKind::Joined), then every change.
     ///
-    /// Does not block. The watch goes on across elections, and reports an instance as gone only if it is: not because a new
-    /// supervisor has not heard of it yet. A program that reads slowly delays nobody; it may miss an instance that came
-    /// and went meanwhile.
+    /// Does not block. The watch goes on across elections, and reports an instance as gone only if
+    /// it is: not because a new supervisor has not heard of it yet. A program that reads slowly
+    /// delays nobody; it may miss an instance that came and went meanwhile.
     ///
     /// # Errors
     ///

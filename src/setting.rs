@@ -1,4 +1,5 @@
-//! Settings: small key/value configuration that all instances share, and that outlives the supervisor.
+//! Settings: small key/value configuration that all instances share, and that outlives the
+//! supervisor.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +22,9 @@ impl Instance {
         if self.shared.standing.is_void() {
             return None;
         }
-        self.shared.holding.settings(|settings| settings.get(Scope::Program, key).map(str::to_owned))
+        self.shared
+            .holding
+            .settings(|settings| settings.get(Scope::Program, key).map(str::to_owned))
     }
 
     /// All settings, as this instance knows them. Does not block, and needs no supervisor.
@@ -35,15 +38,16 @@ impl Instance {
 
     /// Sets a setting for all instances.
     ///
-    /// When this returns, every instance that was connected has the value, or will read it before anything else: it
-    /// survives as long as one of them does. Each instance gets
-    /// [`EventKind::Setting`](crate::EventKind::Setting). Settings live as long as the group has an instance.
+    /// When this returns, every instance that was connected has the value, or will read it before
+    /// anything else: it survives as long as one of them does. Each instance gets
+    /// [`EventKind::Setting`](crate::EventKind::Setting). Settings live as long as the group has an
+    /// instance.
     ///
-    /// A key has 1 to 64 bytes, no white space or control characters, and does not begin with a dash; a value is any
-    /// text up to 16 KiB; at most 256 settings, of 64 KiB in all.
+    /// A key has 1 to 64 bytes, no white space or control characters, and does not begin with a
+    /// dash; a value is any text up to 16 KiB; at most 256 settings, of 64 KiB in all.
     ///
-    /// Blocks for one round trip, and as long as it takes to write to all instances; across an election it is asked
-    /// again. At most for `timeout`.
+    /// Blocks for one round trip, and as long as it takes to write to all instances; across an
+    /// election it is asked again. At most for `timeout`.
     ///
     /// # Errors
     ///
@@ -112,7 +116,8 @@ impl Instance {
         timeout: Duration,
     ) -> Result<(), SettingError> {
         let setting = self.asker.set(key, value, expected, deadline(timeout))?;
-        // It is on its way to this instance too, but whoever sets a value expects to see it at once.
+        // It is on its way to this instance too, but whoever sets a value expects to see it at
+        // once.
         self.shared.holding.merge(&self.shared.standing, setting);
         Ok(())
     }
@@ -121,8 +126,8 @@ impl Instance {
 impl Admin {
     /// The value of a setting; see [`Instance::get`].
     ///
-    /// Blocks for one round trip to the supervisor, after an election until all survivors have said what they know; at
-    /// most for `timeout`.
+    /// Blocks for one round trip to the supervisor, after an election until all survivors have said
+    /// what they know; at most for `timeout`.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
-//! What std and rustix lack of the system: forks, the book of our descriptors, a user's home, host names. The one
-//! room with `unsafe`.
+//! What std and rustix lack of the system: forks, the book of our descriptors, a user's home, host
+//! names. The one room with `unsafe`.
 //!
-//! A child forked without exec has a copy of every descriptor of its parent. As long as it keeps our sockets open, the
-//! parent's death is no end of its connections, and its port stays taken. So the system tells this library of every
-//! fork, and the child closes what is in the [book], before it does anything else.
+//! A child forked without exec has a copy of every descriptor of its parent. As long as it keeps
+//! our sockets open, the parent's death is no end of its connections, and its port stays taken. So
+//! the system tells this library of every fork, and the child closes what is in the [book], before
+//! it does anything else.
 //!
 //! A program may close our descriptors: a [tripwire] tells.
 //!
@@ -13,15 +14,17 @@
 //!
 //! # What may happen at a fork
 //!
-//! * Another thread has just made a descriptor and not entered it yet, or struck it off and not closed it yet: it would
-//!   be missed. So both happen inside a [`Section`], and a fork waits until no thread is in one. Nothing in a section waits
-//!   for anybody.
-//! * A signal handler of the program's forks while its thread is in a section: waiting would be for ever. Such
-//!   a fork does not wait, and its child may keep one descriptor.
-//! * Another thread has locked something: in the child it stays locked for ever. So whatever was made before the fork is
-//!   of another [`Origin`], which is asked before any lock; and locks that processes share none of (std's, see `net/lock.rs`)
-//!   are used, whose sleepers are in no table of the process.
-//! * A child made by a raw `clone` system call, or by `vfork`, is not told of. (`vfork` and `posix_spawn` exec at once.)
+//! * Another thread has just made a descriptor and not entered it yet, or struck it off and not
+//!   closed it yet: it would be missed. So both happen inside a [`Section`], and a fork waits until
+//!   no thread is in one. Nothing in a section waits for anybody.
+//! * A signal handler of the program's forks while its thread is in a section: waiting would be for
+//!   ever. Such a fork does not wait, and its child may keep one descriptor.
+//! * Another thread has locked something: in the child it stays locked for ever. So whatever was
+//!   made before the fork is of another [`Origin`], which is asked before any lock; and locks that
+//!   processes share none of (std's, see `net/lock.rs`) are used, whose sleepers are in no table of
+//!   the process.
+//! * A child made by a raw `clone` system call, or by `vfork`, is not told of. (`vfork` and
+//!   `posix_spawn` exec at once.)
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, UnsafeCell};
@@ -47,8 +50,8 @@ pub(crate) use resolve::{Unresolved, resolve};
 /// How many forks lie between the process that loaded this library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// 0 in the process that loaded the library, more in each child forked from there: what was made in another
-/// generation belongs to another process.
+/// 0 in the process that loaded the library, more in each child forked from there: what was made in
+/// another generation belongs to another process.
 ///
 /// Counted from the first [`install`] on; before it nothing was made that could be mistaken.
 pub(crate) fn generation() -> u32 {
@@ -64,7 +67,8 @@ impl Origin {
         Origin(generation())
     }
 
-    /// True in a child that was forked since: the threads and the connections behind it are not in this process.
+    /// True in a child that was forked since: the threads and the connections behind it are not in
+    /// this process.
     pub(crate) fn is_elsewhere(self) -> bool {
         self.0 != generation()
     }
@@ -77,19 +81,21 @@ impl Default for Origin {
 }
 
 /// What is said of an instance or a peer whose descriptors the program has closed.
-pub(crate) const TAKEN_AWAY: &str = "the program has closed this library's descriptors; left: join anew";
+pub(crate) const TAKEN_AWAY: &str =
+    "the program has closed this library's descriptors; left: join anew";
 
-/// Has the system tell this library of every fork from now on. To be called before anything is made that a child must
-/// not use; once is enough.
+/// Has the system tell this library of every fork from now on. To be called before anything is made
+/// that a child must not use; once is enough.
 pub(crate) fn install() {
-    // Not std's Once: a child that is forked while another thread is in it would wait for ever for its end. Two threads that
-    // both come first install the handlers twice, which they bear.
+    // Not std's Once: a child that is forked while another thread is in it would wait for ever for
+    // its end. Two threads that both come first install the handlers twice, which they bear.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if INSTALLED.load(Ordering::Acquire) {
         return;
     }
-    // SAFETY: the handlers are functions that live as long as this library and take nothing; the one for the child
-    // does only what a child of a process with several threads may do (see there).
+    // SAFETY: the handlers are functions that live as long as this library and take nothing; the
+    // one for the child does only what a child of a process with several threads may do (see
+    // there).
     let error = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     if error != 0 {
         log::warn!("forked children cannot be recognised: {}", io::Error::from_raw_os_error(error));
@@ -97,9 +103,11 @@ pub(crate) fn install() {
     INSTALLED.store(true, Ordering::Release);
 }
 
-/// Held for reading by threads between making a descriptor and entering it, for writing across a fork.
+/// Held for reading by threads between making a descriptor and entering it, for writing across a
+/// fork.
 ///
-/// In a cell, because a child gets a new one: what other threads of its parent had locked would never be unlocked.
+/// In a cell, because a child gets a new one: what other threads of its parent had locked would
+/// never be unlocked.
 struct Gate(UnsafeCell<RwLock<()>>);
 
 // SAFETY: it is only ever read, except by `in_child`, when there is one thread.
@@ -138,7 +146,8 @@ pub(crate) fn section() -> Section {
     if INSIDE.get() {
         return Section { guard: None, origin: Origin::here() }; // a fork waits for the outer one
     }
-    INSIDE.set(true); // first: from here on a signal handler that forks must not wait for this thread
+    // First: from here on a signal handler that forks must not wait for this thread.
+    INSIDE.set(true);
     let guard = gate().read().unwrap_or_else(PoisonError::into_inner);
     Section { guard: Some(guard), origin: Origin::here() }
 }
@@ -156,7 +165,8 @@ impl Drop for Section {
 }
 
 extern "C" fn before() {
-    // A signal handler forks, inside a section of this very thread; or the handlers are there twice.
+    // A signal handler forks, inside a section of this very thread; or the handlers are there
+    // twice.
     if INSIDE.get() || CLOSED_HERE.get() {
         return;
     }
@@ -169,33 +179,35 @@ extern "C" fn before() {
 
 extern "C" fn in_parent() {
     if CLOSED_HERE.replace(false) {
-        // SAFETY: this thread has the gate to itself until the guard is dropped, which is after it was taken out.
+        // SAFETY: this thread has the gate to itself until the guard is dropped, which is after it
+        // was taken out.
         drop(unsafe { (*CLOSED.0.get()).take() });
     }
 }
 
-/// In a forked child, before `fork` returns there: only what is async-signal-safe, for all other threads of the
-/// parent are gone, with whatever they had locked.
+/// In a forked child, before `fork` returns there: only what is async-signal-safe, for all other
+/// threads of the parent are gone, with whatever they had locked.
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     book::close_all();
     crash::note_process();
     tripwire::forget();
     CLOSED_HERE.set(false);
-    // SAFETY: this is the only thread. The guard is forgotten, for its lock is no more; the lock has nothing that would have
-    // to be dropped.
+    // SAFETY: this is the only thread. The guard is forgotten, for its lock is no more; the lock
+    // has nothing that would have to be dropped.
     unsafe {
         std::mem::forget((*CLOSED.0.get()).take());
         std::ptr::write(GATE.0.get(), RwLock::new(()));
     }
 }
 
-/// Ends this thread, which a child got from its parent in the middle of the library's work, when the program's function that
-/// forked returns to it: the connection it worked for is the parent's. A child without another thread ends with it.
+/// Ends this thread, which a child got from its parent in the middle of the library's work, when
+/// the program's function that forked returns to it: the connection it worked for is the parent's.
+/// A child without another thread ends with it.
 pub(crate) fn end_stray_thread(code: i32) -> ! {
     #[cfg(target_os = "linux")]
-    // SAFETY: ends this thread alone, without running anything of the parent's; nothing is on its stack that another thread
-    // of this process knows of.
+    // SAFETY: ends this thread alone, without running anything of the parent's; nothing is on its
+    // stack that another thread of this process knows of.
     unsafe {
         libc::syscall(libc::SYS_exit, code);
     }

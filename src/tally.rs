@@ -10,7 +10,8 @@ use crate::net::clock::deadline;
 use crate::net::holding::{Answer, NoAnswer};
 use crate::net::role::Shared;
 
-/// This instance's count of a resource. All values of one resource in one instance are the same count.
+/// This instance's count of a resource. All values of one resource in one instance are the same
+/// count.
 ///
 /// What a dead instance had counted is gone with it. Dropping a `Tally` changes nothing.
 #[derive(Clone)]
@@ -26,7 +27,8 @@ impl Tally {
         &self.resource
     }
 
-    /// Counts `units` more (up to 2^38 in all); gives this instance's new count. One way: does not block.
+    /// Counts `units` more (up to 2^38 in all); gives this instance's new count. One way: does not
+    /// block.
     pub fn add(&self, units: u64) -> u64 {
         self.change(|count| count.saturating_add(units))
     }
@@ -49,8 +51,8 @@ impl Tally {
 
     /// The sum of all instances' counts; what this instance has counted before the call is in it.
     ///
-    /// Blocks for one round trip to the supervisor; after an election until all survivors have said what they count. At
-    /// most for `timeout`.
+    /// Blocks for one round trip to the supervisor; after an election until all survivors have said
+    /// what they count. At most for `timeout`.
     ///
     /// # Errors
     ///
@@ -71,21 +73,25 @@ impl Tally {
 
 impl std::fmt::Debug for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tally").field("resource", &self.resource).field("count", &self.count()).finish_non_exhaustive()
+        f.debug_struct("Tally")
+            .field("resource", &self.resource)
+            .field("count", &self.count())
+            .finish_non_exhaustive()
     }
 }
 
 impl Instance {
-    /// This instance's count of `resource`, for what is used without asking: it is summed over all instances, and counts
-    /// against the resource's limit if there is one.
+    /// This instance's count of `resource`, for what is used without asking: it is summed over all
+    /// instances, and counts against the resource's limit if there is one.
     ///
     /// If that takes the use above the limit, nothing can be refused any more; every instance gets
-    /// [`EventKind::OverLimit`](crate::EventKind::OverLimit), and permits are granted only once the use has fallen. Does
-    /// not block.
+    /// [`EventKind::OverLimit`](crate::EventKind::OverLimit), and permits are granted only once the
+    /// use has fallen. Does not block.
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] if the name is not allowed, or this instance has tallies of 64 other resources.
+    /// A [`ConfigError`] if the name is not allowed, or this instance has tallies of 64 other
+    /// resources.
     ///
     /// # Examples
     ///
@@ -114,7 +120,11 @@ impl Instance {
             ));
         }
         if !self.shared.holding.begin_tally(resource) {
-            return Err(ConfigError::new("tally", MAX_RESOURCES + 1, "at most 64 tallies in one instance"));
+            return Err(ConfigError::new(
+                "tally",
+                MAX_RESOURCES + 1,
+                "at most 64 tallies in one instance",
+            ));
         }
         Ok(Tally { shared: self.shared.clone(), resource: resource.into() })
     }

@@ -39,8 +39,8 @@ pub(crate) struct Keepalived {
 
 impl Keepalived {
     pub(crate) fn start(network: &Network, directory: PathBuf) -> Self {
-        // A killed keepalived leaves its child to whoever reaps orphans here; as long as that has not been done, a new one holds
-        // it for running.
+        // A killed keepalived leaves its child to whoever reaps orphans here; as long as that has
+        // not been done, a new one holds it for running.
         set_child_subreaper(Pid::from_raw(1)).expect("reap orphans");
         let (sayer, said) = channel();
         let size = network.size();
@@ -50,7 +50,13 @@ impl Keepalived {
                 start(network, &directory, host)
             })
             .collect();
-        Keepalived { directory, children, states: vec![String::new(); size], said, history: Vec::new() }
+        Keepalived {
+            directory,
+            children,
+            states: vec![String::new(); size],
+            said,
+            history: Vec::new(),
+        }
     }
 
     fn hear(&mut self, wait: Duration) -> bool {
@@ -61,17 +67,21 @@ impl Keepalived {
                 true
             }
             Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => unreachable!("its readers live as long as this process"),
+            Err(RecvTimeoutError::Disconnected) => {
+                unreachable!("its readers live as long as this process")
+            }
         }
     }
 
     /// The process that speaks VRRP: a child of the one that was started.
     fn speaker(&self, host: usize) -> Pid {
-        let text = fs::read_to_string(self.directory.join(format!("vrrp{host}.pid"))).expect("a pid file");
+        let text =
+            fs::read_to_string(self.directory.join(format!("vrrp{host}.pid"))).expect("a pid file");
         text.trim().parse().ok().and_then(Pid::from_raw).expect("a pid")
     }
 
-    /// Both processes at once: the parent would start a new child, and the child says goodbye when its parent ends.
+    /// Both processes at once: the parent would start a new child, and the child says goodbye when
+    /// its parent ends.
     fn kill_both(&mut self, host: usize) -> u64 {
         let (parent, speaker) = (Pid::from_child(&self.children[host]), self.speaker(host));
         kill_process(parent, Signal::STOP).expect("a child");
@@ -84,7 +94,8 @@ impl Keepalived {
     }
 }
 
-/// What it says of its state comes out of a pipe with a name. It is open for writing here, too, so that it never ends.
+/// What it says of its state comes out of a pipe with a name. It is open for writing here, too, so
+/// that it never ends.
 fn listen(directory: &std::path::Path, host: usize, sayer: Sender<(usize, String, u64)>) {
     let path = directory.join(format!("said{host}"));
     mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).expect("a pipe");
@@ -102,8 +113,8 @@ fn listen(directory: &std::path::Path, host: usize, sayer: Sender<(usize, String
 
 fn start(network: &Network, directory: &std::path::Path, host: usize) -> Child {
     let path = |name: &str| directory.join(format!("{name}{host}"));
-    // Priorities far apart, so that never two back-ups take over at once; the highest there is, so that they wait least. Who
-    // comes back does not take the role back, as in pares.
+    // Priorities far apart, so that never two back-ups take over at once; the highest there is, so
+    // that they wait least. Who comes back does not take the role back, as in pares.
     let text = format!(
         "global_defs {{
            router_id h{host}
@@ -140,7 +151,8 @@ impl Subject for Keepalived {
         let deadline = Instant::now() + DEADLINE;
         loop {
             while self.hear(Duration::ZERO) {}
-            let masters: Vec<usize> = (0..self.states.len()).filter(|host| self.states[*host] == "MASTER").collect();
+            let masters: Vec<usize> =
+                (0..self.states.len()).filter(|host| self.states[*host] == "MASTER").collect();
             let followers = self.states.iter().filter(|state| *state == "BACKUP").count();
             if masters.len() == 1 && followers + 1 == self.states.len() {
                 return masters[0];
@@ -164,8 +176,10 @@ impl Subject for Keepalived {
     fn taken(&mut self, host: usize, since: u64) -> u64 {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let mut taken =
-                self.history.iter().filter(|(who, state, at)| *who != host && state == "MASTER" && *at > since);
+            let mut taken = self
+                .history
+                .iter()
+                .filter(|(who, state, at)| *who != host && state == "MASTER" && *at > since);
             if let Some((_, _, at)) = taken.next() {
                 return *at;
             }

@@ -50,7 +50,9 @@ impl Subject for Pares {
     }
 
     fn taken(&mut self, host: usize, since: u64) -> u64 {
-        let other = |peers: &Peers, old: usize| peers.taken_since(since).into_iter().find(|(who, _)| *who != old);
+        let other = |peers: &Peers, old: usize| {
+            peers.taken_since(since).into_iter().find(|(who, _)| *who != old)
+        };
         let old = self.of_host[host];
         self.peers.until("taken over", |peers| other(peers, old).is_some());
         other(&self.peers, old).expect("heard").1

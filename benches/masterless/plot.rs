@@ -39,12 +39,15 @@ pub(crate) fn picture(report: &Value, simulated: &Value) -> String {
     for (group, after, dashes) in [("sigkill", "SIGKILL", ""), ("vanish", "cable cut", "7 4")] {
         let of_group = rows.iter().filter(|row| row["group"] == group && row["hosts"] == hosts);
         for series in of_group.flat_map(|row| list(&row["series"])) {
-            let values: Vec<f64> = numbers(&series["values"]).into_iter().map(|ms| ms / interval).collect();
+            let values: Vec<f64> =
+                numbers(&series["values"]).into_iter().map(|ms| ms / interval).collect();
             let who = series["who"].as_str().unwrap_or_default();
             let (who, colour) = match who.split_once(", ") {
                 Some((_, "hosts")) => ("pares", OWN),
                 Some((_, "hosts, delay 20 ms")) => ("pares, delay 20 ms", OWN_QUICK),
-                Some((_, "hosts, as few datagrams in all as keepalived")) => ("pares, as few datagrams", OWN_SPARSE),
+                Some((_, "hosts, as few datagrams in all as keepalived")) => {
+                    ("pares, as few datagrams", OWN_SPARSE)
+                }
                 Some(_) => ("pares, with the kernel's news", OWN_NEWS),
                 None => (who, OTHER),
             };
@@ -53,24 +56,37 @@ pub(crate) fn picture(report: &Value, simulated: &Value) -> String {
     }
     for (size, values) in by_size(&simulated["takeover_H"]) {
         if let Some((_, colour)) = SIMULATED.into_iter().find(|(drawn, _)| *drawn == size) {
-            curves.push(Curve { who: format!("simulator, {size} processes"), colour, dashes: "2 3", values });
+            curves.push(Curve {
+                who: format!("simulator, {size} processes"),
+                colour,
+                dashes: "2 3",
+                values,
+            });
         }
     }
     curves.retain(|curve| !curve.values.is_empty());
     draw(
-        &format!("Take-over with {hosts} hosts: share of the faults after which another led within this time"),
+        &format!(
+            "Take-over with {hosts} hosts: share of the faults after which another led within this \
+             time"
+        ),
         &curves,
     )
 }
 
 fn draw(title: &str, curves: &[Curve]) -> String {
-    let most = curves.iter().filter_map(|curve| curve.values.last()).fold(1.0, |most: f64, value| most.max(*value));
+    let most = curves
+        .iter()
+        .filter_map(|curve| curve.values.last())
+        .fold(1.0, |most: f64, value| most.max(*value));
     let end = (most + 0.2).ceil();
     let x = |value: f64| LEFT + (RIGHT - LEFT) * value / end;
     let y = |share: f64| BOTTOM - (BOTTOM - TOP) * share;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         font-family=\"system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif\" font-size=\"13\" fill=\"#222\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+         width=\"{WIDTH}\" height=\"{HEIGHT}\" \
+         font-family=\"system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif\" font-size=\"13\" \
+         fill=\"#222\">\n\
          <title>{title}</title>\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
          <text x=\"24\" y=\"30\" font-size=\"16\" font-weight=\"600\">{title}</text>\n"
     );
@@ -79,7 +95,8 @@ fn draw(title: &str, curves: &[Curve]) -> String {
         let at = x(f64::from(number));
         _ = writeln!(
             out,
-            "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{BOTTOM}\" stroke=\"#e4e4e4\"/>\n\
+            "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{BOTTOM}\" \
+             stroke=\"#e4e4e4\"/>\n\
              <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{number}</text>",
             BOTTOM + 21.0
         );
@@ -88,7 +105,8 @@ fn draw(title: &str, curves: &[Curve]) -> String {
         let at = y(f64::from(percent) / 100.0);
         _ = writeln!(
             out,
-            "<line x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#e4e4e4\"/>\n\
+            "<line x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{at:.1}\" y2=\"{at:.1}\" \
+             stroke=\"#e4e4e4\"/>\n\
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{percent} %</text>",
             LEFT - 8.0,
             at + 4.5
@@ -97,7 +115,8 @@ fn draw(title: &str, curves: &[Curve]) -> String {
     _ = writeln!(
         out,
         "<path d=\"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}\" fill=\"none\" stroke=\"#888\"/>\n\
-         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">intervals between two heartbeats (H)</text>",
+         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">intervals between two heartbeats \
+         (H)</text>",
         (LEFT + RIGHT) / 2.0,
         BOTTOM + 46.0
     );
@@ -107,8 +126,11 @@ fn draw(title: &str, curves: &[Curve]) -> String {
         for (at, value) in curve.values.iter().enumerate() {
             _ = write!(path, "H{:.1}V{:.1}", x(*value), y((at + 1) as f64 / count));
         }
-        let dashes =
-            if curve.dashes.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{}\"", curve.dashes) };
+        let dashes = if curve.dashes.is_empty() {
+            String::new()
+        } else {
+            format!(" stroke-dasharray=\"{}\"", curve.dashes)
+        };
         let at = TOP + 16.0 + 24.0 * row as f64;
         let style = format!("fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{dashes}", curve.colour);
         _ = writeln!(

@@ -14,7 +14,8 @@ use crate::rounds::INTERVAL;
 /// The document around the figures.
 const DOCUMENT: &str = include_str!("masterless.md");
 
-/// Into `docs/` if everything was measured as it should be, else where it does not pass for that. Gives the document's path.
+/// Into `docs/` if everything was measured as it should be, else where it does not pass for that.
+/// Gives the document's path.
 pub(crate) fn write(mut machine: Value, rows: Vec<Value>, whole: bool) -> PathBuf {
     load_after(&mut machine);
     let report = json!({
@@ -43,20 +44,28 @@ fn lines(report: &Value) -> String {
         let series = head.as_object_mut().and_then(|row| row.remove("series")).unwrap_or_default();
         let series: Vec<String> = list(&series).iter().map(|one| format!("      {one}")).collect();
         let head = head.to_string();
-        format!("    {}, \"series\": [\n{}\n    ]}}", head.trim_end_matches('}'), series.join(",\n"))
+        format!(
+            "    {}, \"series\": [\n{}\n    ]}}",
+            head.trim_end_matches('}'),
+            series.join(",\n")
+        )
     });
     let rows: Vec<String> = rows.collect();
     _ = write!(text, "  \"rows\": [\n{}\n  ]\n}}\n", rows.join(",\n"));
     text
 }
 
-/// Everything that is made of the JSON, and of the simulator's if it is there: the document, whose path it gives, and its picture.
+/// Everything that is made of the JSON, and of the simulator's if it is there: the document, whose
+/// path it gives, and its picture.
 pub(crate) fn render(file: &Path) -> PathBuf {
-    let read = |file: &Path| fs::read(file).map(|text| serde_json::from_slice::<Value>(&text).expect("JSON"));
+    let read = |file: &Path| {
+        fs::read(file).map(|text| serde_json::from_slice::<Value>(&text).expect("JSON"))
+    };
     let report = read(file).expect("read the JSON");
     let folder = file.parent().expect("a file in a folder");
     let simulated = read(&folder.join("masterless-sim.json")).unwrap_or_default();
-    fs::write(folder.join("masterless.svg"), plot::picture(&report, &simulated)).expect("write the picture");
+    fs::write(folder.join("masterless.svg"), plot::picture(&report, &simulated))
+        .expect("write the picture");
     let keepalived = report["keepalived"].as_str().unwrap_or("no keepalived");
     let document = DOCUMENT
         .replace("{machine}", &place(&report["machine"]))
@@ -83,7 +92,10 @@ pub(crate) fn numbers(values: &Value) -> Vec<f64> {
 
 /// The value that this share of them, which are in order, does not exceed.
 fn quantile(sorted: &[f64], at: f64) -> f64 {
-    sorted.get(((sorted.len().max(1) - 1) as f64 * at).round() as usize).copied().unwrap_or(f64::NAN)
+    sorted
+        .get(((sorted.len().max(1) - 1) as f64 * at).round() as usize)
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 fn name(series: &Value) -> String {
@@ -98,7 +110,8 @@ fn rows<'a>(report: &'a Value, unit: &'a str) -> impl Iterator<Item = &'a Value>
 fn table(report: &Value) -> String {
     let interval = report["interval_ms"].as_f64().expect("an interval");
     let mut text = String::from(
-        "| until another leads, after | who | median | 9 of 10 | most | median in H | n |\n|---|---|---:|---:|---:|---:|---:|\n",
+        "| until another leads, after | who | median | 9 of 10 | most | median in H | n \
+         |\n|---|---|---:|---:|---:|---:|---:|\n",
     );
     for row in rows(report, "ms") {
         let mut what = row["what"].as_str().unwrap_or_default();
@@ -113,7 +126,8 @@ fn table(report: &Value) -> String {
                 let count = values.len();
                 _ = writeln!(
                     text,
-                    "| {what} | {who} | {median:.1} ms | {p90:.1} ms | {most:.1} ms | {in_h:.2} | {count} |"
+                    "| {what} | {who} | {median:.1} ms | {p90:.1} ms | {most:.1} ms | {in_h:.2} | \
+                     {count} |"
                 );
             }
             what = "";
@@ -123,7 +137,9 @@ fn table(report: &Value) -> String {
 }
 
 fn datagrams(report: &Value) -> String {
-    let mut text = String::from("| when nothing happens | who | all hosts | each process |\n|---|---|---:|---:|\n");
+    let mut text = String::from(
+        "| when nothing happens | who | all hosts | each process |\n|---|---|---:|---:|\n",
+    );
     for row in rows(report, "per second") {
         let mut what = row["what"].as_str().unwrap_or_default();
         for series in list(&row["series"]) {
@@ -147,21 +163,28 @@ fn datagrams(report: &Value) -> String {
 /// Each figure of the simulator by the number of processes, in the order of the numbers.
 pub(crate) fn by_size(figure: &Value) -> Vec<(u64, Vec<f64>)> {
     let fields = figure.as_object().into_iter().flatten();
-    let mut sizes: Vec<_> = fields.filter_map(|(size, values)| Some((size.parse().ok()?, numbers(values)))).collect();
+    let mut sizes: Vec<_> =
+        fields.filter_map(|(size, values)| Some((size.parse().ok()?, numbers(values)))).collect();
     sizes.sort_by_key(|(size, _)| *size);
     sizes
 }
 
 fn simulated_table(simulated: &Value) -> String {
-    let Some(figures) = simulated.as_object() else { return "No figures of the simulator are here.".into() };
+    let Some(figures) = simulated.as_object() else {
+        return "No figures of the simulator are here.".into();
+    };
     let mut text = String::from(
-        "| figure | processes | median | 9 of 10 | 99 of 100 | most | n |\n|---|---:|---:|---:|---:|---:|---:|\n",
+        "| figure | processes | median | 9 of 10 | 99 of 100 | most | n \
+         |\n|---|---:|---:|---:|---:|---:|---:|\n",
     );
     for (figure, values) in figures {
         for (size, values) in by_size(values) {
             let [median, p90, p99, most] = [0.5, 0.9, 0.99, 1.0].map(|at| quantile(&values, at));
             let count = values.len();
-            _ = writeln!(text, "| {figure} | {size} | {median:.2} | {p90:.2} | {p99:.2} | {most:.2} | {count} |");
+            _ = writeln!(
+                text,
+                "| {figure} | {size} | {median:.2} | {p90:.2} | {p99:.2} | {most:.2} | {count} |"
+            );
         }
     }
     text.trim_end().to_owned()

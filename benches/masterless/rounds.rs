@@ -25,7 +25,8 @@ const COUNTED: Duration = Duration::from_secs(20);
 /// What pares assumes of the delay by default.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// The least that it can be told to assume. In here, as on most wired networks, the true one is far below it.
+/// The least that it can be told to assume. In here, as on most wired networks, the true one is far
+/// below it.
 const LEAST_DELAY: Duration = Duration::from_millis(20);
 
 /// A host's kernel notices within a second that its cable is in again.
@@ -62,13 +63,15 @@ pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
     let mut network = Network::new(size);
     let (second, mut third, one_host) = (Network::new(size), Network::new(size), Network::new(1));
     let seldom = INTERVAL * size as u32;
-    let start =
-        |network: &Network, times, homes, name| Pares::start(network, size, times, homes, directory.fresh(name));
+    let start = |network: &Network, times, homes, name| {
+        Pares::start(network, size, times, homes, directory.fresh(name))
+    };
     let mut apart = start(&network, (INTERVAL, DELAY), Homes::Apart, "apart");
     let mut quick = start(&second, (INTERVAL, LEAST_DELAY), Homes::Apart, "quick");
     let mut sparse = start(&third, (seldom, DELAY), Homes::Apart, "sparse");
     let mut together = start(&one_host, (INTERVAL, DELAY), Homes::Shared, "together");
-    let mut other = keepalived::lacking().map_or_else(|| Ok(Keepalived::start(&network, directory.fresh("vrrp"))), Err);
+    let mut other = keepalived::lacking()
+        .map_or_else(|| Ok(Keepalived::start(&network, directory.fresh("vrrp"))), Err);
 
     let series = |who, kind| Series { who, kind, times: Vec::new() };
     let mut killed = [
@@ -78,8 +81,11 @@ pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
         series("pares, hosts, as few datagrams in all as keepalived", "pares"),
         series("keepalived", "peer"),
     ];
-    let mut vanished =
-        [series("pares, hosts", "pares"), series("pares, hosts, delay 20 ms", "pares"), series("keepalived", "peer")];
+    let mut vanished = [
+        series("pares, hosts", "pares"),
+        series("pares, hosts, delay 20 ms", "pares"),
+        series("keepalived", "peer"),
+    ];
     for round in 0..rounds {
         // At any moment between two heartbeats.
         let phase = INTERVAL.mul_f64((round as f64 * 0.618).fract());
@@ -104,8 +110,20 @@ pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
     let why = other.err();
     let skipped = why.as_deref();
     vec![
-        times_row("sigkill", format!("SIGKILL of the one that leads, {size} hosts"), size, &killed, skipped),
-        times_row("vanish", format!("cable of its host cut, {size} hosts"), size, &vanished, skipped),
+        times_row(
+            "sigkill",
+            format!("SIGKILL of the one that leads, {size} hosts"),
+            size,
+            &killed,
+            skipped,
+        ),
+        times_row(
+            "vanish",
+            format!("cable of its host cut, {size} hosts"),
+            size,
+            &vanished,
+            skipped,
+        ),
         counts_row(size, counts, skipped),
     ]
 }
@@ -121,7 +139,8 @@ fn kill(subject: &mut impl Subject, network: &Network, phase: Duration) -> u64 {
     taken - killed
 }
 
-/// One cut cable; how long until another led. The cable is in again, but whoever led at both ends may do so still.
+/// One cut cable; how long until another led. The cable is in again, but whoever led at both ends
+/// may do so still.
 fn vanish(subject: &mut impl Subject, network: &Network, phase: Duration) -> u64 {
     let host = subject.settle();
     thread::sleep(phase);
@@ -165,12 +184,20 @@ fn count(
     counts
 }
 
-fn times_row(group: &str, what: String, size: usize, series: &[Series], skipped: Option<&str>) -> Value {
+fn times_row(
+    group: &str,
+    what: String,
+    size: usize,
+    series: &[Series],
+    skipped: Option<&str>,
+) -> Value {
     let one = |series: &Series| match (skipped, series.kind) {
         (Some(why), "peer") => json!({"who": series.who, "kind": series.kind, "skipped": why}),
         _ => {
-            // Tenths of milliseconds: whatever is smaller is the time of a command or a thread's turn.
-            let values: Vec<f64> = series.times.iter().map(|time| (*time as f64 / 1e5).round() / 10.0).collect();
+            // Tenths of milliseconds: whatever is smaller is the time of a command or a thread's
+            // turn.
+            let values: Vec<f64> =
+                series.times.iter().map(|time| (*time as f64 / 1e5).round() / 10.0).collect();
             json!({"who": series.who, "kind": series.kind, "values": values})
         }
     };

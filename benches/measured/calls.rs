@@ -1,4 +1,5 @@
-//! What one caller waits for: a join, a look-up, a permit, a call; beside an echo in another process.
+//! What one caller waits for: a join, a look-up, a permit, a call; beside an echo in another
+//! process.
 
 use pares::Instance;
 
@@ -35,7 +36,14 @@ impl Scene {
             let service = Helper::start(server.part("dbus-service", &[]));
             (Helper::start(server.part("dbus-caller", &[])), service, server)
         });
-        Scene { directory, port, _first: first, echo: Helper::start(part("echo", &[])), redis, dbus }
+        Scene {
+            directory,
+            port,
+            _first: first,
+            echo: Helper::start(part("echo", &[])),
+            redis,
+            dbus,
+        }
     }
 }
 
@@ -62,15 +70,19 @@ fn row<'a>(
     if let Some((order, _)) = rivals.redis {
         match &mut scene.redis {
             Ok((unix, tcp, _)) => {
-                subjects.push(Subject::new(Kind::Peer, &names[0], move |times| unix.ask(order, times)));
-                subjects.push(Subject::new(Kind::Peer, &names[1], move |times| tcp.ask(order, times)));
+                subjects
+                    .push(Subject::new(Kind::Peer, &names[0], move |times| unix.ask(order, times)));
+                subjects
+                    .push(Subject::new(Kind::Peer, &names[1], move |times| tcp.ask(order, times)));
             }
             Err(why) => subjects.extend(names.iter().map(|name| Subject::skipped(name, why))),
         }
     }
     if let Some((order, name)) = rivals.dbus {
         subjects.push(match &mut scene.dbus {
-            Ok((caller, ..)) => Subject::new(Kind::Peer, name, move |times| caller.ask(order, times)),
+            Ok((caller, ..)) => {
+                Subject::new(Kind::Peer, name, move |times| caller.ask(order, times))
+            }
             Err(why) => Subject::skipped(name, why),
         });
     }
@@ -87,7 +99,8 @@ fn echo_row(
     rivals: &Rivals,
 ) -> Row {
     let mut echo = Echo::<ECHO>::connect(scene.echo.port());
-    let floor = Subject::new(Kind::Floor, "echo, 32 bytes", move |times| timed(times, || echo.trip()));
+    let floor =
+        Subject::new(Kind::Floor, "echo, 32 bytes", move |times| timed(times, || echo.trip()));
     let own = Subject::new(Kind::Own, "pares", own);
     let series = row(scene, plan.rounds(100), TURN, floor, own, rivals);
     Row { group, what: what.into(), size: None, unit: Unit::Time, series }
@@ -110,7 +123,8 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
     let redis = |order, name| Rivals { redis: Some((order, name)), dbus: None };
     let scene = &mut scene;
     if plan.wants("look-up") {
-        let rivals = Rivals { redis: Some(("get", "GET")), dbus: Some(("owner", "D-Bus GetNameOwner")) };
+        let rivals =
+            Rivals { redis: Some(("get", "GET")), dbus: Some(("owner", "D-Bus GetNameOwner")) };
         let own = |times| timed(times, || _ = registry.look_up(FIRST, DEADLINE).expect("an entry"));
         rows.push(echo_row(scene, plan, "look-up", "registry look-up", own, &rivals));
     }
@@ -129,7 +143,14 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
         };
         rows.push(echo_row(scene, plan, "release", "release", own, &redis("decr", "INCRBY -1")));
         let own = |times| timed(times, || drop(try_acquire()));
-        rows.push(echo_row(scene, plan, "release", "try-acquire and release", own, &redis("pair", "INCRBY, twice")));
+        rows.push(echo_row(
+            scene,
+            plan,
+            "release",
+            "try-acquire and release",
+            own,
+            &redis("pair", "INCRBY, twice"),
+        ));
     }
     if plan.wants("tally") {
         let own = |times| timed(times, || _ = tally.add(1));
@@ -139,8 +160,19 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
     }
     if plan.wants("call") {
         let rivals = Rivals { redis: None, dbus: Some(("call", "D-Bus method call")) };
-        let own = |times| timed(times, || _ = instance.call(FIRST, ECHO_FUNCTION, &[1; ECHO], DEADLINE).expect("echo"));
-        rows.push(echo_row(scene, plan, "call", "admin call, 32 bytes there and back", own, &rivals));
+        let own = |times| {
+            timed(times, || {
+                _ = instance.call(FIRST, ECHO_FUNCTION, &[1; ECHO], DEADLINE).expect("echo")
+            })
+        };
+        rows.push(echo_row(
+            scene,
+            plan,
+            "call",
+            "admin call, 32 bytes there and back",
+            own,
+            &rivals,
+        ));
     }
     if plan.wants("set") {
         let mut number = 0;
@@ -156,8 +188,11 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
 }
 
 fn join_row(scene: &mut Scene, plan: &Plan) -> Row {
-    let (echo, port, directory) = (scene.echo.port(), scene.port, scene.directory.path().to_owned());
-    let floor = Subject::new(Kind::Floor, "bare connect, two round trips", move |times| bare_joins(echo, times));
+    let (echo, port, directory) =
+        (scene.echo.port(), scene.port, scene.directory.path().to_owned());
+    let floor = Subject::new(Kind::Floor, "bare connect, two round trips", move |times| {
+        bare_joins(echo, times)
+    });
     let own = Subject::new(Kind::Own, "pares", move |times| {
         let one = |_| {
             let config = config(port, &directory);

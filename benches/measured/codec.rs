@@ -1,4 +1,5 @@
-//! Decode and encode, beside memcpy: criterion measures it in the peers' program, which alone is built with it.
+//! Decode and encode, beside memcpy: criterion measures it in the peers' program, which alone is
+//! built with it.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,8 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
     }
     let directory = Directory::new();
     let measured = peers.part("codec", &[&directory.path().display()]).map(|mut command| {
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("run criterion");
+        let status =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("run criterion");
         assert!(status.success(), "criterion");
     });
     let row = |name: &str, what: &str| {
@@ -25,7 +27,8 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
             Ok(()) => Series::new(kind, who, rates(directory.path(), which, name)),
             Err(why) => Series::skipped(kind, who, why),
         };
-        let series = vec![series(Kind::Floor, "memcpy", "copy"), series(Kind::Own, "pares", "code")];
+        let series =
+            vec![series(Kind::Floor, "memcpy", "copy"), series(Kind::Own, "pares", "code")];
         Row {
             group: "codec",
             what: format!("decode and encode {what}"),
@@ -39,11 +42,13 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
 
 /// Bytes per second in each of criterion's samples, of both turns.
 fn rates(directory: &Path, which: &str, name: &str) -> Vec<f64> {
-    let bytes = fs::read_to_string(directory.join(format!("{name}.bytes"))).expect("how many bytes");
+    let bytes =
+        fs::read_to_string(directory.join(format!("{name}.bytes"))).expect("how many bytes");
     let bytes: f64 = bytes.parse().expect("a number");
     let of_turn = |turn| {
         let path = directory.join(format!("{which}-{name}-{turn}/new/sample.json"));
-        let samples: Value = serde_json::from_slice(&fs::read(path).expect("samples")).expect("JSON");
+        let samples: Value =
+            serde_json::from_slice(&fs::read(path).expect("samples")).expect("JSON");
         let numbers = |name: &str| -> Vec<f64> {
             samples[name].as_array().expect("numbers").iter().filter_map(Value::as_f64).collect()
         };

@@ -1,4 +1,5 @@
-//! What a process of the bench says, and how it is told what to do; the peers' program (`benches/peers`) has it too.
+//! What a process of the bench says, and how it is told what to do; the peers' program
+//! (`benches/peers`) has it too.
 
 use std::fs::File;
 use std::io::{BufRead, Write};
@@ -22,7 +23,8 @@ pub(crate) fn say(what: &str, at: u64, number: u64) {
     _ = out.flush();
 }
 
-/// Does nothing more until the bench closes our standard input, which it also does by dying; then ends this process.
+/// Does nothing more until the bench closes our standard input, which it also does by dying; then
+/// ends this process.
 pub(crate) fn until_the_bench_ends() -> ! {
     _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
     std::process::exit(0) // the kernel ends it, as it would any process
@@ -52,8 +54,9 @@ pub(crate) fn timed(times: u64, mut deed: impl FnMut()) -> Vec<u64> {
     (0..times).map(one).collect()
 }
 
-/// As many threads as there are workers, each doing its deed over and over while the bench says `run`, which it says with
-/// a number of milliseconds; the answer is how often the deed was done by all of them, and in how many nanoseconds.
+/// As many threads as there are workers, each doing its deed over and over while the bench says
+/// `run`, which it says with a number of milliseconds; the answer is how often the deed was done by
+/// all of them, and in how many nanoseconds.
 pub(crate) fn obey_with_threads<W: FnMut() + Send + 'static>(workers: Vec<W>) -> ! {
     let (stop, done) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
     let start = Arc::new(Barrier::new(workers.len() + 1));
@@ -86,7 +89,8 @@ pub(crate) fn obey_with_threads<W: FnMut() + Send + 'static>(workers: Vec<W>) ->
     })
 }
 
-/// Where many processes write down when they have seen something: a slot each in one file, so that writing it wakes nobody.
+/// Where many processes write down when they have seen something: a slot each in one file, so that
+/// writing it wakes nobody.
 pub(crate) struct Slot {
     file: File,
     at: u64,

@@ -1,5 +1,5 @@
-//! Take-over and recovery: from the SIGKILL of the one that leads to the one that knows that it leads, and to the group in
-//! which all survivors are registered again; in real processes.
+//! Take-over and recovery: from the SIGKILL of the one that leads to the one that knows that it
+//! leads, and to the group in which all survivors are registered again; in real processes.
 
 use std::process::Command;
 use std::thread;
@@ -43,18 +43,28 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// Those that sleep while nothing happens are measured in turns, kill by kill. The locks with a lease keep their processes
-/// busy all the time: each has its turn for itself, between the two halves of the others.
-fn measure(plan: &Plan, peers: &Peers, size: u64, takeover: bool, recovery: bool, rows: &mut Vec<Row>) {
+/// Those that sleep while nothing happens are measured in turns, kill by kill. The locks with a
+/// lease keep their processes busy all the time: each has its turn for itself, between the two
+/// halves of the others.
+fn measure(
+    plan: &Plan,
+    peers: &Peers,
+    size: u64,
+    takeover: bool,
+    recovery: bool,
+    rows: &mut Vec<Row>,
+) {
     let directory = Directory::new();
     let lock = directory.path().join("lock");
     let port = free_port();
     let rounds = plan.rounds(30);
     let member = || part("member", &[&port, &directory.path().display()]);
     let mut group = Crowd::start(size as usize, true, &member);
-    let mut waiters = takeover.then(|| Contest::start(size, || part("flock-waiter", &[&lock.display()])));
+    let mut waiters =
+        takeover.then(|| Contest::start(size, || part("flock-waiter", &[&lock.display()])));
     let dbus = takeover.then(|| peers.dbus());
-    let mut queue = dbus.as_ref().map(|dbus| dbus.as_ref().map(|dbus| contest(size, dbus, "dbus-queue")));
+    let mut queue =
+        dbus.as_ref().map(|dbus| dbus.as_ref().map(|dbus| contest(size, dbus, "dbus-queue")));
     let mut gathering = recovery.then(|| Gathering::start(size - 1));
     let (mut known, mut settled, mut leases) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -87,7 +97,8 @@ fn measure(plan: &Plan, peers: &Peers, size: u64, takeover: bool, recovery: bool
             Series::times(Kind::Own, "pares: supervisor known", &known),
             queue,
         ];
-        // What of it is the end of so many threads: the kernel closes the connections of a process after the last of them.
+        // What of it is the end of so many threads: the kernel closes the connections of a process
+        // after the last of them.
         if let Some(gathering) = &gathering {
             let who = "as many bare threads and connections: first end seen";
             series.insert(1, Series::times(Kind::Floor, who, &gathering.first));
@@ -117,7 +128,8 @@ fn lease(who: &str, server: Result<Server, String>, name: &str, size: u64, round
     };
     let mut contest = contest(size, &server, name);
     for round in 0..rounds {
-        // The lock has been renewed at least once, and its holder is killed at any moment between two renewals.
+        // The lock has been renewed at least once, and its holder is killed at any moment between
+        // two renewals.
         let share = (round as f64 * 0.618).fract();
         thread::sleep(Duration::from_millis(500) + Duration::from_millis(333).mul_f64(share));
         contest.round();
@@ -125,7 +137,8 @@ fn lease(who: &str, server: Result<Server, String>, name: &str, size: u64, round
     Series::times(Kind::Peer, who, &contest.took)
 }
 
-/// The floor of a recovery: as many survivors as there are hold a line to a process that is killed, and meet at another.
+/// The floor of a recovery: as many survivors as there are hold a line to a process that is killed,
+/// and meet at another.
 struct Gathering {
     survivors: Crowd,
     meeting: Helper,
@@ -149,7 +162,8 @@ impl Gathering {
         self.survivors.calm_down();
         let killed = lifelines.kill();
         let line = self.meeting.line();
-        let times: Vec<u64> = line.split_whitespace().skip(1).map(|time| time.parse().expect("a time")).collect();
+        let times: Vec<u64> =
+            line.split_whitespace().skip(1).map(|time| time.parse().expect("a time")).collect();
         self.took.push(times[0] - killed);
         self.first.push(times[1] - killed);
     }

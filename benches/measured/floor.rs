@@ -31,7 +31,8 @@ fn small_thread(body: impl FnOnce() + Send + 'static) {
     thread::Builder::new().stack_size(SMALL_STACK).spawn(body).expect("a thread");
 }
 
-/// Listens on a port that the kernel chooses, says which, and gives each connection a thread of its own.
+/// Listens on a port that the kernel chooses, says which, and gives each connection a thread of its
+/// own.
 fn serve(each: impl Fn(TcpStream) + Clone + Send + 'static) -> ! {
     let listener = listen();
     say("ready", now(), listener.local_addr().expect("a port").port().into());
@@ -139,7 +140,8 @@ pub(crate) fn customers(port: u16, threads: u64) -> ! {
 
 /// Waits for the lock, says when it has it.
 pub(crate) fn flock_waiter(lock: &Path) -> ! {
-    let file = File::options().create(true).truncate(false).write(true).open(lock).expect("open the lock");
+    let file =
+        File::options().create(true).truncate(false).write(true).open(lock).expect("open the lock");
     thread::spawn(move || {
         rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("lock");
         say("leader", now(), 0);
@@ -154,8 +156,8 @@ pub(crate) fn lifelines() -> ! {
     serve(|mut stream| _ = std::io::copy(&mut stream, &mut std::io::sink()))
 }
 
-/// Says when so many have connected and made two round trips, and when the first of them had lost its line; then begins to
-/// count anew.
+/// Says when so many have connected and made two round trips, and when the first of them had lost
+/// its line; then begins to count anew.
 pub(crate) fn gathering(number: u64) -> ! {
     let (back, first) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
     serve(move |mut stream| {
@@ -165,7 +167,10 @@ pub(crate) fn gathering(number: u64) -> ! {
                 return;
             }
         }
-        first.fetch_min(u64::from_ne_bytes(bytes[..8].try_into().expect("eight bytes")), Ordering::AcqRel);
+        first.fetch_min(
+            u64::from_ne_bytes(bytes[..8].try_into().expect("eight bytes")),
+            Ordering::AcqRel,
+        );
         if back.fetch_add(1, Ordering::AcqRel) + 1 == number {
             let at = now();
             back.store(0, Ordering::Release);
@@ -175,8 +180,8 @@ pub(crate) fn gathering(number: u64) -> ! {
     })
 }
 
-/// Each line on its standard input names a port of [`lifelines`] and one of a [`gathering`]: it holds a line to the first
-/// until that dies, then goes to the second.
+/// Each line on its standard input names a port of [`lifelines`] and one of a [`gathering`]: it
+/// holds a line to the first until that dies, then goes to the second.
 pub(crate) fn survivor() -> ! {
     let mut kept = None;
     say("present", now(), 0);
@@ -246,9 +251,9 @@ pub(crate) fn bare_joins(port: u16, times: u64) -> Vec<u64> {
     took
 }
 
-/// Bare survivors in one process. Told to join, it makes so many bare joins at the gathering, one after the other. Told to hold, it
-/// notes the port of [`lifelines`]; told to survive, it has so many threads hold a line there, each of which goes to the gathering
-/// when its line ends.
+/// Bare survivors in one process. Told to join, it makes so many bare joins at the gathering, one
+/// after the other. Told to hold, it notes the port of [`lifelines`]; told to survive, it has so
+/// many threads hold a line there, each of which goes to the gathering when its line ends.
 pub(crate) fn crowd(gathering: u16) -> ! {
     let (mut joined, mut lifelines) = (Vec::new(), 0);
     drive::obey(move |word, number| {

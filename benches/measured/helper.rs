@@ -1,5 +1,5 @@
-//! Other processes of the bench: they end with the value that holds them, also when the bench panics, and with the bench
-//! itself, for each of them ends when its standard input does.
+//! Other processes of the bench: they end with the value that holds them, also when the bench
+//! panics, and with the bench itself, for each of them ends when its standard input does.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -52,8 +52,11 @@ impl Helper {
     }
 
     fn begin(mut command: Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start a process of the bench");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start a process of the bench");
         let orders = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().expect("piped"));
         Helper { child, orders, answers, number: 0 }
@@ -86,7 +89,8 @@ impl Helper {
         self.answer()
     }
 
-    /// The first half of [`ask`](Helper::ask), so that several can have their orders before the first is waited for.
+    /// The first half of [`ask`](Helper::ask), so that several can have their orders before the
+    /// first is waited for.
     pub(crate) fn order(&mut self, word: &str, number: u64) {
         writeln!(self.orders.as_mut().expect("open"), "{word} {number}").expect("give an order");
     }
@@ -153,8 +157,11 @@ impl Crowd {
     fn add(&mut self, mut command: Command) {
         let who = self.next;
         self.next += 1;
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start a process of the bench");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start a process of the bench");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let sayer = self.sayer.clone();
         thread::spawn(move || {
@@ -186,7 +193,8 @@ impl Crowd {
         }
     }
 
-    /// Lets all of them go to sleep again, and others as many as they are, too; forgets what they have said.
+    /// Lets all of them go to sleep again, and others as many as they are, too; forgets what they
+    /// have said.
     ///
     /// With 20 ms for 256 processes, those of the group that was measured before were not done yet.
     pub(crate) fn calm_down(&mut self) {
@@ -195,9 +203,14 @@ impl Crowd {
         while self.said.try_recv().is_ok() {}
     }
 
-    /// Kills the leader and puts another process in its place. Gives the times from the kill until its successor knew, and
-    /// until that one said that so many survivors were back, if that is asked for.
-    pub(crate) fn replace_leader(&mut self, command: &dyn Fn() -> Command, survivors: Option<u64>) -> (u64, u64) {
+    /// Kills the leader and puts another process in its place. Gives the times from the kill until
+    /// its successor knew, and until that one said that so many survivors were back, if that is
+    /// asked for.
+    pub(crate) fn replace_leader(
+        &mut self,
+        command: &dyn Fn() -> Command,
+        survivors: Option<u64>,
+    ) -> (u64, u64) {
         let leader = self.leader.take().expect("a led crowd");
         let mut victim = self.children.remove(&leader).expect("the leader is a child");
         let killed = now();
@@ -205,8 +218,12 @@ impl Crowd {
         let (mut known, mut all) = (None, survivors.is_none().then_some(killed));
         while known.is_none() || all.is_none() {
             match self.hear() {
-                (who, what, at, _) if what == "leader" => (self.leader, known) = (Some(who), Some(at)),
-                (_, what, at, members) if what == "settled" && Some(members) == survivors => all = Some(at),
+                (who, what, at, _) if what == "leader" => {
+                    (self.leader, known) = (Some(who), Some(at))
+                }
+                (_, what, at, members) if what == "settled" && Some(members) == survivors => {
+                    all = Some(at)
+                }
                 _ => {}
             }
         }
@@ -245,17 +262,20 @@ impl Drop for Directory {
     }
 }
 
-/// A port that is free now, below the ephemeral range; where the search begins depends on this process, so that two
-/// benches at once hardly meet.
+/// A port that is free now, below the ephemeral range; where the search begins depends on this
+/// process, so that two benches at once hardly meet.
 pub(crate) fn free_port() -> u16 {
     let from = 20_000 + (std::process::id() % 9_000) as u16;
-    (from..30_000).find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a free port")
+    (from..30_000)
+        .find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .expect("a free port")
 }
 
 /// This thread, and what it starts while this value lives, on one processor.
 ///
-/// Where the scheduler puts the two ends of a connection, on one processor or on two, changes from run to run, and in a virtual
-/// machine an echo takes 20 µs on one processor and 70 to 120 µs over two: of subjects in turns one had this and the next that.
+/// Where the scheduler puts the two ends of a connection, on one processor or on two, changes from
+/// run to run, and in a virtual machine an echo takes 20 µs on one processor and 70 to 120 µs over
+/// two: of subjects in turns one had this and the next that.
 pub(crate) struct OneProcessor {
     one: CpuSet,
     before: CpuSet,
@@ -272,7 +292,8 @@ impl OneProcessor {
 
     /// Has all threads of a process come there, too, to stay.
     pub(crate) fn bring(&self, helper: &Helper) {
-        let tasks = fs::read_dir(format!("/proc/{}/task", helper.pid())).expect("the process lives");
+        let tasks =
+            fs::read_dir(format!("/proc/{}/task", helper.pid())).expect("the process lives");
         for task in tasks.flatten() {
             let number = task.file_name().to_str().and_then(|name| name.parse().ok());
             // One that has ended meanwhile needs no processor.

@@ -1,4 +1,5 @@
-//! How cost grows with the group: joins, recovery, and what one caller gets, from 8 instances to 10,000 in a few processes.
+//! How cost grows with the group: joins, recovery, and what one caller gets, from 8 instances to
+//! 10,000 in a few processes.
 
 use std::fs;
 use std::thread;
@@ -58,7 +59,8 @@ fn measure(plan: &Plan, size: u64, groups: &[&'static str]) -> Vec<Row> {
     let lacking = limits::lacking(size, PROCESSES);
     let (mut own, mut floor) = (Took::default(), Took::default());
     if lacking.is_none() {
-        // One after the other and never both at once: together they would be more threads than most machines allow.
+        // One after the other and never both at once: together they would be more threads than most
+        // machines allow.
         for _ in 0..plan.rounds(if size > 1000 { 3 } else { 7 }) {
             bare(size, &mut floor);
             group(size, &mut own);
@@ -82,7 +84,10 @@ fn measure(plan: &Plan, size: u64, groups: &[&'static str]) -> Vec<Row> {
         row(
             JOIN,
             "all have joined",
-            vec![(floor_kind, BARE, &floor.joined), (own_kind, "pares: all instances", &own.joined)],
+            vec![
+                (floor_kind, BARE, &floor.joined),
+                (own_kind, "pares: all instances", &own.joined),
+            ],
         ),
         row(
             RECOVERY,
@@ -95,7 +100,11 @@ fn measure(plan: &Plan, size: u64, groups: &[&'static str]) -> Vec<Row> {
         ),
         Row {
             unit: Unit::Count,
-            ..row(MISSING, "survivors that the group was settled without", vec![(own_kind, "pares", &own.missing)])
+            ..row(
+                MISSING,
+                "survivors that the group was settled without",
+                vec![(own_kind, "pares", &own.missing)],
+            )
         },
         row(
             PROCESSOR,
@@ -105,12 +114,18 @@ fn measure(plan: &Plan, size: u64, groups: &[&'static str]) -> Vec<Row> {
         row(
             LOOK_UP,
             "look-up by one caller",
-            vec![(floor_kind, "echo, 32 bytes", &floor.looked_up), (own_kind, "pares", &own.looked_up)],
+            vec![
+                (floor_kind, "echo, 32 bytes", &floor.looked_up),
+                (own_kind, "pares", &own.looked_up),
+            ],
         ),
         row(
             ACQUIRE,
             "try-acquire and release by one caller",
-            vec![(floor_kind, "echo, 32 bytes", &floor.looked_up), (own_kind, "pares", &own.acquired)],
+            vec![
+                (floor_kind, "echo, 32 bytes", &floor.looked_up),
+                (own_kind, "pares", &own.acquired),
+            ],
         ),
     ];
     // The kernel counts processor time in ticks of milliseconds.
@@ -120,11 +135,17 @@ fn measure(plan: &Plan, size: u64, groups: &[&'static str]) -> Vec<Row> {
 
 /// So many for each process.
 fn shares(size: u64) -> impl Iterator<Item = u64> {
-    (0..PROCESSES).map(move |at| size / PROCESSES + u64::from(at < size % PROCESSES)).filter(|share| *share > 0)
+    (0..PROCESSES)
+        .map(move |at| size / PROCESSES + u64::from(at < size % PROCESSES))
+        .filter(|share| *share > 0)
 }
 
 /// All at once; what each says when it is done.
-fn ask_all(helpers: &mut [Helper], word: &str, numbers: impl Iterator<Item = u64>) -> Vec<Vec<u64>> {
+fn ask_all(
+    helpers: &mut [Helper],
+    word: &str,
+    numbers: impl Iterator<Item = u64>,
+) -> Vec<Vec<u64>> {
     helpers.iter_mut().zip(numbers).for_each(|(helper, number)| helper.order(word, number));
     helpers.iter_mut().map(Helper::answer).collect()
 }
@@ -171,7 +192,8 @@ fn group(size: u64, took: &mut Took) {
 
 fn bare(size: u64, took: &mut Took) {
     let mut gathering = Helper::start(part("gathering", &[&size]));
-    let mut crowds = Helper::start_all(shares(size).map(|_| part("bare-crowd", &[&gathering.port()])));
+    let mut crowds =
+        Helper::start_all(shares(size).map(|_| part("bare-crowd", &[&gathering.port()])));
     let began = now();
     ask_all(&mut crowds, "join", shares(size));
     took.joined.push(now() - began);
@@ -187,7 +209,8 @@ fn bare(size: u64, took: &mut Took) {
 
     let gathering = Helper::start(part("gathering", &[&size]));
     let mut lifelines = Helper::start(part("lifelines", &[]));
-    let mut crowds = Helper::start_all(shares(size).map(|_| part("bare-crowd", &[&gathering.port()])));
+    let mut crowds =
+        Helper::start_all(shares(size).map(|_| part("bare-crowd", &[&gathering.port()])));
     ask_all(&mut crowds, "hold", std::iter::repeat(u64::from(lifelines.port())));
     ask_all(&mut crowds, "survive", shares(size));
     calm_down(size);
@@ -204,11 +227,18 @@ fn bare(size: u64, took: &mut Took) {
 /// What these processes have used of the processors until now, in nanoseconds.
 fn processor_time(helpers: &[Helper]) -> u64 {
     let ticks = |helper: &Helper| {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", helper.pid())).expect("the process lives");
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", helper.pid())).expect("the process lives");
         let fields = stat.rsplit(") ").next().expect("fields after the name");
-        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum::<u64>()
+        fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum::<u64>()
     };
-    helpers.iter().map(ticks).sum::<u64>() * (1_000_000_000 / rustix::param::clock_ticks_per_second())
+    helpers.iter().map(ticks).sum::<u64>()
+        * (1_000_000_000 / rustix::param::clock_ticks_per_second())
 }
 
 /// What a join leaves to be done is done after that.

@@ -12,9 +12,11 @@ pub(crate) fn machine() -> Value {
     let (cpus, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
     let field = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned())).unwrap_or_else(|| "unknown".into())
+        line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
+            .unwrap_or_else(|| "unknown".into())
     };
-    let kib = field(&memory, "MemTotal").split(' ').next().and_then(|number| number.parse::<f64>().ok());
+    let kib =
+        field(&memory, "MemTotal").split(' ').next().and_then(|number| number.parse::<f64>().ok());
     json!({
         "cpu": field(&cpus, "model name"),
         "cores": thread::available_parallelism().map_or(0, |cores| cores.get()),
@@ -58,7 +60,8 @@ pub(crate) fn figure(value: f64, unit: &str) -> String {
         "bytes" => &[(1024.0 * 1024.0, " MiB"), (1024.0, " KiB"), (1.0, " B")],
         _ => &[(1.0, "")],
     };
-    let (step, name) = steps.iter().find(|(step, _)| value >= *step).unwrap_or(&steps[steps.len() - 1]);
+    let (step, name) =
+        steps.iter().find(|(step, _)| value >= *step).unwrap_or(&steps[steps.len() - 1]);
     let value = value / step;
     let digits = if unit == "count" || value >= 99.95 {
         0

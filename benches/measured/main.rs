@@ -1,9 +1,11 @@
-//! What the library costs, beside what the kernel alone costs and what users could take instead; all in one run, in turns.
+//! What the library costs, beside what the kernel alone costs and what users could take instead;
+//! all in one run, in turns.
 //!
-//! `cargo bench --bench measured [-- WORD… SIZE…]`: only rows whose group has one of the words in its name (`takeover`,
-//! `recovery`, `join`, `look-up`, `acquire`, `release`, `tally`, `call`, `set`, `throughput`, `setting`, `growth`, `idle`,
-//! `memory`, `codec`), and only these sizes. `PARES_BENCH_ROUNDS` lessens the rounds, `PARES_BENCH_PEERS=0` leaves out the peers.
-//! `-- render FILE` makes the documents of `FILE`'s folder anew from that JSON.
+//! `cargo bench --bench measured [-- WORD… SIZE…]`: only rows whose group has one of the words in
+//! its name (`takeover`, `recovery`, `join`, `look-up`, `acquire`, `release`, `tally`, `call`,
+//! `set`, `throughput`, `setting`, `growth`, `idle`, `memory`, `codec`), and only these sizes.
+//! `PARES_BENCH_ROUNDS` lessens the rounds, `PARES_BENCH_PEERS=0` leaves out the peers. `-- render
+//! FILE` makes the documents of `FILE`'s folder anew from that JSON.
 //!
 //! A whole run writes into `docs/`, any other one into `target/measured/`.
 

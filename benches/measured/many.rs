@@ -35,11 +35,21 @@ fn throughput_of(size: u64, plan: &Plan, peers: &Peers) -> Row {
     let redis = peers.redis();
     let mut contestants = vec![
         (Kind::Floor, "echo, 32 bytes", Ok(Helper::start(part("echoers", &[&echo.port(), &size])))),
-        (Kind::Floor, "echo and one message more", Ok(Helper::start(part("customers", &[&counter.port(), &size])))),
-        (Kind::Own, "pares", Ok(Helper::start(part("holders", &[&port, &directory.path().display(), &size])))),
+        (
+            Kind::Floor,
+            "echo and one message more",
+            Ok(Helper::start(part("customers", &[&counter.port(), &size]))),
+        ),
+        (
+            Kind::Own,
+            "pares",
+            Ok(Helper::start(part("holders", &[&port, &directory.path().display(), &size]))),
+        ),
     ];
     for (address, who) in [(0, "Redis script, Unix socket"), (1, "Redis script, TCP")] {
-        let holders = redis.as_ref().map(|redis| Helper::start(redis.part_at(address, "redis-holders", &[&size])));
+        let holders = redis
+            .as_ref()
+            .map(|redis| Helper::start(redis.part_at(address, "redis-holders", &[&size])));
         contestants.push((Kind::Peer, who, holders));
     }
     let mut rates: Vec<Vec<f64>> = contestants.iter().map(|_| Vec::new()).collect();
@@ -79,18 +89,21 @@ pub(crate) fn setting(plan: &Plan, peers: &Peers) -> Vec<Row> {
         let streams = listener.incoming().map_while(Result::ok).take(SEERS as usize);
         streams.inspect(|stream| stream.set_nodelay(true).expect("nodelay")).collect::<Vec<_>>()
     });
-    let _readers =
-        Helper::start_all((0..SEERS).map(|number| part("reader", &[&bare, &floor_slots.path.display(), &number])));
+    let _readers = Helper::start_all(
+        (0..SEERS).map(|number| part("reader", &[&bare, &floor_slots.path.display(), &number])),
+    );
     let mut streams = accept.join().expect("the readers");
 
     let place = directory.path().display();
     let _first = Helper::start(part("first", &[&port, &place]));
-    let _seers =
-        Helper::start_all((0..SEERS).map(|number| part("seer", &[&port, &place, &own_slots.path.display(), &number])));
+    let _seers = Helper::start_all(
+        (0..SEERS).map(|number| part("seer", &[&port, &place, &own_slots.path.display(), &number])),
+    );
     let setter = Instance::join(config(port, directory.path())).expect("join");
 
     let mut redis = peers.redis().map(|server| {
-        let part = |number| server.part("redis-subscriber", &[&redis_slots.path.display(), &number]);
+        let part =
+            |number| server.part("redis-subscriber", &[&redis_slots.path.display(), &number]);
         let subscribers = Helper::start_all((0..SEERS).map(part));
         (Helper::start(server.part("redis-caller", &[])), subscribers, server)
     });
@@ -147,8 +160,9 @@ impl Slots {
             thread::sleep(Duration::from_millis(10));
             let bytes = fs::read(&self.path).expect("read the slots");
             let number = |at: &[u8]| u64::from_ne_bytes(at.try_into().expect("eight bytes"));
-            let mut slots =
-                bytes.chunks_exact(Slot::SIZE as usize).map(|slot| (number(&slot[..8]), number(&slot[8..])));
+            let mut slots = bytes
+                .chunks_exact(Slot::SIZE as usize)
+                .map(|slot| (number(&slot[..8]), number(&slot[8..])));
             if slots.clone().all(|(seen, _)| seen == round) {
                 return slots.map(|(_, at)| at).max().expect("slots");
             }

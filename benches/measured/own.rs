@@ -19,13 +19,18 @@ pub(crate) const RESOURCE: &str = "connections";
 pub(crate) const KEY: &str = "round";
 
 pub(crate) fn config(port: u16, directory: &Path) -> Config {
-    Config::new("bench").port(port).directory(directory).join_timeout(DEADLINE).resource(RESOURCE, 1000)
+    Config::new("bench")
+        .port(port)
+        .directory(directory)
+        .join_timeout(DEADLINE)
+        .resource(RESOURCE, 1000)
 }
 
 /// An instance that is supervisor, and can be called.
 pub(crate) fn first(port: u16, directory: &Path) -> ! {
     let config = config(port, directory).name(FIRST);
-    let instance = Instance::join(config.function(ECHO_FUNCTION, "gives it back", |bytes| Ok(bytes.to_vec())));
+    let instance =
+        Instance::join(config.function(ECHO_FUNCTION, "gives it back", |bytes| Ok(bytes.to_vec())));
     let instance = instance.expect("join");
     assert!(instance.is_supervisor(), "the port was free");
     say("ready", now(), port.into());
@@ -84,8 +89,8 @@ pub(crate) fn subordinates(port: u16, directory: &Path, number: u64) -> ! {
     until_the_bench_ends()
 }
 
-/// Joins as many instances as it is told, one after the other. Asked to look, it answers when one of them was elected, when that
-/// one was settled, and how many instances it had then.
+/// Joins as many instances as it is told, one after the other. Asked to look, it answers when one
+/// of them was elected, when that one was settled, and how many instances it had then.
 pub(crate) fn crowd(port: u16, directory: &Path) -> ! {
     let mut instances = Vec::new();
     // Who was elected, when; when it was settled, with how many.
@@ -99,11 +104,14 @@ pub(crate) fn crowd(port: u16, directory: &Path) -> ! {
             }));
             return vec![number];
         }
-        // Noted by the library as they happen; read only now, so that nobody had to be woken for them.
+        // Noted by the library as they happen; read only now, so that nobody had to be woken for
+        // them.
         for (who, (_, events)) in instances.iter().enumerate() {
             for event in events.try_iter() {
                 match event.kind {
-                    EventKind::Supervisor { .. } => (leader, known) = (Some(who), event.monotonic_ns),
+                    EventKind::Supervisor { .. } => {
+                        (leader, known) = (Some(who), event.monotonic_ns)
+                    }
                     EventKind::Settled { members: number, .. } if leader == Some(who) => {
                         (settled, members) = (event.monotonic_ns, number.into());
                     }

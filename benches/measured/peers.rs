@@ -1,5 +1,6 @@
-//! What a user could take instead: their servers, each started for one row on ports and sockets of its own, and the program
-//! of `benches/peers` that speaks with them. What is not there is said to be skipped.
+//! What a user could take instead: their servers, each started for one row on ports and sockets of
+//! its own, and the program of `benches/peers` that speaks with them. What is not there is said to
+//! be skipped.
 
 use std::env;
 use std::fmt::Display;
@@ -49,11 +50,13 @@ impl Peers {
     pub(crate) fn redis(&self) -> Result<Server, String> {
         let (directory, port) = (Directory::new(), free_port());
         let socket = directory.path().join("redis");
-        let mut command =
-            words("redis-server --bind 127.0.0.1 --appendonly no --daemonize no --maxclients 4000 --port");
+        let mut command = words(
+            "redis-server --bind 127.0.0.1 --appendonly no --daemonize no --maxclients 4000 --port",
+        );
         command.extend([port.to_string(), "--save".into(), String::new(), "--unixsocket".into()]);
         command.extend([text(&socket), "--dir".into(), text(directory.path())]);
-        let addresses = vec![format!("redis+unix://{}", text(&socket)), format!("redis://127.0.0.1:{port}")];
+        let addresses =
+            vec![format!("redis+unix://{}", text(&socket)), format!("redis://127.0.0.1:{port}")];
         self.start(command, directory, addresses, || UnixStream::connect(&socket).is_ok())
     }
 
@@ -63,12 +66,15 @@ impl Peers {
         let (socket, config) = (directory.path().join("bus"), directory.path().join("config"));
         let limit = |name: &str| format!("<limit name=\"{name}\">100000</limit>");
         let limits =
-            ["max_incoming_bytes", "max_completed_connections", "max_connections_per_user"].map(limit).concat();
+            ["max_incoming_bytes", "max_completed_connections", "max_connections_per_user"]
+                .map(limit)
+                .concat();
         let text_of_config = format!(
             "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
              \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n\
              <busconfig><listen>unix:path={}</listen><auth>EXTERNAL</auth>{limits}\
-             <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/></policy>\
+             <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/><allow \
+             eavesdrop=\"true\"/><allow own=\"*\"/></policy>\
              </busconfig>\n",
             text(&socket)
         );
@@ -82,7 +88,8 @@ impl Peers {
     /// One node with the shortest times between its own members that allow a lease of a second.
     pub(crate) fn etcd(&self) -> Result<Server, String> {
         let (directory, port) = (Directory::new(), free_port());
-        let peer_port = (port + 1..30_000).find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
+        let peer_port = (port + 1..30_000)
+            .find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
         let peer = format!("http://127.0.0.1:{}", peer_port.expect("a free port"));
         let client = format!("http://127.0.0.1:{port}");
         let mut command = words("etcd --name bench --heartbeat-interval 50 --election-timeout 500");
@@ -98,7 +105,9 @@ impl Peers {
             command.extend([name.into(), value]);
         }
         let address = format!("127.0.0.1:{port}");
-        self.start(command, directory, vec![address.clone()], move || TcpStream::connect(&address).is_ok())
+        self.start(command, directory, vec![address.clone()], move || {
+            TcpStream::connect(&address).is_ok()
+        })
     }
 
     fn start(
@@ -111,7 +120,9 @@ impl Peers {
         let program = self.0.clone()?;
         let paths = env::var_os("PATH").unwrap_or_default();
         let folders = env::split_paths(&paths).chain(["/usr/sbin".into(), "/usr/local/bin".into()]);
-        let Some(path) = folders.map(|folder: PathBuf| folder.join(&command[0])).find(|path| path.is_file()) else {
+        let Some(path) =
+            folders.map(|folder: PathBuf| folder.join(&command[0])).find(|path| path.is_file())
+        else {
             return Err(format!("{} is not installed", command[0]));
         };
         let mut arguments: Vec<&dyn Display> = Vec::new();
@@ -154,9 +165,17 @@ impl Server {
     }
 
     /// The same by another of its addresses.
-    pub(crate) fn part_at(&self, address: usize, name: &str, arguments: &[&dyn Display]) -> Command {
+    pub(crate) fn part_at(
+        &self,
+        address: usize,
+        name: &str,
+        arguments: &[&dyn Display],
+    ) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg(name).arg(&self.addresses[address]).args(arguments.iter().map(|one| one.to_string()));
+        command
+            .arg(name)
+            .arg(&self.addresses[address])
+            .args(arguments.iter().map(|one| one.to_string()));
         command
     }
 }

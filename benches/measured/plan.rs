@@ -30,7 +30,10 @@ impl Plan {
 
     /// The sizes that are asked for.
     pub(crate) fn sizes(&self, all: &[u64]) -> Vec<u64> {
-        all.iter().copied().filter(|size| self.sizes.is_empty() || self.sizes.contains(size)).collect()
+        all.iter()
+            .copied()
+            .filter(|size| self.sizes.is_empty() || self.sizes.contains(size))
+            .collect()
     }
 
     /// The sizes that are asked for, whichever they are; all usual ones if none is.

@@ -1,4 +1,5 @@
-//! What a group costs while nothing happens: wake-ups, packets, memory; with up to ten thousand subordinates.
+//! What a group costs while nothing happens: wake-ups, packets, memory; with up to ten thousand
+//! subordinates.
 
 use std::fs;
 use std::process::Command;
@@ -37,7 +38,11 @@ fn rows_of(plan: &Plan, size: u64, idle: bool, memory: bool) -> Vec<Row> {
     // In a network namespace of its own nobody else's packets are counted.
     let scene = part("quiet", &[&"alone", &size]);
     let apart = |flags: &[&str]| {
-        let can = Command::new("unshare").args(flags).args(LO_UP).output().is_ok_and(|output| output.status.success());
+        let can = Command::new("unshare")
+            .args(flags)
+            .args(LO_UP)
+            .output()
+            .is_ok_and(|output| output.status.success());
         can.then(|| {
             let mut command = Command::new("unshare");
             command.args(flags).arg(scene.get_program()).args(scene.get_args());
@@ -46,7 +51,8 @@ fn rows_of(plan: &Plan, size: u64, idle: bool, memory: bool) -> Vec<Row> {
     };
     let alone = apart(&["--net"]).or_else(|| apart(&["--net", "--map-root-user"]));
     let is_alone = alone.is_some();
-    let helper = || Helper::start(alone.unwrap_or_else(|| part("quiet", &[&"among others", &size])));
+    let helper =
+        || Helper::start(alone.unwrap_or_else(|| part("quiet", &[&"among others", &size])));
     let mut helper = lacking.is_none().then(helper);
     let (mut floor_memory, mut own_memory) = (Vec::new(), Vec::new());
     let mut counts = None;
@@ -79,7 +85,13 @@ fn rows_of(plan: &Plan, size: u64, idle: bool, memory: bool) -> Vec<Row> {
             let why = "no network namespace can be made here, so packets of others would count";
             Series::skipped(Kind::Own, "pares", why)
         };
-        rows.push(Row { group: "idle", what, size: Some(size), unit: Unit::Count, series: vec![packets] });
+        rows.push(Row {
+            group: "idle",
+            what,
+            size: Some(size),
+            unit: Unit::Count,
+            series: vec![packets],
+        });
     }
     if memory {
         let what = format!("resident memory of the supervisor for each of {size} subordinates");
@@ -87,13 +99,20 @@ fn rows_of(plan: &Plan, size: u64, idle: bool, memory: bool) -> Vec<Row> {
             series(Kind::Floor, "one thread blocked in read, same stack", floor_memory),
             series(Kind::Own, "pares", own_memory),
         ];
-        rows.push(Row { group: "memory", what, size: Some(size), unit: Unit::Bytes, series: memory });
+        rows.push(Row {
+            group: "memory",
+            what,
+            size: Some(size),
+            unit: Unit::Bytes,
+            series: memory,
+        });
     }
     rows
 }
 
-/// The part that plays the scene, in a namespace of its own where there is one. A number of seconds is answered by: bytes
-/// for each subordinate, for each blocked thread; wake-ups of the group, of the blocked threads; packets.
+/// The part that plays the scene, in a namespace of its own where there is one. A number of seconds
+/// is answered by: bytes for each subordinate, for each blocked thread; wake-ups of the group, of
+/// the blocked threads; packets.
 pub(crate) fn scene(alone: bool, size: u64) -> ! {
     if alone {
         let up = Command::new(LO_UP[0]).args(&LO_UP[1..]).status();
@@ -113,7 +132,8 @@ fn group(size: u64, seconds: u64) -> [u64; 3] {
     let first = Helper::start(part("first", &[&port, &place]));
     let alone = resident(first.pid());
     let each = size / PROCESSES;
-    let others = Helper::start_all((0..PROCESSES).map(|_| part("subordinates", &[&port, &place, &each])));
+    let others =
+        Helper::start_all((0..PROCESSES).map(|_| part("subordinates", &[&port, &place, &each])));
     thread::sleep(Duration::from_millis(1500)); // what a join leaves to be done is done
     let memory = (resident(first.pid()) - alone) / size;
     let group: Vec<u32> = others.iter().chain([&first]).map(Helper::pid).collect();
@@ -141,7 +161,8 @@ fn field(text: &str, name: &str) -> u64 {
 
 /// In bytes.
 fn resident(pid: u32) -> u64 {
-    field(&fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives"), "VmRSS:") * 1024
+    field(&fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives"), "VmRSS:")
+        * 1024
 }
 
 /// How often any thread of these has given up its processor: each time, it was woken before.
@@ -150,13 +171,17 @@ fn switches(pids: &[u32]) -> u64 {
         let status = fs::read_to_string(thread.path().join("status")).expect("the thread lives");
         field(&status, "voluntary_ctxt_switches:") + field(&status, "nonvoluntary_ctxt_switches:")
     };
-    let threads = |pid: &u32| fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives").flatten();
+    let threads =
+        |pid: &u32| fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives").flatten();
     pids.iter().flat_map(threads).map(of_thread).sum()
 }
 
 /// Received on the loopback interface of this namespace.
 fn packets() -> u64 {
     let text = fs::read_to_string("/proc/net/dev").expect("the network's counters");
-    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("lo:")).expect("a loopback interface");
+    let line = text
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("lo:"))
+        .expect("a loopback interface");
     line.split_whitespace().nth(1).expect("packets").parse().expect("a number")
 }

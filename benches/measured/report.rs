@@ -24,7 +24,8 @@ fn cells(row: &Value, series: &Value) -> [String; 4] {
         return [who, format!("skipped: {why}"), String::new(), String::new()];
     }
     let unit = row["unit"].as_str().unwrap_or_default();
-    let value = |name: &str| series[name].as_f64().map_or("–".into(), |value| figure(value, unit));
+    let value =
+        |name: &str| series[name].as_f64().map_or("–".into(), |value| figure(value, unit));
     let ratio = match series["ratio"].as_f64() {
         Some(ratio) if series["kind"] != "floor" => figure(ratio, "ratio").replace(".00", ".0"),
         _ => String::new(),
@@ -57,7 +58,8 @@ pub(crate) fn print(rows: &[Value]) {
     }
 }
 
-/// Into `docs/` and the README if everything was measured as it should be, else where it does not pass for that. Gives the document's path.
+/// Into `docs/` and the README if everything was measured as it should be, else where it does not
+/// pass for that. Gives the document's path.
 pub(crate) fn write(report: &Value, whole: bool) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder: PathBuf = if whole { root.join("docs") } else { root.join("target/measured") };
@@ -70,7 +72,8 @@ pub(crate) fn write(report: &Value, whole: bool) -> PathBuf {
 
 /// Everything that is made of the JSON: the document, whose path it gives, and its pictures.
 pub(crate) fn render(file: &Path) -> PathBuf {
-    let report: Value = serde_json::from_slice(&fs::read(file).expect("read the JSON")).expect("JSON");
+    let report: Value =
+        serde_json::from_slice(&fs::read(file).expect("read the JSON")).expect("JSON");
     let folder = file.parent().expect("a file in a folder");
     let mut pictures = String::new();
     for (group, picture) in plot::pictures(list(&report["rows"])) {
@@ -78,9 +81,12 @@ pub(crate) fn render(file: &Path) -> PathBuf {
         fs::write(folder.join(&name), picture).expect("write a picture");
         _ = writeln!(pictures, "![{group}]({name})\n");
     }
-    let document = DOCUMENT.replace("{machine}", &place(&report["machine"])).replace("{table}", &table(&report));
+    let document = DOCUMENT
+        .replace("{machine}", &place(&report["machine"]))
+        .replace("{table}", &table(&report));
     let path = folder.join("measured.md");
-    fs::write(&path, document.replace("{pictures}\n", pictures.trim_end_matches('\n'))).expect("write the document");
+    fs::write(&path, document.replace("{pictures}\n", pictures.trim_end_matches('\n')))
+        .expect("write the document");
     if folder.ends_with("docs") {
         renew_readme(&report);
     }
@@ -97,7 +103,8 @@ fn renew_readme(report: &Value) {
     let readme = fs::read_to_string(&path).expect("read the README");
     let (before, rest) = readme.split_once(BEGIN).expect("where the table begins");
     let (_, after) = rest.split_once(END).expect("where the table ends");
-    fs::write(&path, [before, BEGIN, &summary(report), END, after].concat()).expect("write the README");
+    fs::write(&path, [before, BEGIN, &summary(report), END, after].concat())
+        .expect("write the README");
 }
 
 /// Of the rows for groups of many sizes the largest are enough.
@@ -116,9 +123,13 @@ fn summary(report: &Value) -> String {
     let mut text = format!("Medians on {}:\n\n", place(&report["machine"]));
     text.push_str("| | floor | pares | × floor | nearest peer |\n|---|---:|---:|---:|---:|\n");
     for row in list(&report["rows"]).iter().filter(|row| is_for_readme(row)) {
-        let of_kind = |kind: &'static str| list(&row["series"]).iter().filter(move |series| series["kind"] == kind);
-        let [.., median, _, ratio] = of_kind("pares").next().map(|own| cells(row, own)).unwrap_or_default();
-        let floor = of_kind("floor").next().map(|floor| cells(row, floor)[1].clone()).unwrap_or_default();
+        let of_kind = |kind: &'static str| {
+            list(&row["series"]).iter().filter(move |series| series["kind"] == kind)
+        };
+        let [.., median, _, ratio] =
+            of_kind("pares").next().map(|own| cells(row, own)).unwrap_or_default();
+        let floor =
+            of_kind("floor").next().map(|floor| cells(row, floor)[1].clone()).unwrap_or_default();
         let more_is_better = row["unit"].as_str().is_some_and(|unit| unit.ends_with("per second"));
         let near = |series: &&Value| {
             let median = series["median"].as_f64().expect("measured");
@@ -126,15 +137,22 @@ fn summary(report: &Value) -> String {
         };
         let measured = of_kind("peer").filter(|peer| peer["median"].is_number());
         let peer = measured.min_by(|one, other| near(one).total_cmp(&near(other)));
-        let peer = peer.map(|peer| cells(row, peer)).map(|[who, median, ..]| format!("{who}: {median}"));
+        let peer =
+            peer.map(|peer| cells(row, peer)).map(|[who, median, ..]| format!("{who}: {median}"));
         let what = row["what"].as_str().unwrap_or_default();
-        _ = writeln!(text, "| {what} | {floor} | {median} | {ratio} | {} |", peer.unwrap_or_default());
+        _ = writeln!(
+            text,
+            "| {what} | {floor} | {median} | {ratio} | {} |",
+            peer.unwrap_or_default()
+        );
     }
     text
 }
 
 fn table(report: &Value) -> String {
-    let mut text = String::from("| what | who | median | 9 of 10 | × floor | n |\n|---|---|---:|---:|---:|---:|\n");
+    let mut text = String::from(
+        "| what | who | median | 9 of 10 | × floor | n |\n|---|---|---:|---:|---:|---:|\n",
+    );
     for row in list(&report["rows"]) {
         let mut what = row["what"].as_str().unwrap_or_default();
         for series in list(&row["series"]) {

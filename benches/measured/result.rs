@@ -84,17 +84,23 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Median, the value that nine of ten are at least as good as, and the ratio of the medians to that of the floor.
+    /// Median, the value that nine of ten are at least as good as, and the ratio of the medians to
+    /// that of the floor.
     pub(crate) fn to_json(&self) -> Value {
         let floor = self.series.iter().find(|series| series.kind == Kind::Floor);
-        let floor = floor.and_then(|series| series.values.as_ref().ok()).and_then(|values| self.quantile(values, 0.5));
+        let floor = floor
+            .and_then(|series| series.values.as_ref().ok())
+            .and_then(|values| self.quantile(values, 0.5));
         let one = |series: &Series| {
             let values = match &series.values {
                 Ok(values) => values,
-                Err(why) => return json!({"who": series.who, "kind": series.kind.name(), "skipped": why}),
+                Err(why) => {
+                    return json!({"who": series.who, "kind": series.kind.name(), "skipped": why});
+                }
             };
             let (median, p90) = (self.quantile(values, 0.5), self.quantile(values, 0.9));
-            let ratio = median.zip(floor).and_then(|(median, floor)| (floor > 0.0).then(|| median / floor));
+            let ratio =
+                median.zip(floor).and_then(|(median, floor)| (floor > 0.0).then(|| median / floor));
             json!({
                 "who": series.who,
                 "kind": series.kind.name(),

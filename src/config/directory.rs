@@ -1,16 +1,17 @@
 //! Where the files of a group are: its directory, chosen once for everybody who asks.
 //!
-//! One user must find one directory, and so one key, however a program is started: from a shell, by cron, by a service
-//! manager, under sudo, in a container. These differ in the environment, so this is the order, and each value that cannot
-//! be meant is passed over:
+//! One user must find one directory, and so one key, however a program is started: from a shell, by
+//! cron, by a service manager, under sudo, in a container. These differ in the environment, so this
+//! is the order, and each value that cannot be meant is passed over:
 //!
-//! 1. what the program itself sets, then `PARES_DIR`: somebody means this directory. A relative path is an error,
-//!    because each working directory would have a key of its own, and passing over it would be to use another
-//!    directory than somebody has named.
-//! 2. `STATE_DIRECTORY`, `XDG_STATE_HOME`, `HOME`: set for many programs at once, so that what does not hold for this
-//!    one is passed over: a relative path, as the XDG specification says; a home of another user, as sudo may leave it,
-//!    in which root would make files that its owner could not use. (Not where this user has no home of its own: in
-//!    containers users are made up, and share one.)
+//! 1. what the program itself sets, then `PARES_DIR`: somebody means this directory. A relative
+//!    path is an error, because each working directory would have a key of its own, and passing
+//!    over it would be to use another directory than somebody has named.
+//! 2. `STATE_DIRECTORY`, `XDG_STATE_HOME`, `HOME`: set for many programs at once, so that what does
+//!    not hold for this one is passed over: a relative path, as the XDG specification says; a home
+//!    of another user, as sudo may leave it, in which root would make files that its owner could
+//!    not use. (Not where this user has no home of its own: in containers users are made up, and
+//!    share one.)
 //! 3. the home that the user database has.
 
 use std::ffi::OsString;
@@ -88,14 +89,15 @@ impl Surroundings for System {
 
 const DATABASE: &str = "the home directory in the user database";
 
-const RELATIVE: &str =
-    "it must be an absolute path, so that it is the same from everywhere (a `~` is known to shells only)";
+const RELATIVE: &str = "it must be an absolute path, so that it is the same from everywhere (a `~` \
+                        is known to shells only)";
 
 fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory, ConfigError> {
     let mut ignored = Vec::new();
     let variable = |name| here.variable(name).filter(|value| !value.is_empty());
     let explicit = set.map(|path| ("directory", "set by the program", path.to_owned()));
-    let explicit = explicit.or_else(|| Some(("PARES_DIR", "PARES_DIR", variable("PARES_DIR")?.into())));
+    let explicit =
+        explicit.or_else(|| Some(("PARES_DIR", "PARES_DIR", variable("PARES_DIR")?.into())));
     if let Some((what, source, path)) = explicit {
         if !path.is_absolute() {
             return Err(ConfigError::new(what, path.display(), RELATIVE));
@@ -105,16 +107,21 @@ fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory
     let mut absolute = |name: &str, path: PathBuf| {
         let kept = path.is_absolute();
         if !kept {
-            ignored.push(format!("{name} is passed over: {:?} is no absolute path", path.display().to_string()));
+            ignored.push(format!(
+                "{name} is passed over: {:?} is no absolute path",
+                path.display().to_string()
+            ));
         }
         kept.then_some(path)
     };
     // A service may have several, each with a colon behind it; the first one is its main one.
     let first = |value: OsString| PathBuf::from(before_colon(value));
-    let chosen = variable("STATE_DIRECTORY").and_then(|value| absolute("STATE_DIRECTORY", first(value)));
+    let chosen =
+        variable("STATE_DIRECTORY").and_then(|value| absolute("STATE_DIRECTORY", first(value)));
     let chosen = chosen.map(|path| (path.join("pares"), "STATE_DIRECTORY"));
     let chosen = chosen.or_else(|| {
-        let path = variable("XDG_STATE_HOME").and_then(|value| absolute("XDG_STATE_HOME", value.into()))?;
+        let path = variable("XDG_STATE_HOME")
+            .and_then(|value| absolute("XDG_STATE_HOME", value.into()))?;
         Some((path.join("pares"), "XDG_STATE_HOME"))
     });
     if let Some((path, source)) = chosen {
@@ -133,7 +140,8 @@ fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory
         (Some(home), _) => (home, "HOME"),
         (None, Some(own)) => (own, DATABASE),
         (None, None) => {
-            let rule = "this user has no home, neither in HOME nor in the user database: set PARES_DIR";
+            let rule =
+                "this user has no home, neither in HOME nor in the user database: set PARES_DIR";
             return Err(ConfigError::new("directory", "", rule));
         }
     };
@@ -152,7 +160,8 @@ fn before_colon(value: OsString) -> OsString {
 mod tests {
     use super::*;
 
-    /// Surroundings of a user whose id is 0, in words: variables, the database's home, who owns which directory.
+    /// Surroundings of a user whose id is 0, in words: variables, the database's home, who owns
+    /// which directory.
     struct Given<'a> {
         variables: &'a [(&'a str, &'a str)],
         home: Option<&'a str>,
@@ -178,7 +187,10 @@ mod tests {
     }
 
     fn with(variables: &[(&str, &str)]) -> Result<StateDirectory, ConfigError> {
-        choose(None, &Given { variables, home: Some("/root"), owners: &[("/home/ann", 1000), ("/root", 0)] })
+        choose(
+            None,
+            &Given { variables, home: Some("/root"), owners: &[("/home/ann", 1000), ("/root", 0)] },
+        )
     }
 
     #[track_caller]
@@ -201,13 +213,18 @@ mod tests {
             gives(&variables[at..], path, name, 0);
         }
         gives(&[], "/root/.local/state/pares", "the home directory in the user database", 0);
-        let set = choose(Some(Path::new("/set")), &Given { variables: &variables, home: None, owners: &[] }).unwrap();
+        let set = choose(
+            Some(Path::new("/set")),
+            &Given { variables: &variables, home: None, owners: &[] },
+        )
+        .unwrap();
         assert_eq!(set.path, Path::new("/set"));
     }
 
     #[test]
     fn an_empty_variable_is_as_one_that_is_not_set() {
-        let empty = ["PARES_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"].map(|name| (name, ""));
+        let empty =
+            ["PARES_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"].map(|name| (name, ""));
         gives(&empty, "/root/.local/state/pares", "the home directory in the user database", 0);
     }
 
@@ -225,15 +242,26 @@ mod tests {
 
     #[test]
     fn of_several_state_directories_of_a_service_the_first_counts() {
-        gives(&[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")], "/var/lib/a/pares", "STATE_DIRECTORY", 0);
+        gives(
+            &[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")],
+            "/var/lib/a/pares",
+            "STATE_DIRECTORY",
+            0,
+        );
         gives(&[("STATE_DIRECTORY", ":/b"), ("HOME", "/h")], "/h/.local/state/pares", "HOME", 1);
     }
 
     #[test]
     fn a_home_of_another_user_is_passed_over_if_this_one_has_its_own() {
-        gives(&[("HOME", "/home/ann")], "/root/.local/state/pares", "the home directory in the user database", 1);
+        gives(
+            &[("HOME", "/home/ann")],
+            "/root/.local/state/pares",
+            "the home directory in the user database",
+            1,
+        );
         let given = |home, owners| {
-            let chosen = choose(None, &Given { variables: &[("HOME", "/srv")], home, owners }).unwrap();
+            let chosen =
+                choose(None, &Given { variables: &[("HOME", "/srv")], home, owners }).unwrap();
             (chosen.path == Path::new("/srv/.local/state/pares"), chosen.ignored.len())
         };
         assert_eq!(given(Some("/srv"), &[("/srv", 7)]), (true, 0), "it is the same one");

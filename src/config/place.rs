@@ -7,13 +7,15 @@ use sha2::{Digest, Sha256};
 use super::{DEFAULT_GROUP, DEFAULT_PORT, MAX_GROUP};
 use crate::error::ConfigError;
 
-/// The supervisor port of `group` where nobody sets another, and the loopback address that it is on: 127.0.0.1:30099 for
-/// `default`, else both are made from the group's name and the user's id.
+/// The supervisor port of `group` where nobody sets another, and the loopback address that it is
+/// on: 127.0.0.1:30099 for `default`, else both are made from the group's name and the user's id.
 ///
-/// The port is a number from 20000 to 29999: below the ephemeral range of every usual system, so that no outgoing connection
-/// can take it. The address is one of 127.1.0.1 to 127.254.255.254, which are all the machine's own on Linux. So one
-/// user may have as many groups as there are jobs: of 1,000, two meet with odds of 1 in 300,000. Elsewhere the loopback interface
-/// has 127.0.0.1 alone, and of 118 groups two meet with odds of 1 in 2. The second one is told so, and sets another port.
+/// The port is a number from 20000 to 29999: below the ephemeral range of every usual system, so
+/// that no outgoing connection can take it. The address is one of 127.1.0.1 to 127.254.255.254,
+/// which are all the machine's own on Linux. So one user may have as many groups as there are jobs:
+/// of 1,000, two meet with odds of 1 in 300,000. Elsewhere the loopback interface has 127.0.0.1
+/// alone, and of 118 groups two meet with odds of 1 in 2. The second one is told so, and sets
+/// another port.
 ///
 /// # Examples
 ///
@@ -33,7 +35,8 @@ pub fn default_address(group: &str) -> SocketAddrV4 {
         .finalize();
     let port = 20_000 + u16::from_be_bytes([digest[0], digest[1]]) % 10_000;
     let ip = if cfg!(any(target_os = "linux", target_os = "android")) {
-        // Neither the network's own address nor its broadcast address, nor 127.0.x.y, where systems have names of theirs.
+        // Neither the network's own address nor its broadcast address, nor 127.0.x.y, where systems
+        // have names of theirs.
         Ipv4Addr::new(127, 1 + digest[2] % 254, digest[3], 1 + digest[4] % 254)
     } else {
         Ipv4Addr::LOCALHOST
@@ -56,8 +59,13 @@ pub fn default_port(group: &str) -> u16 {
 
 pub(super) fn check_group(group: &str) -> Result<(), ConfigError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if group.is_empty() || group.len() > MAX_GROUP || !group.chars().all(allowed) || group.starts_with(['.', '-']) {
-        let rule = "a group's name has 1 to 64 characters out of A-Z a-z 0-9 . _ - and begins with none of . and -";
+    if group.is_empty()
+        || group.len() > MAX_GROUP
+        || !group.chars().all(allowed)
+        || group.starts_with(['.', '-'])
+    {
+        let rule = "a group's name has 1 to 64 characters out of A-Z a-z 0-9 . _ - and begins with \
+                    none of . and -";
         return Err(ConfigError::new("group", group, rule));
     }
     Ok(())

@@ -4,10 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The last term of a group, or the last epoch of a masterless one, cannot be kept in the group's directory.
+/// The last term of a group, or the last epoch of a masterless one, cannot be kept in the group's
+/// directory.
 ///
-/// Whoever starts the group anew later could then not tell which numbers there have been, and would give the same ones
-/// again. So nobody starts it anew; those who take part already go on, for they know the last one themselves.
+/// Whoever starts the group anew later could then not tell which numbers there have been, and would
+/// give the same ones again. So nobody starts it anew; those who take part already go on, for they
+/// know the last one themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepError {
     path: PathBuf,
@@ -24,14 +26,18 @@ enum Problem {
 
 impl KeepError {
     pub(crate) fn system(path: &Path, doing: &'static str, error: &io::Error) -> Self {
-        let problem = Problem::System { doing, said: error.to_string(), errno: error.raw_os_error() };
+        let problem =
+            Problem::System { doing, said: error.to_string(), errno: error.raw_os_error() };
         KeepError { path: path.into(), problem }
     }
 
     pub(crate) fn damaged(path: &Path, found: &[u8]) -> Self {
         let found = match found {
             [] => "it is empty".to_owned(),
-            found => format!("it begins with {:?}", String::from_utf8_lossy(&found[..found.len().min(24)])),
+            found => format!(
+                "it begins with {:?}",
+                String::from_utf8_lossy(&found[..found.len().min(24)])
+            ),
         };
         KeepError { path: path.into(), problem: Problem::Damaged { found } }
     }
@@ -52,7 +58,9 @@ impl KeepError {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match &self.problem {
-            Problem::System { errno: Some(errno), .. } => io::Error::from_raw_os_error(*errno).kind(),
+            Problem::System { errno: Some(errno), .. } => {
+                io::Error::from_raw_os_error(*errno).kind()
+            }
             Problem::System { errno: None, .. } => io::ErrorKind::Other,
             Problem::Damaged { .. } => io::ErrorKind::InvalidData,
         }
@@ -64,7 +72,10 @@ impl KeepError {
         let path = self.path.display();
         match &self.problem {
             Problem::System { doing, said, .. } => {
-                format!("cannot {doing} {path}: {said}; without it, numbers that have been given would be given again")
+                format!(
+                    "cannot {doing} {path}: {said}; without it, numbers that have been given would \
+                     be given again"
+                )
             }
             Problem::Damaged { found } => format!("{path} does not say the last number: {found}"),
         }
@@ -78,7 +89,8 @@ impl KeepError {
         let cure = match &self.problem {
             Problem::Damaged { .. } => {
                 return format!(
-                    "write the last one that you know of into it (echo NUMBER > {path}), or, if nothing depends on them, \
+                    "write the last one that you know of into it (echo NUMBER > {path}), or, if \
+                     nothing depends on them, \
                      remove it to begin at 1"
                 );
             }

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use super::KeepError;
 
-/// The group's key cannot be used, or the directory that it and the group's other files are in. Nothing was done.
+/// The group's key cannot be used, or the directory that it and the group's other files are in.
+/// Nothing was done.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum KeyError {
-    /// Someone besides the owner can write the key file, or read it where nobody else should: it proves nothing.
+    /// Someone besides the owner can write the key file, or read it where nobody else should: it
+    /// proves nothing.
     Exposed {
         /// The key file.
         path: PathBuf,
@@ -31,12 +33,14 @@ pub enum KeyError {
         /// What it is instead, and what to do.
         problem: String,
     },
-    /// There is no key file of the name that was set. None is made: whoever names a file has a key in mind.
+    /// There is no key file of the name that was set. None is made: whoever names a file has a key
+    /// in mind.
     Missing {
         /// The key file.
         path: PathBuf,
     },
-    /// The group's directory, or a file in it, is not safe from other users, or no such file at all.
+    /// The group's directory, or a file in it, is not safe from other users, or no such file at
+    /// all.
     Unsafe {
         /// The directory or file.
         path: PathBuf,
@@ -47,7 +51,8 @@ pub enum KeyError {
     },
     /// The group's last term, or its last epoch, cannot be kept in the directory.
     Unkept(KeepError),
-    /// The system refused to make, read or write the key file, the directory, or another file in it.
+    /// The system refused to make, read or write the key file, the directory, or another file in
+    /// it.
     Io {
         /// The file or directory concerned.
         path: PathBuf,
@@ -64,7 +69,10 @@ impl KeyError {
     pub fn finding(&self) -> String {
         match self {
             KeyError::Exposed { path, mode } => {
-                format!("key file {} has mode {mode:04o}, so that others can use it", path.display())
+                format!(
+                    "key file {} has mode {mode:04o}, so that others can use it",
+                    path.display()
+                )
             }
             KeyError::Foreign { path, owner } => {
                 format!("key file {} belongs to user id {owner}, not to this user", path.display())
@@ -75,7 +83,9 @@ impl KeyError {
             KeyError::Missing { path } => format!("there is no key file {}", path.display()),
             KeyError::Unsafe { path, problem, .. } => format!("{} {problem}", path.display()),
             KeyError::Unkept(error) => error.finding(),
-            KeyError::Io { path, doing, source } => format!("cannot {doing} {}: {source}", path.display()),
+            KeyError::Io { path, doing, source } => {
+                format!("cannot {doing} {}: {source}", path.display())
+            }
         }
     }
 
@@ -87,11 +97,14 @@ impl KeyError {
                 format!("if nobody else has seen it, run: chmod 600 {}", path.display())
             }
             KeyError::Foreign { .. } => {
-                "run as that user, or choose a file of your own: PARES_DIR is its directory, --key-file its name".into()
+                "run as that user, or choose a file of your own: PARES_DIR is its directory, \
+                 --key-file its name"
+                    .into()
             }
             KeyError::Malformed { problem, .. } => format!("it {problem}"),
             KeyError::Missing { path } => format!(
-                "make one, the same for all of the group: (umask 077; head -c 32 /dev/urandom > {})",
+                "make one, the same for all of the group: (umask 077; head -c 32 /dev/urandom > \
+                 {})",
                 path.display()
             ),
             KeyError::Unsafe { remedy, .. } => remedy.clone(),

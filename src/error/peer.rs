@@ -8,7 +8,8 @@ use super::{ConfigError, KeyError, cure};
 
 /// Why a process could not begin to join its masterless group.
 ///
-/// In every case nothing is left behind, and nobody has heard of it. That others are not heard is no error: it is then alone.
+/// In every case nothing is left behind, and nobody has heard of it. That others are not heard is
+/// no error: it is then alone.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum PeerError {
@@ -21,7 +22,8 @@ pub enum PeerError {
         /// The address that was to be bound.
         address: SocketAddr,
     },
-    /// The system does not allow this user to bind the port (below 1024, or by policy). Choose another one.
+    /// The system does not allow this user to bind the port (below 1024, or by policy). Choose
+    /// another one.
     PortForbidden {
         /// The address that was to be bound.
         address: SocketAddr,
@@ -48,15 +50,21 @@ impl fmt::Display for PeerError {
             PeerError::PortHeld { address } => {
                 write!(
                     f,
-                    "another program has the UDP port of {address} for itself; choose another one for all of the group"
+                    "another program has the UDP port of {address} for itself; choose another one \
+                     for all of the group"
                 )
             }
             PeerError::PortForbidden { address } => write!(
                 f,
-                "this user may not bind the UDP port of {address}; choose one from 1024 upwards for all of the group"
+                "this user may not bind the UDP port of {address}; choose one from 1024 upwards \
+                 for all of the group"
             ),
-            PeerError::NotHere { what } => write!(f, "this machine has no network interface or address {what}"),
-            PeerError::Io { doing, source } => write!(f, "cannot {doing}: {source}{}", cure(source)),
+            PeerError::NotHere { what } => {
+                write!(f, "this machine has no network interface or address {what}")
+            }
+            PeerError::Io { doing, source } => {
+                write!(f, "cannot {doing}: {source}{}", cure(source))
+            }
         }
     }
 }
@@ -67,7 +75,9 @@ impl std::error::Error for PeerError {
             PeerError::Config(error) => Some(error),
             PeerError::Key(error) => Some(error),
             PeerError::Io { source, .. } => Some(source),
-            PeerError::PortHeld { .. } | PeerError::PortForbidden { .. } | PeerError::NotHere { .. } => None,
+            PeerError::PortHeld { .. }
+            | PeerError::PortForbidden { .. }
+            | PeerError::NotHere { .. } => None,
         }
     }
 }

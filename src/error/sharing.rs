@@ -60,14 +60,22 @@ impl fmt::Display for AcquireError {
         match self {
             AcquireError::Exhausted { resource, wanted, free } => write!(
                 f,
-                "{wanted} of `{resource}` cannot be had at once: {free} free, or others have waited longer; `pares \
+                "{wanted} of `{resource}` cannot be had at once: {free} free, or others have \
+                 waited longer; `pares \
                  usage {resource}` shows who has them"
             ),
             AcquireError::OverLimit { resource, wanted, limit } => {
-                write!(f, "{wanted} of `{resource}` are more than its limit of {limit}; raise it with `pares limit`")
+                write!(
+                    f,
+                    "{wanted} of `{resource}` are more than its limit of {limit}; raise it with \
+                     `pares limit`"
+                )
             }
             AcquireError::OverHolderLimit { resource, wanted, limit } => {
-                write!(f, "{wanted} of `{resource}` are more than the {limit} that one holder may have")
+                write!(
+                    f,
+                    "{wanted} of `{resource}` are more than the {limit} that one holder may have"
+                )
             }
             AcquireError::Unknown(resource) => {
                 write!(f, "no resource `{resource}`: no instance has declared a limit of it")
@@ -77,7 +85,11 @@ impl fmt::Display for AcquireError {
                 write!(f, "this instance has {limit} permits and requests, and may not have more")
             }
             AcquireError::Deadline { resource } => {
-                write!(f, "no permit for `{resource}` in time; `pares usage {resource}` shows who has them")
+                write!(
+                    f,
+                    "no permit for `{resource}` in time; `pares usage {resource}` shows who has \
+                     them"
+                )
             }
             AcquireError::Stopped => f.write_str(super::STOPPED),
         }
@@ -86,7 +98,8 @@ impl fmt::Display for AcquireError {
 
 impl std::error::Error for AcquireError {}
 
-/// Why a resource could not be looked at or changed. Nothing was changed, except where a variant says otherwise.
+/// Why a resource could not be looked at or changed. Nothing was changed, except where a variant
+/// says otherwise.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum ResourceError {
@@ -139,7 +152,9 @@ impl fmt::Display for SettingError {
             SettingError::Changed { key, present: Some(present) } => {
                 write!(f, "the setting `{key}` has changed meanwhile, to {present:?}")
             }
-            SettingError::Changed { key, present: None } => write!(f, "the setting `{key}` is not set"),
+            SettingError::Changed { key, present: None } => {
+                write!(f, "the setting `{key}` is not set")
+            }
             SettingError::Full(text) => write!(f, "there is no room for the setting: {text}"),
             SettingError::Invalid(text) => f.write_str(text),
             SettingError::Ask(error) => error.fmt(f),
@@ -151,20 +166,24 @@ impl fmt::Display for SettingError {
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum MessageError {
-    /// The receiver has too many messages that it has not taken; this one it will miss, and be told so.
+    /// The receiver has too many messages that it has not taken; this one it will miss, and be told
+    /// so.
     Behind(String),
     /// The topic or the payload is not allowed; the text says why. Nothing was sent.
     Invalid(String),
     /// The supervisor could not be asked, or has no such instance.
     ///
-    /// With [`AskError::SupervisorLost`] and [`AskError::Deadline`] the message may have reached some of its receivers.
+    /// With [`AskError::SupervisorLost`] and [`AskError::Deadline`] the message may have reached
+    /// some of its receivers.
     Ask(AskError),
 }
 
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            MessageError::Behind(name) => write!(f, "`{name}` does not take its messages; it misses this one"),
+            MessageError::Behind(name) => {
+                write!(f, "`{name}` does not take its messages; it misses this one")
+            }
             MessageError::Invalid(text) => f.write_str(text),
             MessageError::Ask(error) => error.fmt(f),
         }

@@ -5,10 +5,11 @@ use std::fmt;
 
 use crate::wire::{PeerId, PeerStatus};
 
-/// A number for each time that a process becomes primary: who stores something for the service keeps the largest token that
-/// it has seen, and refuses what comes with a smaller one.
+/// A number for each time that a process becomes primary: who stores something for the service
+/// keeps the largest token that it has seen, and refuses what comes with a smaller one.
 ///
-/// A larger epoch is the larger token; of two with the same epoch, the one of the smaller identifier.
+/// A larger epoch is the larger token; of two with the same epoch, the one of the smaller
+/// identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
     /// Grows with each acquisition.
@@ -18,7 +19,8 @@ pub struct Token {
 }
 
 impl Token {
-    /// The whole as a number that grows with the token: 48 hexadecimal digits, which compare as texts, too.
+    /// The whole as a number that grows with the token: 48 hexadecimal digits, which compare as
+    /// texts, too.
     ///
     /// # Examples
     ///
@@ -63,7 +65,8 @@ impl fmt::Display for Token {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerEvent {
-    /// CLOCK_MONOTONIC in nanoseconds, taken when the process knew it; comparable between processes of one machine.
+    /// CLOCK_MONOTONIC in nanoseconds, taken when the process knew it; comparable between processes
+    /// of one machine.
     pub monotonic_ns: u64,
     /// What happened.
     pub kind: PeerEventKind,
@@ -84,14 +87,16 @@ pub enum PeerEventKind {
         /// Why.
         cause: RoleCause,
     },
-    /// A better process is to be primary instead of this one: bring the work to an end where it can go on, then say so.
+    /// A better process is to be primary instead of this one: bring the work to an end where it can
+    /// go on, then say so.
     PrepareHandover {
         /// Who is to be primary.
         to: PeerId,
         /// How long this one waits for that, in milliseconds; then it hands over all the same.
         within_ms: u64,
     },
-    /// Another process was primary meanwhile, and this one is: what it has read may have changed. It acts under a new token.
+    /// Another process was primary meanwhile, and this one is: what it has read may have changed.
+    /// It acts under a new token.
     EpochBump {
         /// The new token.
         token: Token,
@@ -112,7 +117,8 @@ pub enum PeerEventKind {
         /// Why.
         cause: PeerLeftCause,
     },
-    /// A process is probably dead. That is certain only when it has left; until then it may speak again.
+    /// A process is probably dead. That is certain only when it has left; until then it may speak
+    /// again.
     Suspected {
         /// Who.
         id: PeerId,
@@ -125,7 +131,8 @@ pub enum PeerEventKind {
     Spawn {
         /// Of which service type.
         service: u16,
-        /// What the new process is to be given as its origin, so that all others know that it is the one.
+        /// What the new process is to be given as its origin, so that all others know that it is
+        /// the one.
         nonce: u32,
     },
     /// This process stood still.
@@ -133,12 +140,12 @@ pub enum PeerEventKind {
         /// For how many milliseconds.
         for_ms: u64,
     },
-    /// Nothing of what this process says gets out any more, or from the beginning: an interface is down, there is no route, a
-    /// filter refuses. It is not admitted, claims nothing, and gives the role of primary up when its lease is over. Said once,
-    /// and to a new receiver while it is so.
+    /// Nothing of what this process says gets out any more, or from the beginning: an interface is
+    /// down, there is no route, a filter refuses. It is not admitted, claims nothing, and gives the
+    /// role of primary up when its lease is over. Said once, and to a new receiver while it is so.
     CannotSend {
-        /// What the system said last, as in [`std::io::Error::from_raw_os_error`]. EDESTADDRREQ: the names of the
-        /// others cannot be looked up.
+        /// What the system said last, as in [`std::io::Error::from_raw_os_error`]. EDESTADDRREQ:
+        /// the names of the others cannot be looked up.
         errno: i32,
     },
     /// What this process says gets out again.
@@ -218,7 +225,8 @@ causes! {
         Barred = "barred",
         /// It has handed over.
         HandedOver = "handed-over",
-        /// It has handed over, although its program has not said in time that its work has come to an end.
+        /// It has handed over, although its program has not said in time that its work has come to
+        /// an end.
         Overdue = "overdue",
         /// Another one is primary, and more processes follow that one, or its token is larger.
         Superseded = "superseded",

@@ -14,8 +14,14 @@ use crate::sys::signals;
 pub(crate) type FreeUser = Option<unsafe extern "C" fn(*mut c_void)>;
 
 /// `pares_function`.
-pub(crate) type Function =
-    Option<unsafe extern "C" fn(reply: Handle<Reply>, payload: *const c_void, bytes: usize, user: *mut c_void)>;
+pub(crate) type Function = Option<
+    unsafe extern "C" fn(
+        reply: Handle<Reply>,
+        payload: *const c_void,
+        bytes: usize,
+        user: *mut c_void,
+    ),
+>;
 
 /// What the program wants to find in its callbacks: a pointer of its own, and how it is freed.
 pub(super) struct User {
@@ -23,14 +29,15 @@ pub(super) struct User {
     free: FreeUser,
 }
 
-// SAFETY: the pointer is followed by the program's own functions only, and `pares.h` says that these may be called by any
-// thread.
+// SAFETY: the pointer is followed by the program's own functions only, and `pares.h` says that
+// these may be called by any thread.
 unsafe impl Send for User {}
 // SAFETY: the same, and that several threads may call them at once.
 unsafe impl Sync for User {}
 
 impl User {
-    /// To be made before anything can fail: from then on the destructor is called once, whatever happens.
+    /// To be made before anything can fail: from then on the destructor is called once, whatever
+    /// happens.
     pub(super) fn new(pointer: *mut c_void, free: FreeUser) -> Self {
         User { pointer, free }
     }
@@ -72,9 +79,11 @@ impl Drop for Inside {
 
 /// Refuses what would wait for the callback that asks for it.
 pub(super) fn not_inside(instance: usize) -> Result<(), Failure> {
-    let waits = INSIDE.try_with(|inside| inside.borrow().iter().any(|one| *one == instance || *one == ANY));
+    let waits =
+        INSIDE.try_with(|inside| inside.borrow().iter().any(|one| *one == instance || *one == ANY));
     if waits.unwrap_or(false) {
-        let text = "this would wait for the callback that it is called from; let another thread do it";
+        let text =
+            "this would wait for the callback that it is called from; let another thread do it";
         return Err(Failure::new(Code::InCallback, text));
     }
     Ok(())
@@ -117,12 +126,14 @@ pub(crate) struct Reply(Mutex<Result<Vec<u8>, String>>);
 impl Callback {
     /// Runs the function for the instance of this number.
     pub(super) fn call(&self, instance: usize, payload: &[u8]) -> Result<Vec<u8>, String> {
-        let reply = Lent::new(Reply(Mutex::new(Ok(Vec::new())))).map_err(|_| "no handle is left".to_owned())?;
+        let reply = Lent::new(Reply(Mutex::new(Ok(Vec::new()))))
+            .map_err(|_| "no handle is left".to_owned())?;
         // Rust's pointer to nothing is no address that C should see.
         let bytes = if payload.is_empty() { c"".as_ptr().cast() } else { payload.as_ptr().cast() };
         {
             let _inside = Inside::enter(instance);
-            // SAFETY: the program gave the function and the pointer for this; the payload lives until it returns.
+            // SAFETY: the program gave the function and the pointer for this; the payload lives
+            // until it returns.
             unsafe { (self.function)(reply.handle(), bytes, payload.len(), self.user.pointer) };
         }
         let object = reply.object.clone();
@@ -139,11 +150,18 @@ impl Reply {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_reply_set(reply: Handle<Reply>, result: Data, bytes: usize) -> c_int {
+pub(crate) extern "C" fn pares_reply_set(
+    reply: Handle<Reply>,
+    result: Data,
+    bytes: usize,
+) -> c_int {
     guarded(|| {
         let result = result.bytes(bytes, "result")?;
         if bytes > crate::config::MAX_PAYLOAD {
-            return Err(Failure::new(Code::Invalid, format!("a result of {bytes} bytes; at most 1 MiB can be sent")));
+            return Err(Failure::new(
+                Code::Invalid,
+                format!("a result of {bytes} bytes; at most 1 MiB can be sent"),
+            ));
         }
         reply.get("reply")?.say(Ok(result.to_vec()));
         Ok(())
@@ -171,7 +189,12 @@ mod tests {
         assert_eq!(not_inside(7).unwrap_err().code, Code::InCallback);
     }
 
-    unsafe extern "C" fn echo(reply: Handle<Reply>, payload: *const c_void, bytes: usize, user: *mut c_void) {
+    unsafe extern "C" fn echo(
+        reply: Handle<Reply>,
+        payload: *const c_void,
+        bytes: usize,
+        user: *mut c_void,
+    ) {
         // SAFETY: as above.
         unsafe { count(user) };
         assert!(!payload.is_null());

@@ -1,4 +1,5 @@
-//! `pares_config_*`: what an instance is to be. Checked with each change, so that a mistake is refused where it is made.
+//! `pares_config_*`: what an instance is to be. Checked with each change, so that a mistake is
+//! refused where it is made.
 
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -132,7 +133,10 @@ pub(crate) extern "C" fn pares_config_events(config: Handle<Plan>, capacity: usi
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_config_release_on_crash(config: Handle<Plan>, release: c_int) -> c_int {
+pub(crate) extern "C" fn pares_config_release_on_crash(
+    config: Handle<Plan>,
+    release: c_int,
+) -> c_int {
     guarded(|| change(config, |config| config.release_on_crash(release != 0)))
 }
 
@@ -142,12 +146,19 @@ pub(crate) extern "C" fn pares_config_hang_timeout(config: Handle<Plan>, timeout
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_config_end_hung_supervisor(config: Handle<Plan>, end: c_int) -> c_int {
+pub(crate) extern "C" fn pares_config_end_hung_supervisor(
+    config: Handle<Plan>,
+    end: c_int,
+) -> c_int {
     guarded(|| change(config, |config| config.end_hung_supervisor(end != 0)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_config_resource(config: Handle<Plan>, resource: Text, limit: u64) -> c_int {
+pub(crate) extern "C" fn pares_config_resource(
+    config: Handle<Plan>,
+    resource: Text,
+    limit: u64,
+) -> c_int {
     guarded(|| {
         let resource = resource.get("resource")?;
         change(config, |config| config.resource(resource, limit))
@@ -182,7 +193,8 @@ pub(crate) extern "C" fn pares_config_function(
         let function = function.ok_or_else(|| null("function"))?;
         let plan = config.get("config")?;
         let callback = Arc::new(Callback { function, user });
-        let mut draft = plan.draft(); // for both, so that two threads do not exchange their functions
+        // For both, so that two threads do not exchange their functions.
+        let mut draft = plan.draft();
         draft.change(|config| config.function(name, help, |_| Err("not joined".into())))?;
         draft.functions.push(callback);
         Ok(())

@@ -57,11 +57,18 @@ pub(super) const KINDS: [(c_int, &CStr); 13] = [
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_event_kind_name(kind: c_int) -> *const c_char {
-    KINDS.iter().find(|(number, _)| *number == kind).map_or(c"unknown event", |(_, name)| *name).as_ptr()
+    KINDS
+        .iter()
+        .find(|(number, _)| *number == kind)
+        .map_or(c"unknown event", |(_, name)| *name)
+        .as_ptr()
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_events_open(instance: Handle<Member>, events_out: Slot<Handle<Events>>) -> c_int {
+pub(crate) extern "C" fn pares_events_open(
+    instance: Handle<Member>,
+    events_out: Slot<Handle<Events>>,
+) -> c_int {
     guarded(|| {
         let events_out = events_out.open("events_out")?;
         let events = Events::new(instance.get("instance")?.instance.events_to_poll());
@@ -85,7 +92,10 @@ pub(crate) extern "C" fn pares_events_next(
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_events_descriptor(events: Handle<Events>, descriptor_out: Slot<c_int>) -> c_int {
+pub(crate) extern "C" fn pares_events_descriptor(
+    events: Handle<Events>,
+    descriptor_out: Slot<c_int>,
+) -> c_int {
     guarded(|| {
         let descriptor_out = descriptor_out.open("descriptor_out")?;
         descriptor_out.set(events.get("events")?.descriptor()?);
@@ -136,7 +146,9 @@ fn hand_out(event: &Event) -> *const CEvent {
         EventKind::Contending { cause } => {
             (c.kind, c.cause, c.text) = (3, cause_number(cause), parcel.text(&cause.to_string()));
         }
-        EventKind::Settled { term, members } => (c.kind, c.term, c.members) = (4, *term, u64::from(*members)),
+        EventKind::Settled { term, members } => {
+            (c.kind, c.term, c.members) = (4, *term, u64::from(*members))
+        }
         EventKind::PermitLost { permit, resource, units } => {
             (c.kind, c.permit, c.resource, c.units) = (5, *permit, parcel.text(resource), *units);
         }
@@ -146,7 +158,8 @@ fn hand_out(event: &Event) -> *const CEvent {
         EventKind::Setting { key, value } => {
             (c.kind, c.key) = (7, parcel.text(key));
             if let Some(value) = value {
-                (c.value, c.value_bytes) = (parcel.bytes(value.clone().into_bytes()).cast(), value.len());
+                (c.value, c.value_bytes) =
+                    (parcel.bytes(value.clone().into_bytes()).cast(), value.len());
             }
         }
         EventKind::Message { from, topic, payload } => {
@@ -212,12 +225,16 @@ mod tests {
     #[test]
     fn every_kind_of_event_says_what_it_has_to_say() {
         check(EventKind::Supervisor { term: 3 }, 1, |it| assert_eq!(it.term, 3));
-        check(EventKind::Subordinate { term: 3, supervisor: "one".into() }, 2, |it| assert_eq!(text(it.name), "one"));
+        check(EventKind::Subordinate { term: 3, supervisor: "one".into() }, 2, |it| {
+            assert_eq!(text(it.name), "one")
+        });
         let obstructed = ContendingCause::Obstructed("the port is held".into());
         check(EventKind::Contending { cause: obstructed }, 3, |it| {
             assert_eq!((it.cause, text(it.text)), (5, "the port is held"));
         });
-        check(EventKind::Settled { term: 3, members: 2 }, 4, |it| assert_eq!((it.term, it.members), (3, 2)));
+        check(EventKind::Settled { term: 3, members: 2 }, 4, |it| {
+            assert_eq!((it.term, it.members), (3, 2))
+        });
         check(EventKind::PermitLost { permit: 9, resource: "r".into(), units: 2 }, 5, |it| {
             assert_eq!((it.permit, it.units, text(it.resource)), (9, 2, "r"));
         });
@@ -227,17 +244,28 @@ mod tests {
         check(EventKind::Setting { key: "k".into(), value: Some("a\0b".into()) }, 7, |it| {
             assert_eq!((text(it.key), text(it.value), it.value_bytes), ("k", "a", 3));
         });
-        check(EventKind::Setting { key: "k".into(), value: None }, 7, |it| assert!(it.value.is_null()));
-        let message = EventKind::Message { from: "one".into(), topic: "t".into(), payload: Arc::from(&b"hi"[..]) };
+        check(EventKind::Setting { key: "k".into(), value: None }, 7, |it| {
+            assert!(it.value.is_null())
+        });
+        let message = EventKind::Message {
+            from: "one".into(),
+            topic: "t".into(),
+            payload: Arc::from(&b"hi"[..]),
+        };
         check(message, 8, |it| {
-            assert_eq!((text(it.name), text(it.topic), text(it.payload.cast())), ("one", "t", "hi"));
+            assert_eq!(
+                (text(it.name), text(it.topic), text(it.payload.cast())),
+                ("one", "t", "hi")
+            );
             assert_eq!(it.payload_bytes, 2);
         });
         check(EventKind::StopAsked, 9, |_| {});
         check(EventKind::Stopped, 10, |_| {});
         check(EventKind::Missed { events: 6 }, 11, |it| assert_eq!(it.missed, 6));
         let stalled = EventKind::Stalled { name: "one".into(), cause: StallCause::NoProgress };
-        check(stalled, 12, |it| assert_eq!((text(it.name), it.cause, text(it.text)), ("one", 5, "no-progress")));
+        check(stalled, 12, |it| {
+            assert_eq!((text(it.name), it.cause, text(it.text)), ("one", 5, "no-progress"))
+        });
         check(EventKind::Resumed { name: "one".into() }, 13, |it| assert_eq!(text(it.name), "one"));
     }
 }

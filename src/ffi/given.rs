@@ -1,7 +1,8 @@
 //! What C gives: strings, bytes, handles, places for results.
 //!
-//! Values of these types come from C alone, as arguments; this library makes none. So what `pares.h` asks of the caller
-//! is all that the `unsafe` here needs, and the functions that take them need none.
+//! Values of these types come from C alone, as arguments; this library makes none. So what
+//! `pares.h` asks of the caller is all that the `unsafe` here needs, and the functions that take
+//! them need none.
 
 use std::any::Any;
 use std::ffi::{CStr, OsStr, c_char, c_void};
@@ -37,12 +38,14 @@ impl Text {
     }
 
     fn c_text(&self) -> Option<&CStr> {
-        // SAFETY: not NULL, and `pares.h` asks for text that ends with a NUL and stays as it is during the call.
+        // SAFETY: not NULL, and `pares.h` asks for text that ends with a NUL and stays as it is
+        // during the call.
         (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) })
     }
 }
 
-/// `const char *const *` with a count beside it: as many texts, which stay as they are during the call. NULL if it is none.
+/// `const char *const *` with a count beside it: as many texts, which stay as they are during the
+/// call. NULL if it is none.
 #[repr(transparent)]
 pub(crate) struct Texts(*const *const c_char);
 
@@ -57,13 +60,14 @@ impl Texts {
         if count > isize::MAX as usize / size_of::<Text>() {
             return Err(Failure::new(Code::Invalid, format!("{what} cannot be {count} texts")));
         }
-        // SAFETY: not NULL, no longer than anything can be, and `pares.h` asks for so many pointers that stay as they are
-        // during the call. A `Text` is one of them.
+        // SAFETY: not NULL, no longer than anything can be, and `pares.h` asks for so many pointers
+        // that stay as they are during the call. A `Text` is one of them.
         Ok(unsafe { std::slice::from_raw_parts(self.0.cast(), count) })
     }
 }
 
-/// `const void *` with a length beside it: as many bytes, which stay as they are during the call. NULL if it is none.
+/// `const void *` with a length beside it: as many bytes, which stay as they are during the call.
+/// NULL if it is none.
 #[repr(transparent)]
 pub(crate) struct Data(*const c_void);
 
@@ -78,8 +82,8 @@ impl Data {
         if isize::try_from(count).is_err() {
             return Err(Failure::new(Code::Invalid, format!("{what} cannot have {count} bytes")));
         }
-        // SAFETY: not NULL, no longer than anything can be, and `pares.h` asks for so many bytes that stay as they are
-        // during the call.
+        // SAFETY: not NULL, no longer than anything can be, and `pares.h` asks for so many bytes
+        // that stay as they are during the call.
         Ok(unsafe { std::slice::from_raw_parts(self.0.cast(), count) })
     }
 }
@@ -92,7 +96,8 @@ pub(crate) struct Slot<T>(*mut T);
 pub(super) struct Place<'a, T>(*mut T, PhantomData<&'a T>);
 
 impl<T: Plain> Slot<T> {
-    /// Sets the place to zero, which is also NULL, so that whoever does not look at the result finds nothing there.
+    /// Sets the place to zero, which is also NULL, so that whoever does not look at the result
+    /// finds nothing there.
     pub(super) fn open(&self, what: &str) -> Result<Place<'_, T>, Failure> {
         self.optional().ok_or_else(|| null(what))
     }
@@ -102,8 +107,8 @@ impl<T: Plain> Slot<T> {
         if self.0.is_null() {
             return None;
         }
-        // SAFETY: not NULL, and `pares.h` asks for a place of this type that can be written. It is a number or
-        // pointer (`Plain`), of which zero is one.
+        // SAFETY: not NULL, and `pares.h` asks for a place of this type that can be written. It is
+        // a number or pointer (`Plain`), of which zero is one.
         unsafe { self.0.write_bytes(0, 1) };
         Some(Place(self.0, PhantomData))
     }
@@ -192,7 +197,10 @@ mod tests {
         assert_eq!(Data(bytes.as_ptr().cast()).bytes(2, "x").unwrap(), [1, 2]);
         assert_eq!(Data(std::ptr::null()).bytes(0, "x").unwrap(), []);
         assert_eq!(Data(std::ptr::null()).bytes(1, "x").unwrap_err().code, Code::NullArgument);
-        assert_eq!(Data(bytes.as_ptr().cast()).bytes(usize::MAX, "x").unwrap_err().code, Code::Invalid);
+        assert_eq!(
+            Data(bytes.as_ptr().cast()).bytes(usize::MAX, "x").unwrap_err().code,
+            Code::Invalid
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Holds `include/pares.h` to the code: every number, and the place of every field, as this side has them.
+//! Holds `include/pares.h` to the code: every number, and the place of every field, as this side
+//! has them.
 
 use std::fmt::Write;
 use std::mem::{offset_of, size_of};
@@ -48,7 +49,10 @@ fn claims() -> String {
         (Role::Stopped, "PARES_GONE"),
     ] {
         claims.number(name, instance::role_number(role));
-        assert_eq!(instance::role_name(instance::role_number(role)).to_str().unwrap(), role.as_str());
+        assert_eq!(
+            instance::role_name(instance::role_number(role)).to_str().unwrap(),
+            role.as_str()
+        );
     }
     for (number, name) in KINDS {
         claims.number(&format!("PARES_EVENT_{}", constant(name.to_str().unwrap())), number);
@@ -59,15 +63,25 @@ fn claims() -> String {
         ContendingCause::SteppedDown,
         ContendingCause::Evicted,
     ] {
-        claims.number(&format!("PARES_CAUSE_{}", constant(&cause.to_string())), super::events::cause_number(&cause));
+        claims.number(
+            &format!("PARES_CAUSE_{}", constant(&cause.to_string())),
+            super::events::cause_number(&cause),
+        );
     }
     let obstructed = super::events::cause_number(&ContendingCause::Obstructed(String::new()));
     claims.number("PARES_CAUSE_OBSTRUCTED", obstructed);
     use crate::event::StallCause;
-    for cause in
-        [StallCause::Stopped, StallCause::DumpingCore, StallCause::Starved, StallCause::Silent, StallCause::NoProgress]
-    {
-        claims.number(&format!("PARES_STALLED_{}", constant(cause.as_str())), super::events::stall_number(cause));
+    for cause in [
+        StallCause::Stopped,
+        StallCause::DumpingCore,
+        StallCause::Starved,
+        StallCause::Silent,
+        StallCause::NoProgress,
+    ] {
+        claims.number(
+            &format!("PARES_STALLED_{}", constant(cause.as_str())),
+            super::events::stall_number(cause),
+        );
     }
     use crate::wire::ElectionCause;
     for (cause, name) in [
@@ -197,10 +211,16 @@ fn claim_peers(claims: &mut Claims) {
         RoleCause::Left,
         RoleCause::CannotSend,
     ] {
-        claims.number(&format!("PARES_ROLE_{}", constant(&cause.to_string())), peer::role_cause_number(cause));
+        claims.number(
+            &format!("PARES_ROLE_{}", constant(&cause.to_string())),
+            peer::role_cause_number(cause),
+        );
     }
     for cause in [PeerLeftCause::Left, PeerLeftCause::Died, PeerLeftCause::Forgotten] {
-        claims.number(&format!("PARES_PEER_{}", constant(&cause.to_string())), peer::left_cause_number(cause));
+        claims.number(
+            &format!("PARES_PEER_{}", constant(&cause.to_string())),
+            peer::left_cause_number(cause),
+        );
     }
     for cause in [SuspicionCause::Silent, SuspicionCause::Ended] {
         let number = peer::suspicion_cause_number(cause);
@@ -208,7 +228,20 @@ fn claim_peers(claims: &mut Claims) {
     }
     layout!(claims, CIdentifier, "pares_identifier", text, tail, rank, sequence);
     layout!(claims, CToken, "pares_token", epoch, id, fence);
-    layout!(claims, CPeerInfo, "pares_peer_info", id, status, service, workload, epoch, age_ms, suspected, direct, own);
+    layout!(
+        claims,
+        CPeerInfo,
+        "pares_peer_info",
+        id,
+        status,
+        service,
+        workload,
+        epoch,
+        age_ms,
+        suspected,
+        direct,
+        own
+    );
     layout!(claims, CPeerListing, "pares_peer_listing", count, peers);
     layout!(
         claims,
@@ -265,7 +298,8 @@ fn the_header_has_the_numbers_and_layouts_of_the_code() {
     // Each constant of the header is among them.
     let header = include_str!("../../include/pares.h");
     let mut constants = 0;
-    for line in header.lines().filter(|line| line.starts_with("    PARES_") && line.contains(" = ")) {
+    for line in header.lines().filter(|line| line.starts_with("    PARES_") && line.contains(" = "))
+    {
         let name = line.split_whitespace().next().unwrap();
         assert!(claims.contains(&format!("({name} == ")), "{name} is not compared");
         constants += 1;
@@ -274,11 +308,15 @@ fn the_header_has_the_numbers_and_layouts_of_the_code() {
     let file = std::env::temp_dir().join(format!("pares-claims-{}.c", std::process::id()));
     std::fs::write(&file, claims).unwrap();
     let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
-    let compiler =
-        Command::new("cc").args(["-std=c11", "-Wall", "-Werror", "-fsyntax-only", "-I", include]).arg(&file).output();
+    let compiler = Command::new("cc")
+        .args(["-std=c11", "-Wall", "-Werror", "-fsyntax-only", "-I", include])
+        .arg(&file)
+        .output();
     std::fs::remove_file(&file).unwrap();
     match compiler {
         Err(error) => crate::skipped::skip(format_args!("no C compiler: {error}")),
-        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr))
+        }
     }
 }

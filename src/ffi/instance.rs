@@ -48,7 +48,10 @@ pub(crate) extern "C" fn pares_role_name(role: c_int) -> *const c_char {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_join(config: Handle<Plan>, instance_out: Slot<Handle<Member>>) -> c_int {
+pub(crate) extern "C" fn pares_join(
+    config: Handle<Plan>,
+    instance_out: Slot<Handle<Member>>,
+) -> c_int {
     guarded(|| {
         let instance_out = instance_out.open("instance_out")?;
         let plan = config.get("config")?;
@@ -73,7 +76,10 @@ pub(crate) extern "C" fn pares_leave(instance: Handle<Member>) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_instance_name(instance: Handle<Member>, name_out: Slot<*const c_char>) -> c_int {
+pub(crate) extern "C" fn pares_instance_name(
+    instance: Handle<Member>,
+    name_out: Slot<*const c_char>,
+) -> c_int {
     guarded(|| {
         let name_out = name_out.open("name_out")?;
         name_out.set(hand_out_text(instance.get("instance")?.instance.name()));
@@ -82,7 +88,10 @@ pub(crate) extern "C" fn pares_instance_name(instance: Handle<Member>, name_out:
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_instance_role(instance: Handle<Member>, role_out: Slot<c_int>) -> c_int {
+pub(crate) extern "C" fn pares_instance_role(
+    instance: Handle<Member>,
+    role_out: Slot<c_int>,
+) -> c_int {
     guarded(|| {
         let role_out = role_out.open("role_out")?;
         role_out.set(role_number(instance.get("instance")?.instance.role()));
@@ -96,7 +105,10 @@ pub(crate) extern "C" fn pares_instance_is_supervisor(instance: Handle<Member>) 
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_instance_term(instance: Handle<Member>, term_out: Slot<u64>) -> c_int {
+pub(crate) extern "C" fn pares_instance_term(
+    instance: Handle<Member>,
+    term_out: Slot<u64>,
+) -> c_int {
     guarded(|| {
         let term_out = term_out.open("term_out")?;
         term_out.set(instance.get("instance")?.instance.term());
@@ -116,7 +128,8 @@ pub(crate) extern "C" fn pares_pulse(instance: Handle<Member>) -> c_int {
 pub(crate) extern "C" fn pares_step_down(instance: Handle<Member>, timeout_ms: u64) -> c_int {
     guarded(|| {
         let member = instance.get("instance")?;
-        // A job would be waited for in itself. An admin function would not; but one rule for all callbacks is enough.
+        // A job would be waited for in itself. An admin function would not; but one rule for all
+        // callbacks is enough.
         not_inside(member.number)?;
         let outcome = member.instance.step_down(time(timeout_ms));
         if member.instance.role() == Role::Stopped {
@@ -138,10 +151,12 @@ pub(crate) extern "C" fn pares_call(
     result_bytes_out: Slot<usize>,
 ) -> c_int {
     guarded(|| {
-        let (result_out, bytes_out) = (result_out.open("result_out")?, result_bytes_out.open("result_bytes_out")?);
+        let (result_out, bytes_out) =
+            (result_out.open("result_out")?, result_bytes_out.open("result_bytes_out")?);
         let (name, function) = (name.get("name")?, function.get("function")?);
         let payload = payload.bytes(payload_bytes, "payload")?;
-        let result = instance.get("instance")?.instance.call(name, function, payload, time(timeout_ms));
+        let result =
+            instance.get("instance")?.instance.call(name, function, payload, time(timeout_ms));
         // A function's own error is handed on in its own words.
         let result = result.map_err(|error| match error {
             crate::error::CallError::Failed(text) => Failure::new(Code::FunctionFailed, text),

@@ -10,8 +10,8 @@
 //! | `subscription` | events, waited for or polled |
 //! | `config`, `instance`, `events`, `registry`, `sharing`, `settings`, `peer` | the functions of `pares.h`, in its order |
 //!
-//! After a fork the child starts with an empty table. Every handle that is older is recognised by its number, before any
-//! lock is touched: whoever held that lock is not in this process.
+//! After a fork the child starts with an empty table. Every handle that is older is recognised by
+//! its number, before any lock is touched: whoever held that lock is not in this process.
 #![allow(unsafe_code)]
 
 mod callback;

@@ -14,7 +14,8 @@ pub(super) struct Parcel {
     pieces: Vec<*mut dyn Any>,
 }
 
-// SAFETY: the pieces are owned, and hold numbers, text, and pointers to other pieces of the same parcel.
+// SAFETY: the pieces are owned, and hold numbers, text, and pointers to other pieces of the same
+// parcel.
 unsafe impl Send for Parcel {}
 
 impl Parcel {
@@ -46,7 +47,10 @@ impl Parcel {
         unsafe { (*list).as_ptr() }
     }
 
-    pub(super) fn texts<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) -> *const *const c_char {
+    pub(super) fn texts<'a>(
+        &mut self,
+        texts: impl IntoIterator<Item = &'a str>,
+    ) -> *const *const c_char {
         let list = texts.into_iter().map(|text| self.text(text)).collect();
         self.list(list)
     }

@@ -76,7 +76,8 @@ pub(crate) extern "C" fn pares_registry_look_up(
     guarded(|| {
         let listing_out = listing_out.open("listing_out")?;
         let name = name.get("name")?;
-        let listing = instance.get("instance")?.instance.registry().look_up(name, time(timeout_ms))?;
+        let listing =
+            instance.get("instance")?.instance.registry().look_up(name, time(timeout_ms))?;
         listing_out.set(hand_out(&listing));
         Ok(())
     })

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PeerError, ResourceError,
-    SettingError, StepDownError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PeerError,
+    ResourceError, SettingError, StepDownError,
 };
 
 macro_rules! codes {
@@ -103,7 +103,8 @@ pub(super) fn asked(unknown: bool, body: impl FnOnce() -> Result<bool, Failure>)
 
 fn panicked(panic: &(dyn Any + Send)) -> Failure {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    let text =
+        text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
     Failure::new(Code::Panic, format!("the library panicked, which is a defect: {text}"))
 }
 

@@ -30,7 +30,9 @@ pub(crate) extern "C" fn pares_setting_get(
         let (value_out, bytes_out) = (value_out.open("value_out")?, value_bytes_out.optional());
         let key = key.get("key")?;
         let value = instance.get("instance")?.instance.get(key);
-        let value = value.ok_or_else(|| Failure::new(Code::NotFound, format!("the setting {key:?} is not set")))?;
+        let value = value.ok_or_else(|| {
+            Failure::new(Code::NotFound, format!("the setting {key:?} is not set"))
+        })?;
         bytes_out.into_iter().for_each(|out| out.set(value.len()));
         value_out.set(hand_out_bytes(value.into_bytes()).cast());
         Ok(())
@@ -38,7 +40,12 @@ pub(crate) extern "C" fn pares_setting_get(
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_setting_set(instance: Handle<Member>, key: Text, value: Text, timeout_ms: u64) -> c_int {
+pub(crate) extern "C" fn pares_setting_set(
+    instance: Handle<Member>,
+    key: Text,
+    value: Text,
+    timeout_ms: u64,
+) -> c_int {
     guarded(|| {
         let (key, value) = (key.get("key")?, value.get("value")?);
         Ok(instance.get("instance")?.instance.set(key, value, time(timeout_ms))?)
@@ -46,7 +53,11 @@ pub(crate) extern "C" fn pares_setting_set(instance: Handle<Member>, key: Text, 
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_setting_unset(instance: Handle<Member>, key: Text, timeout_ms: u64) -> c_int {
+pub(crate) extern "C" fn pares_setting_unset(
+    instance: Handle<Member>,
+    key: Text,
+    timeout_ms: u64,
+) -> c_int {
     guarded(|| {
         let key = key.get("key")?;
         Ok(instance.get("instance")?.instance.unset(key, time(timeout_ms))?)
@@ -64,10 +75,13 @@ pub(crate) extern "C" fn pares_setting_compare_and_set(
 ) -> c_int {
     guarded(|| {
         let present_out = present_out.optional();
-        let (key, expected, value) = (key.get("key")?, expected.optional("expected")?, value.get("value")?);
+        let (key, expected, value) =
+            (key.get("key")?, expected.optional("expected")?, value.get("value")?);
         let member = instance.get("instance")?;
         let outcome = member.instance.compare_and_set(key, expected, value, time(timeout_ms));
-        if let (Err(SettingError::Changed { present: Some(present), .. }), Some(out)) = (&outcome, present_out) {
+        if let (Err(SettingError::Changed { present: Some(present), .. }), Some(out)) =
+            (&outcome, present_out)
+        {
             out.set(hand_out_bytes(present.clone().into_bytes()).cast());
         }
         Ok(outcome?)
@@ -75,7 +89,10 @@ pub(crate) extern "C" fn pares_setting_compare_and_set(
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_setting_list(instance: Handle<Member>, settings_out: Slot<*const CSettings>) -> c_int {
+pub(crate) extern "C" fn pares_setting_list(
+    instance: Handle<Member>,
+    settings_out: Slot<*const CSettings>,
+) -> c_int {
     guarded(|| {
         let settings_out = settings_out.open("settings_out")?;
         settings_out.set(hand_out(&instance.get("instance")?.instance.settings()));
@@ -95,7 +112,8 @@ pub(crate) extern "C" fn pares_broadcast(
     guarded(|| {
         let receivers_out = receivers_out.optional();
         let (topic, payload) = (topic.get("topic")?, payload.bytes(payload_bytes, "payload")?);
-        let receivers = instance.get("instance")?.instance.broadcast(topic, payload, time(timeout_ms))?;
+        let receivers =
+            instance.get("instance")?.instance.broadcast(topic, payload, time(timeout_ms))?;
         receivers_out.into_iter().for_each(|out| out.set(receivers));
         Ok(())
     })
@@ -119,7 +137,8 @@ pub(crate) extern "C" fn pares_send(
 
 fn hand_out(settings: &BTreeMap<String, String>) -> *const CSettings {
     let mut parcel = Parcel::default();
-    let values = settings.values().map(|value| parcel.bytes(value.clone().into_bytes()).cast()).collect();
+    let values =
+        settings.values().map(|value| parcel.bytes(value.clone().into_bytes()).cast()).collect();
     let c_settings = CSettings {
         count: settings.len(),
         keys: parcel.texts(settings.keys().map(String::as_str)),

@@ -43,7 +43,11 @@ pub(crate) extern "C" fn pares_acquire(
     guarded(|| {
         let permit_out = permit_out.open("permit_out")?;
         let resource = resource.get("resource")?;
-        let permit = instance.get("instance")?.instance.acquire_timeout(resource, units, time(timeout_ms))?;
+        let permit = instance.get("instance")?.instance.acquire_timeout(
+            resource,
+            units,
+            time(timeout_ms),
+        )?;
         permit_out.set(Handle::of(table().add(permit)?));
         Ok(())
     })
@@ -100,7 +104,11 @@ pub(crate) extern "C" fn pares_tally_open(
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_tally_add(tally: Handle<Tally>, units: u64, count_out: Slot<u64>) -> c_int {
+pub(crate) extern "C" fn pares_tally_add(
+    tally: Handle<Tally>,
+    units: u64,
+    count_out: Slot<u64>,
+) -> c_int {
     guarded(|| {
         let count_out = count_out.optional();
         let count = tally.get("tally")?.add(units);
@@ -110,7 +118,11 @@ pub(crate) extern "C" fn pares_tally_add(tally: Handle<Tally>, units: u64, count
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_tally_sub(tally: Handle<Tally>, units: u64, count_out: Slot<u64>) -> c_int {
+pub(crate) extern "C" fn pares_tally_sub(
+    tally: Handle<Tally>,
+    units: u64,
+    count_out: Slot<u64>,
+) -> c_int {
     guarded(|| {
         let count_out = count_out.optional();
         let count = tally.get("tally")?.sub(units);
@@ -129,7 +141,11 @@ pub(crate) extern "C" fn pares_tally_count(tally: Handle<Tally>, count_out: Slot
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_tally_total(tally: Handle<Tally>, timeout_ms: u64, total_out: Slot<u64>) -> c_int {
+pub(crate) extern "C" fn pares_tally_total(
+    tally: Handle<Tally>,
+    timeout_ms: u64,
+    total_out: Slot<u64>,
+) -> c_int {
     guarded(|| {
         let total_out = total_out.open("total_out")?;
         total_out.set(tally.get("tally")?.total(time(timeout_ms))?);
@@ -186,7 +202,8 @@ pub(crate) extern "C" fn pares_revoke(
     guarded(|| {
         let permits_out = permits_out.optional();
         let (resource, holder) = (resource.get("resource")?, holder.get("holder")?);
-        let permits = instance.get("instance")?.instance.revoke(resource, holder, time(timeout_ms))?;
+        let permits =
+            instance.get("instance")?.instance.revoke(resource, holder, time(timeout_ms))?;
         permits_out.into_iter().for_each(|out| out.set(permits));
         Ok(())
     })

@@ -35,7 +35,8 @@ impl<E> Subscription<E> {
             if self.open.try_recv() == Err(TryRecvError::Disconnected) {
                 return Err(Failure::new(Code::End, "the subscription was closed"));
             }
-            // Together with the descriptor, so that this never is readable for an event that was taken.
+            // Together with the descriptor, so that this never is readable for an event that was
+            // taken.
             match self.ready.take(|| self.receiver.try_recv(), || !self.receiver.is_empty()) {
                 Ok(event) => return Ok(event),
                 Err(TryRecvError::Disconnected) => {
@@ -44,7 +45,9 @@ impl<E> Subscription<E> {
                         "there are no more events: whoever had them has left its group",
                     ));
                 }
-                Err(TryRecvError::Empty) if late => return Err(Failure::new(Code::Deadline, "no event in time")),
+                Err(TryRecvError::Empty) if late => {
+                    return Err(Failure::new(Code::Deadline, "no event in time"));
+                }
                 Err(TryRecvError::Empty) => {}
             }
             let mut either = Select::new();
@@ -56,7 +59,9 @@ impl<E> Subscription<E> {
 
     pub(super) fn descriptor(&self) -> Result<c_int, Failure> {
         let descriptor = self.ready.descriptor(|| !self.receiver.is_empty());
-        descriptor.map_err(|error| Failure::new(Code::Io, format!("cannot make a descriptor for events: {error}")))
+        descriptor.map_err(|error| {
+            Failure::new(Code::Io, format!("cannot make a descriptor for events: {error}"))
+        })
     }
 
     pub(super) fn close(&self) {

@@ -1,7 +1,8 @@
-//! The handles that C holds: numbers that are never used twice, and what they stand for in this process.
+//! The handles that C holds: numbers that are never used twice, and what they stand for in this
+//! process.
 //!
-//! A handle is not an address. So one that was freed, is of another type, or is no handle at all, is recognised whatever
-//! it is.
+//! A handle is not an address. So one that was freed, is of another type, or is no handle at all,
+//! is recognised whatever it is.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use crate::sys;
 
 type Object = Arc<dyn Any + Send + Sync>;
 
-/// The table of one process. Those of the processes that it was forked from are never looked into again.
+/// The table of one process. Those of the processes that it was forked from are never looked into
+/// again.
 pub(super) struct Table {
     generation: u32,
     /// The first number that this process has given; lower ones are its parent's.
@@ -39,12 +41,13 @@ unsafe impl Sync for Table {}
 
 static PRESENT: AtomicPtr<Table> = AtomicPtr::new(ptr::null_mut());
 
-/// The next handle. Odd, unlike every address of an object that a program could take for one. Inherited by forked children,
-/// so that a parent's number never comes again.
+/// The next handle. Odd, unlike every address of an object that a program could take for one.
+/// Inherited by forked children, so that a parent's number never comes again.
 static NEXT: AtomicUsize = AtomicUsize::new(FIRST);
 const FIRST: usize = 0x101;
 
-/// This process's table. No lock is taken to find it, and none that could have been held across a fork.
+/// This process's table. No lock is taken to find it, and none that could have been held across a
+/// fork.
 pub(super) fn table() -> &'static Table {
     #[cfg(not(miri))] // it does not know pthread_atfork
     sys::install();
@@ -80,8 +83,11 @@ impl Table {
 
     /// A number that nothing has had before and nothing will have again.
     pub(super) fn reserve(&self) -> Result<usize, Failure> {
-        let next = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| next.checked_add(2));
-        next.map_err(|_| Failure::new(Code::TooMany, "all handles that there can be have been used"))
+        let next =
+            NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| next.checked_add(2));
+        next.map_err(|_| {
+            Failure::new(Code::TooMany, "all handles that there can be have been used")
+        })
     }
 
     /// Lets a reserved number stand for `object`.
@@ -117,7 +123,8 @@ impl Table {
     /// Recognises a parent's handle, before any lock.
     fn check(&self, number: usize) -> Result<(), Failure> {
         if number % 2 == 1 && (FIRST..self.first).contains(&number) {
-            let text = "the handle is that of a process that this one was forked from; join anew in this process";
+            let text = "the handle is that of a process that this one was forked from; join anew \
+                        in this process";
             return Err(Failure::new(Code::Forked, text));
         }
         Ok(())
@@ -136,7 +143,10 @@ impl Table {
             if self.generation == 0 {
                 Failure::new(Code::BadHandle, "this memory was not handed out, or has been freed")
             } else {
-                Failure::new(Code::Forked, "this memory was not handed out in this process, or has been freed")
+                Failure::new(
+                    Code::Forked,
+                    "this memory was not handed out in this process, or has been freed",
+                )
             }
         })
     }
@@ -184,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_parents_handle_is_recognised_without_a_lock() {
-        let table = Table { generation: 1, first: 0x201, inside: Mutex::default(), _parents: ptr::null() };
+        let table =
+            Table { generation: 1, first: 0x201, inside: Mutex::default(), _parents: ptr::null() };
         let held = table.inside();
         assert_eq!(table.find::<u32>(0x1ff).unwrap_err().code, Code::Forked);
         assert_eq!(table.take::<u32>(FIRST).unwrap_err().code, Code::Forked);

@@ -1,5 +1,6 @@
-//! What messages and decisions cost, in counts that are the same on any machine: what they take from the heap, and how
-//! much there is to be done and said after them. Times are for the benchmarks, system calls for `tests/it/counts.rs`.
+//! What messages and decisions cost, in counts that are the same on any machine: what they take
+//! from the heap, and how much there is to be done and said after them. Times are for the
+//! benchmarks, system calls for `tests/it/counts.rs`.
 
 use super::*;
 use crate::config::WITNESSES;
@@ -17,7 +18,13 @@ fn samples() -> Vec<Message> {
         functions: ["functions", "info", "ping", "reload", "stop"].map(String::from).into(),
         ..test_entry("worker-17", 17, 40001)
     };
-    let wanted = |id| Wanted { id, resource: "connections".into(), units: 1, wait: true, asked_ns: 1_000_000_007 };
+    let wanted = |id| Wanted {
+        id,
+        resource: "connections".into(),
+        units: 1,
+        wait: true,
+        asked_ns: 1_000_000_007,
+    };
     let payload = |bytes| Payload((0..bytes).map(|byte: usize| byte as u8).collect());
     vec![
         Message::Hello {
@@ -26,27 +33,49 @@ fn samples() -> Vec<Message> {
                 last_term: 3,
                 standing: 3,
                 roster: None,
-                declared: vec![Declared { resource: "connections".into(), limit: 40, per_holder: None }],
-                held: (0..4).map(|id| Held { id, resource: "connections".into(), units: 1 }).collect(),
+                declared: vec![Declared {
+                    resource: "connections".into(),
+                    limit: 40,
+                    per_holder: None,
+                }],
+                held: (0..4)
+                    .map(|id| Held { id, resource: "connections".into(), units: 1 })
+                    .collect(),
                 wanted: (9..20).map(wanted).collect(),
                 counted: vec![Counted { resource: "requests".into(), units: 1234 }],
                 settings: (0..8).map(setting).collect(),
             }),
         },
-        Message::Roster { anew: true, unknown_since_ns: None, added: (20_000..21_000).collect(), removed: vec![] },
-        Message::Delivery { from: "worker-17".into(), topic: "news".into(), payload: payload(4096) },
+        Message::Roster {
+            anew: true,
+            unknown_since_ns: None,
+            added: (20_000..21_000).collect(),
+            removed: vec![],
+        },
+        Message::Delivery {
+            from: "worker-17".into(),
+            topic: "news".into(),
+            payload: payload(4096),
+        },
         Message::Answer { outcome: Outcome::Done, payload: payload(1 << 20) },
     ]
 }
 
 fn setting(number: u64) -> Setting {
     let value = Some("a value of about the usual length".into());
-    Setting { scope: Scope::Program, key: format!("setting-{number}"), value, term: 3, sequence: number }
+    Setting {
+        scope: Scope::Program,
+        key: format!("setting-{number}"),
+        value,
+        term: 3,
+        sequence: number,
+    }
 }
 
-/// Goal: a message takes from the heap what it consists of, and nothing else: nothing is copied twice, no list grows step
-/// by step, and what has neither text nor list nor payload takes nothing.
-/// Method: beside a copy of the message; with buffers as a connection has them after its first message.
+/// Goal: a message takes from the heap what it consists of, and nothing else: nothing is copied
+/// twice, no list grows step by step, and what has neither text nor list nor payload takes nothing.
+/// Method: beside a copy of the message; with buffers as a connection has them after its first
+/// message.
 #[test]
 fn a_message_that_is_read_takes_no_more_from_the_heap_than_a_copy_of_it() {
     for message in examples().into_iter().chain(samples()) {
@@ -61,7 +90,8 @@ fn a_message_that_is_read_takes_no_more_from_the_heap_than_a_copy_of_it() {
         let mut receive = || {
             buffer.push(&frame);
             let message = buffer.next(MAX_FRAME);
-            assert_eq!(buffer.next(MAX_FRAME), Ok(None)); // as a connection looks before it waits for more
+            // As a connection looks before it waits for more.
+            assert_eq!(buffer.next(MAX_FRAME), Ok(None));
             message
         };
         assert_eq!(receive(), Ok(decoded.ok()));
@@ -90,7 +120,9 @@ fn copy(message: &Message) -> Message {
 #[test]
 fn the_messages_of_every_day_consist_of_little() {
     let everyday = |name| match name {
-        "Granted" | "Denied" | "Release" | "Total" | "Taken" | "State" | "Probe" | "Alive" => Some(0),
+        "Granted" | "Denied" | "Release" | "Total" | "Taken" | "State" | "Probe" | "Alive" => {
+            Some(0)
+        }
         "Acquire" | "Count" | "TotalQuery" | "LookUp" | "Listing" | "Welcome" => Some(1),
         "Setting" | "Call" => Some(2),
         _ => None,
@@ -104,7 +136,8 @@ fn the_messages_of_every_day_consist_of_little() {
     assert_eq!(seen, 16);
 }
 
-/// Goal: who claims a long list and sends a short one makes us reserve no more than what has come can hold.
+/// Goal: who claims a long list and sends a short one makes us reserve no more than what has come
+/// can hold.
 #[test]
 fn a_forged_count_takes_no_more_than_what_has_come_could_hold() {
     // A roster that claims 65,535 ports, and has so many bytes of them.
@@ -121,7 +154,8 @@ fn a_forged_count_takes_no_more_than_what_has_come_could_hold() {
 
 /// The supervisor `s` of term 5, that expects these back; `None`: it does not know whom.
 fn supervisor(expected: Option<std::ops::Range<u16>>) -> Supervisor {
-    let roster = |admins: std::ops::Range<u16>| Roster { admins: admins.collect(), unknown_since: None };
+    let roster =
+        |admins: std::ops::Range<u16>| Roster { admins: admins.collect(), unknown_since: None };
     let elected = Elected {
         me: test_entry("s", 1, 1),
         term: 5,
@@ -147,7 +181,10 @@ fn hello(conn: ConnId) -> Input {
         wanted: vec![],
         counted: vec![Counted { resource: "visits".into(), units: 1 }],
     };
-    Input::Hello { conn, hello: Hello { entry, last_term: 4, roster: None, claims, settings: vec![] } }
+    Input::Hello {
+        conn,
+        hello: Hello { entry, last_term: 4, roster: None, claims, settings: vec![] },
+    }
 }
 
 /// What decisions came to.
@@ -212,29 +249,39 @@ fn failover(survivors: usize, known: bool) -> (Bill, usize) {
     (sum, most)
 }
 
-/// Goal: nothing that a supervisor decides while the survivors come in grows with the square of their number, and nobody
-/// is told more of it than has to be.
-/// Method: 1,000 of them; once it knows them all from the beginning, and once, which is the worst case, nobody does.
+/// Goal: nothing that a supervisor decides while the survivors come in grows with the square of
+/// their number, and nobody is told more of it than has to be. Method: 1,000 of them; once it knows
+/// them all from the beginning, and once, which is the worst case, nobody does.
 #[test]
 fn a_failover_of_a_thousand_takes_steps_in_proportion() {
     const N: usize = 1000;
-    // Each is welcomed, and the others hear of it where they ask; the first witnesses are told everybody, and those who take
-    // their place once the group is settled, of which the first are told, too. Until one is in the registry, the book and
-    // their indices, 21 allocations, and a node of a map now and then.
+    // Each is welcomed, and the others hear of it where they ask; the first witnesses are told
+    // everybody, and those who take their place once the group is settled, of which the first are
+    // told, too. Until one is in the registry, the book and their indices, 21 allocations, and a
+    // node of a map now and then.
     let (sum, most) = failover(N, true);
-    assert!(sum.actions <= 2 * N + 3 * WITNESSES + 2 && most <= 4 + 2 * WITNESSES, "{sum:?}, at most {most} at once");
+    assert!(
+        sum.actions <= 2 * N + 3 * WITNESSES + 2 && most <= 4 + 2 * WITNESSES,
+        "{sum:?}, at most {most} at once"
+    );
     assert!(sum.messages <= N + 3 * WITNESSES && sum.bytes <= 90 * N, "{sum:?}");
     assert!(sum.taken.allocations <= 22 * N && sum.taken.bytes <= 2500 * N, "{sum:?}");
 
     // And each who comes is told to all witnesses.
     let (sum, most) = failover(N, false);
-    assert!(sum.actions <= (2 + WITNESSES) * N && most <= 2 + WITNESSES, "{sum:?}, at most {most} at once");
+    assert!(
+        sum.actions <= (2 + WITNESSES) * N && most <= 2 + WITNESSES,
+        "{sum:?}, at most {most} at once"
+    );
     assert!(sum.messages <= (1 + WITNESSES) * N && sum.bytes <= 360 * N, "{sum:?}");
     assert!(sum.taken.allocations <= 37 * N && sum.taken.bytes <= 2450 * N, "{sum:?}");
 
     let (twice, most_of_twice) = failover(2 * N, false);
     let at_most_twice = |twice: usize, once: usize| twice <= 2 * once + once / 50;
-    assert!(at_most_twice(twice.actions, sum.actions) && most_of_twice == most, "{twice:?}, {sum:?}");
+    assert!(
+        at_most_twice(twice.actions, sum.actions) && most_of_twice == most,
+        "{twice:?}, {sum:?}"
+    );
     assert!(at_most_twice(twice.bytes, sum.bytes), "{twice:?}, {sum:?}");
     assert!(at_most_twice(twice.taken.allocations, sum.taken.allocations), "{twice:?}, {sum:?}");
     assert!(at_most_twice(twice.taken.bytes, sum.taken.bytes), "{twice:?}, {sum:?}");
@@ -248,13 +295,20 @@ fn group(members: u16) -> Supervisor {
     supervisor
 }
 
-/// Goal: what a member asks for takes the supervisor the same in a group of two and in a group of a thousand.
+/// Goal: what a member asks for takes the supervisor the same in a group of two and in a group of a
+/// thousand.
 #[test]
 fn a_request_takes_so_much_from_the_heap_however_many_members_there_are() {
     for members in [1, 1000] {
         let mut supervisor = group(members);
         for turn in 1..4 {
-            let wanted = Wanted { id: turn, resource: "seats".into(), units: 1, wait: false, asked_ns: turn };
+            let wanted = Wanted {
+                id: turn,
+                resource: "seats".into(),
+                units: 1,
+                wait: false,
+                asked_ns: turn,
+            };
             let counted = Counted { resource: "visits".into(), units: turn };
             let said = [
                 (Message::Acquire { wanted }, 1, 3),
@@ -267,12 +321,21 @@ fn a_request_takes_so_much_from_the_heap_however_many_members_there_are() {
                 let bill = decide(&mut supervisor, Input::Said { conn: 0, message });
                 assert!(bill.actions <= answers, "{members} members: {name}: {bill:?}");
                 // The first time some maps are made.
-                assert!(bill.taken.allocations <= most || turn == 1, "{members} members: {name}: {bill:?}");
+                assert!(
+                    bill.taken.allocations <= most || turn == 1,
+                    "{members} members: {name}: {bill:?}"
+                );
             }
-            let mut question =
-                Some(Message::Set { key: "number".into(), value: Some(turn.to_string()), expected: None });
+            let mut question = Some(Message::Set {
+                key: "number".into(),
+                value: Some(turn.to_string()),
+                expected: None,
+            });
             let set = bill(|actions| _ = supervisor.ask(question.take().expect("once"), actions));
-            assert!(set.actions <= 2 && set.messages <= usize::from(members), "{members} members: {set:?}");
+            assert!(
+                set.actions <= 2 && set.messages <= usize::from(members),
+                "{members} members: {set:?}"
+            );
             assert!(set.taken.allocations <= 10 || turn == 1, "{members} members: {set:?}");
         }
         let mut answer = Vec::with_capacity(2);
@@ -301,7 +364,8 @@ fn a_change_in_a_group_of_a_thousand_is_told_to_the_witnesses_alone() {
     }
 }
 
-/// Goal: the asker's end of a request keeps one copy of the name that it is about, beside the one that it sends.
+/// Goal: the asker's end of a request keeps one copy of the name that it is about, beside the one
+/// that it sends.
 #[test]
 fn an_asker_takes_two_names_from_the_heap_for_a_request_and_nothing_for_its_answer() {
     let mut holdings = Holdings::new(vec![]);

@@ -8,7 +8,8 @@ use crate::wire::heartbeat::{Directive, Few, Heartbeat, MAX_NUMBER, Seal, Start,
 use crate::wire::proof::Key;
 use crate::wire::{PeerId, PeerStatus, Tail};
 
-/// Any bytes as a datagram, with a right tag and without: never a panic, and what is understood is written as it was read.
+/// Any bytes as a datagram, with a right tag and without: never a panic, and what is understood is
+/// written as it was read.
 ///
 /// Input: 1 for a tag that is made right, then the datagram.
 pub fn fuzz_heartbeat(input: &[u8]) {
@@ -20,8 +21,8 @@ pub fn fuzz_heartbeat(input: &[u8]) {
     }
 }
 
-/// One process among members that have the key and say anything, at any time: never a panic, never more kept than there may be,
-/// and its tokens grow.
+/// One process among members that have the key and say anything, at any time: never a panic, never
+/// more kept than there may be, and its tokens grow.
 ///
 /// Input: what it is configured to be, then one event after the other.
 pub fn fuzz_group(input: &[u8]) {
@@ -50,7 +51,8 @@ pub fn fuzz_group(input: &[u8]) {
     };
     let mut chance = 0u64;
     let entropy = move || {
-        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        chance =
+            chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         chance
     };
     let (mut now, mut latest, mut out) = (10_000_000u64, 10_000_000u64, Vec::new());
@@ -88,8 +90,10 @@ pub fn fuzz_group(input: &[u8]) {
                 Action::Send { beat, .. } => said = Some(beat),
                 Action::Tell(kind) => {
                     if let Some(token) = PeerEventKind::token(&kind) {
-                        // At the end of all numbers, where only a hostile member can bring it, there is no larger one.
-                        let grows = last.is_none_or(|last| token > last) || token.epoch == MAX_NUMBER - 1;
+                        // At the end of all numbers, where only a hostile member can bring it,
+                        // there is no larger one.
+                        let grows =
+                            last.is_none_or(|last| token > last) || token.epoch == MAX_NUMBER - 1;
                         assert!(grows, "{token} after {last:?}");
                         last = Some(token);
                     }
@@ -136,7 +140,9 @@ fn beat(choices: &mut Choices<'_>, machine: &Machine, said: Option<&Heartbeat>) 
         PeerStatus::Leaving,
     ][choices.below(5)];
     let mut beat = Heartbeat {
-        session: said.map_or(0, |said| said.session).wrapping_add(u64::from(choices.byte() % 4) / 2),
+        session: said
+            .map_or(0, |said| said.session)
+            .wrapping_add(u64::from(choices.byte() % 4) / 2),
         counter: number(choices),
         id,
         status,
@@ -154,15 +160,26 @@ fn beat(choices: &mut Choices<'_>, machine: &Machine, said: Option<&Heartbeat>) 
     for _ in 0..choices.below(5) {
         let age_ms = u32::from(choices.u16());
         let id = self::id(choices, machine);
-        _ = beat.views.push(View { service: choices.below(3) as u16, id, epoch: number(choices), age_ms });
+        _ = beat.views.push(View {
+            service: choices.below(3) as u16,
+            id,
+            epoch: number(choices),
+            age_ms,
+        });
     }
     for _ in 0..choices.below(5) {
         let (nonce, started) = (u32::from(choices.byte()), choices.below(2) == 0);
-        _ = beat.starts.push(Start { service: choices.below(3) as u16, nonce, load: choices.byte() % 4, started });
+        _ = beat.starts.push(Start {
+            service: choices.below(3) as u16,
+            nonce,
+            load: choices.byte() % 4,
+            started,
+        });
     }
     if choices.below(4) == 0 {
         let nonce = u32::from(choices.byte());
-        beat.directive = Some(Directive { target: tail(choices, machine), rank: choices.byte(), nonce });
+        beat.directive =
+            Some(Directive { target: tail(choices, machine), rank: choices.byte(), nonce });
     }
     if choices.below(4) == 0 {
         beat.handed_to = Some(tail(choices, machine));
@@ -175,7 +192,8 @@ mod tests {
     use super::*;
     use crate::state::sim::random::Random;
 
-    /// Goal: without fuzzing, too, no bytes bring it down: 4,000 processes, 400 events each at most.
+    /// Goal: without fuzzing, too, no bytes bring it down: 4,000 processes, 400 events each at
+    /// most.
     #[test]
     fn whatever_members_say_nothing_breaks() {
         let mut chance = Random(1);

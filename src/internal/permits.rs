@@ -1,4 +1,5 @@
-//! The book of permits beside a naive one, which keeps lists and works out everything anew each time.
+//! The book of permits beside a naive one, which keeps lists and works out everything anew each
+//! time.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,8 @@ pub fn fuzz_permits(input: &[u8]) {
         naive.serve(&mut expected);
         book.check();
         let text = |verdicts: &[Verdict]| {
-            let mut lines: Vec<String> = verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
+            let mut lines: Vec<String> =
+                verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
             lines.sort();
             lines
         };
@@ -71,7 +73,8 @@ impl Naive {
             }
             (1, someone) if self.present.len() < HOLDERS || someone.is_some() => {
                 // A newcomer; or the same instance as before on another connection.
-                let replaced = someone.filter(|_| self.present.len() == HOLDERS || choices.below(2) == 0);
+                let replaced =
+                    someone.filter(|_| self.present.len() == HOLDERS || choices.below(2) == 0);
                 let claims = self.some_claims(replaced, choices);
                 self.next_holder += 1;
                 book.enter(self.next_holder, claims.clone(), replaced, verdicts);
@@ -90,8 +93,11 @@ impl Naive {
             }
             (4, Some(holder)) => {
                 let count = book.revoke(&resource, holder, verdicts);
-                let ours = |(other, held, _): &&(ConnId, Held, u64)| *other == holder && held.resource == resource;
-                let ids: Vec<u64> = self.held.iter().filter(ours).map(|(_, held, _)| held.id).collect();
+                let ours = |(other, held, _): &&(ConnId, Held, u64)| {
+                    *other == holder && held.resource == resource
+                };
+                let ids: Vec<u64> =
+                    self.held.iter().filter(ours).map(|(_, held, _)| held.id).collect();
                 assert_eq!(count, ids.len());
                 self.held.retain(|(other, held, _)| *other != holder || !ids.contains(&held.id));
                 expected.extend(ids.into_iter().map(|id| Verdict::Revoked { holder, id }));
@@ -108,7 +114,11 @@ impl Naive {
             }
             (8 | 9, Some(holder)) => {
                 let claims = self.claims_of(holder);
-                let ids = claims.held.iter().map(|held| held.id).chain(claims.wanted.iter().map(|wanted| wanted.id));
+                let ids = claims
+                    .held
+                    .iter()
+                    .map(|held| held.id)
+                    .chain(claims.wanted.iter().map(|wanted| wanted.id));
                 let ids: Vec<u64> = ids.collect();
                 let Some(&id) = ids.get(choices.below(ids.len().max(1))) else { return };
                 book.release(holder, id, verdicts);
@@ -121,7 +131,8 @@ impl Naive {
 
     fn some_request(&mut self, resource: String, choices: &mut Choices<'_>) -> Wanted {
         self.next_id += 1;
-        let (units, wait, asked_ns) = (1 + choices.below(5) as u64, choices.below(3) > 0, choices.below(16) as u64);
+        let (units, wait, asked_ns) =
+            (1 + choices.below(5) as u64, choices.below(3) > 0, choices.below(16) as u64);
         Wanted { id: self.next_id, resource, units, wait, asked_ns }
     }
 
@@ -148,12 +159,22 @@ impl Naive {
         for _ in 0..choices.below(3) {
             self.next_id += 1;
             let resource = RESOURCES[choices.below(3)].into();
-            claims.held.push(Held { id: self.next_id, resource, units: 1 + choices.below(4) as u64 });
+            claims.held.push(Held {
+                id: self.next_id,
+                resource,
+                units: 1 + choices.below(4) as u64,
+            });
         }
         claims
     }
 
-    fn enter(&mut self, holder: ConnId, claims: Claims, replaced: Option<ConnId>, expected: &mut Vec<Verdict>) {
+    fn enter(
+        &mut self,
+        holder: ConnId,
+        claims: Claims,
+        replaced: Option<ConnId>,
+        expected: &mut Vec<Verdict>,
+    ) {
         let before = replaced.map(|old| self.claims_of(old).held).unwrap_or_default();
         replaced.into_iter().for_each(|old| self.forget(old));
         self.present.push(holder);
@@ -163,8 +184,9 @@ impl Naive {
         let (new, here): (Vec<Held>, Vec<Held>) = claims.held.into_iter().partition(is_new);
         for held in here.into_iter().chain(new) {
             let new = is_new(&held);
-            let too_much =
-                self.limit(&held.resource).is_some_and(|limit| self.in_use(&held.resource) + held.units > limit);
+            let too_much = self
+                .limit(&held.resource)
+                .is_some_and(|limit| self.in_use(&held.resource) + held.units > limit);
             if self.open && new && too_much {
                 expected.push(Verdict::Revoked { holder, id: held.id });
             } else {
@@ -172,7 +194,10 @@ impl Naive {
             }
         }
         self.waiting.extend(claims.wanted.into_iter().map(|wanted| (holder, wanted)));
-        claims.counted.into_iter().for_each(|counted| self.count(holder, counted.resource, counted.units));
+        claims
+            .counted
+            .into_iter()
+            .for_each(|counted| self.count(holder, counted.resource, counted.units));
     }
 
     fn forget(&mut self, holder: ConnId) {
@@ -194,11 +219,11 @@ impl Naive {
         for resource in RESOURCES {
             let Some(limit) = self.limit(resource) else { continue };
             while self.in_use(resource) > limit {
-                let stale = self
-                    .held
-                    .iter()
-                    .filter(|(_, held, standing)| held.resource == resource && *standing < self.newest.max(1));
-                let oldest = stale.map(|(holder, held, standing)| (*standing, *holder, held.id)).min();
+                let stale = self.held.iter().filter(|(_, held, standing)| {
+                    held.resource == resource && *standing < self.newest.max(1)
+                });
+                let oldest =
+                    stale.map(|(holder, held, standing)| (*standing, *holder, held.id)).min();
                 let Some((_, holder, id)) = oldest else { break };
                 self.held.retain(|(other, held, _)| (*other, held.id) != (holder, id));
                 expected.push(Verdict::Revoked { holder, id });
@@ -217,10 +242,16 @@ impl Naive {
             queue.sort_by_key(|(holder, wanted)| (wanted.asked_ns, *holder, wanted.id));
             let mut blocked = false;
             for (holder, Wanted { id, units, wait, .. }) in queue {
-                let most = self.declared.iter().filter(|(_, declared)| declared.resource == resource);
+                let most =
+                    self.declared.iter().filter(|(_, declared)| declared.resource == resource);
                 let most = most.filter_map(|(_, declared)| declared.per_holder).min();
-                let mine = self.held.iter().filter(|(other, held, _)| *other == holder && held.resource == resource);
-                let own_room = most.is_none_or(|most| mine.map(|(_, held, _)| held.units).sum::<u64>() + units <= most);
+                let mine = self
+                    .held
+                    .iter()
+                    .filter(|(other, held, _)| *other == holder && held.resource == resource);
+                let own_room = most.is_none_or(|most| {
+                    mine.map(|(_, held, _)| held.units).sum::<u64>() + units <= most
+                });
                 let limit = self.limit(resource);
                 let free = limit.unwrap_or(0).saturating_sub(self.in_use(resource));
                 let denial = match (limit, most) {
@@ -236,14 +267,17 @@ impl Naive {
                 };
                 self.waiting.retain(|(other, wanted)| (*other, wanted.id) != (holder, id));
                 match denial {
-                    Some((shortage, units)) => expected.push(Verdict::Denied { holder, id, shortage, units }),
+                    Some((shortage, units)) => {
+                        expected.push(Verdict::Denied { holder, id, shortage, units })
+                    }
                     None => {
                         self.held.push((holder, Held { id, resource: resource.into(), units }, 0));
                         expected.push(Verdict::Granted { holder, id });
                     }
                 }
             }
-            let (in_use, over) = (self.in_use(resource), self.over.iter().any(|known| known == resource));
+            let (in_use, over) =
+                (self.in_use(resource), self.over.iter().any(|known| known == resource));
             let limit = self.limit(resource).filter(|&limit| in_use > limit);
             self.over.retain(|known| known != resource);
             if let Some(limit) = limit {
@@ -272,13 +306,21 @@ impl Naive {
     fn claims_of(&self, holder: ConnId) -> Claims {
         let ours = |other: &ConnId| *other == holder;
         let mut claims = Claims::default();
-        claims.declared.extend(self.declared.iter().filter(|(other, _)| ours(other)).map(|(_, this)| this.clone()));
-        claims.held.extend(self.held.iter().filter(|(other, ..)| ours(other)).map(|(_, this, _)| this.clone()));
+        claims.declared.extend(
+            self.declared.iter().filter(|(other, _)| ours(other)).map(|(_, this)| this.clone()),
+        );
+        claims.held.extend(
+            self.held.iter().filter(|(other, ..)| ours(other)).map(|(_, this, _)| this.clone()),
+        );
         claims.held.sort_by_key(|held| held.id);
-        claims.wanted.extend(self.waiting.iter().filter(|(other, _)| ours(other)).map(|(_, this)| this.clone()));
+        claims.wanted.extend(
+            self.waiting.iter().filter(|(other, _)| ours(other)).map(|(_, this)| this.clone()),
+        );
         claims.wanted.sort_by_key(|wanted| wanted.id);
         let counted = self.counted.iter().filter(|((_, other), _)| ours(other));
-        claims.counted.extend(counted.map(|((resource, _), &units)| Counted { resource: resource.clone(), units }));
+        claims.counted.extend(
+            counted.map(|((resource, _), &units)| Counted { resource: resource.clone(), units }),
+        );
         claims
     }
 }

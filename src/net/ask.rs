@@ -1,7 +1,8 @@
-//! Asking the supervisor and calling instances: the client's side of the registry port and of admin endpoints.
+//! Asking the supervisor and calling instances: the client's side of the registry port and of admin
+//! endpoints.
 //!
-//! The caller's own thread writes the question and reads the answer, so that no other thread has to be woken.
-//! Connections are kept for the next question.
+//! The caller's own thread writes the question and reads the answer, so that no other thread has to
+//! be woken. Connections are kept for the next question.
 
 use std::collections::VecDeque;
 use std::io;
@@ -87,7 +88,13 @@ struct Target {
 
 impl Asker {
     pub(crate) fn new(pass: Pass, viewpoint: Viewpoint) -> Self {
-        Asker { pass, viewpoint, pool: Pool::default(), connections: Mutex::default(), origin: Origin::here() }
+        Asker {
+            pass,
+            viewpoint,
+            pool: Pool::default(),
+            connections: Mutex::default(),
+            origin: Origin::here(),
+        }
     }
 
     /// Ends what is under way and lets nothing begin: the instance leaves.
@@ -122,9 +129,14 @@ impl Asker {
         }
     }
 
-    /// An error while this process crashes, and in a forked child: the connections that are kept, and an instance's lifeline, are its parent's.
+    /// An error while this process crashes, and in a forked child: the connections that are kept,
+    /// and an instance's lifeline, are its parent's.
     pub(super) fn present(&self) -> Result<(), AskError> {
-        if self.origin.is_elsewhere() || crash::is_crashing() { Err(AskError::Stopped) } else { Ok(()) }
+        if self.origin.is_elsewhere() || crash::is_crashing() {
+            Err(AskError::Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn list(&self, deadline: Instant) -> Result<Answered, AskError> {
@@ -133,7 +145,11 @@ impl Asker {
 
     pub(crate) fn look_up(&self, name: &str, deadline: Instant) -> Result<Answered, AskError> {
         let answered = self.registry(Message::LookUp { name: name.into() }, deadline)?;
-        if answered.entries.is_empty() { Err(AskError::NoSuchInstance(name.into())) } else { Ok(answered) }
+        if answered.entries.is_empty() {
+            Err(AskError::NoSuchInstance(name.into()))
+        } else {
+            Ok(answered)
+        }
     }
 
     pub(crate) fn status(&self, deadline: Instant) -> Result<Status, AskError> {
@@ -145,7 +161,14 @@ impl Asker {
             Registry::Here(office) => Ok(office.status()),
             Registry::At(port) => {
                 let at = port::here(port);
-                match self.exchange(at, "", Purpose::Ask, Message::StatusQuery {}, deadline, true)? {
+                match self.exchange(
+                    at,
+                    "",
+                    Purpose::Ask,
+                    Message::StatusQuery {},
+                    deadline,
+                    true,
+                )? {
                     (link, Message::StatusAnswer { status }) => {
                         self.pool.give(at, "", link);
                         Ok(status)
@@ -158,7 +181,8 @@ impl Asker {
 
     /// The supervisor port answers one question for the status to whoever has the key.
     fn status_from_port(&self, at: SocketAddrV4, deadline: Instant) -> Result<Status, AskError> {
-        // Between a supervisor's death and the next election nobody is there for some hundred microseconds.
+        // Between a supervisor's death and the next election nobody is there for some hundred
+        // microseconds.
         let mut tries = 0;
         loop {
             match self.exchange(at, "", Purpose::Ask, Message::StatusQuery {}, deadline, true) {
@@ -170,7 +194,8 @@ impl Asker {
                 Ok(_) => return Err(self.ask_error(Fault::Nonsense)),
                 Err(Fault::Nobody | Fault::Lost) if tries < 5 => {
                     tries += 1;
-                    thread::sleep(Duration::from_millis(1 << tries)); // 62 ms in all: an election takes about 1 ms
+                    // 62 ms in all: an election takes about 1 ms.
+                    thread::sleep(Duration::from_millis(1 << tries));
                 }
                 Err(Fault::Lost) => return Err(self.ask_error(Fault::Denied(Obstacle::NotPares))),
                 Err(fault) => return Err(self.ask_error(fault)),
@@ -181,20 +206,25 @@ impl Asker {
     fn registry(&self, question: Message, deadline: Instant) -> Result<Answered, AskError> {
         self.question(&question, true, deadline, |answers| {
             let (term, settled, supervisor, count) = match answers.next()? {
-                Message::Listing { term, settled, supervisor, count } => (term, settled, supervisor, count),
+                Message::Listing { term, settled, supervisor, count } => {
+                    (term, settled, supervisor, count)
+                }
                 _ => return Err(Fault::Nonsense),
             };
             let mut entries = Vec::new();
             for _ in 0..count {
-                let Message::Member { entry } = answers.next()? else { return Err(Fault::Nonsense) };
+                let Message::Member { entry } = answers.next()? else {
+                    return Err(Fault::Nonsense);
+                };
                 entries.push(Arc::unwrap_or_clone(entry));
             }
             Ok(Answered { term, settled, supervisor, entries })
         })
     }
 
-    /// Asks the supervisor, wherever it is, and has `read` take the answer. `again`: it may be asked twice, if the first
-    /// supervisor dies before it has answered; else that is [`AskError::SupervisorLost`].
+    /// Asks the supervisor, wherever it is, and has `read` take the answer. `again`: it may be
+    /// asked twice, if the first supervisor dies before it has answered; else that is
+    /// [`AskError::SupervisorLost`].
     pub(super) fn question<T>(
         &self,
         question: &Message,
@@ -208,7 +238,8 @@ impl Asker {
                 Registry::Here(office) => answers.at_hand.extend(office.answer(question)),
                 Registry::At(port) => {
                     let at = port::here(port);
-                    let asked = self.exchange(at, "", Purpose::Ask, question.clone(), deadline, again);
+                    let asked =
+                        self.exchange(at, "", Purpose::Ask, question.clone(), deadline, again);
                     let (link, first) = asked.map_err(|fault| match fault {
                         Fault::Lost if !again => Fault::Unsure,
                         fault => fault,
@@ -228,8 +259,13 @@ impl Asker {
         })
     }
 
-    /// Asks where the registry is and then the registry; again if its supervisor dies meanwhile, until the deadline.
-    fn with_registry<T>(&self, deadline: Instant, ask: impl Fn(Registry) -> Result<T, Fault>) -> Result<T, AskError> {
+    /// Asks where the registry is and then the registry; again if its supervisor dies meanwhile,
+    /// until the deadline.
+    fn with_registry<T>(
+        &self,
+        deadline: Instant,
+        ask: impl Fn(Registry) -> Result<T, Fault>,
+    ) -> Result<T, AskError> {
         self.present()?;
         let mut avoid = 0;
         loop {
@@ -253,7 +289,9 @@ impl Asker {
             Viewpoint::Member(shared) => {
                 let found = shared.standing.wait(Some(deadline), |inside| match &inside.place {
                     Place::Supervisor(office) => Some(Ok(Registry::Here(office.clone()))),
-                    Place::Subordinate(at) if at.registry_port != avoid => Some(Ok(Registry::At(at.registry_port))),
+                    Place::Subordinate(at) if at.registry_port != avoid => {
+                        Some(Ok(Registry::At(at.registry_port)))
+                    }
                     Place::Subordinate(_) | Place::Contending => None,
                     Place::Stopped => Some(Err(AskError::Stopped)),
                 });
@@ -294,8 +332,12 @@ impl Asker {
     fn target(&self, name: &str, deadline: Instant) -> Result<Target, AskError> {
         if let (Viewpoint::Member(shared), "main") = (&self.viewpoint, name) {
             let known = shared.standing.look(|inside| match &inside.place {
-                Place::Subordinate(at) => Some(Target { name: at.supervisor.clone(), admin: at.supervisor_admin }),
-                Place::Supervisor(_) => Some(Target { name: shared.me.name.clone(), admin: shared.me.admin }),
+                Place::Subordinate(at) => {
+                    Some(Target { name: at.supervisor.clone(), admin: at.supervisor_admin })
+                }
+                Place::Supervisor(_) => {
+                    Some(Target { name: shared.me.name.clone(), admin: shared.me.admin })
+                }
                 Place::Contending | Place::Stopped => None,
             });
             if let Some(target) = known {
@@ -303,7 +345,11 @@ impl Asker {
             }
         }
         let answered = self.look_up(name, deadline)?;
-        let entry = answered.entries.into_iter().next().ok_or_else(|| AskError::NoSuchInstance(name.into()))?;
+        let entry = answered
+            .entries
+            .into_iter()
+            .next()
+            .ok_or_else(|| AskError::NoSuchInstance(name.into()))?;
         Ok(Target { name: entry.name, admin: entry.admin })
     }
 
@@ -316,18 +362,24 @@ impl Asker {
     ) -> Result<Vec<u8>, CallError> {
         let Target { name, admin } = target;
         let at = port::here(*admin);
-        let request = Message::Call { function: function.into(), payload: Payload(payload.to_vec()) };
-        let (link, answer) =
-            self.exchange(at, name, Purpose::Call, request, deadline, false).map_err(|fault| match fault {
+        let request =
+            Message::Call { function: function.into(), payload: Payload(payload.to_vec()) };
+        let (link, answer) = self
+            .exchange(at, name, Purpose::Call, request, deadline, false)
+            .map_err(|fault| match fault {
                 _ if self.stopped() => CallError::Ask(AskError::Stopped),
                 Fault::Stopped => CallError::Ask(AskError::Stopped),
-                Fault::Nobody | Fault::Lost | Fault::Unsure => CallError::InstanceLost(name.clone()),
+                Fault::Nobody | Fault::Lost | Fault::Unsure => {
+                    CallError::InstanceLost(name.clone())
+                }
                 Fault::Late | Fault::Denied(Obstacle::Silent) => CallError::Deadline,
                 Fault::Denied(Obstacle::Busy) => CallError::Busy(name.clone()),
                 Fault::Denied(_) | Fault::Nonsense => CallError::InstanceLost(name.clone()),
                 Fault::Io(source) => CallError::Io { doing: "call the instance", source },
             })?;
-        let Message::Answer { outcome, payload } = answer else { return Err(CallError::Busy(name.clone())) };
+        let Message::Answer { outcome, payload } = answer else {
+            return Err(CallError::Busy(name.clone()));
+        };
         self.pool.give(at, name, link);
         let text = |payload: Payload| String::from_utf8_lossy(&payload.0).into_owned();
         match outcome {
@@ -340,8 +392,14 @@ impl Asker {
         }
     }
 
-    /// Calls `function` of all instances, each with `timeout`, several at once; in the order of their names.
-    pub(crate) fn call_all(&self, function: &str, payload: &[u8], timeout: Duration) -> Result<Replies, CallError> {
+    /// Calls `function` of all instances, each with `timeout`, several at once; in the order of
+    /// their names.
+    pub(crate) fn call_all(
+        &self,
+        function: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Replies, CallError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(CallError::PayloadTooLarge { bytes: payload.len() });
         }
@@ -374,8 +432,8 @@ impl Asker {
 
     /// Sends a request to a port and reads the first message of the answer.
     ///
-    /// `owner` names whose port it is, for the pool. A kept connection that turns out dead is replaced if `again` says
-    /// that the request may be sent twice.
+    /// `owner` names whose port it is, for the pool. A kept connection that turns out dead is
+    /// replaced if `again` says that the request may be sent twice.
     fn exchange(
         &self,
         at: SocketAddrV4,
@@ -386,7 +444,9 @@ impl Asker {
         again: bool,
     ) -> Result<(Link, Message), Fault> {
         if let Some(mut link) = self.pool.take(at, owner, again) {
-            let answer = link.write(std::slice::from_ref(&request), deadline).and_then(|()| link.read(Some(deadline)));
+            let answer = link
+                .write(std::slice::from_ref(&request), deadline)
+                .and_then(|()| link.read(Some(deadline)));
             match answer {
                 Ok(message) => return Ok((link, message)),
                 Err(LinkError::Gone { .. }) if again => {}
@@ -403,12 +463,14 @@ impl Asker {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Err(Fault::Denied(handshake::silence(at)));
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Fault::Lost),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(Fault::Lost);
+            }
             Err(error) => return Err(Fault::Io(error)),
         };
         self.begin(&stream)?;
-        let mut link =
-            handshake::open(stream, &self.pass, at, purpose, request, deadline).map_err(|denied| match denied {
+        let mut link = handshake::open(stream, &self.pass, at, purpose, request, deadline)
+            .map_err(|denied| match denied {
                 Denied::ClosedAtOnce => Fault::Lost,
                 Denied::Obstructed(obstacle) => Fault::Denied(obstacle),
             })?;
@@ -427,9 +489,13 @@ impl Asker {
             Fault::Late | Fault::Denied(Obstacle::Silent) => AskError::Deadline,
             Fault::Denied(Obstacle::Busy) => AskError::Busy,
             Fault::Denied(Obstacle::SteppingDown) => AskError::NoSupervisor { address },
-            Fault::Denied(obstacle) => {
-                AskError::Refused(Box::new(obstacle_error(obstacle, &self.pass, address, None, Duration::ZERO)))
-            }
+            Fault::Denied(obstacle) => AskError::Refused(Box::new(obstacle_error(
+                obstacle,
+                &self.pass,
+                address,
+                None,
+                Duration::ZERO,
+            ))),
             Fault::Io(source) => AskError::Io { doing: "ask the supervisor", source },
         }
     }
@@ -490,7 +556,8 @@ struct Kept {
 }
 
 impl Pool {
-    /// One that is live, as far as can be known without asking the kernel; for what must not be asked `again`, as far as it knows.
+    /// One that is live, as far as can be known without asking the kernel; for what must not be
+    /// asked `again`, as far as it knows.
     fn take(&self, at: SocketAddrV4, owner: &str, again: bool) -> Option<Link> {
         loop {
             let mut kept = self.kept.lock();

@@ -1,4 +1,5 @@
-//! What a supervisor's threads do with the connections of others: one thread each, for as long as it lives.
+//! What a supervisor's threads do with the connections of others: one thread each, for as long as
+//! it lives.
 
 use std::time::Instant;
 
@@ -12,7 +13,8 @@ use crate::config::WRITE_TIMEOUT;
 use crate::state::hello::Hello;
 use crate::wire::{Message, Purpose, Refusal};
 
-/// A connection to the supervisor port: a member for as long as it lives, or one question for the status.
+/// A connection to the supervisor port: a member for as long as it lives, or one question for the
+/// status.
 pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
     let (conn, stream) = (visit.conn, visit.link.stream().clone());
     match (visit.purpose, visit.first) {
@@ -32,13 +34,18 @@ pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
             let mut vigil = shared.hang_timeout.map(|timeout| Vigil::new(name, timeout, &hands));
             loop {
                 match health::read(&mut visit.link, &mut vigil, &hands) {
-                    // Under the lock of everything else that the supervisor does: if that hangs, so does this.
+                    // Under the lock of everything else that the supervisor does: if that hangs, so
+                    // does this.
                     Ok(Message::Probe { number, within_ns }) => {
                         office.say(conn, shared.pulse.answer(number, within_ns))
                     }
                     Ok(message) => office.said(conn, message),
                     Err(LinkError::Malformed(error)) => {
-                        complain!(Warn, "", "pares-member: cut off a member that broke the protocol: {error}");
+                        complain!(
+                            Warn,
+                            "",
+                            "pares-member: cut off a member that broke the protocol: {error}"
+                        );
                         office.broke(conn, error.to_string());
                         break;
                     }
@@ -54,7 +61,10 @@ pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
                 "pares-member: cut off a peer that broke the protocol: {} as first request",
                 message.name()
             );
-            visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a first request of this port"));
+            visit.link.close_with(&Message::rejected(
+                Refusal::Malformed,
+                "not a first request of this port",
+            ));
         }
     }
 }
@@ -72,8 +82,15 @@ pub(crate) fn asker(office: &Office, mut visit: Visit) {
             return;
         }
         if !question.is_question() {
-            complain!(Warn, "", "pares-registry: cut off a peer that broke the protocol: {}", question.name());
-            visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a registry question"));
+            complain!(
+                Warn,
+                "",
+                "pares-registry: cut off a peer that broke the protocol: {}",
+                question.name()
+            );
+            visit
+                .link
+                .close_with(&Message::rejected(Refusal::Malformed, "not a registry question"));
             return;
         }
         let answer = office.answer(&question);
@@ -86,7 +103,11 @@ pub(crate) fn asker(office: &Office, mut visit: Visit) {
         match next {
             Ok(message) => question = message,
             Err(LinkError::Malformed(error)) => {
-                complain!(Warn, "", "pares-registry: cut off a peer that broke the protocol: {error}");
+                complain!(
+                    Warn,
+                    "",
+                    "pares-registry: cut off a peer that broke the protocol: {error}"
+                );
                 visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
                 return;
             }

@@ -13,7 +13,8 @@ use crate::state::term::Last;
 use crate::sys;
 use crate::wire::Purpose;
 
-/// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by halves.
+/// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by
+/// halves.
 pub(super) struct Claim {
     pub(super) listener: Listening,
     pub(super) registry: Listening,
@@ -35,11 +36,26 @@ pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
     let registry_port = registry.local_addr()?.port();
     let max_clients = max_members + MAX_CLIENTS;
     let purposes = &[Purpose::Join, Purpose::Ask];
-    let kind = Kind { name: "pares-member", purposes, max_clients, stack: SMALL_STACK, on_top: true };
+    let kind =
+        Kind { name: "pares-member", purposes, max_clients, stack: SMALL_STACK, on_top: true };
     let members = Service::new(kind, *at, pass.clone())?;
     let purposes = &[Purpose::Ask];
-    let kind = Kind { name: "pares-registry", purposes, max_clients: MAX_CLIENTS, stack: SMALL_STACK, on_top: false };
+    let kind = Kind {
+        name: "pares-registry",
+        purposes,
+        max_clients: MAX_CLIENTS,
+        stack: SMALL_STACK,
+        on_top: false,
+    };
     let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
     let waker = Some(Waker::new()?);
-    Ok(Claim { listener, registry, registry_port, members, askers, waker, last: shared.terms().read() })
+    Ok(Claim {
+        listener,
+        registry,
+        registry_port,
+        members,
+        askers,
+        waker,
+        last: shared.terms().read(),
+    })
 }

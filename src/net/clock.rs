@@ -1,5 +1,5 @@
-//! CLOCK_MONOTONIC: the one clock that never goes back and is the same for all processes of a machine, so that what one
-//! says of a time means the same to another.
+//! CLOCK_MONOTONIC: the one clock that never goes back and is the same for all processes of a
+//! machine, so that what one says of a time means the same to another.
 
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,15 @@ pub(crate) fn monotonic_ns() -> u64 {
     now().as_nanos() as u64
 }
 
-/// The moment at which `timeout` is over. Any timeout will do, `Duration::MAX` too, which programs say for "without end":
-/// the sum of that and a moment would overflow.
+/// The moment at which `timeout` is over. Any timeout will do, `Duration::MAX` too, which programs
+/// say for "without end": the sum of that and a moment would overflow.
 pub(crate) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOR_EVER)
 }
 
-/// The clock of masterless groups, in milliseconds: it also runs while the system sleeps. On Linux CLOCK_MONOTONIC does not, so
-/// that a process would take up its role again hours later without noticing that it was away.
+/// The clock of masterless groups, in milliseconds: it also runs while the system sleeps. On Linux
+/// CLOCK_MONOTONIC does not, so that a process would take up its role again hours later without
+/// noticing that it was away.
 pub(crate) fn awake_or_asleep_ms() -> u64 {
     let now = clock_gettime(AWAKE_OR_ASLEEP);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
@@ -40,9 +41,9 @@ const AWAKE_OR_ASLEEP: ClockId = ClockId::Monotonic;
 mod tests {
     use super::*;
 
-    /// Goal: the time that the system has slept counts.
-    /// Method: the kernel's own figure of the time since boot, sleep included, with a clock between two readings of it. (A
-    /// machine that has never slept shows no difference; so the clock's name is looked at, too.)
+    /// Goal: the time that the system has slept counts. Method: the kernel's own figure of the time
+    /// since boot, sleep included, with a clock between two readings of it. (A machine that has
+    /// never slept shows no difference; so the clock's name is looked at, too.)
     #[test]
     fn the_clock_of_masterless_groups_runs_while_the_system_sleeps() {
         let kernel = || {

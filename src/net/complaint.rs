@@ -1,4 +1,5 @@
-//! What goes wrong again and again is said at once, and then ever more rarely: no loop and no stranger fills a disk with the log.
+//! What goes wrong again and again is said at once, and then ever more rarely: no loop and no
+//! stranger fills a disk with the log.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,7 +15,8 @@ const LONGEST_DISTANCE: Duration = Duration::from_secs(60 * 60);
 /// What has not come for so long, and for as long as it was last kept back, is news again.
 const NEWS_AFTER: Duration = Duration::from_secs(60);
 
-/// Of so many subjects at once one place keeps the distances; beyond that the one that was silent longest is forgotten.
+/// Of so many subjects at once one place keeps the distances; beyond that the one that was silent
+/// longest is forgotten.
 const SUBJECTS: usize = 16;
 
 /// A place in the code that complains. One for the whole process: [`complain`] makes it.
@@ -35,7 +37,11 @@ pub(crate) struct Unsaid(u64);
 
 impl fmt::Display for Unsaid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 { Ok(()) } else { write!(f, " (and {} more of these since the last such line)", self.0) }
+        if self.0 == 0 {
+            Ok(())
+        } else {
+            write!(f, " (and {} more of these since the last such line)", self.0)
+        }
     }
 }
 
@@ -59,7 +65,13 @@ impl Site {
                 let at = silent.map_or(0, |(at, _)| at);
                 complaints.swap_remove(at);
             }
-            complaints.push(Complaint { subject, said: now, seen: now, distance: FIRST_DISTANCE, unsaid: 0 });
+            complaints.push(Complaint {
+                subject,
+                said: now,
+                seen: now,
+                distance: FIRST_DISTANCE,
+                unsaid: 0,
+            });
             return Some(Unsaid(0));
         };
         one.seen = now;
@@ -91,7 +103,10 @@ mod tests {
     /// At which seconds of so many a complaint that comes four times in each is said.
     fn said(site: &Site, from: Instant, seconds: u32) -> Vec<u32> {
         let looks = (0..4 * seconds).map(|quarter| Duration::from_millis(250) * quarter);
-        looks.filter(|at| site.due("it", from + *at).is_some()).map(|at| at.as_secs() as u32).collect()
+        looks
+            .filter(|at| site.due("it", from + *at).is_some())
+            .map(|at| at.as_secs() as u32)
+            .collect()
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Serves `functions` on `listener`, on a thread of its own; calls `lost` if the program closes our descriptors: nobody can
-    /// connect any more.
+    /// Serves `functions` on `listener`, on a thread of its own; calls `lost` if the program closes
+    /// our descriptors: nobody can connect any more.
     pub(crate) fn open(
         listener: Listening,
         pass: Pass,
@@ -40,8 +40,13 @@ impl Endpoint {
     ) -> io::Result<Self> {
         let at = port::here(listener.local_addr()?.port());
         // The system's usual stack: the program's functions run on it.
-        let kind =
-            Kind { name: "pares-admin", purposes: &[Purpose::Call], max_clients: MAX_CLIENTS, stack: 0, on_top: false };
+        let kind = Kind {
+            name: "pares-admin",
+            purposes: &[Purpose::Call],
+            max_clients: MAX_CLIENTS,
+            stack: 0,
+            on_top: false,
+        };
         let service = Service::new(kind, at, pass)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let thread = Threads::default();
@@ -51,7 +56,8 @@ impl Endpoint {
             move || {
                 let done = || stopping.load(Ordering::Acquire);
                 let stopping = stopping.clone();
-                let listener = service.run(listener, done, move |visit| attend(&functions, &stopping, visit));
+                let listener =
+                    service.run(listener, done, move |visit| attend(&functions, &stopping, visit));
                 if !listener.is_usable() {
                     lost();
                 }
@@ -62,8 +68,8 @@ impl Endpoint {
 }
 
 impl Drop for Endpoint {
-    /// Ends the port and all connections; waits for functions that still run, and lets their callers have the result:
-    /// one of these functions is `stop`.
+    /// Ends the port and all connections; waits for functions that still run, and lets their
+    /// callers have the result: one of these functions is `stop`.
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Release);
         self.service.wake();
@@ -72,12 +78,18 @@ impl Drop for Endpoint {
     }
 }
 
-/// The functions that every instance has, and the program's own, which win. What they say of the instance they find in
-/// `late`, once there is one.
-pub(crate) fn functions(late: &Arc<OnceLock<Weak<Shared>>>, about: About, own: &[Function]) -> Functions {
+/// The functions that every instance has, and the program's own, which win. What they say of the
+/// instance they find in `late`, once there is one.
+pub(crate) fn functions(
+    late: &Arc<OnceLock<Weak<Shared>>>,
+    about: About,
+    own: &[Function],
+) -> Functions {
     let shared = || {
         let late = late.clone();
-        move || late.get().and_then(Weak::upgrade).ok_or_else(|| "the instance is leaving".to_owned())
+        move || {
+            late.get().and_then(Weak::upgrade).ok_or_else(|| "the instance is leaving".to_owned())
+        }
     };
     let mut functions = Functions::new();
     let mut add = |function: Function| _ = functions.insert(function.name.clone(), function);
@@ -87,7 +99,11 @@ pub(crate) fn functions(late: &Arc<OnceLock<Weak<Shared>>>, about: About, own: &
         let shared = seen()?;
         Ok(info(&shared, &about).into_bytes())
     }));
-    add(built_in("log-level", "sets the most detailed level that is logged; without an argument, says it", log_level));
+    add(built_in(
+        "log-level",
+        "sets the most detailed level that is logged; without an argument, says it",
+        log_level,
+    ));
     let seen = shared();
     add(built_in("stop", "has the instance leave its group", move |_| {
         let shared = seen()?;
@@ -105,12 +121,18 @@ pub(crate) fn functions(late: &Arc<OnceLock<Weak<Shared>>>, about: About, own: &
     own.iter().cloned().map(with_the_programs_signals).for_each(&mut add);
     let mut help: Vec<(String, String)> =
         functions.values().map(|function| (function.name.clone(), function.help.clone())).collect();
-    let own = ("functions".to_owned(), "the functions and what they do, as lines of name<tab>help".to_owned());
+    let own = (
+        "functions".to_owned(),
+        "the functions and what they do, as lines of name<tab>help".to_owned(),
+    );
     if !functions.contains_key(&own.0) {
         help.push(own.clone());
         help.sort();
         let text: String = help.iter().map(|(name, help)| format!("{name}\t{help}\n")).collect();
-        functions.insert(own.0.clone(), built_in("functions", &own.1, move |_| Ok(text.clone().into_bytes())));
+        functions.insert(
+            own.0.clone(),
+            built_in("functions", &own.1, move |_| Ok(text.clone().into_bytes())),
+        );
     }
     functions
 }
@@ -120,7 +142,8 @@ fn with_the_programs_signals(own: Function) -> Function {
     Function { handler: Arc::new(move |payload| signals::as_program(|| handler(payload))), ..own }
 }
 
-/// How long the function `step-down` waits for the jobs on the supervisor to end, and for a successor.
+/// How long the function `step-down` waits for the jobs on the supervisor to end, and for a
+/// successor.
 const HAND_OVER_TIME: Duration = Duration::from_secs(10);
 
 /// What `info` says besides the standing.
@@ -157,19 +180,26 @@ fn info(shared: &Shared, about: &About) -> String {
 fn log_level(payload: &[u8]) -> Result<Vec<u8>, String> {
     let text = std::str::from_utf8(payload).map_err(|_| "not UTF-8")?.trim();
     if !text.is_empty() {
-        let level: log::LevelFilter =
-            text.parse().map_err(|_| format!("no level `{text}`: off, error, warn, info, debug or trace"))?;
+        let level: log::LevelFilter = text
+            .parse()
+            .map_err(|_| format!("no level `{text}`: off, error, warn, info, debug or trace"))?;
         log::set_max_level(level);
     }
     Ok(log::max_level().as_str().to_ascii_lowercase().into_bytes())
 }
 
-/// One caller's connection: calls, one after the other, until the caller or the instance has had enough.
+/// One caller's connection: calls, one after the other, until the caller or the instance has had
+/// enough.
 fn attend(functions: &Functions, stopping: &AtomicBool, mut visit: Visit) {
     let mut request = std::mem::replace(&mut visit.first, Message::List {});
     loop {
         let Message::Call { function, payload } = request else {
-            complain!(Warn, "", "pares-admin: cut off a peer that broke the protocol: {}", request.name());
+            complain!(
+                Warn,
+                "",
+                "pares-admin: cut off a peer that broke the protocol: {}",
+                request.name()
+            );
             visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a call"));
             return;
         };
@@ -197,7 +227,8 @@ fn attend(functions: &Functions, stopping: &AtomicBool, mut visit: Visit) {
 
 fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>) {
     let Some(function) = functions.get(name) else { return (Outcome::NoSuchFunction, Vec::new()) };
-    // What a panicking function leaves half done is the program's own; this library's state is not in reach of it.
+    // What a panicking function leaves half done is the program's own; this library's state is not
+    // in reach of it.
     let origin = Origin::here();
     let result = catch_unwind(AssertUnwindSafe(|| (function.handler)(payload)));
     if origin.is_elsewhere() {
@@ -205,9 +236,10 @@ fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>)
         sys::end_stray_thread(if result.is_ok() { 0 } else { 101 });
     }
     match result {
-        Ok(Ok(result)) if result.len() > MAX_PAYLOAD => {
-            (Outcome::Failed, format!("a result of {} bytes; at most 1 MiB can be sent", result.len()).into_bytes())
-        }
+        Ok(Ok(result)) if result.len() > MAX_PAYLOAD => (
+            Outcome::Failed,
+            format!("a result of {} bytes; at most 1 MiB can be sent", result.len()).into_bytes(),
+        ),
         Ok(Ok(result)) => (Outcome::Done, result),
         Ok(Err(text)) => {
             let mut text = text.into_bytes();

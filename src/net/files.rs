@@ -1,12 +1,13 @@
 //! How the files of the group's directory are opened: never what somebody else has put there.
 //!
-//! The directory is this user's own, or root's, and nobody else can write in it. Or it is as /tmp, where each may remove
-//! what is his. There a stranger may have been first: with a symbolic or hard link to a file of this user's, a pipe, a file
-//! of his own. So a file is opened first, without following a link or waiting for anybody, and what was opened is looked at:
-//! it cannot be exchanged any more.
+//! The directory is this user's own, or root's, and nobody else can write in it. Or it is as /tmp,
+//! where each may remove what is his. There a stranger may have been first: with a symbolic or hard
+//! link to a file of this user's, a pipe, a file of his own. So a file is opened first, without
+//! following a link or waiting for anybody, and what was opened is looked at: it cannot be
+//! exchanged any more.
 //!
-//! Who can rename a directory further up can put another one there. It is not this user's and so refused, or is another one of
-//! this user's; `pares doctor` speaks of it.
+//! Who can rename a directory further up can put another one there. It is not this user's and so
+//! refused, or is another one of this user's; `pares doctor` speaks of it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -22,7 +23,8 @@ use tempfile::NamedTempFile;
 
 use crate::error::KeyError;
 
-/// Makes the directory where it is missing, for this user only; one that is there must be safe from others.
+/// Makes the directory where it is missing, for this user only; one that is there must be safe from
+/// others.
 pub(crate) fn make_directory(path: &Path) -> Result<(), KeyError> {
     match check_directory(path) {
         Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -35,8 +37,9 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), KeyError> {
 
 /// Whether nobody else can remove or exchange what this user has in the directory.
 ///
-/// In a directory that all can write it would be so with the sticky bit. Group and user of one number are taken for one:
-/// many systems give each user such a group, and let it write what the user makes.
+/// In a directory that all can write it would be so with the sticky bit. Group and user of one
+/// number are taken for one: many systems give each user such a group, and let it write what the
+/// user makes.
 pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
     let io = |source| KeyError::Io { path: path.into(), doing: "look at the directory", source };
     let about = fs::metadata(path).map_err(io)?;
@@ -53,7 +56,8 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
         return wrong(
             format!("has mode {:04o}, so that others can exchange what is in it", mode & 0o7777),
             format!(
-                "run: chmod go-w {}; or set PARES_DIR to a directory in it that is not there yet: it is made for this \
+                "run: chmod go-w {}; or set PARES_DIR to a directory in it that is not there yet: \
+                 it is made for this \
                  user only",
                 path.display()
             ),
@@ -63,12 +67,18 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
 }
 
 /// Opens a file that this user alone writes.
-pub(crate) fn open(path: &Path, options: &mut OpenOptions, doing: &'static str) -> Result<File, KeyError> {
+pub(crate) fn open(
+    path: &Path,
+    options: &mut OpenOptions,
+    doing: &'static str,
+) -> Result<File, KeyError> {
     let io = |source| refused(path, doing, source);
     let file = open_as_is(path, options).map_err(io)?;
     let about = file.metadata().map_err(io)?;
     let (mode, owner) = (about.mode() & 0o7777, about.uid());
-    let wrong = |problem: String, remedy: String| Err(KeyError::Unsafe { path: path.into(), problem, remedy });
+    let wrong = |problem: String, remedy: String| {
+        Err(KeyError::Unsafe { path: path.into(), problem, remedy })
+    };
     if !about.is_file() {
         return wrong("is not a regular file".into(), REMOVE.into());
     }
@@ -88,8 +98,8 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions, doing: &'static str) 
     Ok(file)
 }
 
-/// Looks for a moment: where a system cannot rename a file without replacing another, one that is being made is linked to its
-/// name, and has that of its draft too until this is removed.
+/// Looks for a moment: where a system cannot rename a file without replacing another, one that is
+/// being made is linked to its name, and has that of its draft too until this is removed.
 fn keeps_second_name(file: &File) -> io::Result<bool> {
     const MOMENT: Duration = Duration::from_millis(200);
     let deadline = Instant::now() + MOMENT;
@@ -105,14 +115,17 @@ fn keeps_second_name(file: &File) -> io::Result<bool> {
 /// Who sees this has no term of the group's there yet, or one that somebody else may have written.
 const REMOVE: &str = "find out who has put it there, and remove it: a new one is made";
 
-/// Whether each file in `directory` that `group` writes is one that would be opened. Makes and changes nothing.
+/// Whether each file in `directory` that `group` writes is one that would be opened. Makes and
+/// changes nothing.
 pub(crate) fn check_files(directory: &Path, group: &str) -> Result<(), KeyError> {
     const DOING: &str = "look into the directory";
     let entries = fs::read_dir(directory).map_err(|source| refused(directory, DOING, source))?;
     for name in entries.flatten().map(|entry| entry.file_name()) {
         let tail = name.to_str().and_then(|name| name.strip_prefix(group)?.strip_prefix('.'));
         // An epoch's name has the service type in it.
-        let is_epoch = |tail: &str| tail.strip_suffix(".epoch").is_some_and(|service| service.parse::<u16>().is_ok());
+        let is_epoch = |tail: &str| {
+            tail.strip_suffix(".epoch").is_some_and(|service| service.parse::<u16>().is_ok())
+        };
         if tail.is_some_and(|tail| tail == "term" || is_epoch(tail)) {
             open(&directory.join(name), OpenOptions::new().read(true), "open")?;
         }
@@ -120,7 +133,8 @@ pub(crate) fn check_files(directory: &Path, group: &str) -> Result<(), KeyError>
     Ok(())
 }
 
-/// Opens it without following a link in its last part, and without waiting for the other end of a pipe.
+/// Opens it without following a link in its last part, and without waiting for the other end of a
+/// pipe.
 pub(super) fn open_as_is(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     options.custom_flags(flags.bits() as i32).open(path)
@@ -144,8 +158,8 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Writes from the beginning of the file on. At the limit of file sizes the kernel would not only refuse that, but send
-/// a signal that ends the program.
+/// Writes from the beginning of the file on. At the limit of file sizes the kernel would not only
+/// refuse that, but send a signal that ends the program.
 pub(crate) fn write(file: &File, bytes: &[u8]) -> io::Result<()> {
     if getrlimit(Resource::Fsize).current.is_some_and(|most| most < bytes.len() as u64) {
         return Err(Errno::FBIG.into());
@@ -153,8 +167,8 @@ pub(crate) fn write(file: &File, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(bytes, 0)
 }
 
-/// Makes the file whole: nobody sees less of it than these bytes, and they are on the disk. Who comes second leaves the first
-/// one's. Nothing is left behind if it fails.
+/// Makes the file whole: nobody sees less of it than these bytes, and they are on the disk. Who
+/// comes second leaves the first one's. Nothing is left behind if it fails.
 pub(super) fn make(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match draft(path, bytes)?.persist_noclobber(path) {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
@@ -177,22 +191,31 @@ pub(super) fn draft(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
 
 /// What it means that a file was not opened.
 pub(super) fn refused(path: &Path, doing: &'static str, source: io::Error) -> KeyError {
-    let wrong = |path: &Path, problem, remedy| KeyError::Unsafe { path: path.into(), problem, remedy };
+    let wrong =
+        |path: &Path, problem, remedy| KeyError::Unsafe { path: path.into(), problem, remedy };
     if is_link(&source) {
         return wrong(path, "is a symbolic link".into(), REMOVE.into());
     }
-    let (me, mut seen) =
-        (geteuid().as_raw(), path.ancestors().take(2).filter_map(|part| Some((part, fs::metadata(part).ok()?))));
+    let (me, mut seen) = (
+        geteuid().as_raw(),
+        path.ancestors().take(2).filter_map(|part| Some((part, fs::metadata(part).ok()?))),
+    );
     match seen.next().map(|(part, about)| (part, about.uid())) {
-        Some((part, owner)) if source.kind() == io::ErrorKind::PermissionDenied && owner != me => wrong(
-            part,
-            format!("belongs to user id {owner}, and this user may not {doing} {}", path.display()),
-            format!(
-                "set PARES_DIR to a directory of this user's; or, if a run as another user (sudo) has left it behind, \
+        Some((part, owner)) if source.kind() == io::ErrorKind::PermissionDenied && owner != me => {
+            wrong(
+                part,
+                format!(
+                    "belongs to user id {owner}, and this user may not {doing} {}",
+                    path.display()
+                ),
+                format!(
+                    "set PARES_DIR to a directory of this user's; or, if a run as another user \
+                     (sudo) has left it behind, \
                  give it back: chown -R {me} {}",
-                part.display()
-            ),
-        ),
+                    part.display()
+                ),
+            )
+        }
         _ => KeyError::Io { path: path.into(), doing, source },
     }
 }
@@ -209,7 +232,11 @@ mod tests {
 
     fn open_in(directory: &TempDir, name: &str) -> Result<File, KeyError> {
         let mut options = OpenOptions::new();
-        open(&directory.path().join(name), options.read(true).write(true).create(true).mode(0o600), "open the file")
+        open(
+            &directory.path().join(name),
+            options.read(true).write(true).create(true).mode(0o600),
+            "open the file",
+        )
     }
 
     #[track_caller]
@@ -234,7 +261,10 @@ mod tests {
             set_mode(&directory, mode);
             match check_directory(directory.path()) {
                 Ok(()) => assert!(is_safe, "{mode:04o}"),
-                Err(error) => assert!(!is_safe && error.to_string().contains("chmod go-w"), "{mode:04o}: {error}"),
+                Err(error) => assert!(
+                    !is_safe && error.to_string().contains("chmod go-w"),
+                    "{mode:04o}: {error}"
+                ),
             }
         }
     }
@@ -245,7 +275,9 @@ mod tests {
         let me = geteuid().as_raw();
         for (group, is_safe) in [(me, true), (me + 1, false)] {
             if chown(directory.path(), None, Some(group)).is_err() {
-                crate::skipped::skip(format_args!("this user may not give its files to group {group}"));
+                crate::skipped::skip(format_args!(
+                    "this user may not give its files to group {group}"
+                ));
                 continue;
             }
             set_mode(&directory, 0o770);
@@ -273,7 +305,14 @@ mod tests {
         symlink(path("nowhere"), path("dangling")).unwrap();
         fs::hard_link(path("own"), path("second")).unwrap();
         fs::create_dir(path("directory")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path("pipe"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
         fs::write(path("writable"), "").unwrap();
         fs::set_permissions(path("writable"), fs::Permissions::from_mode(0o606)).unwrap();
         for (name, words) in [

@@ -29,7 +29,8 @@ pub(crate) fn hand_over(shared: &Shared, deadline: Instant) -> Result<(), StepDo
     });
     let outcome = shared.standing.wait(Some(deadline), |inside| match inside.role() {
         Role::Subordinate | Role::Stopped => Some(Ok(())),
-        Role::Supervisor if inside.term != term => Some(Err(StepDownError::Alone)), // nobody wanted it
+        // Nobody wanted it.
+        Role::Supervisor if inside.term != term => Some(Err(StepDownError::Alone)),
         Role::Supervisor | Role::Contending => None,
     });
     outcome.unwrap_or(Err(StepDownError::Deadline))

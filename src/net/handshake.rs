@@ -32,7 +32,8 @@ pub(crate) enum Denied {
     Obstructed(Obstacle),
 }
 
-/// The client's side: proves itself to whoever listens at `at`, has it prove itself, and sends `first`.
+/// The client's side: proves itself to whoever listens at `at`, has it prove itself, and sends
+/// `first`.
 ///
 /// Nothing of `first` is shown to an end that has not proved that it has the key.
 pub(crate) fn open(
@@ -54,23 +55,27 @@ pub(crate) fn open(
         nonce: client_nonce,
     };
     link.write(&[opening], deadline).map_err(|error| denied(error, at))?;
-    let (version, server_nonce, proof) = match link.read(Some(deadline)).map_err(|error| denied(error, at))? {
-        Message::Challenge { version, nonce, proof } => (version, nonce, proof),
-        Message::Rejected { refusal, version_min, version_max, detail } => {
-            let theirs = (version_min, version_max);
-            return Err(Denied::Obstructed(match refusal {
-                Refusal::Version | Refusal::OtherGroup | Refusal::Key => obstacle(refusal, theirs, detail),
-                // A supervisor says these only after its proof, or never to us. Of one who has proved nothing they are
-                // not believed: it would pass for a supervisor that is full, or busy until our deadline.
-                Refusal::NameTaken
-                | Refusal::GroupFull
-                | Refusal::Busy
-                | Refusal::Malformed
-                | Refusal::SteppingDown => Obstacle::NotPares,
-            }));
-        }
-        _ => return Err(Denied::Obstructed(Obstacle::NotPares)),
-    };
+    let (version, server_nonce, proof) =
+        match link.read(Some(deadline)).map_err(|error| denied(error, at))? {
+            Message::Challenge { version, nonce, proof } => (version, nonce, proof),
+            Message::Rejected { refusal, version_min, version_max, detail } => {
+                let theirs = (version_min, version_max);
+                return Err(Denied::Obstructed(match refusal {
+                    Refusal::Version | Refusal::OtherGroup | Refusal::Key => {
+                        obstacle(refusal, theirs, detail)
+                    }
+                    // A supervisor says these only after its proof, or never to us. Of one who has
+                    // proved nothing they are not believed: it would pass for a supervisor that is
+                    // full, or busy until our deadline.
+                    Refusal::NameTaken
+                    | Refusal::GroupFull
+                    | Refusal::Busy
+                    | Refusal::Malformed
+                    | Refusal::SteppingDown => Obstacle::NotPares,
+                }));
+            }
+            _ => return Err(Denied::Obstructed(Obstacle::NotPares)),
+        };
     if common_version(version, version).is_none() {
         return Err(Denied::Obstructed(Obstacle::Version { min: version, max: version }));
     }
@@ -109,8 +114,8 @@ pub(crate) fn obstacle(refusal: Refusal, (min, max): (u16, u16), detail: String)
     }
 }
 
-/// What it means that the holder of the port `at` takes connections and does not answer: a supervisor that is stopped or starved may
-/// still go on, another program never will.
+/// What it means that the holder of the port `at` takes connections and does not answer: a
+/// supervisor that is stopped or starved may still go on, another program never will.
 pub(crate) fn silence(at: SocketAddrV4) -> Obstacle {
     if holder::is_another_program(at) { Obstacle::NotPares } else { Obstacle::Silent }
 }
@@ -137,7 +142,8 @@ pub(crate) enum Unwelcome {
     Broke(String),
 }
 
-/// The server's side: reads the opening, proves itself, checks the proof and reads the first request.
+/// The server's side: reads the opening, proves itself, checks the proof and reads the first
+/// request.
 ///
 /// `opened` is called once the opening is valid: from then on the client is worth some patience.
 pub(crate) fn answer(
@@ -149,7 +155,14 @@ pub(crate) fn answer(
     deadline: Instant,
 ) -> Result<(Link, Purpose, Message), Unwelcome> {
     let opening = link.read(Some(deadline)).map_err(unwelcome)?;
-    let Message::Opening { magic: MAGIC, version_min, version_max, purpose, group, nonce: client_nonce } = opening
+    let Message::Opening {
+        magic: MAGIC,
+        version_min,
+        version_max,
+        purpose,
+        group,
+        nonce: client_nonce,
+    } = opening
     else {
         return Err(reject(link, Refusal::Malformed, "not the opening of a pares connection"));
     };
@@ -165,9 +178,20 @@ pub(crate) fn answer(
     opened();
     let server_nonce = nonce().map_err(|error| Unwelcome::Broke(error.to_string()))?;
     let (port, ip) = (at.port(), at.ip().octets());
-    let meeting = Meeting { purpose, version_min, version_max, version, group, port, ip, client_nonce, server_nonce };
+    let meeting = Meeting {
+        purpose,
+        version_min,
+        version_max,
+        version,
+        group,
+        port,
+        ip,
+        client_nonce,
+        server_nonce,
+    };
     let proof = meeting.proof(&pass.key, Prover::Server);
-    link.write(&[Message::Challenge { version, nonce: server_nonce, proof }], deadline).map_err(unwelcome)?;
+    link.write(&[Message::Challenge { version, nonce: server_nonce, proof }], deadline)
+        .map_err(unwelcome)?;
     let Message::Proof { proof } = link.read(Some(deadline)).map_err(unwelcome)? else {
         return Err(reject(link, Refusal::Malformed, "not a proof"));
     };

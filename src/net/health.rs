@@ -1,5 +1,5 @@
-//! Reading from a lifeline while watching whether its other end still answers, where somebody wants to know; and ending its
-//! process.
+//! Reading from a lifeline while watching whether its other end still answers, where somebody wants
+//! to know; and ending its process.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -28,7 +28,8 @@ impl Pulse {
         self.last_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
     }
 
-    /// The answer to a [`Message::Probe`]: a program that never gave a sign of life is not expected to.
+    /// The answer to a [`Message::Probe`]: a program that never gave a sign of life is not expected
+    /// to.
     pub(crate) fn answer(&self, number: u64, within_ns: u64) -> Message {
         let last_ns = self.last_ns.load(Ordering::Relaxed);
         let progress = last_ns == 0 || clock::monotonic_ns().saturating_sub(last_ns) <= within_ns;
@@ -75,17 +76,25 @@ pub(crate) struct Vigil {
     health: Health,
     /// What it was reported for.
     reported: Option<StallCause>,
-    /// The look at its process at the end of the last part, if it was overdue then, and what that was taken for.
+    /// The look at its process at the end of the last part, if it was overdue then, and what that
+    /// was taken for.
     seen: Option<(Option<Look>, StallCause)>,
 }
 
-/// What one read may take beyond the end of a part, so that what has arrived is read before it is judged.
+/// What one read may take beyond the end of a part, so that what has arrived is read before it is
+/// judged.
 const MOMENT: Duration = Duration::from_millis(1);
 
 impl Vigil {
     /// Begins with a question to the instance `name`.
     pub(crate) fn new(name: String, timeout: Duration, hands: &Hands<'_>) -> Self {
-        let vigil = Vigil { name, timeout, health: Health::new(timeout, clock::now()), reported: None, seen: None };
+        let vigil = Vigil {
+            name,
+            timeout,
+            health: Health::new(timeout, clock::now()),
+            reported: None,
+            seen: None,
+        };
         vigil.ask(0, hands);
         vigil
     }
@@ -107,7 +116,8 @@ impl Vigil {
     }
 
     fn on_overdue(&mut self, overdue: Overdue, link: &impl Source, hands: &Hands<'_>) {
-        let look = holder::other_end(link.stream()).and_then(holder::process_with).and_then(Look::at);
+        let look =
+            holder::other_end(link.stream()).and_then(holder::process_with).and_then(Look::at);
         if overdue == Overdue::Silent && link.is_stale() {
             // It has answered meanwhile: whoever sleeps after that does not hang.
             return;
@@ -122,21 +132,39 @@ impl Vigil {
         let seen_twice = before.is_some_and(|(_, before)| before == cause);
         self.seen = Some((look, cause));
         // One that hangs on a busy machine may look starved in between: that is no news.
-        if self.reported != Some(cause) && (self.reported.is_none() || cause != StallCause::Starved) {
+        if self.reported != Some(cause) && (self.reported.is_none() || cause != StallCause::Starved)
+        {
             self.reported = Some(cause);
-            complain!(Warn, &self.name, "`{}` has given no good answer for {:?}: {cause}", self.name, self.timeout);
+            complain!(
+                Warn,
+                &self.name,
+                "`{}` has given no good answer for {:?}: {cause}",
+                self.name,
+                self.timeout
+            );
             (hands.report)(EventKind::Stalled { name: self.name.clone(), cause });
         }
         let sure = match cause {
             StallCause::Stopped | StallCause::DumpingCore => true,
-            // Threads are looked at one after the other: one that runs only in between is not seen to.
+            // Threads are looked at one after the other: one that runs only in between is not seen
+            // to.
             StallCause::Silent | StallCause::NoProgress => seen_twice,
             StallCause::Starved => false,
         };
         if hands.end && sure {
             match end_other(link.stream()) {
-                Ok(pid) => complain!(Warn, &self.name, "ended `{}` (pid {pid}), which was stalled: {cause}", self.name),
-                Err(error) => complain!(Warn, &self.name, "cannot end `{}`, which is stalled: {error}", self.name),
+                Ok(pid) => complain!(
+                    Warn,
+                    &self.name,
+                    "ended `{}` (pid {pid}), which was stalled: {cause}",
+                    self.name
+                ),
+                Err(error) => complain!(
+                    Warn,
+                    &self.name,
+                    "cannot end `{}`, which is stalled: {error}",
+                    self.name
+                ),
             }
         }
     }
@@ -149,9 +177,13 @@ impl Vigil {
     }
 }
 
-/// Waits for the next message that is not about health, for as long as the connection lives. Without a vigil, which is the
-/// usual case, it is one read and no timer.
-pub(crate) fn read(link: &mut impl Source, vigil: &mut Option<Vigil>, hands: &Hands<'_>) -> Result<Message, LinkError> {
+/// Waits for the next message that is not about health, for as long as the connection lives.
+/// Without a vigil, which is the usual case, it is one read and no timer.
+pub(crate) fn read(
+    link: &mut impl Source,
+    vigil: &mut Option<Vigil>,
+    hands: &Hands<'_>,
+) -> Result<Message, LinkError> {
     loop {
         let deadline = match vigil {
             None => None,
@@ -177,16 +209,21 @@ pub(crate) fn read(link: &mut impl Source, vigil: &mut Option<Vigil>, hands: &Ha
 fn end_other(stream: &TcpStream) -> std::io::Result<u32> {
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-    let unknown = || std::io::Error::new(std::io::ErrorKind::NotFound, "its process cannot be seen from here");
+    let unknown = || {
+        std::io::Error::new(std::io::ErrorKind::NotFound, "its process cannot be seen from here")
+    };
     let inode = holder::other_end(stream).ok_or_else(unknown)?;
     let pid = holder::process_with(inode).ok_or_else(unknown)?;
     if pid == std::process::id() {
         // Another instance of this program here: whoever runs this does not hang.
         return Err(std::io::Error::other("it is in this very process"));
     }
-    let process =
-        pidfd_open(i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(unknown)?, PidfdFlags::empty())?;
-    // Looked at again, now that the number cannot be given to another: it could have been, in between.
+    let process = pidfd_open(
+        i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(unknown)?,
+        PidfdFlags::empty(),
+    )?;
+    // Looked at again, now that the number cannot be given to another: it could have been, in
+    // between.
     if !holder::has_socket(pid, inode) {
         return Err(unknown());
     }

@@ -8,8 +8,9 @@ use super::lock::Mutex;
 use super::role::ROLE_THREAD;
 use crate::error::{PortHolder, printable};
 
-/// True if the port's holder, who takes connections and does not answer, is surely no instance that is merely stopped or
-/// starved: it has no role thread, or it is of another user and hidden from us, and so cannot have our key.
+/// True if the port's holder, who takes connections and does not answer, is surely no instance that
+/// is merely stopped or starved: it has no role thread, or it is of another user and hidden from
+/// us, and so cannot have our key.
 ///
 /// In one process one looks at a time, and its finding holds for a second, see [`Seldom`].
 pub(crate) fn is_another_program(at: SocketAddrV4) -> bool {
@@ -23,8 +24,8 @@ pub(crate) fn of_seldom(at: SocketAddrV4) -> Option<PortHolder> {
     LOOK.look(at, of)
 }
 
-/// A look through all sockets and processes of the machine. Where thousands wait for one who is late, all would do that at
-/// once and make it later still.
+/// A look through all sockets and processes of the machine. Where thousands wait for one who is
+/// late, all would do that at once and make it later still.
 struct Seldom<T>(Mutex<Option<(Instant, SocketAddrV4, T)>>);
 
 impl<T: Clone + Default> Seldom<T> {
@@ -35,8 +36,9 @@ impl<T: Clone + Default> Seldom<T> {
     fn look(&self, at: SocketAddrV4, look: impl FnOnce(SocketAddrV4) -> T) -> T {
         // Not waited for: somebody is looking; or this is a forked child, where it stays locked.
         let Some(mut last) = self.0.try_lock() else { return T::default() };
-        if let Some((_, _, finding)) =
-            last.as_ref().filter(|(when, of, _)| *of == at && when.elapsed() < Duration::from_secs(1))
+        if let Some((_, _, finding)) = last
+            .as_ref()
+            .filter(|(when, of, _)| *of == at && when.elapsed() < Duration::from_secs(1))
         {
             return finding.clone();
         }
@@ -69,12 +71,18 @@ fn is_at_a_limit(pid: u32) -> bool {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let limits = read(&format!("/proc/{pid}/limits"));
     let limit = |name: &str| {
-        let soft = limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+        let soft = limits
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
         soft.unwrap_or(usize::MAX)
     };
     let number = |path: &str| read(path).trim().parse().unwrap_or(usize::MAX);
     let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
-    let everywhere = read("/proc/loadavg").split([' ', '/']).nth(4).and_then(|count| count.parse().ok()).unwrap_or(0);
+    let everywhere = read("/proc/loadavg")
+        .split([' ', '/'])
+        .nth(4)
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0);
     let least = number("/proc/sys/kernel/pid_max").min(number("/proc/sys/kernel/threads-max"));
     let mappings = read(&format!("/proc/{pid}/maps")).lines().count();
     let limits = [
@@ -87,23 +95,29 @@ fn is_at_a_limit(pid: u32) -> bool {
 }
 
 fn has_role_thread(pid: u32) -> bool {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true }; // it has just ended
-    let name = |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+    // It has just ended.
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let name =
+        |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
     threads.flatten().any(|thread| name(&thread).trim_end() == ROLE_THREAD)
 }
 
-/// True if a process is about to be gone: it dumps core, frees its memory (100 ms for each GiB), or was killed and does not know
-/// it yet. Its descriptors go last.
+/// True if a process is about to be gone: it dumps core, frees its memory (100 ms for each GiB), or
+/// was killed and does not know it yet. Its descriptors go last.
 fn is_ending(pid: u32) -> bool {
     const EXITING_DUMPING_OR_SIGNALLED: u64 = 0x4 | 0x200 | 0x400;
     const KILLED: u64 = 1 << (9 - 1);
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
     let (Ok(stat), Ok(status)) = (read("stat"), read("status")) else { return true };
     // The kernel's flags are the 9th field; see `started`.
-    let flags =
-        stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().nth(6)?.parse::<u64>().ok());
-    let pending = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigPnd:")?.trim(), 16).ok());
-    flags.is_none_or(|flags| flags & EXITING_DUMPING_OR_SIGNALLED != 0) || pending.is_some_and(|set| set & KILLED != 0)
+    let flags = stat
+        .rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_ascii_whitespace().nth(6)?.parse::<u64>().ok());
+    let pending = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigPnd:")?.trim(), 16).ok());
+    flags.is_none_or(|flags| flags & EXITING_DUMPING_OR_SIGNALLED != 0)
+        || pending.is_some_and(|set| set & KILLED != 0)
 }
 
 fn listener_at(at: SocketAddrV4) -> Option<(u32, u64)> {
@@ -113,7 +127,8 @@ fn listener_at(at: SocketAddrV4) -> Option<(u32, u64)> {
         .find_map(|table| listener(&table, at))
 }
 
-/// The holder of the listening socket at `at`, or on its port of all addresses, as far as it can be seen.
+/// The holder of the listening socket at `at`, or on its port of all addresses, as far as it can be
+/// seen.
 pub(crate) fn of(at: SocketAddrV4) -> Option<PortHolder> {
     let (uid, inode) = listener_at(at)?;
     let pid = process_with(inode);
@@ -121,38 +136,45 @@ pub(crate) fn of(at: SocketAddrV4) -> Option<PortHolder> {
         pid,
         program: pid
             .and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
-            .map(|name| printable(name.trim_end_matches('\n'))), // any process can call itself anything
+            // Any process can call itself anything.
+            .map(|name| printable(name.trim_end_matches('\n'))),
         user: Some(user(uid)),
         stopped: pid.is_some_and(is_stopped),
         dumping_core: pid.is_some_and(is_dumping_core),
     })
 }
 
-/// Finds uid and inode of the socket that listens at `at` in a table as /proc/net/tcp or tcp6 has it.
+/// Finds uid and inode of the socket that listens at `at` in a table as /proc/net/tcp or tcp6 has
+/// it.
 fn listener(table: &str, at: SocketAddrV4) -> Option<(u32, u64)> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).find_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let (ip, port) = local(words.get(1)?)?;
-        let here = port == at.port() && (ip == *at.ip() || ip.is_unspecified()) && words.get(3) == Some(&LISTEN);
+        let here = port == at.port()
+            && (ip == *at.ip() || ip.is_unspecified())
+            && words.get(3) == Some(&LISTEN);
         if here { Some((words.get(7)?.parse().ok()?, words.get(9)?.parse().ok()?)) } else { None }
     })
 }
 
-/// An address in a table of the kernel's: the words of an address as hexadecimal numbers, a colon, the port. One of IPv6
-/// only if IPv4 comes there, too.
+/// An address in a table of the kernel's: the words of an address as hexadecimal numbers, a colon,
+/// the port. One of IPv6 only if IPv4 comes there, too.
 fn local(text: &str) -> Option<(Ipv4Addr, u16)> {
     let (ip, port) = text.split_once(':')?;
     let (wide, ip) = ip.split_at_checked(ip.len().checked_sub(8)?)?;
     let mapped = format!("{:016X}{:08X}", 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]));
     let number = u32::from_str_radix(ip, 16).ok()?;
-    let is_ipv4 = wide.is_empty() || wide == mapped || (number == 0 && wide.bytes().all(|digit| digit == b'0'));
+    let is_ipv4 = wide.is_empty()
+        || wide == mapped
+        || (number == 0 && wide.bytes().all(|digit| digit == b'0'));
     let ip = Ipv4Addr::from(number.to_ne_bytes());
     if is_ipv4 { Some((ip, u16::from_str_radix(port, 16).ok()?)) } else { None }
 }
 
-/// The process that has the socket with this inode open; of several, the oldest: between fork and exec, a child has all that
-/// its parent has. (Not the one with the lowest number: those start anew when they have come to their end.)
+/// The process that has the socket with this inode open; of several, the oldest: between fork and
+/// exec, a child has all that its parent has. (Not the one with the lowest number: those start anew
+/// when they have come to their end.)
 pub(super) fn process_with(inode: u64) -> Option<u32> {
     let oldest = || {
         let processes = fs::read_dir("/proc").ok()?.flatten();
@@ -162,7 +184,8 @@ pub(super) fn process_with(inode: u64) -> Option<u32> {
             .min()
             .map(|(_, pid)| pid)
     };
-    // A supervisor moves its listener to a higher descriptor now and then, and a look that passes meanwhile misses it.
+    // A supervisor moves its listener to a higher descriptor now and then, and a look that passes
+    // meanwhile misses it.
     (0..3).find_map(|_| oldest())
 }
 
@@ -170,19 +193,23 @@ pub(super) fn process_with(inode: u64) -> Option<u32> {
 pub(super) fn has_socket(pid: u32, inode: u64) -> bool {
     let link = format!("socket:[{inode}]");
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    descriptors
-        .flatten()
-        .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == link.as_str()))
+    descriptors.flatten().any(|entry| {
+        fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == link.as_str())
+    })
 }
 
 /// The inode of the other end of a connection on this machine.
 pub(super) fn other_end(stream: &TcpStream) -> Option<u64> {
-    let (SocketAddr::V4(here), SocketAddr::V4(there)) = (stream.local_addr().ok()?, stream.peer_addr().ok()?) else {
+    let (SocketAddr::V4(here), SocketAddr::V4(there)) =
+        (stream.local_addr().ok()?, stream.peer_addr().ok()?)
+    else {
         return None;
     };
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     // With their addresses: connections to two groups may have both ports in common.
-    let is = |text: Option<&&str>, at: SocketAddrV4| text.and_then(|text| local(text)) == Some((*at.ip(), at.port()));
+    let is = |text: Option<&&str>, at: SocketAddrV4| {
+        text.and_then(|text| local(text)) == Some((*at.ip(), at.port()))
+    };
     table.lines().skip(1).find_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let found = is(words.get(1), there) && is(words.get(2), here);
@@ -193,7 +220,8 @@ pub(super) fn other_end(stream: &TcpStream) -> Option<u64> {
 /// When a process was started, in the kernel's ticks since boot.
 pub(super) fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name, which may contain anything, ends with the last bracket; the time is the 22nd field.
+    // The program's name, which may contain anything, ends with the last bracket; the time is the
+    // 22nd field.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
@@ -210,10 +238,13 @@ pub(super) fn is_dumping_core(pid: u32) -> bool {
 
 /// Whether the text of /proc/PID/status says so.
 fn says_dumping(status: &str) -> bool {
-    status.lines().any(|line| line.strip_prefix("CoreDumping:").is_some_and(|value| value.trim() == "1"))
+    status
+        .lines()
+        .any(|line| line.strip_prefix("CoreDumping:").is_some_and(|value| value.trim() == "1"))
 }
 
-/// The user's name by /etc/passwd, else the number: enough for a message, without the system's name service.
+/// The user's name by /etc/passwd, else the number: enough for a message, without the system's name
+/// service.
 fn user(uid: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = passwd.lines().find_map(|line| {
@@ -229,21 +260,29 @@ mod tests {
 
     #[test]
     fn the_table_of_the_kernel_is_read() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-            0: 0100007F:7593 0100007F:1234 01 00000000:00000000 00:00000000 00000000  1000        0 111 1 0\n\
-            1: 0100007F:7593 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 222 1 0\n";
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   \
+                     uid  timeout inode\n\
+            0: 0100007F:7593 0100007F:1234 01 00000000:00000000 00:00000000 00000000  1000        \
+            0 111 1 0\n\
+            1: 0100007F:7593 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        \
+            0 222 1 0\n";
         let at = |text: &str| text.parse().unwrap();
         assert_eq!(listener(table, at("127.0.0.1:30099")), Some((1001, 222)));
         assert_eq!(listener(table, at("127.0.0.1:30098")), None);
         assert_eq!(listener(table, at("127.1.2.3:30099")), None, "another group's");
-        let line = |ip: &str| format!("head\n0: {ip}:7593 00000000:0000 0A 0:0 00:0 0 1001 0 222 1 0\n");
+        let line =
+            |ip: &str| format!("head\n0: {ip}:7593 00000000:0000 0A 0:0 00:0 0 1001 0 222 1 0\n");
         let zeros = |count| "0".repeat(count);
         let all = [zeros(8), zeros(32), format!("{}FFFF00000302017F", zeros(16))];
         for ip in &all {
             assert_eq!(listener(&line(ip), at("127.1.2.3:30099")), Some((1001, 222)), "{ip}");
         }
-        for ip in [format!("{}01000000", zeros(24)), format!("B80D0120{}0302017F", zeros(16)), zeros(7), String::new()]
-        {
+        for ip in [
+            format!("{}01000000", zeros(24)),
+            format!("B80D0120{}0302017F", zeros(16)),
+            zeros(7),
+            String::new(),
+        ] {
             assert_eq!(listener(&line(&ip), at("127.1.2.3:30099")), None, "{ip}");
         }
     }

@@ -1,7 +1,8 @@
 //! What this instance holds, and its end of telling the supervisor about it.
 //!
-//! Whoever wants something writes it to the lifeline itself, without waiting: the kernel takes it at once, or it stays here
-//! until a thread has seen it off. While there is no supervisor nothing is written: the next hello carries it all.
+//! Whoever wants something writes it to the lifeline itself, without waiting: the kernel takes it
+//! at once, or it stays here until a thread has seen it off. While there is no supervisor nothing
+//! is written: the next hello carries it all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Shutdown;
@@ -41,8 +42,9 @@ enum Route {
     Stopped,
 }
 
-/// How long someone who has asked reads in the role thread's place, which would hear of the supervisor's death through that one
-/// only: much longer than an answer takes that has not to wait for other instances.
+/// How long someone who has asked reads in the role thread's place, which would hear of the
+/// supervisor's death through that one only: much longer than an answer takes that has not to wait
+/// for other instances.
 const LEAD_TIME: Duration = Duration::from_millis(20);
 
 /// How a request ended.
@@ -83,7 +85,8 @@ struct Inside {
 }
 
 pub(crate) struct Holding {
-    // Under it: maps, sends that do not wait, the office's lock, the standing's. Never a read, never a wait.
+    // Under it: maps, sends that do not wait, the office's lock, the standing's. Never a read,
+    // never a wait.
     inside: Mutex<Inside>,
     settle_time: Duration,
     threads: Threads,
@@ -102,7 +105,8 @@ impl Holding {
         Holding { inside: Mutex::new(inside), settle_time, threads: Threads::default() }
     }
 
-    // ------------------------------------------------------------------------------------------- for the role thread
+    // -------------------------------------------------------------------------------------------
+    // for the role thread
 
     /// What a hello says; from now on changes are kept for the lifeline that it begins.
     pub(crate) fn hello(&self) -> (Claims, Vec<Setting>) {
@@ -123,8 +127,8 @@ impl Holding {
         self.flush(&mut inside);
     }
 
-    /// This instance is supervisor: `open` makes an office of what it holds. Under the lock, so that nothing is asked in
-    /// between which the office then never hears of.
+    /// This instance is supervisor: `open` makes an office of what it holds. Under the lock, so
+    /// that nothing is asked in between which the office then never hears of.
     pub(crate) fn elected(
         self: &Arc<Self>,
         standing: &Standing,
@@ -145,7 +149,8 @@ impl Holding {
         office
     }
 
-    /// There is no supervisor any more, or this instance is none. What was told before is still taken.
+    /// There is no supervisor any more, or this instance is none. What was told before is still
+    /// taken.
     pub(crate) fn lost(self: &Arc<Self>, standing: &Standing) {
         let mut inside = self.inside.lock();
         match std::mem::replace(&mut inside.route, Route::Nowhere) {
@@ -174,7 +179,8 @@ impl Holding {
         self.inside.lock().holdings.cut_off();
     }
 
-    /// Says something over the lifeline, if there is one, that this instance need not know of again.
+    /// Says something over the lifeline, if there is one, that this instance need not know of
+    /// again.
     pub(crate) fn say_aside(self: &Arc<Self>, message: &Message) {
         let mut inside = self.inside.lock();
         if let Route::Lifeline(_) = inside.route {
@@ -229,7 +235,9 @@ impl Holding {
             match inside.holdings.on(message, &mut answer) {
                 None | Some(Upshot::Quiet) => {}
                 Some(Upshot::Granted(id)) => answered(inside, id, Answer::Granted),
-                Some(Upshot::Denied { id, shortage, units }) => answered(inside, id, Answer::Denied(shortage, units)),
+                Some(Upshot::Denied { id, shortage, units }) => {
+                    answered(inside, id, Answer::Denied(shortage, units))
+                }
                 Some(Upshot::Total { id, units }) => answered(inside, id, Answer::Total(units)),
                 Some(Upshot::Lost(held)) => {
                     let (resource, units) = (held.resource, held.units);
@@ -239,7 +247,9 @@ impl Holding {
                 Some(Upshot::Delivered { from, topic, payload }) => {
                     standing.emit(EventKind::Message { from, topic, payload: payload.0.into() });
                 }
-                Some(Upshot::Missed(messages)) => standing.emit(EventKind::Missed { events: messages }),
+                Some(Upshot::Missed(messages)) => {
+                    standing.emit(EventKind::Missed { events: messages })
+                }
                 Some(Upshot::OverLimit { resource, in_use, limit }) => {
                     standing.emit(EventKind::OverLimit { resource, in_use, limit });
                 }
@@ -251,9 +261,11 @@ impl Holding {
         }
     }
 
-    // ------------------------------------------------------------------------------------------------ for the program
+    // ------------------------------------------------------------------------------------------------
+    // for the program
 
-    /// Asks for a permit and waits for the answer; `None` as deadline waits for ever. Gives the permit's number with it.
+    /// Asks for a permit and waits for the answer; `None` as deadline waits for ever. Gives the
+    /// permit's number with it.
     pub(crate) fn acquire(
         self: &Arc<Self>,
         standing: &Standing,
@@ -322,11 +334,22 @@ impl Holding {
     }
 
     fn lifeline(&self) -> Option<Arc<Lifeline>> {
-        if let Route::Lifeline(lifeline) = &self.inside.lock().route { Some(lifeline.clone()) } else { None }
+        if let Route::Lifeline(lifeline) = &self.inside.lock().route {
+            Some(lifeline.clone())
+        } else {
+            None
+        }
     }
 
-    /// Reads from the lifeline, in the role thread's place, until there is an answer, but not for long.
-    fn read_answer(self: &Arc<Self>, standing: &Standing, id: u64, mut lead: Lead<'_>, deadline: Option<Instant>) {
+    /// Reads from the lifeline, in the role thread's place, until there is an answer, but not for
+    /// long.
+    fn read_answer(
+        self: &Arc<Self>,
+        standing: &Standing,
+        id: u64,
+        mut lead: Lead<'_>,
+        deadline: Option<Instant>,
+    ) {
         let longest = Instant::now() + LEAD_TIME;
         let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
         while let Some(message) = lead.next(deadline) {
@@ -343,7 +366,12 @@ impl Holding {
         self.give_back(&mut self.inside.lock(), standing, id);
     }
 
-    fn give_back(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, standing: &Standing, id: u64) {
+    fn give_back(
+        self: &Arc<Self>,
+        inside: &mut MutexGuard<'_, Inside>,
+        standing: &Standing,
+        id: u64,
+    ) {
         if inside.holdings.release(id) {
             self.say(inside, standing, Message::Release { id });
         }
@@ -362,7 +390,12 @@ impl Holding {
     }
 
     /// Changes this instance's tally of a resource; gives the new number.
-    pub(crate) fn count(self: &Arc<Self>, standing: &Standing, resource: &str, change: impl FnOnce(u64) -> u64) -> u64 {
+    pub(crate) fn count(
+        self: &Arc<Self>,
+        standing: &Standing,
+        resource: &str,
+        change: impl FnOnce(u64) -> u64,
+    ) -> u64 {
         let mut inside = self.inside.lock();
         let units = inside.holdings.count(resource, change);
         match &inside.route {
@@ -396,7 +429,12 @@ impl Holding {
         }
     }
 
-    fn say(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, standing: &Standing, message: Message) {
+    fn say(
+        self: &Arc<Self>,
+        inside: &mut MutexGuard<'_, Inside>,
+        standing: &Standing,
+        message: Message,
+    ) {
         match &inside.route {
             Route::Nowhere | Route::Stopped => {}
             Route::Joining | Route::Lifeline(_) => {
@@ -412,7 +450,10 @@ impl Holding {
 
     /// Gives the kernel what it takes; what it does not take is left to a thread.
     fn flush(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>) {
-        let Inside { route: Route::Lifeline(lifeline), unsent, changed, holdings, flushing, .. } = &mut **inside else {
+        let Inside {
+            route: Route::Lifeline(lifeline), unsent, changed, holdings, flushing, ..
+        } = &mut **inside
+        else {
             return;
         };
         let stream = lifeline.stream();
@@ -427,7 +468,10 @@ impl Holding {
         if !unsent.is_empty() && !*flushing {
             let (this, stream) = (self.clone(), stream.clone());
             // Without a thread for it, it goes with what is said next.
-            *flushing = self.threads.spawn("pares-flush", SMALL_STACK, move || this.see_off(&stream)).is_ok();
+            *flushing = self
+                .threads
+                .spawn("pares-flush", SMALL_STACK, move || this.see_off(&stream))
+                .is_ok();
         }
     }
 

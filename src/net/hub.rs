@@ -145,8 +145,13 @@ mod tests {
         for term in 2..6 {
             hub.emit(EventKind::Supervisor { term });
         }
-        let kinds = |count: usize| events.try_iter().take(count).map(|event| event.kind).collect::<Vec<_>>();
-        assert_eq!(kinds(2), [EventKind::Supervisor { term: 1 }, EventKind::Supervisor { term: 2 }]);
+        let kinds = |count: usize| {
+            events.try_iter().take(count).map(|event| event.kind).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            kinds(2),
+            [EventKind::Supervisor { term: 1 }, EventKind::Supervisor { term: 2 }]
+        );
         hub.emit(EventKind::Supervisor { term: 6 });
         assert_eq!(kinds(9), [EventKind::Missed { events: 3 }, EventKind::Supervisor { term: 6 }]);
         hub.emit(EventKind::Stopped);

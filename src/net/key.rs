@@ -1,5 +1,5 @@
-//! The group's key: made once, by whichever instance comes first, and whole from the moment it can be seen; or a file that
-//! somebody has named.
+//! The group's key: made once, by whichever instance comes first, and whole from the moment it can
+//! be seen; or a file that somebody has named.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -14,13 +14,16 @@ use crate::wire::proof::Key;
 
 /// The key of a file that somebody has named: where nobody but root and this user can have put it.
 ///
-/// An orchestrator mounts a secret as a symbolic link to a file of root's that all may read (mode 0444 or 0644), or one group
-/// (0440), so that this says nothing against it. A file of this user's own that others may read is one that was made without
-/// care, unless even its owner can only read it. A file that is missing is not made: a mistake in the name, or a
-/// mount that comes late, would give this process a key that nobody else has.
+/// An orchestrator mounts a secret as a symbolic link to a file of root's that all may read (mode
+/// 0444 or 0644), or one group (0440), so that this says nothing against it. A file of this user's
+/// own that others may read is one that was made without care, unless even its owner can only read
+/// it. A file that is missing is not made: a mistake in the name, or a mount that comes late, would
+/// give this process a key that nobody else has.
 pub(crate) fn named(path: &Path) -> Result<Key, KeyError> {
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags((rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32);
+    options
+        .read(true)
+        .custom_flags((rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32);
     let file = options.open(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => KeyError::Missing { path: path.into() },
         _ => KeyError::Io { path: path.into(), doing: "read the key file", source },
@@ -33,8 +36,8 @@ pub(crate) fn named(path: &Path) -> Result<Key, KeyError> {
     })
 }
 
-/// The group's own key at `path`, random bytes if it does not exist. Several processes may do this at once and all get
-/// the same key.
+/// The group's own key at `path`, random bytes if it does not exist. Several processes may do this
+/// at once and all get the same key.
 pub(crate) fn made(path: &Path) -> Result<Key, KeyError> {
     if let Some(directory) = path.parent() {
         files::make_directory(directory)?;
@@ -63,17 +66,20 @@ fn present(path: &Path) -> Result<Option<Key>, KeyError> {
     let file = match files::open_as_is(path, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if files::is_link(&error) => {
-            let problem =
-                "is a symbolic link; one to a key that is mounted is named: --key-file, Config::key_file".into();
+            let problem = "is a symbolic link; one to a key that is mounted is named: --key-file, \
+                 Config::key_file"
+                .into();
             return Err(KeyError::Malformed { path: path.into(), problem });
         }
         result => result.map_err(|source| files::refused(path, "read the key file", source))?,
     };
     let remedy = "stop the group's instances and remove it to have a new one made";
-    read(file, path, remedy, |about| (about.uid() == geteuid().as_raw(), about.mode() & 0o077 != 0)).map(Some)
+    read(file, path, remedy, |about| (about.uid() == geteuid().as_raw(), about.mode() & 0o077 != 0))
+        .map(Some)
 }
 
-/// Reads the key from an open file, if that is one. `judge` says whether the owner may have one, and whether others can use it.
+/// Reads the key from an open file, if that is one. `judge` says whether the owner may have one,
+/// and whether others can use it.
 fn read(
     file: fs::File,
     path: &Path,
@@ -95,7 +101,9 @@ fn read(
     }
     let mut bytes = Vec::with_capacity(33);
     file.take(33).read_to_end(&mut bytes).map_err(io)?;
-    <[u8; 32]>::try_from(bytes).map(Key).map_err(|_| malformed(format!("has {} bytes; {remedy}", about.len())))
+    <[u8; 32]>::try_from(bytes)
+        .map(Key)
+        .map_err(|_| malformed(format!("has {} bytes; {remedy}", about.len())))
 }
 
 fn make(path: &Path) -> Result<(), KeyError> {
@@ -133,7 +141,11 @@ mod tests {
         });
         assert!(keys.iter().all(|key| *key == keys[0]));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a draft was left behind");
+        assert_eq!(
+            fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "a draft was left behind"
+        );
         assert!(is_there(&path).unwrap());
     }
 
@@ -142,7 +154,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for mode in [0o640, 0o604, 0o620, 0o666, 0o444] {
             let error = made(&with(&directory, "web.key", mode)).unwrap_err();
-            assert!(matches!(error, KeyError::Exposed { mode: seen, .. } if seen == mode), "{error}");
+            assert!(
+                matches!(error, KeyError::Exposed { mode: seen, .. } if seen == mode),
+                "{error}"
+            );
         }
     }
 
@@ -150,13 +165,20 @@ mod tests {
     fn a_key_that_is_no_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let (short, link) = (directory.path().join("short"), directory.path().join("link"));
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&short).unwrap();
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&short)
+            .unwrap();
         assert!(made(&short).unwrap_err().to_string().contains("has 0 bytes"));
         assert!(named(&short).unwrap_err().to_string().contains("has 0 bytes"));
         symlink(&short, &link).unwrap();
         assert!(made(&link).unwrap_err().to_string().contains("symbolic link"));
         let pipe = directory.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
         for what in [directory.path(), &pipe, Path::new("/dev/null")] {
             for error in [present(what).unwrap_err(), named(what).unwrap_err()] {
                 assert!(error.to_string().contains("not a regular file"), "{error}");
@@ -164,7 +186,8 @@ mod tests {
         }
     }
 
-    /// Goal: who names a file gets the key that an orchestrator mounts, and none that others could have written.
+    /// Goal: who names a file gets the key that an orchestrator mounts, and none that others could
+    /// have written.
     #[test]
     fn a_key_that_is_named_may_be_a_link_to_a_file_that_only_its_owner_can_change() {
         let directory = tempfile::tempdir().unwrap();
@@ -185,7 +208,10 @@ mod tests {
             with(&directory, "web.key", mode);
             match named(&link) {
                 Ok(key) => assert!(is_safe && key == Key([7; 32]), "{mode:04o}"),
-                Err(error) => assert!(!is_safe && matches!(error, KeyError::Exposed { .. }), "{mode:04o}: {error}"),
+                Err(error) => assert!(
+                    !is_safe && matches!(error, KeyError::Exposed { .. }),
+                    "{mode:04o}: {error}"
+                ),
             }
             fs::remove_file(directory.path().join("web.key")).unwrap();
         }
@@ -208,7 +234,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("web.key");
         let error = named(&path).unwrap_err();
-        assert!(matches!(error, KeyError::Missing { .. }) && error.to_string().contains("head -c 32"), "{error}");
+        assert!(
+            matches!(error, KeyError::Missing { .. }) && error.to_string().contains("head -c 32"),
+            "{error}"
+        );
         assert!(!path.exists());
     }
 }

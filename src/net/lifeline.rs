@@ -1,10 +1,11 @@
-//! The lifeline to the supervisor, read by one thread at a time: by whoever waits for an answer that comes over it, else by the
-//! role thread.
+//! The lifeline to the supervisor, read by one thread at a time: by whoever waits for an answer
+//! that comes over it, else by the role thread.
 //!
-//! Were it always the role thread, each answer would wake two threads, one after the other. So a thread that asks something
-//! takes the lead: it reads what comes until its answer is there, and leaves what is not about what the instance holds to the
-//! role thread. That one does not wait in a read meanwhile, but for a descriptor that can be told not to wake it, by one
-//! system call of whoever takes the lead.
+//! Were it always the role thread, each answer would wake two threads, one after the other. So a
+//! thread that asks something takes the lead: it reads what comes until its answer is there, and
+//! leaves what is not about what the instance holds to the role thread. That one does not wait in a
+//! read meanwhile, but for a descriptor that can be told not to wake it, by one system call of
+//! whoever takes the lead.
 
 use std::sync::Arc;
 use std::thread;
@@ -21,7 +22,8 @@ use crate::wire::{Message, kinds};
 pub(crate) struct Lifeline {
     stream: Arc<Stream>,
     bell: Option<Bell>,
-    // Held by the one who reads, also while it waits for the supervisor. So it is only ever tried, never waited for.
+    // Held by the one who reads, also while it waits for the supervisor. So it is only ever tried,
+    // never waited for.
     inside: Mutex<Inside>,
 }
 
@@ -37,8 +39,9 @@ impl Lifeline {
     pub(crate) fn new(link: Link) -> Self {
         let stream = link.stream().clone();
         // Without one, which only happens at a limit of the system, the role thread alone reads.
-        let bell =
-            Bell::of(&stream).inspect_err(|error| log::debug!("only one thread reads the lifeline: {error}")).ok();
+        let bell = Bell::of(&stream)
+            .inspect_err(|error| log::debug!("only one thread reads the lifeline: {error}"))
+            .ok();
         Lifeline { stream, bell, inside: Mutex::new(Inside { link, left: None, ringing: false }) }
     }
 
@@ -67,8 +70,8 @@ pub(crate) struct Lead<'a> {
 }
 
 impl Lead<'_> {
-    /// Waits for the next message about what the instance holds. `None` if something else has come, which is left to the role
-    /// thread; or the end; or nothing until the deadline.
+    /// Waits for the next message about what the instance holds. `None` if something else has come,
+    /// which is left to the role thread; or the end; or nothing until the deadline.
     pub(crate) fn next(&mut self, deadline: Instant) -> Option<Message> {
         match self.inside.link.read(Some(deadline)) {
             Ok(message @ kinds!(what_is_held)) => return Some(message),
@@ -91,7 +94,8 @@ impl Drop for Lead<'_> {
 /// What the role thread reads with.
 pub(crate) struct Reader<'a> {
     lifeline: &'a Lifeline,
-    /// Kept until the next read: nobody else reads what comes after a message before that one is dealt with.
+    /// Kept until the next read: nobody else reads what comes after a message before that one is
+    /// dealt with.
     inside: Option<MutexGuard<'a, Inside>>,
 }
 
@@ -170,18 +174,23 @@ mod linux {
 
         /// The role thread sleeps on, whatever comes but a reset.
         pub(super) fn mute(&self, stream: &Stream) -> bool {
-            stream.is_usable() && epoll::modify(&self.0, &**stream, NOTHING, EventFlags::empty()).is_ok()
+            stream.is_usable()
+                && epoll::modify(&self.0, &**stream, NOTHING, EventFlags::empty()).is_ok()
         }
 
-        /// It is woken by what comes or has come; or `at_once`, which is as soon as something could be written. (If nothing can,
-        /// the supervisor does not read either, and will be told that we have read its message when it does.)
+        /// It is woken by what comes or has come; or `at_once`, which is as soon as something could
+        /// be written. (If nothing can, the supervisor does not read either, and will be told that
+        /// we have read its message when it does.)
         pub(super) fn unmute(&self, stream: &Stream, at_once: bool) {
             if !stream.is_usable() {
                 return; // the role thread has seen that, too
             }
             let now = if at_once { EventFlags::OUT } else { EventFlags::empty() };
-            if let Err(error) = epoll::modify(&self.0, &**stream, NOTHING, EventFlags::IN | EventFlags::RDHUP | now) {
-                // Not known to happen. The role thread would miss the end of the supervisor: better it sees one now.
+            if let Err(error) =
+                epoll::modify(&self.0, &**stream, NOTHING, EventFlags::IN | EventFlags::RDHUP | now)
+            {
+                // Not known to happen. The role thread would miss the end of the supervisor: better
+                // it sees one now.
                 crate::net::complaint::complain!(
                     Error,
                     "",

@@ -31,47 +31,60 @@ pub(crate) enum LinkError {
 impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if !is_gone(&error) => LinkError::Late,
-            kind if is_gone(&error) => LinkError::Gone { reset: kind == io::ErrorKind::ConnectionReset },
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if !is_gone(&error) => {
+                LinkError::Late
+            }
+            kind if is_gone(&error) => {
+                LinkError::Gone { reset: kind == io::ErrorKind::ConnectionReset }
+            }
             _ => LinkError::Io(error),
         }
     }
 }
 
-/// For so long a reader waits in `recv`, which takes one system call, and is not woken if the program closes the connection under
-/// it. Then it waits as all do that wait without end, which takes one more.
+/// For so long a reader waits in `recv`, which takes one system call, and is not woken if the
+/// program closes the connection under it. Then it waits as all do that wait without end, which
+/// takes one more.
 const UNWATCHED: Duration = Duration::from_millis(200);
 
-/// How much is read at once: more than most messages have. It lies on the stack of a thread that has little else there, and
-/// there are thousands of them.
+/// How much is read at once: more than most messages have. It lies on the stack of a thread that
+/// has little else there, and there are thousands of them.
 const PIECE: usize = 512;
 
 /// The same where more is known to come: of a large message, or of many.
 const LARGE_PIECE: usize = 16 << 10;
 
-/// Without waiting, and without SIGPIPE if the other end is gone. Apple's systems have no such flag but SO_NOSIGPIPE, which
-/// `socket2` sets on all sockets that it makes, and which those that are accepted inherit from their listener.
+/// Without waiting, and without SIGPIPE if the other end is gone. Apple's systems have no such flag
+/// but SO_NOSIGPIPE, which `socket2` sets on all sockets that it makes, and which those that are
+/// accepted inherit from their listener.
 #[cfg(not(target_vendor = "apple"))]
 pub(crate) const AT_ONCE: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 #[cfg(target_vendor = "apple")]
 pub(crate) const AT_ONCE: SendFlags = SendFlags::DONTWAIT;
 
 pub(crate) struct Link {
-    /// Shared with whoever may have to end the connection under a blocked reader. Not a second descriptor: a
-    /// supervisor of thousands needs one for each as it is.
+    /// Shared with whoever may have to end the connection under a blocked reader. Not a second
+    /// descriptor: a supervisor of thousands needs one for each as it is.
     stream: Arc<Stream>,
     buffer: FrameBuffer,
     max_body: usize,
     /// The last read filled its piece: there is more, as a rule.
     is_behind: bool,
-    /// The socket's read timeout. Setting it is a system call, so that one that is near enough stays.
+    /// The socket's read timeout. Setting it is a system call, so that one that is near enough
+    /// stays.
     timeout: Option<Duration>,
 }
 
 impl Link {
     /// A link to someone who has not proved anything yet: only small messages are read.
     pub(crate) fn to_stranger(stream: Arc<Stream>) -> Self {
-        Link { stream, buffer: FrameBuffer::default(), max_body: MAX_STRANGER_FRAME, is_behind: false, timeout: None }
+        Link {
+            stream,
+            buffer: FrameBuffer::default(),
+            max_body: MAX_STRANGER_FRAME,
+            is_behind: false,
+            timeout: None,
+        }
     }
 
     /// The other end has proved that it has the key.
@@ -92,11 +105,13 @@ impl Link {
             // Anew before each piece: a peer that sends byte by byte gets no more time for it.
             let left = match deadline.map(remaining).transpose() {
                 Ok(left) => left.unwrap_or(Duration::MAX),
-                // Who was run too late to read in time may still find that the other end has answered in time.
+                // Who was run too late to read in time may still find that the other end has
+                // answered in time.
                 Err(late) => return self.read_now()?.ok_or(late),
             };
             self.wait_at_most(left.min(UNWATCHED))?;
-            // If nothing came, the time is up, or was shorter than need be: the deadline says which.
+            // If nothing came, the time is up, or was shorter than need be: the deadline says
+            // which.
             if !self.receive(RecvFlags::empty())? && left > UNWATCHED {
                 await_ready(&self.stream, PollFlags::IN, deadline)?;
             }
@@ -153,8 +168,9 @@ impl Link {
         self.buffer.is_empty()
     }
 
-    /// Sees to it that a read waits no longer than that. A timeout of about that length, as the last question had, is as good: a
-    /// shorter one leads to another look at the deadline, and the kernel's clock for these ticks in milliseconds anyway.
+    /// Sees to it that a read waits no longer than that. A timeout of about that length, as the
+    /// last question had, is as good: a shorter one leads to another look at the deadline, and the
+    /// kernel's clock for these ticks in milliseconds anyway.
     fn wait_at_most(&mut self, left: Duration) -> io::Result<()> {
         let is_near = |present| present >= left / 2 && present <= left + left / 256;
         if !self.timeout.is_some_and(is_near) {
@@ -165,8 +181,13 @@ impl Link {
         Ok(())
     }
 
-    /// Sends the messages with one write, waiting until `deadline` at most for a peer that does not read.
-    pub(crate) fn write(&mut self, messages: &[Message], deadline: Instant) -> Result<(), LinkError> {
+    /// Sends the messages with one write, waiting until `deadline` at most for a peer that does not
+    /// read.
+    pub(crate) fn write(
+        &mut self,
+        messages: &[Message],
+        deadline: Instant,
+    ) -> Result<(), LinkError> {
         let mut bytes = Vec::with_capacity(256);
         for message in messages {
             log::trace!("-> {}", message.name());
@@ -175,7 +196,8 @@ impl Link {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             usable(&self.stream)?;
-            // The kernel has room, as a rule: then there is nothing to wait for, and no timeout to be set.
+            // The kernel has room, as a rule: then there is nothing to wait for, and no timeout to
+            // be set.
             match send(&**self.stream, rest, AT_ONCE) {
                 Ok(count) => rest = &rest[count..],
                 Err(Errno::INTR) => {}
@@ -186,15 +208,16 @@ impl Link {
         Ok(())
     }
 
-    /// True if the other end has closed, or has said something unasked: the connection must not be used again.
+    /// True if the other end has closed, or has said something unasked: the connection must not be
+    /// used again.
     pub(crate) fn is_stale(&self) -> bool {
         !self.buffer.is_empty() || !self.stream.is_usable() || has_input(&self.stream)
     }
 
     /// Sends a last message and closes, so that it arrives.
     ///
-    /// A socket closed with unread bytes resets the connection, and the reset can overtake the message. So first what
-    /// the peer sends is read away, for a moment and up to a size.
+    /// A socket closed with unread bytes resets the connection, and the reset can overtake the
+    /// message. So first what the peer sends is read away, for a moment and up to a size.
     pub(crate) fn close_with(mut self, message: &Message) {
         let deadline = Instant::now() + Duration::from_millis(200);
         if self.write(std::slice::from_ref(message), deadline).is_err() {
@@ -217,7 +240,8 @@ fn usable(stream: &Stream) -> io::Result<()> {
     if stream.is_usable() { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) }
 }
 
-/// Waits until the kernel takes more, or has something, or the connection has ended: the next attempt tells which.
+/// Waits until the kernel takes more, or has something, or the connection has ended: the next
+/// attempt tells which.
 pub(crate) fn await_ready<T: AsRawFd + AsFd>(
     what: &Booked<T>,
     flags: PollFlags,
@@ -243,11 +267,13 @@ pub(crate) fn remaining(deadline: Instant) -> Result<Duration, LinkError> {
     if left.is_zero() { Err(LinkError::Late) } else { Ok(left.max(Duration::from_micros(1))) }
 }
 
-/// Waits up to `wait` for the other end to close; true if it has. Unread bytes before the end do not hide it.
+/// Waits up to `wait` for the other end to close; true if it has. Unread bytes before the end do
+/// not hide it.
 pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let interest = PollFlags::RDHUP;
-    // Elsewhere the end of the stream shows as readable; a look at the bytes tells it from a message.
+    // Elsewhere the end of the stream shows as readable; a look at the bytes tells it from a
+    // message.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let interest = PollFlags::IN;
     let mut fds = [PollFd::new(stream, interest)];
@@ -267,7 +293,8 @@ pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
-        fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) || matches!(stream.peek(&mut [0]), Ok(0))
+        fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+            || matches!(stream.peek(&mut [0]), Ok(0))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Locks: std's, without poisoning.
 //!
-//! A forked child starts with whatever its parent's threads had locked. Nothing of an old instance is locked there (see
-//! `sys`), but the child may join by itself; so no lock here may depend on a table of the whole process, in which a thread that is
-//! not in the child was just busy. parking_lot's do; std's are a word each.
+//! A forked child starts with whatever its parent's threads had locked. Nothing of an old instance
+//! is locked there (see `sys`), but the child may join by itself; so no lock here may depend on a
+//! table of the whole process, in which a thread that is not in the child was just busy.
+//! parking_lot's do; std's are a word each.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{self, PoisonError, TryLockError};
@@ -25,7 +26,8 @@ impl<T> Mutex<T> {
         Mutex(sync::Mutex::new(inside))
     }
 
-    /// A thread that panicked under the lock has been logged; what is inside is whole between two statements.
+    /// A thread that panicked under the lock has been logged; what is inside is whole between two
+    /// statements.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -72,13 +74,15 @@ impl Condvar {
     }
 
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-        guard.0 = guard.0.take().map(|held| self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
+        guard.0 =
+            guard.0.take().map(|held| self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, time: Duration) -> Waited {
         let mut late = false;
         guard.0 = guard.0.take().map(|held| {
-            let (held, timeout) = self.0.wait_timeout(held, time).unwrap_or_else(PoisonError::into_inner);
+            let (held, timeout) =
+                self.0.wait_timeout(held, time).unwrap_or_else(PoisonError::into_inner);
             late = timeout.timed_out();
             held
         });

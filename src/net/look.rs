@@ -1,4 +1,5 @@
-//! What can be seen of a process that gives no good answer (Linux, by /proc): whether it hangs, or only lacks a processor.
+//! What can be seen of a process that gives no good answer (Linux, by /proc): whether it hangs, or
+//! only lacks a processor.
 
 use std::fs;
 use std::path::Path;
@@ -23,8 +24,8 @@ pub(crate) struct Look {
     ran: Option<Duration>,
 }
 
-/// A process that is run for less than this part of the time, and wants more, is starved. With fair shares that takes more
-/// than eight busy processes on each processor.
+/// A process that is run for less than this part of the time, and wants more, is starved. With fair
+/// shares that takes more than eight busy processes on each processor.
 const STARVED: u32 = 8;
 
 impl Look {
@@ -38,8 +39,11 @@ impl Look {
             ran: Some(Duration::ZERO),
         };
         // Whoever looks runs, and may be in the same process.
-        let own = fs::read_link("/proc/thread-self").map(|own| Path::new("/proc").join(own)).unwrap_or_default();
-        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().map(|thread| thread.path());
+        let own = fs::read_link("/proc/thread-self")
+            .map(|own| Path::new("/proc").join(own))
+            .unwrap_or_default();
+        let threads =
+            fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().map(|thread| thread.path());
         threads.filter(|thread| *thread != own).for_each(|thread| look.add(&thread));
         Some(look)
     }
@@ -47,16 +51,20 @@ impl Look {
     fn add(&mut self, thread: &Path) {
         let read = |file| fs::read_to_string(thread.join(file)).ok();
         let Some(stat) = read("stat") else { return }; // it has just ended
-        let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')) else { return };
+        let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'))
+        else {
+            return;
+        };
         let waits = rest.trim_start().starts_with('R');
         self.any_waits |= waits;
         self.ours_wait |= waits && is_ours(name);
-        let ran = read("schedstat").and_then(|stat| stat.split_ascii_whitespace().next()?.parse().ok());
+        let ran =
+            read("schedstat").and_then(|stat| stat.split_ascii_whitespace().next()?.parse().ok());
         self.ran = self.ran.zip(ran).map(|(sum, more)| sum + Duration::from_nanos(more));
     }
 
-    /// What is wrong with it; `silence` if nothing can be seen from outside. `before` is the look at the end of the part
-    /// before this one.
+    /// What is wrong with it; `silence` if nothing can be seen from outside. `before` is the look
+    /// at the end of the part before this one.
     pub(crate) fn cause(&self, before: Option<&Look>, silence: StallCause) -> StallCause {
         if self.stopped {
             StallCause::Stopped
@@ -71,15 +79,17 @@ impl Look {
 
     /// In doubt it got little.
     fn got_little(&self, before: Option<&Look>) -> bool {
-        let Some((before, now, then)) = before.and_then(|before| Some((before, self.ran?, before.ran?))) else {
+        let Some((before, now, then)) =
+            before.and_then(|before| Some((before, self.ran?, before.ran?)))
+        else {
             return true;
         };
         now.saturating_sub(then) < self.at.saturating_sub(before.at) / STARVED
     }
 }
 
-/// The threads that answer, or whose locks those wait for. Not those that run functions of the program, which may do what
-/// they want.
+/// The threads that answer, or whose locks those wait for. Not those that run functions of the
+/// program, which may do what they want.
 fn is_ours(name: &str) -> bool {
     name.strip_prefix(concat!("pares", "-")).is_some_and(|kind| !["admin", "job"].contains(&kind))
 }
@@ -92,19 +102,33 @@ mod tests {
 
     fn look(parts: u32, ran_ms: u64) -> Look {
         let ran = Some(Duration::from_millis(ran_ms));
-        Look { at: PART * parts, stopped: false, dumping_core: false, ours_wait: false, any_waits: false, ran }
+        Look {
+            at: PART * parts,
+            stopped: false,
+            dumping_core: false,
+            ours_wait: false,
+            any_waits: false,
+            ran,
+        }
     }
 
     #[test]
     fn one_that_sleeps_hangs() {
         assert_eq!(look(1, 0).cause(None, StallCause::Silent), StallCause::Silent);
-        assert_eq!(look(2, 0).cause(Some(&look(1, 0)), StallCause::NoProgress), StallCause::NoProgress);
+        assert_eq!(
+            look(2, 0).cause(Some(&look(1, 0)), StallCause::NoProgress),
+            StallCause::NoProgress
+        );
     }
 
     #[test]
     fn one_whose_threads_want_to_be_run_and_are_not_is_starved() {
         let waits = Look { any_waits: true, ..look(2, 10) };
-        assert_eq!(waits.cause(None, StallCause::Silent), StallCause::Starved, "nothing is known of before");
+        assert_eq!(
+            waits.cause(None, StallCause::Silent),
+            StallCause::Starved,
+            "nothing is known of before"
+        );
         assert_eq!(waits.cause(Some(&look(1, 0)), StallCause::Silent), StallCause::Starved);
         let unknown = Look { ran: None, ..waits.clone() };
         assert_eq!(unknown.cause(Some(&look(1, 0)), StallCause::NoProgress), StallCause::Starved);

@@ -28,20 +28,25 @@ pub(crate) fn obstacle_error(
     with_holder(obstacle, pass, address, name, waited, || holder::of(address))
 }
 
-/// The same for an instance that goes on trying: all of a process may meet the same obstacle at once.
+/// The same for an instance that goes on trying: all of a process may meet the same obstacle at
+/// once.
 pub(super) fn passing_error(shared: &Shared, obstacle: Obstacle) -> JoinError {
     let (pass, address) = (&shared.pass, shared.at);
-    with_holder(obstacle, pass, address, Some(&shared.me.name), Duration::ZERO, || holder::of_seldom(address))
+    with_holder(obstacle, pass, address, Some(&shared.me.name), Duration::ZERO, || {
+        holder::of_seldom(address)
+    })
 }
 
-/// An error if this machine does not have the group's address. Then nobody could be elected there, and whoever connects could
-/// wait in vain: what is sent there goes astray. Not a reason to go elsewhere: where others have found the address there would be
-/// two supervisors.
+/// An error if this machine does not have the group's address. Then nobody could be elected there,
+/// and whoever connects could wait in vain: what is sent there goes astray. Not a reason to go
+/// elsewhere: where others have found the address there would be two supervisors.
 pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), JoinError> {
     // The admin endpoints are on 127.0.0.1, wherever the port is.
     let admin = Some(Ipv4Addr::LOCALHOST).filter(|admin| admin != address.ip());
     match admin.into_iter().chain([*address.ip()]).find(|ip| !port::is_here(*ip)) {
-        Some(missing) => Err(JoinError::NotHere { address: SocketAddrV4::new(missing, address.port()) }),
+        Some(missing) => {
+            Err(JoinError::NotHere { address: SocketAddrV4::new(missing, address.port()) })
+        }
         None => Ok(()),
     }
 }
@@ -55,33 +60,52 @@ fn with_holder(
     look: impl Fn() -> Option<PortHolder>,
 ) -> JoinError {
     let holder = || look().unwrap_or_default();
-    let deadline =
-        |obstacle: &str| JoinError::Deadline { address, waited, holder: look(), obstacle: obstacle.to_owned() };
+    let deadline = |obstacle: &str| JoinError::Deadline {
+        address,
+        waited,
+        holder: look(),
+        obstacle: obstacle.to_owned(),
+    };
     match obstacle {
         Obstacle::NotPares => JoinError::PortHeld { address, holder: holder() },
         Obstacle::TurnedAway if holder::is_full(address) => deadline(
-            "the supervisor takes connections only to close them: its process is at the limit of its descriptors or threads, \
+            "the supervisor takes connections only to close them: its process is at the limit of \
+             its descriptors or threads, \
              as its log says (see `pares doctor`, `ulimit -n`, `ulimit -u`)",
         ),
         Obstacle::TurnedAway => JoinError::PortHeld { address, holder: holder() },
-        Obstacle::OtherGroup(theirs) => JoinError::OtherGroup { address, ours: pass.group.clone(), theirs },
-        Obstacle::KeyMismatch => JoinError::KeyMismatch { address, holder: holder(), key_file: pass.key_file.clone() },
-        Obstacle::Version { min, max } => {
-            JoinError::Version { address, ours: (PROTOCOL_VERSION, PROTOCOL_VERSION), theirs: (min, max) }
+        Obstacle::OtherGroup(theirs) => {
+            JoinError::OtherGroup { address, ours: pass.group.clone(), theirs }
         }
-        Obstacle::NameTaken(holder) => JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder },
+        Obstacle::KeyMismatch => {
+            JoinError::KeyMismatch { address, holder: holder(), key_file: pass.key_file.clone() }
+        }
+        Obstacle::Version { min, max } => JoinError::Version {
+            address,
+            ours: (PROTOCOL_VERSION, PROTOCOL_VERSION),
+            theirs: (min, max),
+        },
+        Obstacle::NameTaken(holder) => {
+            JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder }
+        }
         Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
         Obstacle::Unkept(error) => JoinError::Key(KeyError::Unkept(error)),
         Obstacle::NoSupervisor => JoinError::NoSupervisor { address },
         Obstacle::PortForbidden => JoinError::PortForbidden { address },
         Obstacle::Busy => deadline(
-            "nobody on the port, or one too busy, took this instance in, or a firewall rejects what is sent to it",
+            "nobody on the port, or one too busy, took this instance in, or a firewall rejects \
+             what is sent to it",
         ),
         Obstacle::SteppingDown => deadline("the supervisor is handing over"),
-        Obstacle::Malformed(detail) => deadline(&format!("the supervisor says that we broke the protocol: {detail}")),
+        Obstacle::Malformed(detail) => {
+            deadline(&format!("the supervisor says that we broke the protocol: {detail}"))
+        }
         Obstacle::Silent => deadline(
-            "nobody answers on the port: its holder hangs or stands still, or a firewall drops what is sent to it",
+            "nobody answers on the port: its holder hangs or stands still, or a firewall drops \
+             what is sent to it",
         ),
-        Obstacle::System { doing, errno } => JoinError::Io { doing, source: io::Error::from_raw_os_error(errno) },
+        Obstacle::System { doing, errno } => {
+            JoinError::Io { doing, source: io::Error::from_raw_os_error(errno) }
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! The supervisor's office: the decisions of `state/supervisor` behind one short lock, and the deeds that follow.
+//! The supervisor's office: the decisions of `state/supervisor` behind one short lock, and the
+//! deeds that follow.
 //!
-//! Everything is sent without waiting: the kernel takes it at once, or it stays here and the announcer sends it when the
-//! kernel has room again. What is a state rather than a message (rosters, the registry, settled) is not kept for one
-//! who does not read: it gets the newest state when it reads again.
+//! Everything is sent without waiting: the kernel takes it at once, or it stays here and the
+//! announcer sends it when the kernel has room again. What is a state rather than a message
+//! (rosters, the registry, settled) is not kept for one who does not read: it gets the newest state
+//! when it reads again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Shutdown;
@@ -65,8 +67,8 @@ impl Told {
         self.blocked = !self.outbox.flush();
     }
 
-    /// True if the message need not be sent now: one who is behind gets the newest state once it reads again. What tells of
-    /// a moment that will have passed by then is left out.
+    /// True if the message need not be sent now: one who is behind gets the newest state once it
+    /// reads again. What tells of a moment that will have passed by then is left out.
     fn can_wait(&mut self, message: &Message) -> bool {
         match message {
             Message::Roster { .. } => self.roster_behind |= self.blocked,
@@ -117,12 +119,14 @@ pub(crate) struct Facts {
 }
 
 pub(crate) struct Office {
-    // The one lock of the supervisor. Under it are decisions and sends that do not wait; never a read, never a wait.
+    // The one lock of the supervisor. Under it are decisions and sends that do not wait; never a
+    // read, never a wait.
     desk: Mutex<Desk>,
     facts: Facts,
     since: SystemTime,
     waker: Waker,
-    /// Rung when the group is settled, and when the office closes: askers may wait for that on their own threads.
+    /// Rung when the group is settled, and when the office closes: askers may wait for that on
+    /// their own threads.
     settled: Condvar,
     stopped: AtomicBool,
     notice: Box<dyn Fn(Notice) + Send + Sync>,
@@ -131,8 +135,8 @@ pub(crate) struct Office {
 /// How many are told under one hold of the lock, so that requests get their turn in between.
 const BATCH: usize = 64;
 
-/// How long a look at whether somebody listens may take. The kernel answers at once, unless the queue of the one
-/// asked is full, and then it lives.
+/// How long a look at whether somebody listens may take. The kernel answers at once, unless the
+/// queue of the one asked is full, and then it lives.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(10);
 
 impl Office {
@@ -188,7 +192,8 @@ impl Office {
         })
     }
 
-    /// Takes a hello. True if its sender is a member now; else it has been refused and its connection closed.
+    /// Takes a hello. True if its sender is a member now; else it has been refused and its
+    /// connection closed.
     pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<Stream>, hello: Hello) -> bool {
         self.reap(&hello.entry);
         let name = hello.entry.name.clone();
@@ -205,12 +210,18 @@ impl Office {
         if admitted {
             // The welcome has said all that was decided until now.
             let Desk { told, supervisor, .. } = &mut *desk;
-            told.get_mut(&member).into_iter().for_each(|told| told.cursor = supervisor.member_cursor());
+            told.get_mut(&member)
+                .into_iter()
+                .for_each(|told| told.cursor = supervisor.member_cursor());
         } else {
             desk.told.remove(&member);
         }
         drop(desk);
-        log::debug!("{}: {name:?} {}", self.facts.me.name, if admitted { "joined" } else { "was refused" });
+        log::debug!(
+            "{}: {name:?} {}",
+            self.facts.me.name,
+            if admitted { "joined" } else { "was refused" }
+        );
         self.give(notices);
         admitted
     }
@@ -219,7 +230,9 @@ impl Office {
     fn reap(&self, entry: &Entry) {
         let desk = self.desk.lock();
         let Some(holder) = desk.supervisor.rival(entry) else { return };
-        let Some(stream) = desk.told.get(&Listener::Member(holder)).map(|told| told.outbox.stream().clone()) else {
+        let Some(stream) =
+            desk.told.get(&Listener::Member(holder)).map(|told| told.outbox.stream().clone())
+        else {
             return;
         };
         drop(desk);
@@ -232,9 +245,12 @@ impl Office {
         let mut desk = self.desk.lock();
         let actions = self.consider(&mut desk, Input::Said { conn, message });
         let outbox = match &actions[..] {
-            // Most are answered, and nobody else is concerned: then the kernel delivers the answer while others decide. What
-            // concerns several is sent under the lock, so that all have it in the order of the decisions.
-            [Action::Send { conn: asker, message }] if *asker == conn => self.put(&mut desk, conn, message),
+            // Most are answered, and nobody else is concerned: then the kernel delivers the answer
+            // while others decide. What concerns several is sent under the lock, so that all have
+            // it in the order of the decisions.
+            [Action::Send { conn: asker, message }] if *asker == conn => {
+                self.put(&mut desk, conn, message)
+            }
             _ => {
                 let notices = self.perform(&mut desk, actions);
                 drop(desk);
@@ -273,20 +289,25 @@ impl Office {
         let mut answer = Vec::new();
         match question {
             Message::List {} => self.read(|supervisor| supervisor.list(&mut answer)),
-            Message::LookUp { name } => self.read(|supervisor| supervisor.look_up(name, &mut answer)),
+            Message::LookUp { name } => {
+                self.read(|supervisor| supervisor.look_up(name, &mut answer))
+            }
             Message::StatusQuery {} => answer.push(Message::StatusAnswer { status: self.status() }),
             question => return self.ask(question),
         }
         answer
     }
 
-    /// Answers a question about resources, settings or messages, once all who must be told have been told. May wait until
-    /// the group is settled.
+    /// Answers a question about resources, settings or messages, once all who must be told have
+    /// been told. May wait until the group is settled.
     fn ask(&self, question: &Message) -> Vec<Message> {
         let mut desk = self.desk.lock();
         loop {
             if desk.closing {
-                return vec![Message::rejected(Refusal::SteppingDown, "another instance takes over")];
+                return vec![Message::rejected(
+                    Refusal::SteppingDown,
+                    "another instance takes over",
+                )];
             }
             log::debug!("{}: asked for {}", self.facts.me.name, question.name());
             let mut actions = Vec::new();
@@ -326,7 +347,8 @@ impl Office {
         let watcher = Listener::Watcher(conn);
         let cursor = desk.supervisor.watcher_cursor();
         desk.told.insert(watcher, Told::new(stream, cursor));
-        // The predecessor's end first: after the listing it would count as one that nobody explained.
+        // The predecessor's end first: after the listing it would count as one that nobody
+        // explained.
         let mut messages: Vec<Message> = desk.supervisor.predecessor().into_iter().collect();
         desk.supervisor.list(&mut messages);
         self.send(&mut desk, watcher, &messages);
@@ -336,7 +358,8 @@ impl Office {
         self.desk.lock().told.remove(&Listener::Watcher(conn));
     }
 
-    /// Takes no more members. Gives what is to be kept of this supervisorship, which from now on stays so.
+    /// Takes no more members. Gives what is to be kept of this supervisorship, which from now on
+    /// stays so.
     pub(crate) fn begin_closing(&self, reason: Departure) -> Last {
         let mut desk = self.desk.lock();
         desk.closing = true;
@@ -368,8 +391,9 @@ impl Office {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// The announcer: sleeps until there is something to tell, until the kernel takes more for one that was behind, or
-    /// until it is time to ask whether missing members live. While nothing happens, it sleeps for ever.
+    /// The announcer: sleeps until there is something to tell, until the kernel takes more for one
+    /// that was behind, or until it is time to ask whether missing members live. While nothing
+    /// happens, it sleeps for ever.
     pub(crate) fn announce(&self) {
         while !self.is_closed() && self.waker.is_usable() {
             self.sleep();
@@ -389,7 +413,8 @@ impl Office {
             .collect();
         let wake_at = desk.supervisor.wake_at();
         drop(desk);
-        let mut fds: Vec<PollFd<'_>> = streams.iter().map(|stream| PollFd::new(&**stream, PollFlags::OUT)).collect();
+        let mut fds: Vec<PollFd<'_>> =
+            streams.iter().map(|stream| PollFd::new(&**stream, PollFlags::OUT)).collect();
         _ = self.waker.wait(&mut fds, wake_at.map(|at| at.saturating_sub(clock::now())));
     }
 
@@ -418,7 +443,9 @@ impl Office {
                 continue; // looked at again once the kernel has taken it
             }
             let mut messages = Vec::new();
-            if let (true, Listener::Member(conn)) = (std::mem::take(&mut told.roster_behind), listener) {
+            if let (true, Listener::Member(conn)) =
+                (std::mem::take(&mut told.roster_behind), listener)
+            {
                 messages.push(supervisor.whole_roster(conn));
             }
             if std::mem::take(&mut told.settings_behind) {
@@ -455,7 +482,8 @@ impl Office {
         let mut actions = Vec::new();
         let wake_at = desk.supervisor.wake_at();
         desk.supervisor.on(clock::now(), input, &mut actions);
-        let sooner = desk.supervisor.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before));
+        let sooner =
+            desk.supervisor.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before));
         if sooner {
             self.waker.wake(); // the announcer sleeps until the time it knew of
         }
@@ -466,7 +494,9 @@ impl Office {
         let mut notices = Vec::new();
         for action in actions {
             match action {
-                Action::Send { conn, message } => self.send(desk, Listener::Member(conn), &[message]),
+                Action::Send { conn, message } => {
+                    self.send(desk, Listener::Member(conn), &[message])
+                }
                 Action::Close { conn } => {
                     if let Some(told) = desk.told.get(&Listener::Member(conn)) {
                         _ = told.outbox.stream().shutdown(Shutdown::Both);
@@ -499,7 +529,8 @@ impl Office {
     /// All watchers are behind after a change of the registry; members only after one of the state.
     fn mark_behind(&self, desk: &mut Desk) {
         let version = desk.supervisor.state_version();
-        let first = if desk.announced == version { Listener::Watcher(0) } else { Listener::Member(0) };
+        let first =
+            if desk.announced == version { Listener::Watcher(0) } else { Listener::Member(0) };
         desk.announced = version;
         let Desk { told, behind, .. } = desk;
         let before = behind.len();
@@ -542,7 +573,8 @@ impl Office {
         }
     }
 
-    /// Gives the kernel what is in the outbox of one who is told; what it does not take is left to the announcer.
+    /// Gives the kernel what is in the outbox of one who is told; what it does not take is left to
+    /// the announcer.
     fn deliver(&self, desk: &mut Desk, listener: Listener) {
         let Some(told) = desk.told.get_mut(&listener) else { return };
         // Else the announcer waits already until the kernel has room.

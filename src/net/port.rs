@@ -1,4 +1,5 @@
-//! The supervisor port: claiming it is the election. And connecting to it without meeting ourselves.
+//! The supervisor port: claiming it is the election. And connecting to it without meeting
+//! ourselves.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
@@ -15,28 +16,33 @@ use crate::sys::{self, Booked, Kind, crash};
 pub(crate) type Stream = Booked<TcpStream>;
 pub(crate) type Listening = Booked<TcpListener>;
 
-/// A port on 127.0.0.1, where all but derived supervisor ports are. Always by number: 127.0.0.2 and ::1 are other electorates,
-/// and a name would have to be resolved.
+/// A port on 127.0.0.1, where all but derived supervisor ports are. Always by number: 127.0.0.2 and
+/// ::1 are other electorates, and a name would have to be resolved.
 pub(crate) fn here(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
 }
 
-/// False if this machine, or this network namespace, does not have the address, or its interface is down. Sends nothing.
+/// False if this machine, or this network namespace, does not have the address, or its interface is
+/// down. Sends nothing.
 pub(crate) fn is_here(address: Ipv4Addr) -> bool {
     let try_it = |socket: Booked<Socket>| {
         socket.bind(&SocketAddrV4::new(address, 0).into())?;
         socket.connect(&SocketAddrV4::new(address, 1).into())
     };
     let tried =
-        Booked::make(Kind::Own, || Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))).and_then(try_it);
+        Booked::make(Kind::Own, || Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)))
+            .and_then(try_it);
     // Whatever else is wrong will be said by whoever needs it.
     !tried.is_err_and(|error| {
-        matches!(Errno::from_io_error(&error), Some(Errno::ADDRNOTAVAIL | Errno::NETUNREACH | Errno::NETDOWN))
+        matches!(
+            Errno::from_io_error(&error),
+            Some(Errno::ADDRNOTAVAIL | Errno::NETUNREACH | Errno::NETDOWN)
+        )
     })
 }
 
-/// After a failover all survivors connect at once; who finds the queue full waits a second for the next
-/// attempt of its kernel. The kernel cuts this to `net.core.somaxconn` (4096 by default).
+/// After a failover all survivors connect at once; who finds the queue full waits a second for the
+/// next attempt of its kernel. The kernel cuts this to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
 
 /// A listening descriptor begins here at least, above what a usual program has open.
@@ -44,38 +50,41 @@ const LISTENER_FD: i32 = 256;
 
 /// Binds and listens at `at`; port 0 takes one that is free.
 ///
-/// Both must succeed: with SO_REUSEADDR two processes can be bound at once, and only one can listen.
-/// `AddrInUse` from either means that another one has the port.
+/// Both must succeed: with SO_REUSEADDR two processes can be bound at once, and only one can
+/// listen. `AddrInUse` from either means that another one has the port.
 pub(crate) fn listen(at: SocketAddrV4, kind: Kind) -> io::Result<Listening> {
     let socket = socket(kind)?;
     let address = at.into();
     if at.port() == 0 {
-        // Only afterwards: with it, the kernel looks for a free port in one half of its range first, one by one, and beyond
-        // 7,000 instances each would look for milliseconds.
+        // Only afterwards: with it, the kernel looks for a free port in one half of its range
+        // first, one by one, and beyond 7,000 instances each would look for milliseconds.
         socket.bind(&address).map_err(|error| match error.kind() {
             // All are taken, not this one: nobody is elected there.
             io::ErrorKind::AddrInUse => Errno::ADDRNOTAVAIL.into(),
             _ => error,
         })?;
     }
-    // Without it the port could not be bound for a minute after a failover, as long as connections of the dead
-    // supervisor linger. Never SO_REUSEPORT: that allows two listeners.
+    // Without it the port could not be bound for a minute after a failover, as long as connections
+    // of the dead supervisor linger. Never SO_REUSEPORT: that allows two listeners.
     socket.set_reuse_address(true)?;
     if at.port() != 0 {
         socket.bind(&address)?;
     }
     socket.listen(BACKLOG)?;
-    // The accepting loop waits in `poll`; a client that is gone before `accept` must not make it block there.
+    // The accepting loop waits in `poll`; a client that is gone before `accept` must not make it
+    // block there.
     socket.set_nonblocking(true)?;
     Ok(socket.become_a())
 }
 
 fn socket(kind: Kind) -> io::Result<Booked<Socket>> {
     if crash::is_crashing() {
-        // Its threads live for another moment, in which they must not come back with what was just given up.
+        // Its threads live for another moment, in which they must not come back with what was just
+        // given up.
         return Err(io::Error::other("this process is crashing"));
     }
-    Booked::make(kind, || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))) // close-on-exec
+    // Close-on-exec.
+    Booked::make(kind, || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)))
 }
 
 /// Takes the next connection; never waits for one.
@@ -83,15 +92,17 @@ pub(crate) fn accept(listener: &Listening, kind: Kind) -> io::Result<Stream> {
     Booked::make(kind, || listener.accept().map(|(stream, _)| stream))
 }
 
-/// Up to which descriptor this process's table is known to have room, below the generation of which that is said: the table belongs
-/// to the process, and a forked child's is smaller.
+/// Up to which descriptor this process's table is known to have room, below the generation of which
+/// that is said: the table belongs to the process, and a forked child's is smaller.
 static ROOM: AtomicU64 = AtomicU64::new(0);
 
-/// The descriptor to which a listener at `present` should move to be above `other` and usual files, if it should.
+/// The descriptor to which a listener at `present` should move to be above `other` and usual files,
+/// if it should.
 ///
-/// The kernel closes a dying process's descriptors from the highest down. With the listener on top, the port is
-/// free before the first survivor learns of the death; else each of the first hundreds finds it still taken
-/// (measured: 64 instances 0.55 ms instead of 1.9 ms until there is a new supervisor).
+/// The kernel closes a dying process's descriptors from the highest down. With the listener on top,
+/// the port is free before the first survivor learns of the death; else each of the first hundreds
+/// finds it still taken (measured: 64 instances 0.55 ms instead of 1.9 ms until there is a new
+/// supervisor).
 pub(crate) fn wanted_descriptor(present: i32, other: i32) -> Option<i32> {
     if present > other.max(LISTENER_FD - 1) {
         return None;
@@ -106,7 +117,8 @@ pub(crate) fn raise(listener: Listening, wanted: i32) -> Listening {
     if !listener.is_usable() {
         return listener;
     }
-    match Booked::make(listener.kind(), || Ok(rustix::io::fcntl_dupfd_cloexec(&listener, wanted)?)) {
+    match Booked::make(listener.kind(), || Ok(rustix::io::fcntl_dupfd_cloexec(&listener, wanted)?))
+    {
         Ok(raised) => raised.become_a(),
         // The process is at its limit: the failover is a little slower, nothing else.
         Err(_) => listener,
@@ -116,14 +128,20 @@ pub(crate) fn raise(listener: Listening, wanted: i32) -> Listening {
 /// Up to which descriptor somebody in this process has had room made, or is about to.
 static ASKED_FOR: AtomicU64 = AtomicU64::new(0);
 
-/// For which descriptor the caller is to [`make_room`], so that there is some for `wanted`; `None` if there is, or another one
-/// sees to it: a process may have many instances, and all hear of a large group at once. In steps that double, so that a group
-/// that grows one by one costs few of them.
+/// For which descriptor the caller is to [`make_room`], so that there is some for `wanted`; `None`
+/// if there is, or another one sees to it: a process may have many instances, and all hear of a
+/// large group at once. In steps that double, so that a group that grows one by one costs few of
+/// them.
 pub(crate) fn wants_room(wanted: i32) -> Option<i32> {
     if has_room(wanted) {
         return None;
     }
-    let wanted = wanted.unsigned_abs().next_power_of_two().try_into().unwrap_or(i32::MAX).min(highest_descriptor());
+    let wanted = wanted
+        .unsigned_abs()
+        .next_power_of_two()
+        .try_into()
+        .unwrap_or(i32::MAX)
+        .min(highest_descriptor());
     (ASKED_FOR.fetch_max(room_for(wanted), Ordering::Relaxed) < room_for(wanted)).then_some(wanted)
 }
 
@@ -131,18 +149,21 @@ pub(crate) fn has_room(wanted: i32) -> bool {
     ROOM.load(Ordering::Relaxed) >= room_for(wanted)
 }
 
-/// Grows with the generation, then with the number: what was known in the parent is less than anything known here.
+/// Grows with the generation, then with the number: what was known in the parent is less than
+/// anything known here.
 fn room_for(wanted: i32) -> u64 {
     u64::from(sys::generation()) << 32 | u64::from(wanted.unsigned_abs())
 }
 
 /// Has the kernel make this process's table of descriptors large enough for `wanted`.
 ///
-/// Blocks for some ten milliseconds: while several threads use the table, the kernel waits for all processors before
-/// it replaces it. So this is no work for a thread that others wait for, and best done ahead of need: in the middle of a
-/// failover it would make the recovery of eight instances take 20 ms instead of 1 ms (measured).
+/// Blocks for some ten milliseconds: while several threads use the table, the kernel waits for all
+/// processors before it replaces it. So this is no work for a thread that others wait for, and best
+/// done ahead of need: in the middle of a failover it would make the recovery of eight instances
+/// take 20 ms instead of 1 ms (measured).
 pub(crate) fn make_room(wanted: i32) {
-    // In this order: the limit may be below what is wanted at least (256 is the usual one on macOS).
+    // In this order: the limit may be below what is wanted at least (256 is the usual one on
+    // macOS).
     let wanted = wanted.max(LISTENER_FD).min(highest_descriptor());
     if !has_room(wanted) {
         if let Ok(any) = socket(Kind::Own) {
@@ -154,23 +175,30 @@ pub(crate) fn make_room(wanted: i32) {
 }
 
 fn highest_descriptor() -> i32 {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+    let limit =
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
     i32::try_from(limit.saturating_sub(1)).unwrap_or(i32::MAX)
 }
 
-/// How long an attempt to connect waits for the kernel. It answers at once, unless the queue of those who wait to be accepted
-/// is full, as it is when thousands come back at once. Then it says nothing, and would itself try again after a second, by which
-/// time the listener may long be another one.
+/// How long an attempt to connect waits for the kernel. It answers at once, unless the queue of
+/// those who wait to be accepted is full, as it is when thousands come back at once. Then it says
+/// nothing, and would itself try again after a second, by which time the listener may long be
+/// another one.
 const ATTEMPT: Duration = Duration::from_millis(20);
 
-/// Who has found no place pauses for as long as it has tried, and no longer than that. Each attempt takes up to 50 microseconds
-/// of the processors' time: made six times a second by each of 10,000, on two cores, they left none for those who
-/// were being served, and the queue stayed full.
+/// Who has found no place pauses for as long as it has tried, and no longer than that. Each attempt
+/// takes up to 50 microseconds of the processors' time: made six times a second by each of 10,000,
+/// on two cores, they left none for those who were being served, and the queue stayed full.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Connects to `at`; `None` if nobody is there. An error of the kind `ConnectionReset` says that somebody is, who took the
-/// connection only to cut it; one of the kind `TimedOut`, that there was no place in the queue.
-pub(crate) fn connect(at: SocketAddrV4, kind: Kind, timeout: Duration) -> io::Result<Option<Stream>> {
+/// Connects to `at`; `None` if nobody is there. An error of the kind `ConnectionReset` says that
+/// somebody is, who took the connection only to cut it; one of the kind `TimedOut`, that there was
+/// no place in the queue.
+pub(crate) fn connect(
+    at: SocketAddrV4,
+    kind: Kind,
+    timeout: Duration,
+) -> io::Result<Option<Stream>> {
     // There is nothing else to wait for: the kernel tells nobody that a place is free.
     let pause = |time| {
         thread::sleep(time);
@@ -179,7 +207,8 @@ pub(crate) fn connect(at: SocketAddrV4, kind: Kind, timeout: Duration) -> io::Re
     connect_with(at, kind, timeout, pause)
 }
 
-/// The same, for one who may be called away: between two attempts it is to `pause` for so long, and to say whether to go on.
+/// The same, for one who may be called away: between two attempts it is to `pause` for so long, and
+/// to say whether to go on.
 pub(crate) fn connect_with(
     at: SocketAddrV4,
     kind: Kind,
@@ -206,12 +235,14 @@ fn try_connect(at: SocketAddrV4, kind: Kind, timeout: Duration) -> io::Result<Op
     let socket = socket(kind)?;
     let stream: Stream = match socket.connect_timeout(&SockAddr::from(at), timeout) {
         Ok(()) => socket.become_a(),
-        Err(error) if is_gone(&error) && error.kind() != io::ErrorKind::ConnectionReset => return Ok(None),
+        Err(error) if is_gone(&error) && error.kind() != io::ErrorKind::ConnectionReset => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
-    // A connect to a free port inside the kernel's ephemeral range can meet itself: the kernel picks the same
-    // number for our end, and a simultaneous open succeeds. We would then be our own supervisor and hold the port
-    // against everyone. Two equal ends are therefore "nobody there".
+    // A connect to a free port inside the kernel's ephemeral range can meet itself: the kernel
+    // picks the same number for our end, and a simultaneous open succeeds. We would then be our own
+    // supervisor and hold the port against everyone. Two equal ends are therefore "nobody there".
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(ours), Ok(theirs)) if ours == theirs => return Ok(None),
         (Ok(_), Ok(_)) => {}
@@ -227,7 +258,12 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(
         error.kind(),
-        ConnectionRefused | ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof | NotConnected
+        ConnectionRefused
+            | ConnectionReset
+            | ConnectionAborted
+            | BrokenPipe
+            | UnexpectedEof
+            | NotConnected
     ) || matches!(Errno::from_io_error(error), Some(Errno::TIMEDOUT))
 }
 
@@ -236,12 +272,12 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// How many are turned away at once at most, so that a flood does not keep the accepting thread from looking whether there
-/// are descriptors again.
+/// How many are turned away at once at most, so that a flood does not keep the accepting thread
+/// from looking whether there are descriptors again.
 const TURNED_AWAY: usize = 256;
 
-/// A descriptor kept in reserve: with it a connection can still be taken, and closed, when there is no other one
-/// left. Otherwise `accept` would fail at once again and again, and its caller spin.
+/// A descriptor kept in reserve: with it a connection can still be taken, and closed, when there is
+/// no other one left. Otherwise `accept` would fail at once again and again, and its caller spin.
 pub(crate) struct Reserve(Option<Booked<Socket>>);
 
 impl Reserve {
@@ -250,8 +286,8 @@ impl Reserve {
         Reserve(socket(Kind::Own).ok())
     }
 
-    /// Takes connections off the queue with the reserve, one after the other, and closes them: their clients are told at
-    /// once, instead of one for each pause of the accepting thread.
+    /// Takes connections off the queue with the reserve, one after the other, and closes them:
+    /// their clients are told at once, instead of one for each pause of the accepting thread.
     pub(crate) fn turn_away(&mut self, listener: &Listening) {
         self.0 = None;
         for _ in 0..TURNED_AWAY {
@@ -305,11 +341,14 @@ mod tests {
             thread::sleep(time);
             pauses.len() < 4
         };
-        let error = connect_with(here(port), Kind::Peer, Duration::from_secs(20), pause).unwrap_err();
+        let error =
+            connect_with(here(port), Kind::Peer, Duration::from_secs(20), pause).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         // As long as it has tried before, that is for twice as long each time.
         assert!(
-            pauses.len() == 4 && pauses[0] >= ATTEMPT / 2 && pauses.windows(2).all(|two| two[1] >= two[0] * 2),
+            pauses.len() == 4
+                && pauses[0] >= ATTEMPT / 2
+                && pauses.windows(2).all(|two| two[1] >= two[0] * 2),
             "{pauses:?}"
         );
     }
@@ -337,12 +376,15 @@ mod tests {
     }
 
     /// Goal: a port inside the ephemeral range cannot be taken by our own attempts to reach it.
-    /// Method: as many connects as it takes the kernel, by measurement, to pick the same port for our end.
+    /// Method: as many connects as it takes the kernel, by measurement, to pick the same port for
+    /// our end.
     #[test]
     fn a_connection_to_ourselves_is_nobody() {
         let port = listen(here(0), Kind::Port).unwrap().local_addr().unwrap().port();
         for _ in 0..30_000 {
-            assert!(connect(here(port), Kind::Peer, Duration::from_secs(1)).unwrap_or(None).is_none());
+            assert!(
+                connect(here(port), Kind::Peer, Duration::from_secs(1)).unwrap_or(None).is_none()
+            );
         }
         listen(here(port), Kind::Port).expect("the port is still free");
     }

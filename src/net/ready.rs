@@ -1,4 +1,5 @@
-//! A descriptor that is readable exactly while a receiver has events: for programs that wait for several things at once.
+//! A descriptor that is readable exactly while a receiver has events: for programs that wait for
+//! several things at once.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -6,11 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use super::lock::Mutex;
 use super::waker::Waker;
 
-/// Between one sender of events and those who take them. It costs a lock for each event, and a descriptor from when
-/// somebody asks for one.
+/// Between one sender of events and those who take them. It costs a lock for each event, and a
+/// descriptor from when somebody asks for one.
 #[derive(Default)]
 pub(crate) struct Ready {
-    // Held while an event is put in or taken out without waiting, so that both and the descriptor change at once.
+    // Held while an event is put in or taken out without waiting, so that both and the descriptor
+    // change at once.
     inside: Mutex<Inside>,
 }
 

@@ -1,4 +1,5 @@
-//! The role thread: does what `state/election` names, one deed after the other, for the life of the instance.
+//! The role thread: does what `state/election` names, one deed after the other, for the life of the
+//! instance.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -68,17 +69,19 @@ struct Duty {
     /// What this instance knows of its group from its last lifeline.
     memory: Option<Subordinate>,
     loss: Loss,
-    /// The lifeline ended with a reset. The kernel resets the connections of the dead that had unread bytes, but it is not
-    /// the only one who can.
+    /// The lifeline ended with a reset. The kernel resets the connections of the dead that had
+    /// unread bytes, but it is not the only one who can.
     reset: bool,
     /// Threads for what must not hold this one up.
     helpers: Threads,
 }
 
-/// How long to wait at most to see whether somebody listens on the port. The kernel answers at once, unless its queue is full.
+/// How long to wait at most to see whether somebody listens on the port. The kernel answers at
+/// once, unless its queue is full.
 const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// The name of the thread that every instance has: by it others tell a stopped instance from another program.
+/// The name of the thread that every instance has: by it others tell a stopped instance from
+/// another program.
 pub(crate) const ROLE_THREAD: &str = "pares-role";
 
 /// Runs until the instance has left or cannot join.
@@ -164,19 +167,25 @@ impl Duty {
             Ok(claim) => {
                 let last = claim.last.as_ref().map(|last| last.term).map_err(KeepError::clone);
                 self.claim = Some(claim);
-                Event::PortClaimed { last, seen: self.shared.holding.settings(Settings::newest_term) }
+                Event::PortClaimed {
+                    last,
+                    seen: self.shared.holding.settings(Settings::newest_term),
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.port_taken(),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Event::Obstructed(Obstacle::PortForbidden),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Event::Obstructed(Obstacle::PortForbidden)
+            }
             Err(error) => Event::Obstructed(system("become supervisor", &error)),
         }
     }
 
     /// True if somebody listens on the port. The connection is kept for when it is wanted.
     ///
-    /// Binding would say so, too. But for that the kernel goes through all connections of the port, those of the dead
-    /// supervisor included, one by one under a lock: among thousands of survivors each would pay for all others. Few survivors
-    /// are sooner done without it, and whoever joins finds a supervisor there as a rule.
+    /// Binding would say so, too. But for that the kernel goes through all connections of the port,
+    /// those of the dead supervisor included, one by one under a lock: among thousands of survivors
+    /// each would pay for all others. Few survivors are sooner done without it, and whoever joins
+    /// finds a supervisor there as a rule.
     fn knock(&mut self) -> bool {
         match port::connect(self.shared.at, sys::Kind::Lifeline, KNOCK_TIMEOUT) {
             Ok(stream) => self.knocked = stream,
@@ -194,7 +203,8 @@ impl Duty {
     }
 
     fn port_taken(&mut self) -> Event {
-        if std::mem::take(&mut self.reset) && self.loss == Loss::Died && self.supervisor_lives_on() {
+        if std::mem::take(&mut self.reset) && self.loss == Loss::Died && self.supervisor_lives_on()
+        {
             // Somebody cut the connection, and it welcomes others while we are away.
             self.memory.iter_mut().for_each(|memory| memory.lost(Loss::Evicted));
             self.shared.holding.cut_off();
@@ -202,11 +212,12 @@ impl Duty {
         Event::PortTaken
     }
 
-    /// After a reset and with the port taken: whether the supervisor before is the one that still has it, as far as that
-    /// matters. One that dies with unread bytes resets its connections, too, and its successor is quick.
+    /// After a reset and with the port taken: whether the supervisor before is the one that still
+    /// has it, as far as that matters. One that dies with unread bytes resets its connections, too,
+    /// and its successor is quick.
     ///
-    /// Its admin endpoint tells. A dying process closes that within milliseconds of its other connections, so one that
-    /// still answers is watched for a while.
+    /// Its admin endpoint tells. A dying process closes that within milliseconds of its other
+    /// connections, so one that still answers is watched for a while.
     fn supervisor_lives_on(&self) -> bool {
         let Some(memory) = &self.memory else { return false };
         if memory.roster.is_none() && !self.shared.holding.holds_anything() {
@@ -223,7 +234,11 @@ impl Duty {
     fn keep(&self, term: u64) -> Event {
         let kept = self.shared.terms().begin(term);
         if let (Ok(()), Some(Err(error))) = (&kept, self.claim.as_ref().map(|claim| &claim.last)) {
-            log::warn!("{}: {}; this instance knows: {term} is written there", self.shared.me.name, error.finding());
+            log::warn!(
+                "{}: {}; this instance knows: {term} is written there",
+                self.shared.me.name,
+                error.finding()
+            );
         }
         Event::Kept(kept)
     }
@@ -237,8 +252,9 @@ impl Duty {
             None => SURVIVOR_PATIENCE,
         };
         let deadline = Instant::now() + timeout;
-        // By then it has proved to be a supervisor: one that is busy with thousands of others, or starved, or stopped, is waited
-        // for like one that has welcomed us. To begin anew would only add to its work, and let it see us die meanwhile.
+        // By then it has proved to be a supervisor: one that is busy with thousands of others, or
+        // starved, or stopped, is waited for like one that has welcomed us. To begin anew would
+        // only add to its work, and let it see us die meanwhile.
         let welcome_deadline = left.map(|left| Instant::now() + left.max(timeout));
         let connected = match self.knocked.take() {
             Some(stream) => Ok(Some(stream)),
@@ -251,14 +267,17 @@ impl Duty {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Event::Obstructed(handshake::silence(shared.at));
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Event::ClosedAtOnce,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Event::ClosedAtOnce;
+            }
             Err(error) => return Event::Obstructed(system("connect to the supervisor", &error)),
         };
         if !self.wait_on(Wait::Stream(stream.clone())) {
             return Event::Halted;
         }
         let hello = self.hello();
-        let opened = handshake::open(stream, &shared.pass, shared.at, Purpose::Join, hello, deadline);
+        let opened =
+            handshake::open(stream, &shared.pass, shared.at, Purpose::Join, hello, deadline);
         let result = opened.and_then(|mut link| {
             loop {
                 let answer = link.read(welcome_deadline).map_err(|error| match error {
@@ -269,7 +288,9 @@ impl Duty {
                 })?;
                 match answer {
                     // What others have been given meanwhile, before anything else.
-                    revoked @ Message::Revoked { .. } => shared.holding.on(&shared.standing, revoked),
+                    revoked @ Message::Revoked { .. } => {
+                        shared.holding.on(&shared.standing, revoked)
+                    }
                     answer => return Ok((link, answer)),
                 }
             }
@@ -314,7 +335,10 @@ impl Duty {
 
     fn wait(&mut self, time: Duration) -> Event {
         self.claim = None; // others may have the port meanwhile
-        let halted = self.shared.standing.wait(Some(Instant::now() + time), |inside| inside.halting.then_some(()));
+        let halted = self
+            .shared
+            .standing
+            .wait(Some(Instant::now() + time), |inside| inside.halting.then_some(()));
         if halted.is_some() { Event::Halted } else { Event::Waited }
     }
 
@@ -328,7 +352,9 @@ impl Duty {
 
     /// Reads what the supervisor tells until it is gone.
     fn follow(&mut self) -> Event {
-        let Some((lifeline, mut subordinate)) = self.lifeline.take() else { return Event::LinkLost(Loss::Died) };
+        let Some((lifeline, mut subordinate)) = self.lifeline.take() else {
+            return Event::LinkLost(Loss::Died);
+        };
         let mut goodbye = None;
         self.prepare(subordinate.members);
         if self.wait_on(Wait::Stream(lifeline.stream().clone())) {
@@ -339,14 +365,19 @@ impl Duty {
                 end: shared.end_hung_supervisor,
             };
             let supervisor = subordinate.supervisor.clone();
-            let mut vigil = shared.hang_timeout.map(|timeout| Vigil::new(supervisor, timeout, &hands));
+            let mut vigil =
+                shared.hang_timeout.map(|timeout| Vigil::new(supervisor, timeout, &hands));
             let mut reader = lifeline.reader();
             loop {
                 let message = match health::read(&mut reader, &mut vigil, &hands) {
                     Ok(message) => message,
                     Err(LinkError::Malformed(error)) => {
                         let name = &self.shared.me.name;
-                        complain!(Warn, name, "{name}: cut off a supervisor that broke the protocol: {error}");
+                        complain!(
+                            Warn,
+                            name,
+                            "{name}: cut off a supervisor that broke the protocol: {error}"
+                        );
                         break;
                     }
                     Err(LinkError::Gone { reset }) => {
@@ -371,7 +402,11 @@ impl Duty {
                     News::Goodbye(Departure::Evicts) => goodbye = Some(Loss::Evicted),
                     News::Nonsense => {
                         let name = &self.shared.me.name;
-                        complain!(Warn, name, "{name}: cut off a supervisor that broke the protocol");
+                        complain!(
+                            Warn,
+                            name,
+                            "{name}: cut off a supervisor that broke the protocol"
+                        );
                         break;
                     }
                 }
@@ -391,13 +426,15 @@ impl Duty {
         Event::LinkLost(self.loss)
     }
 
-    /// Has room made for the descriptors that this instance would need as supervisor of so many, beside what its
-    /// program has open. Not on this thread, which is the one that must know of a death at once.
+    /// Has room made for the descriptors that this instance would need as supervisor of so many,
+    /// beside what its program has open. Not on this thread, which is the one that must know of a
+    /// death at once.
     fn prepare(&self, members: u32) {
         if self.shared.terms.is_none() {
             return;
         }
-        let wanted = (i32::try_from(members).unwrap_or(i32::MAX).saturating_add(64)).saturating_mul(2);
+        let wanted =
+            (i32::try_from(members).unwrap_or(i32::MAX).saturating_add(64)).saturating_mul(2);
         if let Some(wanted) = port::wants_room(wanted) {
             // Without a thread for it the next failover is a little slower, nothing else.
             _ = self.helpers.spawn("pares-room", SMALL_STACK, move || port::make_room(wanted));
@@ -443,7 +480,11 @@ impl Duty {
             });
         let listener = match started {
             Ok(()) if self.wait_on(Wait::Service(members.clone())) => {
-                let done = || shared.standing.look(|inside| inside.hand_over || (inside.halting && inside.jobs == 0));
+                let done = || {
+                    shared
+                        .standing
+                        .look(|inside| inside.hand_over || (inside.halting && inside.jobs == 0))
+                };
                 let (shared, office) = (shared.clone(), office.clone());
                 members.run(listener, done, move |visit| attend::member(&shared, &office, visit))
             }
@@ -460,12 +501,14 @@ impl Duty {
             inside.hand_over = false;
             inside.halting
         });
-        // Before the port is free: nobody shall see two supervisors, not even in two processes' events.
+        // Before the port is free: nobody shall see two supervisors, not even in two processes'
+        // events.
         self.report(Report::Contending(if halting { Loss::Left } else { Loss::SteppedDown }));
         let reason = if halting { Departure::Leaves } else { Departure::StepsDown };
         let last = office.begin_closing(reason);
         shared.holding.lost(&shared.standing);
-        shared.terms().end(last); // while the port is still ours: whoever has it next writes the next term
+        // While the port is still ours: whoever has it next writes the next term.
+        shared.terms().end(last);
         drop(listener); // from here on whoever is quick takes the port
         office.close(reason);
         askers.wake();
@@ -486,15 +529,26 @@ impl Duty {
                 *term = office.as_ref().map_or(*term, |office| office.read(Supervisor::term));
                 shared.terms().raise(*term);
                 if let Some(error) = unkept {
-                    log::error!("{}: {error}; only those who take part now know term {term}", shared.me.name);
+                    log::error!(
+                        "{}: {error}; only those who take part now know term {term}",
+                        shared.me.name
+                    );
                 }
                 office
             }
-            Report::Subordinate { .. } | Report::Contending(_) | Report::Obstructed(_) | Report::Stopped => None,
+            Report::Subordinate { .. }
+            | Report::Contending(_)
+            | Report::Obstructed(_)
+            | Report::Stopped => None,
         };
         let obstacle = match &report {
-            Report::Obstructed(obstacle) => Some(obstacle::passing_error(&shared, obstacle.clone()).to_string()),
-            Report::Supervisor { .. } | Report::Subordinate { .. } | Report::Contending(_) | Report::Stopped => None,
+            Report::Obstructed(obstacle) => {
+                Some(obstacle::passing_error(&shared, obstacle.clone()).to_string())
+            }
+            Report::Supervisor { .. }
+            | Report::Subordinate { .. }
+            | Report::Contending(_)
+            | Report::Stopped => None,
         };
         shared.standing.change(|inside: &mut Inside| {
             let old = inside.role();
@@ -503,7 +557,9 @@ impl Duty {
                 Report::Supervisor { term, .. } => {
                     inside.term = *term;
                     settled_members = office.as_ref().and_then(|office| {
-                        office.read(|supervisor| supervisor.settled().then(|| supervisor.registry().len() as u32))
+                        office.read(|supervisor| {
+                            supervisor.settled().then(|| supervisor.registry().len() as u32)
+                        })
                     });
                     inside.place = office.map_or(Place::Contending, Place::Supervisor);
                     inside.cause = None;
@@ -542,9 +598,13 @@ impl Duty {
         let claim = self.claim.as_mut()?;
         let (registry_port, waker) = (claim.registry_port, claim.waker.take()?);
         let memory = self.memory.take();
-        let before = Before::of(memory.clone(), term, claim.last.as_ref().is_ok_and(|last| last.vacant));
-        let gone = memory.filter(|memory| memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown);
-        let predecessor: Option<(String, LeftCause)> = gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
+        let before =
+            Before::of(memory.clone(), term, claim.last.as_ref().is_ok_and(|last| last.vacant));
+        let gone = memory.filter(|memory| {
+            memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown
+        });
+        let predecessor: Option<(String, LeftCause)> =
+            gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
         let cause = self.election.cause();
         let facts = Facts {
             group: shared.pass.group.clone(),
@@ -563,8 +623,19 @@ impl Duty {
             }
         };
         Some(shared.holding.elected(&shared.standing, |claims, settings| {
-            let elected = Elected { me, term, registry_port, before, claims, settings, settle_time, max_members };
-            let open = |now, actions: &mut Vec<_>| Supervisor::new(elected, now, actions).after(predecessor);
+            let elected = Elected {
+                me,
+                term,
+                registry_port,
+                before,
+                claims,
+                settings,
+                settle_time,
+                max_members,
+            };
+            let open = |now, actions: &mut Vec<_>| {
+                Supervisor::new(elected, now, actions).after(predecessor)
+            };
             Office::new(facts, waker, open, notice)
         }))
     }

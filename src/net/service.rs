@@ -1,5 +1,5 @@
-//! A port that is served: one thread accepts, one thread attends to each connection, and nobody who is silent, slow
-//! or many keeps the others waiting.
+//! A port that is served: one thread accepts, one thread attends to each connection, and nobody who
+//! is silent, slow or many keeps the others waiting.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -50,7 +50,8 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// From now on, until [`busy`](Visit::busy), this connection may be closed to make room for another.
+    /// From now on, until [`busy`](Visit::busy), this connection may be closed to make room for
+    /// another.
     pub(crate) fn idle(&self) {
         self.idle.store(self.clock.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -118,9 +119,15 @@ impl Service {
         self.waker.wake();
     }
 
-    /// Accepts connections and has each attended to on a thread of its own, until `done` says so after a
-    /// [`wake`](Service::wake). Gives the listener back; connections go on until [`close`](Service::close).
-    pub(crate) fn run<F>(self: &Arc<Self>, mut listener: Listening, done: impl Fn() -> bool, attend: F) -> Listening
+    /// Accepts connections and has each attended to on a thread of its own, until `done` says so
+    /// after a [`wake`](Service::wake). Gives the listener back; connections go on until
+    /// [`close`](Service::close).
+    pub(crate) fn run<F>(
+        self: &Arc<Self>,
+        mut listener: Listening,
+        done: impl Fn() -> bool,
+        attend: F,
+    ) -> Listening
     where
         F: Fn(Visit) + Clone + Send + 'static,
     {
@@ -136,26 +143,34 @@ impl Service {
                     highest = highest.max(stream.as_raw_fd());
                     self.receive(stream, attend.clone());
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Some(&listener), None),
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Some(&listener), None)
                 }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
                 // The program has closed it.
                 Err(_) if listener.check().is_err() => {}
                 Err(error) => {
-                    // Out of descriptors, as a rule: the one who came is turned away instead of left waiting, and
-                    // the thread waits a moment instead of trying again at once (10 to 100 ms).
+                    // Out of descriptors, as a rule: the one who came is turned away instead of
+                    // left waiting, and the thread waits a moment instead of trying again at once
+                    // (10 to 100 ms).
                     if trouble.is_zero() {
                         let me = self.named();
                         complain!(Warn, &me, "{me}: cannot accept: {error}{}", cure(&error));
                     }
                     if port::is_out_of_descriptors(&error) {
-                        // Not for the sake of one, but of all that are waiting: those who had their chance go.
+                        // Not for the sake of one, but of all that are waiting: those who had their
+                        // chance go.
                         let mut lobby = self.lobby.lock();
                         while lobby.make_way() {}
                         drop(lobby);
                         reserve.turn_away(&listener);
                     }
-                    trouble = (trouble * 2).clamp(Duration::from_millis(10), Duration::from_millis(100));
+                    trouble =
+                        (trouble * 2).clamp(Duration::from_millis(10), Duration::from_millis(100));
                     self.wait(None, Some(trouble));
                 }
             }
@@ -163,9 +178,14 @@ impl Service {
         listener
     }
 
-    /// Moves the listener above the descriptor `highest`, or has room made for that on another thread.
+    /// Moves the listener above the descriptor `highest`, or has room made for that on another
+    /// thread.
     fn keep_on_top(self: &Arc<Self>, listener: Listening, highest: i32) -> Listening {
-        let wanted = self.kind.on_top.then(|| port::wanted_descriptor(listener.as_raw_fd(), highest)).flatten();
+        let wanted = self
+            .kind
+            .on_top
+            .then(|| port::wanted_descriptor(listener.as_raw_fd(), highest))
+            .flatten();
         let Some(wanted) = wanted else { return listener };
         if port::has_room(wanted) {
             return port::raise(listener, wanted);
@@ -187,8 +207,8 @@ impl Service {
         self.close_clients(Shutdown::Both);
     }
 
-    /// The same, but what is being answered is answered to its end. The attending threads must not read on then: what
-    /// has arrived, or arrives meanwhile, can still be read.
+    /// The same, but what is being answered is answered to its end. The attending threads must not
+    /// read on then: what has arrived, or arrives meanwhile, can still be read.
     pub(crate) fn close_after_answers(&self) {
         self.close_clients(Shutdown::Read);
     }
@@ -244,7 +264,9 @@ impl Service {
         }
         let conn = lobby.next;
         lobby.next += 1;
-        lobby.pending.insert(conn, Pending { stream: stream.clone(), since: Instant::now(), opened: false });
+        lobby
+            .pending
+            .insert(conn, Pending { stream: stream.clone(), since: Instant::now(), opened: false });
         Some(conn)
     }
 
@@ -260,7 +282,9 @@ impl Service {
         let link = Link::to_stranger(stream);
         match handshake::answer(link, &self.pass, self.at, self.kind.purposes, opened, deadline) {
             Ok((link, purpose, first)) => match self.promote(conn, link.stream()) {
-                Some(idle) => attend(Visit { conn, link, purpose, first, idle, clock: self.clock.clone() }),
+                Some(idle) => {
+                    attend(Visit { conn, link, purpose, first, idle, clock: self.clock.clone() })
+                }
                 None => link.close_with(&Message::rejected(Refusal::Busy, "too many connections")),
             },
             Err(Unwelcome::Gone) => {}
@@ -275,19 +299,24 @@ impl Service {
         format!("{} {}", self.kind.name, Port(self.at))
     }
 
-    /// Says who was cut off, and why. Whoever comes next with something else is of the same subject: he could do that for ever.
+    /// Says who was cut off, and why. Whoever comes next with something else is of the same
+    /// subject: he could do that for ever.
     fn complain(&self, why: &str) {
         let me = self.named();
         complain!(Warn, &me, "{me}: {why}");
     }
 
-    /// From the handshake to the clients, where the one that has been idle longest makes room if need be.
+    /// From the handshake to the clients, where the one that has been idle longest makes room if
+    /// need be.
     fn promote(&self, conn: ConnId, stream: &Arc<Stream>) -> Option<Arc<AtomicU64>> {
         let mut lobby = self.lobby.lock();
         lobby.pending.remove(&conn)?; // it had to make room itself
         self.room.notify_one();
         if lobby.clients.len() >= self.kind.max_clients {
-            let idle = lobby.clients.iter().map(|(&conn, client)| (client.idle.load(Ordering::Relaxed), conn));
+            let idle = lobby
+                .clients
+                .iter()
+                .map(|(&conn, client)| (client.idle.load(Ordering::Relaxed), conn));
             let (_, longest) = idle.filter(|&(since, _)| since != BUSY).min()?;
             lobby.clients.remove(&longest).iter().for_each(|client| end(&client.stream));
         }
@@ -297,8 +326,8 @@ impl Service {
     }
 }
 
-/// Strikes a connection off the lists when its thread is done with it, also if that panics: the lists hold the stream, and
-/// what they hold stays open.
+/// Strikes a connection off the lists when its thread is done with it, also if that panics: the
+/// lists hold the stream, and what they hold stays open.
 struct Departing<'a> {
     service: &'a Service,
     conn: ConnId,
@@ -314,11 +343,13 @@ impl Drop for Departing<'_> {
     }
 }
 
-/// How long a full lobby bears a connection that has not said a valid word. A client of ours speaks as soon as it is
-/// connected; with this, whoever opens silent connections has to open 50,000 a second to keep the lobby full.
+/// How long a full lobby bears a connection that has not said a valid word. A client of ours speaks
+/// as soon as it is connected; with this, whoever opens silent connections has to open 50,000 a
+/// second to keep the lobby full.
 const SILENT_PATIENCE: Duration = Duration::from_millis(20);
 
-/// How long a full lobby bears one that has: it may be one of thousands that came at once after a failover.
+/// How long a full lobby bears one that has: it may be one of thousands that came at once after a
+/// failover.
 const OPENED_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Lobby {
@@ -329,18 +360,22 @@ impl Lobby {
         true
     }
 
-    /// The connection to end for the sake of another: the oldest silent one, else the oldest one, if old enough.
+    /// The connection to end for the sake of another: the oldest silent one, else the oldest one,
+    /// if old enough.
     fn most_hopeless(&mut self, now: Instant) -> Option<ConnId> {
         // One that has spoken, and whose thread has not been run yet, is not silent.
         let mut silent = self.pending.values_mut().filter(|pending| !pending.opened);
-        while let Some(oldest) = silent.next().filter(|oldest| now.duration_since(oldest.since) >= SILENT_PATIENCE) {
+        while let Some(oldest) =
+            silent.next().filter(|oldest| now.duration_since(oldest.since) >= SILENT_PATIENCE)
+        {
             oldest.opened = has_input(&oldest.stream);
             if !oldest.opened {
                 break;
             }
         }
         let older = |patience: Duration, opened: bool| {
-            let mut of_kind = self.pending.iter().filter(move |(_, pending)| pending.opened == opened);
+            let mut of_kind =
+                self.pending.iter().filter(move |(_, pending)| pending.opened == opened);
             let (&conn, oldest) = of_kind.next()?;
             (now.duration_since(oldest.since) >= patience).then_some(conn)
         };
@@ -364,19 +399,30 @@ mod tests {
         let listener = port::listen(port::here(0), sys::Kind::Peer).unwrap();
         let at = port::here(listener.local_addr().unwrap().port());
         let pass = Pass { group: "web".into(), key: Key([7; 32]), key_file: "web.key".into() };
-        let kind = Kind { name: "test", purposes: &[Purpose::Ask], max_clients: 1, stack: 0, on_top: false };
+        let kind = Kind {
+            name: "test",
+            purposes: &[Purpose::Ask],
+            max_clients: 1,
+            stack: 0,
+            on_top: false,
+        };
         let service = Service::new(kind, at, pass.clone()).unwrap();
         let done = Arc::new(AtomicBool::new(false));
         let serving = {
             let (service, done) = (service.clone(), done.clone());
             thread::spawn(move || {
-                drop(service.run(listener, || done.load(Ordering::Acquire), |_| panic!("on purpose")))
+                drop(service.run(
+                    listener,
+                    || done.load(Ordering::Acquire),
+                    |_| panic!("on purpose"),
+                ))
             })
         };
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let stream = Arc::new(port::connect(at, sys::Kind::Peer, HANDSHAKE_TIMEOUT).unwrap().unwrap());
-        let mut link =
-            handshake::open(stream, &pass, at, Purpose::Ask, Message::List {}, deadline).expect("the handshake");
+        let stream =
+            Arc::new(port::connect(at, sys::Kind::Peer, HANDSHAKE_TIMEOUT).unwrap().unwrap());
+        let mut link = handshake::open(stream, &pass, at, Purpose::Ask, Message::List {}, deadline)
+            .expect("the handshake");
         let end = link.read(Some(deadline)).unwrap_err();
         assert!(matches!(end, super::super::link::LinkError::Gone { .. }), "{end:?}");
         done.store(true, Ordering::Release);

@@ -28,21 +28,32 @@ fn outcome(answers: &mut Answers) -> Result<Outcome, NoAnswer> {
 
 impl Asker {
     /// One resource as it is, or all.
-    pub(crate) fn usage(&self, resource: Option<&str>, deadline: Instant) -> Result<Vec<Usage>, ResourceError> {
+    pub(crate) fn usage(
+        &self,
+        resource: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Vec<Usage>, ResourceError> {
         let question = Message::UsageQuery { resource: resource.map(str::to_owned) };
-        let answer = self.question(&question, true, deadline, |answers| match answers.next()? {
-            Message::Resources { count } => {
-                let usages: Result<Vec<Usage>, NoAnswer> = (0..count).map(|_| read_usage(answers)).collect();
-                Ok(Ok(usages?))
-            }
-            Message::NotDone { fault, detail } => Ok(Err((fault, detail))),
-            _ => Err(NoAnswer::Nonsense),
-        })?;
+        let answer =
+            self.question(&question, true, deadline, |answers| match answers.next()? {
+                Message::Resources { count } => {
+                    let usages: Result<Vec<Usage>, NoAnswer> =
+                        (0..count).map(|_| read_usage(answers)).collect();
+                    Ok(Ok(usages?))
+                }
+                Message::NotDone { fault, detail } => Ok(Err((fault, detail))),
+                _ => Err(NoAnswer::Nonsense),
+            })?;
         answer.map_err(|(fault, detail)| resource_error(fault, detail))
     }
 
     /// Sets a limit; asking twice sets the same.
-    pub(crate) fn set_limit(&self, resource: &str, limit: u64, deadline: Instant) -> Result<(), ResourceError> {
+    pub(crate) fn set_limit(
+        &self,
+        resource: &str,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<(), ResourceError> {
         let question = Message::SetLimit { resource: resource.into(), limit };
         match self.question(&question, true, deadline, outcome)? {
             Outcome::NotDone(fault, detail) => Err(resource_error(fault, detail)),
@@ -50,8 +61,14 @@ impl Asker {
         }
     }
 
-    /// Takes a holder's permits away; gives how many they were. Asked twice it could take those that were granted since.
-    pub(crate) fn revoke(&self, resource: &str, holder: &str, deadline: Instant) -> Result<u64, ResourceError> {
+    /// Takes a holder's permits away; gives how many they were. Asked twice it could take those
+    /// that were granted since.
+    pub(crate) fn revoke(
+        &self,
+        resource: &str,
+        holder: &str,
+        deadline: Instant,
+    ) -> Result<u64, ResourceError> {
         let question = Message::Revoke { resource: resource.into(), holder: holder.into() };
         match self.question(&question, false, deadline, outcome)? {
             Outcome::Done(count) => Ok(count),
@@ -61,10 +78,16 @@ impl Asker {
     }
 
     /// One setting, or all.
-    pub(crate) fn settings(&self, key: Option<&str>, deadline: Instant) -> Result<Vec<Setting>, AskError> {
+    pub(crate) fn settings(
+        &self,
+        key: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Vec<Setting>, AskError> {
         let question = Message::SettingQuery { key: key.map(str::to_owned) };
         self.question(&question, true, deadline, |answers| {
-            let Message::Settings { count } = answers.next()? else { return Err(NoAnswer::Nonsense) };
+            let Message::Settings { count } = answers.next()? else {
+                return Err(NoAnswer::Nonsense);
+            };
             let setting = |answers: &mut Answers| match answers.next()? {
                 Message::Setting { setting } => Ok(setting),
                 _ => Err(NoAnswer::Nonsense),
@@ -82,7 +105,8 @@ impl Asker {
         deadline: Instant,
     ) -> Result<Setting, SettingError> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        let question = Message::Set { key: key.into(), value: owned(value), expected: expected.map(owned) };
+        let question =
+            Message::Set { key: key.into(), value: owned(value), expected: expected.map(owned) };
         match self.question(&question, expected.is_none(), deadline, outcome)? {
             Outcome::Stored(setting) => Ok(setting),
             Outcome::Conflict(present) => Err(SettingError::Changed { key: key.into(), present }),
@@ -102,10 +126,17 @@ impl Asker {
         deadline: Instant,
     ) -> Result<u64, MessageError> {
         let payload = Payload(payload.to_vec());
-        let question = Message::Publish { from: from.into(), to: to.map(str::to_owned), topic: topic.into(), payload };
+        let question = Message::Publish {
+            from: from.into(),
+            to: to.map(str::to_owned),
+            topic: topic.into(),
+            payload,
+        };
         match self.question(&question, false, deadline, outcome)? {
             Outcome::Done(count) => Ok(count),
-            Outcome::NotDone(Fault::NoSuchInstance, name) => Err(AskError::NoSuchInstance(name).into()),
+            Outcome::NotDone(Fault::NoSuchInstance, name) => {
+                Err(AskError::NoSuchInstance(name).into())
+            }
             Outcome::NotDone(_, detail) => Err(MessageError::Invalid(detail)),
             Outcome::Stored(_) | Outcome::Conflict(_) => Err(AskError::SupervisorLost.into()),
         }
@@ -113,14 +144,16 @@ impl Asker {
 }
 
 fn read_usage(answers: &mut Answers) -> Result<Usage, NoAnswer> {
-    let Message::Resource { resource, limit, in_use, waiting, holders, .. } = answers.next()? else {
+    let Message::Resource { resource, limit, in_use, waiting, holders, .. } = answers.next()?
+    else {
         return Err(NoAnswer::Nonsense);
     };
     let holder = |answers: &mut Answers| match answers.next()? {
         Message::Holder { name, units } => Ok((name, units)),
         _ => Err(NoAnswer::Nonsense),
     };
-    let holders: Result<Vec<(String, u64)>, NoAnswer> = (0..holders).map(|_| holder(answers)).collect();
+    let holders: Result<Vec<(String, u64)>, NoAnswer> =
+        (0..holders).map(|_| holder(answers)).collect();
     Ok(Usage { resource, limit, in_use, waiting, holders: holders? })
 }
 

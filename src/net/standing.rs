@@ -85,14 +85,15 @@ impl Standing {
         Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here(), wire }
     }
 
-    /// True in a forked child, where the instance is its parent's, and in a process that has given its connections up because it
-    /// is crashing. To be asked before everything else here, for a lock may be held by a thread that is not in this process.
+    /// True in a forked child, where the instance is its parent's, and in a process that has given
+    /// its connections up because it is crashing. To be asked before everything else here, for a
+    /// lock may be held by a thread that is not in this process.
     pub(crate) fn is_void(&self) -> bool {
         self.origin.is_elsewhere() || crash::is_crashing()
     }
 
-    /// The same, and true once the program is known to have closed our descriptors. Then the instance leaves, and answers as one
-    /// that has left.
+    /// The same, and true once the program is known to have closed our descriptors. Then the
+    /// instance leaves, and answers as one that has left.
     pub(crate) fn is_over(&self) -> bool {
         self.is_void() || self.is_lost()
     }
@@ -136,7 +137,9 @@ impl Standing {
     }
 
     pub(crate) fn office(&self) -> Option<Arc<Office>> {
-        self.look(|inside| if let Place::Supervisor(office) = &inside.place { Some(office.clone()) } else { None })
+        self.look(|inside| {
+            if let Place::Supervisor(office) = &inside.place { Some(office.clone()) } else { None }
+        })
     }
 
     /// Tells the program something that nobody else waits for.
@@ -156,7 +159,9 @@ impl Standing {
         self.change(|inside| {
             let mut present = vec![inside.present()];
             let stopped = present[0] == EventKind::Stopped;
-            present.extend(inside.settled.map(|members| EventKind::Settled { term: inside.term, members }));
+            present.extend(
+                inside.settled.map(|members| EventKind::Settled { term: inside.term, members }),
+            );
             let receiver = inside.hub.subscribe(capacity, ready, present);
             if stopped {
                 inside.hub.close();
@@ -178,7 +183,11 @@ impl Inside {
 
     /// The unique name of the supervisor, if it is another instance.
     pub(crate) fn supervisor_name(&self) -> Option<String> {
-        if let Place::Subordinate(subordinate) = &self.place { Some(subordinate.supervisor.clone()) } else { None }
+        if let Place::Subordinate(subordinate) = &self.place {
+            Some(subordinate.supervisor.clone())
+        } else {
+            None
+        }
     }
 
     /// Wakes the role thread wherever it waits; the bell is the caller's.
@@ -213,13 +222,15 @@ impl Inside {
                 };
                 EventKind::Subordinate { term: *term, supervisor }
             }
-            Report::Contending(_) | Report::Obstructed(_) => {
-                EventKind::Contending { cause: self.cause.clone().unwrap_or(ContendingCause::SupervisorDied) }
-            }
+            Report::Contending(_) | Report::Obstructed(_) => EventKind::Contending {
+                cause: self.cause.clone().unwrap_or(ContendingCause::SupervisorDied),
+            },
             Report::Stopped => EventKind::Stopped,
         };
         match &kind {
-            EventKind::Supervisor { term } => log::info!("{name}: {old} -> supervisor, term {term}"),
+            EventKind::Supervisor { term } => {
+                log::info!("{name}: {old} -> supervisor, term {term}")
+            }
             EventKind::Subordinate { term, supervisor } => {
                 log::info!("{name}: {old} -> subordinate of {supervisor}, term {term}");
             }
@@ -247,12 +258,13 @@ impl Inside {
     /// The event that describes the present role, for a new receiver.
     fn present(&self) -> EventKind {
         match &self.place {
-            Place::Contending => {
-                EventKind::Contending { cause: self.cause.clone().unwrap_or(ContendingCause::SupervisorDied) }
-            }
-            Place::Subordinate(subordinate) => {
-                EventKind::Subordinate { term: self.term, supervisor: subordinate.supervisor.clone() }
-            }
+            Place::Contending => EventKind::Contending {
+                cause: self.cause.clone().unwrap_or(ContendingCause::SupervisorDied),
+            },
+            Place::Subordinate(subordinate) => EventKind::Subordinate {
+                term: self.term,
+                supervisor: subordinate.supervisor.clone(),
+            },
             Place::Supervisor(_) => EventKind::Supervisor { term: self.term },
             Place::Stopped => EventKind::Stopped,
         }

@@ -1,11 +1,13 @@
 //! What the group's directory keeps: the last term, and the last epochs of a masterless group.
 //!
-//! Each is a file of one line of fixed length. It has its whole length from the moment it can be seen, and is forced to the
-//! disk then; from then on it is written in place, which needs no space and survives every death of processes. (What is
-//! written later is not forced to the disk: after a power cut it may be some elections old.)
+//! Each is a file of one line of fixed length. It has its whole length from the moment it can be
+//! seen, and is forced to the disk then; from then on it is written in place, which needs no space
+//! and survives every death of processes. (What is written later is not forced to the disk: after a
+//! power cut it may be some elections old.)
 //!
-//! The term is read and written only by an instance that holds the supervisor port, so that the kernel's election is its
-//! lock. What cannot be read is never taken for "nothing was there": terms that have been given would be given again.
+//! The term is read and written only by an instance that holds the supervisor port, so that the
+//! kernel's election is its lock. What cannot be read is never taken for "nothing was there": terms
+//! that have been given would be given again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -72,7 +74,8 @@ impl Line {
         self.find_again()?;
         let mut bytes = vec![0; self.first.len()];
         match self.file.read_at(&mut bytes, 0) {
-            Ok(count) => String::from_utf8(bytes[..count].to_vec()).map_err(|_| self.damaged(&bytes[..count])),
+            Ok(count) => String::from_utf8(bytes[..count].to_vec())
+                .map_err(|_| self.damaged(&bytes[..count])),
             Err(error) => Err(KeepError::system(&self.path, self.doing.read, &error)),
         }
     }
@@ -84,18 +87,28 @@ impl Line {
         written.map_err(|error| KeepError::system(&self.path, self.doing.write, &error))
     }
 
-    /// Cleaners of old files, and whoever puts a copy back, leave us with a file that has no name any more: what we wrote
-    /// there nobody would find.
+    /// Cleaners of old files, and whoever puts a copy back, leave us with a file that has no name
+    /// any more: what we wrote there nobody would find.
     fn find_again(&mut self) -> Result<(), KeepError> {
-        self.file.check().map_err(|error| KeepError::system(&self.path, self.doing.write, &error))?;
+        self.file
+            .check()
+            .map_err(|error| KeepError::system(&self.path, self.doing.write, &error))?;
         if self.file.metadata().is_ok_and(|about| about.nlink() > 0) {
             return Ok(());
         }
         match Line::open(self.path.clone(), self.first.clone(), self.doing) {
             Ok(line) => *self = line,
             Err(KeyError::Unkept(error)) => return Err(error),
-            Err(KeyError::Io { path, doing, source }) => return Err(KeepError::system(&path, doing, &source)),
-            Err(error) => return Err(KeepError::system(&self.path, self.doing.open, &io::Error::other(error))),
+            Err(KeyError::Io { path, doing, source }) => {
+                return Err(KeepError::system(&path, doing, &source));
+            }
+            Err(error) => {
+                return Err(KeepError::system(
+                    &self.path,
+                    self.doing.open,
+                    &io::Error::other(error),
+                ));
+            }
         }
         Ok(())
     }
@@ -104,12 +117,16 @@ impl Line {
         KeepError::damaged(&self.path, found)
     }
 
-    /// The number with which a line begins: whole as this program writes it, or all that somebody has written.
+    /// The number with which a line begins: whole as this program writes it, or all that somebody
+    /// has written.
     fn number(&self, line: &str) -> Result<u64, KeepError> {
         let word = line.split_ascii_whitespace().next().unwrap_or_default();
         // The beginning of a number of ours would be read as a smaller one.
-        let whole = word.len() == DIGITS || (!word.starts_with('0') && word.len() < DIGITS) || line.trim_end() == "0";
-        let number = word.parse().ok().filter(|_| whole && word.bytes().all(|byte| byte.is_ascii_digit()));
+        let whole = word.len() == DIGITS
+            || (!word.starts_with('0') && word.len() < DIGITS)
+            || line.trim_end() == "0";
+        let number =
+            word.parse().ok().filter(|_| whole && word.bytes().all(|byte| byte.is_ascii_digit()));
         number.ok_or_else(|| self.damaged(line.as_bytes()))
     }
 }
@@ -122,10 +139,11 @@ fn open_line(path: &Path, doing: &'static str) -> Result<Booked<File>, KeyError>
     Booked::file(file).map_err(|source| KeyError::Io { path: path.into(), doing, source })
 }
 
-/// The file with the largest epoch that processes of this machine know of one service type of a masterless group.
+/// The file with the largest epoch that processes of this machine know of one service type of a
+/// masterless group.
 ///
-/// All of them write it. The kernel's lock keeps one from writing less than another just has; nobody waits for
-/// it, because its holder may be a process that stands still.
+/// All of them write it. The kernel's lock keeps one from writing less than another just has;
+/// nobody waits for it, because its holder may be a process that stands still.
 pub(crate) struct EpochFile {
     line: Line,
     /// The largest one that is known to be written there.
@@ -135,7 +153,8 @@ pub(crate) struct EpochFile {
 }
 
 impl EpochFile {
-    /// Opens it, and sees that it can be written: who begins must be able to keep what it may learn.
+    /// Opens it, and sees that it can be written: who begins must be able to keep what it may
+    /// learn.
     pub(crate) fn open(path: PathBuf) -> Result<Self, KeyError> {
         let line = Line::open(path, epoch_line(0), &EPOCH)?;
         let mut epochs = EpochFile { line, kept: 0, tried: 0 };
@@ -160,7 +179,10 @@ impl EpochFile {
     }
 
     /// Does it while no other process does the same, if that can be had at once.
-    fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, KeepError>) -> Result<Option<T>, KeepError> {
+    fn alone<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, KeepError>,
+    ) -> Result<Option<T>, KeepError> {
         self.line.find_again()?;
         if flock(&self.line.file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(None);
@@ -170,9 +192,11 @@ impl EpochFile {
         done.map(Some)
     }
 
-    /// Writes `epoch` if less is written there. While another process does the same, this one leaves it for its next time.
+    /// Writes `epoch` if less is written there. While another process does the same, this one
+    /// leaves it for its next time.
     ///
-    /// Who takes part already goes on if that fails, for it knows the epoch; it says so once for each epoch.
+    /// Who takes part already goes on if that fails, for it knows the epoch; it says so once for
+    /// each epoch.
     pub(crate) fn keep(&mut self, epoch: u64) {
         if epoch <= self.kept {
             return;
@@ -187,7 +211,9 @@ impl EpochFile {
         match kept {
             Ok(None) => {}
             Ok(Some(())) => self.kept = epoch,
-            Err(error) if epoch > self.tried => log::error!("{error}; this process goes on, and knows epoch {epoch}"),
+            Err(error) if epoch > self.tried => {
+                log::error!("{error}; this process goes on, and knows epoch {epoch}")
+            }
             Err(_) => {}
         }
         self.tried = self.tried.max(epoch);
@@ -200,9 +226,11 @@ fn epoch_line(epoch: u64) -> String {
 
 /// The file with the last term.
 pub(crate) struct TermFile {
-    /// Which electorate "vacant" speaks of. Others (other network namespaces, another port or address) share the term, but not this.
+    /// Which electorate "vacant" speaks of. Others (other network namespaces, another port or
+    /// address) share the term, but not this.
     place: u64,
-    // Held while the file is written, by whoever writes it: the role thread, and one that brings a survivor's term.
+    // Held while the file is written, by whoever writes it: the role thread, and one that brings a
+    // survivor's term.
     tenure: Mutex<Tenure>,
 }
 
@@ -223,18 +251,23 @@ impl TermFile {
         Ok(TermFile { place, tenure: Mutex::new(Tenure { line, term: None, written: false }) })
     }
 
-    /// Sees whether a term can be kept at `path`, by writing as much as that needs; gives the last one. Changes nothing.
+    /// Sees whether a term can be kept at `path`, by writing as much as that needs; gives the last
+    /// one. Changes nothing.
     pub(crate) fn probe(path: &Path) -> Result<Option<u64>, KeyError> {
         match open_line(path, TERM.open) {
             Ok(file) => {
-                let mut line = Line { path: path.into(), file, first: term_line(Last::NONE, 0), doing: &TERM };
-                let term = line.read().and_then(|text| line.number(&text)).map_err(KeyError::Unkept)?;
-                // In place, so that it needs no room. A process may be writing this moment: it is left alone.
+                let mut line =
+                    Line { path: path.into(), file, first: term_line(Last::NONE, 0), doing: &TERM };
+                let term =
+                    line.read().and_then(|text| line.number(&text)).map_err(KeyError::Unkept)?;
+                // In place, so that it needs no room. A process may be writing this moment: it is
+                // left alone.
                 Ok(Some(term))
             }
             Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                files::draft(path, term_line(Last::NONE, 0).as_bytes())
-                    .map_err(|source| KeyError::Unkept(KeepError::system(path, TERM.make, &source)))?;
+                files::draft(path, term_line(Last::NONE, 0).as_bytes()).map_err(|source| {
+                    KeyError::Unkept(KeepError::system(path, TERM.make, &source))
+                })?;
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -253,8 +286,8 @@ impl TermFile {
         tenure.write(Last { term, vacant: false }, self.place)
     }
 
-    /// Keeps a term that was raised. One that comes late, after a higher one or after the end, is left: the
-    /// file may be another supervisor's by then.
+    /// Keeps a term that was raised. One that comes late, after a higher one or after the end, is
+    /// left: the file may be another supervisor's by then.
     pub(crate) fn raise(&self, term: u64) {
         let mut tenure = self.tenure.lock();
         if tenure.term.is_some_and(|present| present < term) {
@@ -335,12 +368,14 @@ mod tests {
         assert_eq!((open().last(), fs::read_to_string(&path).unwrap().len()), (10, DIGITS + 1));
     }
 
-    /// Goal: one that stands still in the middle of writing holds up nobody, and what was left out is written later.
+    /// Goal: one that stands still in the middle of writing holds up nobody, and what was left out
+    /// is written later.
     #[test]
     fn nobody_waits_for_who_writes_the_epoch() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("web.7.epoch");
-        let (one, mut two) = (EpochFile::open(path.clone()).unwrap(), EpochFile::open(path.clone()).unwrap());
+        let (one, mut two) =
+            (EpochFile::open(path.clone()).unwrap(), EpochFile::open(path.clone()).unwrap());
         flock(&one.line.file, FlockOperation::LockExclusive).unwrap();
         two.keep(5);
         assert_eq!((two.last(), EpochFile::open(path.clone()).unwrap().last()), (0, 0));
@@ -349,8 +384,8 @@ mod tests {
         assert_eq!(EpochFile::open(path).unwrap().last(), 5);
     }
 
-    /// What may be in a file instead of what this program has written: nothing, what is left after a power cut, or
-    /// the beginning of a line, of which the number could be read as a smaller one.
+    /// What may be in a file instead of what this program has written: nothing, what is left after
+    /// a power cut, or the beginning of a line, of which the number could be read as a smaller one.
     const DAMAGED: [&[u8]; 8] = [
         b"",
         b"\n",
@@ -370,7 +405,10 @@ mod tests {
         for (epoch, content) in (5..).zip(DAMAGED) {
             fs::write(&path, content).unwrap();
             let error = EpochFile::open(path.clone()).err().unwrap();
-            assert!(matches!(&error, KeyError::Unkept(error) if error.is_damaged()), "{content:?}: {error}");
+            assert!(
+                matches!(&error, KeyError::Unkept(error) if error.is_damaged()),
+                "{content:?}: {error}"
+            );
             knows.keep(epoch);
             assert_eq!(EpochFile::open(path.clone()).unwrap().last(), epoch);
         }
@@ -391,7 +429,12 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(look);
             for _ in 0..8 {
-                scope.spawn(|| assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last::NONE));
+                scope.spawn(|| {
+                    assert_eq!(
+                        TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(),
+                        Last::NONE
+                    )
+                });
             }
         });
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "a draft was left behind");
@@ -403,19 +446,26 @@ mod tests {
         let path = directory.path().join("web.term");
         let file = TermFile::open(path.clone(), at(1)).unwrap();
         file.begin(7).unwrap();
-        assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last { term: 7, vacant: false });
+        assert_eq!(
+            TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(),
+            Last { term: 7, vacant: false }
+        );
         file.raise(11);
         file.raise(9);
         assert_eq!(file.read().unwrap(), Last { term: 11, vacant: false });
         end(&file, 11, true);
-        assert_eq!(TermFile::open(path, at(1)).unwrap().read().unwrap(), Last { term: 11, vacant: true });
+        assert_eq!(
+            TermFile::open(path, at(1)).unwrap().read().unwrap(),
+            Last { term: 11, vacant: true }
+        );
     }
 
     #[test]
     fn a_raised_term_that_comes_after_the_end_does_not_overwrite_the_successors() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("web.term");
-        let (old, new) = (TermFile::open(path.clone(), at(1)).unwrap(), TermFile::open(path, at(1)).unwrap());
+        let (old, new) =
+            (TermFile::open(path.clone(), at(1)).unwrap(), TermFile::open(path, at(1)).unwrap());
         old.begin(1).unwrap();
         end(&old, 11, false);
         new.begin(12).unwrap();
@@ -429,10 +479,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("web.term");
         end(&TermFile::open(path.clone(), at(1)).unwrap(), 4, true);
-        assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last { term: 4, vacant: true });
+        assert_eq!(
+            TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(),
+            Last { term: 4, vacant: true }
+        );
         let derived = SocketAddrV4::new(Ipv4Addr::new(127, 1, 2, 3), 1);
         for other in [at(2), derived] {
-            assert_eq!(TermFile::open(path.clone(), other).unwrap().read().unwrap(), Last { term: 4, vacant: false });
+            assert_eq!(
+                TermFile::open(path.clone(), other).unwrap().read().unwrap(),
+                Last { term: 4, vacant: false }
+            );
         }
     }
 
@@ -444,7 +500,10 @@ mod tests {
         for (term, content) in (5..).zip(DAMAGED) {
             fs::write(&path, content).unwrap();
             let error = TermFile::open(path.clone(), at(1)).unwrap().read().unwrap_err();
-            assert!(error.is_damaged() && error.to_string().contains("echo NUMBER >"), "{content:?}: {error}");
+            assert!(
+                error.is_damaged() && error.to_string().contains("echo NUMBER >"),
+                "{content:?}: {error}"
+            );
             assert!(TermFile::probe(&path).is_err());
             file.begin(term).unwrap();
             assert_eq!(file.read().unwrap(), Last { term, vacant: false });
@@ -457,7 +516,10 @@ mod tests {
         let path = directory.path().join("web.term");
         for (written, term) in [("57\n", 57), ("57", 57), ("0\n", 0)] {
             fs::write(&path, written).unwrap();
-            assert_eq!(TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(), Last { term, vacant: false });
+            assert_eq!(
+                TermFile::open(path.clone(), at(1)).unwrap().read().unwrap(),
+                Last { term, vacant: false }
+            );
         }
     }
 
@@ -475,7 +537,11 @@ mod tests {
         fs::rename(directory.path().join("copy"), &path).unwrap();
         assert_eq!(file.read().unwrap().term, 3);
         end(&file, 2, true);
-        assert_eq!(file.read().unwrap(), Last { term: 3, vacant: false }, "somebody has put it right");
+        assert_eq!(
+            file.read().unwrap(),
+            Last { term: 3, vacant: false },
+            "somebody has put it right"
+        );
         file.begin(9).unwrap();
         assert_eq!(TermFile::probe(&path).unwrap(), Some(9));
         fs::remove_dir_all(directory.path()).unwrap();

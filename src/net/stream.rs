@@ -11,12 +11,12 @@ use super::port::Stream;
 use crate::wire::Message;
 use crate::wire::frame::put_frame;
 
-/// What is on its way to one connection. Who puts something in flushes it, then or later: whoever flushes first sends all of it,
-/// in the order in which it was put.
+/// What is on its way to one connection. Who puts something in flushes it, then or later: whoever
+/// flushes first sends all of it, in the order in which it was put.
 pub(crate) struct Outbox {
     stream: Arc<Stream>,
-    // Its own lock, so that sending needs no other. Held for a send that does not wait, and with it for whatever the kernel
-    // does to deliver.
+    // Its own lock, so that sending needs no other. Held for a send that does not wait, and with it
+    // for whatever the kernel does to deliver.
     unsent: Mutex<Vec<u8>>,
 }
 
@@ -53,8 +53,9 @@ impl Outbox {
     }
 }
 
-/// Gives the kernel as much of `unsent` as it takes at once; what it takes is gone from there. If the other end is gone,
-/// so is all of it: whoever reads from the connection sees the end and does what is to be done.
+/// Gives the kernel as much of `unsent` as it takes at once; what it takes is gone from there. If
+/// the other end is gone, so is all of it: whoever reads from the connection sees the end and does
+/// what is to be done.
 pub(crate) fn push(stream: &Stream, unsent: &mut Vec<u8>) {
     let mut rest = &unsent[..];
     if !stream.is_usable() {

@@ -10,8 +10,8 @@ use crate::sys::{Origin, signals};
 
 /// A set of threads that are joined at the latest when their owner joins all.
 ///
-/// Those that have ended are joined when the next one starts, so that a long life with many short threads
-/// keeps no more handles than there were threads at once.
+/// Those that have ended are joined when the next one starts, so that a long life with many short
+/// threads keeps no more handles than there were threads at once.
 #[derive(Default)]
 pub(crate) struct Threads {
     // A lock because threads end on their own; held for a few map operations only.
@@ -28,7 +28,12 @@ struct Inner {
 }
 
 impl Threads {
-    pub(crate) fn spawn(&self, name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub(crate) fn spawn(
+        &self,
+        name: &str,
+        stack: usize,
+        run: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         if self.origin.is_elsewhere() {
             return Err(io::Error::other(FORKED));
         }
@@ -40,7 +45,8 @@ impl Threads {
         if stack > 0 {
             builder = builder.stack_size(stack);
         }
-        // The new thread's last step takes the lock, so that it cannot have ended before its handle is kept.
+        // The new thread's last step takes the lock, so that it cannot have ended before its handle
+        // is kept.
         let handle = signals::spawning(|begin| {
             builder.spawn(move || {
                 begin.begin();
@@ -50,13 +56,15 @@ impl Threads {
         })?;
         inner.running.insert(number, handle);
         let ended = std::mem::take(&mut inner.ended);
-        let handles: Vec<_> = ended.iter().filter_map(|number| inner.running.remove(number)).collect();
+        let handles: Vec<_> =
+            ended.iter().filter_map(|number| inner.running.remove(number)).collect();
         drop(inner);
         handles.into_iter().for_each(join);
         Ok(())
     }
 
-    /// Waits for all threads to end; the caller has told them to. One of them may call this itself: it is not waited for.
+    /// Waits for all threads to end; the caller has told them to. One of them may call this itself:
+    /// it is not waited for.
     pub(crate) fn join_all(&self) {
         if self.origin.is_elsewhere() {
             return; // they run in another process
@@ -67,7 +75,8 @@ impl Threads {
 }
 
 /// What is said where an error has room for it.
-pub(crate) const FORKED: &str = "the instance belongs to the process from which this one was forked; join anew here";
+pub(crate) const FORKED: &str =
+    "the instance belongs to the process from which this one was forked; join anew here";
 
 impl Drop for Inner {
     fn drop(&mut self) {

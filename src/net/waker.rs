@@ -8,9 +8,13 @@ use rustix::event::{PollFd, PollFlags};
 pub(crate) use kind::Waker;
 
 impl Waker {
-    /// Waits for any of `fds`, for a call, or for the time; forgets the call. Once this is not [usable](Waker::is_usable)
-    /// any more it does not wait at all.
-    pub(crate) fn wait<'a>(&'a self, fds: &mut Vec<PollFd<'a>>, timeout: Option<Duration>) -> rustix::io::Result<()> {
+    /// Waits for any of `fds`, for a call, or for the time; forgets the call. Once this is not
+    /// [usable](Waker::is_usable) any more it does not wait at all.
+    pub(crate) fn wait<'a>(
+        &'a self,
+        fds: &mut Vec<PollFd<'a>>,
+        timeout: Option<Duration>,
+    ) -> rustix::io::Result<()> {
         fds.push(PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN));
         let waited = self.waiting().poll(fds, timeout);
         let is_called = fds.pop().is_some_and(|own| !own.revents().is_empty());
@@ -35,8 +39,8 @@ mod kind {
 
     use crate::sys::{Booked, Kind, tripwire};
 
-    /// A counter of the kernel's, readable unless it is zero. One descriptor, made by one call: a new supervisor makes three
-    /// before it says that it is one.
+    /// A counter of the kernel's, readable unless it is zero. One descriptor, made by one call: a
+    /// new supervisor makes three before it says that it is one.
     pub(crate) struct Waker(Booked<OwnedFd>);
 
     impl Waker {
@@ -49,9 +53,11 @@ mod kind {
             &self.0
         }
 
-        /// Wakes the thread, or the next one that waits. A full counter means that it is already called.
+        /// Wakes the thread, or the next one that waits. A full counter means that it is already
+        /// called.
         pub(crate) fn wake(&self) {
-            tripwire::look(); // the program's file, if it has this number now, would be written into
+            // The program's file, if it has this number now, would be written into.
+            tripwire::look();
             if !self.is_usable() {
                 return;
             }
@@ -79,8 +85,8 @@ mod kind {
 
     use crate::sys::{Booked, Kind, tripwire};
 
-    /// Two connected sockets: a byte in one makes the other readable. (A pipe would do; this one std opens close-on-exec
-    /// and non-blocking everywhere.)
+    /// Two connected sockets: a byte in one makes the other readable. (A pipe would do; this one
+    /// std opens close-on-exec and non-blocking everywhere.)
     pub(crate) struct Waker {
         sleeper: Booked<UnixStream>,
         caller: Booked<UnixStream>,
@@ -99,7 +105,8 @@ mod kind {
         }
 
         pub(crate) fn wake(&self) {
-            tripwire::look(); // the program's file, if it has this number now, would be written into
+            // The program's file, if it has this number now, would be written into.
+            tripwire::look();
             if !self.is_usable() {
                 return;
             }

@@ -42,12 +42,14 @@ struct State {
     stream: Option<Arc<Stream>>,
 }
 
-/// How many changes may wait for the program. When it is full, the watcher waits, its connection fills, and the supervisor
-/// keeps for it not the changes but the newest state: nothing is lost but steps in between.
+/// How many changes may wait for the program. When it is full, the watcher waits, its connection
+/// fills, and the supervisor keeps for it not the changes but the newest state: nothing is lost but
+/// steps in between.
 const CAPACITY: usize = 256;
 
-/// How long a watcher from outside waits before it looks again whether a supervisor is there (an instance needs no such
-/// thing: it is told), and any watcher before it tries a registry port again that has just failed.
+/// How long a watcher from outside waits before it looks again whether a supervisor is there (an
+/// instance needs no such thing: it is told), and any watcher before it tries a registry port again
+/// that has just failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Watcher {
@@ -55,7 +57,8 @@ impl Watcher {
         asker.present()?;
         let (changes, receiver) = bounded(CAPACITY);
         let _wire = Wire::lay();
-        let shared = Arc::new(Shared { asker, state: Mutex::default(), stopped: Condvar::new(), _wire });
+        let shared =
+            Arc::new(Shared { asker, state: Mutex::default(), stopped: Condvar::new(), _wire });
         let thread = Threads::default();
         let run = {
             let shared = shared.clone();
@@ -68,7 +71,8 @@ impl Watcher {
 }
 
 impl Drop for Watcher {
-    /// Ends the thread; the receiver must be gone or be drained, for the thread may wait for room in it.
+    /// Ends the thread; the receiver must be gone or be drained, for the thread may wait for room
+    /// in it.
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.stopping = true;
@@ -104,8 +108,9 @@ impl Shared {
         self.state.lock().stopping
     }
 
-    /// Waits until there is a supervisor; `None` if the watch is to end. The registry port `avoid` has just failed: another
-    /// one is taken at once, the same one only after a pause. (It may be too busy, or its connection was cut.)
+    /// Waits until there is a supervisor; `None` if the watch is to end. The registry port `avoid`
+    /// has just failed: another one is taken at once, the same one only after a pause. (It may be
+    /// too busy, or its connection was cut.)
     fn locate(&self, avoid: u16) -> Option<u16> {
         match &self.asker.viewpoint {
             Viewpoint::Member(member) => {
@@ -151,7 +156,9 @@ impl Shared {
 
     /// Reads what one supervisor tells until it is gone; false if the watch is to end.
     fn follow(&self, registry_port: u16, view: &mut View, changes: &Sender<Change>) -> bool {
-        let Ok(Some(stream)) = port::connect(port::here(registry_port), Kind::Peer, HANDSHAKE_TIMEOUT) else {
+        let Ok(Some(stream)) =
+            port::connect(port::here(registry_port), Kind::Peer, HANDSHAKE_TIMEOUT)
+        else {
             return !self.stopping();
         };
         let stream = Arc::new(stream);

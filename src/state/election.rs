@@ -1,7 +1,9 @@
-//! What one instance does about its role: when it tries the port, when it connects, when it waits, when it gives up.
+//! What one instance does about its role: when it tries the port, when it connects, when it waits,
+//! when it gives up.
 //!
-//! Strictly alternating: [`Election::on`] takes what the last deed came to and names the next one. There is never more
-//! than one deed under way, so that no late answer to an attempt given up can be mistaken for a new one.
+//! Strictly alternating: [`Election::on`] takes what the last deed came to and names the next one.
+//! There is never more than one deed under way, so that no late answer to an attempt given up can
+//! be mistaken for a new one.
 //!
 //! | phase \ event | `PortClaimed` | `Kept` | `PortTaken` | `Welcomed` | `NobodyThere` | `ClosedAtOnce`, `Obstructed` | `Waited` | `LinkLost` | `SteppedDown` |
 //! |---|---|---|---|---|---|---|---|---|---|
@@ -13,11 +15,12 @@
 //!
 //! `Halted` stops from everywhere. Dashes cannot happen and change nothing.
 //!
-//! **Terms.** Each supervisorship has a term above all that its instance knows of: those that it has seen, and the last one
-//! that the group's directory keeps. Who cannot read or write that one, and has had no role in the group, gives the port
-//! back: it would begin the group anew with a term that there may have been. Who has had a role goes on after the last term
-//! that it has seen, which is the last of all unless it was cut off from its group during whole supervisorships; then
-//! those who know better raise its term as they come.
+//! **Terms.** Each supervisorship has a term above all that its instance knows of: those that it
+//! has seen, and the last one that the group's directory keeps. Who cannot read or write that one,
+//! and has had no role in the group, gives the port back: it would begin the group anew with a term
+//! that there may have been. Who has had a role goes on after the last term that it has seen, which
+//! is the last of all unless it was cut off from its group during whole supervisorships; then those
+//! who know better raise its term as they come.
 
 use std::time::Duration;
 
@@ -62,10 +65,13 @@ pub(crate) enum Obstacle {
 }
 
 impl Obstacle {
-    /// True if trying again soon may well help, so that even a first join goes on until its deadline.
+    /// True if trying again soon may well help, so that even a first join goes on until its
+    /// deadline.
     fn may_pass(&self) -> bool {
         match self {
-            Obstacle::Busy | Obstacle::SteppingDown | Obstacle::Silent | Obstacle::NoSupervisor => true,
+            Obstacle::Busy | Obstacle::SteppingDown | Obstacle::Silent | Obstacle::NoSupervisor => {
+                true
+            }
             Obstacle::NotPares
             | Obstacle::TurnedAway
             | Obstacle::OtherGroup(_)
@@ -99,7 +105,8 @@ pub(crate) enum Loss {
 pub(crate) enum Event {
     /// The instance is ready to begin.
     Started,
-    /// We are bound and listening. The last term that is kept, and the highest that what we hold speaks of.
+    /// We are bound and listening. The last term that is kept, and the highest that what we hold
+    /// speaks of.
     PortClaimed { last: Result<u64, KeepError>, seen: u64 },
     /// The new term is kept, or cannot be.
     Kept(Result<(), KeepError>),
@@ -109,7 +116,8 @@ pub(crate) enum Event {
     Welcomed { term: u64 },
     /// Nobody took the connection.
     NobodyThere,
-    /// Somebody took the connection and closed it without a valid word: a supervisor that died, or another program.
+    /// Somebody took the connection and closed it without a valid word: a supervisor that died, or
+    /// another program.
     ClosedAtOnce,
     /// Something stands in the way.
     Obstructed(Obstacle),
@@ -117,8 +125,8 @@ pub(crate) enum Event {
     Waited,
     /// The lifeline ended.
     LinkLost(Loss),
-    /// Our supervisorship was given up in this term, which may have been raised; somebody else shall have it. The program
-    /// has been told before the port was free.
+    /// Our supervisorship was given up in this term, which may have been raised; somebody else
+    /// shall have it. The program has been told before the port was free.
     SteppedDown { term: u64 },
     /// The program wants to leave.
     Halted,
@@ -169,20 +177,21 @@ enum Phase {
     Stopped,
 }
 
-/// A connection that is closed without a word is a supervisor that just died, until it happens this often in a
-/// row: with the pauses between, for a quarter of a second at least.
+/// A connection that is closed without a word is a supervisor that just died, until it happens this
+/// often in a row: with the pauses between, for a quarter of a second at least.
 const STRIKES: u32 = 13;
 
 /// A lifeline that ends before this time is over is a brief one.
 const BRIEF: Duration = Duration::from_secs(1);
 
-/// Supervisors do die one soon after the other, and each failover is to be as quick as the first. But after so many
-/// brief lifelines in a row to one and the same supervisorship there is a pause before the next attempt, longer each time: a
-/// supervisor that welcomes us only to cut us off must not keep both of us busy.
+/// Supervisors do die one soon after the other, and each failover is to be as quick as the first.
+/// But after so many brief lifelines in a row to one and the same supervisorship there is a pause
+/// before the next attempt, longer each time: a supervisor that welcomes us only to cut us off must
+/// not keep both of us busy.
 const BRIEF_IN_A_ROW: u32 = 5;
 
-/// An instance that may not supervise says that nobody does after so many attempts in a row: after some 150 ms, for an election is
-/// over in milliseconds.
+/// An instance that may not supervise says that nobody does after so many attempts in a row: after
+/// some 150 ms, for an election is over in milliseconds.
 const LEADERLESS: u32 = 11;
 
 #[derive(Clone, Debug)]
@@ -263,21 +272,29 @@ impl Election {
             (Phase::Contending, Event::Started) => (None, self.try_port(now)),
             (Phase::Contending, Event::PortClaimed { last, seen }) => {
                 let last = match last {
-                    Err(error) if !self.is_survivor() => return self.obstructed(now, Obstacle::Unkept(error)),
+                    Err(error) if !self.is_survivor() => {
+                        return self.obstructed(now, Obstacle::Unkept(error));
+                    }
                     last => last.unwrap_or(0),
                 };
-                // One of the group may have named the highest term there is: better no growth than an end.
+                // One of the group may have named the highest term there is: better no growth than
+                // an end.
                 self.next_term = last.max(self.last_term).max(seen).saturating_add(1);
                 (None, Deed::Keep { term: self.next_term })
             }
             (Phase::Contending, Event::Kept(kept)) => {
                 let unkept = match kept {
-                    Err(error) if !self.is_survivor() => return self.obstructed(now, Obstacle::Unkept(error)),
+                    Err(error) if !self.is_survivor() => {
+                        return self.obstructed(now, Obstacle::Unkept(error));
+                    }
                     kept => kept.err(),
                 };
                 let term = self.next_term;
                 self.enter(Phase::Supervisor, term);
-                (Some(Report::Supervisor { term, unkept }), Deed::Supervise { term, cause: self.cause })
+                (
+                    Some(Report::Supervisor { term, unkept }),
+                    Deed::Supervise { term, cause: self.cause },
+                )
             }
             (Phase::Contending, Event::PortTaken) => (None, Deed::Connect),
             (Phase::Contending, Event::Welcomed { term }) => {
@@ -298,7 +315,8 @@ impl Election {
             }
             (Phase::Contending, Event::ClosedAtOnce) => {
                 self.strikes += 1;
-                let obstacle = if self.strikes < STRIKES { Obstacle::Busy } else { Obstacle::TurnedAway };
+                let obstacle =
+                    if self.strikes < STRIKES { Obstacle::Busy } else { Obstacle::TurnedAway };
                 self.obstructed(now, obstacle)
             }
             (Phase::Contending, Event::Obstructed(obstacle)) => {
@@ -334,7 +352,9 @@ impl Election {
             }
 
             // No deed of a phase comes to an event of another one; see the table.
-            (Phase::Contending, Event::LinkLost(_) | Event::SteppedDown { .. }) => (None, self.try_port(now)),
+            (Phase::Contending, Event::LinkLost(_) | Event::SteppedDown { .. }) => {
+                (None, self.try_port(now))
+            }
             (
                 Phase::Subordinate,
                 Event::Started
@@ -376,7 +396,8 @@ impl Election {
         (self.attempts, self.strikes) = (0, 0);
     }
 
-    /// The port is tried before every connect, by those who may have it: a connect to a port that nobody holds can meet itself.
+    /// The port is tried before every connect, by those who may have it: a connect to a port that
+    /// nobody holds can meet itself.
     fn try_port(&mut self, now: Time) -> Deed {
         if !self.may_supervise || self.aside_until.is_some_and(|until| now < until) {
             return Deed::Connect;
@@ -395,15 +416,17 @@ impl Election {
         (report, self.pause(now, obstacle))
     }
 
-    /// Nobody has the port, and this instance may not have it. A survivor says so once, as it may last.
+    /// Nobody has the port, and this instance may not have it. A survivor says so once, as it may
+    /// last.
     fn leaderless(&mut self, now: Time) -> (Option<Report>, Deed) {
         let deed = self.pause(now, Obstacle::NoSupervisor);
         let news = self.is_survivor() && self.attempts == LEADERLESS;
         (news.then_some(Report::Obstructed(Obstacle::NoSupervisor)), deed)
     }
 
-    /// Waits before the next attempt: at first some microseconds, doubling; a random part of it, so that
-    /// many who wait do not meet again. What does not pass by itself is tried about once a second.
+    /// Waits before the next attempt: at first some microseconds, doubling; a random part of it, so
+    /// that many who wait do not meet again. What does not pass by itself is tried about once a
+    /// second.
     fn pause(&mut self, now: Time, obstacle: Obstacle) -> Deed {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.phase = Phase::Stopped;
@@ -419,7 +442,8 @@ impl Election {
         Deed::Wait(self.deadline.map_or(wait, |deadline| wait.min(deadline.saturating_sub(now))))
     }
 
-    /// A number from 0 to 1, by splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    /// A number from 0 to 1, by splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
+    /// generators, 2014).
     fn fraction(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.random;
@@ -485,7 +509,10 @@ mod tests {
     #[track_caller]
     fn check_waits(mut from: Election, event: Event) -> Election {
         let (report, deed) = from.on(SOON, event.clone());
-        assert!(report.is_none() && matches!(deed, Deed::Wait(_)), "{from:?} on {event:?}: {report:?} {deed:?}");
+        assert!(
+            report.is_none() && matches!(deed, Deed::Wait(_)),
+            "{from:?} on {event:?}: {report:?} {deed:?}"
+        );
         from
     }
 
@@ -498,8 +525,15 @@ mod tests {
 
     #[test]
     fn a_new_term_is_above_all_that_is_known() {
-        for (last, seen, term) in [(6, 0, 7), (6, 9, 10), (12, 9, 13), (0, 0, 1), (u64::MAX, 0, u64::MAX)] {
-            check(contending(), Event::PortClaimed { last: Ok(last), seen }, None, Deed::Keep { term });
+        for (last, seen, term) in
+            [(6, 0, 7), (6, 9, 10), (12, 9, 13), (0, 0, 1), (u64::MAX, 0, u64::MAX)]
+        {
+            check(
+                contending(),
+                Event::PortClaimed { last: Ok(last), seen },
+                None,
+                Deed::Keep { term },
+            );
         }
         let mut survivor = subordinate();
         survivor.on(SOON, Event::LinkLost(Loss::Died));
@@ -548,26 +582,42 @@ mod tests {
         for _ in 0..100 {
             let (report, deed) = election.on(now, Event::NobodyThere);
             let Deed::Wait(time) = deed else { panic!("{deed:?}") };
-            assert!(time <= Duration::from_millis(210), "it comes back {time:?} after a supervisor, at worst");
+            assert!(
+                time <= Duration::from_millis(210),
+                "it comes back {time:?} after a supervisor, at worst"
+            );
             reports.extend(report.map(|report| (report, now)));
             now += time;
             assert_eq!(election.on(now, Event::Waited), (None, Deed::Connect));
         }
-        let [(Report::Obstructed(Obstacle::NoSupervisor), when)] = reports[..] else { panic!("{reports:?}") };
-        assert!((Duration::from_millis(100)..Duration::from_millis(300)).contains(&when), "{when:?}");
+        let [(Report::Obstructed(Obstacle::NoSupervisor), when)] = reports[..] else {
+            panic!("{reports:?}")
+        };
+        assert!(
+            (Duration::from_millis(100)..Duration::from_millis(300)).contains(&when),
+            "{when:?}"
+        );
     }
 
     #[test]
     fn who_may_not_supervise_gives_up_a_first_join_at_its_deadline() {
         let mut election = Election::new(1, DEADLINE, false);
         election.on(Time::ZERO, Event::Started);
-        assert_eq!(election.on(DEADLINE, Event::NobodyThere), (None, Deed::Fail(Obstacle::NoSupervisor)));
+        assert_eq!(
+            election.on(DEADLINE, Event::NobodyThere),
+            (None, Deed::Fail(Obstacle::NoSupervisor))
+        );
     }
 
     #[test]
     fn who_finds_the_port_taken_connects_and_follows() {
         let election = check(contending(), Event::PortTaken, None, Deed::Connect);
-        check(election, Event::Welcomed { term: 7 }, Some(Report::Subordinate { term: 7 }), Deed::Follow);
+        check(
+            election,
+            Event::Welcomed { term: 7 },
+            Some(Report::Subordinate { term: 7 }),
+            Deed::Follow,
+        );
     }
 
     #[test]
@@ -616,14 +666,18 @@ mod tests {
 
     #[test]
     fn after_a_failed_connect_the_port_is_tried_before_the_next_one() {
-        let election = check_waits(check(contending(), Event::PortTaken, None, Deed::Connect), Event::NobodyThere);
+        let election = check_waits(
+            check(contending(), Event::PortTaken, None, Deed::Connect),
+            Event::NobodyThere,
+        );
         check(election, Event::Waited, None, Deed::TryPort);
     }
 
     #[test]
     fn who_steps_down_leaves_the_port_to_others_for_a_while() {
         let election = check(supervisor(), Event::SteppedDown { term: 7 }, None, Deed::Connect);
-        let mut election = check(check_waits(election, Event::NobodyThere), Event::Waited, None, Deed::Connect);
+        let mut election =
+            check(check_waits(election, Event::NobodyThere), Event::Waited, None, Deed::Connect);
         election.on(SOON, Event::NobodyThere);
         let later = SOON + ASIDE;
         assert_eq!(election.on(later, Event::Waited), (None, Deed::TryPort), "nobody wanted it");
@@ -631,7 +685,8 @@ mod tests {
 
     #[test]
     fn a_first_join_fails_at_once_on_what_does_not_pass() {
-        for obstacle in [Obstacle::NotPares, Obstacle::KeyMismatch, Obstacle::NameTaken("x".into())] {
+        for obstacle in [Obstacle::NotPares, Obstacle::KeyMismatch, Obstacle::NameTaken("x".into())]
+        {
             check(contending(), Event::Obstructed(obstacle.clone()), None, Deed::Fail(obstacle));
         }
     }
@@ -640,7 +695,10 @@ mod tests {
     fn a_first_join_waits_for_what_passes_until_its_deadline() {
         let mut election = check_waits(contending(), Event::Obstructed(Obstacle::Silent));
         election.on(SOON, Event::Waited);
-        assert_eq!(election.on(DEADLINE, Event::Obstructed(Obstacle::Silent)), (None, Deed::Fail(Obstacle::Silent)));
+        assert_eq!(
+            election.on(DEADLINE, Event::Obstructed(Obstacle::Silent)),
+            (None, Deed::Fail(Obstacle::Silent))
+        );
     }
 
     #[test]
@@ -669,7 +727,10 @@ mod tests {
             election.on(SOON, Event::Waited);
         };
         assert_eq!(failed, Obstacle::TurnedAway);
-        assert!(waited > Duration::from_millis(250), "a supervisor may have died this often: {waited:?}");
+        assert!(
+            waited > Duration::from_millis(250),
+            "a supervisor may have died this often: {waited:?}"
+        );
     }
 
     #[test]
@@ -678,11 +739,16 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..12 {
             election.on(SOON, Event::PortTaken);
-            let (_, Deed::Wait(wait)) = election.on(SOON, Event::NobodyThere) else { panic!("no pause") };
+            let (_, Deed::Wait(wait)) = election.on(SOON, Event::NobodyThere) else {
+                panic!("no pause")
+            };
             waits.push(wait);
             election.on(SOON, Event::Waited);
         }
-        assert!(waits[0] < Duration::from_micros(300) && waits[11] > Duration::from_millis(50), "{waits:?}");
+        assert!(
+            waits[0] < Duration::from_micros(300) && waits[11] > Duration::from_millis(50),
+            "{waits:?}"
+        );
         assert_ne!(waits[10], waits[11]);
     }
 

@@ -1,16 +1,19 @@
 //! Whether the other end of a lifeline still answers, for one who wants to know of hangs.
 //!
-//! A connection's end shows a death; it does not show a process that lives and does nothing. So the watcher asks now and
-//! then, and counts how long there is no answer: not in time that passed, but in parts of its timeout in which it was
-//! itself run when it wanted to be. A machine that has no processor time for the watched has none for the watcher either,
-//! as a rule, and a watcher that was itself stopped must not take its own absence for the other's.
+//! A connection's end shows a death; it does not show a process that lives and does nothing. So the
+//! watcher asks now and then, and counts how long there is no answer: not in time that passed, but
+//! in parts of its timeout in which it was itself run when it wanted to be. A machine that has no
+//! processor time for the watched has none for the watcher either, as a rule, and a watcher that
+//! was itself stopped must not take its own absence for the other's.
 //!
-//! Invariant: at most one question is unanswered at any time; what is overdue has been so for the whole timeout.
+//! Invariant: at most one question is unanswered at any time; what is overdue has been so for the
+//! whole timeout.
 
 use super::Time;
 
-/// Into how many parts the timeout is cut. One question is asked in each: more would cost more wake-ups, fewer would make
-/// the watcher, which notices at the end of a part, later than a quarter of the timeout.
+/// Into how many parts the timeout is cut. One question is asked in each: more would cost more
+/// wake-ups, fewer would make the watcher, which notices at the end of a part, later than a quarter
+/// of the timeout.
 const PARTS: u32 = 4;
 
 /// What is to be done at the end of a part.
@@ -128,7 +131,10 @@ mod tests {
             assert_eq!(step(&mut health, part, 0), Step::default());
         }
         for part in PARTS..10 {
-            assert_eq!(step(&mut health, part, 0), Step { ask: None, overdue: Some(Overdue::Silent) });
+            assert_eq!(
+                step(&mut health, part, 0),
+                Step { ask: None, overdue: Some(Overdue::Silent) }
+            );
         }
     }
 
@@ -153,7 +159,10 @@ mod tests {
             assert_eq!(step(&mut health, 0, 0), Step { ask: Some(number + 1), overdue: None });
         }
         health.on_answer(3, false);
-        assert_eq!(step(&mut health, 0, 0), Step { ask: Some(4), overdue: Some(Overdue::NoProgress) });
+        assert_eq!(
+            step(&mut health, 0, 0),
+            Step { ask: Some(4), overdue: Some(Overdue::NoProgress) }
+        );
         assert!(!health.on_answer(4, false));
         assert_eq!(step(&mut health, 0, 0).overdue, Some(Overdue::NoProgress));
         assert!(health.on_answer(5, true), "it is well again");

@@ -1,4 +1,5 @@
-//! The one message that carries all: what an instance is, what it knows of the group, and what it holds.
+//! The one message that carries all: what an instance is, what it knows of the group, and what it
+//! holds.
 
 use super::permits::Claims;
 use super::subordinate::Roster;
@@ -22,13 +23,33 @@ impl Hello {
         let Hello { entry, last_term, roster, claims, settings } = self;
         let Claims { standing, declared, held, wanted, counted } = claims;
         let roster = roster.map(Roster::into_record);
-        let greeting = Greeting { entry, last_term, standing, roster, declared, held, wanted, counted, settings };
+        let greeting = Greeting {
+            entry,
+            last_term,
+            standing,
+            roster,
+            declared,
+            held,
+            wanted,
+            counted,
+            settings,
+        };
         Message::Hello { greeting: greeting.into() }
     }
 
     /// The other way round.
     pub(crate) fn of(greeting: Greeting) -> Self {
-        let Greeting { entry, last_term, standing, roster, declared, held, wanted, counted, settings } = greeting;
+        let Greeting {
+            entry,
+            last_term,
+            standing,
+            roster,
+            declared,
+            held,
+            wanted,
+            counted,
+            settings,
+        } = greeting;
         let roster = roster.map(Roster::from_record);
         let claims = Claims { standing, declared, held, wanted, counted };
         Hello { entry, last_term, roster, claims, settings }
@@ -63,8 +84,10 @@ pub(crate) fn check_entry(entry: &Entry) -> Result<(), String> {
 }
 
 fn check_claims(Claims { declared, held, wanted, counted, .. }: &Claims) -> Result<(), String> {
-    config::check_resources(declared.iter().map(|one| (one.resource.as_str(), one.limit, one.per_holder)))
-        .map_err(text)?;
+    config::check_resources(
+        declared.iter().map(|one| (one.resource.as_str(), one.limit, one.per_holder)),
+    )
+    .map_err(text)?;
     let numbers = held.iter().map(|held| held.id).chain(wanted.iter().map(|wanted| wanted.id));
     let mut ids: Vec<u64> = numbers.collect();
     ids.sort_unstable();
@@ -82,7 +105,11 @@ fn check_claims(Claims { declared, held, wanted, counted, .. }: &Claims) -> Resu
 
 pub(crate) fn check_units(resource: &str, units: u64) -> Result<(), String> {
     config::check_word("resource", resource).map_err(text)?;
-    if (1..=MAX_UNITS).contains(&units) { Ok(()) } else { Err(format!("{units} units of {resource}: 1 to 2^38")) }
+    if (1..=MAX_UNITS).contains(&units) {
+        Ok(())
+    } else {
+        Err(format!("{units} units of {resource}: 1 to 2^38"))
+    }
 }
 
 fn check_setting(setting: &Setting) -> Result<(), String> {
@@ -97,7 +124,9 @@ fn check_setting(setting: &Setting) -> Result<(), String> {
 pub(crate) fn check_key_and_value(key: &str, value: Option<&str>) -> Result<(), String> {
     config::check_word("key", key).map_err(text)?;
     match value {
-        Some(value) if value.len() > MAX_SETTING => Err(format!("a value of {} bytes; at most 16384", value.len())),
+        Some(value) if value.len() > MAX_SETTING => {
+            Err(format!("a value of {} bytes; at most 16384", value.len()))
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -1,8 +1,9 @@
-//! What an instance itself holds: permits, requests under way, tallies, settings. From this, sent with its hello, each
-//! new supervisor rebuilds what it keeps for all.
+//! What an instance itself holds: permits, requests under way, tallies, settings. From this, sent
+//! with its hello, each new supervisor rebuilds what it keeps for all.
 //!
-//! Invariant: a permit is here from the moment its grant is read until it is given back or revoked; a request from the moment
-//! it is made until it is answered or withdrawn. Numbers are never used twice in the life of an instance.
+//! Invariant: a permit is here from the moment its grant is read until it is given back or revoked;
+//! a request from the moment it is made until it is answered or withdrawn. Numbers are never used
+//! twice in the life of an instance.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,8 @@ pub(crate) struct Holdings {
     term: u64,
     /// See [`Claims::standing`].
     standing: u64,
-    /// From when on others may have been given what this instance holds; `None` while a supervisor has it in its book.
+    /// From when on others may have been given what this instance holds; `None` while a supervisor
+    /// has it in its book.
     doubtful_from: Option<Time>,
     next_id: u64,
     /// Bytes of messages read since the supervisor was last told.
@@ -75,8 +77,15 @@ impl Holdings {
     }
 
     /// Asks for a permit; `None` if there are as many permits and requests as there may be.
-    pub(crate) fn ask(&mut self, resource: &str, units: u64, wait: bool, asked_ns: u64) -> Option<Wanted> {
-        let wanted = Wanted { id: self.next_id()?, resource: resource.into(), units, wait, asked_ns };
+    pub(crate) fn ask(
+        &mut self,
+        resource: &str,
+        units: u64,
+        wait: bool,
+        asked_ns: u64,
+    ) -> Option<Wanted> {
+        let wanted =
+            Wanted { id: self.next_id()?, resource: resource.into(), units, wait, asked_ns };
         self.requests.insert(wanted.id, wanted.clone());
         Some(wanted)
     }
@@ -107,8 +116,8 @@ impl Holdings {
 
     /// True as long as nobody else can have been given what is held here.
     ///
-    /// A new supervisor does not change that before the group is settled, not even if it is this instance itself: until then
-    /// others may come who were given it meanwhile.
+    /// A new supervisor does not change that before the group is settled, not even if it is this
+    /// instance itself: until then others may come who were given it meanwhile.
     pub(crate) fn is_certain(&self, now: Time) -> bool {
         self.doubtful_from.is_none_or(|from| now < from)
     }
@@ -154,8 +163,8 @@ impl Holdings {
 
     /// Takes a setting that this instance has just set; true if it is news.
     ///
-    /// Only if all others know it, or will hear of it from us: the supervisor that answered may be dead by now, and its
-    /// successor may never have heard of the change.
+    /// Only if all others know it, or will hear of it from us: the supervisor that answered may be
+    /// dead by now, and its successor may never have heard of the change.
     pub(crate) fn merge(&mut self, setting: Setting) -> bool {
         let heard = match self.touch {
             Touch::Next => true,
@@ -165,8 +174,8 @@ impl Holdings {
         heard && self.settings.merge(setting)
     }
 
-    /// The supervisor says its term, and whether the group is settled. If it is, we were told before what others were
-    /// given of what we held.
+    /// The supervisor says its term, and whether the group is settled. If it is, we were told
+    /// before what others were given of what we held.
     pub(crate) fn on_state(&mut self, term: u64, settled: bool) {
         self.term = term;
         if settled {
@@ -174,8 +183,8 @@ impl Holdings {
         }
     }
 
-    /// The lifeline was cut while the supervisor lived: it may have given to others what we hold, and these have the better
-    /// claim, also if they are cut off next.
+    /// The lifeline was cut while the supervisor lived: it may have given to others what we hold,
+    /// and these have the better claim, also if they are cut off next.
     pub(crate) fn cut_off(&mut self) {
         self.standing = 0;
         self.doubtful_from = Some(Time::ZERO);
@@ -186,7 +195,8 @@ impl Holdings {
         self.touch = Touch::Joining;
     }
 
-    /// There is no supervisor any more. Who succeeds it waits for us until `patience`, then gives to others what we hold.
+    /// There is no supervisor any more. Who succeeds it waits for us until `patience`, then gives
+    /// to others what we hold.
     pub(crate) fn end(&mut self, patience: Time) {
         self.touch = Touch::Next;
         self.doubtful_from.get_or_insert(patience);
@@ -208,8 +218,8 @@ impl Holdings {
         }
     }
 
-    /// A new lifeline begins, or our own supervisorship: the supervisor at its other end counts from zero what was read of it.
-    /// Gives what has to be asked again.
+    /// A new lifeline begins, or our own supervisorship: the supervisor at its other end counts
+    /// from zero what was read of it. Gives what has to be asked again.
     pub(crate) fn begin(&mut self, now: Time, term: u64, settled: bool) -> Vec<Message> {
         self.taken = 0;
         self.touch = Touch::With;
@@ -217,11 +227,13 @@ impl Holdings {
         self.doubtful_from = self.doubtful_from.filter(|&from| from <= now);
         self.on_state(term, settled);
         let again = self.queries.iter();
-        again.map(|(&id, resource)| Message::TotalQuery { id, resource: resource.clone() }).collect()
+        again
+            .map(|(&id, resource)| Message::TotalQuery { id, resource: resource.clone() })
+            .collect()
     }
 
-    /// Takes a message of the supervisor, `None` if it is none about what an instance holds. What is to be answered is put
-    /// into `answer`.
+    /// Takes a message of the supervisor, `None` if it is none about what an instance holds. What
+    /// is to be answered is put into `answer`.
     pub(crate) fn on(&mut self, message: Message, answer: &mut Option<Message>) -> Option<Upshot> {
         Some(match message {
             Message::Granted { id } => match self.requests.remove(&id) {
@@ -254,7 +266,9 @@ impl Holdings {
                 Upshot::Delivered { from, topic, payload }
             }
             Message::Missed { messages } => Upshot::Missed(messages),
-            Message::OverLimit { resource, in_use, limit } => Upshot::OverLimit { resource, in_use, limit },
+            Message::OverLimit { resource, in_use, limit } => {
+                Upshot::OverLimit { resource, in_use, limit }
+            }
             Message::Total { id, units } => match self.queries.remove(&id) {
                 Some(_) => Upshot::Total { id, units },
                 None => Upshot::Quiet,
@@ -334,7 +348,11 @@ mod tests {
             holdings.claims().standing
         };
         assert_eq!(stands(|holdings| _ = holdings.begin(NOW, 3, true)), 3);
-        assert_eq!(stands(|holdings| _ = holdings.begin(NOW, 5, false)), 3, "others may have been given what we hold");
+        assert_eq!(
+            stands(|holdings| _ = holdings.begin(NOW, 5, false)),
+            3,
+            "others may have been given what we hold"
+        );
         assert_eq!(stands(|holdings| holdings.on_state(6, true)), 6);
         assert_eq!(stands(|holdings| holdings.cut_off()), 0);
         assert_eq!(stands(|holdings| _ = holdings.begin(NOW, 7, false)), 0, "not yet");
@@ -346,7 +364,8 @@ mod tests {
         assert_eq!(stands(granted), 8, "only a settled supervisor grants");
     }
 
-    /// Every step that an instance without a settled supervisor can take, and what its permits are worth after it.
+    /// Every step that an instance without a settled supervisor can take, and what its permits are
+    /// worth after it.
     #[test]
     fn what_is_doubtful_stays_so_until_a_settled_supervisor_confirms_it_whoever_that_is() {
         let late = NOW + Time::from_millis(500);
@@ -359,13 +378,22 @@ mod tests {
         assert!(certain(NOW, &|holdings| holdings.end(late)), "the next one waits for us");
         assert!(!certain(late, &|_| ()), "no longer");
         assert!(!certain(late, &|holdings| holdings.end(late + late)), "a second loss in a row");
-        assert!(!certain(late, &|holdings| _ = holdings.begin(late, 4, false)), "others may come who were given it");
+        assert!(
+            !certain(late, &|holdings| _ = holdings.begin(late, 4, false)),
+            "others may come who were given it"
+        );
         assert!(certain(late, &|holdings| holdings.on_state(4, true)));
         assert!(!certain(late, &|holdings| holdings.cut_off()), "the supervisor lives, and gives");
         assert!(!certain(late, &|holdings| holdings.end(late + late)));
-        assert!(!certain(late, &|holdings| _ = holdings.begin(late, 5, false)), "its successor has not confirmed it");
+        assert!(
+            !certain(late, &|holdings| _ = holdings.begin(late, 5, false)),
+            "its successor has not confirmed it"
+        );
         assert!(!certain(late, &|holdings| holdings.end(late + late)), "nor will it: it is dead");
-        assert!(!certain(late, &|holdings| _ = holdings.begin(late, 6, false)), "our own supervisorship");
+        assert!(
+            !certain(late, &|holdings| _ = holdings.begin(late, 6, false)),
+            "our own supervisorship"
+        );
         let id = holdings.ask("db", 1, true, 0).unwrap().id;
         holdings.on(Message::Granted { id }, &mut None);
         assert!(holdings.is_certain(late), "only a settled supervisor grants");
@@ -379,7 +407,8 @@ mod tests {
         let mut holdings = Holdings::default();
         let first = holdings.ask("db", 1, true, 0).unwrap().id;
         holdings.release(first);
-        let ids: Vec<u64> = (0..MAX_PERMITS).map(|_| holdings.ask("db", 1, true, 0).unwrap().id).collect();
+        let ids: Vec<u64> =
+            (0..MAX_PERMITS).map(|_| holdings.ask("db", 1, true, 0).unwrap().id).collect();
         assert!(!ids.contains(&first));
         assert_eq!(holdings.ask("db", 1, true, 0), None);
     }

@@ -1,5 +1,6 @@
-//! Decisions. Pure: events and the time come in, what is to be done comes out. No clock, no socket, no
-//! thread, no lock, no log; so the same code runs in the product and, thousands of seeds a second, in a simulator.
+//! Decisions. Pure: events and the time come in, what is to be done comes out. No clock, no socket,
+//! no thread, no lock, no log; so the same code runs in the product and, thousands of seeds a
+//! second, in a simulator.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(crate) mod supervisor;
 pub(crate) mod term;
 pub(crate) mod view;
 
-/// A point in time: what has passed since some moment that is the same for all processes of the machine.
+/// A point in time: what has passed since some moment that is the same for all processes of the
+/// machine.
 pub(crate) type Time = Duration;
 
 /// One connection's number in the supervisor's process, never used twice.

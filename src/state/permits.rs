@@ -1,10 +1,12 @@
 //! The book of permits: who holds how much of what, who counts how much, and who waits.
 //!
 //! Invariants (`check`):
-//! * nothing is granted before the book is open, that is, before everybody is here whom something could be owed to;
-//! * a grant never takes a resource's use above its limit, nor its holder's above what one holder may have;
-//! * who has asked first is served first, also if others behind need less, except that one who waits for room under
-//!   its own limit holds up nobody else;
+//! * nothing is granted before the book is open, that is, before everybody is here whom something
+//!   could be owed to;
+//! * a grant never takes a resource's use above its limit, nor its holder's above what one holder
+//!   may have;
+//! * who has asked first is served first, also if others behind need less, except that one who
+//!   waits for room under its own limit holds up nobody else;
 //! * nobody waits who could be served, or who never could.
 
 use std::collections::btree_map::Entry;
@@ -43,7 +45,8 @@ pub(crate) enum Verdict {
 /// What a holder brings along when it registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claims {
-    /// The last term in which it is certain that what it holds was given to nobody else; 0 if it is not of any.
+    /// The last term in which it is certain that what it holds was given to nobody else; 0 if it is
+    /// not of any.
     pub(crate) standing: u64,
     pub(crate) declared: Vec<Declared>,
     pub(crate) held: Vec<Held>,
@@ -140,8 +143,9 @@ impl Smallest {
 }
 
 impl Resource {
-    /// Those who declare it may differ, while versions of a program change: then the smallest limit counts, so
-    /// that nobody's is passed. The same members give the same limit, whoever is supervisor.
+    /// Those who declare it may differ, while versions of a program change: then the smallest limit
+    /// counts, so that nobody's is passed. The same members give the same limit, whoever is
+    /// supervisor.
     fn limit(&self) -> Option<u64> {
         self.live_limit.or(self.limits.get())
     }
@@ -166,7 +170,12 @@ impl Resource {
 
     /// True if there is room under the limit of what one holder may have.
     fn has_own_room(&self, holder: ConnId, units: u64) -> bool {
-        let held = || self.held.range((holder, 0)..=(holder, u64::MAX)).map(|(_, permit)| permit.units).sum::<u64>();
+        let held = || {
+            self.held
+                .range((holder, 0)..=(holder, u64::MAX))
+                .map(|(_, permit)| permit.units)
+                .sum::<u64>()
+        };
         self.holder_limits.get().is_none_or(|most| held() + units <= most)
     }
 
@@ -180,18 +189,26 @@ impl Resource {
     }
 
     fn count(&mut self, holder: ConnId, units: u64) {
-        let before = if units > 0 { self.counted.insert(holder, units) } else { self.counted.remove(&holder) };
+        let before = if units > 0 {
+            self.counted.insert(holder, units)
+        } else {
+            self.counted.remove(&holder)
+        };
         self.counted_units = self.counted_units - before.unwrap_or(0) + units;
     }
 
     fn is_nothing(&self) -> bool {
-        self.limit().is_none() && self.held.is_empty() && self.counted.is_empty() && self.waiting.is_empty()
+        self.limit().is_none()
+            && self.held.is_empty()
+            && self.counted.is_empty()
+            && self.waiting.is_empty()
     }
 }
 
 impl Book {
-    /// Enters what a holder brings along. `replaced` is a connection of the same life of the same holder that has not
-    /// ended yet: what stands there is taken over and not given to others in between.
+    /// Enters what a holder brings along. `replaced` is a connection of the same life of the same
+    /// holder that has not ended yet: what stands there is taken over and not given to others in
+    /// between.
     pub(crate) fn enter(
         &mut self,
         holder: ConnId,
@@ -209,14 +226,18 @@ impl Book {
             per_holder.iter().for_each(|&most| this.holder_limits.add(most));
         }
         let mut places = BTreeMap::new();
-        let was_here = |held: &Held| before.places.get(&held.id).is_some_and(|place| place.asked_ns.is_none());
+        let was_here =
+            |held: &Held| before.places.get(&held.id).is_some_and(|place| place.asked_ns.is_none());
         // First what was here: what was not must find room beside it.
         claims.held.sort_by_key(|held| !was_here(held));
         for held in claims.held {
             let was_here = was_here(&held);
             let Held { id, resource, units } = held;
             let this = self.resources.entry(resource.clone()).or_default();
-            if self.open && !was_here && this.limit().is_some_and(|limit| this.in_use() + units > limit) {
+            if self.open
+                && !was_here
+                && this.limit().is_some_and(|limit| this.in_use() + units > limit)
+            {
                 // It was away for so long that others were given what it held.
                 verdicts.push(Verdict::Revoked { holder, id });
                 continue;
@@ -286,9 +307,14 @@ impl Book {
         self.holders.get(&holder).is_some_and(|holder| holder.places.contains_key(&id))
     }
 
-    /// Gives a permit back, or withdraws a request. Unknown numbers are those of permits that were revoked meanwhile.
+    /// Gives a permit back, or withdraws a request. Unknown numbers are those of permits that were
+    /// revoked meanwhile.
     pub(crate) fn release(&mut self, holder: ConnId, id: u64, verdicts: &mut Vec<Verdict>) {
-        let Some(place) = self.holders.get_mut(&holder).and_then(|holder| holder.places.remove(&id)) else { return };
+        let Some(place) =
+            self.holders.get_mut(&holder).and_then(|holder| holder.places.remove(&id))
+        else {
+            return;
+        };
         if let Some(this) = self.resources.get_mut(&place.resource) {
             match place.asked_ns {
                 None => this.strike(holder, id),
@@ -299,7 +325,12 @@ impl Book {
     }
 
     /// Notes how much the holder says that it uses.
-    pub(crate) fn count(&mut self, holder: ConnId, Counted { resource, units }: Counted, verdicts: &mut Vec<Verdict>) {
+    pub(crate) fn count(
+        &mut self,
+        holder: ConnId,
+        Counted { resource, units }: Counted,
+        verdicts: &mut Vec<Verdict>,
+    ) {
         let Some(this) = self.holders.get_mut(&holder) else { return };
         if units > 0 {
             this.counted.insert(resource.clone());
@@ -320,7 +351,12 @@ impl Book {
     }
 
     /// Puts a limit in the place of the declared ones, or takes it away again.
-    pub(crate) fn set_limit(&mut self, resource: &str, limit: Option<u64>, verdicts: &mut Vec<Verdict>) {
+    pub(crate) fn set_limit(
+        &mut self,
+        resource: &str,
+        limit: Option<u64>,
+        verdicts: &mut Vec<Verdict>,
+    ) {
         self.resources.entry(resource.to_owned()).or_default().live_limit = limit;
         self.serve(resource, true, verdicts);
     }
@@ -330,12 +366,21 @@ impl Book {
     }
 
     /// Takes all permits of the resource from a holder; gives how many they were.
-    pub(crate) fn revoke(&mut self, resource: &str, holder: ConnId, verdicts: &mut Vec<Verdict>) -> usize {
+    pub(crate) fn revoke(
+        &mut self,
+        resource: &str,
+        holder: ConnId,
+        verdicts: &mut Vec<Verdict>,
+    ) -> usize {
         let Some(this) = self.resources.get_mut(resource) else { return 0 };
-        let ids: Vec<u64> = this.held.range((holder, 0)..=(holder, u64::MAX)).map(|(&(_, id), _)| id).collect();
+        let ids: Vec<u64> =
+            this.held.range((holder, 0)..=(holder, u64::MAX)).map(|(&(_, id), _)| id).collect();
         for &id in &ids {
             this.strike(holder, id);
-            self.holders.get_mut(&holder).into_iter().for_each(|holder| _ = holder.places.remove(&id));
+            self.holders
+                .get_mut(&holder)
+                .into_iter()
+                .for_each(|holder| _ = holder.places.remove(&id));
             verdicts.push(Verdict::Revoked { holder, id });
         }
         self.serve(resource, false, verdicts);
@@ -344,9 +389,10 @@ impl Book {
 
     /// Everybody is here whom something could be owed to: from now on permits are granted.
     ///
-    /// Claims can contradict each other only if a holder stood still while a whole supervisorship passed that gave away
-    /// what it held, or was cut off while the supervisor lived. Its standing tells it from the others: it loses what there is
-    /// not room for. If all were cut off, one after the other, nobody knows who has the better claim, and any may lose.
+    /// Claims can contradict each other only if a holder stood still while a whole supervisorship
+    /// passed that gave away what it held, or was cut off while the supervisor lived. Its standing
+    /// tells it from the others: it loses what there is not room for. If all were cut off, one
+    /// after the other, nobody knows who has the better claim, and any may lose.
     pub(crate) fn open(&mut self, verdicts: &mut Vec<Verdict>) {
         self.open = true;
         for this in self.resources.values_mut() {
@@ -363,7 +409,10 @@ impl Book {
                     break;
                 }
                 this.strike(holder, id);
-                self.holders.get_mut(&holder).into_iter().for_each(|holder| _ = holder.places.remove(&id));
+                self.holders
+                    .get_mut(&holder)
+                    .into_iter()
+                    .for_each(|holder| _ = holder.places.remove(&id));
                 verdicts.push(Verdict::Revoked { holder, id });
             }
         }
@@ -371,8 +420,8 @@ impl Book {
         names.iter().for_each(|resource| self.serve(resource, true, verdicts));
     }
 
-    /// Gives what is free to those who wait. `all`: also looks through those behind one who must wait longer, for such as
-    /// do not want to wait, or could never be served.
+    /// Gives what is free to those who wait. `all`: also looks through those behind one who must
+    /// wait longer, for such as do not want to wait, or could never be served.
     fn serve(&mut self, resource: &str, all: bool, verdicts: &mut Vec<Verdict>) {
         let Some(this) = self.resources.get_mut(resource) else { return };
         if self.open {
@@ -395,19 +444,30 @@ impl Book {
                 }
                 if let Some((shortage, units)) = denial {
                     this.waiting.remove(&at);
-                    self.holders.get_mut(&holder).into_iter().for_each(|holder| _ = holder.places.remove(&id));
+                    self.holders
+                        .get_mut(&holder)
+                        .into_iter()
+                        .for_each(|holder| _ = holder.places.remove(&id));
                     verdicts.push(Verdict::Denied { holder, id, shortage, units });
                 }
                 if blocked && !all {
                     break;
                 }
-                next = this.waiting.range((Bound::Excluded(at), Bound::Unbounded)).next().map(|(&at, _)| at);
+                next = this
+                    .waiting
+                    .range((Bound::Excluded(at), Bound::Unbounded))
+                    .next()
+                    .map(|(&at, _)| at);
             }
         }
         // Until the book is open, claims may contradict each other: then it is not yet so.
         let over = this.limit().filter(|&limit| self.open && this.in_use() > limit);
         if let (Some(limit), false) = (over, this.over) {
-            verdicts.push(Verdict::OverLimit { resource: resource.to_owned(), in_use: this.in_use(), limit });
+            verdicts.push(Verdict::OverLimit {
+                resource: resource.to_owned(),
+                in_use: this.in_use(),
+                limit,
+            });
         }
         this.over = over.is_some();
         if this.is_nothing() {
@@ -446,7 +506,11 @@ impl Book {
     pub(crate) fn check(&self) {
         let mut places = 0;
         for (name, this) in &self.resources {
-            assert_eq!(this.held_units, this.held.values().map(|permit| permit.units).sum::<u64>(), "{name}");
+            assert_eq!(
+                this.held_units,
+                this.held.values().map(|permit| permit.units).sum::<u64>(),
+                "{name}"
+            );
             assert_eq!(this.counted_units, this.counted.values().sum::<u64>(), "{name}");
             assert!(!this.is_nothing(), "{name} is kept for nothing");
             places += this.held.len() + this.waiting.len();
@@ -455,11 +519,18 @@ impl Book {
             }
             let mut blocked = false;
             for (&(asked, holder, id), request) in this.waiting.iter().filter(|_| self.open) {
-                assert_eq!(self.holders[&holder].places[&id].asked_ns, Some(asked), "{id} of {holder}");
+                assert_eq!(
+                    self.holders[&holder].places[&id].asked_ns,
+                    Some(asked),
+                    "{id} of {holder}"
+                );
                 assert!(request.wait, "{id} of {holder} did not want to wait");
                 assert_eq!(this.impossible(request.units), None, "{id} of {holder} waits in vain");
                 let own_room = this.has_own_room(holder, request.units);
-                assert!(blocked || !own_room || this.free() < request.units, "{id} of {holder} could be served");
+                assert!(
+                    blocked || !own_room || this.free() < request.units,
+                    "{id} of {holder} could be served"
+                );
                 blocked |= own_room;
             }
         }
@@ -474,7 +545,9 @@ impl Book {
         for (&id, Place { resource, asked_ns }) in &this.places {
             let (book, resource) = (&self.resources[resource], resource.clone());
             match *asked_ns {
-                None => claims.held.push(Held { id, resource, units: book.held[&(holder, id)].units }),
+                None => {
+                    claims.held.push(Held { id, resource, units: book.held[&(holder, id)].units })
+                }
                 Some(asked_ns) => {
                     let Request { units, wait } = book.waiting[&(asked_ns, holder, id)];
                     claims.wanted.push(Wanted { id, resource, units, wait, asked_ns });

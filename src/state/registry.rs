@@ -1,7 +1,8 @@
 //! The registry: who is in the group, and what changed lately.
 //!
-//! Invariant: an entry is here exactly as long as its instance's lifeline is open (the supervisor's own: as
-//! long as it is supervisor), and applying the kept changes to an older copy gives the present one.
+//! Invariant: an entry is here exactly as long as its instance's lifeline is open (the supervisor's
+//! own: as long as it is supervisor), and applying the kept changes to an older copy gives the
+//! present one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -63,7 +64,9 @@ impl Registry {
     /// The changes from number `cursor` on, `None` if some of them are no longer kept.
     pub(crate) fn since(&self, cursor: u64) -> Option<impl Iterator<Item = &Change>> {
         let oldest = self.next - self.changes.len() as u64;
-        (cursor >= oldest).then(|| self.changes.range((cursor - oldest).min(self.changes.len() as u64) as usize..))
+        (cursor >= oldest).then(|| {
+            self.changes.range((cursor - oldest).min(self.changes.len() as u64) as usize..)
+        })
     }
 
     fn log(&mut self, change: Change) {
@@ -77,7 +80,16 @@ impl Registry {
 
 #[cfg(test)]
 pub(crate) fn test_entry(name: &str, id: u64, admin: u16) -> Entry {
-    Entry { name: name.into(), id, pid: 1, uid: 0, admin, joined_ms: 0, meta: vec![], functions: vec![] }
+    Entry {
+        name: name.into(),
+        id,
+        pid: 1,
+        uid: 0,
+        admin,
+        joined_ms: 0,
+        meta: vec![],
+        functions: vec![],
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +107,10 @@ mod tests {
         let changes: Vec<_> = registry.since(cursor).unwrap().cloned().collect();
         assert_eq!(
             changes,
-            [Change::Joined(Arc::new(test_entry("b", 2, 2))), Change::Left("a".into(), LeftCause::Died)]
+            [
+                Change::Joined(Arc::new(test_entry("b", 2, 2))),
+                Change::Left("a".into(), LeftCause::Died)
+            ]
         );
         assert_eq!(registry.since(registry.version()).unwrap().count(), 0);
     }

@@ -1,15 +1,17 @@
 //! Settings as each instance holds them: the newest value of every key.
 //!
-//! Invariant: merging is the same in any order and any number of times, so that whoever has heard the same changes
-//! holds the same settings. What was removed is remembered as removed, as long as there is room.
+//! Invariant: merging is the same in any order and any number of times, so that whoever has heard
+//! the same changes holds the same settings. What was removed is remembered as removed, as long as
+//! there is room.
 
 use std::collections::BTreeMap;
 
 use crate::config::{MAX_SETTINGS, MAX_SETTINGS_BYTES};
 use crate::wire::{Scope, Setting};
 
-/// Of two values of one key the one with the higher term counts, then the higher sequence. Only where the last term could
-/// not be kept can both be equal; then the value decides, so that all decide alike.
+/// Of two values of one key the one with the higher term counts, then the higher sequence. Only
+/// where the last term could not be kept can both be equal; then the value decides, so that all
+/// decide alike.
 type Version<'a> = (u64, u64, Option<&'a str>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +38,10 @@ impl Settings {
             return false;
         }
         let bytes = self.bytes - known.map_or(0, size) + size(&setting);
-        // Twice of what may be set: what was removed is remembered, and groups that knew different keys may meet.
-        let full = (known.is_none() && self.known.len() >= 2 * MAX_SETTINGS) || bytes > 2 * MAX_SETTINGS_BYTES;
+        // Twice of what may be set: what was removed is remembered, and groups that knew different
+        // keys may meet.
+        let full = (known.is_none() && self.known.len() >= 2 * MAX_SETTINGS)
+            || bytes > 2 * MAX_SETTINGS_BYTES;
         if full && !self.forget_one_removed() {
             return false;
         }
@@ -52,7 +56,9 @@ impl Settings {
     /// Forgets what was removed first; false if there is nothing removed.
     fn forget_one_removed(&mut self) -> bool {
         let removed = self.known.iter().filter(|(_, setting)| setting.value.is_none());
-        let Some(key) = removed.min_by_key(|(_, setting)| version(setting)).map(|(key, _)| key.clone()) else {
+        let Some(key) =
+            removed.min_by_key(|(_, setting)| version(setting)).map(|(key, _)| key.clone())
+        else {
             return false;
         };
         self.bytes -= self.known.remove(&key).map_or(0, |setting| size(&setting));
@@ -61,8 +67,10 @@ impl Settings {
 
     /// True if there is room for this value of this key.
     pub(crate) fn has_room(&self, scope: Scope, key: &str, value: &str) -> bool {
-        let others = self.present().filter(|setting| (setting.scope, setting.key.as_str()) != (scope, key));
-        let (count, bytes) = others.fold((0, 0), |(count, bytes), other| (count + 1, bytes + size(other)));
+        let others =
+            self.present().filter(|setting| (setting.scope, setting.key.as_str()) != (scope, key));
+        let (count, bytes) =
+            others.fold((0, 0), |(count, bytes), other| (count + 1, bytes + size(other)));
         count < MAX_SETTINGS && bytes + key.len() + value.len() <= MAX_SETTINGS_BYTES
     }
 
@@ -82,10 +90,14 @@ impl Settings {
 
     /// What is newer here than in `others`.
     pub(crate) fn newer_than(&self, others: &[Setting]) -> Vec<Setting> {
-        let others: BTreeMap<(Scope, &str), Version<'_>> =
-            others.iter().map(|other| ((other.scope, other.key.as_str()), version(other))).collect();
+        let others: BTreeMap<(Scope, &str), Version<'_>> = others
+            .iter()
+            .map(|other| ((other.scope, other.key.as_str()), version(other)))
+            .collect();
         let newer = |setting: &&Setting| {
-            others.get(&(setting.scope, setting.key.as_str())).is_none_or(|&other| other < version(setting))
+            others
+                .get(&(setting.scope, setting.key.as_str()))
+                .is_none_or(|&other| other < version(setting))
         };
         self.known.values().filter(newer).cloned().collect()
     }
@@ -98,7 +110,9 @@ impl Settings {
     /// True if this, or something newer of its key, is known.
     #[cfg(test)]
     pub(crate) fn has(&self, setting: &Setting) -> bool {
-        self.known.get(&(setting.scope, setting.key.clone())).is_some_and(|known| version(known) >= version(setting))
+        self.known
+            .get(&(setting.scope, setting.key.clone()))
+            .is_some_and(|known| version(known) >= version(setting))
     }
 
     /// The number of the next change in `term`.
@@ -113,7 +127,13 @@ mod tests {
     use super::*;
 
     fn setting(key: &str, value: Option<&str>, term: u64, sequence: u64) -> Setting {
-        Setting { scope: Scope::Program, key: key.into(), value: value.map(Into::into), term, sequence }
+        Setting {
+            scope: Scope::Program,
+            key: key.into(),
+            value: value.map(Into::into),
+            term,
+            sequence,
+        }
     }
 
     #[test]
@@ -137,11 +157,18 @@ mod tests {
     #[test]
     fn what_another_lacks_or_has_older_is_newer() {
         let mut settings = Settings::default();
-        for change in [setting("a", Some("1"), 1, 1), setting("b", Some("2"), 1, 2), setting("c", None, 1, 3)] {
+        for change in
+            [setting("a", Some("1"), 1, 1), setting("b", Some("2"), 1, 2), setting("c", None, 1, 3)]
+        {
             assert!(settings.merge(change));
         }
-        let theirs = [setting("a", Some("1"), 1, 1), setting("b", Some("1"), 0, 9), setting("d", Some("4"), 9, 9)];
-        let newer: Vec<String> = settings.newer_than(&theirs).into_iter().map(|setting| setting.key).collect();
+        let theirs = [
+            setting("a", Some("1"), 1, 1),
+            setting("b", Some("1"), 0, 9),
+            setting("d", Some("4"), 9, 9),
+        ];
+        let newer: Vec<String> =
+            settings.newer_than(&theirs).into_iter().map(|setting| setting.key).collect();
         assert_eq!(newer, ["b", "c"]);
     }
 
@@ -161,6 +188,10 @@ mod tests {
             assert!(settings.merge(setting(&format!("gone{number}"), None, 3, number)));
         }
         assert!(settings.known.len() <= 2 * MAX_SETTINGS);
-        assert_eq!(settings.present().count(), MAX_SETTINGS - 1, "only what was removed is forgotten");
+        assert_eq!(
+            settings.present().count(),
+            MAX_SETTINGS - 1,
+            "only what was removed is forgotten"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! What a subordinate knows of its group, from what its supervisor told it.
 //!
-//! Invariant: `roster` is `Some` only for a witness. Everybody whom this supervisor has welcomed, or was still waiting for
-//! and knew, is on it (the supervisor writes to the witnesses before it welcomes). That holds to its death, not beyond the
-//! moment in which it cuts us off: see [`Subordinate::lost`].
+//! Invariant: `roster` is `Some` only for a witness. Everybody whom this supervisor has welcomed,
+//! or was still waiting for and knew, is on it (the supervisor writes to the witnesses before it
+//! welcomes). That holds to its death, not beyond the moment in which it cuts us off: see
+//! [`Subordinate::lost`].
 
 use std::collections::BTreeSet;
 
@@ -11,13 +12,14 @@ use super::election::Loss;
 use crate::config::check_name;
 use crate::wire::{self, Departure, Message, kinds};
 
-/// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two living
-/// instances share, and an instance keeps its own for life.
+/// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two
+/// living instances share, and an instance keeps its own for life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roster {
     pub(crate) admins: BTreeSet<u16>,
-    /// `None` if these are all. Else there may be others, of whom no supervisor has known since then. Whoever supervises waits
-    /// for them for a certain time from that moment on, and no longer.
+    /// `None` if these are all. Else there may be others, of whom no supervisor has known since
+    /// then. Whoever supervises waits for them for a certain time from that moment on, and no
+    /// longer.
     pub(crate) unknown_since: Option<Time>,
 }
 
@@ -37,8 +39,8 @@ impl Roster {
     }
 }
 
-/// A roster of nobody that is incomplete since the end of time tells a witness that it is none any more. To one who does not know
-/// this number it means the same: that anybody may have survived.
+/// A roster of nobody that is incomplete since the end of time tells a witness that it is none any
+/// more. To one who does not know this number it means the same: that anybody may have survived.
 pub(super) const NO_WITNESS: u64 = u64::MAX;
 
 /// Enough for 584 years since the machine was started.
@@ -67,7 +69,8 @@ pub(crate) enum News {
     State,
     /// Something about what this instance holds; see [`Holdings`](super::holdings::Holdings).
     Held(Message),
-    /// The supervisor asks whether this instance lives, and its program has shown so within this time.
+    /// The supervisor asks whether this instance lives, and its program has shown so within this
+    /// time.
     Probed { number: u64, within_ns: u64 },
     /// The supervisor is about to close the lifeline, for this reason.
     Goodbye(Departure),
@@ -76,13 +79,30 @@ pub(crate) enum News {
 }
 
 impl Subordinate {
-    /// Reads a welcome, `None` if `message` is none, or one of a supervisor whose name would garble a log.
+    /// Reads a welcome, `None` if `message` is none, or one of a supervisor whose name would garble
+    /// a log.
     pub(crate) fn welcomed(message: Message) -> Option<Self> {
-        let Message::Welcome { term, supervisor, supervisor_admin, registry_port, settled, members } = message else {
+        let Message::Welcome {
+            term,
+            supervisor,
+            supervisor_admin,
+            registry_port,
+            settled,
+            members,
+        } = message
+        else {
             return None;
         };
         check_name(&supervisor).ok()?;
-        Some(Subordinate { term, supervisor, supervisor_admin, registry_port, settled, members, roster: None })
+        Some(Subordinate {
+            term,
+            supervisor,
+            supervisor_admin,
+            registry_port,
+            settled,
+            members,
+            roster: None,
+        })
     }
 
     pub(crate) fn on(&mut self, message: Message) -> News {
@@ -107,7 +127,8 @@ impl Subordinate {
             }
             Message::Leaving { reason } => {
                 if let (Departure::StepsDown, Some(roster)) = (reason, &mut self.roster) {
-                    // It comes back as a subordinate: its successor must wait for it like for all others.
+                    // It comes back as a subordinate: its successor must wait for it like for all
+                    // others.
                     roster.admins.insert(self.supervisor_admin);
                 }
                 News::Goodbye(reason)
@@ -125,11 +146,13 @@ impl Subordinate {
         }
     }
 
-    /// The lifeline ended. Cut off while the supervisor lives, we are no witness any more: it may have welcomed others
-    /// since, and what we know must not pass for the last word when it dies and we succeed it.
+    /// The lifeline ended. Cut off while the supervisor lives, we are no witness any more: it may
+    /// have welcomed others since, and what we know must not pass for the last word when it dies
+    /// and we succeed it.
     ///
-    /// A death shows as the end of the stream after all that was written, and the port is free. A lifeline that was
-    /// reset while the port is still held was cut, by whomever, and counts as [`Loss::Evicted`].
+    /// A death shows as the end of the stream after all that was written, and the port is free. A
+    /// lifeline that was reset while the port is still held was cut, by whomever, and counts as
+    /// [`Loss::Evicted`].
     pub(crate) fn lost(&mut self, loss: Loss) {
         match loss {
             Loss::Evicted => self.roster = None,
@@ -155,7 +178,12 @@ mod tests {
     }
 
     fn roster(anew: bool, added: &[u16], removed: &[u16]) -> Message {
-        Message::Roster { anew, unknown_since_ns: None, added: added.into(), removed: removed.into() }
+        Message::Roster {
+            anew,
+            unknown_since_ns: None,
+            added: added.into(),
+            removed: removed.into(),
+        }
     }
 
     #[test]
@@ -172,7 +200,12 @@ mod tests {
     fn who_is_a_witness_no_more_forgets_what_it_was_told() {
         let mut this = subordinate();
         this.on(roster(true, &[1, 2], &[]));
-        let over = Message::Roster { anew: true, unknown_since_ns: Some(NO_WITNESS), added: vec![], removed: vec![] };
+        let over = Message::Roster {
+            anew: true,
+            unknown_since_ns: Some(NO_WITNESS),
+            added: vec![],
+            removed: vec![],
+        };
         assert_eq!(this.on(over), News::Quiet);
         assert_eq!(this.roster, None);
     }
@@ -189,7 +222,9 @@ mod tests {
 
     #[test]
     fn who_was_cut_off_is_a_witness_no_more() {
-        for (loss, witness) in [(Loss::Died, true), (Loss::SteppedDown, true), (Loss::Evicted, false)] {
+        for (loss, witness) in
+            [(Loss::Died, true), (Loss::SteppedDown, true), (Loss::Evicted, false)]
+        {
             let mut this = subordinate();
             this.on(roster(true, &[1], &[]));
             this.lost(loss);
@@ -200,8 +235,14 @@ mod tests {
     #[test]
     fn a_welcome_whose_name_would_garble_a_log_is_none() {
         let (supervisor, supervisor_admin, registry_port) = ("\x1b[2J".into(), 9, 10);
-        let welcome =
-            Message::Welcome { term: 1, supervisor, supervisor_admin, registry_port, settled: true, members: 1 };
+        let welcome = Message::Welcome {
+            term: 1,
+            supervisor,
+            supervisor_admin,
+            registry_port,
+            settled: true,
+            members: 1,
+        };
         assert_eq!(Subordinate::welcomed(welcome), None);
     }
 

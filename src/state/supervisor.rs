@@ -1,14 +1,17 @@
-//! What the supervisor decides: whom it admits, what the registry says, when the group is settled, whom it tells.
+//! What the supervisor decides: whom it admits, what the registry says, when the group is settled,
+//! whom it tells.
 //!
 //! Invariants:
 //! * every admitted connection has exactly one registry entry and the other way round, besides the
 //!   supervisor's own entry (`check`);
-//! * a member is welcomed only after every witness has been told of it, so that whatever survives of
-//!   the witnesses knows everybody who survives (kernel: what was written is read, even after our death);
+//! * a member is welcomed only after every witness has been told of it, so that whatever survives
+//!   of the witnesses knows everybody who survives (kernel: what was written is read, even after
+//!   our death);
 //! * `settled` never turns false again, and nothing is granted before it is true.
 //!
-//! What the instances share (permits, tallies, settings, messages) is in `supervisor/sharing.rs`, whom a new supervisor waits
-//! for in `supervisor/settling.rs`, who else knows the group in `supervisor/witnesses.rs`.
+//! What the instances share (permits, tallies, settings, messages) is in `supervisor/sharing.rs`,
+//! whom a new supervisor waits for in `supervisor/settling.rs`, who else knows the group in
+//! `supervisor/witnesses.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,8 +43,8 @@ pub(crate) enum Before {
 }
 
 impl Before {
-    /// What one who has claimed the port in `term` knows: from the last supervisor that it `followed`, and
-    /// from the group's directory, whether the last supervisor left nobody behind.
+    /// What one who has claimed the port in `term` knows: from the last supervisor that it
+    /// `followed`, and from the group's directory, whether the last supervisor left nobody behind.
     pub(crate) fn of(followed: Option<Subordinate>, term: u64, left_nobody: bool) -> Self {
         // Of an older term the roster is out of date: others have supervised since.
         let recent = followed.filter(|followed| followed.term.checked_add(1) == Some(term));
@@ -153,7 +156,8 @@ pub(crate) struct Supervisor {
     registry: Registry,
     members: BTreeMap<ConnId, Member>,
     connection: BTreeMap<String, ConnId>,
-    /// The members that are told whom the group has; as many as there are, up to [`WITNESSES`]. Those longest told first.
+    /// The members that are told whom the group has; as many as there are, up to [`WITNESSES`].
+    /// Those longest told first.
     witnesses: Vec<ConnId>,
     /// How many members there are when the next witness makes place for a new one.
     renew_at: usize,
@@ -171,7 +175,8 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
-        let Elected { me, term, registry_port, before, claims, settings, settle_time, max_members } = elected;
+        let Elected { me, term, registry_port, before, claims, settings, settle_time, max_members } =
+            elected;
         let (mut expected, unknown_since) = match before {
             Before::Nobody => (BTreeSet::new(), None),
             Before::These(roster) => (roster.admins, roster.unknown_since),
@@ -225,8 +230,8 @@ impl Supervisor {
         }
     }
 
-    /// The connection of another living instance that has the name of `entry`, so that its end can be looked
-    /// for before the name is refused.
+    /// The connection of another living instance that has the name of `entry`, so that its end can
+    /// be looked for before the name is refused.
     pub(crate) fn rival(&self, entry: &Entry) -> Option<ConnId> {
         let conn = *self.connection.get(&entry.name)?;
         (self.registry.entry(&entry.name)?.id != entry.id).then_some(conn)
@@ -257,12 +262,14 @@ impl Supervisor {
         self.members.is_empty()
     }
 
-    /// True if nobody is here and nobody can come back: whoever starts next need not wait for survivors.
+    /// True if nobody is here and nobody can come back: whoever starts next need not wait for
+    /// survivors.
     fn leaves_nobody(&self) -> bool {
         self.is_alone() && self.settled()
     }
 
-    /// What the group's directory is to keep of this supervisorship if it ends now, for this reason.
+    /// What the group's directory is to keep of this supervisorship if it ends now, for this
+    /// reason.
     pub(crate) fn last(&self, reason: Departure) -> Last {
         Last { term: self.term, vacant: reason == Departure::Leaves && self.leaves_nobody() }
     }
@@ -301,8 +308,8 @@ impl Supervisor {
         self.state_version
     }
 
-    /// The end of the supervisor before this one, for a watcher that may have known it: no other end is in the
-    /// registry's changes that this supervisor did not see itself.
+    /// The end of the supervisor before this one, for a watcher that may have known it: no other
+    /// end is in the registry's changes that this supervisor did not see itself.
     pub(crate) fn predecessor(&self) -> Option<Message> {
         let (name, cause) = self.predecessor.clone()?;
         Some(Message::Left { name, cause })
@@ -318,14 +325,16 @@ impl Supervisor {
         Cursor { state: self.state_version, registry: Some(self.registry.version()) }
     }
 
-    /// What the holder of `cursor` has not been told yet; the cursor moves on. Several changes of one thing in the
-    /// meantime are one message.
+    /// What the holder of `cursor` has not been told yet; the cursor moves on. Several changes of
+    /// one thing in the meantime are one message.
     pub(crate) fn news(&self, cursor: &mut Cursor, out: &mut Vec<Message>) {
         if let Some(seen) = &mut cursor.registry {
             match self.registry.since(*seen) {
                 Some(changes) => out.extend(changes.map(|change| match change {
                     Change::Joined(entry) => Message::Joined { entry: entry.clone() },
-                    Change::Left(name, cause) => Message::Left { name: name.clone(), cause: *cause },
+                    Change::Left(name, cause) => {
+                        Message::Left { name: name.clone(), cause: *cause }
+                    }
                 })),
                 None => self.list(out),
             }
@@ -333,7 +342,11 @@ impl Supervisor {
         }
         if cursor.state != self.state_version {
             cursor.state = self.state_version;
-            out.push(Message::State { term: self.term, settled: self.settled(), members: self.registry.len() as u32 });
+            out.push(Message::State {
+                term: self.term,
+                settled: self.settled(),
+                members: self.registry.len() as u32,
+            });
         }
     }
 
@@ -346,14 +359,18 @@ impl Supervisor {
         let Hello { entry, last_term, roster, claims, settings } = hello;
         let replaced = self.connection.get(&entry.name).copied();
         if let Some(old) = replaced {
-            // The same life of the same instance: its link was cut, and it was back before we saw the end. It stays
-            // on the witnesses' rosters: were it taken off and put on again, we could die in between.
+            // The same life of the same instance: its link was cut, and it was back before we saw
+            // the end. It stays on the witnesses' rosters: were it taken off and put on again, we
+            // could die in between.
             self.forget(old);
             actions.push(Action::Close { conn: old });
         }
-        // Of a setting one may have heard otherwise than from the supervisor that it followed: as the answer to whoever
-        // asked for the change. Ours must be newer than all that are known.
-        self.raise_term(settings.iter().map(|setting| setting.term).fold(last_term, u64::max), actions);
+        // Of a setting one may have heard otherwise than from the supervisor that it followed: as
+        // the answer to whoever asked for the change. Ours must be newer than all that are known.
+        self.raise_term(
+            settings.iter().map(|setting| setting.term).fold(last_term, u64::max),
+            actions,
+        );
         let was_settled = self.settled();
         let told = self.on_survivor(now, &entry, last_term, roster, actions);
         let (name, admin) = (entry.name.clone(), entry.admin);
@@ -362,19 +379,24 @@ impl Supervisor {
         let mut verdicts = Vec::new();
         let ours = self.settings.newer_than(&settings);
         self.merge(settings, &mut verdicts, actions);
-        self.members.insert(conn, Member { name, admin, cause: LeftCause::Died, under_way: 0, missed: 0 });
+        self.members
+            .insert(conn, Member { name, admin, cause: LeftCause::Died, under_way: 0, missed: 0 });
         if !told {
             self.tell_witnesses(false, &[admin], &[], actions);
         }
         self.book.enter(conn, claims, replaced, &mut verdicts);
-        // Settled first: its cursor is taken after all this, so what the welcome does not say it would never hear.
+        // Settled first: its cursor is taken after all this, so what the welcome does not say it
+        // would never hear.
         self.settle_if_complete(actions, &mut verdicts);
         // Before the welcome: from that on, its claims are as good as those of the others.
         let lost = |verdict: &Verdict| matches!(verdict, Verdict::Revoked { holder, .. } if *holder == conn);
         let (lost, verdicts) = verdicts.into_iter().partition(lost);
         self.pronounce(lost, actions);
         actions.push(Action::Send { conn, message: self.welcome() });
-        actions.extend(ours.into_iter().map(|setting| Action::Send { conn, message: Message::Setting { setting } }));
+        actions.extend(
+            ours.into_iter()
+                .map(|setting| Action::Send { conn, message: Message::Setting { setting } }),
+        );
         self.pronounce(verdicts, actions);
         // After the welcome, which may be to one of them.
         if !was_settled && self.settled() {
@@ -391,8 +413,8 @@ impl Supervisor {
     fn raise_term(&mut self, seen: u64, actions: &mut Vec<Action>) {
         if seen > self.term {
             // Only possible where the last term could not be kept in the group's directory. Terms
-            // still grow: whoever has seen that one will see a higher one from us. (A peer that claims to come from
-            // the last of all terms is wrong, but no reason to overflow.)
+            // still grow: whoever has seen that one will see a higher one from us. (A peer that
+            // claims to come from the last of all terms is wrong, but no reason to overflow.)
             self.term = seen.saturating_add(1);
             actions.push(Action::TermRaised { term: self.term });
             self.announce_state(actions);
@@ -409,17 +431,24 @@ impl Supervisor {
         }
         if let Some(holder) = self.registry.entry(&entry.name) {
             if holder.id != entry.id || holder.name == self.name {
-                return Some((Refusal::NameTaken, format!("a living instance (pid {})", holder.pid)));
+                return Some((
+                    Refusal::NameTaken,
+                    format!("a living instance (pid {})", holder.pid),
+                ));
             }
             return None;
         }
         (self.registry.len() >= self.max_members).then(|| {
-            (Refusal::GroupFull, format!("its supervisor `{}` admits {} instances", self.name, self.max_members))
+            (
+                Refusal::GroupFull,
+                format!("its supervisor `{}` admits {} instances", self.name, self.max_members),
+            )
         })
     }
 
-    /// Crosses a survivor off the list of those who are expected; while there may be others, learns from it who, if it
-    /// was a witness of the term before ours that knew more. True if the witnesses know already that it is in the group.
+    /// Crosses a survivor off the list of those who are expected; while there may be others, learns
+    /// from it who, if it was a witness of the term before ours that knew more. True if the
+    /// witnesses know already that it is in the group.
     fn on_survivor(
         &mut self,
         now: Time,
@@ -447,7 +476,10 @@ impl Supervisor {
 
     fn on_said(&mut self, conn: ConnId, message: Message, actions: &mut Vec<Action>) {
         if let Message::Leaving { reason: Departure::Leaves } = message {
-            self.members.get_mut(&conn).into_iter().for_each(|member| member.cause = LeftCause::Left);
+            self.members
+                .get_mut(&conn)
+                .into_iter()
+                .for_each(|member| member.cause = LeftCause::Left);
         } else if let Err(why) = self.on_shared(conn, message, actions) {
             self.evict(conn, why, actions);
         }
@@ -544,7 +576,10 @@ impl Supervisor {
         assert_eq!(self.members.len() + 1, self.registry.len());
         for (conn, member) in &self.members {
             assert_eq!(self.connection.get(&member.name), Some(conn));
-            assert_eq!(self.registry.entry(&member.name).map(|entry| entry.admin), Some(member.admin));
+            assert_eq!(
+                self.registry.entry(&member.name).map(|entry| entry.admin),
+                Some(member.admin)
+            );
         }
         assert!(self.registry.entry(&self.name).is_some());
         assert_eq!(self.witnesses.len(), self.members.len().min(WITNESSES));

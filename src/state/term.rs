@@ -12,8 +12,8 @@ impl Last {
     /// What a new group's directory says: there was nobody.
     pub(crate) const NONE: Last = Last { term: 0, vacant: true };
 
-    /// What is to be written over `there`. Never a lower term: somebody may have put the file right, where a supervisorship
-    /// had begun from an older copy of it.
+    /// What is to be written over `there`. Never a lower term: somebody may have put the file
+    /// right, where a supervisorship had begun from an older copy of it.
     pub(crate) fn over(self, there: Option<Last>) -> Last {
         match there {
             Some(Last { term, .. }) if term > self.term => Last { term, vacant: false },

@@ -1,7 +1,9 @@
-//! What a watcher believes of the registry, across supervisors: it turns listings and changes into changes.
+//! What a watcher believes of the registry, across supervisors: it turns listings and changes into
+//! changes.
 //!
-//! Invariant: the changes given out so far, applied in order, give `known`. A name is never reported as gone only
-//! because a new supervisor has not heard of it yet: not before the new one says that it is settled.
+//! Invariant: the changes given out so far, applied in order, give `known`. A name is never
+//! reported as gone only because a new supervisor has not heard of it yet: not before the new one
+//! says that it is settled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -108,7 +110,9 @@ impl View {
         match self.known.get(&entry.name) {
             Some(known) if *known == entry => return,
             // Another life of the same name.
-            Some(known) if known.id != entry.id => self.remove(entry.name.clone(), LeftCause::Died, changes),
+            Some(known) if known.id != entry.id => {
+                self.remove(entry.name.clone(), LeftCause::Died, changes)
+            }
             Some(_) | None => {}
         }
         self.known.insert(entry.name.clone(), entry.clone());
@@ -178,7 +182,11 @@ mod tests {
     fn a_survivor_that_comes_back_has_neither_left_nor_joined() {
         let mut view = watching();
         view.lost(&mut Vec::new());
-        let messages = [listing(2, false, 1), member("b", 2), Message::Joined { entry: test_entry("a", 1, 1).into() }];
+        let messages = [
+            listing(2, false, 1),
+            member("b", 2),
+            Message::Joined { entry: test_entry("a", 1, 1).into() },
+        ];
         assert_eq!(story(&mut view, messages), ["s2 2"]);
         let state = Message::State { term: 2, settled: true, members: 2 };
         assert_eq!(story(&mut view, [state]), ["settled 2"]);
@@ -197,7 +205,10 @@ mod tests {
         let mut view = watching();
         view.lost(&mut Vec::new());
         let left = Message::Left { name: "a".into(), cause: LeftCause::Left };
-        assert_eq!(story(&mut view, [listing(2, false, 1), member("b", 2), left]), ["s2 2", "-a left"]);
+        assert_eq!(
+            story(&mut view, [listing(2, false, 1), member("b", 2), left]),
+            ["s2 2", "-a left"]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The book of our descriptors: which numbers are ours at the moment, and what for.
 //!
-//! It is read where nothing may be locked or allocated: in a forked child and in a handler of a crash. So it is a table
-//! of bits, in pages that are made as numbers grow and never go away.
+//! It is read where nothing may be locked or allocated: in a forked child and in a handler of a
+//! crash. So it is a table of bits, in pages that are made as numbers grow and never go away.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,7 +19,8 @@ pub(crate) enum Kind {
     Peer = 2,
     /// What no other process sees: wakers, reserves.
     Own = 3,
-    /// A file. Opening and closing it may wait (for a server of files), so a fork does not wait for these.
+    /// A file. Opening and closing it may wait (for a server of files), so a fork does not wait for
+    /// these.
     File = 4,
 }
 
@@ -48,7 +49,9 @@ fn page(number: usize) -> Option<&'static Page> {
 fn made(number: usize) -> Option<&'static Page> {
     let slot = BOOK.get(number)?;
     if page(number).is_none() {
-        let new = Box::into_raw(Box::new(Page([const { [const { AtomicU64::new(0) }; WORDS] }; KINDS.len()])));
+        let new = Box::into_raw(Box::new(Page(
+            [const { [const { AtomicU64::new(0) }; WORDS] }; KINDS.len()],
+        )));
         if slot.compare_exchange(null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // SAFETY: just made, and nobody else has seen it.
             drop(unsafe { Box::from_raw(new) });
@@ -65,7 +68,9 @@ fn place(descriptor: i32) -> Option<(usize, usize, u64)> {
 /// Whether a descriptor is in the book.
 pub(super) fn has(descriptor: i32) -> bool {
     let found = place(descriptor).and_then(|(number, word, bit)| Some((page(number)?, word, bit)));
-    found.is_some_and(|(page, word, bit)| page.0.iter().any(|kind| kind[word].load(Ordering::Relaxed) & bit != 0))
+    found.is_some_and(|(page, word, bit)| {
+        page.0.iter().any(|kind| kind[word].load(Ordering::Relaxed) & bit != 0)
+    })
 }
 
 /// Strikes all off: the program has closed them.
@@ -78,7 +83,8 @@ pub(super) fn forget() {
 /// Which file a number is at the moment; `None` if it is none. Async-signal-safe.
 pub(super) fn identity(descriptor: i32) -> Option<u64> {
     let mut about = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: asks about a number, whatever it is; the kernel fills in what it is given if it knows it.
+    // SAFETY: asks about a number, whatever it is; the kernel fills in what it is given if it knows
+    // it.
     let about = unsafe {
         if libc::fstat(descriptor, about.as_mut_ptr()) != 0 {
             return None;
@@ -91,14 +97,18 @@ pub(super) fn identity(descriptor: i32) -> Option<u64> {
 /// Enters a descriptor that was just made, in the same section.
 pub(super) fn enter(descriptor: i32, kind: Kind) -> io::Result<()> {
     let found = place(descriptor).and_then(|(number, word, bit)| Some((made(number)?, word, bit)));
-    let Some((page, word, bit)) = found else { return Err(io::Error::from_raw_os_error(libc::EMFILE)) };
+    let Some((page, word, bit)) = found else {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    };
     page.0[kind as usize][word].fetch_or(bit, Ordering::Relaxed);
     Ok(())
 }
 
-/// Strikes a descriptor off that is closed next, in the same section: once it is closed, its number may be the program's.
+/// Strikes a descriptor off that is closed next, in the same section: once it is closed, its number
+/// may be the program's.
 pub(super) fn strike(descriptor: i32, kind: Kind) {
-    if let Some((page, word, bit)) = place(descriptor).and_then(|(number, word, bit)| Some((page(number)?, word, bit)))
+    if let Some((page, word, bit)) =
+        place(descriptor).and_then(|(number, word, bit)| Some((page(number)?, word, bit)))
     {
         page.0[kind as usize][word].fetch_and(!bit, Ordering::Relaxed);
     }
@@ -119,12 +129,13 @@ pub(super) fn each(kind: Kind, mut each: impl FnMut(i32)) {
     }
 }
 
-/// Closes every descriptor in the book, and empties it: for a child that has just been forked. Closed, never shut down, which
-/// would be the end of the parent's connection. Async-signal-safe.
+/// Closes every descriptor in the book, and empties it: for a child that has just been forked.
+/// Closed, never shut down, which would be the end of the parent's connection. Async-signal-safe.
 pub(super) fn close_all() {
     for kind in KINDS {
         each(kind, |descriptor| {
-            // SAFETY: ours, and of no use in this process; whoever owns it here does not close it, see `Booked`.
+            // SAFETY: ours, and of no use in this process; whoever owns it here does not close it,
+            // see `Booked`.
             unsafe { libc::close(descriptor) };
             strike(descriptor, kind);
         });

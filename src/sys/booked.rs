@@ -15,7 +15,8 @@ use super::{Origin, TAKEN_AWAY, section};
 
 /// An open socket or file that is entered in the book, so that a forked child closes it.
 ///
-/// In the child itself its number means nothing any more, or something of the program's: there it is never closed.
+/// In the child itself its number means nothing any more, or something of the program's: there it
+/// is never closed.
 pub(crate) struct Booked<T: AsRawFd> {
     what: ManuallyDrop<T>,
     kind: Kind,
@@ -34,13 +35,17 @@ impl<T: AsRawFd> Booked<T> {
 
     /// Two at once, that are made together.
     #[cfg_attr(any(target_os = "linux", target_os = "android"), allow(dead_code))] // eventfd is one
-    pub(crate) fn pair(kind: Kind, make: impl FnOnce() -> io::Result<(T, T)>) -> io::Result<(Self, Self)> {
+    pub(crate) fn pair(
+        kind: Kind,
+        make: impl FnOnce() -> io::Result<(T, T)>,
+    ) -> io::Result<(Self, Self)> {
         let (_section, era) = (section(), Era::present());
         let (one, other) = make()?;
         Ok((Self::enter(kind, one, era)?, Self::enter(kind, other, era)?))
     }
 
-    /// Enters a file. Opening it may have taken its time; a child that is forked before this keeps it open, which harms nobody.
+    /// Enters a file. Opening it may have taken its time; a child that is forked before this keeps
+    /// it open, which harms nobody.
     pub(crate) fn file(file: T) -> io::Result<Self> {
         let (_section, era) = (section(), Era::present());
         Self::enter(Kind::File, file, era)
@@ -52,23 +57,30 @@ impl<T: AsRawFd> Booked<T> {
             era.end(); // it was another one of ours, which the program has closed
             era = Era::present();
         }
-        // What others have an end of must be closed in any case, and what is a file never be another one.
+        // What others have an end of must be closed in any case, and what is a file never be
+        // another one.
         let file = if kind == Kind::Own { None } else { book::identity(number) };
         book::enter(number, kind)?;
         if era.is_over() {
             book::strike(number, kind);
         }
-        Ok(Booked { what: ManuallyDrop::new(what), kind, file: file.unwrap_or_default(), origin: Origin::here(), era })
+        Ok(Booked {
+            what: ManuallyDrop::new(what),
+            kind,
+            file: file.unwrap_or_default(),
+            origin: Origin::here(),
+            era,
+        })
     }
 
-    /// False once the program is known to have closed descriptors of ours: the number may be the program's, and is not to be
-    /// touched.
+    /// False once the program is known to have closed descriptors of ours: the number may be the
+    /// program's, and is not to be touched.
     pub(crate) fn is_usable(&self) -> bool {
         !self.era.is_over()
     }
 
-    /// Whether the kernel says that it is still this very file; of one that is not usable only once the program has surely
-    /// closed what it is about to close.
+    /// Whether the kernel says that it is still this very file; of one that is not usable only once
+    /// the program has surely closed what it is about to close.
     fn is_this_file(&self) -> bool {
         if !self.is_usable() {
             self.era.settle();
@@ -80,7 +92,8 @@ impl<T: AsRawFd> Booked<T> {
         self.file != 0 && book::identity(self.what.as_raw_fd()) == Some(self.file)
     }
 
-    /// Closes it at once if it still is this file: for one that the program can hardly come to have the number of meanwhile.
+    /// Closes it at once if it still is this file: for one that the program can hardly come to have
+    /// the number of meanwhile.
     pub(super) fn give_up(self) {
         let this = ManuallyDrop::new(self);
         if this.is_there() {
@@ -89,12 +102,14 @@ impl<T: AsRawFd> Booked<T> {
     }
 
     fn close(&self) {
-        // Not by dropping it: std aborts a program that was quicker, and has closed the number this moment.
+        // Not by dropping it: std aborts a program that was quicker, and has closed the number this
+        // moment.
         // SAFETY: ours; nothing else closes it, and it is not used afterwards.
         unsafe { libc::close(self.what.as_raw_fd()) };
     }
 
-    /// An error if it is not usable, or not this file any more: before something is written to what may be the program's.
+    /// An error if it is not usable, or not this file any more: before something is written to what
+    /// may be the program's.
     pub(crate) fn check(&self) -> io::Result<()> {
         if !self.is_there() {
             self.era.end();
@@ -120,9 +135,13 @@ impl<T: AsRawFd> Booked<T> {
         Booked { what: ManuallyDrop::new(what), kind, file, origin, era }
     }
 
-    /// Waits for any of `fds`, which are as old as this one, until the time is over or it is not [usable](Booked::is_usable)
-    /// any more. May return early.
-    pub(crate) fn poll(&self, fds: &mut Vec<PollFd<'_>>, timeout: Option<Duration>) -> rustix::io::Result<()> {
+    /// Waits for any of `fds`, which are as old as this one, until the time is over or it is not
+    /// [usable](Booked::is_usable) any more. May return early.
+    pub(crate) fn poll(
+        &self,
+        fds: &mut Vec<PollFd<'_>>,
+        timeout: Option<Duration>,
+    ) -> rustix::io::Result<()> {
         self.era.poll(fds, timeout)
     }
 }

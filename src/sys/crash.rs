@@ -1,7 +1,8 @@
 //! Giving the port and the connections up in the moment of a crash, ahead of the core dump.
 //!
-//! A process that dumps core keeps its descriptors open until the dump is written: for its group it is alive meanwhile.
-//! These handlers end its connections first, and then let happen what would have happened without them.
+//! A process that dumps core keeps its descriptors open until the dump is written: for its group it
+//! is alive meanwhile. These handlers end its connections first, and then let happen what would
+//! have happened without them.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -11,8 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use super::book::{self, Kind};
 
 /// The signals that end a process with a core dump because of what it has done itself.
-pub(super) const SIGNALS: [i32; 7] =
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGSYS, libc::SIGTRAP];
+pub(super) const SIGNALS: [i32; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+];
 
 /// What was installed for each before.
 struct Former(UnsafeCell<[MaybeUninit<libc::sigaction>; SIGNALS.len()]>);
@@ -22,12 +30,14 @@ unsafe impl Sync for Former {}
 
 static FORMER: Former = Former(UnsafeCell::new([MaybeUninit::uninit(); SIGNALS.len()]));
 
-/// The process whose descriptors are in the book. A child of `vfork` has the same memory, and copies of them.
+/// The process whose descriptors are in the book. A child of `vfork` has the same memory, and
+/// copies of them.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 static CRASHING: AtomicBool = AtomicBool::new(false);
 
-/// True from the moment in which this process has given its connections up: it takes part in nothing any more.
+/// True from the moment in which this process has given its connections up: it takes part in
+/// nothing any more.
 pub(crate) fn is_crashing() -> bool {
     CRASHING.load(Ordering::Relaxed)
 }
@@ -53,15 +63,18 @@ pub(super) fn note_process() {
 }
 
 fn install_one(at: usize, signal: i32) -> std::io::Result<()> {
-    let checked = |result: i32| if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
-    // SAFETY: `FORMER` has a place for it that nobody reads yet, since the handler is installed after it; the action is
-    // all zeros, which is valid, but for what is set here; and the handler is async-signal-safe.
+    let checked =
+        |result: i32| if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
+    // SAFETY: `FORMER` has a place for it that nobody reads yet, since the handler is installed
+    // after it; the action is all zeros, which is valid, but for what is set here; and the handler
+    // is async-signal-safe.
     unsafe {
         let former = (*FORMER.0.get())[at].as_mut_ptr();
         checked(libc::sigaction(signal, null_mut(), former))?;
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_crash as *const () as libc::sighandler_t;
-        // On the thread's other stack, where it has one (std's threads do): the usual one may be what overflowed.
+        // On the thread's other stack, where it has one (std's threads do): the usual one may be
+        // what overflowed.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         libc::sigemptyset(&raw mut action.sa_mask);
         checked(libc::sigaction(signal, &raw const action, null_mut()))
@@ -81,10 +94,11 @@ extern "C" fn on_crash(signal: i32, info: *mut libc::siginfo_t, _context: *mut l
     {
         release();
     }
-    // SAFETY: it was written before this handler was installed for the signal. What was installed before is put back, and
-    // the same signal, with all that the kernel said of it, is sent again to this thread: it comes when this handler
-    // returns, in the very place of the crash. So a handler of the program's, std's for a stack overflow, or the kernel's
-    // core dump sees what it would have seen without this one.
+    // SAFETY: it was written before this handler was installed for the signal. What was installed
+    // before is put back, and the same signal, with all that the kernel said of it, is sent again
+    // to this thread: it comes when this handler returns, in the very place of the crash. So a
+    // handler of the program's, std's for a stack overflow, or the kernel's core dump sees what it
+    // would have seen without this one.
     unsafe {
         if let Some(at) = former {
             libc::sigaction(signal, (*FORMER.0.get())[at].as_ptr(), null_mut());
@@ -93,8 +107,8 @@ extern "C" fn on_crash(signal: i32, info: *mut libc::siginfo_t, _context: *mut l
     }
 }
 
-/// Somebody has sent a signal that else says of a fault. A handler, if there is one, may well let the process live: std's
-/// does, once.
+/// Somebody has sent a signal that else says of a fault. A handler, if there is one, may well let
+/// the process live: std's does, once.
 fn is_only_sent(signal: i32, code: i32) -> bool {
     code <= 0 && matches!(signal, libc::SIGSEGV | libc::SIGBUS)
 }
@@ -124,10 +138,11 @@ unsafe fn again(signal: i32, _info: *mut libc::siginfo_t) {
     unsafe { libc::raise(signal) };
 }
 
-/// First the supervisor port, so that it is free before the first survivor learns of the end; then the lifelines; then the rest.
+/// First the supervisor port, so that it is free before the first survivor learns of the end; then
+/// the lifelines; then the rest.
 ///
-/// Shut down, and not closed: the other threads run on for a moment, and a number that is free could become a file of the
-/// program's, into which one of ours then writes.
+/// Shut down, and not closed: the other threads run on for a moment, and a number that is free
+/// could become a file of the program's, into which one of ours then writes.
 fn release() {
     for kind in [Kind::Port, Kind::Lifeline, Kind::Peer] {
         book::each(kind, |descriptor| {

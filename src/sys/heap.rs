@@ -1,7 +1,7 @@
 //! Counts what a thread takes from the heap, in the library's own tests only.
 //!
-//! It is the allocator of that one test program, so that what a message or a decision takes can be asserted beside the
-//! code. By thread, because tests run beside each other.
+//! It is the allocator of that one test program, so that what a message or a decision takes can be
+//! asserted beside the code. By thread, because tests run beside each other.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -28,8 +28,8 @@ fn count(bytes: usize) {
     TAKEN.set(Taken { allocations: allocations + 1, bytes: before + bytes });
 }
 
-// SAFETY: all memory is the system's allocator's, asked for and given back as our caller does it; counting neither
-// allocates nor panics.
+// SAFETY: all memory is the system's allocator's, asked for and given back as our caller does it;
+// counting neither allocates nor panics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
@@ -55,10 +55,17 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What this thread takes from the heap while `run` runs; what it gives back meanwhile is not set off.
+/// What this thread takes from the heap while `run` runs; what it gives back meanwhile is not set
+/// off.
 pub(crate) fn taken<T>(run: impl FnOnce() -> T) -> (Taken, T) {
     let before = TAKEN.get();
     let result = run();
     let after = TAKEN.get();
-    (Taken { allocations: after.allocations - before.allocations, bytes: after.bytes - before.bytes }, result)
+    (
+        Taken {
+            allocations: after.allocations - before.allocations,
+            bytes: after.bytes - before.bytes,
+        },
+        result,
+    )
 }

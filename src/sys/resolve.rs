@@ -10,7 +10,8 @@ use std::ptr;
 /// Why a name has no address.
 #[derive(Debug)]
 pub(crate) struct Unresolved {
-    /// There is no such name, or it has no address of this family: no failure that may be over soon.
+    /// There is no such name, or it has no address of this family: no failure that may be over
+    /// soon.
     pub(crate) is_absent: bool,
     pub(crate) why: String,
 }
@@ -21,11 +22,17 @@ const ABSENT: [c_int; 3] = [libc::EAI_NONAME, -5, -9];
 #[cfg(not(target_os = "linux"))]
 const ABSENT: [c_int; 3] = [libc::EAI_NONAME, 7, 1];
 
-/// The addresses of a host that are of the family of `like`, each with this port, and at most so many: sorted, each
-/// once.
+/// The addresses of a host that are of the family of `like`, each with this port, and at most so
+/// many: sorted, each once.
 ///
-/// Waits as long as the system's resolver does: some ten seconds for each name server that does not answer, as a rule.
-pub(crate) fn resolve(host: &str, port: u16, like: SocketAddr, most: usize) -> Result<Vec<SocketAddr>, Unresolved> {
+/// Waits as long as the system's resolver does: some ten seconds for each name server that does not
+/// answer, as a rule.
+pub(crate) fn resolve(
+    host: &str,
+    port: u16,
+    like: SocketAddr,
+    most: usize,
+) -> Result<Vec<SocketAddr>, Unresolved> {
     let lasting = |why: &str| Unresolved { is_absent: true, why: why.into() };
     let name = CString::new(host).map_err(|_| lasting("a name has no NUL byte"))?;
     // SAFETY: a struct of numbers and pointers, for which zeros are valid; they mean "any".
@@ -33,7 +40,8 @@ pub(crate) fn resolve(host: &str, port: u16, like: SocketAddr, most: usize) -> R
     hints.ai_family = if like.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     hints.ai_socktype = libc::SOCK_DGRAM;
     let mut list = ptr::null_mut();
-    // SAFETY: the name ends with NUL, and it, the hints and the place for the list live across the call.
+    // SAFETY: the name ends with NUL, and it, the hints and the place for the list live across the
+    // call.
     let code = unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &hints, &mut list) };
     if code != 0 {
         return Err(Unresolved { is_absent: ABSENT.contains(&code), why: reason(code) });
@@ -43,7 +51,10 @@ pub(crate) fn resolve(host: &str, port: u16, like: SocketAddr, most: usize) -> R
     while !next.is_null() {
         // SAFETY: an element of the list, which is freed below.
         let entry = unsafe { &*next };
-        found.extend(address(entry, port).filter(|at| at.is_ipv4() == like.is_ipv4() && !at.ip().is_unspecified()));
+        found.extend(
+            address(entry, port)
+                .filter(|at| at.is_ipv4() == like.is_ipv4() && !at.ip().is_unspecified()),
+        );
         next = entry.ai_next;
     }
     // SAFETY: the list is what getaddrinfo has made, and nothing points into it any more.
@@ -65,7 +76,10 @@ fn address(entry: &libc::addrinfo, port: u16) -> Option<SocketAddr> {
         libc::AF_INET6 if has(size_of::<libc::sockaddr_in6>()) => {
             // SAFETY: of this family, and so long.
             let at = unsafe { ptr::read_unaligned(entry.ai_addr.cast::<libc::sockaddr_in6>()) };
-            Some(SocketAddrV6::new(Ipv6Addr::from(at.sin6_addr.s6_addr), port, 0, at.sin6_scope_id).into())
+            Some(
+                SocketAddrV6::new(Ipv6Addr::from(at.sin6_addr.s6_addr), port, 0, at.sin6_scope_id)
+                    .into(),
+            )
         }
         _ => None,
     }

@@ -1,12 +1,13 @@
 //! Which threads take the program's signals: none of the library's.
 //!
-//! The kernel hands a signal of a process to any thread that does not block it. A program that takes its signals by `signalfd`,
-//! `sigwait` or `ppoll` blocks them in its own threads, and would be ended, or never woken, by one of ours that does not. So
-//! ours block them all, from their first instruction on: a thread begins with the mask of the one that starts it.
+//! The kernel hands a signal of a process to any thread that does not block it. A program that
+//! takes its signals by `signalfd`, `sigwait` or `ppoll` blocks them in its own threads, and would
+//! be ended, or never woken, by one of ours that does not. So ours block them all, from their first
+//! instruction on: a thread begins with the mask of the one that starts it.
 //!
-//! Functions of the program that our threads run have the program's mask: what they start, threads and processes, is born with
-//! it, and a child that ignores SIGTERM for ever would be a trap. It is the mask of the thread that joined, or that asked
-//! for whatever runs the function.
+//! Functions of the program that our threads run have the program's mask: what they start, threads
+//! and processes, is born with it, and a child that ignores SIGTERM for ever would be a trap. It is
+//! the mask of the thread that joined, or that asked for whatever runs the function.
 
 use std::cell::Cell;
 use std::io;
@@ -22,12 +23,14 @@ use super::crash;
 pub(crate) struct Mask(libc::sigset_t);
 
 thread_local! {
-    /// In a thread of the library's, as long as it does not run a function of the program's: the program's mask.
+    /// In a thread of the library's, as long as it does not run a function of the program's: the
+    /// program's mask.
     static PROGRAM: Cell<Option<Mask>> = const { Cell::new(None) };
 }
 
-/// All but those that a thread brings upon itself: these are the thread's own, and blocked they would end the process without
-/// a handler (std's for a stack overflow, a sanitizer's, or that of [`crash`]). What the C library needs for itself it leaves out.
+/// All but those that a thread brings upon itself: these are the thread's own, and blocked they
+/// would end the process without a handler (std's for a stack overflow, a sanitizer's, or that of
+/// [`crash`]). What the C library needs for itself it leaves out.
 fn all() -> Mask {
     let mut set = MaybeUninit::uninit();
     // SAFETY: it makes a set of what it is given, and takes signals out of it that there are.
@@ -89,7 +92,8 @@ impl Begin {
 
 /// Runs a function of the program's, with the program's mask.
 pub(crate) fn as_program<T>(run: impl FnOnce() -> T) -> T {
-    /// Back to the library's mask, also after a panic, and whatever the function has made of its own.
+    /// Back to the library's mask, also after a panic, and whatever the function has made of its
+    /// own.
     struct Back(Mask);
 
     impl Drop for Back {
@@ -105,8 +109,8 @@ pub(crate) fn as_program<T>(run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Has a process that the library starts be born with the program's mask, and this thread never have it: std's children
-/// inherit their parent's.
+/// Has a process that the library starts be born with the program's mask, and this thread never
+/// have it: std's children inherit their parent's.
 pub(crate) fn free(command: &mut Command) {
     let mask = PROGRAM.get().unwrap_or_else(present);
     let in_child = move || -> io::Result<()> {
@@ -145,8 +149,8 @@ mod tests {
         start(|| {
             for signal in 1..=libc::SIGRTMAX() {
                 let own = crash::SIGNALS.contains(&signal);
-                let never =
-                    [libc::SIGKILL, libc::SIGSTOP].contains(&signal) || (32..libc::SIGRTMIN()).contains(&signal);
+                let never = [libc::SIGKILL, libc::SIGSTOP].contains(&signal)
+                    || (32..libc::SIGRTMIN()).contains(&signal);
                 assert_eq!(blocks(signal), !own && !never, "signal {signal}");
             }
         });
@@ -158,7 +162,9 @@ mod tests {
         let run = || {
             start(|| {
                 let inside = || (blocks(libc::SIGTERM), blocks(libc::SIGUSR1));
-                let seen = as_program(|| (inside(), as_program(inside), thread::spawn(inside).join().unwrap()));
+                let seen = as_program(|| {
+                    (inside(), as_program(inside), thread::spawn(inside).join().unwrap())
+                });
                 assert!(blocks(libc::SIGTERM) && blocks(libc::SIGUSR1), "afterwards");
                 let panicked = std::panic::catch_unwind(|| as_program(|| panic!("on purpose")));
                 assert!(panicked.is_err() && blocks(libc::SIGTERM), "after a panic");
@@ -172,6 +178,10 @@ mod tests {
         unsafe { libc::sigaddset(&raw mut mask.0, libc::SIGUSR1) };
         let _back = Former(set(mask));
         assert_eq!(run(), ((false, true), (false, true), (false, true)));
-        assert_eq!(start(run), ((false, true), (false, true), (false, true)), "by a thread of the library's");
+        assert_eq!(
+            start(run),
+            ((false, true), (false, true), (false, true)),
+            "by a thread of the library's"
+        );
     }
 }

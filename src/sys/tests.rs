@@ -5,8 +5,8 @@ use std::thread;
 
 use super::*;
 
-/// Runs `child` in a forked child; gives its exit code. The other threads of this process are other tests: the child must
-/// not lock or allocate.
+/// Runs `child` in a forked child; gives its exit code. The other threads of this process are other
+/// tests: the child must not lock or allocate.
 fn fork(child: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child does what the callers below do, and `_exit`s.
     let pid = unsafe { libc::fork() };
@@ -34,7 +34,8 @@ fn a_child_is_one_generation_further() {
     install();
     let origin = Origin::here();
     // (Two where the handlers are there twice, because another test came first at the same moment.)
-    let further = fork(|| generation().wrapping_sub(origin.0) as i32 + i32::from(origin.is_elsewhere()) * 10);
+    let further =
+        fork(|| generation().wrapping_sub(origin.0) as i32 + i32::from(origin.is_elsewhere()) * 10);
     assert!((11..=18).contains(&further), "{further}");
     assert!(!origin.is_elsewhere());
 }

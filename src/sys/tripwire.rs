@@ -1,13 +1,16 @@
-//! Noticing that the program has closed our descriptors under us, as one does that makes itself a daemon.
+//! Noticing that the program has closed our descriptors under us, as one does that makes itself a
+//! daemon.
 //!
-//! The kernel tells no thread that the number it waits on is gone, and the next file that the program opens gets that number. So
-//! every thread that waits without end waits for a pair of sockets, too, whose other end only we hold: whoever closes all
-//! descriptors closes that one with them, and all wake. From that moment an [era](Era) is over. What was made in it is not touched
+//! The kernel tells no thread that the number it waits on is gone, and the next file that the
+//! program opens gets that number. So every thread that waits without end waits for a pair of
+//! sockets, too, whose other end only we hold: whoever closes all descriptors closes that one with
+//! them, and all wake. From that moment an [era](Era) is over. What was made in it is not touched
 //! any more, except that it is closed if it is open still; who waits for it gives it up.
 //!
-//! Nobody asks the kernel before each use: that would be a system call for each. What a program does with its descriptors between
-//! closing ours and the waking of the first of our threads (some 10 microseconds) may meet one of ours; so what a program is
-//! likely to do next (leave, fork) and what could harm most (claim a port, write to what may be a file) [looks](look) first.
+//! Nobody asks the kernel before each use: that would be a system call for each. What a program
+//! does with its descriptors between closing ours and the waking of the first of our threads (some
+//! 10 microseconds) may meet one of ours; so what a program is likely to do next (leave, fork) and
+//! what could harm most (claim a port, write to what may be a file) [looks](look) first.
 
 use std::cell::UnsafeCell;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -28,7 +31,8 @@ static ERA: AtomicU32 = AtomicU32::new(0);
 /// The end of the pair that is waited for; -1 without one.
 static WIRE: AtomicI32 = AtomicI32::new(-1);
 
-/// The other end. It has a low number, as a program's own files have: no loop that closes leaves it out.
+/// The other end. It has a low number, as a program's own files have: no loop that closes leaves it
+/// out.
 static HELD: AtomicI32 = AtomicI32::new(-1);
 
 /// Which file that is.
@@ -67,8 +71,8 @@ impl Laid {
     }
 }
 
-/// Locked in a [section] only, so that a fork waits; in a cell, because a child that is forked by a signal handler all the same
-/// gets a new one.
+/// Locked in a [section] only, so that a fork waits; in a cell, because a child that is forked by a
+/// signal handler all the same gets a new one.
 struct Ground(UnsafeCell<Mutex<Laid>>);
 
 // SAFETY: it is only ever read, except by `forget`, when there is one thread.
@@ -100,7 +104,13 @@ impl Era {
     /// Ends it: one of its descriptors is known to be closed. All that wait wake.
     pub(super) fn end(self) {
         let pair = change(|laid| {
-            ERA.compare_exchange(self.0, self.0.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).ok()?;
+            ERA.compare_exchange(
+                self.0,
+                self.0.wrapping_add(1),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .ok()?;
             ENDED.store(now(), Ordering::Relaxed);
             book::forget();
             laid.take_up()
@@ -111,8 +121,9 @@ impl Era {
         }
     }
 
-    /// Waits until it has been over for a while. A program that is closing one descriptor after the other could close one of ours,
-    /// and open another file, between a look at it and its closing here.
+    /// Waits until it has been over for a while. A program that is closing one descriptor after the
+    /// other could close one of ours, and open another file, between a look at it and its closing
+    /// here.
     pub(super) fn settle(self) {
         let since = Duration::from_nanos(now().saturating_sub(ENDED.load(Ordering::Relaxed)));
         if let Some(left) = CLOSING.checked_sub(since) {
@@ -120,8 +131,13 @@ impl Era {
         }
     }
 
-    /// Waits for any of `fds`, which are of this era, until the time is over or the era is. May return early.
-    pub(super) fn poll(self, fds: &mut Vec<PollFd<'_>>, timeout: Option<Duration>) -> rustix::io::Result<()> {
+    /// Waits for any of `fds`, which are of this era, until the time is over or the era is. May
+    /// return early.
+    pub(super) fn poll(
+        self,
+        fds: &mut Vec<PollFd<'_>>,
+        timeout: Option<Duration>,
+    ) -> rustix::io::Result<()> {
         let changes = CHANGES.load(Ordering::Acquire);
         let wire = WIRE.load(Ordering::Acquire);
         if self.is_over() {
@@ -135,7 +151,11 @@ impl Era {
             fds.push(PollFd::from_borrowed_fd(wire, PollFlags::empty()));
             most = None;
         }
-        let timeout = [timeout, most].into_iter().flatten().min().and_then(|time| Timespec::try_from(time).ok());
+        let timeout = [timeout, most]
+            .into_iter()
+            .flatten()
+            .min()
+            .and_then(|time| Timespec::try_from(time).ok());
         let polled = rustix::event::poll(fds, timeout.as_ref());
         let is_over = fds[waited..].iter().any(|wire| !wire.revents().is_empty());
         // Or it was taken up, when nobody held it any more.
@@ -160,23 +180,32 @@ fn now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Without a wire (the process is at its limit of descriptors, or nobody in it waits without end) it is looked this often.
+/// Without a wire (the process is at its limit of descriptors, or nobody in it waits without end)
+/// it is looked this often.
 const BLIND: Duration = Duration::from_secs(1);
 
-/// A thread that wakes in `poll` looks its numbers up again, before it says so. By then the program may have opened files that
-/// took ours, so that it would see nothing and sleep on. So the number that all wait for is one that takes hundreds of open files
-/// to be given again (dozens, where there is no [room]): it is ours, and says that the other end is closed, or nobody's, which
-/// wakes as well.
+/// A thread that wakes in `poll` looks its numbers up again, before it says so. By then the program
+/// may have opened files that took ours, so that it would see nothing and sleep on. So the number
+/// that all wait for is one that takes hundreds of open files to be given again (dozens, where
+/// there is no [room]): it is ours, and says that the other end is closed, or nobody's, which wakes
+/// as well.
 const HIGH: u64 = 1000;
 
-/// The highest number that the table of descriptors has room for, or can be given without a wait: while several threads use the
-/// table, the kernel takes some ten milliseconds to replace it by a larger one, and a join takes a tenth of one.
+/// The highest number that the table of descriptors has room for, or can be given without a wait:
+/// while several threads use the table, the kernel takes some ten milliseconds to replace it by a
+/// larger one, and a join takes a tenth of one.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn room() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let number = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let number = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+    };
     // Each table begins with 64 places.
-    if number("Threads:") == Some(1) { u64::MAX } else { number("FDSize:").unwrap_or(64).saturating_sub(1) }
+    if number("Threads:") == Some(1) {
+        u64::MAX
+    } else {
+        number("FDSize:").unwrap_or(64).saturating_sub(1)
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -241,7 +270,8 @@ impl Drop for Wire {
 fn make() -> std::io::Result<Pair> {
     // As files, so that a crash does not cut it.
     let (low, held) = Booked::pair(Kind::File, UnixStream::pair)?;
-    // A table of descriptors never becomes smaller, and to look for its size costs a third of a join.
+    // A table of descriptors never becomes smaller, and to look for its size costs a third of a
+    // join.
     let high = match PLACE.load(Ordering::Relaxed) {
         0 => {
             let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -260,7 +290,8 @@ fn make() -> std::io::Result<Pair> {
 pub(crate) fn look() {
     let era = Era::present();
     let is_laid = WIRE.load(Ordering::Acquire) >= 0;
-    if is_laid && book::identity(HELD.load(Ordering::Relaxed)) != Some(FILE.load(Ordering::Relaxed)) {
+    if is_laid && book::identity(HELD.load(Ordering::Relaxed)) != Some(FILE.load(Ordering::Relaxed))
+    {
         era.end();
     }
 }
@@ -269,6 +300,7 @@ pub(crate) fn look() {
 pub(super) fn forget() {
     WIRE.store(-1, Ordering::Relaxed);
     PLACE.store(0, Ordering::Relaxed); // a child's table may be smaller
-    // SAFETY: this is the only thread. What was there is not dropped: its descriptors are closed, see `book::close_all`.
+    // SAFETY: this is the only thread. What was there is not dropped: its descriptors are closed,
+    // see `book::close_all`.
     unsafe { std::ptr::write(GROUND.0.get(), Mutex::new(Laid::NONE)) };
 }

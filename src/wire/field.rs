@@ -1,4 +1,5 @@
-//! How one value stands on the wire: integers big-endian, everything of variable size behind its count.
+//! How one value stands on the wire: integers big-endian, everything of variable size behind its
+//! count.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ impl<'a> Reader<'a> {
         Reader { rest: body }
     }
 
-    /// Takes the next `count` bytes, which are borrowed: a forged count costs its sender the frame, and us nothing.
+    /// Takes the next `count` bytes, which are borrowed: a forged count costs its sender the frame,
+    /// and us nothing.
     pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
@@ -30,7 +32,8 @@ impl<'a> Reader<'a> {
 
 /// A value that can stand in a message.
 pub(crate) trait Field: Sized {
-    /// How few bytes it can have, so that what has arrived tells how many of them are in it at most.
+    /// How few bytes it can have, so that what has arrived tells how many of them are in it at
+    /// most.
     const LEAST: usize;
     fn put(&self, out: &mut Vec<u8>);
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
@@ -97,8 +100,8 @@ impl<const N: usize> Field for [u8; N] {
 
 impl Field for String {
     const LEAST: usize = 2;
-    /// A longer string than `u16` can count is cut at a character: only texts for people (details of
-    /// refusals) can be that long, everything else is limited when it is accepted.
+    /// A longer string than `u16` can count is cut at a character: only texts for people (details
+    /// of refusals) can be that long, everything else is limited when it is accepted.
     fn put(&self, out: &mut Vec<u8>) {
         let mut end = self.len().min(usize::from(u16::MAX));
         while !self.is_char_boundary(end) {
@@ -131,7 +134,8 @@ impl Field for Payload {
     }
 }
 
-/// What is large and seldom stands apart, so that all other messages are small: each is moved several times.
+/// What is large and seldom stands apart, so that all other messages are small: each is moved
+/// several times.
 impl<T: Field> Field for Box<T> {
     const LEAST: usize = T::LEAST;
     fn put(&self, out: &mut Vec<u8>) {
@@ -185,7 +189,8 @@ impl<T: Field> Field for Vec<T> {
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = u16::take(reader)?;
         const { assert!(T::LEAST > 0, "a list of nothing could claim any number of items") };
-        // The peer wrote the count, and may have lied: no more is reserved than can be in what has arrived.
+        // The peer wrote the count, and may have lied: no more is reserved than can be in what has
+        // arrived.
         let mut items = Vec::with_capacity(usize::from(count).min(reader.rest.len() / T::LEAST));
         for _ in 0..count {
             items.push(T::take(reader)?);

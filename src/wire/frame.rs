@@ -49,7 +49,8 @@ impl FrameBuffer {
         if self.is_empty() {
             self.bytes.clear();
             self.taken = 0;
-            // One large message must not make an idle connection large for ever. (Whoever waits for more has looked here first.)
+            // One large message must not make an idle connection large for ever. (Whoever waits for
+            // more has looked here first.)
             self.bytes.shrink_to(1024);
         }
         let rest = &self.bytes[self.taken..];
@@ -69,10 +70,15 @@ impl FrameBuffer {
         Message::decode(body).map(Some)
     }
 
-    /// How many bytes the message lacks that has come in part; 0 if none has, as far as can be seen.
+    /// How many bytes the message lacks that has come in part; 0 if none has, as far as can be
+    /// seen.
     pub(crate) fn lacking(&self) -> usize {
         let rest = &self.bytes[self.taken..];
-        if rest.len() < LENGTH { 0 } else { (LENGTH + BigEndian::read_u32(rest) as usize).saturating_sub(rest.len()) }
+        if rest.len() < LENGTH {
+            0
+        } else {
+            (LENGTH + BigEndian::read_u32(rest) as usize).saturating_sub(rest.len())
+        }
     }
 
     /// The memory it holds, for fuzzing.

@@ -26,7 +26,8 @@
 //! | | 11 | handed to | the tail of the successor that a primary named |
 //! | end | 16 | tag | HMAC-SHA256 of all before it under the group's key, its first 16 bytes |
 //!
-//! The tag is checked before any field but the length, the magic, the version, the group and the key's number is looked at.
+//! The tag is checked before any field but the length, the magic, the version, the group and the
+//! key's number is looked at.
 
 use std::fmt;
 
@@ -48,7 +49,8 @@ const MAGIC: u16 = 0x4d47;
 const VERSION: u8 = 1;
 const TAG: usize = 16;
 
-/// Numbers that grow stay below this, so that adding to one that a hostile member has sent does not overflow.
+/// Numbers that grow stay below this, so that adding to one that a hostile member has sent does not
+/// overflow.
 pub(crate) const MAX_NUMBER: u64 = 1 << 62;
 
 /// The longest age that a view may tell, in milliseconds: 24 days.
@@ -70,15 +72,17 @@ byte_enum! {
     }
 }
 
-/// Who one process is: unique by its tail, ordered by its value. Who is smaller has the higher priority.
+/// Who one process is: unique by its tail, ordered by its value. Who is smaller has the higher
+/// priority.
 ///
-/// It has three parts: the rank, which is configured and can be changed; the sequence, which grows with each process that
-/// is admitted, so that of equal ranks the oldest has priority; and the random tail.
+/// It has three parts: the rank, which is configured and can be changed; the sequence, which grows
+/// with each process that is admitted, so that of equal ranks the oldest has priority; and the
+/// random tail.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(u128);
 
-/// The random part of a [`PeerId`], by which a process is known whatever its priority becomes. Its text is 22 hexadecimal
-/// digits.
+/// The random part of a [`PeerId`], by which a process is known whatever its priority becomes. Its
+/// text is 22 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tail(pub(crate) [u8; 11]);
 
@@ -94,7 +98,8 @@ impl PeerId {
         PeerId(u128::from_be_bytes(bytes))
     }
 
-    /// Its rank: 0 to 254, who is smaller has the higher priority; with 255 it never becomes primary.
+    /// Its rank: 0 to 254, who is smaller has the higher priority; with 255 it never becomes
+    /// primary.
     #[must_use]
     pub fn rank(self) -> u8 {
         (self.0 >> 120) as u8
@@ -149,10 +154,13 @@ impl std::str::FromStr for Tail {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let digits = || text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or("-"));
+        let digits =
+            || text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or("-"));
         let mut tail = [0; 11];
         let plain = text.len() == 22 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let read = |(byte, pair): (&mut u8, &str)| u8::from_str_radix(pair, 16).map(|value| *byte = value).is_ok();
+        let read = |(byte, pair): (&mut u8, &str)| {
+            u8::from_str_radix(pair, 16).map(|value| *byte = value).is_ok()
+        };
         if plain && tail.iter_mut().zip(digits()).all(read) {
             return Ok(Tail(tail));
         }
@@ -181,7 +189,8 @@ impl Field for Tail {
 }
 
 record! {
-    /// Whom a process follows as primary of one service type, and how long ago it heard that one itself.
+    /// Whom a process follows as primary of one service type, and how long ago it heard that one
+    /// itself.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct View {
         pub(crate) service: u16,
@@ -212,7 +221,8 @@ record! {
     }
 }
 
-/// What a process says with each beat. Small and of fixed size, so that reading one allocates nothing.
+/// What a process says with each beat. Small and of fixed size, so that reading one allocates
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Heartbeat {
     pub(crate) session: u64,
@@ -257,7 +267,10 @@ impl Heartbeat {
             counter: number(reader)?,
             id: Field::take(reader)?,
             status: Field::take(reader)?,
-            flags: within(Field::take(reader)?, REQUEST | STRONG | NO_PREEMPTION | CAN_START | ELIGIBLE)?,
+            flags: within(
+                Field::take(reader)?,
+                REQUEST | STRONG | NO_PREEMPTION | CAN_START | ELIGIBLE,
+            )?,
             service: Field::take(reader)?,
             workload: Field::take(reader)?,
             interval_ms: Field::take(reader)?,
@@ -286,8 +299,9 @@ impl Heartbeat {
 }
 
 fn number(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
-    u64::take(reader)
-        .and_then(|number| if number < MAX_NUMBER { Ok(number) } else { Err(DecodeError::BadValue("number")) })
+    u64::take(reader).and_then(|number| {
+        if number < MAX_NUMBER { Ok(number) } else { Err(DecodeError::BadValue("number")) }
+    })
 }
 
 /// A bit without a meaning today may get one: who sets it now is not understood.
@@ -379,7 +393,8 @@ impl Seal {
         self.sign(|out| beat.put(out))
     }
 
-    /// Any body of a datagram of this group under a right head and tag: what one who has the key may send.
+    /// Any body of a datagram of this group under a right head and tag: what one who has the key
+    /// may send.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn close_any(&self, body: &[u8]) -> Vec<u8> {
         self.sign(|out| out.extend_from_slice(body))
@@ -399,7 +414,11 @@ impl Seal {
 
     /// What an authentic datagram of this group says.
     pub(crate) fn open(&self, datagram: &[u8]) -> Result<Heartbeat, Foreign> {
-        let body = datagram.len().checked_sub(TAG).filter(|_| datagram.len() <= MAX_DATAGRAM).ok_or(Foreign::Shape)?;
+        let body = datagram
+            .len()
+            .checked_sub(TAG)
+            .filter(|_| datagram.len() <= MAX_DATAGRAM)
+            .ok_or(Foreign::Shape)?;
         let (body, tag) = datagram.split_at(body);
         let mut reader = Reader::new(body);
         let mut head = || Some((u16::take(&mut reader).ok()?, <[u8; 10]>::take(&mut reader).ok()?));
@@ -418,7 +437,8 @@ impl Seal {
         if keys.peek().is_none() {
             return Err(Foreign::Key);
         }
-        // Before any field is looked at: what has no authentic tag has been written by nobody of ours.
+        // Before any field is looked at: what has no authentic tag has been written by nobody of
+        // ours.
         if !keys.any(|(_, key)| mac(key, body).verify_truncated_left(tag).is_ok()) {
             return Err(Foreign::Tag);
         }
@@ -493,21 +513,26 @@ mod tests {
     fn heartbeat_bytes() {
         check_bytes(
             beat(),
-            "4d47 01 09 37a8eec1ce19687d 1122334455667788 0000000000000005 80000000030102030405060708090a0b 03 18 0007 012c \
+            "4d47 01 09 37a8eec1ce19687d 1122334455667788 0000000000000005 \
+             80000000030102030405060708090a0b 03 18 0007 012c \
              000000c8 0000000000000009 abcdef01 00 00 5e40040449a9104beadb1789afe41d17",
         );
         check_bytes(
             full(),
-            "4d47 01 09 37a8eec1ce19687d 1122334455667788 0000000000000005 80000000030102030405060708090a0b 03 18 0007 012c \
-             000000c8 0000000000000009 abcdef01 11 03 0007 0a00000001eeeeeeeeeeeeeeeeeeeeee 0000000000000008 00000096 \
-             0002 0000004d 01 01 eeeeeeeeeeeeeeeeeeeeee ff 0000002a dddddddddddddddddddddd 2952b08c53abbbf2192f45adc1885c0b",
+            "4d47 01 09 37a8eec1ce19687d 1122334455667788 0000000000000005 \
+             80000000030102030405060708090a0b 03 18 0007 012c \
+             000000c8 0000000000000009 abcdef01 11 03 0007 0a00000001eeeeeeeeeeeeeeeeeeeeee \
+             0000000000000008 00000096 \
+             0002 0000004d 01 01 eeeeeeeeeeeeeeeeeeeeee ff 0000002a dddddddddddddddddddddd \
+             2952b08c53abbbf2192f45adc1885c0b",
         );
     }
 
     #[test]
     fn the_largest_heartbeat_is_far_below_what_a_network_passes_in_one_piece() {
         let mut beat = full();
-        let (view, start) = (*beat.views.iter().next().unwrap(), *beat.starts.iter().next().unwrap());
+        let (view, start) =
+            (*beat.views.iter().next().unwrap(), *beat.starts.iter().next().unwrap());
         while beat.views.push(view) {}
         while beat.starts.push(start) {}
         let datagram = seal().close(&beat);
@@ -544,8 +569,14 @@ mod tests {
         assert_eq!(change(0, 0), Err(Foreign::Shape));
         assert_eq!(change(2, 2), Err(Foreign::Version));
         assert_eq!(Seal::new("other", key(), None).open(&datagram), Err(Foreign::Group));
-        assert_eq!(Seal::new("default", (8, Key([7; 32])), None).open(&datagram), Err(Foreign::Key));
-        assert_eq!(Seal::new("default", (9, Key([8; 32])), None).open(&datagram), Err(Foreign::Tag));
+        assert_eq!(
+            Seal::new("default", (8, Key([7; 32])), None).open(&datagram),
+            Err(Foreign::Key)
+        );
+        assert_eq!(
+            Seal::new("default", (9, Key([8; 32])), None).open(&datagram),
+            Err(Foreign::Tag)
+        );
         assert_eq!(change(30, 1), Err(Foreign::Tag));
     }
 
@@ -569,8 +600,16 @@ mod tests {
         assert_eq!(forge(66, &[0x51]), Err(Foreign::Field), "five starts");
         assert_eq!(forge(66, &[0x10]), Err(Foreign::Field), "one view fewer than there are");
         assert_eq!(forge(67, &[7]), Err(Foreign::Field), "present");
-        assert_eq!(forge(68 + 18, &MAX_NUMBER.to_be_bytes()), Err(Foreign::Field), "epoch of a view");
-        assert_eq!(forge(68 + 26, &(MAX_AGE + 1).to_be_bytes()), Err(Foreign::Field), "age of a view");
+        assert_eq!(
+            forge(68 + 18, &MAX_NUMBER.to_be_bytes()),
+            Err(Foreign::Field),
+            "epoch of a view"
+        );
+        assert_eq!(
+            forge(68 + 26, &(MAX_AGE + 1).to_be_bytes()),
+            Err(Foreign::Field),
+            "age of a view"
+        );
         assert_eq!(forge(68 + 30 + 7, &[2]), Err(Foreign::Field), "started");
         assert_eq!(forge(44, &[1]), Ok(Heartbeat { status: PeerStatus::Standby, ..full() }));
     }
@@ -594,7 +633,13 @@ mod tests {
         assert_eq!((id.rank(), id.sequence(), id.tail()), (10, 7, tail(0xab)));
         assert_eq!(id.to_string(), "0a.00000007.ababababababababababab");
         assert_eq!(id.tail().to_string().parse::<Tail>().ok(), Some(tail(0xab)));
-        for bad in ["", "ab", "zbababababababababababab", "+babababababababababab", "ababababababababababababab"] {
+        for bad in [
+            "",
+            "ab",
+            "zbababababababababababab",
+            "+babababababababababab",
+            "ababababababababababababab",
+        ] {
             assert!(bad.parse::<Tail>().is_err(), "{bad}");
         }
         assert!(PeerId::new(9, 8, tail(0xff)) < id && PeerId::new(10, 6, tail(0xff)) < id);

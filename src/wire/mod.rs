@@ -1,10 +1,11 @@
 //! Bytes ↔ values. Pure: no socket, no clock, no thread, no lock, no log.
 //!
-//! A message travels as one frame: a `u32` length of what follows, a `u8` kind, then the fields in the
-//! order of this table. Integers are big-endian; `str` is a `u16` byte length and UTF-8; `bytes` is a
-//! `u32` length and as many bytes; `[T]` is a `u16` count and as many `T`; `bool` is 0 or 1; `byte[32]`
-//! is 32 bytes; `(A, B)` is `A`, then `B`; `T?` is `bool`, and `T` if it is 1. A body holds at most 1 MiB + 1 KiB, and at most 512 bytes until its
-//! sender has proved that it has the group's key.
+//! A message travels as one frame: a `u32` length of what follows, a `u8` kind, then the fields in
+//! the order of this table. Integers are big-endian; `str` is a `u16` byte length and UTF-8;
+//! `bytes` is a `u32` length and as many bytes; `[T]` is a `u16` count and as many `T`; `bool` is 0
+//! or 1; `byte[32]` is 32 bytes; `(A, B)` is `A`, then `B`; `T?` is `bool`, and `T` if it is 1. A
+//! body holds at most 1 MiB + 1 KiB, and at most 512 bytes until its sender has proved that it has
+//! the group's key.
 //!
 //! | kind | message | sent by | fields |
 //! |-----:|---------|---------|--------|
@@ -57,26 +58,31 @@
 //! | 107 | `NotDone` | supervisor | `fault: Fault`, `detail: str` |
 //! | 108 | `Conflict` | supervisor | `present: str?` |
 //!
-//! A kind is never given a second meaning. A field is never added to an existing kind: that takes a new
-//! kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds, 18 a `Roster` that
-//! could not say since when it is incomplete.
+//! A kind is never given a second meaning. A field is never added to an existing kind: that takes a
+//! new kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds, 18 a
+//! `Roster` that could not say since when it is incomplete.
 //!
-//! `Greeting` is `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared: [Declared]`, `held: [Held]`,
-//! `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]`. `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
-//! `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port: u16`, `supervisor: str`,
-//! `supervisor_admin: u16`, `registry_port: u16`, `term: u64`, `settled: bool`, `members: u32`,
-//! `since_ms: u64`, `cause: ElectionCause`. `Declared` is `resource: str`, `limit: u64`, `per_holder: u64?`. `Held` is
-//! `id: u64`, `resource: str`, `units: u64`. `Wanted` is `id: u64`, `resource: str`, `units: u64`, `wait: bool`,
-//! `asked_ns: u64`. `Counted` is `resource: str`, `units: u64`. `Setting` is `scope: Scope`, `key: str`, `value: str?`,
-//! `term: u64`, `sequence: u64`. `Roster` is `admins: [u16]`, `unknown_since_ns: u64?`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
-//! [`LeftCause`], [`ElectionCause`], [`Outcome`], [`Shortage`], [`Scope`], [`Fault`].
+//! `Greeting` is `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared:
+//! [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]`.
+//! `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
+//! `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port: u16`, `supervisor:
+//! str`, `supervisor_admin: u16`, `registry_port: u16`, `term: u64`, `settled: bool`, `members:
+//! u32`, `since_ms: u64`, `cause: ElectionCause`. `Declared` is `resource: str`, `limit: u64`,
+//! `per_holder: u64?`. `Held` is `id: u64`, `resource: str`, `units: u64`. `Wanted` is `id: u64`,
+//! `resource: str`, `units: u64`, `wait: bool`, `asked_ns: u64`. `Counted` is `resource: str`,
+//! `units: u64`. `Setting` is `scope: Scope`, `key: str`, `value: str?`, `term: u64`, `sequence:
+//! u64`. `Roster` is `admins: [u16]`, `unknown_since_ns: u64?`. The enums are one byte:
+//! [`Purpose`], [`Refusal`], [`Departure`], [`LeftCause`], [`ElectionCause`], [`Outcome`],
+//! [`Shortage`], [`Scope`], [`Fault`].
 //!
-//! How a connection goes: the client sends `Opening`; the server answers `Challenge` with its proof, or
-//! `Rejected`; the client checks it and sends `Proof` together with its first request: `Hello` to join
-//! (answered by `Welcome`), a registry question, or a `Call`. `tests/golden/messages.txt` has every message in bytes.
+//! How a connection goes: the client sends `Opening`; the server answers `Challenge` with its
+//! proof, or `Rejected`; the client checks it and sends `Proof` together with its first request:
+//! `Hello` to join (answered by `Welcome`), a registry question, or a `Call`.
+//! `tests/golden/messages.txt` has every message in bytes.
 //!
-//! What an instance holds goes over its lifeline (64 to 79): that ends with it. Everything else about resources, settings
-//! and messages is asked at the registry port (96 to 108), by members and by operators alike.
+//! What an instance holds goes over its lifeline (64 to 79): that ends with it. Everything else
+//! about resources, settings and messages is asked at the registry port (96 to 108), by members and
+//! by operators alike.
 
 pub(crate) mod field;
 pub(crate) mod frame;
@@ -90,7 +96,8 @@ use std::sync::Arc;
 use field::{Field, Payload, Reader, byte_enum, record};
 pub use heartbeat::{PeerId, PeerStatus, Tail};
 
-/// The version of the protocol that this code speaks; the range it accepts has only this one so far.
+/// The version of the protocol that this code speaks; the range it accepts has only this one so
+/// far.
 pub const PROTOCOL_VERSION: u16 = 1;
 
 /// The first four bytes of every first message's body after its kind: "PARE".
@@ -99,7 +106,8 @@ pub(crate) const MAGIC: u32 = 0x5041_5245;
 /// 32 random bytes, fresh for every connection.
 pub(crate) type Nonce = [u8; 32];
 
-/// Why the bytes of a peer are not a message. The connection on which they came is closed; nothing else changes.
+/// Why the bytes of a peer are not a message. The connection on which they came is closed; nothing
+/// else changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DecodeError {
     /// The frame ends before its last field does.
@@ -121,7 +129,9 @@ impl std::fmt::Display for DecodeError {
         match self {
             DecodeError::Truncated => f.write_str("a message that ends too early"),
             DecodeError::TrailingBytes => f.write_str("a message that goes on too long"),
-            DecodeError::TooLarge { bytes, limit } => write!(f, "a message of {bytes} bytes where {limit} are allowed"),
+            DecodeError::TooLarge { bytes, limit } => {
+                write!(f, "a message of {bytes} bytes where {limit} are allowed")
+            }
             DecodeError::UnknownKind(kind) => write!(f, "a message of unknown kind {kind}"),
             DecodeError::BadValue(what) => write!(f, "a message with a meaningless {what}"),
             DecodeError::NotUtf8 => f.write_str("a message with a text that is not UTF-8"),
@@ -241,7 +251,8 @@ byte_enum! {
 }
 
 byte_enum! {
-    /// Why a request about resources, settings or messages was not carried out. Nothing was changed.
+    /// Why a request about resources, settings or messages was not carried out. Nothing was
+    /// changed.
     pub(crate) enum Fault {
         /// Nobody has declared the resource.
         1 NoSuchResource,
@@ -284,7 +295,8 @@ record! {
     pub struct Entry {
         /// The instance's unique name, its key in the registry.
         pub name: String,
-        /// A random number of this one life of the instance, which tells it from a later one of the same name.
+        /// A random number of this one life of the instance, which tells it from a later one of the
+        /// same name.
         pub id: u64,
         /// Its process.
         pub pid: u32,
@@ -292,7 +304,8 @@ record! {
         pub uid: u32,
         /// The port of its admin endpoint on 127.0.0.1: the remote reference.
         pub admin: u16,
-        /// When it first joined the group, in milliseconds since 1970-01-01 UTC; kept across elections.
+        /// When it first joined the group, in milliseconds since 1970-01-01 UTC; kept across
+        /// elections.
         pub joined_ms: u64,
         /// What the program said of itself, as key and value, in the order given.
         pub meta: Vec<(String, String)>,
@@ -318,7 +331,8 @@ record! {
         pub registry_port: u16,
         /// The number of this supervisorship.
         pub term: u64,
-        /// True if all known survivors of the last election have registered again or are known dead.
+        /// True if all known survivors of the last election have registered again or are known
+        /// dead.
         pub settled: bool,
         /// How many instances the registry has, the supervisor included.
         pub members: u32,
@@ -360,8 +374,8 @@ record! {
         pub(crate) units: u64,
         /// False: it is to be denied if it cannot be granted.
         pub(crate) wait: bool,
-        /// When it was made: CLOCK_MONOTONIC in nanoseconds, the same for all processes of a machine, so that whoever
-        /// has waited longest is served first also across elections.
+        /// When it was made: CLOCK_MONOTONIC in nanoseconds, the same for all processes of a
+        /// machine, so that whoever has waited longest is served first also across elections.
         pub(crate) asked_ns: u64,
     }
 }
@@ -372,8 +386,8 @@ record! {
     pub(crate) struct Roster {
         /// Who is in it besides the supervisor, by admin endpoint.
         pub(crate) admins: Vec<u16>,
-        /// `None` if these are all. Else there may be others: since then (CLOCK_MONOTONIC in nanoseconds) no supervisor has known
-        /// all survivors of an election.
+        /// `None` if these are all. Else there may be others: since then (CLOCK_MONOTONIC in
+        /// nanoseconds) no supervisor has known all survivors of an election.
         pub(crate) unknown_since_ns: Option<u64>,
     }
 }
@@ -388,7 +402,8 @@ record! {
 }
 
 record! {
-    /// The newest value of one key, `None` if it was removed. Of two, the one with the higher term, then sequence, counts.
+    /// The newest value of one key, `None` if it was removed. Of two, the one with the higher term,
+    /// then sequence, counts.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Setting {
         pub(crate) scope: Scope,
@@ -400,7 +415,8 @@ record! {
 }
 
 record! {
-    /// Everything that one who joins says: what it is, what it knows of the group, and what it holds.
+    /// Everything that one who joins says: what it is, what it knows of the group, and what it
+    /// holds.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Greeting {
         pub(crate) entry: Entry,
@@ -419,7 +435,8 @@ record! {
 /// documentation is checked against come from it.
 macro_rules! messages {
     ($($number:literal $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
-        /// One message between two ends of a connection; the table is in the module's documentation.
+        /// One message between two ends of a connection; the table is in the module's
+        /// documentation.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub(crate) enum Message { $($name { $($field: $type),* },)* }
 
@@ -512,7 +529,10 @@ messages! {
 /// The messages of one part of the table, as a pattern: for those who have no use for any of them.
 macro_rules! kinds {
     (handshake) => {
-        Message::Opening { .. } | Message::Challenge { .. } | Message::Proof { .. } | Message::Rejected { .. }
+        Message::Opening { .. }
+            | Message::Challenge { .. }
+            | Message::Proof { .. }
+            | Message::Rejected { .. }
     };
     (from_subordinate) => {
         Message::Hello { .. }
@@ -536,7 +556,10 @@ macro_rules! kinds {
             | Message::Total { .. }
     };
     (of_the_registry) => {
-        Message::Listing { .. } | Message::Member { .. } | Message::Joined { .. } | Message::Left { .. }
+        Message::Listing { .. }
+            | Message::Member { .. }
+            | Message::Joined { .. }
+            | Message::Left { .. }
     };
     (questions) => {
         Message::List {}

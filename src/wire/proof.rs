@@ -1,7 +1,8 @@
 //! How two ends prove to each other that they hold the group's key, without showing it.
 //!
 //! Both send 32 fresh random bytes. A proof is HMAC-SHA256 (RFC 2104) under the group key over
-//! everything both must agree on, as one sequence of fields in which no two different meetings look alike:
+//! everything both must agree on, as one sequence of fields in which no two different meetings look
+//! alike:
 //!
 //! | field          | what it prevents                                                       |
 //! |----------------|------------------------------------------------------------------------|
@@ -71,13 +72,15 @@ impl Meeting {
         self.version.put(&mut text);
         self.group.put(&mut text);
         self.port.put(&mut text);
-        // All other fields say or have their length, so that no text without it looks like one with it.
+        // All other fields say or have their length, so that no text without it looks like one with
+        // it.
         if self.ip != [127, 0, 0, 1] {
             text.extend_from_slice(&self.ip);
         }
         self.client_nonce.put(&mut text);
         self.server_nonce.put(&mut text);
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
         mac.update(&text);
         mac
     }
@@ -125,8 +128,8 @@ mod tests {
         }
     }
 
-    /// The text under the proof is part of the protocol. This value was computed independently, with
-    /// Python's `hmac` module over the fields in the order of the table.
+    /// The text under the proof is part of the protocol. This value was computed independently,
+    /// with Python's `hmac` module over the fields in the order of the table.
     #[test]
     fn the_proof_is_the_documented_one() {
         let proof = meeting().proof(&Key([7; 32]), Prover::Client);

@@ -1,4 +1,5 @@
-//! The table holds: golden bytes, both directions, every prefix, any cut, and the documentation itself.
+//! The table holds: golden bytes, both directions, every prefix, any cut, and the documentation
+//! itself.
 
 use proptest::prelude::*;
 
@@ -24,7 +25,13 @@ fn wanted() -> Wanted {
 }
 
 fn setting() -> super::Setting {
-    super::Setting { scope: Scope::Program, key: "mode".into(), value: Some("fast".into()), term: 3, sequence: 9 }
+    super::Setting {
+        scope: Scope::Program,
+        key: "mode".into(),
+        value: Some("fast".into()),
+        term: 3,
+        sequence: 9,
+    }
 }
 
 /// One example of every message, in the order of the table.
@@ -41,7 +48,12 @@ pub(crate) fn examples() -> Vec<Message> {
         },
         Challenge { version: 1, nonce: [0x22; 32], proof: [0x33; 32] },
         Proof { proof: [0x44; 32] },
-        Rejected { refusal: Refusal::OtherGroup, version_min: 1, version_max: 1, detail: "web".into() },
+        Rejected {
+            refusal: Refusal::OtherGroup,
+            version_min: 1,
+            version_max: 1,
+            detail: "web".into(),
+        },
         Welcome {
             term: 4,
             supervisor: "w0".into(),
@@ -57,7 +69,10 @@ pub(crate) fn examples() -> Vec<Message> {
                 entry: entry(),
                 last_term: 3,
                 standing: 2,
-                roster: Some(super::Roster { admins: vec![40001, 40002], unknown_since_ns: Some(1_000_000_009) }),
+                roster: Some(super::Roster {
+                    admins: vec![40001, 40002],
+                    unknown_since_ns: Some(1_000_000_009),
+                }),
                 declared: vec![
                     Declared { resource: "db".into(), limit: 20, per_holder: None },
                     Declared { resource: "gpu".into(), limit: 4, per_holder: Some(2) },
@@ -67,11 +82,22 @@ pub(crate) fn examples() -> Vec<Message> {
                 counted: vec![Counted { resource: "db".into(), units: 4 }],
                 settings: vec![
                     setting(),
-                    super::Setting { scope: Scope::Limit, key: "db".into(), value: None, term: 2, sequence: 1 },
+                    super::Setting {
+                        scope: Scope::Limit,
+                        key: "db".into(),
+                        value: None,
+                        term: 2,
+                        sequence: 1,
+                    },
                 ],
             }),
         },
-        Roster { anew: false, unknown_since_ns: Some(1_000_000_009), added: vec![40003], removed: vec![40002] },
+        Roster {
+            anew: false,
+            unknown_since_ns: Some(1_000_000_009),
+            added: vec![40003],
+            removed: vec![40002],
+        },
         Probe { number: 5, within_ns: 2_000_000_000 },
         Alive { number: 5, progress: true },
         List {},
@@ -113,14 +139,26 @@ pub(crate) fn examples() -> Vec<Message> {
         Total { id: 8, units: 44 },
         UsageQuery { resource: Some("db".into()) },
         Resources { count: 1 },
-        Resource { resource: "db".into(), limit: Some(20), in_use: 7, counted: 4, waiting: 1, holders: 1 },
+        Resource {
+            resource: "db".into(),
+            limit: Some(20),
+            in_use: 7,
+            counted: 4,
+            waiting: 1,
+            holders: 1,
+        },
         Holder { name: "w1".into(), units: 7 },
         SetLimit { resource: "db".into(), limit: 30 },
         Revoke { resource: "db".into(), holder: "w1".into() },
         SettingQuery { key: None },
         Settings { count: 1 },
         Set { key: "mode".into(), value: Some("fast".into()), expected: Some(None) },
-        Publish { from: "w0".into(), to: Some("w1".into()), topic: "news".into(), payload: Payload(b"hello".to_vec()) },
+        Publish {
+            from: "w0".into(),
+            to: Some("w1".into()),
+            topic: "news".into(),
+            payload: Payload(b"hello".to_vec()),
+        },
         Done { count: 2 },
         NotDone { fault: Fault::NoSuchResource, detail: "db".into() },
         Conflict { present: Some("slow".into()) },
@@ -137,14 +175,17 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Goal: bytes on the wire never change unnoticed, and a peer in another language has them to test against.
-/// Method: each line of the file is a message's name and its whole frame in hexadecimal.
+/// Goal: bytes on the wire never change unnoticed, and a peer in another language has them to test
+/// against. Method: each line of the file is a message's name and its whole frame in hexadecimal.
 #[test]
 fn every_message_has_its_golden_bytes() {
     let golden = include_str!("../../tests/golden/messages.txt");
-    let lines: Vec<&str> = golden.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
-    let ours: Vec<String> =
-        examples().iter().map(|message| format!("{} {}", message.name(), hex(&framed(message)))).collect();
+    let lines: Vec<&str> =
+        golden.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let ours: Vec<String> = examples()
+        .iter()
+        .map(|message| format!("{} {}", message.name(), hex(&framed(message))))
+        .collect();
     assert_eq!(lines, ours);
 }
 
@@ -162,7 +203,12 @@ fn what_was_encoded_decodes_to_the_same_and_nothing_shorter_or_longer_does() {
         message.put(&mut body);
         assert_eq!(Message::decode(&body), Ok(message.clone()));
         for end in 0..body.len() {
-            assert_eq!(Message::decode(&body[..end]), Err(DecodeError::Truncated), "{} cut at {end}", message.name());
+            assert_eq!(
+                Message::decode(&body[..end]),
+                Err(DecodeError::Truncated),
+                "{} cut at {end}",
+                message.name()
+            );
         }
         body.push(0);
         assert_eq!(Message::decode(&body), Err(DecodeError::TrailingBytes), "{}", message.name());
@@ -173,9 +219,9 @@ fn what_was_encoded_decodes_to_the_same_and_nothing_shorter_or_longer_does() {
 fn unknown_kinds_and_meaningless_values_are_named() {
     assert_eq!(Message::decode(&[0]), Err(DecodeError::UnknownKind(0)));
     assert_eq!(Message::decode(&[255]), Err(DecodeError::UnknownKind(255)));
-    [16, 18]
-        .iter()
-        .for_each(|&kind| assert_eq!(Message::decode(&[kind]), Err(DecodeError::UnknownKind(kind)), "retired"));
+    [16, 18].iter().for_each(|&kind| {
+        assert_eq!(Message::decode(&[kind]), Err(DecodeError::UnknownKind(kind)), "retired")
+    });
     assert_eq!(Message::decode(&[20, 9]), Err(DecodeError::BadValue("Departure")));
     assert_eq!(Message::decode(&[33, 0, 2, 0xff, 0xfe]), Err(DecodeError::NotUtf8));
     let state = [&[19][..], &[0; 8], &[2], &[0; 4]].concat();
@@ -194,7 +240,10 @@ fn a_forged_count_reserves_nothing() {
 fn a_frame_over_the_limit_is_refused_by_its_length_alone() {
     let mut buffer = FrameBuffer::default();
     buffer.push(&(MAX_FRAME as u32 + 1).to_be_bytes());
-    assert_eq!(buffer.next(MAX_FRAME), Err(DecodeError::TooLarge { bytes: MAX_FRAME + 1, limit: MAX_FRAME }));
+    assert_eq!(
+        buffer.next(MAX_FRAME),
+        Err(DecodeError::TooLarge { bytes: MAX_FRAME + 1, limit: MAX_FRAME })
+    );
 }
 
 #[test]
@@ -209,7 +258,9 @@ fn a_text_too_long_for_its_count_is_cut_at_a_character() {
     let detail = "ü".repeat(40_000);
     let mut body = Vec::new();
     Message::rejected(Refusal::Busy, detail).put(&mut body);
-    let Ok(Message::Rejected { detail, .. }) = Message::decode(&body) else { panic!("does not decode") };
+    let Ok(Message::Rejected { detail, .. }) = Message::decode(&body) else {
+        panic!("does not decode")
+    };
     assert_eq!(detail, "ü".repeat(32_767));
 }
 
@@ -222,13 +273,19 @@ fn the_documented_table_is_the_one_in_force() {
         .filter(|row| row.starts_with(|first: char| first.is_ascii_digit()))
         .map(|row| {
             let cells: Vec<&str> = row.trim_end_matches('|').split(" | ").map(str::trim).collect();
-            format!("{} {} {}", cells[0], cells[1], cells.get(3).unwrap_or(&"").trim_end_matches('|').trim())
+            format!(
+                "{} {} {}",
+                cells[0],
+                cells[1],
+                cells.get(3).unwrap_or(&"").trim_end_matches('|').trim()
+            )
         })
         .collect();
     let in_force: Vec<String> = Message::TABLE
         .iter()
         .map(|(number, name, fields)| {
-            let fields: Vec<String> = fields.iter().map(|(field, kind)| format!("`{field}: {}`", wire(kind))).collect();
+            let fields: Vec<String> =
+                fields.iter().map(|(field, kind)| format!("`{field}: {}`", wire(kind))).collect();
             format!("{number} `{name}` {}", fields.join(", "))
         })
         .collect();

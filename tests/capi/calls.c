@@ -1,4 +1,5 @@
-/* Every function does what the header says, one after the other, with two instances in one process. */
+/* Every function does what the header says, one after the other, with two instances in one process.
+ */
 #include "check.h"
 
 static int freed;
@@ -38,7 +39,8 @@ static void library(void)
     CHECK(strcmp(pares_event_kind_name(-1), "unknown event") == 0);
     CHECK(strcmp(pares_peer_status_name(PARES_PEER_TO_BECOME_PRIMARY), "to-become-primary") == 0);
     CHECK(strcmp(pares_peer_status_name(0), "unknown status") == 0);
-    CHECK(strcmp(pares_peer_event_kind_name(PARES_PEER_EVENT_PREPARE_HANDOVER), "prepare-handover") == 0);
+    CHECK(strcmp(pares_peer_event_kind_name(PARES_PEER_EVENT_PREPARE_HANDOVER),
+                 "prepare-handover") == 0);
     CHECK(strcmp(pares_peer_event_kind_name(0), "unknown event") == 0);
 }
 
@@ -98,7 +100,8 @@ static void registry(pares_instance *two, uint16_t port)
     size_t i, found = 0;
     OK(pares_registry_list(two, PARES_FOR_EVER, &listing));
     CHECK(listing->count == 2 && listing->term == 1 && strcmp(listing->supervisor, "one") == 0);
-    CHECK(strcmp(listing->entries[0]->name, "one") == 0 && listing->entries[0]->role == PARES_SUPERVISOR);
+    CHECK(strcmp(listing->entries[0]->name, "one") == 0 &&
+          listing->entries[0]->role == PARES_SUPERVISOR);
     CHECK(listing->entries[1]->role == PARES_SUBORDINATE);
     OK(pares_free(listing));
 
@@ -108,7 +111,8 @@ static void registry(pares_instance *two, uint16_t port)
     CHECK(entry->pid == (uint32_t)getpid() && entry->uid == (uint32_t)getuid());
     CHECK(entry->id != 0 && entry->joined_ms > 1000000000000u && entry->admin_port != 0);
     CHECK(entry->meta_count == 2 && strcmp(entry->meta_keys[0], "version") == 0);
-    CHECK(strcmp(entry->meta_values[0], "2.4") == 0 && strcmp(entry->meta_values[1], "K\xc3\xb6ln") == 0);
+    CHECK(strcmp(entry->meta_values[0], "2.4") == 0 &&
+          strcmp(entry->meta_values[1], "K\xc3\xb6ln") == 0);
     for (i = 0; i < entry->function_count; i++)
         found += strcmp(entry->functions[i], "twice") == 0;
     CHECK(found == 1);
@@ -118,8 +122,10 @@ static void registry(pares_instance *two, uint16_t port)
 
     OK(pares_registry_status(two, PATIENCE_MS, &status));
     CHECK(strcmp(status->group, "capi") == 0 && strcmp(status->supervisor, "one") == 0);
-    CHECK(status->port == port && status->members == 2 && status->term == 1 && status->settled == 1);
-    CHECK(status->cause == PARES_ELECTED_FIRST && status->registry_port != 0 && status->supervisor_admin_port != 0);
+    CHECK(status->port == port && status->members == 2 && status->term == 1 &&
+          status->settled == 1);
+    CHECK(status->cause == PARES_ELECTED_FIRST && status->registry_port != 0 &&
+          status->supervisor_admin_port != 0);
     CHECK(status->since_ms > 1000000000000u);
     OK(pares_free(status));
 }
@@ -134,10 +140,13 @@ static void calls(pares_instance *two)
     OK(pares_call(two, "two", "ping", NULL, 0, PATIENCE_MS, &result, &bytes));
     CHECK(bytes == 0 && memcmp(result, "", 1) == 0);
     OK(pares_free(result));
-    GIVES(PARES_FUNCTION_FAILED, pares_call(two, "one", "twice", "", 0, PATIENCE_MS, &result, &bytes));
+    GIVES(PARES_FUNCTION_FAILED,
+          pares_call(two, "one", "twice", "", 0, PATIENCE_MS, &result, &bytes));
     CHECK(result == NULL && bytes == 0 && strcmp(pares_last_error(), "nothing to say twice") == 0);
-    GIVES(PARES_NO_SUCH_FUNCTION, pares_call(two, "one", "thrice", "", 0, PATIENCE_MS, &result, &bytes));
-    GIVES(PARES_NO_SUCH_INSTANCE, pares_call(two, "nobody", "twice", "", 0, PATIENCE_MS, &result, &bytes));
+    GIVES(PARES_NO_SUCH_FUNCTION,
+          pares_call(two, "one", "thrice", "", 0, PATIENCE_MS, &result, &bytes));
+    GIVES(PARES_NO_SUCH_INSTANCE,
+          pares_call(two, "nobody", "twice", "", 0, PATIENCE_MS, &result, &bytes));
 }
 
 /* What is given back reaches the supervisor on its own way. */
@@ -241,19 +250,24 @@ static void settings(pares_instance *one, pares_instance *two)
     CHECK(strcmp(value, "fast") == 0 && bytes == 4);
     OK(pares_free(value));
     event = await_event(events, PARES_EVENT_SETTING);
-    CHECK(strcmp(event->key, "mode") == 0 && strcmp(event->value, "fast") == 0 && event->value_bytes == 4);
+    CHECK(strcmp(event->key, "mode") == 0 && strcmp(event->value, "fast") == 0 &&
+          event->value_bytes == 4);
     OK(pares_free(event));
     OK(pares_setting_compare_and_set(one, "mode", "fast", "safe", PATIENCE_MS, &value));
     CHECK(value == NULL);
-    GIVES(PARES_CHANGED, pares_setting_compare_and_set(one, "mode", "fast", "slow", PATIENCE_MS, &value));
+    GIVES(PARES_CHANGED,
+          pares_setting_compare_and_set(one, "mode", "fast", "slow", PATIENCE_MS, &value));
     CHECK(strcmp(value, "safe") == 0);
     OK(pares_free(value));
-    GIVES(PARES_CHANGED, pares_setting_compare_and_set(one, "mode", NULL, "slow", PATIENCE_MS, NULL));
-    GIVES(PARES_CHANGED, pares_setting_compare_and_set(one, "none", "some", "slow", PATIENCE_MS, &value));
+    GIVES(PARES_CHANGED,
+          pares_setting_compare_and_set(one, "mode", NULL, "slow", PATIENCE_MS, NULL));
+    GIVES(PARES_CHANGED,
+          pares_setting_compare_and_set(one, "none", "some", "slow", PATIENCE_MS, &value));
     CHECK(value == NULL);
     OK(pares_setting_compare_and_set(one, "level", NULL, "", PATIENCE_MS, NULL));
     OK(pares_setting_list(one, &all));
-    CHECK(all->count == 2 && strcmp(all->keys[0], "level") == 0 && strcmp(all->values[1], "safe") == 0);
+    CHECK(all->count == 2 && strcmp(all->keys[0], "level") == 0 &&
+          strcmp(all->values[1], "safe") == 0);
     CHECK(all->value_bytes[0] == 0 && all->value_bytes[1] == 4);
     OK(pares_free(all));
     OK(pares_setting_unset(one, "mode", PATIENCE_MS));
@@ -271,7 +285,8 @@ static void messages(pares_instance *one, pares_instance *two)
     CHECK(receivers == 2);
     event = await_event(events, PARES_EVENT_MESSAGE);
     CHECK(strcmp(event->name, "one") == 0 && strcmp(event->topic, "cache") == 0);
-    CHECK(event->payload_bytes == 5 && memcmp(event->payload, "flush", 6) == 0 && event->monotonic_ns != 0);
+    CHECK(event->payload_bytes == 5 && memcmp(event->payload, "flush", 6) == 0 &&
+          event->monotonic_ns != 0);
     OK(pares_free(event));
     OK(pares_send(one, "two", "cache", NULL, 0, PATIENCE_MS));
     event = await_event(events, PARES_EVENT_MESSAGE);
@@ -370,7 +385,8 @@ static void polling(pares_instance *two)
     OK(pares_events_close(events));
 }
 
-/* The peer whose workload is asked for, known to its callback only once its joining has returned. */
+/* The peer whose workload is asked for, known to its callback only once its joining has returned.
+ */
 static pares_peer *asked;
 static int asking;
 
@@ -388,7 +404,8 @@ static uint16_t workload(void *user)
     return 41;
 }
 
-static pares_peer *join_peer_with_everything(uint16_t port, uint8_t rank, pares_workload_function function)
+static pares_peer *join_peer_with_everything(uint16_t port, uint8_t rank,
+                                             pares_workload_function function)
 {
     static const char *const PEERS[] = {"127.0.0.1:4000", "localhost:4001"};
     static const char *const WORDS[] = {"true", "\xfc"};
@@ -475,7 +492,8 @@ static uint32_t rank_of(pares_peer *peer)
     uint32_t rank;
     OK(pares_peer_id(peer, &id));
     rank = id->rank;
-    CHECK(id->sequence > 0 && strlen(id->text) == 34 && strstr(id->text, id->tail) == id->text + 12);
+    CHECK(id->sequence > 0 && strlen(id->text) == 34 &&
+          strstr(id->text, id->tail) == id->text + 12);
     OK(pares_free(id));
     return rank;
 }
@@ -543,7 +561,8 @@ static void peers(uint16_t port)
     AWAIT(rank_of(one) == 251);
 
     OK(pares_peer_counters(two, &counters));
-    CHECK(counters->sent > 2 && counters->heard > 2 && counters->malformed == 0 && counters->not_authentic == 0);
+    CHECK(counters->sent > 2 && counters->heard > 2 && counters->malformed == 0 &&
+          counters->not_authentic == 0);
     OK(pares_free(counters));
     pthread_mutex_lock(&lock);
     CHECK(asking > 1);
@@ -553,7 +572,8 @@ static void peers(uint16_t port)
     OK(pares_peer_leave_at_once(one));
     CHECK(freed == 2);
     event = await_peer_event(events, PARES_PEER_EVENT_LEFT);
-    CHECK(event->cause == PARES_PEER_LEFT && strcmp(event->text, "left") == 0 && event->service == 7);
+    CHECK(event->cause == PARES_PEER_LEFT && strcmp(event->text, "left") == 0 &&
+          event->service == 7);
     OK(pares_free(event));
     event = await_peer_event(events_of_one, PARES_PEER_EVENT_STOPPED);
     OK(pares_free(event));

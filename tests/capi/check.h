@@ -1,4 +1,5 @@
-/* What the C programs of the tests have in common. C99 and C++. Each program ends with 0, or says where it failed. */
+/* What the C programs of the tests have in common. C99 and C++. Each program ends with 0, or says
+ * where it failed. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -14,39 +15,41 @@
 /* Longer than anything here takes on a busy machine; only a defect reaches it. */
 #define PATIENCE_MS 60000
 
-/* Seconds after which a program that hangs is ended. Under valgrind, beside other work, one has needed four minutes. */
+/* Seconds after which a program that hangs is ended. Under valgrind, beside other work, one has
+ * needed four minutes. */
 #define LIFETIME 600
 
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: not so: %s (last error: %s)\n", __FILE__, __LINE__, #condition,                    \
-                    pares_last_error());                                                                               \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: not so: %s (last error: %s)\n", __FILE__, __LINE__,            \
+                    #condition, pares_last_error());                                               \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 /* The call gives just this result. */
-#define GIVES(result, call)                                                                                            \
-    do {                                                                                                               \
-        const int given = (call);                                                                                      \
-        if (given != (int)(result)) {                                                                                  \
-            fprintf(stderr, "%s:%d: %s gives %s: %s\n", __FILE__, __LINE__, #call, pares_result_name(given),           \
-                    pares_last_error());                                                                               \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
+#define GIVES(result, call)                                                                        \
+    do {                                                                                           \
+        const int given = (call);                                                                  \
+        if (given != (int)(result)) {                                                              \
+            fprintf(stderr, "%s:%d: %s gives %s: %s\n", __FILE__, __LINE__, #call,                 \
+                    pares_result_name(given), pares_last_error());                                 \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 #define OK(call) GIVES(PARES_OK, call)
 
 /* Asks `is_so` until it is so: what a peer hears of another is told by no event. */
-#define AWAIT(is_so)                                                                                                   \
-    do {                                                                                                               \
-        while (!(is_so))                                                                                               \
-            poll(NULL, 0, 10);                                                                                         \
+#define AWAIT(is_so)                                                                               \
+    do {                                                                                           \
+        while (!(is_so))                                                                           \
+            poll(NULL, 0, 10);                                                                     \
     } while (0)
 
-/* The port is the first argument; the directory is in the environment. Ends the program if it hangs. */
+/* The port is the first argument; the directory is in the environment. Ends the program if it
+ * hangs. */
 static inline uint16_t begin(int count, char **arguments)
 {
     alarm(LIFETIME);
@@ -86,7 +89,8 @@ static inline const pares_event *await_event(pares_events *events, int kind)
     }
 }
 
-/* Of a masterless group on this machine; slower than the default, for under valgrind all is some fifty times slower. */
+/* Of a masterless group on this machine; slower than the default, for under valgrind all is some
+ * fifty times slower. */
 static inline pares_peer_config *new_peer_config(uint16_t port, uint8_t rank)
 {
     pares_peer_config *config = NULL;
@@ -126,7 +130,8 @@ static inline uint64_t await_peer_status(pares_peer_events *events, int status)
         const pares_peer_event *event = await_peer_event(events, PARES_PEER_EVENT_ROLE);
         const int is_it = event->to == status;
         const uint64_t epoch = event->token == NULL ? 0 : event->token->epoch;
-        CHECK((event->to == PARES_PEER_PRIMARY) == (event->token != NULL) && strlen(event->text) > 0);
+        CHECK((event->to == PARES_PEER_PRIMARY) == (event->token != NULL) &&
+              strlen(event->text) > 0);
         OK(pares_free(event));
         if (is_it)
             return epoch;

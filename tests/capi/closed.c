@@ -1,5 +1,6 @@
-/* A program that closes all descriptors, the library's too, as one does that makes itself a daemon: the instance is over, and
- * says so; leaving ends; nothing that the program opens afterwards is touched; another takes the role; and it may join anew. */
+/* A program that closes all descriptors, the library's too, as one does that makes itself a daemon:
+ * the instance is over, and says so; leaving ends; nothing that the program opens afterwards is
+ * touched; another takes the role; and it may join anew. */
 #include "check.h"
 
 #include <fcntl.h>
@@ -35,7 +36,8 @@ static void open_own(struct own *own)
 {
     char path[512];
     int at;
-    CHECK(snprintf(path, sizeof path, "%s/own-%ld", getenv("PARES_DIR"), (long)getpid()) < (int)sizeof path);
+    CHECK(snprintf(path, sizeof path, "%s/own-%ld", getenv("PARES_DIR"), (long)getpid()) <
+          (int)sizeof path);
     for (at = 0; at < OWN; at++) {
         CHECK((own[at].file = open(path, O_RDWR | O_CREAT | O_APPEND, 0600)) >= 0);
         CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, own[at].sockets) == 0);
@@ -50,11 +52,14 @@ static void check_own(const struct own *own)
 {
     char content[2 * sizeof CONTENT];
     int at;
-    CHECK(pread(own[0].file, content, sizeof content, 0) == sizeof CONTENT && strcmp(content, CONTENT) == 0);
+    CHECK(pread(own[0].file, content, sizeof content, 0) == sizeof CONTENT &&
+          strcmp(content, CONTENT) == 0);
     for (at = 0; at < OWN; at++) {
         CHECK(lseek(own[at].file, 0, SEEK_CUR) == (at == 0 ? (off_t)sizeof CONTENT : 0));
-        CHECK(recv(own[at].sockets[0], content, sizeof content, MSG_DONTWAIT) == 1 && content[0] == '1');
-        CHECK(recv(own[at].sockets[1], content, sizeof content, MSG_DONTWAIT) == 1 && content[0] == '0');
+        CHECK(recv(own[at].sockets[0], content, sizeof content, MSG_DONTWAIT) == 1 &&
+              content[0] == '1');
+        CHECK(recv(own[at].sockets[1], content, sizeof content, MSG_DONTWAIT) == 1 &&
+              content[0] == '0');
     }
 }
 
@@ -64,22 +69,23 @@ static void job(const pares_guard *guard, void *user)
     CHECK(pares_guard_wait(guard, PARES_FOR_EVER) == 1);
 }
 
-/* How the program closes its descriptors: all, one after the other; all, and then it leaves at once; or those that it takes for
- * few, or for foreign. */
+/* How the program closes its descriptors: all, one after the other; all, and then it leaves at
+ * once; or those that it takes for few, or for foreign. */
 enum { UPWARDS, DOWNWARDS, AND_LEAVE, ONLY_LOW, ONLY_SOCKETS, WAYS };
 
 static void close_all(int way)
 {
     int number;
-    /* Nothing tells when the library's threads are done with what went before. One that is not may meet a number that is the
-     * program's by then, as the header says. */
+    /* Nothing tells when the library's threads are done with what went before. One that is not may
+     * meet a number that is the program's by then, as the header says. */
     poll(NULL, 0, 200);
     for (number = 3; number < (way == ONLY_LOW ? 64 : NUMBERS); number++) {
         struct sockaddr_storage address;
         socklen_t size = sizeof address;
         if (way == DOWNWARDS)
             close(NUMBERS + 2 - number);
-        else if (way != ONLY_SOCKETS || getsockname(number, (struct sockaddr *)&address, &size) == 0)
+        else if (way != ONLY_SOCKETS ||
+                 getsockname(number, (struct sockaddr *)&address, &size) == 0)
             close(number);
     }
 }

@@ -1,4 +1,5 @@
-/* A forked child has none of its parent's handles, and is none the worse for it: also while all locks are in use. */
+/* A forked child has none of its parent's handles, and is none the worse for it: also while all
+ * locks are in use. */
 #include "check.h"
 
 #include <sys/types.h>
@@ -44,8 +45,8 @@ static void child_of_peer(uint16_t port, int number, pares_peer *peer, pares_pee
     GIVES(PARES_BAD_HANDLE, pares_peer_leave(own));
 }
 
-static void child(uint16_t port, int number, pares_instance *instance, pares_permit *permit, pares_events *events,
-                  const char *text)
+static void child(uint16_t port, int number, pares_instance *instance, pares_permit *permit,
+                  pares_events *events, const char *text)
 {
     char name[32];
     pares_instance *own;

@@ -34,27 +34,27 @@ static uint16_t workload(void *user)
 }
 
 /* `call` with NULL for its handle, then with each bad one; `H` stands for the handle. */
-#define REFUSES_HANDLES(type, call)                                                                                    \
-    do {                                                                                                               \
-        size_t at;                                                                                                     \
-        type *H = NULL;                                                                                                \
-        GIVES(PARES_NULL_ARGUMENT, call);                                                                              \
-        for (at = 0; at < bad_count; at++) {                                                                           \
-            H = (type *)bad[at];                                                                                       \
-            GIVES(PARES_BAD_HANDLE, call);                                                                             \
-        }                                                                                                              \
+#define REFUSES_HANDLES(type, call)                                                                \
+    do {                                                                                           \
+        size_t at;                                                                                 \
+        type *H = NULL;                                                                            \
+        GIVES(PARES_NULL_ARGUMENT, call);                                                          \
+        for (at = 0; at < bad_count; at++) {                                                       \
+            H = (type *)bad[at];                                                                   \
+            GIVES(PARES_BAD_HANDLE, call);                                                         \
+        }                                                                                          \
     } while (0)
 
 /* The same for what frees its handle, and NULL. */
-#define FREES_ONLY_ITS_OWN(type, call)                                                                                 \
-    do {                                                                                                               \
-        size_t at;                                                                                                     \
-        type *H = NULL;                                                                                                \
-        OK(call);                                                                                                      \
-        for (at = 0; at < bad_count; at++) {                                                                           \
-            H = (type *)bad[at];                                                                                       \
-            GIVES(PARES_BAD_HANDLE, call);                                                                             \
-        }                                                                                                              \
+#define FREES_ONLY_ITS_OWN(type, call)                                                             \
+    do {                                                                                           \
+        size_t at;                                                                                 \
+        type *H = NULL;                                                                            \
+        OK(call);                                                                                  \
+        for (at = 0; at < bad_count; at++) {                                                       \
+            H = (type *)bad[at];                                                                   \
+            GIVES(PARES_BAD_HANDLE, call);                                                         \
+        }                                                                                          \
     } while (0)
 
 static void peer_handles(void)
@@ -305,7 +305,8 @@ static void nulls(pares_config *config, pares_instance *instance)
     }
 }
 
-/* Text that is not UTF-8, too long, or not allowed; numbers out of range. Nothing is changed by it. */
+/* Text that is not UTF-8, too long, or not allowed; numbers out of range. Nothing is changed by it.
+ */
 static void values(pares_config *config, pares_instance *instance)
 {
     static const char LATIN[] = "K\xf6ln";
@@ -353,16 +354,21 @@ static void values(pares_config *config, pares_instance *instance)
     GIVES(PARES_INVALID, pares_acquire(instance, "seats", UINT64_MAX, 1, &permit));
     GIVES(PARES_INVALID, pares_tally_open(instance, "a b", &tally));
     GIVES(PARES_NOT_UTF8, pares_call(instance, LATIN, "f", NULL, 0, 1, &result, &size));
-    GIVES(PARES_INVALID, pares_call(instance, "main", "ping", long_text, SIZE_MAX, 1, &result, &size));
-    GIVES(PARES_NO_SUCH_INSTANCE, pares_call(instance, long_text, "f", NULL, 0, PATIENCE_MS, &result, &size));
-    GIVES(PARES_NO_SUCH_INSTANCE, pares_registry_look_up(instance, long_text, PATIENCE_MS, &listing));
+    GIVES(PARES_INVALID,
+          pares_call(instance, "main", "ping", long_text, SIZE_MAX, 1, &result, &size));
+    GIVES(PARES_NO_SUCH_INSTANCE,
+          pares_call(instance, long_text, "f", NULL, 0, PATIENCE_MS, &result, &size));
+    GIVES(PARES_NO_SUCH_INSTANCE,
+          pares_registry_look_up(instance, long_text, PATIENCE_MS, &listing));
     GIVES(PARES_INVALID, pares_setting_set(instance, "k", long_text, PATIENCE_MS));
     GIVES(PARES_INVALID, pares_setting_set(instance, long_text, "v", PATIENCE_MS));
     GIVES(PARES_INVALID, pares_setting_set(instance, "a b", "v", PATIENCE_MS));
     GIVES(PARES_NOT_UTF8, pares_setting_set(instance, "k", LATIN, PATIENCE_MS));
-    GIVES(PARES_INVALID, pares_broadcast(instance, "t", long_text, sizeof long_text, PATIENCE_MS, NULL));
+    GIVES(PARES_INVALID,
+          pares_broadcast(instance, "t", long_text, sizeof long_text, PATIENCE_MS, NULL));
     GIVES(PARES_INVALID, pares_broadcast(instance, long_text, "", 0, PATIENCE_MS, NULL));
-    GIVES(PARES_INVALID, pares_send(instance, "main", "t", long_text, sizeof long_text, PATIENCE_MS));
+    GIVES(PARES_INVALID,
+          pares_send(instance, "main", "t", long_text, sizeof long_text, PATIENCE_MS));
 
     for (i = 0; i < 63; i++) { /* `seats` is one already */
         char name[16];
@@ -378,7 +384,8 @@ static void values(pares_config *config, pares_instance *instance)
 static void peer_nulls_and_values(pares_peer_config *config, pares_peer *peer)
 {
     static const char LATIN[] = "K\xf6ln:1";
-    static const char *const NAMES[] = {"localhost"}, *const MISSING[] = {NULL}, *const OTHER_FAMILY[] = {"[::1]:1"};
+    static const char *const NAMES[] = {"localhost"}, *const MISSING[] = {NULL},
+                             *const OTHER_FAMILY[] = {"[::1]:1"};
     static const char *const EMPTY[] = {""};
     const int null = PARES_NULL_ARGUMENT;
     pares_peer_config *other = NULL;
@@ -426,7 +433,8 @@ static void peer_nulls_and_values(pares_peer_config *config, pares_peer *peer)
     GIVES(PARES_INVALID, pares_peer_config_events(config, 1));
     freed = 0;
     GIVES(null, pares_peer_config_workload_from(config, NULL, NULL, count_free));
-    GIVES(PARES_BAD_HANDLE, pares_peer_config_workload_from((pares_peer_config *)peer, workload, NULL, count_free));
+    GIVES(PARES_BAD_HANDLE,
+          pares_peer_config_workload_from((pares_peer_config *)peer, workload, NULL, count_free));
     CHECK(freed == 2);
     OK(pares_peer_config_workload_from(config, workload, NULL, count_free));
     GIVES(null, pares_peer_join(config, NULL));
@@ -496,14 +504,14 @@ int main(int count, char **arguments)
     OK(pares_events_close(events));
     OK(pares_leave(gone));
     OK(pares_instance_name(instance, &name));
-    bad[bad_count++] = gone;                         /* freed */
-    bad[bad_count++] = events;                       /* freed, of another type */
-    bad[bad_count++] = &local;                       /* an address */
-    bad[bad_count++] = (void *)(uintptr_t)1;         /* nothing */
+    bad[bad_count++] = gone;                 /* freed */
+    bad[bad_count++] = events;               /* freed, of another type */
+    bad[bad_count++] = &local;               /* an address */
+    bad[bad_count++] = (void *)(uintptr_t)1; /* nothing */
     bad[bad_count++] = (void *)(uintptr_t)UINTPTR_MAX;
     bad[bad_count++] = (void *)((uintptr_t)instance + 1);
     OK(pares_free(name));
-    bad[bad_count++] = (void *)(uintptr_t)name;      /* memory that was handed out, and freed */
+    bad[bad_count++] = (void *)(uintptr_t)name; /* memory that was handed out, and freed */
     CHECK(bad_count <= MOST_HANDLES);
     handles();
 
@@ -511,7 +519,8 @@ int main(int count, char **arguments)
     GIVES(PARES_BAD_HANDLE, pares_config_free((pares_config *)instance));
     GIVES(PARES_BAD_HANDLE, pares_leave((pares_instance *)config));
     GIVES(PARES_BAD_HANDLE, pares_permit_release((pares_permit *)instance));
-    GIVES(PARES_BAD_HANDLE, pares_events_next((pares_events *)instance, 0, (const pares_event **)(void *)&events));
+    GIVES(PARES_BAD_HANDLE,
+          pares_events_next((pares_events *)instance, 0, (const pares_event **)(void *)&events));
     GIVES(PARES_BAD_HANDLE, pares_free(instance));
     GIVES(PARES_BAD_HANDLE, pares_free(&local));
     CHECK(pares_instance_is_supervisor(instance) == 1);

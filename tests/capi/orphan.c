@@ -1,4 +1,5 @@
-/* A supervisor whose forked child lives on, with the library and all memory of its parent in it, until its input ends. */
+/* A supervisor whose forked child lives on, with the library and all memory of its parent in it,
+ * until its input ends. */
 #include "check.h"
 
 #include <sys/types.h>

@@ -1,12 +1,13 @@
-/* Masterless groups of several processes and several threads: a primary that is killed is replaced, one that leaves names
- * its successor, and whoever waits is called away. */
+/* Masterless groups of several processes and several threads: a primary that is killed is replaced,
+ * one that leaves names its successor, and whoever waits is called away. */
 #include "check.h"
 
 #include <signal.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 
-/* Another process: primary until it is killed, or until its parent is gone. Tells its epoch through `out`. */
+/* Another process: primary until it is killed, or until its parent is gone. Tells its epoch through
+ * `out`. */
 static void be_primary(uint16_t port, int in, int out)
 {
     pares_peer *peer;
@@ -79,7 +80,8 @@ static void a_primary_that_leaves_names_its_successor(uint16_t port)
     while (!named) {
         event = await_peer_event(events, PARES_PEER_EVENT_ROLE);
         named = event->to == PARES_PEER_PRIMARY;
-        /* On a machine that is so busy that one of both stood still, nobody objects instead of one being named. */
+        /* On a machine that is so busy that one of both stood still, nobody objects instead of one
+         * being named. */
         if (named)
             CHECK((event->cause == PARES_ROLE_NAMED || event->cause == PARES_ROLE_UNOPPOSED) &&
                   event->token->epoch > epoch);
@@ -119,8 +121,9 @@ static const pares_peer_event *event_before_the_end(pares_peer_events *events, i
     return NULL;
 }
 
-/* One thread leaves; another one hears what is to be prepared, and answers with the same handle. 0 if it was not done by the
- * time at which a peer leaves in any case: that is a number of intervals, and a machine can be too busy for it. */
+/* One thread leaves; another one hears what is to be prepared, and answers with the same handle. 0
+ * if it was not done by the time at which a peer leaves in any case: that is a number of intervals,
+ * and a machine can be too busy for it. */
 static int hands_over(uint16_t port, uint64_t interval)
 {
     pares_peer_config *config = new_peer_config(port, 10);
@@ -163,7 +166,8 @@ static void who_leaves_says_from_another_thread_that_its_work_has_ended(uint16_t
 {
     uint64_t interval = 300;
     while (!hands_over(port, interval)) {
-        fprintf(stderr, "with an interval of %d ms there was no time to hand over\n", (int)interval);
+        fprintf(stderr, "with an interval of %d ms there was no time to hand over\n",
+                (int)interval);
         interval *= 2;
         CHECK(interval < 10000);
     }
@@ -186,7 +190,8 @@ static void *wait_for_admission(void *peer)
     int result;
     begin_to_wait();
     result = pares_peer_wait_admitted((pares_peer *)peer, PARES_FOR_EVER);
-    CHECK(result == PARES_STOPPED || result == PARES_BAD_HANDLE); /* this one, if it came too late to wait */
+    CHECK(result == PARES_STOPPED ||
+          result == PARES_BAD_HANDLE); /* this one, if it came too late to wait */
     return NULL;
 }
 
@@ -195,7 +200,8 @@ static void *wait_for_end(void *events)
     const pares_peer_event *event = NULL;
     int result;
     begin_to_wait();
-    while ((result = pares_peer_events_next((pares_peer_events *)events, PARES_FOR_EVER, &event)) == PARES_OK)
+    while ((result = pares_peer_events_next((pares_peer_events *)events, PARES_FOR_EVER, &event)) ==
+           PARES_OK)
         OK(pares_free(event));
     CHECK(result == PARES_END);
     return NULL;
@@ -206,7 +212,8 @@ static void *wait_for_close(void *events)
     const pares_peer_event *event = NULL;
     int result;
     begin_to_wait();
-    while ((result = pares_peer_events_next((pares_peer_events *)events, PARES_FOR_EVER, &event)) == PARES_OK)
+    while ((result = pares_peer_events_next((pares_peer_events *)events, PARES_FOR_EVER, &event)) ==
+           PARES_OK)
         OK(pares_free(event));
     CHECK(result == PARES_END || result == PARES_BAD_HANDLE);
     return NULL;
@@ -259,7 +266,8 @@ static void who_does_not_take_misses_events(uint16_t port)
         AWAIT(count_of(peer) == 2);
         OK(pares_peer_leave_at_once(other));
         AWAIT(count_of(peer) == 1);
-        /* Its own start, admission and acquisition, and coming and going of the other: more than it holds. */
+        /* Its own start, admission and acquisition, and coming and going of the other: more than it
+         * holds. */
         while (round > 0 && pares_peer_events_next(events, 0, &event) == PARES_OK) {
             missed += event->missed;
             CHECK((event->missed != 0) == (event->kind == PARES_PEER_EVENT_MISSED));

@@ -1,5 +1,5 @@
-/* The library's threads take none of the program's signals, whatever the program does with them after it has joined; and what
- * its callbacks start has the mask of the thread that joined. */
+/* The library's threads take none of the program's signals, whatever the program does with them
+ * after it has joined; and what its callbacks start has the mask of the thread that joined. */
 #include "check.h"
 
 #include <errno.h>
@@ -11,7 +11,8 @@ static unsigned long long mask_of_child(void)
 {
     char line[64] = "";
     FILE *child = popen("exec grep SigBlk /proc/self/status", "r");
-    CHECK(child != NULL && fgets(line, sizeof line, child) != NULL && strncmp(line, "SigBlk:", 7) == 0);
+    CHECK(child != NULL && fgets(line, sizeof line, child) != NULL &&
+          strncmp(line, "SigBlk:", 7) == 0);
     CHECK(pclose(child) == 0);
     return strtoull(line + 7, NULL, 16);
 }
@@ -71,10 +72,12 @@ static void take(int number)
     taken++;
 }
 
-/* Those that a thread brings upon itself, those that nobody can block, and what the C library and valgrind keep for themselves. */
+/* Those that a thread brings upon itself, those that nobody can block, and what the C library and
+ * valgrind keep for themselves. */
 static int is_the_programs(int number)
 {
-    static const int OTHERS[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP, SIGKILL, SIGSTOP};
+    static const int OTHERS[] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE, SIGABRT,
+                                 SIGSYS,  SIGTRAP, SIGKILL, SIGSTOP};
     size_t i;
     for (i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++)
         if (number == OTHERS[i])
@@ -129,7 +132,8 @@ int main(int count, char **arguments)
     for (number = 1; number <= 100; number++) {
         const struct timespec patience = {PATIENCE_MS / 1000, 0};
         CHECK(kill(getpid(), SIGTERM) == 0 && taken == number - 1);
-        CHECK(pselect(0, NULL, NULL, NULL, &patience, &former) == -1 && errno == EINTR && taken == number);
+        CHECK(pselect(0, NULL, NULL, NULL, &patience, &former) == -1 && errno == EINTR &&
+              taken == number);
     }
     CHECK(pthread_sigmask(SIG_SETMASK, &former, NULL) == 0);
 

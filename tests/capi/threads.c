@@ -15,7 +15,8 @@ static void *in_thread(void *(*run)(void *), void *what, pthread_t *thread)
     return NULL;
 }
 
-/* Waits until all callers are in it at once: so it runs on several threads, and calls back meanwhile. */
+/* Waits until all callers are in it at once: so it runs on several threads, and calls back
+ * meanwhile. */
 static void together(pares_reply *reply, const void *payload, size_t bytes, void *user)
 {
     const pares_listing *listing = NULL;
@@ -129,7 +130,8 @@ static void a_job_ends_itself(void)
     GIVES(PARES_BAD_HANDLE, pares_job_end(job));
 }
 
-/* Events are taken by several threads from one subscription, each event by one; it is closed under them. */
+/* Events are taken by several threads from one subscription, each event by one; it is closed under
+ * them. */
 static pares_events *shared;
 static int taken;
 
@@ -193,7 +195,8 @@ static void *wait_for_permit(void *instance)
 {
     pares_permit *permit = NULL;
     begin_to_wait();
-    GIVES(PARES_STOPPED, pares_acquire((pares_instance *)instance, "seats", 1, PARES_FOR_EVER, &permit));
+    GIVES(PARES_STOPPED,
+          pares_acquire((pares_instance *)instance, "seats", 1, PARES_FOR_EVER, &permit));
     CHECK(permit == NULL);
     return NULL;
 }
@@ -203,7 +206,8 @@ static void *wait_for_call(void *instance)
     const void *result = NULL;
     size_t bytes = 0;
     begin_to_wait();
-    GIVES(PARES_STOPPED, pares_call((pares_instance *)instance, "one", "stuck", "", 0, PARES_FOR_EVER, &result, &bytes));
+    GIVES(PARES_STOPPED, pares_call((pares_instance *)instance, "one", "stuck", "", 0,
+                                    PARES_FOR_EVER, &result, &bytes));
     return NULL;
 }
 

@@ -19,7 +19,8 @@ fn name() -> String {
 fn meeting() -> [String; 2] {
     let mut seen = HashMap::new();
     loop {
-        let (name, is_free) = (name(), |name: &String| TcpListener::bind(default_address(name)).is_ok());
+        let (name, is_free) =
+            (name(), |name: &String| TcpListener::bind(default_address(name)).is_ok());
         match seen.insert(default_port(&name), name.clone()) {
             Some(other) if is_free(&other) && is_free(&name) => return [other, name],
             _ => {}
@@ -34,8 +35,8 @@ fn command(ground: &Ground, group: &str, words: &str) -> Command {
     command
 }
 
-/// Goal: as many groups as there are jobs, with no port to be chosen for any.
-/// Method: two names that make one port; both groups are joined, asked, called, handed over, and die, side by side.
+/// Goal: as many groups as there are jobs, with no port to be chosen for any. Method: two names
+/// that make one port; both groups are joined, asked, called, handed over, and die, side by side.
 #[test]
 fn two_groups_whose_names_make_one_port_do_not_meet() {
     let ground = Ground::new();
@@ -52,7 +53,11 @@ fn two_groups_whose_names_make_one_port_do_not_meet() {
         let listing = finish(command(&ground, group, "ls --json")).code(0).json();
         assert_eq!(listing.as_array().expect("a list").len(), 2, "{listing}");
         let main = finish(command(&ground, group, "call main info")).code(0).out;
-        assert!(main.contains(&format!("group={group}\n")) && main.contains(&format!("pid={}\n", one.pid())), "{main}");
+        assert!(
+            main.contains(&format!("group={group}\n"))
+                && main.contains(&format!("pid={}\n", one.pid())),
+            "{main}"
+        );
         let status = finish(command(&ground, group, "status --json")).code(0).json();
         assert_eq!(status["address"], default_address(group).to_string());
         // What runs in the group finds it without being told a port.
@@ -61,7 +66,10 @@ fn two_groups_whose_names_make_one_port_do_not_meet() {
         run.args(["exec \"$0\" status --json", env!("CARGO_BIN_EXE_pares")]);
         assert_eq!(finish(run).code(0).json()["group"], group.as_str());
         let doctor = finish(command(&ground, group, "doctor")).out;
-        assert!(doctor.contains(&format!(" of {}; term ", default_address(group).ip())), "{doctor}");
+        assert!(
+            doctor.contains(&format!(" of {}; term ", default_address(group).ip())),
+            "{doctor}"
+        );
     }
     // One of the two dies, the other goes on.
     first.remove(0).kill();
@@ -86,7 +94,8 @@ fn a_port_that_was_set_is_on_127_0_0_1_whatever_the_group() {
     assert_eq!((instance.role(), error.kind()), (Role::Supervisor, std::io::ErrorKind::AddrInUse));
 }
 
-/// Goal: what listens at all addresses stands in the way of any group, and is named; what listens at another does not.
+/// Goal: what listens at all addresses stands in the way of any group, and is named; what listens
+/// at another does not.
 #[test]
 fn a_program_on_the_port_of_all_addresses_is_named_and_one_elsewhere_is_not_in_the_way() {
     let ground = Ground::new();
@@ -106,18 +115,25 @@ fn a_program_on_the_port_of_all_addresses_is_named_and_one_elsewhere_is_not_in_t
     // Another group: the port of this one may be another test's by now.
     let (group, _elsewhere) = loop {
         let group = name();
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, default_address(&group).port())) {
+        if let Ok(listener) =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, default_address(&group).port()))
+        {
             break (group, listener);
         }
     };
     finish(command(&ground, &group, "run --when-supervisor -- true")).code(0);
 }
 
-/// Goal: where the system has no such address, an error that says what to do: never another place, where others would not look.
+/// Goal: where the system has no such address, an error that says what to do: never another place,
+/// where others would not look.
 #[test]
 fn a_loopback_interface_without_the_groups_address_is_an_error_with_its_cure() {
     let ground = Ground::new();
-    if !Command::new("unshare").args(["--net", "ip", "link"]).output().is_ok_and(|made| made.status.success()) {
+    if !Command::new("unshare")
+        .args(["--net", "ip", "link"])
+        .output()
+        .is_ok_and(|made| made.status.success())
+    {
         crate::skipped::skip("this user may not `unshare --net`, or there is no `ip`");
         return;
     }
@@ -125,12 +141,20 @@ fn a_loopback_interface_without_the_groups_address_is_an_error_with_its_cure() {
     let script = format!(
         "unset PARES_PORT; export PARES_GROUP={group}\n\
          ip link set lo up; ip address flush dev lo; ip address add 127.0.0.1/32 dev lo\n\
-         for command in 'join' 'ls' 'run --when-supervisor -- true'; do $PARES $command 2>&1; echo code $?; done\n\
+         for command in 'join' 'ls' 'run --when-supervisor -- true'; do $PARES $command 2>&1; echo \
+         code $?; done\n\
          $PARES -p 20000 run --when-supervisor -- echo with a port\n\
          ip address add 127.0.0.1/8 dev lo; $PARES run --when-supervisor -- echo with all addresses"
     );
     let answer = finish(ground.shell_in("--net", &script)).code(0);
-    let refused = format!("does not have {}, or its loopback interface is down", default_address(&group).ip());
-    assert_eq!((answer.out.matches(&refused).count(), answer.out.matches("code 69\n").count()), (3, 3), "{answer:?}");
+    let refused = format!(
+        "does not have {}, or its loopback interface is down",
+        default_address(&group).ip()
+    );
+    assert_eq!(
+        (answer.out.matches(&refused).count(), answer.out.matches("code 69\n").count()),
+        (3, 3),
+        "{answer:?}"
+    );
     assert!(answer.out.ends_with("with a port\nwith all addresses\n"), "{answer:?}");
 }

@@ -1,11 +1,13 @@
-//! Many processes of one group that share things while some of them are killed, stopped and replaced, most of all their
-//! supervisor. What they share must come out right all the same.
+//! Many processes of one group that share things while some of them are killed, stopped and
+//! replaced, most of all their supervisor. What they share must come out right all the same.
 //!
-//! That no more is held than there may be is not asked of those who count: for each unit that a process has a permit
-//! for it locks one of as many files as there are units. A file must be free for each, except that of a process that is
-//! being killed: the kernel frees its files and its connections in the same exit, but not at the same instant.
+//! That no more is held than there may be is not asked of those who count: for each unit that a
+//! process has a permit for it locks one of as many files as there are units. A file must be free
+//! for each, except that of a process that is being killed: the kernel frees its files and its
+//! connections in the same exit, but not at the same instant.
 //!
-//! `PARES_TEST_CHAOS=500` makes 500 signals of it, among 50 processes; `PARES_TEST_SEED` repeats a run's random choices.
+//! `PARES_TEST_CHAOS=500` makes 500 signals of it, among 50 processes; `PARES_TEST_SEED` repeats a
+//! run's random choices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -54,9 +56,12 @@ impl Random {
 
     /// The seed of this run, which is printed.
     pub(crate) fn seed() -> u64 {
-        let given = std::env::var("PARES_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
+        let given =
+            std::env::var("PARES_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
         let seed = given.unwrap_or_else(|| {
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos().into())
+            SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |time| time.subsec_nanos().into())
         });
         println!("PARES_TEST_SEED={seed}");
         seed
@@ -68,7 +73,8 @@ fn now_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-// ------------------------------------------------------------------------------------------------------ one of them
+// ------------------------------------------------------------------------------------------------------
+// one of them
 
 /// The files of the units, as one process has them open.
 struct Slots(Vec<File>);
@@ -76,7 +82,9 @@ struct Slots(Vec<File>);
 impl Slots {
     fn open() -> Self {
         let path = |number: usize| format!("{}/slot{number}", given("DIRECTORY"));
-        let open = |number| File::options().read(true).write(true).create(true).truncate(false).open(path(number));
+        let open = |number| {
+            File::options().read(true).write(true).create(true).truncate(false).open(path(number))
+        };
         Slots((0..UNITS).map(|number| open(number).unwrap()).collect())
     }
 
@@ -89,7 +97,8 @@ impl Slots {
         while ours.len() < units {
             let start = random.below(UNITS as u64) as usize;
             for number in (0..UNITS).map(|number| (start + number) % UNITS) {
-                let free = || flock(&self.0[number], FlockOperation::NonBlockingLockExclusive).is_ok();
+                let free =
+                    || flock(&self.0[number], FlockOperation::NonBlockingLockExclusive).is_ok();
                 if ours.len() < units && !ours.contains(&number) && free() {
                     ours.insert(number);
                     let mut file = &self.0[number];
@@ -98,7 +107,8 @@ impl Slots {
                 }
             }
             passes += 1;
-            // One pass sees no moment but a while, in which the free file may have been another each time.
+            // One pass sees no moment but a while, in which the free file may have been another
+            // each time.
             if ours.len() < units && passes > 20 && began.elapsed() > Duration::from_millis(1) {
                 for number in (0..UNITS).filter(|number| !ours.contains(number)) {
                     let (mut file, mut holder) = (&self.0[number], String::new());
@@ -115,7 +125,11 @@ impl Slots {
         }
         if !holders.is_empty() {
             let holders: Vec<String> = holders.into_iter().collect();
-            say(&format!("waited {began_ns} {} {}", began.elapsed().as_micros(), holders.join(",")));
+            say(&format!(
+                "waited {began_ns} {} {}",
+                began.elapsed().as_micros(),
+                holders.join(",")
+            ));
         }
         ours.into_iter().map(|number| &self.0[number]).collect()
     }
@@ -173,7 +187,8 @@ fn worker() {
     if given("WORKER").is_empty() {
         return;
     }
-    let config = given_config().resource("slots", UNITS as u64).settle_time(SETTLE).join_timeout(PATIENCE);
+    let config =
+        given_config().resource("slots", UNITS as u64).settle_time(SETTLE).join_timeout(PATIENCE);
     let instance = Arc::new(Instance::join(config).unwrap());
     let seed: u64 = given("SEED").parse().unwrap();
     let (calm, fresh) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
@@ -240,8 +255,11 @@ fn worker() {
         let permit = (kept > 0).then(|| instance.acquire("slots", kept).unwrap());
         say(&format!("calm {kept} {counted}"));
         for order in orders {
-            let settings: Vec<String> =
-                instance.settings().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let settings: Vec<String> = instance
+                .settings()
+                .into_iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
             say(&format!("{order} {}", settings.join(" ")));
             if order == "release" {
                 break;
@@ -255,7 +273,8 @@ fn worker() {
     std::process::exit(0);
 }
 
-// --------------------------------------------------------------------------------------------------------- all of them
+// ---------------------------------------------------------------------------------------------------------
+// all of them
 
 struct Worker {
     name: String,
@@ -264,7 +283,8 @@ struct Worker {
     stopped_until: Option<Instant>,
 }
 
-/// The values of one setting. Each has its writer's name and number: those of one writer grow, and no two write at once.
+/// The values of one setting. Each has its writer's name and number: those of one writer grow, and
+/// no two write at once.
 #[derive(Default)]
 struct Written {
     /// The last value that was acknowledged.
@@ -309,15 +329,21 @@ impl Told {
         let fields: Vec<&str> = rest.split(' ').collect();
         let number = |at: usize| fields[at].parse::<u64>().unwrap();
         match kind {
-            "supervisor" if number(0) > self.supervisor.0 => self.supervisor = (number(0), name.into()),
+            "supervisor" if number(0) > self.supervisor.0 => {
+                self.supervisor = (number(0), name.into())
+            }
             "supervisor" | "joined" => {}
             "ten" => self.permits += 10,
             "granted" => self.granted.push((number(0), number(1))),
             "waited" => {
-                let holders = fields[2].split(',').map(|holder| holder.parse().unwrap_or(0)).collect();
+                let holders =
+                    fields[2].split(',').map(|holder| holder.parse().unwrap_or(0)).collect();
                 self.waited.push((number(0), Duration::from_micros(number(1)), holders));
             }
-            "tried" => self.written.entry(fields[0].into()).or_default().tried = Some(fields[1..].join(" ")),
+            "tried" => {
+                self.written.entry(fields[0].into()).or_default().tried =
+                    Some(fields[1..].join(" "))
+            }
             "set" => {
                 self.acknowledged += 1;
                 self.written.entry(fields[0].into()).or_default().set = Some(fields[1..].join(" "));
@@ -374,8 +400,9 @@ impl Chaos {
         chaos
     }
 
-    /// One for this place. Every fourth place has a setting, which is its writer's alone and goes on to the next one there: a
-    /// setting of its own for each that ever lived would be more than there may be.
+    /// One for this place. Every fourth place has a setting, which is its writer's alone and goes
+    /// on to the next one there: a setting of its own for each that ever lived would be more than
+    /// there may be.
     fn start_worker(&mut self, at: usize) -> Worker {
         let name = format!("w{}", self.started);
         let writes = key_of(at).unwrap_or_default();
@@ -420,7 +447,10 @@ impl Chaos {
         other.process.kill();
         // Also what it said last counts.
         lines.iter().for_each(|line| _ = self.told.note(&name, &line));
-        key_of(at).and_then(|key| self.told.written.get_mut(&key)).into_iter().for_each(Written::end);
+        key_of(at)
+            .and_then(|key| self.told.written.get_mut(&key))
+            .into_iter()
+            .for_each(Written::end);
         let new = self.start_worker(at);
         self.workers.insert(at, new);
     }
@@ -429,7 +459,8 @@ impl Chaos {
     fn gaps(&self) -> Vec<Duration> {
         let mut gaps: Vec<Duration> = Vec::new();
         for &(term, killed_ns) in &self.killed_supervisors {
-            let later = self.told.granted.iter().filter(|(of_term, at)| *of_term > term && *at > killed_ns);
+            let later =
+                self.told.granted.iter().filter(|(of_term, at)| *of_term > term && *at > killed_ns);
             gaps.extend(later.map(|(_, at)| Duration::from_nanos(at - killed_ns)).min());
         }
         gaps.sort_unstable();
@@ -451,7 +482,8 @@ impl Chaos {
         }
     }
 
-    /// Waits until some have been given permits since now: nobody may be kept waiting by deaths that are over.
+    /// Waits until some have been given permits since now: nobody may be kept waiting by deaths
+    /// that are over.
     #[track_caller]
     fn await_work(&mut self) {
         let (deadline, before) = (Instant::now() + PATIENCE, self.told.permits);
@@ -471,7 +503,9 @@ impl Chaos {
             let answer = loop {
                 let line = worker.other.process.line();
                 let words = self.told.note(&worker.name, &line);
-                if let Some(rest) = words.and_then(|words| words.strip_prefix(start).map(str::to_owned)) {
+                if let Some(rest) =
+                    words.and_then(|words| words.strip_prefix(start).map(str::to_owned))
+                {
                     break rest;
                 }
             };
@@ -485,12 +519,14 @@ impl Chaos {
     }
 }
 
-/// Goal: whatever dies, stops and comes back, in whatever order: no more is held than there may be; in the end nothing is
-/// lost or counted twice, and what was acknowledged is there.
-/// Method: processes that use all that is shared, random signals, and the books compared with what the living say.
+/// Goal: whatever dies, stops and comes back, in whatever order: no more is held than there may be;
+/// in the end nothing is lost or counted twice, and what was acknowledged is there. Method:
+/// processes that use all that is shared, random signals, and the books compared with what the
+/// living say.
 #[test]
 fn what_is_shared_survives_any_deaths() {
-    let signals = std::env::var("PARES_TEST_CHAOS").ok().map(|signals| signals.parse().expect("a number"));
+    let signals =
+        std::env::var("PARES_TEST_CHAOS").ok().map(|signals| signals.parse().expect("a number"));
     let processes = if signals.is_some() { 50 } else { 12 };
     let began = Instant::now();
     let mut chaos = Chaos::start(processes);
@@ -510,7 +546,8 @@ fn what_is_shared_survives_any_deaths() {
         worker.other.order(if at < 2 { "1" } else { "0" });
     }
     let calm = chaos.answers("calm");
-    let number = |answer: &str, at: usize| answer.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
+    let number =
+        |answer: &str, at: usize| answer.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
     let by_name = |at: usize| -> Vec<(String, u64)> {
         let numbers = calm.iter().map(|(name, answer)| (name.clone(), number(answer, at)));
         numbers.filter(|(_, number)| *number > 0).collect()
@@ -518,12 +555,18 @@ fn what_is_shared_survives_any_deaths() {
     let (kept, counted) = (by_name(0), by_name(1));
     let total: u64 = counted.iter().map(|(_, count)| count).sum();
 
-    let config = chaos.ground.config().name("newcomer").resource("slots", UNITS as u64).settle_time(SETTLE);
+    let config =
+        chaos.ground.config().name("newcomer").resource("slots", UNITS as u64).settle_time(SETTLE);
     let newcomer = Instance::join(config).unwrap();
     let usage = |resource: &str| newcomer.usage_of(resource, PATIENCE).expect("usage");
     // What is given back or counted goes one way, and may be a moment behind.
-    await_true("the books as the living say", || usage("slots").holders == kept && usage("jobs").holders == counted);
-    assert_eq!((usage("slots").in_use, usage("slots").waiting, usage("slots").limit), (2, 0, Some(UNITS as u64)));
+    await_true("the books as the living say", || {
+        usage("slots").holders == kept && usage("jobs").holders == counted
+    });
+    assert_eq!(
+        (usage("slots").in_use, usage("slots").waiting, usage("slots").limit),
+        (2, 0, Some(UNITS as u64))
+    );
     assert_eq!(usage("jobs").in_use, total);
     assert_eq!(newcomer.tally("jobs").unwrap().total(PATIENCE).unwrap(), total);
 
@@ -537,7 +580,10 @@ fn what_is_shared_survives_any_deaths() {
     let settings = newcomer.settings();
     for (key, written) in &chaos.told.written {
         let (present, Written { set, tried, adrift }) = (settings.get(key), written);
-        assert!(written.may_be(present), "{key} is {present:?}: not {set:?}, {tried:?} or one of {adrift:?}");
+        assert!(
+            written.may_be(present),
+            "{key} is {present:?}: not {set:?}, {tried:?} or one of {adrift:?}"
+        );
     }
     chaos.order("release");
     chaos.answers("released");
@@ -549,28 +595,40 @@ fn what_is_shared_survives_any_deaths() {
     assert!(violations.is_empty(), "{violations:#?}");
     for (began_ns, wait, holders) in waited {
         let until = began_ns + wait.as_nanos() as u64;
-        let dying = holders.iter().any(|holder| chaos.killed.get(holder).is_some_and(|&killed| killed < until));
+        let dying = holders
+            .iter()
+            .any(|holder| chaos.killed.get(holder).is_some_and(|&killed| killed < until));
         assert!(dying, "held by the living: {holders:?} for {wait:?}");
     }
     let gaps = chaos.gaps();
     let (stopped, supervisors) = chaos.stops;
     println!(
-        "{} processes, {} killed, {} supervisors among them; {stopped} stopped, {supervisors} of them supervisors; in {:.0?}",
+        "{} processes, {} killed, {} supervisors among them; {stopped} stopped, {supervisors} of \
+         them supervisors; in {:.0?}",
         chaos.started,
         chaos.killed.len(),
         chaos.killed_supervisors.len(),
         began.elapsed(),
     );
     let Told { permits, acknowledged, .. } = &chaos.told;
-    println!("more than {permits} permits; {acknowledged} changes of {} settings acknowledged", settings.len());
+    println!(
+        "more than {permits} permits; {acknowledged} changes of {} settings acknowledged",
+        settings.len()
+    );
     let longest = waited.iter().map(|(_, wait, _)| *wait).max();
-    println!("a unit was waited for {} times for one who was dying, at most {longest:?}", waited.len());
+    println!(
+        "a unit was waited for {} times for one who was dying, at most {longest:?}",
+        waited.len()
+    );
     let median = gaps.get(gaps.len() / 2);
-    println!("from SIGKILL of a supervisor to the next grant: median {median:?}, at most {:?}", gaps.last());
+    println!(
+        "from SIGKILL of a supervisor to the next grant: median {median:?}, at most {:?}",
+        gaps.last()
+    );
 }
 
-/// Goal: once a supervisor has died, permits are granted again.
-/// Method: many processes at work, none of which stands still; SIGKILL the supervisor ten times, and measure.
+/// Goal: once a supervisor has died, permits are granted again. Method: many processes at work,
+/// none of which stands still; SIGKILL the supervisor ten times, and measure.
 #[test]
 fn permits_are_granted_again_after_a_supervisors_death() {
     let processes = if std::env::var_os("PARES_TEST_CHAOS").is_some() { 50 } else { 20 };
@@ -587,13 +645,14 @@ fn permits_are_granted_again_after_a_supervisors_death() {
     assert!(chaos.told.violations.is_empty(), "{:#?}", chaos.told.violations);
 }
 
-/// Goal: one that stands still right across a supervisor's death for longer than the settle time loses what others were
-/// given meanwhile, and knows; at no time is more in use than there may be.
-/// Method: again and again SIGSTOP the one that holds everything, SIGKILL the supervisor, have another take everything,
-/// SIGCONT; the use is looked at all the while.
+/// Goal: one that stands still right across a supervisor's death for longer than the settle time
+/// loses what others were given meanwhile, and knows; at no time is more in use than there may be.
+/// Method: again and again SIGSTOP the one that holds everything, SIGKILL the supervisor, have
+/// another take everything, SIGCONT; the use is looked at all the while.
 #[test]
 fn who_sleeps_through_a_failover_holds_nothing_that_others_got() {
-    let rounds = std::env::var("PARES_TEST_CHAOS").map_or(5, |signals| signals.parse::<u64>().expect("a number") / 5);
+    let rounds = std::env::var("PARES_TEST_CHAOS")
+        .map_or(5, |signals| signals.parse::<u64>().expect("a number") / 5);
     let ground = Ground::new();
     let mut random = Random(Random::seed());
     let start = |number: u64| {
@@ -619,7 +678,9 @@ fn who_sleeps_through_a_failover_holds_nothing_that_others_got() {
         let ended = Ended(&end);
         let admin = ground.admin();
         for round in 0..rounds {
-            await_true("settled", || admin.registry().status(PATIENCE).is_ok_and(|status| status.settled));
+            await_true("settled", || {
+                admin.registry().status(PATIENCE).is_ok_and(|status| status.settled)
+            });
             let leading = admin.registry().status(PATIENCE).unwrap().supervisor;
             let at = members.iter().position(|(name, _)| *name == leading).expect("one of them");
             let (_, supervisor) = members.remove(at);
@@ -636,14 +697,21 @@ fn who_sleeps_through_a_failover_holds_nothing_that_others_got() {
             supervisor.process.kill();
             let taker = (at + 1 + random.below(members.len() as u64 - 1) as usize) % members.len();
             members[taker].1.obey("acquire slots 4");
-            assert!(began.elapsed() >= Duration::from_millis(200), "round {round}: {:?}", began.elapsed());
+            assert!(
+                began.elapsed() >= Duration::from_millis(200),
+                "round {round}: {:?}",
+                began.elapsed()
+            );
             thread::sleep(random.millis(0, 300));
             let (_, holder) = &mut members[at];
             holder.process.signal(Signal::CONT);
             holder.obey("lost");
             let valid = Instant::now() + PATIENCE;
             while holder.obey("valid") != "0" {
-                assert!(Instant::now() < valid, "round {round}: a permit that others have is valid");
+                assert!(
+                    Instant::now() < valid,
+                    "round {round}: a permit that others have is valid"
+                );
             }
             let usage = admin.usage_of("slots", PATIENCE).unwrap();
             assert_eq!(usage.holders, [(members[taker].0.clone(), 4)], "round {round}");

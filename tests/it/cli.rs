@@ -31,7 +31,11 @@ fn on_terminal(ground: &Ground, arguments: &str, variables: &[(&str, &str)]) -> 
     command.args(["-qec", &format!("{pares} {arguments}"), "/dev/null"]);
     let of_ground = ground.command("");
     command.envs(of_ground.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("TERM", "xterm").env_remove("NO_COLOR").envs(variables.iter().copied()).stdin(Stdio::null());
+    command
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null());
     finish(command).code(0).out
 }
 
@@ -57,8 +61,11 @@ fn ls_in_json_has_every_field_of_every_instance() {
     one.role();
     let _two = ground.join("two");
     let listing = ground.ask("ls --json").code(0).json();
-    let [first, second] = listing.as_array().expect("an array").as_slice() else { panic!("{listing}") };
-    let names = ["name", "role", "pid", "uid", "admin", "term", "joined_ms", "meta", "functions", "main"];
+    let [first, second] = listing.as_array().expect("an array").as_slice() else {
+        panic!("{listing}")
+    };
+    let names =
+        ["name", "role", "pid", "uid", "admin", "term", "joined_ms", "meta", "functions", "main"];
     has_fields(first, &names);
     has_fields(second, &names);
     assert_eq!(first["name"], "one");
@@ -88,12 +95,24 @@ fn status_shows_the_group_or_one_instance() {
     let ground = Ground::new();
     let one = ground.join("one");
     let status = ground.ask("status --json").code(0).json();
-    let names = ["group", "port", "supervisor", "term", "settled", "members", "registry_port", "supervisor_admin"];
+    let names = [
+        "group",
+        "port",
+        "supervisor",
+        "term",
+        "settled",
+        "members",
+        "registry_port",
+        "supervisor_admin",
+    ];
     has_fields(&status, &[&names[..], &["since_ms", "cause", "address"]].concat());
     assert_eq!((&status["supervisor"], &status["port"]), (&json!("one"), &json!(ground.port)));
     assert_eq!((&status["settled"], &status["cause"]), (&json!(true), &json!("started")));
     let answer = ground.ask("status").code(0);
-    assert!(answer.out.contains("supervisor\tone\n") && answer.out.contains("members\t1\n"), "{answer:?}");
+    assert!(
+        answer.out.contains("supervisor\tone\n") && answer.out.contains("members\t1\n"),
+        "{answer:?}"
+    );
 
     for name in ["one", "main"] {
         let entry = ground.ask(&format!("status {name} --json")).code(0).json();
@@ -148,10 +167,14 @@ fn a_call_gives_the_results_bytes_as_they_are() {
     let ground = Ground::new();
     let _one = ground.join("one");
     let answer = ground.ask("call one ping hello").code(0);
-    assert_eq!((answer.out.as_str(), answer.err.as_str()), ("hello\n", "")); // the line end is the reader's here
+    // The line end is the reader's here.
+    assert_eq!((answer.out.as_str(), answer.err.as_str()), ("hello\n", ""));
     let info = ground.ask("call main info").code(0).out;
     assert!(info.contains("name=one\n") && info.contains("role=supervisor\n"), "{info}");
-    assert_eq!(ground.ask("call one ping x --json").code(0).json(), json!({"name": "one", "ok": true, "result": "x"}));
+    assert_eq!(
+        ground.ask("call one ping x --json").code(0).json(),
+        json!({"name": "one", "ok": true, "result": "x"})
+    );
     ground.ask("call one nonsense").code(4).says("has no function `nonsense`");
     ground.ask("call nobody ping").code(4).says("no instance `nobody`");
     ground.ask("call one log-level loud").code(1).says("no level `loud`");
@@ -187,7 +210,10 @@ fn a_call_to_all_says_who_answered_and_fails_if_one_did_not() {
         json!([{"name": "one", "ok": true, "result": "x"}, {"name": "two", "ok": true, "result": "x"}])
     );
     two.stop();
-    let answer = ground.ask("call @all ping x --timeout 0.3").code(1).says("1 of 2 instances gave no result");
+    let answer = ground
+        .ask("call @all ping x --timeout 0.3")
+        .code(1)
+        .says("1 of 2 instances gave no result");
     assert!(answer.out.starts_with("one\tok\tx\ntwo\terror\t"), "{answer:?}");
     ground.ask("call two ping x --timeout 0.3").code(124).says("no answer in time");
 }
@@ -276,8 +302,8 @@ fn monitor_in_a_pipe_is_words_between_tabs() {
     assert_eq!(monitor.line(), "joined\tone");
 }
 
-/// Goal: the events of `join` have exactly the fields of the contract, and one's own joining is not among them.
-/// Method: two instances; the first one dies.
+/// Goal: the events of `join` have exactly the fields of the contract, and one's own joining is not
+/// among them. Method: two instances; the first one dies.
 #[test]
 fn join_tells_its_own_role_and_what_the_others_do() {
     let ground = Ground::new();
@@ -314,21 +340,40 @@ fn who_has_read_enough_ends_the_command_quietly() {
     let ground = Ground::new();
     let _one = ground.join("one");
     for arguments in ["monitor", "monitor --json", "join --json --name two"] {
-        let mut child =
-            ground.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let mut child = ground
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
         let mut out = child.stdout.take().unwrap();
         out.read_exact(&mut [0; 5]).unwrap();
         drop(out);
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()), "{arguments}");
+        assert_eq!(
+            (output.status.code(), output.stderr.as_slice()),
+            (Some(0), b"".as_slice()),
+            "{arguments}"
+        );
     }
     // Nobody reads from the beginning.
-    for arguments in ["ls", "ls --json", "status", "call one info", "man", "completions bash", "--help"] {
+    for arguments in
+        ["ls", "ls --json", "status", "call one info", "man", "completions bash", "--help"]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let child = ground.command(arguments).stdout(writer).stderr(Stdio::piped()).spawn().expect("started");
+        let child = ground
+            .command(arguments)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()), "{arguments}");
+        assert_eq!(
+            (output.status.code(), output.stderr.as_slice()),
+            (Some(0), b"".as_slice()),
+            "{arguments}"
+        );
     }
 }
 
@@ -345,7 +390,9 @@ fn a_program_that_speaks_another_language_is_69() {
             if stream.read_exact(&mut first).is_ok() && first == *b"X" {
                 return;
             }
-            _ = stream.write_all(b"220 mail.example.org ESMTP; go ahead, tell me what you want of me today\r\n");
+            _ = stream.write_all(
+                b"220 mail.example.org ESMTP; go ahead, tell me what you want of me today\r\n",
+            );
         }
     });
     let me = format!("(pid {}", std::process::id());
@@ -354,14 +401,15 @@ fn a_program_that_speaks_another_language_is_69() {
     }
     ground.ask("is-up one").code(69);
     let doctor = ground.ask("doctor --json").code(1).json();
-    let found = doctor.as_array().unwrap().iter().find(|finding| finding["check"] == "supervisor").unwrap();
+    let found =
+        doctor.as_array().unwrap().iter().find(|finding| finding["check"] == "supervisor").unwrap();
     assert!(found["state"] == "cure" && found["finding"].to_string().contains(&me), "{found}");
     std::net::TcpStream::connect(("127.0.0.1", ground.port)).unwrap().write_all(b"X").unwrap();
     serve.unwrap().join().unwrap();
 }
 
-/// Goal: a program that takes connections and waits for its own kind of request is told from a stopped supervisor.
-/// Method: one that listens and does nothing, in a process that is no instance.
+/// Goal: a program that takes connections and waits for its own kind of request is told from a
+/// stopped supervisor. Method: one that listens and does nothing, in a process that is no instance.
 #[test]
 fn a_program_that_says_nothing_is_69_too() {
     let ground = Ground::new();
@@ -376,7 +424,10 @@ fn a_port_that_serves_another_group_is_69() {
     let ground = Ground::new();
     let _one = ground.join("one");
     for command in ["-g other ls", "-g other join", "--group=other status"] {
-        ground.ask(&format!("-p {} {command}", ground.port)).code(69).says("serves the group `it`, not `other`");
+        ground
+            .ask(&format!("-p {} {command}", ground.port))
+            .code(69)
+            .says("serves the group `it`, not `other`");
     }
 }
 
@@ -396,11 +447,12 @@ fn another_key_is_77() {
     stranger.ask("join").code(77);
 }
 
-/// Goal: a port that this user may not bind is an error of its own.
-/// Method: as another user than root (with a copy of the program, for that user may not see where it was built).
+/// Goal: a port that this user may not bind is an error of its own. Method: as another user than
+/// root (with a copy of the program, for that user may not see where it was built).
 #[test]
 fn a_port_that_this_user_may_not_bind_is_77() {
-    let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    let first_free =
+        fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     if first_free.trim().parse() != Ok(1024) {
         crate::skipped::skip("every user may bind every port here");
         return;
@@ -422,7 +474,11 @@ fn a_port_that_this_user_may_not_bind_is_77() {
 fn a_name_that_is_taken_is_refused() {
     let ground = Ground::new();
     let one = ground.join("one");
-    ground.ask("join --name one").code(1).says("the name `one` belongs to").says(&one.pid().to_string());
+    ground
+        .ask("join --name one")
+        .code(1)
+        .says("the name `one` belongs to")
+        .says(&one.pid().to_string());
 }
 
 #[test]
@@ -483,9 +539,11 @@ fn options_of_the_group_go_before_or_after_the_command() {
     let ground = Ground::new();
     let _one = ground.join("one");
     let port = ground.port;
-    for arguments in
-        [format!("-g it -p {port} ls"), format!("ls --group it --port={port}"), format!("-p{port} ls -git")]
-    {
+    for arguments in [
+        format!("-g it -p {port} ls"),
+        format!("ls --group it --port={port}"),
+        format!("-p{port} ls -git"),
+    ] {
         let mut command = ground.command(&arguments);
         command.env_remove("PARES_GROUP").env_remove("PARES_PORT");
         assert!(finish(command).code(0).out.starts_with("one\t"));
@@ -523,15 +581,22 @@ fn every_command_has_help_a_page_and_an_example() {
     let manual = ground.ask("man").code(0).out;
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in the help");
-        assert!(ground.ask(&format!("{command} --help")).code(0).out.contains("Usage: pares"), "{command}");
-        assert!(ground.ask(&format!("man {command}")).code(0).out.contains(".SH SYNOPSIS"), "{command}");
+        assert!(
+            ground.ask(&format!("{command} --help")).code(0).out.contains("Usage: pares"),
+            "{command}"
+        );
+        assert!(
+            ground.ask(&format!("man {command}")).code(0).out.contains(".SH SYNOPSIS"),
+            "{command}"
+        );
         assert!(manual.contains(&command.replace('-', "\\-")), "{command} is not in the manual");
     }
     for code in ["69", "75", "77", "124", "125", "126", "128+N"] {
         assert!(help.contains(code), "{code} is not in the help");
     }
     for hidden in ["guard", "anchor", "begin", "actor"] {
-        let listed = help.contains(&format!("\n  {hidden} ")) || manual.contains(&format!("pares\\-{hidden}"));
+        let listed = help.contains(&format!("\n  {hidden} "))
+            || manual.contains(&format!("pares\\-{hidden}"));
         assert!(!listed, "{hidden} is nobody's command");
     }
     assert!(ground.ask("--version").code(0).out.starts_with("pares "));
@@ -557,7 +622,9 @@ fn doctor_finds_nothing_to_cure_in_a_healthy_group() {
     for finding in findings.as_array().expect("an array") {
         has_fields(finding, &["check", "state", "finding", "cure"]);
         // What the machine itself is like is not this test's business.
-        if ["port", "directory", "key", "supervisor", "descriptors"].contains(&finding["check"].as_str().unwrap()) {
+        if ["port", "directory", "key", "supervisor", "descriptors"]
+            .contains(&finding["check"].as_str().unwrap())
+        {
             assert_eq!(finding["state"], "ok", "{finding}");
         }
     }
@@ -576,7 +643,10 @@ fn doctor_names_a_port_that_the_kernel_gives_away() {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
     let port = range.split_whitespace().nth(1).unwrap();
     let answer = ground.ask(&format!("-p {port} doctor")).code(1);
-    assert!(answer.out.starts_with(&format!("port\tcure\t{port} is inside the ephemeral range")), "{answer:?}");
+    assert!(
+        answer.out.starts_with(&format!("port\tcure\t{port} is inside the ephemeral range")),
+        "{answer:?}"
+    );
 }
 
 #[test]
@@ -601,7 +671,10 @@ fn the_demo_shows_every_take_over_and_a_limit_that_holds_and_leaves_nothing() {
         let usage = &event["usage"];
         has_fields(usage, &["resource", "limit", "in_use", "waiting", "holders"]);
         assert_eq!((&usage["resource"], &usage["limit"]), (&json!("connections"), &json!(2)));
-        assert!(usage["in_use"].as_u64() <= Some(2) && usage["waiting"].as_u64() <= Some(5), "{usage}");
+        assert!(
+            usage["in_use"].as_u64() <= Some(2) && usage["waiting"].as_u64() <= Some(5),
+            "{usage}"
+        );
     };
     assert_eq!(demo.event()["event"], "elected");
     assert_eq!(demo.event()["instances"].as_array().unwrap().len(), 5);
@@ -614,14 +687,18 @@ fn the_demo_shows_every_take_over_and_a_limit_that_holds_and_leaves_nothing() {
     }
     assert_eq!(demo.event()["instances"].as_array().unwrap().len(), 5);
     let end = demo.event();
-    assert_eq!((&end["event"], &end["limit"], &end["most_at_once"]), (&json!("end"), &json!(2), &json!(2)), "{end}");
+    assert_eq!(
+        (&end["event"], &end["limit"], &end["most_at_once"]),
+        (&json!("end"), &json!(2), &json!(2)),
+        "{end}"
+    );
     assert!(end["turns"].as_u64() >= Some(5 * 5), "everybody has a turn after each kill: {end}");
     assert_eq!(demo.end_code(), 0);
     assert_eq!(fs::read_dir(&ground.directory).unwrap().count(), 0);
 }
 
-/// Goal: Ctrl-C ends the demo with all its processes and its directory.
-/// Method: SIGINT after the first step; the processes hold its standard error, whose end says that all are gone.
+/// Goal: Ctrl-C ends the demo with all its processes and its directory. Method: SIGINT after the
+/// first step; the processes hold its standard error, whose end says that all are gone.
 #[test]
 fn an_interrupted_demo_leaves_nothing() {
     let ground = Ground::new();

@@ -1,5 +1,6 @@
-//! What things cost, in counts that are the same on any machine: system calls of a request, messages of a failover, wake-ups
-//! of a group that shares and does nothing. Allocations are counted in `src/internal/costs.rs`, times are for the benchmarks.
+//! What things cost, in counts that are the same on any machine: system calls of a request,
+//! messages of a failover, wake-ups of a group that shares and does nothing. Allocations are
+//! counted in `src/internal/costs.rs`, times are for the benchmarks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,10 +19,19 @@ use trace::{JOIN, Trace};
 /// This test binary, started again by `before` to do one of the things that [`process`] knows.
 fn subject(ground: &Ground, before: &[&str], what: &str) -> Command {
     let own = std::env::current_exe().expect("own path");
-    let mut words = before.iter().map(ToString::to_string).chain([own.to_str().expect("UTF-8").to_owned()]);
+    let mut words =
+        before.iter().map(ToString::to_string).chain([own.to_str().expect("UTF-8").to_owned()]);
     let mut command = Command::new(words.next().expect("a program"));
-    command.args(words).args(["--exact", "counts::process::process", "--nocapture", "--test-threads=1"]);
-    command.env("COUNT", what).env("COUNT_PORT", ground.port.to_string()).env("COUNT_DIR", &ground.directory);
+    command.args(words).args([
+        "--exact",
+        "counts::process::process",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command
+        .env("COUNT", what)
+        .env("COUNT_PORT", ground.port.to_string())
+        .env("COUNT_DIR", &ground.directory);
     command
 }
 
@@ -46,14 +56,16 @@ fn said(subject: &Proc) -> String {
 
 /// What one request may cost: the asker's end, then the supervisor's.
 ///
-/// `acquire` is with the release. Two ends cannot do it with less than to send and to receive at each; a kept connection is
-/// looked at before it is used for what must not be done twice (a `poll`); who reads its answer from the lifeline says so to the role thread's `epoll`,
-/// before and after; and a setting is also sent to the members, of whom the asker is one.
+/// `acquire` is with the release. Two ends cannot do it with less than to send and to receive at
+/// each; a kept connection is looked at before it is used for what must not be done twice (a
+/// `poll`); who reads its answer from the lifeline says so to the role thread's `epoll`, before and
+/// after; and a setting is also sent to the members, of whom the asker is one.
 ///
-/// `ask anew` is from outside: four calls see that the group's address is here (where it is not, who connects waits in vain),
-/// two that nobody else can exchange the key; the key is read from its file, there is a connection, a handshake and an end of
-/// it. To join and to leave is that, an admin endpoint, and two threads.
-/// Each end asks which file its socket is: should the program close it, that tells it from the program's.
+/// `ask anew` is from outside: four calls see that the group's address is here (where it is not,
+/// who connects waits in vain), two that nobody else can exchange the key; the key is read from its
+/// file, there is a connection, a handshake and an end of it. To join and to leave is that, an
+/// admin endpoint, and two threads. Each end asks which file its socket is: should the program
+/// close it, that tells it from the program's.
 const COSTS: [(&str, [usize; 2]); 10] = [
     (JOIN, [65, 16]),
     ("ask anew", [29, 15]),
@@ -67,20 +79,22 @@ const COSTS: [(&str, [usize; 2]); 10] = [
     ("call", [3, 2]),
 ];
 
-/// Sleeps and wake-ups between threads of one process, for any request: who asks reads the answer itself, so that there are
-/// none but of those who meet at a lock.
+/// Sleeps and wake-ups between threads of one process, for any request: who asks reads the answer
+/// itself, so that there are none but of those who meet at a lock.
 const MAX_FUTEX: usize = 2;
 
-/// The same for who asks anew: a thread of the supervisor's begins and ends with the connection, and meets the next one's.
+/// The same for who asks anew: a thread of the supervisor's begins and ends with the connection,
+/// and meets the next one's.
 const MAX_FUTEX_ANEW: usize = 5;
 
 /// The same for a join and what follows: threads that begin and are waited for at the end.
 const MAX_FUTEX_JOIN: usize = 24;
 
-/// Goal: no request costs a system call more than it must, at either end: what is one more tomorrow than today is seen here,
-/// not in a benchmark that nobody looks at.
-/// Method: two instances of one process, whose threads tell which end is which; strace writes down what they do. (Nothing
-/// else knows all calls without privileges: what /proc counts as read and written is not what goes over sockets.)
+/// Goal: no request costs a system call more than it must, at either end: what is one more tomorrow
+/// than today is seen here, not in a benchmark that nobody looks at. Method: two instances of one
+/// process, whose threads tell which end is which; strace writes down what they do. (Nothing else
+/// knows all calls without privileges: what /proc counts as read and written is not what goes over
+/// sockets.)
 #[test]
 fn a_request_costs_no_more_system_calls_than_it_must() {
     let ground = Ground::new();
@@ -98,8 +112,12 @@ fn a_request_costs_no_more_system_calls_than_it_must() {
     for (request, costs) in COSTS {
         let ends = trace.ends(request);
         for (end, cost) in ends.iter().zip(costs) {
-            // Less than one more for each is the end of what went before, or the question that ends the measurement.
-            assert!(end.calls / ROUNDS <= cost, "{request} costs more than {costs:?} calls:\n{trace}");
+            // Less than one more for each is the end of what went before, or the question that ends
+            // the measurement.
+            assert!(
+                end.calls / ROUNDS <= cost,
+                "{request} costs more than {costs:?} calls:\n{trace}"
+            );
             let most = match request {
                 JOIN => MAX_FUTEX_JOIN,
                 "ask anew" => MAX_FUTEX_ANEW,
@@ -111,8 +129,8 @@ fn a_request_costs_no_more_system_calls_than_it_must() {
     }
 }
 
-/// Goal: what a failover takes grows with the group, not with its square.
-/// Method: all survivors in one process, which counts by its log the messages that they send; the supervisor in another one,
+/// Goal: what a failover takes grows with the group, not with its square. Method: all survivors in
+/// one process, which counts by its log the messages that they send; the supervisor in another one,
 /// which is killed.
 #[test]
 fn a_failover_takes_messages_in_proportion_to_the_group() {
@@ -123,11 +141,15 @@ fn a_failover_takes_messages_in_proportion_to_the_group() {
         let others = sent.values().sum::<usize>() - openings - rosters;
         // Two more for the handshake, the hello, the welcome, the news that the group is settled.
         assert!(others <= 5 * (members - 1), "{members} members: {sent:?}");
-        assert!(others >= 4 * (members - 1) && openings >= members - 1, "{members} members: {sent:?}");
+        assert!(
+            others >= 4 * (members - 1) && openings >= members - 1,
+            "{members} members: {sent:?}"
+        );
         // Who is early may have met the one that was dying.
         assert!(openings <= 4 * members, "{members} members: {sent:?}");
-        // Each witness is told everything once; and of each who comes before the first one who knows all others: as a rule
-        // one of as many as there are witnesses and one more, and at worst of all.
+        // Each witness is told everything once; and of each who comes before the first one who
+        // knows all others: as a rule one of as many as there are witnesses and one more, and at
+        // worst of all.
         assert!(rosters <= witnesses() * members, "{members} members: {sent:?}");
     }
 }
@@ -135,8 +157,9 @@ fn a_failover_takes_messages_in_proportion_to_the_group() {
 /// How many members are told whom the group has.
 fn witnesses() -> usize {
     let config = include_str!("../../src/config.rs");
-    let number =
-        |line: &str| line.strip_prefix("pub(crate) const WITNESSES: usize = ")?.strip_suffix(';')?.parse().ok();
+    let number = |line: &str| {
+        line.strip_prefix("pub(crate) const WITNESSES: usize = ")?.strip_suffix(';')?.parse().ok()
+    };
     config.lines().find_map(number).expect("the number of witnesses in config.rs")
 }
 
@@ -154,9 +177,9 @@ fn failover_messages(members: usize) -> BTreeMap<String, usize> {
     words.map(|(name, times)| (name.to_owned(), times.parse().expect("a number"))).collect()
 }
 
-/// Goal: what instances share costs nothing while it does not change.
-/// Method: three processes with permits, requests for permits, tallies, settings, watches and receivers of events;
-/// context switches as in a group that shares nothing.
+/// Goal: what instances share costs nothing while it does not change. Method: three processes with
+/// permits, requests for permits, tallies, settings, watches and receivers of events; context
+/// switches as in a group that shares nothing.
 #[test]
 fn a_group_that_shares_and_does_nothing_does_not_wake_up() {
     let ground = Ground::new();

@@ -11,7 +11,8 @@ use crate::fork::{crowd, now_ns, report, taken_over};
 use crate::forker::Forker;
 use crate::support::{Ground, PATIENCE, await_true};
 
-/// True if a dump of a process here becomes a file in its directory. Else the test says why it shows nothing.
+/// True if a dump of a process here becomes a file in its directory. Else the test says why it
+/// shows nothing.
 pub(crate) fn dumps_to_a_file() -> bool {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     let pattern = pattern.trim();
@@ -27,18 +28,19 @@ pub(crate) fn dumps_to_a_file() -> bool {
 
 fn dump_in(ground: &Ground) -> Option<PathBuf> {
     let files = fs::read_dir(&ground.directory).expect("the ground").flatten();
-    files
-        .map(|file| file.path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core")))
+    files.map(|file| file.path()).find(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core"))
+    })
 }
 
 pub(crate) fn is_dumping(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("CoreDumping:\t1"))
+    fs::read_to_string(format!("/proc/{pid}/status"))
+        .is_ok_and(|status| status.contains("CoreDumping:\t1"))
 }
 
-/// Goal: with `release_on_crash` a crashed supervisor is replaced while it still writes its core dump; the dump and the exit
-/// status are as without.
-/// Method: real processes with 300 MiB, real dumps; the survivors' own times.
+/// Goal: with `release_on_crash` a crashed supervisor is replaced while it still writes its core
+/// dump; the dump and the exit status are as without. Method: real processes with 300 MiB, real
+/// dumps; the survivors' own times.
 #[test]
 fn a_crashed_supervisor_is_replaced_before_its_dump_is_written() {
     if !dumps_to_a_file() {
@@ -64,7 +66,11 @@ fn a_crashed_supervisor_is_replaced_before_its_dump_is_written() {
             let bytes = fs::metadata(&dump).expect("a dump").len();
             assert!(bytes > 300 << 20, "only {bytes} bytes");
             let name = if release { "released" } else { "not released" };
-            report(&format!("{how}, {name}: taken over, dump of {} MiB", bytes >> 20), began, taken);
+            report(
+                &format!("{how}, {name}: taken over, dump of {} MiB", bytes >> 20),
+                began,
+                taken,
+            );
             report(&format!("{how}, {name}: dump written"), began, ended);
             times.push(taken - began);
         }
@@ -86,19 +92,29 @@ fn who_waits_for_a_dump_is_told_so() {
     let pid = first.pid();
     first.tell("crash fault");
     await_true("dumping", || is_dumping(pid));
-    let error = Instance::join(ground.config().join_timeout(Duration::from_millis(60))).expect_err("joined");
+    let error = Instance::join(ground.config().join_timeout(Duration::from_millis(60)))
+        .expect_err("joined");
     let JoinError::Deadline { holder: Some(holder), .. } = &error else { panic!("{error}") };
-    assert_eq!((holder.pid, holder.dumping_core, holder.stopped), (Some(pid), true, false), "{error}");
-    assert!(error.to_string().contains("writing its core dump") && error.to_string().contains("release_on_crash"));
+    assert_eq!(
+        (holder.pid, holder.dumping_core, holder.stopped),
+        (Some(pid), true, false),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("writing its core dump")
+            && error.to_string().contains("release_on_crash")
+    );
     println!("{error}");
     // It is free as soon as the dump is written.
     Instance::join(ground.config().join_timeout(PATIENCE)).expect("joined");
 }
 
-/// Goal: a crash ends as it would have without the handlers, by each of the signals and ways; and the group is told.
+/// Goal: a crash ends as it would have without the handlers, by each of the signals and ways; and
+/// the group is told.
 #[test]
 fn a_crash_without_a_dump_ends_as_it_would_have() {
-    let signals = ["4", "5", "6", "8", "31"].map(|number| (number, number.parse::<i32>().expect("a number")));
+    let signals =
+        ["4", "5", "6", "8", "31"].map(|number| (number, number.parse::<i32>().expect("a number")));
     let ways = [
         ("fault", libc::SIGSEGV),
         ("bus", libc::SIGBUS),
@@ -111,7 +127,8 @@ fn a_crash_without_a_dump_ends_as_it_would_have() {
     ];
     for (how, signal) in ways.into_iter().chain(signals) {
         let ground = Ground::new();
-        let mut first = Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
+        let mut first =
+            Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
         let crowd = crowd(&ground, 2);
         first.tell(&format!("crash {how}"));
         taken_over(&crowd);
@@ -121,10 +138,12 @@ fn a_crash_without_a_dump_ends_as_it_would_have() {
     }
 }
 
-/// Goal: the program's own handler is called with what the kernel said, and while it works there is a new supervisor already.
+/// Goal: the program's own handler is called with what the kernel said, and while it works there is
+/// a new supervisor already.
 #[test]
 fn the_programs_own_handler_comes_next() {
-    let environment = [("FORKER_CORE", "0"), ("FORKER_RELEASE", "1"), ("FORKER_HANDLER", "takes its time")];
+    let environment =
+        [("FORKER_CORE", "0"), ("FORKER_RELEASE", "1"), ("FORKER_HANDLER", "takes its time")];
     let ground = Ground::new();
     let mut first = Forker::start_with(&ground, "first", &environment);
     let members = crowd(&ground, 3);
@@ -142,22 +161,28 @@ fn the_programs_own_handler_comes_next() {
     assert_eq!(first.end().0.code(), Some(42));
 }
 
-/// Goal: a signal that only pretends to be a fault, and that std's handler lets pass, costs the group nothing.
+/// Goal: a signal that only pretends to be a fault, and that std's handler lets pass, costs the
+/// group nothing.
 #[test]
 fn a_fault_that_somebody_sent_is_left_to_the_handler_before() {
     let ground = Ground::new();
-    let mut first = Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
+    let mut first =
+        Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
     first.tell("crash 11");
     first.tell("crash 7");
     first.tell("touch 1");
     first.says("touched");
-    assert_eq!(ground.admin().call("first", "ping", b"still", PATIENCE).expect("an answer"), b"still");
+    assert_eq!(
+        ground.admin().call("first", "ping", b"still", PATIENCE).expect("an answer"),
+        b"still"
+    );
 }
 
 /// Goal: the crash of a subordinate frees its place at once, too.
 #[test]
 fn a_crashed_subordinate_is_gone_at_once() {
-    let environment = [("FORKER_CORE", "0"), ("FORKER_RELEASE", "1"), ("FORKER_HANDLER", "takes its time")];
+    let environment =
+        [("FORKER_CORE", "0"), ("FORKER_RELEASE", "1"), ("FORKER_HANDLER", "takes its time")];
     let ground = Ground::new();
     let first = ground.join("first");
     let mut second = Forker::start_with(&ground, "second", &environment);
@@ -170,11 +195,13 @@ fn a_crashed_subordinate_is_gone_at_once() {
     assert_eq!(ground.names(), ["first"]);
 }
 
-/// Goal: the crash of a child is none of its parent, whether the child has its own memory or its parent's.
+/// Goal: the crash of a child is none of its parent, whether the child has its own memory or its
+/// parent's.
 #[test]
 fn the_crash_of_a_child_ends_nothing_of_its_parents() {
     let ground = Ground::new();
-    let mut first = Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
+    let mut first =
+        Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
     let crowd = crowd(&ground, 2);
     first.tell("crash-children");
     first.says("children crashed");

@@ -26,7 +26,8 @@ use crate::support::{Ground, PATIENCE, Proc, finish};
 /// What the example shares.
 const CONNECTIONS: usize = 10;
 
-/// A server of its own for one test: gone with this value, and stopped also when this process is killed.
+/// A server of its own for one test: gone with this value, and stopped also when this process is
+/// killed.
 pub(crate) struct Server {
     process: Proc,
     /// The server's shell waits for its end.
@@ -51,7 +52,10 @@ impl Server {
         let owner = getuid().is_root().then(|| {
             let id = |what: &str| {
                 let output = Command::new("id").args([what, "postgres"]).output().unwrap();
-                String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().expect("a user `postgres`")
+                String::from_utf8_lossy(&output.stdout)
+                    .trim()
+                    .parse::<u32>()
+                    .expect("a user `postgres`")
             };
             (id("-u"), id("-g"))
         });
@@ -68,7 +72,9 @@ impl Server {
         }
         let data = directory.join("data");
         let mut initdb = command(programs.join("initdb").to_str().unwrap());
-        initdb.args(["--username=postgres", "--auth=trust", "--no-sync", "--no-locale", "-D"]).arg(&data);
+        initdb
+            .args(["--username=postgres", "--auth=trust", "--no-sync", "--no-locale", "-D"])
+            .arg(&data);
         finish(initdb).code(0);
 
         let port = free_port();
@@ -113,19 +119,24 @@ impl Drop for Server {
 pub(crate) fn example(name: &str) -> PathBuf {
     // `cargo test` has built it, `cargo test --test it` has not.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--quiet", "--offline", "--example", name]).status().unwrap();
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--offline", "--example", name])
+        .status()
+        .unwrap();
     assert!(built.success());
     Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("examples").join(name)
 }
 
-/// What was seen of the workers' connections. "At once" is a moment before the server looked through its connections: only
-/// those count that had begun before, and had not ended when they were looked at.
+/// What was seen of the workers' connections. "At once" is a moment before the server looked
+/// through its connections: only those count that had begun before, and had not ended when they
+/// were looked at.
 #[derive(Debug, Default)]
 struct Seen {
     samples: u64,
     /// Most at once that were working, of workers that have not been killed.
     working: usize,
-    /// Most at once of such workers, also those that the server has yet to strike off after an orderly end.
+    /// Most at once of such workers, also those that the server has yet to strike off after an
+    /// orderly end.
     living: usize,
     /// Most at once of all, also those whose end the server has yet to notice.
     all: usize,
@@ -150,9 +161,11 @@ fn look(client: &mut Client, killed: &Mutex<BTreeSet<u32>>, seen: &Mutex<Seen>) 
         })
         .collect();
     let killed = killed.lock().unwrap();
-    let living: Vec<(u32, bool)> = rows.iter().copied().filter(|(pid, _)| !killed.contains(pid)).collect();
+    let living: Vec<(u32, bool)> =
+        rows.iter().copied().filter(|(pid, _)| !killed.contains(pid)).collect();
     drop(killed);
-    let working: Vec<u32> = living.iter().filter(|(_, working)| *working).map(|(pid, _)| *pid).collect();
+    let working: Vec<u32> =
+        living.iter().filter(|(_, working)| *working).map(|(pid, _)| *pid).collect();
     assert!(working.len() <= CONNECTIONS, "{working:?} at once, of {rows:?}");
     let mut seen = seen.lock().unwrap();
     seen.samples += 1;
@@ -162,17 +175,20 @@ fn look(client: &mut Client, killed: &Mutex<BTreeSet<u32>>, seen: &Mutex<Seen>) 
     seen.last = working;
 }
 
-/// Goal: 40 workers never use more than ten connections at once, as the server sees it, and in the end all ten can be had,
-/// whoever was killed in the middle of what.
-/// Method: the example, again and again SIGKILLed (the supervisor, one that is connected, any) and replaced, while the
-/// server's list of connections is read all the time. The server notices the death of a client only some time after the
-/// kernel has ended it and its permit; so connections of killed workers are counted apart.
+/// Goal: 40 workers never use more than ten connections at once, as the server sees it, and in the
+/// end all ten can be had, whoever was killed in the middle of what. Method: the example, again and
+/// again SIGKILLed (the supervisor, one that is connected, any) and replaced, while the server's
+/// list of connections is read all the time. The server notices the death of a client only some
+/// time after the kernel has ended it and its permit; so connections of killed workers are counted
+/// apart.
 #[test]
 fn workers_share_the_connections_to_a_database() {
     const WORKERS: usize = 40;
     const KILLS: usize = 100;
     let Some(programs) = programs() else {
-        crate::skipped::skip("no PostgreSQL server in /usr/lib/postgresql (Debian: apt-get install postgresql)");
+        crate::skipped::skip(
+            "no PostgreSQL server in /usr/lib/postgresql (Debian: apt-get install postgresql)",
+        );
         return;
     };
     let ground = Ground::new();
@@ -192,8 +208,11 @@ fn workers_share_the_connections_to_a_database() {
         command.arg(server.address()).arg(&group).env("PARES_DIR", &ground.directory);
         Proc::start(command)
     };
-    let config = Config::new(&group).directory(&ground.directory).resource("connections", CONNECTIONS as u64);
-    let mut workers: BTreeMap<u32, Proc> = (0..WORKERS).map(|_| start()).map(|worker| (worker.pid(), worker)).collect();
+    let config = Config::new(&group)
+        .directory(&ground.directory)
+        .resource("connections", CONNECTIONS as u64);
+    let mut workers: BTreeMap<u32, Proc> =
+        (0..WORKERS).map(|_| start()).map(|worker| (worker.pid(), worker)).collect();
 
     let (killed, seen) = (Mutex::new(BTreeSet::new()), Mutex::new(Seen::default()));
     let end = AtomicBool::new(false);
@@ -210,10 +229,13 @@ fn workers_share_the_connections_to_a_database() {
         let admin = Admin::new(&config).unwrap();
         for kill in 0..KILLS {
             thread::sleep(random.millis(0, 50));
-            let mut any = |pids: &[u32]| pids.get(random.below(pids.len().max(1) as u64) as usize).copied();
+            let mut any =
+                |pids: &[u32]| pids.get(random.below(pids.len().max(1) as u64) as usize).copied();
             assert!(!watching.is_finished(), "too many connections");
-            let main = || admin.registry().look_up("main", PATIENCE).ok()?.main().map(|entry| entry.pid);
-            let mut working = || any(&seen.lock().unwrap().last).filter(|pid| workers.contains_key(pid));
+            let main =
+                || admin.registry().look_up("main", PATIENCE).ok()?.main().map(|entry| entry.pid);
+            let mut working =
+                || any(&seen.lock().unwrap().last).filter(|pid| workers.contains_key(pid));
             let chosen = match kill % 3 {
                 0 => main().inspect(|_| supervisors += 1),
                 1 => working(),
@@ -232,12 +254,20 @@ fn workers_share_the_connections_to_a_database() {
         }
         // It gets all only if none is lost; and all others wait meanwhile.
         let newcomer = Instance::join(config.clone()).unwrap();
-        let all = newcomer.acquire_timeout("connections", CONNECTIONS as u64, PATIENCE).expect("all permits");
+        let all = newcomer
+            .acquire_timeout("connections", CONNECTIONS as u64, PATIENCE)
+            .expect("all permits");
         drop((all, ended));
         watching.join().unwrap();
     });
     let Seen { samples, working, living, all, .. } = *seen.lock().unwrap();
-    println!("{KILLS} killed, {supervisors} supervisors among them; looked {samples} times at the connections");
-    println!("at once: {working} at work; {living} with those that were just closed; {all} with those of the dead");
+    println!(
+        "{KILLS} killed, {supervisors} supervisors among them; looked {samples} times at the \
+         connections"
+    );
+    println!(
+        "at once: {working} at work; {living} with those that were just closed; {all} with those \
+         of the dead"
+    );
     assert!(working > CONNECTIONS / 2, "they hardly worked");
 }

@@ -15,12 +15,13 @@ use crate::support::{Answer, Ground, Proc, await_true, finish};
 #[track_caller]
 pub(crate) fn found(answer: &Answer, check: &str) -> Value {
     let findings = answer.json();
-    let finding = findings.as_array().expect("an array").iter().find(|finding| finding["check"] == check);
+    let finding =
+        findings.as_array().expect("an array").iter().find(|finding| finding["check"] == check);
     finding.unwrap_or_else(|| panic!("no {check} in {findings}")).clone()
 }
 
-/// Checks what the doctor says: the state of a check, and words in finding and cure. The exit code says whether there is
-/// something to cure.
+/// Checks what the doctor says: the state of a check, and words in finding and cure. The exit code
+/// says whether there is something to cure.
 #[track_caller]
 pub(crate) fn says(answer: &Answer, check: &str, state: &str, words: &[&str]) {
     let finding = found(answer, check);
@@ -28,7 +29,12 @@ pub(crate) fn says(answer: &Answer, check: &str, state: &str, words: &[&str]) {
     let text = finding.to_string();
     assert!(words.iter().all(|word| text.contains(word)), "{words:?} are not all in {finding}");
     assert_eq!(finding["cure"] == "", state == "ok", "{finding}");
-    let cures = answer.json().as_array().expect("an array").iter().any(|finding| finding["state"] == "cure");
+    let cures = answer
+        .json()
+        .as_array()
+        .expect("an array")
+        .iter()
+        .any(|finding| finding["state"] == "cure");
     assert_eq!(answer.code, i32::from(cures), "{answer:?}");
 }
 
@@ -53,8 +59,17 @@ fn a_healthy_group_has_nothing_to_cure_but_the_machine() {
     let _two = ground.join("two");
     one.sees("two");
     let answer = doctor(&ground);
-    for check in ["port", "directory", "key", "supervisor", "descriptors", "members", "clock", "open files", "threads"]
-    {
+    for check in [
+        "port",
+        "directory",
+        "key",
+        "supervisor",
+        "descriptors",
+        "members",
+        "clock",
+        "open files",
+        "threads",
+    ] {
         says(&answer, check, "ok", &[]);
     }
 }
@@ -86,8 +101,8 @@ fn a_directory_that_cannot_be_written_is_found() {
     says(&finish(command), "directory", "cure", &["cannot be written", "PARES_DIR"]);
 }
 
-/// Goal: a port inside the ephemeral range is one to cure, unless it is reserved; and a short queue is noted.
-/// Method: a network namespace of its own, whose settings are changed.
+/// Goal: a port inside the ephemeral range is one to cure, unless it is reserved; and a short queue
+/// is noted. Method: a network namespace of its own, whose settings are changed.
 #[test]
 fn what_the_network_is_set_to_is_found() {
     if !may_unshare("--net") {
@@ -99,7 +114,12 @@ fn what_the_network_is_set_to_is_found() {
         finish(ground.shell_in("--net", &script))
     };
     let answer = inside("echo 128 > /proc/sys/net/core/somaxconn");
-    says(&answer, "port", "cure", &["40000 is inside the ephemeral range", "ip_local_reserved_ports=40000"]);
+    says(
+        &answer,
+        "port",
+        "cure",
+        &["40000 is inside the ephemeral range", "ip_local_reserved_ports=40000"],
+    );
     says(&answer, "backlog", "note", &["128", "sysctl net.core.somaxconn=4096"]);
     if fs::read_link("/proc/1/ns/net").is_ok() {
         says(&answer, "namespace", "note", &["not in the network namespace of process 1"]);
@@ -151,14 +171,19 @@ fn who_dumps_core_is_named() {
         second.tell("crash fault");
         await_true("dumping", || is_dumping(pid));
         let cure = format!("kill -KILL {pid}");
-        says(&doctor(&ground), check, "cure", &["writing its core dump", &cure, "release_on_crash"]);
+        says(
+            &doctor(&ground),
+            check,
+            "cure",
+            &["writing its core dump", &cure, "release_on_crash"],
+        );
         // So it is: the signal ends the dump as well.
         second.kill();
     }
 }
 
-/// Goal: a child that keeps an instance's sockets is named, while its parent lives and after its death.
-/// Method: a child made by the system call itself, of which the library is not told.
+/// Goal: a child that keeps an instance's sockets is named, while its parent lives and after its
+/// death. Method: a child made by the system call itself, of which the library is not told.
 #[test]
 fn a_child_that_keeps_sockets_is_named() {
     let ground = Ground::new();
@@ -167,9 +192,19 @@ fn a_child_that_keeps_sockets_is_named() {
     first.sees("second");
     let child = second.fork("clone");
     let cure = format!("kill {}", child.0);
-    says(&doctor(&ground), "descriptors", "cure", &["admin endpoint", "of second", "which lives", &cure]);
+    says(
+        &doctor(&ground),
+        "descriptors",
+        "cure",
+        &["admin endpoint", "of second", "which lives", &cure],
+    );
     second.kill();
-    says(&doctor(&ground), "descriptors", "cure", &["admin endpoint", "of second", "which is dead", &cure]);
+    says(
+        &doctor(&ground),
+        "descriptors",
+        "cure",
+        &["admin endpoint", "of second", "which is dead", &cure],
+    );
     assert_eq!(ground.names(), ["first", "second"], "the child keeps its lifeline, too");
     drop(child);
     await_true("gone", || ground.names() == ["first"]);
@@ -206,11 +241,14 @@ fn core_dumps_of_the_supervisor_are_noted() {
     if !dumps_to_a_file() {
         return;
     }
-    for (limit, state, words) in
-        [("unlimited", "note", ["release_on_crash", "ulimit -c 0"]), ("0", "ok", ["the supervisor"; 2])]
-    {
+    for (limit, state, words) in [
+        ("unlimited", "note", ["release_on_crash", "ulimit -c 0"]),
+        ("0", "ok", ["the supervisor"; 2]),
+    ] {
         let ground = Ground::new();
-        let one = Proc::start(ground.shell(&format!("ulimit -c {limit}; exec $PARES join --json --name one")));
+        let one = Proc::start(
+            ground.shell(&format!("ulimit -c {limit}; exec $PARES join --json --name one")),
+        );
         one.role();
         says(&doctor(&ground), "core dumps", state, &words);
     }
@@ -223,7 +261,9 @@ fn a_supervisor_in_another_network_namespace_is_named() {
     }
     let ground = Ground::on_port(free_port());
     says(&doctor(&ground), "namespace", "ok", &[]);
-    let inside = Proc::start(ground.shell_in("--net", "ip link set lo up; exec $PARES join --json --name inside"));
+    let inside = Proc::start(
+        ground.shell_in("--net", "ip link set lo up; exec $PARES join --json --name inside"),
+    );
     inside.role();
     let pid = format!("pid {}", inside.pid());
     says(&doctor(&ground), "namespace", "note", &[&pid, "here is none", "nsenter"]);
@@ -238,7 +278,10 @@ fn instances_with_different_clocks_are_noted() {
     }
     let ground = Ground::new();
     let one = ground.join("one");
-    let inside = ground.shell_in("--time --fork --kill-child --monotonic 1000", "exec $PARES join --json --name two");
+    let inside = ground.shell_in(
+        "--time --fork --kill-child --monotonic 1000",
+        "exec $PARES join --json --name two",
+    );
     let _two = Proc::start(inside);
     one.sees("two");
     says(&doctor(&ground), "clock", "note", &["two", "another time namespace"]);

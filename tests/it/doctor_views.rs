@@ -1,5 +1,5 @@
-//! What `pares doctor` says of what it cannot see, or not under the number it was told: without /proc, across process
-//! namespaces, behind a firewall.
+//! What `pares doctor` says of what it cannot see, or not under the number it was told: without
+//! /proc, across process namespaces, behind a firewall.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +12,8 @@ use crate::support::{Ground, Proc, await_true, finish};
 /// The process that this one has started.
 fn child_of(pid: u32) -> u32 {
     let children = format!("/proc/{pid}/task/{pid}/children");
-    let child = || fs::read_to_string(&children).ok()?.split_ascii_whitespace().next()?.parse().ok();
+    let child =
+        || fs::read_to_string(&children).ok()?.split_ascii_whitespace().next()?.parse().ok();
     await_true("a child", || child().is_some());
     child().expect("there")
 }
@@ -39,8 +40,8 @@ fn without_proc_nothing_is_said_of_what_cannot_be_seen() {
     assert!(!answer.out.contains("no limit"), "{answer:?}");
 }
 
-/// Goal: the doctor looks at the process that is an instance, not at the one that has its number here.
-/// Method: instances in process namespaces of their own, where each is number 1.
+/// Goal: the doctor looks at the process that is an instance, not at the one that has its number
+/// here. Method: instances in process namespaces of their own, where each is number 1.
 #[test]
 fn who_has_the_number_of_an_instance_here_is_not_taken_for_it() {
     let namespaces = "--pid --fork --kill-child --mount-proc";
@@ -60,18 +61,29 @@ fn who_has_the_number_of_an_instance_here_is_not_taken_for_it() {
     one.sees("two");
     says(&ground.ask("doctor --json"), "members", "ok", &["none of 2 is stopped"]);
     let pid = child_of(two.pid());
-    kill_process(Pid::from_raw(i32::try_from(pid).expect("small")).expect("a number"), Signal::STOP)
-        .expect("a process");
+    kill_process(
+        Pid::from_raw(i32::try_from(pid).expect("small")).expect("a number"),
+        Signal::STOP,
+    )
+    .expect("a process");
     let cure = format!("kill -CONT {pid}");
-    await_true("named", || found(&ground.ask("doctor --json"), "members").to_string().contains(&cure));
+    await_true("named", || {
+        found(&ground.ask("doctor --json"), "members").to_string().contains(&cure)
+    });
     says(&ground.ask("doctor --json"), "members", "cure", &["two", "is stopped", &cure]);
     // From in there, nobody but oneself can be seen.
     let inside = finish(ground.shell_in(namespaces, "exec $PARES doctor --json"));
     says(&inside, "members", "ok", &["none of 0", "2 cannot be seen"]);
-    says(&inside, "open files", "ok", &["for this user (the supervisor's cannot be seen from here)"]);
+    says(
+        &inside,
+        "open files",
+        "ok",
+        &["for this user (the supervisor's cannot be seen from here)"],
+    );
 }
 
-/// Goal: a firewall that drops or rejects what is sent to the group's port is named, and no living supervisor is to be killed.
+/// Goal: a firewall that drops or rejects what is sent to the group's port is named, and no living
+/// supervisor is to be killed.
 #[test]
 fn a_firewall_before_the_port_is_named() {
     let made = Command::new("unshare").args(["--net", "nft", "add", "table", "ip", "f"]).status();
@@ -85,7 +97,8 @@ fn a_firewall_before_the_port_is_named() {
             "ip link set lo up; $PARES join --json --name one & read wait
             nft add table ip f; nft 'add chain ip f i {{ type filter hook input priority 0; }}'
             nft add rule ip f i iif lo tcp dport {port} ct state new {rule}
-            $PARES doctor --json | tr -d '\\n' | sed 's/^/> /'; echo; $PARES join --until-eof --timeout 2 </dev/null
+            $PARES doctor --json | tr -d '\\n' | sed 's/^/> /'; echo; $PARES join --until-eof \
+            --timeout 2 </dev/null
             echo over; read wait; kill $!; wait"
         );
         let mut command = ground.shell_in("--net", &script);
@@ -100,7 +113,10 @@ fn a_firewall_before_the_port_is_named() {
             }
         };
         assert!(doctor.contains(&format!("a firewall {word}")), "{rule}: {doctor}");
-        assert!(!doctor.contains("another program") && !doctor.contains("it hangs"), "{rule}: {doctor}");
+        assert!(
+            !doctor.contains("another program") && !doctor.contains("it hangs"),
+            "{rule}: {doctor}"
+        );
         while process.line() != "over" {}
         std::io::Write::write_all(&mut told, b"\n").expect("read");
         process.end();
@@ -109,7 +125,8 @@ fn a_firewall_before_the_port_is_named() {
     }
 }
 
-/// Goal: where a group cannot be because of its addresses, everybody says so, and not that the machine has no port left.
+/// Goal: where a group cannot be because of its addresses, everybody says so, and not that the
+/// machine has no port left.
 #[test]
 fn a_loopback_interface_that_is_down_or_lacks_its_address_is_named() {
     if !may_unshare("--net") {

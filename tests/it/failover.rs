@@ -21,11 +21,13 @@ fn role_after(instance: &Proc, term: u64) -> Value {
     })
 }
 
-/// Waits until the survivors have elected one of themselves; gives its place among them, and the term.
+/// Waits until the survivors have elected one of themselves; gives its place among them, and the
+/// term.
 #[track_caller]
 fn one_leads(survivors: &[Proc], term: u64) -> (usize, u64) {
     let roles: Vec<Value> = survivors.iter().map(|survivor| role_after(survivor, term)).collect();
-    let leaders: Vec<usize> = (0..roles.len()).filter(|at| roles[*at]["event"] == "supervisor").collect();
+    let leaders: Vec<usize> =
+        (0..roles.len()).filter(|at| roles[*at]["event"] == "supervisor").collect();
     assert_eq!(leaders.len(), 1, "{roles:?}");
     let leader = &roles[leaders[0]];
     for role in &roles {
@@ -49,9 +51,9 @@ fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// Goal: a supervisor that is killed without warning is replaced by exactly one survivor, and all survivors are in the
-/// new registry.
-/// Method: five real processes; SIGKILL the first; read roles from their output.
+/// Goal: a supervisor that is killed without warning is replaced by exactly one survivor, and all
+/// survivors are in the new registry. Method: five real processes; SIGKILL the first; read roles
+/// from their output.
 #[test]
 fn a_killed_supervisor_is_replaced_by_exactly_one_survivor() {
     let ground = Ground::new();
@@ -61,7 +63,8 @@ fn a_killed_supervisor_is_replaced_by_exactly_one_survivor() {
     first.kill();
     let (leader, term) = one_leads(&survivors, 1);
     assert_eq!(term, 2);
-    let settled = survivors[leader].expect(|event| event["event"] == "settled" && event["term"] == 2);
+    let settled =
+        survivors[leader].expect(|event| event["event"] == "settled" && event["term"] == 2);
     assert_eq!(settled["members"], 4);
     assert_eq!(settled_names(&ground), names(&["a", "b", "c", "d"]));
     assert_eq!(ground.ask("status --json").json()["cause"], "died");
@@ -69,11 +72,13 @@ fn a_killed_supervisor_is_replaced_by_exactly_one_survivor() {
     assert_eq!((&left["name"], &left["cause"]), (&json!("first"), &json!("died")));
 }
 
-/// Goal: the same again and again, with terms that only grow and nobody lost on the way.
-/// Method: a group of five; kill the supervisor, check all survivors, fill up. PARES_TEST_FAILOVERS says how often.
+/// Goal: the same again and again, with terms that only grow and nobody lost on the way. Method: a
+/// group of five; kill the supervisor, check all survivors, fill up. PARES_TEST_FAILOVERS says how
+/// often.
 #[test]
 fn many_supervisors_are_killed_in_a_row() {
-    let times = std::env::var("PARES_TEST_FAILOVERS").map_or(20, |times| times.parse().expect("a number"));
+    let times =
+        std::env::var("PARES_TEST_FAILOVERS").map_or(20, |times| times.parse().expect("a number"));
     let ground = Ground::new();
     let mut leader = ground.join("leader");
     let mut others: Vec<Proc> = (0..4).map(|number| ground.join(&format!("w{number}"))).collect();
@@ -86,7 +91,8 @@ fn many_supervisors_are_killed_in_a_row() {
         present.remove(&leading);
         assert_eq!(settled_names(&ground), present, "kill {time}");
         leader = others.remove(at);
-        leading = ground.ask("status --json").code(0).json()["supervisor"].as_str().unwrap().to_owned();
+        leading =
+            ground.ask("status --json").code(0).json()["supervisor"].as_str().unwrap().to_owned();
         term = new_term;
         let name = format!("again{time}");
         others.push(ground.join(&name));
@@ -121,8 +127,9 @@ fn a_group_that_left_in_order_begins_anew_with_a_higher_term() {
     }
 }
 
-/// Goal: a name belongs to a living instance, and to nobody the moment after its death.
-/// Method: kill the holder and join under its name at once, again and again; without the kill it is refused.
+/// Goal: a name belongs to a living instance, and to nobody the moment after its death. Method:
+/// kill the holder and join under its name at once, again and again; without the kill it is
+/// refused.
 #[test]
 fn the_name_of_the_dead_is_free_at_once() {
     let ground = Ground::new();
@@ -196,8 +203,8 @@ fn a_subordinate_that_comes_back_late_is_taken_in() {
     assert_eq!(settled_names(&ground), names(&["second", "sleeper"]));
 }
 
-/// Goal: a second death in the middle of the recovery changes nothing.
-/// Method: kill each new supervisor as soon as it says that it is one, before it can have settled; one is left.
+/// Goal: a second death in the middle of the recovery changes nothing. Method: kill each new
+/// supervisor as soon as it says that it is one, before it can have settled; one is left.
 #[test]
 fn supervisors_that_die_while_they_take_over_are_replaced() {
     let ground = Ground::new();
@@ -209,7 +216,8 @@ fn supervisors_that_die_while_they_take_over_are_replaced() {
     }
     leader.kill();
     assert_eq!(others[0].expect_event("supervisor")["term"], 7);
-    let last = ground.ask("status --json").code(0).json()["supervisor"].as_str().unwrap().to_owned();
+    let last =
+        ground.ask("status --json").code(0).json()["supervisor"].as_str().unwrap().to_owned();
     assert_eq!(settled_names(&ground), names(&[&last]));
 }
 
@@ -254,9 +262,8 @@ fn who_leaves_has_left_and_who_is_killed_has_died() {
     assert_eq!(ground.ask("status --json").json()["cause"], "left");
 }
 
-/// Goal: a group works on a port that the kernel also gives to outgoing connections, where a connection to a free port can
-/// meet itself.
-/// Method: some failovers on such a port.
+/// Goal: a group works on a port that the kernel also gives to outgoing connections, where a
+/// connection to a free port can meet itself. Method: some failovers on such a port.
 #[test]
 fn a_port_inside_the_ephemeral_range_works() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -271,9 +278,9 @@ fn a_port_inside_the_ephemeral_range_works() {
     }
 }
 
-/// Goal: while nothing happens, nothing runs.
-/// Method: count how often any thread of three instances and a monitor has given up or lost the processor, twice, with two
-/// seconds in between. The first such window in which nothing has moved is enough: a timer would be in each of them.
+/// Goal: while nothing happens, nothing runs. Method: count how often any thread of three instances
+/// and a monitor has given up or lost the processor, twice, with two seconds in between. The first
+/// such window in which nothing has moved is enough: a timer would be in each of them.
 #[test]
 fn a_group_in_which_nothing_happens_does_not_wake_up() {
     let ground = Ground::new();
@@ -288,8 +295,8 @@ fn a_group_in_which_nothing_happens_does_not_wake_up() {
 
 /// Checks that there comes a time in which none of the processes runs; `silent` says nothing in it.
 ///
-/// Where the whole container is frozen and thawed, that wakes every thread there is, also one that can have nothing to do:
-/// as often as that is woken, the others have not woken up by themselves.
+/// Where the whole container is frozen and thawed, that wakes every thread there is, also one that
+/// can have nothing to do: as often as that is woken, the others have not woken up by themselves.
 #[track_caller]
 pub(crate) fn is_quiet(pids: &[u32], silent: &Proc) {
     let mut cat = Command::new("cat");
@@ -304,10 +311,14 @@ pub(crate) fn is_quiet(pids: &[u32], silent: &Proc) {
             let (idle_after, after) = (of_idle(), count());
             let woken = idle_after - idle_before;
             let threads: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-            let ran = threads.into_iter().filter_map(|thread| match (before.get(thread), after.get(thread)) {
-                (Some(before), Some(after)) if *after <= before + woken => None,
-                // One that is new, or has ended, has run in any case.
-                (before, after) => Some(format!("{thread}: {before:?} to {after:?}; an idle one: {woken}")),
+            let ran = threads.into_iter().filter_map(|thread| {
+                match (before.get(thread), after.get(thread)) {
+                    (Some(before), Some(after)) if *after <= before + woken => None,
+                    // One that is new, or has ended, has run in any case.
+                    (before, after) => {
+                        Some(format!("{thread}: {before:?} to {after:?}; an idle one: {woken}"))
+                    }
+                }
             });
             ran.collect()
         })
@@ -322,20 +333,24 @@ fn switches(pid: u32) -> impl Iterator<Item = (String, u64)> {
     let statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
     statuses.map(|status| {
         let field = |line: &str| line.split_whitespace().last().unwrap_or_default().to_owned();
-        let find = |name: &str| status.lines().find(|line| line.starts_with(name)).map(field).unwrap_or_default();
+        let find = |name: &str| {
+            status.lines().find(|line| line.starts_with(name)).map(field).unwrap_or_default()
+        };
         let lines = status.lines().filter(|line| line.contains("ctxt_switches:"));
         let switches = lines.filter_map(|line| field(line).parse::<u64>().ok()).sum();
         (format!("{} {}", find("Pid:"), find("Name:")), switches)
     })
 }
 
-/// Goal: a dying supervisor frees its port before any survivor learns of the death (the kernel closes the highest descriptor
-/// first), in the first supervisor as in one that has taken over.
-/// Method: the descriptors that the process has, and which of them is the listening socket of the port.
+/// Goal: a dying supervisor frees its port before any survivor learns of the death (the kernel
+/// closes the highest descriptor first), in the first supervisor as in one that has taken over.
+/// Method: the descriptors that the process has, and which of them is the listening socket of the
+/// port.
 #[test]
 fn the_listener_is_above_all_other_descriptors() {
     let ground = Ground::new();
-    let mut instances: Vec<Proc> = (0..4).map(|number| ground.join(&format!("w{number}"))).collect();
+    let mut instances: Vec<Proc> =
+        (0..4).map(|number| ground.join(&format!("w{number}"))).collect();
     for term in 1..=2 {
         let supervisor = ground.admin().registry().look_up("main", PATIENCE).unwrap();
         assert_eq!(supervisor.term, term);
@@ -350,7 +365,10 @@ fn the_listener_is_above_all_other_descriptors() {
 /// What the process's highest descriptor is, as the kernel names it.
 fn highest_descriptor(pid: u32) -> Option<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-    let highest = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max()?;
+    let highest = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .max()?;
     let link = fs::read_link(format!("/proc/{pid}/fd/{highest}")).ok()?;
     Some(link.to_string_lossy().into_owned())
 }
@@ -360,6 +378,8 @@ fn listener(port: u16) -> Option<String> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     let local = format!("0100007F:{port:04X}");
     let line = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-    let socket = line.into_iter().find(|words| words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"0A"))?;
+    let socket = line
+        .into_iter()
+        .find(|words| words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"0A"))?;
     Some(format!("socket:[{}]", socket[9]))
 }

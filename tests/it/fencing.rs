@@ -11,7 +11,9 @@ use crate::support::{Ground, Proc, await_true, finish};
 
 fn primary(process: &Proc) -> String {
     let line = process.line();
-    line.strip_prefix("primary ").unwrap_or_else(|| panic!("{line:?} is not the news that it is primary")).to_owned()
+    line.strip_prefix("primary ")
+        .unwrap_or_else(|| panic!("{line:?} is not the news that it is primary"))
+        .to_owned()
 }
 
 fn step(process: &Proc, input: &mut ChildStdin, step: &str) -> String {
@@ -20,12 +22,14 @@ fn step(process: &Proc, input: &mut ChildStdin, step: &str) -> String {
 }
 
 /// Goal: what one does that was primary, and goes on without looking, changes nothing in the store.
-/// Method: the example with a server of its own. The primary is stopped in the middle of its job, the other one takes over
-/// and writes; then the first goes on with the token that it began with.
+/// Method: the example with a server of its own. The primary is stopped in the middle of its job,
+/// the other one takes over and writes; then the first goes on with the token that it began with.
 #[test]
 fn a_write_with_an_older_token_is_refused() {
     let Some(programs) = programs() else {
-        crate::skipped::skip("no PostgreSQL server in /usr/lib/postgresql (Debian: apt-get install postgresql)");
+        crate::skipped::skip(
+            "no PostgreSQL server in /usr/lib/postgresql (Debian: apt-get install postgresql)",
+        );
         return;
     };
     let ground = Ground::new();
@@ -35,7 +39,11 @@ fn a_write_with_an_older_token_is_refused() {
     let port = pares::default_port(&group).to_string();
     let start = || {
         let mut command = Command::new(&program);
-        command.arg(server.address()).arg(&group).env("PARES_DIR", &ground.directory).stdin(Stdio::piped());
+        command
+            .arg(server.address())
+            .arg(&group)
+            .env("PARES_DIR", &ground.directory)
+            .stdin(Stdio::piped());
         Proc::start_with_input(command)
     };
     let (first, mut first_input) = start();
@@ -46,7 +54,8 @@ fn a_write_with_an_older_token_is_refused() {
     await_true("two are in the group", || {
         let record = ground.command_of(["-g", &group, "-p", &port, "peer", "ls", "--json"]);
         let record = finish(record).json();
-        record.as_array().expect("a list").iter().filter(|one| one["status"] != "joining").count() == 2
+        record.as_array().expect("a list").iter().filter(|one| one["status"] != "joining").count()
+            == 2
     });
     assert_eq!(step(&second, &mut second_input, "nothing"), "not primary");
 

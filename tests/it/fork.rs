@@ -16,7 +16,8 @@ pub(crate) fn now_ns() -> u64 {
 /// Instances in this process, with their events.
 pub(crate) fn crowd(ground: &Ground, count: usize) -> Vec<(Instance, Receiver<Event>)> {
     let join = |number| {
-        let instance = Instance::join(ground.config().name(format!("crowd-{number}"))).expect("joined");
+        let instance =
+            Instance::join(ground.config().name(format!("crowd-{number}"))).expect("joined");
         let events = instance.events();
         (instance, events)
     };
@@ -28,7 +29,11 @@ pub(crate) fn crowd(ground: &Ground, count: usize) -> Vec<(Instance, Receiver<Ev
 pub(crate) fn taken_over(crowd: &[(Instance, Receiver<Event>)]) -> u64 {
     let mut times = Vec::new();
     for (instance, events) in crowd {
-        let next = || events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{} has no role", instance.name()));
+        let next = || {
+            events
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|_| panic!("{} has no role", instance.name()))
+        };
         while !matches!(next().kind, EventKind::Contending { .. }) {}
         loop {
             let event = next();
@@ -52,8 +57,8 @@ pub(crate) fn report(what: &str, began: u64, ended: u64) {
     assert!(time < PATIENCE, "{what}: {time:?}");
 }
 
-/// Goal: a killed supervisor is replaced at once although a child of it lives on.
-/// Method: a real process with many members forks a child that sleeps; SIGKILL; the survivors' own times.
+/// Goal: a killed supervisor is replaced at once although a child of it lives on. Method: a real
+/// process with many members forks a child that sleeps; SIGKILL; the survivors' own times.
 #[test]
 fn a_forked_child_does_not_keep_its_dead_parents_port_or_connections() {
     let ground = Ground::new();
@@ -67,7 +72,8 @@ fn a_forked_child_does_not_keep_its_dead_parents_port_or_connections() {
     assert!(child.lives());
 }
 
-/// The same, where the one that forks is in the library at that moment: in a function, and in a job.
+/// The same, where the one that forks is in the library at that moment: in a function, and in a
+/// job.
 #[test]
 fn a_function_or_a_job_may_fork() {
     for how in ["function", "job"] {
@@ -89,7 +95,8 @@ fn a_function_or_a_job_may_fork() {
     }
 }
 
-/// Goal: a child that returns from the function that forked it ends, and the caller gets the parent's answer, once.
+/// Goal: a child that returns from the function that forked it ends, and the caller gets the
+/// parent's answer, once.
 #[test]
 fn a_child_that_returns_to_the_library_ends() {
     let ground = Ground::new();
@@ -131,8 +138,11 @@ fn a_storm_of_forks_delays_no_failover() {
         let crowd = crowd(&ground, 8);
         first.tell("storm 150");
         let children: Vec<Orphan> = first.says("children ").split(' ').map(Orphan::of).collect();
-        await_true("without sockets of ours", || children.iter().all(|child| sockets(child.0).is_empty()));
-        // Killed in the middle of the next ones, which nobody can name: their alarm ends them, and this.
+        await_true("without sockets of ours", || {
+            children.iter().all(|child| sockets(child.0).is_empty())
+        });
+        // Killed in the middle of the next ones, which nobody can name: their alarm ends them, and
+        // this.
         first.tell("storm 5000");
         std::thread::sleep(Duration::from_millis(20 * round));
         let before = children_of(first.pid());
@@ -145,9 +155,15 @@ fn a_storm_of_forks_delays_no_failover() {
 }
 
 fn children_of(pid: u32) -> Vec<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a living process").flatten();
-    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
+    let threads =
+        std::fs::read_dir(format!("/proc/{pid}/task")).expect("a living process").flatten();
+    let lists =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
+        })
+        .collect()
 }
 
 /// Goal: no child has a socket of ours, also while connections come and go on all threads.
@@ -160,7 +176,8 @@ fn forks_amid_traffic_leak_nothing() {
     assert_eq!(first.says("leaked"), "[]");
 }
 
-/// Goal: what the parent has made hangs nobody in the child and costs the parent nothing, used or dropped.
+/// Goal: what the parent has made hangs nobody in the child and costs the parent nothing, used or
+/// dropped.
 #[test]
 fn in_the_child_everything_is_stopped() {
     let ground = Ground::new();
@@ -185,7 +202,9 @@ fn a_child_can_join_by_itself() {
     assert_eq!(first.says("child hears"), "Ok(5)");
     await_true("three", || ground.names() == ["child", "crowd-0", "first"]);
     first.kill();
-    await_true("two", || ground.admin().registry().list(PATIENCE).is_ok_and(|listing| listing.entries.len() == 2));
+    await_true("two", || {
+        ground.admin().registry().list(PATIENCE).is_ok_and(|listing| listing.entries.len() == 2)
+    });
     assert_eq!(ground.names(), ["child", "crowd-0"]);
     drop(crowd);
     await_true("the child leads", || {

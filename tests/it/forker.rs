@@ -1,4 +1,5 @@
-//! A process that forks: this test binary, started again to run one "test" that does what it reads on its standard input.
+//! A process that forks: this test binary, started again to run one "test" that does what it reads
+//! on its standard input.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -22,10 +23,12 @@ fn say(text: &str) {
     _ = out.flush();
 }
 
-/// Seconds after which a child that hangs is ended; on a busy machine it must not be before its test is.
+/// Seconds after which a child that hangs is ended; on a busy machine it must not be before its
+/// test is.
 const LIFETIME: u32 = 600;
 
-/// Forks; `child` runs in the child, which ends when it returns. It lives no longer than [`LIFETIME`] in any case.
+/// Forks; `child` runs in the child, which ends when it returns. It lives no longer than
+/// [`LIFETIME`] in any case.
 pub(crate) fn fork(child: impl FnOnce()) -> u32 {
     // SAFETY: what the children here do is what this is a test of; they end with `_exit`.
     let pid = unsafe { libc::fork() };
@@ -62,20 +65,25 @@ pub(crate) fn live_on() {
 /// The process's side.
 #[test]
 fn process() {
-    let (Ok(name), Ok(port), Ok(directory)) = (env::var("FORKER"), env::var("FORKER_PORT"), env::var("FORKER_DIR"))
+    let (Ok(name), Ok(port), Ok(directory)) =
+        (env::var("FORKER"), env::var("FORKER_PORT"), env::var("FORKER_DIR"))
     else {
         return; // an ordinary run of the tests
     };
     if let Ok(limit) = env::var("FORKER_CORE") {
         let current = if limit == "unlimited" { None } else { limit.parse().ok() };
-        rustix::process::setrlimit(Resource::Core, Rlimit { current, maximum: None }).expect("a limit for core dumps");
+        rustix::process::setrlimit(Resource::Core, Rlimit { current, maximum: None })
+            .expect("a limit for core dumps");
     }
     if let Ok(how) = env::var("FORKER_HANDLER") {
         handle_faults(&how);
     }
-    let config = Config::new(crate::support::GROUP).port(port.parse().expect("a port")).directory(directory);
+    let config =
+        Config::new(crate::support::GROUP).port(port.parse().expect("a port")).directory(directory);
     let own = config.clone().name(name).resource("seats", 100);
-    let own = own.function("fork", "forks a child that lives on", |_| Ok(living_child().to_string().into_bytes()));
+    let own = own.function("fork", "forks a child that lives on", |_| {
+        Ok(living_child().to_string().into_bytes())
+    });
     let own = own.function("fork-and-return", "the child returns", |_| {
         // SAFETY: as above; the child returns to the library.
         let pid = unsafe { libc::fork() };
@@ -91,8 +99,9 @@ fn process() {
             ("fork", _) => say(&format!("child {}", living_child())),
             ("clone", _) => say(&format!("child {}", raw_clone())),
             ("storm", Some(count)) => {
-                let pids: Vec<String> =
-                    (0..count.parse().expect("a number")).map(|_| fork(live_on).to_string()).collect();
+                let pids: Vec<String> = (0..count.parse().expect("a number"))
+                    .map(|_| fork(live_on).to_string())
+                    .collect();
                 say(&format!("children {}", pids.join(" ")));
             }
             ("traffic", Some(count)) => say(&traffic(&config, count.parse().expect("a number"))),
@@ -136,7 +145,8 @@ fn process() {
 
 /// A child that no handler of forks is told of: it keeps everything open.
 fn raw_clone() -> u32 {
-    // SAFETY: a copy of this process, as `fork` makes it; the child only waits, and lives no longer than `LIFETIME`.
+    // SAFETY: a copy of this process, as `fork` makes it; the child only waits, and lives no longer
+    // than `LIFETIME`.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
     if pid == 0 {
         // SAFETY: a timer of this process alone.
@@ -153,11 +163,17 @@ fn crash(how: &str) {
         "fault" => unsafe { (8 as *mut u8).write_volatile(1) },
         "abort" => process::abort(),
         "bus" => {
-            let file = File::options().read(true).write(true).create_new(true).open("empty").expect("a file");
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open("empty")
+                .expect("a file");
             // SAFETY: none; what is mapped lies behind the file's end.
             unsafe {
                 let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED);
-                let mapped = libc::mmap(std::ptr::null_mut(), 4096, read, shared, file.as_raw_fd(), 0);
+                let mapped =
+                    libc::mmap(std::ptr::null_mut(), 4096, read, shared, file.as_raw_fd(), 0);
                 println!("{}", mapped.cast::<u8>().read_volatile());
             }
         }
@@ -182,8 +198,9 @@ fn deep(numbers: &[u64]) -> u64 {
 
 /// A child that shares this process's memory, as one of `vfork` and `posix_spawn` does, crashes.
 ///
-/// Not by a fault: for that std has a handler, which takes whoever shares its memory for crashing, too. A thread of the
-/// parent that begins or ends in that moment would wait for the end of the process.
+/// Not by a fault: for that std has a handler, which takes whoever shares its memory for crashing,
+/// too. A thread of the parent that begins or ends in that moment would wait for the end of the
+/// process.
 fn crash_like_vfork() {
     extern "C" fn child(_: *mut libc::c_void) -> i32 {
         // SAFETY: sends a signal to this process.
@@ -194,7 +211,12 @@ fn crash_like_vfork() {
     // SAFETY: the stack is the child's alone; this thread goes on when the child has ended.
     let pid = unsafe {
         let top = stack.as_mut_ptr().add(stack.len());
-        libc::clone(child, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, std::ptr::null_mut())
+        libc::clone(
+            child,
+            top.cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            std::ptr::null_mut(),
+        )
     };
     let ended = rustix::process::waitpid(Pid::from_raw(pid), rustix::process::WaitOptions::empty());
     let signal = ended.expect("a child").and_then(|(_, status)| status.terminating_signal());
@@ -230,7 +252,8 @@ fn handle_faults(how: &str) {
     }
 }
 
-/// Forks again and again while connections come and go; says how many children had a socket of ours.
+/// Forks again and again while connections come and go; says how many children had a socket of
+/// ours.
 fn traffic(config: &Config, count: usize) -> String {
     let done = Arc::new(AtomicBool::new(false));
     let calls: Vec<_> = (0..3)
@@ -238,7 +261,8 @@ fn traffic(config: &Config, count: usize) -> String {
             let (config, done) = (config.clone(), done.clone());
             thread::spawn(move || {
                 while !done.load(Ordering::Relaxed) {
-                    // A new admin each time: nothing is kept, everything is opened and closed again.
+                    // A new admin each time: nothing is kept, everything is opened and closed
+                    // again.
                     let admin = Admin::new(&config).expect("an admin");
                     _ = admin.registry().list(PATIENCE);
                     _ = admin.call("main", "ping", b"", PATIENCE);
@@ -259,9 +283,12 @@ fn traffic(config: &Config, count: usize) -> String {
 
 /// The sockets that a process has open, except standard streams.
 pub(crate) fn sockets(pid: u32) -> Vec<String> {
-    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a living process").flatten();
+    let descriptors =
+        std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a living process").flatten();
     descriptors
-        .filter(|entry| entry.file_name().to_str().is_some_and(|number| number.len() > 1 || number > "2"))
+        .filter(|entry| {
+            entry.file_name().to_str().is_some_and(|number| number.len() > 1 || number > "2")
+        })
         .filter_map(|entry| std::fs::read_link(entry.path()).ok())
         .map(|target| target.display().to_string())
         .filter(|target| target.starts_with("socket:") || target.ends_with(".term"))
@@ -287,21 +314,32 @@ fn use_in_child(config: &Config, instance: &Instance) {
     let child = {
         let (permit, tally, watch, admin, job) = (&permit, &tally, &watch, &admin, &job);
         fork(move || {
-            // Numbers that were the library's are the program's now: dropping must not shut them down.
+            // Numbers that were the library's are the program's now: dropping must not shut them
+            // down.
             let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
             let copies: Vec<_> = (0..64).map(|_| ours.try_clone().expect("a copy")).collect();
             let timeout = PATIENCE;
             let began = Instant::now();
-            assert_eq!((instance.role(), instance.term(), instance.is_supervisor()), (Role::Stopped, 0, false));
+            assert_eq!(
+                (instance.role(), instance.term(), instance.is_supervisor()),
+                (Role::Stopped, 0, false)
+            );
             let events: Vec<_> = instance.events().iter().map(|event| event.kind).collect();
             assert_eq!(events, [pares::EventKind::Stopped]);
-            let stopped = |error: AskError| assert!(error.to_string().contains("forked"), "{error}");
+            let stopped =
+                |error: AskError| assert!(error.to_string().contains("forked"), "{error}");
             stopped(instance.registry().list(timeout).unwrap_err());
             stopped(instance.registry().status(timeout).unwrap_err());
             stopped(instance.registry().watch().unwrap_err());
             stopped(admin.registry().list(timeout).unwrap_err());
             stopped(tally.total(timeout).unwrap_err());
-            assert!(instance.call("main", "ping", b"", timeout).unwrap_err().to_string().contains("forked"));
+            assert!(
+                instance
+                    .call("main", "ping", b"", timeout)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("forked")
+            );
             assert!(instance.call_all("ping", b"", timeout).is_err());
             assert!(admin.call("main", "ping", b"", timeout).is_err());
             assert!(instance.acquire("seats", 1).unwrap_err().to_string().contains("forked"));
@@ -312,7 +350,10 @@ fn use_in_child(config: &Config, instance: &Instance) {
             assert!(instance.step_down(timeout).is_err() && !permit.is_valid());
             assert!(instance.while_supervisor(|_| {}).unwrap_err().to_string().contains("forked"));
             assert!(watch.changes().recv().is_err());
-            assert!(!format!("{instance:?} {permit:?} {tally:?} {watch:?} {admin:?} {job:?}").is_empty());
+            assert!(
+                !format!("{instance:?} {permit:?} {tally:?} {watch:?} {admin:?} {job:?}")
+                    .is_empty()
+            );
             // SAFETY: each is read once and never used again: the parent's own are in the parent.
             unsafe {
                 drop(std::ptr::read(permit));
@@ -327,10 +368,19 @@ fn use_in_child(config: &Config, instance: &Instance) {
             say(&format!("used in {} ms", began.elapsed().as_millis()));
         })
     };
-    let ended = rustix::process::waitpid(Pid::from_raw(child as i32), rustix::process::WaitOptions::empty());
-    assert!(permit.is_valid() && tally.count() == visits, "the child took something from its parent");
+    let ended = rustix::process::waitpid(
+        Pid::from_raw(child as i32),
+        rustix::process::WaitOptions::empty(),
+    );
+    assert!(
+        permit.is_valid() && tally.count() == visits,
+        "the child took something from its parent"
+    );
     assert_eq!(tally.total(PATIENCE).expect("a sum"), visits);
-    say(&format!("ended {}", ended.expect("a child").is_some_and(|(_, status)| status.exit_status() == Some(0))));
+    say(&format!(
+        "ended {}",
+        ended.expect("a child").is_some_and(|(_, status)| status.exit_status() == Some(0))
+    ));
 }
 
 /// Executes other programs in all the ways there are, and says their pids.
@@ -376,7 +426,10 @@ impl Forker {
     pub(crate) fn start_with(ground: &Ground, name: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env::current_exe().expect("this program"));
         command.args(["--exact", "forker::process", "--nocapture", "--test-threads=1"]);
-        command.env("FORKER", name).env("FORKER_PORT", ground.port.to_string()).env("FORKER_DIR", &ground.directory);
+        command
+            .env("FORKER", name)
+            .env("FORKER_PORT", ground.port.to_string())
+            .env("FORKER_DIR", &ground.directory);
         command.envs(environment.iter().copied()).current_dir(&ground.directory);
         command.stdin(Stdio::piped());
         let (proc, stdin) = Proc::start_with_input(command);
@@ -394,7 +447,9 @@ impl Forker {
     pub(crate) fn says(&self, beginning: &str) -> String {
         loop {
             let line = self.proc.line();
-            if let Some(rest) = line.strip_prefix("> ").and_then(|line| line.strip_prefix(beginning)) {
+            if let Some(rest) =
+                line.strip_prefix("> ").and_then(|line| line.strip_prefix(beginning))
+            {
                 return rest.trim().to_owned();
             }
         }
@@ -430,7 +485,8 @@ impl Orphan {
     }
 
     pub(crate) fn lives(&self) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
         !status.is_empty() && !status.contains("State:\tZ")
     }
 

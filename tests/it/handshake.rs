@@ -31,7 +31,8 @@ const STEPS: [Step; 7] = [
     Step::WelcomeSent,
 ];
 
-/// Supervises until `step` and dies there, as the kernel has it: first the listener goes, then the connection.
+/// Supervises until `step` and dies there, as the kernel has it: first the listener goes, then the
+/// connection.
 fn die_at(step: Step, listener: TcpListener, group: &Group, port: u16, reset: bool) {
     let mut peer = Peer::accept(&listener);
     let half = |frame: &[u8]| frame[..frame.len() / 2].to_vec();
@@ -61,26 +62,33 @@ fn die_at(step: Step, listener: TcpListener, group: &Group, port: u16, reset: bo
     }
 }
 
-/// Goal: whoever is being let in when the supervisor dies takes over or tries again, and never fails.
-/// Method: a supervisor made by hand with the right key, which ends at each step in turn, with a clean end or a reset.
+/// Goal: whoever is being let in when the supervisor dies takes over or tries again, and never
+/// fails. Method: a supervisor made by hand with the right key, which ends at each step in turn,
+/// with a clean end or a reset.
 #[test]
 fn a_supervisor_that_dies_at_any_step_of_a_handshake_is_succeeded() {
     for step in STEPS {
         for reset in [false, true] {
             let port = free_port();
-            let directory = std::env::temp_dir().join(format!("pares-handshake-{}-{port}", std::process::id()));
+            let directory =
+                std::env::temp_dir().join(format!("pares-handshake-{}-{port}", std::process::id()));
             let config = Config::new("mortals").port(port).directory(&directory).name("heir");
             drop(Admin::new(&config).unwrap()); // makes the key
             let key = fs::read(directory.join("mortals.key")).unwrap().try_into().unwrap();
             let group = Group { name: "mortals".into(), key };
             let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
             let supervisor = thread::spawn(move || die_at(step, listener, &group, port, reset));
-            let heir = Instance::join(config).unwrap_or_else(|error| panic!("{step:?}, reset {reset}: {error}"));
+            let heir = Instance::join(config)
+                .unwrap_or_else(|error| panic!("{step:?}, reset {reset}: {error}"));
             let events = heir.events();
             let promoted = |kind: &EventKind| matches!(kind, EventKind::Supervisor { .. });
             while !promoted(&events.recv_timeout(PATIENCE).expect("a role").kind) {}
             // A term that was seen is never given again.
-            assert!(step < Step::WelcomeSent || reset || heir.term() > 7, "{step:?}: term {}", heir.term());
+            assert!(
+                step < Step::WelcomeSent || reset || heir.term() > 7,
+                "{step:?}: term {}",
+                heir.term()
+            );
             supervisor.join().unwrap();
             drop(heir);
             fs::remove_dir_all(directory).unwrap();

@@ -1,4 +1,5 @@
-//! Processes that live and do nothing: seen, reported, ended where that is wanted, and never mistaken for the merely late.
+//! Processes that live and do nothing: seen, reported, ended where that is wanted, and never
+//! mistaken for the merely late.
 
 use std::io::BufRead;
 use std::process::{Command, Stdio};
@@ -22,7 +23,8 @@ fn part() {
         return;
     }
     let instance = Instance::join(given_config()).unwrap();
-    // Nobody is expected to pulse that never has, and the thread that does may be run only after the order to hang.
+    // Nobody is expected to pulse that never has, and the thread that does may be run only after
+    // the order to hang.
     instance.pulse();
     let stuck = AtomicBool::new(false);
     let over = AtomicBool::new(false);
@@ -67,8 +69,8 @@ fn stalled(watcher: &Proc, name: &str) -> String {
     event["cause"].as_str().expect("a cause").to_owned()
 }
 
-/// Goal: a stopped supervisor is reported to those who watch, and that it goes on, too; nobody else is told.
-/// Method: SIGSTOP and SIGCONT; one member watches, one does not.
+/// Goal: a stopped supervisor is reported to those who watch, and that it goes on, too; nobody else
+/// is told. Method: SIGSTOP and SIGCONT; one member watches, one does not.
 #[test]
 fn a_stopped_supervisor_is_reported_and_so_is_that_it_goes_on() {
     let ground = Ground::new();
@@ -99,13 +101,15 @@ fn a_stopped_subordinate_is_reported_and_stays_in_the_registry() {
     one.leave();
 }
 
-/// Goal: with that policy, a supervisor that hangs is ended and replaced, also if several see it at once.
-/// Method: SIGSTOP it; its process must have died of SIGKILL, and one of the three survivors be supervisor.
+/// Goal: with that policy, a supervisor that hangs is ended and replaced, also if several see it at
+/// once. Method: SIGSTOP it; its process must have died of SIGKILL, and one of the three survivors
+/// be supervisor.
 #[test]
 fn a_hung_supervisor_is_ended_and_replaced() {
     let ground = Ground::new();
     let mut boss = ground.join("boss");
-    let watchers = ["a", "b", "c"].map(|name| join(&ground, name, "--hang-timeout 0.4 --end-hung-supervisor"));
+    let watchers =
+        ["a", "b", "c"].map(|name| join(&ground, name, "--hang-timeout 0.4 --end-hung-supervisor"));
     boss.stop();
     let began = Instant::now();
     assert_eq!(boss.end_code(), 128 + 9);
@@ -113,7 +117,8 @@ fn a_hung_supervisor_is_ended_and_replaced() {
         "a stopped supervisor was ended {:?} after it had been stopped, with a timeout of 400 ms",
         began.elapsed()
     );
-    let mut roles: Vec<String> = watchers.iter().map(|one| one.role()["event"].as_str().unwrap().to_owned()).collect();
+    let mut roles: Vec<String> =
+        watchers.iter().map(|one| one.role()["event"].as_str().unwrap().to_owned()).collect();
     roles.sort();
     assert_eq!(roles, ["subordinate", "subordinate", "supervisor"]);
     assert_eq!(ground.names(), ["a", "b", "c"]);
@@ -133,7 +138,8 @@ fn a_hung_supervisor_is_left_alone_unless_told_otherwise() {
     assert_eq!(watcher.role()["event"], "supervisor");
 }
 
-/// Goal: a living library in a dead-locked program does not count as health; one that goes on is well again.
+/// Goal: a living library in a dead-locked program does not count as health; one that goes on is
+/// well again.
 #[test]
 fn a_program_without_progress_is_reported_though_its_library_answers() {
     let ground = Ground::new();
@@ -151,10 +157,15 @@ fn a_program_without_progress_is_reported_though_its_library_answers() {
     };
     boss.obey("hang");
     // On a busy machine it may seem starved first.
-    let stalled = next(|kind| matches!(kind, EventKind::Stalled { cause, .. } if *cause != StallCause::Starved));
+    let stalled = next(
+        |kind| matches!(kind, EventKind::Stalled { cause, .. } if *cause != StallCause::Starved),
+    );
     assert_eq!(stalled, EventKind::Stalled { name: "boss".into(), cause: StallCause::NoProgress });
     boss.obey("go on");
-    assert_eq!(next(|kind| matches!(kind, EventKind::Resumed { .. })), EventKind::Resumed { name: "boss".into() });
+    assert_eq!(
+        next(|kind| matches!(kind, EventKind::Resumed { .. })),
+        EventKind::Resumed { name: "boss".into() }
+    );
     assert_eq!(watcher.role(), Role::Subordinate);
 }
 
@@ -178,7 +189,8 @@ fn a_supervisor_without_progress_is_ended_and_replaced() {
     assert_eq!(boss.process.end_code(), 128 + 9);
 }
 
-/// Goal: an instance does not end its own process, where its supervisor is another instance of that.
+/// Goal: an instance does not end its own process, where its supervisor is another instance of
+/// that.
 #[test]
 fn a_supervisor_in_the_watchers_own_process_is_reported_only() {
     let ground = Ground::new();
@@ -195,13 +207,15 @@ fn a_supervisor_in_the_watchers_own_process_is_reported_only() {
     assert!(told.any(|event| event.kind == EventKind::Resumed { name: "boss".into() }));
 }
 
-/// Goal: nobody is reported as long as all make progress, on a machine that is busy with other things.
-/// Method: busy threads on all processors, more than there are; short timeouts; half a minute's worth of questions.
+/// Goal: nobody is reported as long as all make progress, on a machine that is busy with other
+/// things. Method: busy threads on all processors, more than there are; short timeouts; half a
+/// minute's worth of questions.
 #[test]
 fn nobody_is_reported_on_a_busy_machine() {
     let ground = Ground::new();
     let boss = join(&ground, "boss", "--hang-timeout 0.5");
-    let members = ["a", "b", "c"].map(|name| join(&ground, name, "--hang-timeout 0.5 --end-hung-supervisor"));
+    let members =
+        ["a", "b", "c"].map(|name| join(&ground, name, "--hang-timeout 0.5 --end-hung-supervisor"));
     members.iter().for_each(|member| _ = member.expect(|event| event["event"] == "settled"));
     let burning: Vec<Burner> = (0..8).map(|_| Burner::start(&[])).collect();
     let deadline = Instant::now() + Duration::from_secs(4);
@@ -216,8 +230,8 @@ fn nobody_is_reported_on_a_busy_machine() {
     boss.leave();
 }
 
-/// Goal: a watcher that stood still itself blames nobody for its own absence.
-/// Method: SIGSTOP the watcher for longer than its timeout, again and again; the supervisor lives on.
+/// Goal: a watcher that stood still itself blames nobody for its own absence. Method: SIGSTOP the
+/// watcher for longer than its timeout, again and again; the supervisor lives on.
 #[test]
 fn a_watcher_that_stood_still_itself_blames_nobody() {
     let ground = Ground::new();
@@ -257,11 +271,13 @@ impl Drop for Burner {
     }
 }
 
-/// Goal: a supervisor that gets no processor is reported as starved, and not ended, however long that lasts.
-/// Method: it runs as idle class on one processor that others keep busy; the watcher has another processor.
+/// Goal: a supervisor that gets no processor is reported as starved, and not ended, however long
+/// that lasts. Method: it runs as idle class on one processor that others keep busy; the watcher
+/// has another processor.
 #[test]
 fn a_starved_supervisor_is_not_ended() {
-    let tools = ["chrt", "taskset"].iter().all(|tool| Command::new(tool).arg("--version").output().is_ok());
+    let tools =
+        ["chrt", "taskset"].iter().all(|tool| Command::new(tool).arg("--version").output().is_ok());
     if !tools || thread::available_parallelism().map_or(1, usize::from) < 2 {
         crate::skipped::skip("needs chrt, taskset and two processors");
         return;
@@ -309,7 +325,8 @@ impl log::Log for Told {
     fn flush(&self) {}
 }
 
-/// Goal: to be a supervisor without progress and one that is to end it and cannot, for they are one process.
+/// Goal: to be a supervisor without progress and one that is to end it and cannot, for they are one
+/// process.
 #[test]
 fn both() {
     if given("BOTH").is_empty() {
@@ -325,8 +342,8 @@ fn both() {
     for _order in std::io::stdin().lock().lines() {}
 }
 
-/// Goal: what cannot be cured is said at once, and not at each look.
-/// Method: a watcher looks four times in each 100 ms at one that it may not end. (That it comes again, and with which count, is
+/// Goal: what cannot be cured is said at once, and not at each look. Method: a watcher looks four
+/// times in each 100 ms at one that it may not end. (That it comes again, and with which count, is
 /// for `net::complaint`, where no busy machine is in between.)
 #[test]
 fn a_watcher_that_cannot_end_a_hung_supervisor_does_not_say_so_at_each_look() {

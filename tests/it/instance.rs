@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use pares::channel::Receiver;
 use pares::{
-    Admin, CallError, Change, ChangeKind, Config, Event, EventKind, Instance, JoinError, LeftCause, Role, StepDownError,
+    Admin, CallError, Change, ChangeKind, Config, Event, EventKind, Instance, JoinError, LeftCause,
+    Role, StepDownError,
 };
 
 use crate::raw::free_port;
@@ -24,7 +25,8 @@ struct Group {
 impl Group {
     fn new() -> Self {
         let port = free_port();
-        let directory = std::env::temp_dir().join(format!("pares-instance-{}-{port}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("pares-instance-{}-{port}", std::process::id()));
         Group { config: Config::new("test").port(port).directory(&directory), directory }
     }
 
@@ -55,8 +57,7 @@ fn expect(events: &Receiver<Event>, wanted: impl Fn(&EventKind) -> bool) -> Even
 /// Waits until the group is settled in a term after `before`, with so many members.
 #[track_caller]
 fn expect_settled(events: &Receiver<Event>, before: u64, wanted: u32) {
-    let later =
-        |kind: &EventKind| matches!(kind, EventKind::Settled { term, members } if *term > before && *members == wanted);
+    let later = |kind: &EventKind| matches!(kind, EventKind::Settled { term, members } if *term > before && *members == wanted);
     expect(events, later);
 }
 
@@ -66,7 +67,9 @@ fn changes_until(changes: &Receiver<Change>, last: &str) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some(last) {
-        let change = changes.recv_deadline(deadline).unwrap_or_else(|error| panic!("{error}; seen: {seen:?}"));
+        let change = changes
+            .recv_deadline(deadline)
+            .unwrap_or_else(|error| panic!("{error}; seen: {seen:?}"));
         seen.push(match change.kind {
             ChangeKind::Joined(entry) => format!("+{}", entry.name),
             ChangeKind::Left { name, cause } => format!("-{name} {cause}"),
@@ -78,7 +81,8 @@ fn changes_until(changes: &Receiver<Change>, last: &str) -> Vec<String> {
     seen
 }
 
-/// Runs `body` in a process of its own, where nothing else has threads or descriptors: this test, once more.
+/// Runs `body` in a process of its own, where nothing else has threads or descriptors: this test,
+/// once more.
 fn alone(test: &str, body: impl FnOnce()) {
     const MARK: &str = "PARES_TEST_ALONE";
     if std::env::var(MARK).as_deref() == Ok(test) {
@@ -89,7 +93,8 @@ fn alone(test: &str, body: impl FnOnce()) {
         .env(MARK, test)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
@@ -116,20 +121,23 @@ fn an_instance_can_be_shared_by_all_threads() {
     shareable::<pares::Watch>();
 }
 
-/// Goal: dropping leaves nothing behind, whatever was going on.
-/// Method: a process of its own; instances in both roles with watches, jobs, kept connections; count before and after.
+/// Goal: dropping leaves nothing behind, whatever was going on. Method: a process of its own;
+/// instances in both roles with watches, jobs, kept connections; count before and after.
 #[test]
 fn dropping_leaves_no_thread_and_no_descriptor_behind() {
     alone("instance::dropping_leaves_no_thread_and_no_descriptor_behind", || {
-        // What the process makes once and keeps (the descriptor of the random source, for example) is made first.
+        // What the process makes once and keeps (the descriptor of the random source, for example)
+        // is made first.
         drop(Group::new().join("warm"));
         let before = descriptors();
         for round in 0..10 {
             let group = Group::new();
-            let mut instances: Vec<Instance> = ["a", "b", "c", "d"].map(|name| group.join(name)).into();
+            let mut instances: Vec<Instance> =
+                ["a", "b", "c", "d"].map(|name| group.join(name)).into();
             let watch = instances[1].registry().watch().unwrap();
             changes_until(watch.changes(), "settled with 4");
-            let job = instances[0].while_supervisor(|guard| while !guard.wait(PATIENCE) {}).unwrap();
+            let job =
+                instances[0].while_supervisor(|guard| while !guard.wait(PATIENCE) {}).unwrap();
             for instance in &instances {
                 assert_eq!(instance.call("main", "ping", b"x", PATIENCE).unwrap(), b"x");
                 assert_eq!(instance.call("d", "ping", b"y", PATIENCE).unwrap(), b"y");
@@ -274,12 +282,18 @@ fn jobs_of_a_group_never_overlap() {
     }
     while crew.len() > 1 {
         let at = crew.iter().position(|(_, instance)| instance.is_supervisor()).unwrap();
-        let events: Vec<_> =
-            crew.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, it)| it.1.events()).collect();
+        let events: Vec<_> = crew
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at)
+            .map(|(_, it)| it.1.events())
+            .collect();
         drop(crew.remove(at));
         events.iter().for_each(|events| {
             expect(events, |kind| matches!(kind, EventKind::Contending { .. }));
-            expect(events, |kind| matches!(kind, EventKind::Supervisor { .. } | EventKind::Subordinate { .. }));
+            expect(events, |kind| {
+                matches!(kind, EventKind::Supervisor { .. } | EventKind::Subordinate { .. })
+            });
         });
     }
     drop(crew);
@@ -311,20 +325,33 @@ fn a_job_that_does_not_end_keeps_the_role() {
 fn an_admin_call_reaches_one_or_all_and_says_what_went_wrong() {
     let group = Group::new();
     let config = group.config.clone();
-    let first = Instance::join(config.clone().name("first").function("fail", "", |_| Err("no paper".into()))).unwrap();
-    let second = Instance::join(config.clone().name("second").function("panic", "", |_| panic!("oh no"))).unwrap();
+    let first = Instance::join(
+        config.clone().name("first").function("fail", "", |_| Err("no paper".into())),
+    )
+    .unwrap();
+    let second =
+        Instance::join(config.clone().name("second").function("panic", "", |_| panic!("oh no")))
+            .unwrap();
     let call = |name: &str, function: &str| first.call(name, function, b"hi", PATIENCE);
     assert_eq!(call("second", "ping").unwrap(), b"hi");
     assert_eq!(call("first", "ping").unwrap(), b"hi");
     assert!(matches!(call("second", "nothing"), Err(CallError::NoSuchFunction { .. })));
     assert!(matches!(call("nobody", "ping"), Err(CallError::Ask(_))));
     assert!(matches!(call("second", "panic"), Err(CallError::Panicked(text)) if text == "oh no"));
-    assert!(matches!(second.call("main", "fail", b"", PATIENCE), Err(CallError::Failed(text)) if text == "no paper"));
+    assert!(
+        matches!(second.call("main", "fail", b"", PATIENCE), Err(CallError::Failed(text)) if text == "no paper")
+    );
     assert_eq!(call("second", "ping").unwrap(), b"hi", "a panic harms nothing");
     let functions = String::from_utf8(call("second", "functions").unwrap()).unwrap();
     for name in ["ping", "info", "functions", "log-level", "stop", "panic"] {
-        assert!(functions.lines().any(|line| line.starts_with(&format!("{name}\t"))), "{name}: {functions}");
-        assert!(second.entry().functions.iter().any(|one| one == name), "{name} is not in the entry");
+        assert!(
+            functions.lines().any(|line| line.starts_with(&format!("{name}\t"))),
+            "{name}: {functions}"
+        );
+        assert!(
+            second.entry().functions.iter().any(|one| one == name),
+            "{name} is not in the entry"
+        );
     }
     let all = second.call_all("ping", b"all", PATIENCE).unwrap();
     let all: Vec<_> = all.into_iter().map(|(name, result)| (name, result.unwrap())).collect();
@@ -372,7 +399,10 @@ fn a_watch_goes_on_from_supervisor_to_supervisor() {
     let term = first.term();
     for changes in [inside.changes(), outside.changes()] {
         let began = changes_until(changes, "settled with 2");
-        assert_eq!(began[..3], [format!("first in term {term}"), "+first".into(), "+second".into()]);
+        assert_eq!(
+            began[..3],
+            [format!("first in term {term}"), "+first".into(), "+second".into()]
+        );
     }
     let third = group.join("third");
     for changes in [inside.changes(), outside.changes()] {
@@ -381,7 +411,8 @@ fn a_watch_goes_on_from_supervisor_to_supervisor() {
     first.leave();
     for changes in [inside.changes(), outside.changes()] {
         let seen = changes_until(changes, "settled with 2");
-        let gone: Vec<&String> = seen.iter().filter(|change| change.starts_with(['+', '-'])).collect();
+        let gone: Vec<&String> =
+            seen.iter().filter(|change| change.starts_with(['+', '-'])).collect();
         assert_eq!(gone, ["-first left"], "{seen:?}");
         assert_eq!(seen[0], "Contending");
     }
@@ -417,7 +448,8 @@ fn a_group_that_ended_in_order_starts_settled_and_one_that_crashed_waits_for_sur
 fn groups_of_one_user_do_not_mix() {
     let group = Group::new();
     let _first = group.join("first");
-    let other = Config::new("other").port(group.config.supervisor_port()).directory(&group.directory);
+    let other =
+        Config::new("other").port(group.config.supervisor_port()).directory(&group.directory);
     let error = Instance::join(other).unwrap_err();
     assert!(matches!(&error, JoinError::OtherGroup { theirs, .. } if theirs == "test"), "{error}");
 }
@@ -441,8 +473,9 @@ fn the_cause_of_a_departure_is_told() {
     assert_eq!(last.kind, ChangeKind::Left { name: "second".into(), cause: LeftCause::Left });
 }
 
-/// Goal: who has called an instance is answered, also if the instance leaves before the answer is on its way.
-/// Method: `step-down` of an instance that is dropped as soon as it has no role, which is before the function returns.
+/// Goal: who has called an instance is answered, also if the instance leaves before the answer is
+/// on its way. Method: `step-down` of an instance that is dropped as soon as it has no role, which
+/// is before the function returns.
 #[test]
 fn an_instance_that_leaves_answers_its_callers_first() {
     let group = Group::new();
@@ -470,8 +503,16 @@ fn an_instance_that_leaves_answers_its_callers_first() {
 #[test]
 fn the_longest_time_is_never_too_long() {
     let group = Group::new();
-    let config = group.config.clone().join_timeout(Duration::MAX).settle_time(Duration::MAX).resource("seats", 2);
-    let (one, two) = (Instance::join(config.clone().name("one")).unwrap(), Instance::join(config.name("two")).unwrap());
+    let config = group
+        .config
+        .clone()
+        .join_timeout(Duration::MAX)
+        .settle_time(Duration::MAX)
+        .resource("seats", 2);
+    let (one, two) = (
+        Instance::join(config.clone().name("one")).unwrap(),
+        Instance::join(config.name("two")).unwrap(),
+    );
     let long = Duration::MAX;
     for (asker, other) in [(&one, "two"), (&two, "one")] {
         assert_eq!(asker.registry().list(long).unwrap().entries.len(), 2);

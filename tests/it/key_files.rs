@@ -1,4 +1,5 @@
-//! The group's files: a key that was mounted, and what somebody else may have put into the directory.
+//! The group's files: a key that was mounted, and what somebody else may have put into the
+//! directory.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
@@ -15,8 +16,8 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
 }
 
-/// A secret as an orchestrator mounts it: a link to a file in a directory that is a link itself, in a directory that cannot
-/// be written.
+/// A secret as an orchestrator mounts it: a link to a file in a directory that is a link itself, in
+/// a directory that cannot be written.
 fn secret(ground: &Ground, bits: u32) -> PathBuf {
     let mount = ground.directory.join("mount");
     let data = mount.join("..2026_11_28");
@@ -69,8 +70,22 @@ fn a_secret_of_roots_is_a_key_for_another_user_too() {
     chown(&state, Some(STRANGER), Some(STRANGER)).expect("root");
     let join = || {
         let mut command = Command::new(&program);
-        command.args(["-g", GROUP, "-p", &ground.port.to_string(), "join", "--until-eof", "--key-file"]).arg(&key);
-        command.env("PARES_DIR", &state).stdin(std::process::Stdio::null()).uid(STRANGER).gid(STRANGER);
+        command
+            .args([
+                "-g",
+                GROUP,
+                "-p",
+                &ground.port.to_string(),
+                "join",
+                "--until-eof",
+                "--key-file",
+            ])
+            .arg(&key);
+        command
+            .env("PARES_DIR", &state)
+            .stdin(std::process::Stdio::null())
+            .uid(STRANGER)
+            .gid(STRANGER);
         finish(command)
     };
     for bits in [0o440, 0o444, 0o644] {
@@ -95,7 +110,9 @@ fn a_key_file_that_is_named_and_missing_is_an_error_that_says_how_to_make_one() 
     let ground = Ground::new();
     for what in ["join --until-eof", "ls", "doctor", "peer join", "run --when-supervisor -- true"] {
         let code = if what == "doctor" { 1 } else { 77 };
-        let answer = ground.ask(&format!("--key-file {}/none {what}", ground.directory.display())).code(code);
+        let answer = ground
+            .ask(&format!("--key-file {}/none {what}", ground.directory.display()))
+            .code(code);
         say(&answer, &["there is no key file", "/none", "umask 077; head -c 32 /dev/urandom"]);
     }
     assert!(!ground.directory.join("none").exists() && !ground.directory.join("it.key").exists());
@@ -104,12 +121,16 @@ fn a_key_file_that_is_named_and_missing_is_an_error_that_says_how_to_make_one() 
 /// What the user has written, which is longer than a line of ours.
 const DEAR: &str = "what the user has written, longer than the line of a term file by far\n";
 
-/// Goal: nothing that somebody has put where a file of the group's belongs is written, or waited for; what it is, is said.
+/// Goal: nothing that somebody has put where a file of the group's belongs is written, or waited
+/// for; what it is, is said.
 #[test]
 fn what_somebody_has_put_in_the_place_of_a_file_is_not_touched() {
-    let files = [("it.term", "join --until-eof"), ("it.0.epoch", "peer run --when-primary -- true")];
+    let files =
+        [("it.term", "join --until-eof"), ("it.0.epoch", "peer run --when-primary -- true")];
     for (name, command) in files {
-        for (kind, words) in [("link", "symbolic link"), ("hard", "hard link"), ("pipe", "not a regular file")] {
+        for (kind, words) in
+            [("link", "symbolic link"), ("hard", "hard link"), ("pipe", "not a regular file")]
+        {
             let ground = Ground::new();
             let (path, dear) = (ground.directory.join(name), ground.directory.join("dear"));
             fs::write(&dear, DEAR).expect("written");
@@ -117,12 +138,21 @@ fn what_somebody_has_put_in_the_place_of_a_file_is_not_touched() {
             match kind {
                 "link" => symlink("dear", &path).expect("a link"),
                 "hard" => fs::hard_link(&dear, &path).expect("a link"),
-                _ => rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
-                    .expect("a pipe"),
+                _ => rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    &path,
+                    rustix::fs::FileType::Fifo,
+                    0o600.into(),
+                    0,
+                )
+                .expect("a pipe"),
             }
             say(&ground.ask(command).code(77), &[words, path.to_str().expect("plain")]);
             assert_eq!(fs::read_to_string(&dear).expect("there"), DEAR, "{name} as a {kind}");
-            say(&ground.ask("doctor").code(1), &["directory\tcure", words, path.to_str().expect("plain")]);
+            say(
+                &ground.ask("doctor").code(1),
+                &["directory\tcure", words, path.to_str().expect("plain")],
+            );
         }
     }
 }
@@ -163,7 +193,8 @@ fn a_directory_that_others_can_write_is_refused_by_name() {
     say(&finish(doctor), &["directory\tnote", &name, "0777"]);
 }
 
-/// Goal: in a process that may write no file, joining is an error or goes on, and never the end of the host program.
+/// Goal: in a process that may write no file, joining is an error or goes on, and never the end of
+/// the host program.
 #[test]
 fn a_limit_of_file_sizes_kills_nobody() {
     let ground = Ground::new();

@@ -5,13 +5,14 @@ use rustix::process::Signal;
 
 use crate::support::{Ground, Proc};
 
-/// Goal: whoever finds a supervisor without a descriptor left is told so, and so is who reads the supervisor's log; those who
-/// are in the group stay.
-/// Method: a supervisor with very few descriptors; instances join from here until one is turned away.
+/// Goal: whoever finds a supervisor without a descriptor left is told so, and so is who reads the
+/// supervisor's log; those who are in the group stay. Method: a supervisor with very few
+/// descriptors; instances join from here until one is turned away.
 #[test]
 fn a_supervisor_without_a_descriptor_left_is_named_and_says_what_to_raise() {
     let ground = Ground::new();
-    let mut supervisor = Proc::start(ground.shell("ulimit -n 40; exec $PARES join --json --name one"));
+    let mut supervisor =
+        Proc::start(ground.shell("ulimit -n 40; exec $PARES join --json --name one"));
     supervisor.role();
     let mut members = Vec::new();
     let refused = loop {

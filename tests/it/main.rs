@@ -1,5 +1,5 @@
-//! Everything that needs more than one room: real sockets, real processes, hostile peers, the house rules. On Linux: much of
-//! it is read from /proc.
+//! Everything that needs more than one room: real sockets, real processes, hostile peers, the house
+//! rules. On Linux: much of it is read from /proc.
 #![cfg(target_os = "linux")]
 
 mod address;

@@ -1,7 +1,9 @@
-//! Masterless groups on real networks: hosts that are network namespaces, with cables that can be cut, datagrams that can be
-//! lost, and processes that can be killed. Every behaviour with IPv4 multicast, IPv6 multicast and lists of addresses.
+//! Masterless groups on real networks: hosts that are network namespaces, with cables that can be
+//! cut, datagrams that can be lost, and processes that can be killed. Every behaviour with IPv4
+//! multicast, IPv6 multicast and lists of addresses.
 //!
-//! The interval is 200 ms (H) and the assumed delay 100 ms (D), so silence is taken for death (Td) after 3 H + 2 D = 800 ms.
+//! The interval is 200 ms (H) and the assumed delay 100 ms (D), so silence is taken for death (Td)
+//! after 3 H + 2 D = 800 ms.
 
 mod hosts;
 mod peers;
@@ -59,7 +61,8 @@ impl Scene {
     fn start(place: Place, options: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("pares-netns-{}-{number}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("pares-netns-{}-{number}", std::process::id()));
         fs::DirBuilder::new().mode(0o700).create(&directory).expect("a directory for the test");
         let timing = format!("--interval {} --delay {}", INTERVAL.as_millis(), DELAY.as_millis());
         let setup = Setup {
@@ -83,8 +86,8 @@ impl Scene {
         self.peers.primaries()[0]
     }
 
-    /// Waits until one of these is primary, and listens on for some intervals: it is the only one that became it since. It
-    /// did so within this bound.
+    /// Waits until one of these is primary, and listens on for some intervals: it is the only one
+    /// that became it since. It did so within this bound.
     #[track_caller]
     fn one_takes_over(&mut self, among: &[usize], since: u64, bound: Duration) -> usize {
         self.peers.until("taken over", |peers| among.iter().any(|who| peers.is_primary(*who)));
@@ -116,7 +119,8 @@ impl Scene {
     }
 }
 
-/// Looks whether this machine keeps what the assumed delay promises for it: a thread that wants to run does so within it.
+/// Looks whether this machine keeps what the assumed delay promises for it: a thread that wants to
+/// run does so within it.
 struct Watch {
     is_late: Arc<AtomicBool>,
     _end: Sender<()>,
@@ -142,8 +146,10 @@ impl Watch {
 /// True, and said, if one of these is not to be had.
 fn is_skipped(needed: &[&Result<(), String>]) -> bool {
     let why = needed.iter().find_map(|ability| ability.as_ref().err());
-    why.inspect(|why| crate::skipped::skip(format_args!("this user on this kernel lacks what it takes ({why})")))
-        .is_some()
+    why.inspect(|why| {
+        crate::skipped::skip(format_args!("this user on this kernel lacks what it takes ({why})"))
+    })
+    .is_some()
 }
 
 /// Runs a test on so many hosts, with each transport, all at once.
@@ -161,8 +167,8 @@ fn everywhere(hosts: usize, options: &'static str, test: Test) {
     });
 }
 
-/// Runs a test. An attempt that fails on a machine that was too slow for the times the group assumes says nothing, and is
-/// repeated.
+/// Runs a test. An attempt that fails on a machine that was too slow for the times the group
+/// assumes says nothing, and is repeated.
 fn run(place: Place, options: &str, test: Test) {
     for attempt in 1.. {
         let watch = Watch::begin();
@@ -177,8 +183,8 @@ fn run(place: Place, options: &str, test: Test) {
     }
 }
 
-/// Goal: processes that all start at once have one primary, in time.
-/// Method: five hosts; the first primary is the only one until all are admitted and for some time after.
+/// Goal: processes that all start at once have one primary, in time. Method: five hosts; the first
+/// primary is the only one until all are admitted and for some time after.
 #[test]
 fn a_cold_start_has_one_primary() {
     everywhere(5, "", |scene| {
@@ -192,7 +198,8 @@ fn a_cold_start_has_one_primary() {
     });
 }
 
-/// Goal: when the primary is killed one other is primary within Td + 0.5 s, and again when that is killed.
+/// Goal: when the primary is killed one other is primary within Td + 0.5 s, and again when that is
+/// killed.
 #[test]
 fn a_killed_primary_has_one_successor_in_time() {
     everywhere(4, "", |scene| {
@@ -206,14 +213,16 @@ fn a_killed_primary_has_one_successor_in_time() {
     });
 }
 
-/// Goal: processes of one machine have news of a death from the kernel, and need not wait until the silence is long.
-/// Method: three in one directory; whoever is killed is replaced, three times, and always before its silence could have told.
+/// Goal: processes of one machine have news of a death from the kernel, and need not wait until the
+/// silence is long. Method: three in one directory; whoever is killed is replaced, three times, and
+/// always before its silence could have told.
 #[test]
 fn on_one_machine_a_killed_primary_has_a_successor_before_it_is_missed() {
     if is_skipped(&[&abilities().hosts]) {
         return;
     }
-    let place = Place { transport: Transport::MulticastV4, hosts: 1, processes: 3, homes: Homes::Shared };
+    let place =
+        Place { transport: Transport::MulticastV4, hosts: 1, processes: 3, homes: Homes::Shared };
     run(place, "", |scene| {
         let mut quick = 0;
         for _ in 0..3 {
@@ -222,7 +231,8 @@ fn on_one_machine_a_killed_primary_has_a_successor_before_it_is_missed() {
             let killed = scene.peers.kill(primary);
             scene.one_takes_over(&survivors, killed, DEAD + SLACK);
             let took = Duration::from_nanos(scene.peers.taken_since(killed)[0].1 - killed);
-            // Without the news Td would have to pass, of which 1.1 H at most had passed when it was killed.
+            // Without the news Td would have to pass, of which 1.1 H at most had passed when it was
+            // killed.
             quick += usize::from(took < DEAD - INTERVAL * 11 / 10);
             scene.peers.start(&scene.network, 0);
         }
@@ -230,7 +240,8 @@ fn on_one_machine_a_killed_primary_has_a_successor_before_it_is_missed() {
     });
 }
 
-/// Goal: the same when its host vanishes, with the process living on behind a cut cable; when the cable is in again one stays.
+/// Goal: the same when its host vanishes, with the process living on behind a cut cable; when the
+/// cable is in again one stays.
 #[test]
 fn a_primary_behind_a_cut_cable_has_one_successor_in_time() {
     everywhere(3, "", |scene| {
@@ -261,11 +272,14 @@ fn elapsed_since(at: u64) -> Duration {
     Duration::from_nanos(peers::now() - at)
 }
 
-/// Parts the network, so that each side gets a primary, and heals it. Gives the one that stays and the one that gives way.
+/// Parts the network, so that each side gets a primary, and heals it. Gives the one that stays and
+/// the one that gives way.
 #[track_caller]
 fn part_and_heal(scene: &mut Scene, sides: [&[usize]; 2]) -> (usize, usize) {
     scene.network.part(&sides);
-    let both = |peers: &Peers| sides.iter().all(|side| side.iter().filter(|who| peers.is_primary(**who)).count() == 1);
+    let both = |peers: &Peers| {
+        sides.iter().all(|side| side.iter().filter(|who| peers.is_primary(**who)).count() == 1)
+    };
     scene.peers.until("a primary on each side", both);
     // Whoever is on one side counts as dead on the other.
     scene.peers.listen_for(2 * INTERVAL);
@@ -279,14 +293,18 @@ fn part_and_heal(scene: &mut Scene, sides: [&[usize]; 2]) -> (usize, usize) {
     let gives_way = two[usize::from(two[0] == stays)];
     let lost = |said: &&peers::Said| said.who == gives_way && said.event["event"] == "role";
     let lost = scene.peers.since(healed).find(lost).expect("the loser's role").clone();
-    assert_eq!((&lost.event["from"], &lost.event["to"]), (&"primary".into(), &"standby".into()), "{lost:?}");
+    assert_eq!(
+        (&lost.event["from"], &lost.event["to"]),
+        (&"primary".into(), &"standby".into()),
+        "{lost:?}"
+    );
     // Votes are collected within 2 x 1.1 H and the delay; and a moment.
     scene.within(healed, lost.at, healing + INTERVAL * 5 / 2 + DELAY + SLACK);
     (stays, gives_way)
 }
 
-/// Goal: the healed network has one primary, that of the larger side, under an epoch larger than both.
-/// Method: the isolated one was the primary.
+/// Goal: the healed network has one primary, that of the larger side, under an epoch larger than
+/// both. Method: the isolated one was the primary.
 #[test]
 fn a_primary_that_was_cut_off_gives_way_to_its_successor() {
     everywhere(4, "", |scene| {
@@ -299,8 +317,9 @@ fn a_primary_that_was_cut_off_gives_way_to_its_successor() {
     });
 }
 
-/// Goal: whoever was alone does not depose the primary of all others, and their epoch is larger in the end.
-/// Method: the isolated one was standby, and has a later epoch than the primary when the network heals.
+/// Goal: whoever was alone does not depose the primary of all others, and their epoch is larger in
+/// the end. Method: the isolated one was standby, and has a later epoch than the primary when the
+/// network heals.
 #[test]
 fn a_standby_that_was_cut_off_does_not_depose_the_primary() {
     everywhere(4, "", |scene| {
@@ -338,13 +357,19 @@ fn a_primary_that_stood_still_says_so_and_steps_down() {
 
         let resumed = scene.peers.resume(primary);
         scene.peers.until("one primary", |peers| peers.primaries() == [successor]);
-        let own = |kind: &'static str| move |said: &&peers::Said| said.who == primary && said.event["event"] == kind;
+        let own = |kind: &'static str| {
+            move |said: &&peers::Said| said.who == primary && said.event["event"] == kind
+        };
         scene.peers.until("paused", |peers| peers.since(resumed).any(|said| own("paused")(&said)));
         let paused = scene.peers.since(resumed).find(own("paused")).expect("heard");
         let for_ms = paused.event["for_ms"].as_u64().expect("how long");
         assert!(for_ms >= (resumed - stopped) / 1_000_000 - 100, "{}", scene.peers.story());
         let role = scene.peers.since(resumed).find(own("role")).expect("a role").clone();
-        assert_eq!((&role.event["from"], &role.event["to"]), (&"primary".into(), &"standby".into()), "{role:?}");
+        assert_eq!(
+            (&role.event["from"], &role.event["to"]),
+            (&"primary".into(), &"standby".into()),
+            "{role:?}"
+        );
         scene.within(resumed, role.at, SLACK);
         scene.stays_primary(successor, 5);
     });
@@ -397,7 +422,8 @@ fn a_primary_keeps_its_role_while_datagrams_are_late() {
 }
 
 /// Goal: with a quorum of two the isolated one of three is not primary, and the others have one.
-/// Method: isolate the primary, which steps down; heal; isolate a standby, which never becomes primary.
+/// Method: isolate the primary, which steps down; heal; isolate a standby, which never becomes
+/// primary.
 #[test]
 fn with_a_quorum_who_is_alone_is_not_primary() {
     everywhere(3, "--quorum 2", |scene| {

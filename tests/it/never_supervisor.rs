@@ -1,4 +1,5 @@
-//! Instances that may not supervise: they take part in all else, and say so where nobody supervises.
+//! Instances that may not supervise: they take part in all else, and say so where nobody
+//! supervises.
 
 use std::fs;
 use std::time::Duration;
@@ -12,13 +13,27 @@ const NEVER: &str = "join --json --never-supervisor --name never";
 #[test]
 fn a_group_of_only_such_instances_is_an_error_that_says_so() {
     let ground = Ground::new();
-    let cure = "this instance may not (--never-supervisor, Config::may_supervise): start one that may";
-    ground.ask("join --never-supervisor --timeout 0.1").code(3).says("nobody supervises").says(cure);
-    ground.ask("run --never-supervisor --timeout 0.1 --permit slots --limit 1 -- false").code(3).says(cure);
+    let cure =
+        "this instance may not (--never-supervisor, Config::may_supervise): start one that may";
+    ground
+        .ask("join --never-supervisor --timeout 0.1")
+        .code(3)
+        .says("nobody supervises")
+        .says(cure);
+    ground
+        .ask("run --never-supervisor --timeout 0.1 --permit slots --limit 1 -- false")
+        .code(3)
+        .says(cure);
     let config = ground.config().may_supervise(false).join_timeout(Duration::from_millis(100));
     let error = Instance::join(config).unwrap_err();
-    assert!(matches!(error, JoinError::NoSupervisor { address } if address.port() == ground.port), "{error:?}");
-    ground.ask("run --when-supervisor --never-supervisor -- true").code(2).says("cannot be used with");
+    assert!(
+        matches!(error, JoinError::NoSupervisor { address } if address.port() == ground.port),
+        "{error:?}"
+    );
+    ground
+        .ask("run --when-supervisor --never-supervisor -- true")
+        .code(2)
+        .says("cannot be used with");
 }
 
 #[test]
@@ -30,18 +45,23 @@ fn a_join_waits_for_one_that_may() {
     never.expect_event("subordinate");
 }
 
-/// Goal: survivors that may not supervise keep what they hold, say once that nobody supervises, and follow the next who may.
+/// Goal: survivors that may not supervise keep what they hold, say once that nobody supervises, and
+/// follow the next who may.
 #[test]
 fn after_a_supervisors_death_they_wait_for_another_with_what_they_hold() {
     let ground = Ground::new();
     let first = ground.join("first");
-    let instance = Instance::join(ground.config().may_supervise(false).resource("slots", 1)).unwrap();
+    let instance =
+        Instance::join(ground.config().may_supervise(false).resource("slots", 1)).unwrap();
     let permit = instance.acquire_timeout("slots", 1, PATIENCE).unwrap();
     let never = ground.start(NEVER);
     never.expect_event("subordinate");
     first.kill();
-    let lost = never.expect(|event| event["event"] == "contending" && event["cause"] == "supervisor-died");
-    let told = never.expect(|event| event["cause"].as_str().is_some_and(|cause| cause.contains("nobody supervises")));
+    let lost =
+        never.expect(|event| event["event"] == "contending" && event["cause"] == "supervisor-died");
+    let told = never.expect(|event| {
+        event["cause"].as_str().is_some_and(|cause| cause.contains("nobody supervises"))
+    });
     assert!(told["monotonic_ns"].as_u64() > lost["monotonic_ns"].as_u64(), "{told}");
     assert!(permit.is_valid());
 

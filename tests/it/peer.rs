@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, Select};
 use pares::{
-    Peer, PeerConfig, PeerError, PeerEvent, PeerEventKind, PeerInfo, PeerLeftCause, PeerStatus, RoleCause,
-    SuspicionCause, Token,
+    Peer, PeerConfig, PeerError, PeerEvent, PeerEventKind, PeerInfo, PeerLeftCause, PeerStatus,
+    RoleCause, SuspicionCause, Token,
 };
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
@@ -22,9 +22,14 @@ use crate::support::{GROUP, Ground, PATIENCE, Proc, await_true};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
-/// One on this machine, with times that a stall of a second, as there are on a machine busy with other tests, does not upset.
+/// One on this machine, with times that a stall of a second, as there are on a machine busy with
+/// other tests, does not upset.
 pub(crate) fn config(ground: &Ground) -> PeerConfig {
-    PeerConfig::new(GROUP).local(ground.port).directory(&ground.directory).interval(MS(400)).delay(MS(400))
+    PeerConfig::new(GROUP)
+        .local(ground.port)
+        .directory(&ground.directory)
+        .interval(MS(400))
+        .delay(MS(400))
 }
 
 #[track_caller]
@@ -62,7 +67,8 @@ fn primary(config: PeerConfig) -> (Peer, Token) {
 /// Waits until `one` has heard that `other` is in the group.
 #[track_caller]
 fn sees(one: &Peer, other: &Peer) {
-    let admitted = |info: &PeerInfo| info.id.tail() == other.id().tail() && info.status != PeerStatus::Joining;
+    let admitted =
+        |info: &PeerInfo| info.id.tail() == other.id().tail() && info.status != PeerStatus::Joining;
     await_true("seen", || one.peers().iter().any(admitted));
 }
 
@@ -78,7 +84,11 @@ fn who_is_alone_becomes_primary_and_its_epochs_grow_from_life_to_life() {
         peer.leave();
         assert_eq!(events.iter().last().map(|event| event.kind), Some(PeerEventKind::Stopped));
     }
-    assert_eq!(fs::read_dir(ground.directory.join("it.peers")).unwrap().count(), 0, "a file was left behind");
+    assert_eq!(
+        fs::read_dir(ground.directory.join("it.peers")).unwrap().count(),
+        0,
+        "a file was left behind"
+    );
 }
 
 #[test]
@@ -86,7 +96,9 @@ fn a_new_receiver_is_told_the_present_status_first_and_one_after_the_end_its_end
     let ground = Ground::new();
     let (peer, token) = primary(config(&ground));
     let first = peer.events().recv_timeout(PATIENCE).expect("an event").kind;
-    assert!(matches!(first, PeerEventKind::Role { to: PeerStatus::Primary, token: Some(of), .. } if of == token));
+    assert!(
+        matches!(first, PeerEventKind::Role { to: PeerStatus::Primary, token: Some(of), .. } if of == token)
+    );
     let small = join(config(&ground).events(2));
     let events = small.events();
     assert!(small.wait_admitted(PATIENCE));
@@ -105,8 +117,14 @@ fn two_see_each_other_and_the_first_one_stays_primary() {
     sees(&first, &second);
     let infos = second.peers();
     let [one, two] = infos.as_slice() else { panic!("{infos:?}") };
-    assert_eq!((one.id, one.status, one.workload, one.epoch, one.own), (first.id(), PeerStatus::Primary, 7, 1, false));
-    assert_eq!((two.id, two.status, two.workload, two.own), (second.id(), PeerStatus::Standby, 3, true));
+    assert_eq!(
+        (one.id, one.status, one.workload, one.epoch, one.own),
+        (first.id(), PeerStatus::Primary, 7, 1, false)
+    );
+    assert_eq!(
+        (two.id, two.status, two.workload, two.own),
+        (second.id(), PeerStatus::Standby, 3, true)
+    );
     assert!(one.direct && !one.suspected && one.age_ms < PATIENCE.as_millis() as u64);
     assert_eq!(second.least_loaded(0).map(|info| info.id), Some(second.id()));
     assert_eq!(second.least_loaded(1), None);
@@ -128,7 +146,13 @@ fn leaving_hands_over_and_dropping_says_goodbye() {
     first.leave();
     let (token, cause) = expect(&events, to(PeerStatus::Primary));
     assert_eq!((token.map(|token| token.epoch), cause), (Some(2), RoleCause::Named));
-    let left = |kind| if let PeerEventKind::Left { id, cause, .. } = kind { Some((id.tail(), cause)) } else { None };
+    let left = |kind| {
+        if let PeerEventKind::Left { id, cause, .. } = kind {
+            Some((id.tail(), cause))
+        } else {
+            None
+        }
+    };
     assert_eq!(expect(&farewells, left), (own.tail(), PeerLeftCause::Left));
 
     let third = join(slow(&ground));
@@ -139,19 +163,29 @@ fn leaving_hands_over_and_dropping_says_goodbye() {
     drop(second);
     // It was not its silence that told of it.
     assert_eq!(expect(&farewells, left), (own.tail(), PeerLeftCause::Left));
-    assert_eq!(expect(&events, to(PeerStatus::Primary)).1, RoleCause::Unopposed, "named: it handed over");
+    assert_eq!(
+        expect(&events, to(PeerStatus::Primary)).1,
+        RoleCause::Unopposed,
+        "named: it handed over"
+    );
 }
 
-/// Goal: the program has its time to end its work, and ends it sooner if it says so.
-/// Method: one that prepares, and a better one; what comes in which order, and that nothing comes before it is said.
+/// Goal: the program has its time to end its work, and ends it sooner if it says so. Method: one
+/// that prepares, and a better one; what comes in which order, and that nothing comes before it is
+/// said.
 #[test]
 fn a_primary_that_prepares_hands_over_when_it_says_so() {
     let ground = Ground::new();
     let (old, _) = primary(config(&ground).prepare_handover(true));
     let events = old.events();
     let new = join(config(&ground).rank(1));
-    let prepare =
-        |kind| if let PeerEventKind::PrepareHandover { to, within_ms } = kind { Some((to, within_ms)) } else { None };
+    let prepare = |kind| {
+        if let PeerEventKind::PrepareHandover { to, within_ms } = kind {
+            Some((to, within_ms))
+        } else {
+            None
+        }
+    };
     let (to_whom, within_ms) = expect(&events, prepare);
     assert_eq!((to_whom, within_ms), (new.id(), 800));
     assert_eq!(old.status(), PeerStatus::Primary);
@@ -184,7 +218,9 @@ fn who_leaves_says_from_another_thread_that_its_work_has_ended() {
     let (of_old, of_new) = (old.events(), new.events());
     std::thread::scope(|scope| {
         scope.spawn(|| old.leave());
-        let prepare = |kind| if let PeerEventKind::PrepareHandover { to, .. } = kind { Some(to) } else { None };
+        let prepare = |kind| {
+            if let PeerEventKind::PrepareHandover { to, .. } = kind { Some(to) } else { None }
+        };
         assert_eq!(expect(&of_old, prepare), new.id());
         old.handover_ready();
         assert_eq!(expect(&of_old, to(PeerStatus::Standby)).1, RoleCause::HandedOver);
@@ -221,11 +257,16 @@ fn the_workload_is_asked_for_and_what_panics_is_not_believed() {
     };
     let one = join(config(&ground).workload_from(load));
     let two = join(config(&ground).workload(50));
-    let heard =
-        |workload| two.peers().iter().any(|info| info.id.tail() == one.id().tail() && info.workload == workload);
+    let heard = |workload| {
+        two.peers()
+            .iter()
+            .any(|info| info.id.tail() == one.id().tail() && info.workload == workload)
+    };
     await_true("heard", || heard(40));
     assert!(one.wait_admitted(PATIENCE) && two.wait_admitted(PATIENCE));
-    await_true("least loaded", || two.least_loaded(0).is_some_and(|info| info.id.tail() == one.id().tail()));
+    await_true("least loaded", || {
+        two.least_loaded(0).is_some_and(|info| info.id.tail() == one.id().tail())
+    });
     LOAD.store(60, Ordering::Relaxed);
     await_true("heard", || heard(60));
     LOAD.store(0, Ordering::Relaxed);
@@ -245,7 +286,8 @@ fn an_onlooker_sees_all_and_is_nobody() {
     assert!(!onlooker.wait_admitted(MS(500)));
     assert_eq!(onlooker.status(), PeerStatus::Joining);
     assert!(!ground.directory.join("it.9.epoch").exists());
-    let joined = first.events().try_iter().any(|event| matches!(event.kind, PeerEventKind::Joined { .. }));
+    let joined =
+        first.events().try_iter().any(|event| matches!(event.kind, PeerEventKind::Joined { .. }));
     assert!(!joined, "an onlooker is none of the group");
 }
 
@@ -314,8 +356,8 @@ fn all(port: u16) -> SocketAddr {
     (Ipv4Addr::new(127, 255, 255, 255), port).into()
 }
 
-/// Goal: whoever can hear a group, and has no key, changes nothing.
-/// Method: every datagram from the first one on, also of a primary that has left, is played again several times; rubbish besides.
+/// Goal: whoever can hear a group, and has no key, changes nothing. Method: every datagram from the
+/// first one on, also of a primary that has left, is played again several times; rubbish besides.
 #[test]
 fn what_is_played_again_and_rubbish_change_nothing() {
     let ground = Ground::new();
@@ -352,16 +394,19 @@ fn what_is_played_again_and_rubbish_change_nothing() {
     }
     await_true("counted", || {
         let now = second.counters();
-        now.replayed > before.replayed && now.not_authentic > before.not_authentic && now.malformed > before.malformed
+        now.replayed > before.replayed
+            && now.not_authentic > before.not_authentic
+            && now.malformed > before.malformed
     });
     assert_eq!(second.token(), token);
     assert_eq!((second.peers().len(), third.status()), (2, PeerStatus::Standby));
-    let roles = events.try_iter().skip(1).filter(|event| matches!(event.kind, PeerEventKind::Role { .. }));
+    let roles =
+        events.try_iter().skip(1).filter(|event| matches!(event.kind, PeerEventKind::Role { .. }));
     assert_eq!(roles.count(), 0);
 }
 
-/// Goal: whoever floods the port delays no heartbeat of the group for long.
-/// Method: rubbish without a pause, until the primary has sent five more heartbeats; its lease lasts meanwhile.
+/// Goal: whoever floods the port delays no heartbeat of the group for long. Method: rubbish without
+/// a pause, until the primary has sent five more heartbeats; its lease lasts meanwhile.
 #[test]
 fn a_flood_of_rubbish_does_not_silence_a_primary() {
     let ground = Ground::new();
@@ -395,9 +440,13 @@ fn heartbeats_go_by_multicast_and_from_address_to_address() {
     let mut pairs = vec![
         ("IPv4 by the interface's name", multicast(v4, "239.77.71.1", "lo")),
         ("IPv4 by an address", multicast(named, "239.77.71.1", "127.0.0.1")),
-        ("addresses", [config(list).unicast(one, [one, two]), config(list).unicast(two, [one, two])]),
+        (
+            "addresses",
+            [config(list).unicast(one, [one, two]), config(list).unicast(two, [one, two])],
+        ),
     ];
-    // Linux has no route for IPv6 multicast through the loopback interface. What is sent to ff01:: leaves no machine.
+    // Linux has no route for IPv6 multicast through the loopback interface. What is sent to ff01::
+    // leaves no machine.
     let (address, interface) = link_local().unzip();
     match (&address, &interface) {
         (Some(address), Some(interface)) => {
@@ -453,9 +502,9 @@ fn file_of(ground: &Ground, tail: &str) -> PathBuf {
     ground.directory.join("it.peers").join(tail)
 }
 
-/// Goal: the kernel's news of a death spares the time until silence is noticed.
-/// Method: what the next one says that it suspects the killed one for. A second time without the file that says which process
-/// it is: then silence it is.
+/// Goal: the kernel's news of a death spares the time until silence is noticed. Method: what the
+/// next one says that it suspects the killed one for. A second time without the file that says
+/// which process it is: then silence it is.
 #[test]
 fn a_killed_primary_is_replaced_at_once_where_the_kernel_tells_of_its_death() {
     let ground = Ground::new();
@@ -506,14 +555,19 @@ fn a_process_that_the_program_says_has_ended_is_suspected_at_once() {
     here.process_ended(std::process::id() + 1_000_000); // of nobody
     here.process_ended(there.pid());
     let suspected = |kind| {
-        if let PeerEventKind::Suspected { id, cause, .. } = kind { Some((id.tail(), cause)) } else { None }
+        if let PeerEventKind::Suspected { id, cause, .. } = kind {
+            Some((id.tail(), cause))
+        } else {
+            None
+        }
     };
     assert_eq!(expect(&events, suspected), (id.tail(), SuspicionCause::Ended));
 }
 
-/// Goal: whatever happens to the primary, there is soon one again, and only one; and each has a larger epoch.
-/// Method: five processes with the usual times; the primary is killed, or stopped until it is replaced and then continued, in
-/// turn. Who is primary is asked from outside; the time is the successor's own.
+/// Goal: whatever happens to the primary, there is soon one again, and only one; and each has a
+/// larger epoch. Method: five processes with the usual times; the primary is killed, or stopped
+/// until it is replaced and then continued, in turn. Who is primary is asked from outside; the time
+/// is the successor's own.
 #[test]
 fn five_processes_have_one_primary_again_whatever_happens_to_it() {
     const ROUNDS: u64 = 20;
@@ -543,7 +597,8 @@ fn five_processes_have_one_primary_again_whatever_happens_to_it() {
     }
     let (_, epoch) = the_primary(&ground, &group, 5);
     assert!(epoch > last, "{epoch} after {last}");
-    // Dead after 800 ms of silence. (A machine that is busy with other tests lets it take longer, so this only reports.)
+    // Dead after 800 ms of silence. (A machine that is busy with other tests lets it take longer,
+    // so this only reports.)
     println!("{times:?}");
 }
 
@@ -565,19 +620,23 @@ fn took_over(group: &[Proc], began: u64) -> Duration {
     }
 }
 
-/// Waits until all of the group are seen from outside, and one of them is primary: says which, and its epoch.
+/// Waits until all of the group are seen from outside, and one of them is primary: says which, and
+/// its epoch.
 #[track_caller]
 fn the_primary(ground: &Ground, group: &[Proc], count: usize) -> (usize, u64) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = ground.ask("peer ls --json --wait 500");
         let peers: Vec<Value> = serde_json::from_str(&answer.out).expect("JSON");
-        let primaries: Vec<&Value> = peers.iter().filter(|one| one["status"] == "primary").collect();
+        let primaries: Vec<&Value> =
+            peers.iter().filter(|one| one["status"] == "primary").collect();
         let standbys = peers.iter().filter(|one| one["status"] == "standby").count();
         if let ([primary], true) = (primaries.as_slice(), standbys + 1 == count) {
             let file = file_of(ground, primary["tail"].as_str().expect("a tail"));
             let pid = fs::read_to_string(file).map(|text| first(&text) as u32);
-            let at = group.iter().position(|process| pid.as_ref().is_ok_and(|pid| *pid == process.pid()));
+            let at = group
+                .iter()
+                .position(|process| pid.as_ref().is_ok_and(|pid| *pid == process.pid()));
             if let Some(at) = at {
                 return (at, primary["epoch"].as_u64().expect("an epoch"));
             }
@@ -591,12 +650,20 @@ fn the_primary(ground: &Ground, group: &[Proc], count: usize) -> (usize, u64) {
 fn forking_process() {
     let Ok(directory) = std::env::var("PEER_FORKER") else { return };
     let port = std::env::var("PARES_PORT").unwrap().parse().unwrap();
-    let config = PeerConfig::new(GROUP).local(port).directory(&directory).interval(MS(400)).delay(MS(400));
+    let config =
+        PeerConfig::new(GROUP).local(port).directory(&directory).interval(MS(400)).delay(MS(400));
     let (peer, token) = primary(config.clone());
     let events = peer.events();
     let child = fork(|| {
-        assert_eq!((peer.status(), peer.token(), peer.lease_ok()), (PeerStatus::Leaving, None, false));
-        assert!(peer.peers().is_empty() && peer.least_loaded(0).is_none() && !peer.wait_admitted(PATIENCE));
+        assert_eq!(
+            (peer.status(), peer.token(), peer.lease_ok()),
+            (PeerStatus::Leaving, None, false)
+        );
+        assert!(
+            peer.peers().is_empty()
+                && peer.least_loaded(0).is_none()
+                && !peer.wait_admitted(PATIENCE)
+        );
         assert_eq!(peer.counters(), pares::PeerCounters::default());
         let kinds: Vec<_> = peer.events().iter().map(|event| event.kind).collect();
         assert_eq!(kinds, [PeerEventKind::Stopped]);
@@ -616,7 +683,11 @@ fn forking_process() {
         let own = join(config.clone());
         assert!(own.wait_admitted(PATIENCE));
         assert_ne!(own.id().tail(), token.id.tail());
-        assert!(own.peers().iter().any(|info| info.id == token.id && info.status == PeerStatus::Primary));
+        assert!(
+            own.peers()
+                .iter()
+                .any(|info| info.id == token.id && info.status == PeerStatus::Primary)
+        );
         own.leave();
     });
     let joined = |kind| if let PeerEventKind::Joined { id, .. } = kind { Some(id) } else { None };
@@ -653,21 +724,23 @@ impl Drop for Launched {
     }
 }
 
-/// Goal: one missing process is started once, by one of those who can; it is known as the one that was waited for, and
-/// has nothing of its starter open.
-/// Method: the started command is a shell that writes down what it was told and what it has open, and becomes `pares peer join`.
+/// Goal: one missing process is started once, by one of those who can; it is known as the one that
+/// was waited for, and has nothing of its starter open. Method: the started command is a shell that
+/// writes down what it was told and what it has open, and becomes `pares peer join`.
 #[test]
 fn what_is_missing_is_started_and_joins_with_its_origin() {
     let ground = Ground::new();
     let note = ground.directory.join("launched");
     let launch = format!(
-        "echo $$ $PARES_GROUP $PARES_SERVICE $PARES_ORIGIN $(ls -l /proc/$$/fd | grep -c -e socket -e eventfd -e pidfd) >> {}; \
+        "echo $$ $PARES_GROUP $PARES_SERVICE $PARES_ORIGIN $(ls -l /proc/$$/fd | grep -c -e socket \
+         -e eventfd -e pidfd) >> {}; \
          exec $PARES peer join",
         note.display()
     );
     let pares = env!("CARGO_BIN_EXE_pares");
     let start = || {
-        let mut command = ground.command_of(["peer", "join", "--json", "--need", "7=1:1", "--launch", &launch]);
+        let mut command =
+            ground.command_of(["peer", "join", "--json", "--need", "7=1:1", "--launch", &launch]);
         Proc::start({
             command.env("PARES", pares);
             command
@@ -694,13 +767,17 @@ fn first(line: &str) -> i32 {
     line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a pid")
 }
 
-/// To be a process whose group has the program at a given path started, and to say each time that it is its turn.
+/// To be a process whose group has the program at a given path started, and to say each time that
+/// it is its turn.
 #[test]
 fn starter() {
     let Some(program) = std::env::var_os("STARTER").map(PathBuf::from) else { return };
     let port = std::env::var("STARTER_PORT").unwrap().parse().unwrap();
-    let config =
-        PeerConfig::new(GROUP).local(port).directory(program.parent().unwrap()).interval(MS(100)).delay(MS(100));
+    let config = PeerConfig::new(GROUP)
+        .local(port)
+        .directory(program.parent().unwrap())
+        .interval(MS(100))
+        .delay(MS(100));
     let peer = join(config.need(7, 1, None).launcher([&program]));
     for event in peer.events() {
         if let PeerEventKind::Spawn { service, nonce } = event.kind {
@@ -709,9 +786,9 @@ fn starter() {
     }
 }
 
-/// Goal: a start that fails harms nobody, and the next one is tried; also in a program that ignores SIGCHLD, so that nobody can
-/// wait for its children.
-/// Method: two starts of a program that is not there, then it is.
+/// Goal: a start that fails harms nobody, and the next one is tried; also in a program that ignores
+/// SIGCHLD, so that nobody can wait for its children. Method: two starts of a program that is not
+/// there, then it is.
 #[test]
 fn a_start_that_fails_is_logged_and_the_starter_goes_on() {
     let starters = ["USR1", "CHLD"].map(|ignored| {
@@ -728,7 +805,10 @@ fn a_start_that_fails_is_logged_and_the_starter_goes_on() {
         tried();
         tried();
         let ran = ground.directory.join("ran");
-        ground.make_program(&format!("printf '#!/bin/sh\\necho > {}' > \"$1\"", ran.display()), &program);
+        ground.make_program(
+            &format!("printf '#!/bin/sh\\necho > {}' > \"$1\"", ran.display()),
+            &program,
+        );
         await_true("started", || ran.exists());
     }
 }

@@ -60,7 +60,10 @@ fn join_tells_its_own_role_and_what_the_others_do() {
     assert_eq!((&event["from"], &event["cause"]), (&"joining".into(), &"admitted".into()));
     let event = one.expect(is_primary);
     has_fields(&event, &[&role[..], &["epoch", "fence"]].concat());
-    assert_eq!((&event["to"], &event["cause"], &event["epoch"]), (&"primary".into(), &"unopposed".into(), &1.into()));
+    assert_eq!(
+        (&event["to"], &event["cause"], &event["epoch"]),
+        (&"primary".into(), &"unopposed".into(), &1.into())
+    );
     assert_eq!(event["fence"].as_str().map(str::len), Some(48));
 
     let mut two = admitted(&ground, "--service 7 --rank 200");
@@ -90,7 +93,10 @@ fn a_primary_that_is_told_to_end_hands_over_first_and_says_so() {
     let two = admitted(&ground, "");
     one.expect_event("joined");
     one.signal(Signal::INT);
-    has_fields(&one.expect_event("prepare-handover"), &["event", "monotonic_ns", "to", "within_ms"]);
+    has_fields(
+        &one.expect_event("prepare-handover"),
+        &["event", "monotonic_ns", "to", "within_ms"],
+    );
     one.expect(|event| event["cause"] == "handed-over");
     assert_eq!(two.expect(is_primary)["cause"], "named");
     assert_eq!(one.end_code(), 0);
@@ -108,14 +114,22 @@ fn ls_in_a_pipe_is_tabs_and_in_json_has_every_field() {
     assert_eq!(rows.len(), 2, "{out}");
     assert_eq!((&rows[0][2..4], rows[0][5]), (&["7", "128"][..], "12"));
     assert_eq!(rows[1][2..4], ["8", "200"]);
-    assert!(rows[0].len() == 10 && rows[0][0].len() == 22 && rows[0][8..] == ["false", "true"], "{out}");
-    let listed = ground.ask(&format!("peer ls {CALM} --json --service 7 --wait 1500")).code(0).json();
+    assert!(
+        rows[0].len() == 10 && rows[0][0].len() == 22 && rows[0][8..] == ["false", "true"],
+        "{out}"
+    );
+    let listed =
+        ground.ask(&format!("peer ls {CALM} --json --service 7 --wait 1500")).code(0).json();
     let [one] = listed.as_array().expect("an array").as_slice() else { panic!("{listed}") };
-    let names = ["id", "tail", "status", "service", "rank", "sequence", "workload", "epoch", "age_ms"];
+    let names =
+        ["id", "tail", "status", "service", "rank", "sequence", "workload", "epoch", "age_ms"];
     has_fields(one, &[&names[..], &["suspected", "direct"]].concat());
     assert_eq!((&one["tail"], &one["service"]), (&rows[0][0].into(), &7.into()));
     // Primary, unless it has stood still for a second.
-    assert!(["primary", "standby"].contains(&one["status"].as_str().unwrap()) && rows[0][1].len() == 7, "{out}");
+    assert!(
+        ["primary", "standby"].contains(&one["status"].as_str().unwrap()) && rows[0][1].len() == 7,
+        "{out}"
+    );
     ground.ask("peer ls --service 9").code(3);
 }
 
@@ -163,14 +177,22 @@ fn direct_ends_with_124_if_it_takes_too_long() {
     let ground = Ground::new();
     let _one = primary(&ground, "");
     let tail = tail(&ground, 0);
-    ground.ask(&format!("peer direct {CALM} {tail} 7 --timeout 0")).code(124).says("was not heard with rank 7 in time");
+    ground
+        .ask(&format!("peer direct {CALM} {tail} 7 --timeout 0"))
+        .code(124)
+        .says("was not heard with rank 7 in time");
     ground.ask(&format!("peer direct {CALM} {tail} 7")).code(0).silent();
 }
 
 /// `pares peer run --when-primary` with these options, and a shell script as the command.
 fn run(ground: &Ground, options: &str, script: &str) -> std::process::Command {
     let options = CALM.split_whitespace().chain(options.split_whitespace());
-    ground.command_of(["peer", "run", "--when-primary"].into_iter().chain(options).chain(["--", "sh", "-c", script]))
+    ground.command_of(
+        ["peer", "run", "--when-primary"]
+            .into_iter()
+            .chain(options)
+            .chain(["--", "sh", "-c", script]),
+    )
 }
 
 #[test]
@@ -182,12 +204,14 @@ fn the_command_runs_on_the_primary_and_its_exit_code_is_the_exit_code() {
     finish(run(&ground, "", "kill -KILL $$")).code(137);
     ground.ask("peer run --when-primary -- /nonexistent").code(127).says("cannot run /nonexistent");
     ground.ask("peer run --when-primary -- /etc/passwd").code(126).says("cannot run /etc/passwd");
-    let script = "echo $PARES_ROLE $PARES_EPOCH $PARES_GROUP $PARES_SERVICE ${#PARES_FENCE} ${PARES_ORIGIN-none}";
+    let script = "echo $PARES_ROLE $PARES_EPOCH $PARES_GROUP $PARES_SERVICE ${#PARES_FENCE} \
+                  ${PARES_ORIGIN-none}";
     let mut command = run(&ground, "--service 7", script);
     command.env("PARES_ORIGIN", "12");
     assert_eq!(finish(command).code(0).out, "primary 1 it 7 48 none\n"); // the first of type 7
     // The sixth of type 0, at least: who stood still in between has become primary twice.
-    let epoch: u64 = finish(run(&ground, "", "echo $PARES_EPOCH")).code(0).out.trim().parse().unwrap();
+    let epoch: u64 =
+        finish(run(&ground, "", "echo $PARES_EPOCH")).code(0).out.trim().parse().unwrap();
     assert!(epoch >= 6, "{epoch}");
 }
 
@@ -215,19 +239,26 @@ fn a_killed_primarys_work_goes_on_elsewhere() {
     assert_eq!(one.line(), "1");
     let two = Proc::start(run(&ground, "", script));
     await_true("two", || {
-        ground.ask(&format!("peer ls {CALM}")).out.lines().filter(|line| !line.contains("joining")).count() == 2
+        ground
+            .ask(&format!("peer ls {CALM}"))
+            .out
+            .lines()
+            .filter(|line| !line.contains("joining"))
+            .count()
+            == 2
     });
     one.kill();
     assert_eq!(two.line(), "2");
 }
 
-/// Goal: in an orderly handover two commands never run at once.
-/// Method: the command holds a lock as long as anything of it lives, and says so if it finds it taken; it takes a while to end.
+/// Goal: in an orderly handover two commands never run at once. Method: the command holds a lock as
+/// long as anything of it lives, and says so if it finds it taken; it takes a while to end.
 #[test]
 fn a_better_process_takes_the_work_over_without_overlap() {
     let ground = Ground::new();
     let lock = ground.directory.join("lock").display().to_string();
-    let work = "trap 'echo ending; exit' TERM; echo started; while :; do sleep 1000 & wait $!; done";
+    let work =
+        "trap 'echo ending; exit' TERM; echo started; while :; do sleep 1000 & wait $!; done";
     let script = format!("exec 9> {lock}; flock -n 9 || echo overlap; {work}");
     let mut old = Proc::start(run(&ground, "--rank 100", &script));
     assert_eq!(old.line(), "started");
@@ -241,12 +272,14 @@ fn a_better_process_takes_the_work_over_without_overlap() {
     }
 }
 
-/// Goal: what cannot be sure to be primary is ended, whatever it does about SIGTERM.
-/// Method: stop the process that holds the role for longer than its lease; meanwhile its command stands still, too.
+/// Goal: what cannot be sure to be primary is ended, whatever it does about SIGTERM. Method: stop
+/// the process that holds the role for longer than its lease; meanwhile its command stands still,
+/// too.
 #[test]
 fn a_command_whose_guard_stood_still_is_killed_when_that_goes_on() {
     let ground = Ground::new();
-    let mut one = Proc::start(run(&ground, "", "trap '' TERM; echo started; while :; do sleep 1000; done"));
+    let mut one =
+        Proc::start(run(&ground, "", "trap '' TERM; echo started; while :; do sleep 1000; done"));
     assert_eq!(one.line(), "started");
     let two = admitted(&ground, "");
     let guard = one.only_child();
@@ -317,7 +350,10 @@ fn every_command_has_help_a_page_and_an_example() {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in the help");
         let own = ground.ask(&format!("peer {command} --help")).code(0).out;
         assert!(own.contains("Usage: pares peer") && own.contains("Example"), "{own}");
-        assert!(ground.ask(&format!("man peer {command}")).code(0).out.contains(".SH SYNOPSIS"), "{command}");
+        assert!(
+            ground.ask(&format!("man peer {command}")).code(0).out.contains(".SH SYNOPSIS"),
+            "{command}"
+        );
     }
     assert!(ground.ask("completions bash").code(0).out.contains("when-primary"));
 }

@@ -1,4 +1,5 @@
-//! Which directory a group's files are in, however the command is started: every way must find the same key, or say why not.
+//! Which directory a group's files are in, however the command is started: every way must find the
+//! same key, or say why not.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -13,7 +14,10 @@ use crate::support::{Answer, GROUP, Ground, Proc, await_true, finish};
 fn bare(ground: &Ground, variables: &[(&str, &str)], arguments: &str) -> Command {
     let mut command = ground.command(arguments);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("PARES_PORT", ground.port.to_string());
-    command.env("PARES_GROUP", GROUP).envs(variables.iter().copied()).current_dir(&ground.directory);
+    command
+        .env("PARES_GROUP", GROUP)
+        .envs(variables.iter().copied())
+        .current_dir(&ground.directory);
     command
 }
 
@@ -65,11 +69,16 @@ fn without_a_home_in_the_environment_it_is_that_of_the_user_database() {
     has(&directory(&ground, &[("HOME", "home")]), &["HOME is passed over"]);
 }
 
-/// The same by joining: in a mount namespace, so that nothing comes into the home of the one who runs the tests.
+/// The same by joining: in a mount namespace, so that nothing comes into the home of the one who
+/// runs the tests.
 #[test]
 fn a_service_of_the_system_has_the_key_that_its_user_has() {
     let Some(home) = home() else { return crate::skipped::skip("there is no getent") };
-    if !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+    if !Command::new("unshare")
+        .args(["--mount", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         return crate::skipped::skip("this user may not `unshare --mount`");
     }
     let ground = Ground::new();
@@ -89,7 +98,8 @@ fn a_service_of_the_system_has_the_key_that_its_user_has() {
 #[test]
 fn a_relative_state_home_is_passed_over_and_the_group_found_from_everywhere() {
     let ground = Ground::new();
-    let (home, one, two) = (inside(&ground, "home"), inside(&ground, "one"), inside(&ground, "two"));
+    let (home, one, two) =
+        (inside(&ground, "home"), inside(&ground, "one"), inside(&ground, "two"));
     let variables = [("HOME", text(&home)), ("XDG_STATE_HOME", "state")];
     let mut join = bare(&ground, &variables, "join --json --name a");
     join.current_dir(&one);
@@ -125,7 +135,8 @@ fn a_service_has_its_files_in_its_first_state_directory() {
     // As a service manager makes it.
     fs::set_permissions(&first, fs::Permissions::from_mode(0o755)).expect("ours");
     let both = format!("{}:{}", text(&first), text(&second));
-    let variables = [("STATE_DIRECTORY", both.as_str()), ("HOME", "/"), ("XDG_STATE_HOME", text(&second))];
+    let variables =
+        [("STATE_DIRECTORY", both.as_str()), ("HOME", "/"), ("XDG_STATE_HOME", text(&second))];
     finish(bare(&ground, &variables, "join --until-eof")).code(0);
     let about = fs::metadata(first.join("pares")).expect("made");
     assert_eq!(about.mode() & 0o777, 0o700);
@@ -136,7 +147,8 @@ fn a_service_has_its_files_in_its_first_state_directory() {
     has(&directory(&ground, &nearer), &[text(&second), "(PARES_DIR)"]);
 }
 
-/// Goal: what root does with the HOME of another user, as some sudo leaves it, does not shut that user out.
+/// Goal: what root does with the HOME of another user, as some sudo leaves it, does not shut that
+/// user out.
 #[test]
 fn the_home_of_another_user_is_passed_over() {
     let Some(database) = home() else { return crate::skipped::skip("there is no getent") };
@@ -177,7 +189,12 @@ fn a_directory_that_root_has_left_behind_is_named() {
     let program = ground.copy_of_command();
     let state = inside(&ground, "state");
     let mut command = Command::new(&program);
-    command.args(["-p", &ground.port.to_string(), "ls"]).env_clear().env("PARES_DIR", &state).uid(12_345).gid(12_345);
+    command
+        .args(["-p", &ground.port.to_string(), "ls"])
+        .env_clear()
+        .env("PARES_DIR", &state)
+        .uid(12_345)
+        .gid(12_345);
     let answer = finish(command).code(77);
     has(&answer.err, &[text(&state), "belongs to user id 0", "chown -R 12345"]);
     await_true("nothing was made", || fs::read_dir(&state).is_ok_and(|files| files.count() == 0));

@@ -1,7 +1,8 @@
-//! Both ends of the protocol, written from its documented tables alone: bytes made by hand, so that a mistake of the
-//! library cannot hide by being made at both ends.
+//! Both ends of the protocol, written from its documented tables alone: bytes made by hand, so that
+//! a mistake of the library cannot hide by being made at both ends.
 //!
-//! Each step of the handshake stands alone, to be left out, repeated, garbled or taken from elsewhere.
+//! Each step of the handshake stands alone, to be left out, repeated, garbled or taken from
+//! elsewhere.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// How long anything that should happen at once may take on a machine that is busy with other things.
+/// How long anything that should happen at once may take on a machine that is busy with other
+/// things.
 pub(crate) const SOON: Duration = Duration::from_millis(1500);
 
 pub(crate) use crate::support::PATIENCE;
@@ -113,7 +115,13 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn named(name: impl AsRef<[u8]>) -> Self {
-        Entry { name: name.as_ref().into(), id: random(), admin: 9, meta: vec![], functions: vec![b"ping".to_vec()] }
+        Entry {
+            name: name.as_ref().into(),
+            id: random(),
+            admin: 9,
+            meta: vec![],
+            functions: vec![b"ping".to_vec()],
+        }
     }
 
     pub(crate) fn with_meta(mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
@@ -122,7 +130,13 @@ impl Entry {
     }
 
     fn put(&self, body: Body) -> Body {
-        let body = body.text(&self.name).u64(self.id).u32(77).u32(1000).u16(self.admin).u64(1_700_000_000_000);
+        let body = body
+            .text(&self.name)
+            .u64(self.id)
+            .u32(77)
+            .u32(1000)
+            .u16(self.admin)
+            .u64(1_700_000_000_000);
         let body = body.u16(self.meta.len() as u16);
         let body = self.meta.iter().fold(body, |body, (key, value)| body.text(key).text(value));
         let body = body.u16(self.functions.len() as u16);
@@ -183,12 +197,20 @@ impl Meeting {
     }
 
     pub(crate) fn opening(&self) -> Body {
-        let body = Body::of(kind::OPENING).u32(MAGIC).u16(self.versions.0).u16(self.versions.1).u8(self.purpose);
+        let body = Body::of(kind::OPENING)
+            .u32(MAGIC)
+            .u16(self.versions.0)
+            .u16(self.versions.1)
+            .u8(self.purpose);
         body.text(&self.group).raw(&self.client_nonce)
     }
 
     pub(crate) fn proof(&self, key: &[u8; 32], prover: u8) -> [u8; 32] {
-        let text = Body(b"pares".to_vec()).u8(prover).u8(self.purpose).u16(self.versions.0).u16(self.versions.1);
+        let text = Body(b"pares".to_vec())
+            .u8(prover)
+            .u8(self.purpose)
+            .u16(self.versions.0)
+            .u16(self.versions.1);
         let text = text.u16(self.version).text(&self.group).u16(self.port);
         let text = text.raw(&self.client_nonce).raw(&self.server_nonce);
         let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
@@ -234,7 +256,8 @@ impl Group {
         Some((peer, meeting))
     }
 
-    /// Goes through the whole handshake, with `first` as the first request; the answer is still to be read.
+    /// Goes through the whole handshake, with `first` as the first request; the answer is still to
+    /// be read.
     pub(crate) fn enter(&self, port: u16, purpose: u8, first: Body) -> Peer {
         let (mut peer, meeting) = self.open(port, purpose);
         self.prove(&mut peer, &meeting, first);
@@ -259,7 +282,8 @@ impl Group {
         self.enter(registry_port, ASK, question).listing()
     }
 
-    /// The server's side, with the right key: reads the opening, answers, checks the client's proof; gives its first request.
+    /// The server's side, with the right key: reads the opening, answers, checks the client's
+    /// proof; gives its first request.
     pub(crate) fn admit(&self, peer: &mut Peer, port: u16) -> Vec<u8> {
         let mut meeting = take_opening(&peer.frame().expect("an opening"));
         meeting.port = port;
@@ -363,7 +387,8 @@ impl Peer {
         }
     }
 
-    /// The bodies of all frames until the other end closes the connection, which it must do soon and between two frames.
+    /// The bodies of all frames until the other end closes the connection, which it must do soon
+    /// and between two frames.
     pub(crate) fn rest(&mut self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.frame()).collect()
     }
@@ -406,8 +431,8 @@ pub(crate) fn nonce() -> [u8; 32] {
     bytes
 }
 
-/// A port that nobody holds at the moment, below the range out of which the system serves connections, and that this
-/// process has not been given before.
+/// A port that nobody holds at the moment, below the range out of which the system serves
+/// connections, and that this process has not been given before.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {

@@ -25,7 +25,9 @@ fn the_readmes_program_is_the_example() {
     let text = readme();
     let (_, block) = text.split_once("```rust,no_run\n").unwrap();
     let (block, _) = block.split_once("```\n").unwrap();
-    let example = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello.rs")).unwrap();
+    let example =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello.rs"))
+            .unwrap();
     let (_, example) = example.split_once("\n\n").unwrap();
     assert_eq!(block, example);
 }
@@ -36,7 +38,10 @@ fn the_readmes_table_has_every_command_and_no_other() {
     let rows = text.lines().filter(|line| line.starts_with("| `pares "));
     let cells = rows.map(|row| row.replace("\\|", "/").split('|').nth(1).unwrap().to_owned());
     let said = cells.flat_map(|cell| {
-        let words = cell.split("`pares ").skip(1).map(|rest| rest.split(['`', ' ']).next().unwrap().to_owned());
+        let words = cell
+            .split("`pares ")
+            .skip(1)
+            .map(|rest| rest.split(['`', ' ']).next().unwrap().to_owned());
         words.collect::<Vec<_>>()
     });
     let said: BTreeSet<String> = said.collect();
@@ -45,7 +50,8 @@ fn the_readmes_table_has_every_command_and_no_other() {
     let (_, list) = help.split_once("Commands:\n").unwrap();
     let (list, _) = list.split_once("\n\n").unwrap();
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    let names = names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+    let names =
+        names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
     assert_eq!(said, names.map(str::to_owned).collect());
 }
 
@@ -57,7 +63,10 @@ fn the_example_greets_and_takes_its_turn() {
     fs::create_dir_all(&home).unwrap();
     // `cargo test` has built it, `cargo test --test it` has not.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--quiet", "--offline", "--example", "hello"]).status().unwrap();
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--offline", "--example", "hello"])
+        .status()
+        .unwrap();
     assert!(built.success());
     let program = Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("examples").join("hello");
     let child = Command::new(program)
@@ -72,7 +81,9 @@ fn the_example_greets_and_takes_its_turn() {
     let out = BufReader::new(child.0.stdout.take().unwrap());
     let (said, lines) = pares::channel::unbounded();
     let reader = std::thread::Builder::new().name("test-reader".into());
-    let reader = reader.spawn(move || out.lines().map_while(Result::ok).for_each(|line| _ = said.send(line))).unwrap();
+    let reader = reader
+        .spawn(move || out.lines().map_while(Result::ok).for_each(|line| _ = said.send(line)))
+        .unwrap();
     let next = || lines.recv_timeout(crate::support::PATIENCE).unwrap();
     assert!(next().ends_with(" is supervisor"));
     assert_eq!(next(), "hello world");

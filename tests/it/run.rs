@@ -9,20 +9,24 @@ use crate::support::{Ground, Proc, exit_code, finish};
 /// `pares run --when-supervisor` with these options, and a shell script as the command.
 fn run(ground: &Ground, options: &str, script: &str) -> Command {
     let options = options.split_whitespace();
-    ground.command_of(["run", "--when-supervisor"].into_iter().chain(options).chain(["--", "sh", "-c", script]))
+    ground.command_of(
+        ["run", "--when-supervisor"].into_iter().chain(options).chain(["--", "sh", "-c", script]),
+    )
 }
 
 fn start(ground: &Ground, options: &str, script: &str) -> Proc {
     Proc::start(run(ground, options, script))
 }
 
-/// Waits until nobody has the standard error of a command open: it and all that it started, except the guard.
+/// Waits until nobody has the standard error of a command open: it and all that it started, except
+/// the guard.
 #[track_caller]
 fn all_gone(process: &Proc) {
     process.stderr();
 }
 
-/// A script of which no part ends by a signal that can be caught; it starts a process that starts one.
+/// A script of which no part ends by a signal that can be caught; it starts a process that starts
+/// one.
 const STUBBORN: &str = "trap '' TERM INT HUP; sh -c 'sleep 1000 & wait' & echo started; wait";
 
 #[test]
@@ -47,10 +51,20 @@ fn the_command_finds_its_instance_in_the_environment() {
     command.env_remove("PARES_GROUP").env_remove("PARES_PORT").args(["ignored"]);
     command.env("PARES_GROUP", "it").env("PARES_PORT", &port);
     assert_eq!(finish(command).code(0).out, format!("job supervisor 1 it {port}\n"));
-    // Options instead of the environment reach it too, so that a nested `pares` finds the same group.
+    // Options instead of the environment reach it too, so that a nested `pares` finds the same
+    // group.
     let pares = env!("CARGO_BIN_EXE_pares");
-    let mut command =
-        ground.command_of(["-g", "nested", "run", "--when-supervisor", "--name", "job", "--", pares, "ls"]);
+    let mut command = ground.command_of([
+        "-g",
+        "nested",
+        "run",
+        "--when-supervisor",
+        "--name",
+        "job",
+        "--",
+        pares,
+        "ls",
+    ]);
     command.env_remove("PARES_GROUP");
     assert!(finish(command).code(0).out.starts_with("job\tsupervisor\t"));
 }
@@ -65,8 +79,13 @@ fn the_command_has_the_standard_streams() {
 #[test]
 fn signals_are_passed_on_to_the_command() {
     let ground = Ground::new();
-    let traps = "for s in HUP INT QUIT USR1 USR2; do trap \"echo $s\" $s; done; trap 'echo TERM; exit 9' TERM";
-    let mut job = start(&ground, "", &format!("{traps}; echo started; while :; do sleep 1000 & wait $!; done"));
+    let traps = "for s in HUP INT QUIT USR1 USR2; do trap \"echo $s\" $s; done; trap 'echo TERM; \
+                 exit 9' TERM";
+    let mut job = start(
+        &ground,
+        "",
+        &format!("{traps}; echo started; while :; do sleep 1000 & wait $!; done"),
+    );
     assert_eq!(job.line(), "started");
     for (signal, name) in [
         (Signal::HUP, "HUP"),
@@ -117,8 +136,8 @@ fn one_that_is_asked_to_leave_before_its_turn_ends_with_3() {
     assert_eq!(job.try_line(), None);
 }
 
-/// Goal: the command runs on one instance; when that is killed, on one other.
-/// Method: three of them; whose command has begun says so; the registry says who else is supervisor.
+/// Goal: the command runs on one instance; when that is killed, on one other. Method: three of
+/// them; whose command has begun says so; the registry says who else is supervisor.
 #[test]
 fn a_killed_instances_work_goes_on_elsewhere() {
     let ground = Ground::new();
@@ -142,13 +161,14 @@ fn a_killed_instances_work_goes_on_elsewhere() {
     assert_eq!(last.line(), ["three 3", "two 3"][next]);
 }
 
-/// Goal: in an orderly hand-over two commands never run at once.
-/// Method: the command holds a lock as long as anything of it lives, and says so if it finds it taken; it ends slowly.
+/// Goal: in an orderly hand-over two commands never run at once. Method: the command holds a lock
+/// as long as anything of it lives, and says so if it finds it taken; it ends slowly.
 #[test]
 fn stepping_down_moves_the_work_without_overlap() {
     let ground = Ground::new();
     let lock = ground.directory.join("lock").display().to_string();
-    let work = "trap 'echo ending; exit' TERM; echo started; while :; do sleep 1000 & wait $!; done";
+    let work =
+        "trap 'echo ending; exit' TERM; echo started; while :; do sleep 1000 & wait $!; done";
     let script = format!("exec 9> {lock}; flock -n 9 || echo overlap; {work}");
     let mut old = start(&ground, "--name job-0", &script);
     assert_eq!(old.line(), "started");
@@ -179,8 +199,17 @@ fn a_command_that_does_not_end_is_killed_with_all_its_children() {
 #[test]
 fn a_command_that_has_left_the_process_group_is_ended_too() {
     let ground = Ground::new();
-    let words =
-        ["run", "--when-supervisor", "--name", "job", "--", "setsid", "sh", "-c", "echo started; exec sleep 1000"];
+    let words = [
+        "run",
+        "--when-supervisor",
+        "--name",
+        "job",
+        "--",
+        "setsid",
+        "sh",
+        "-c",
+        "echo started; exec sleep 1000",
+    ];
     let mut job = Proc::start(ground.command_of(words));
     assert_eq!(job.line(), "started");
     ground.ask("stop job").code(0);
@@ -191,14 +220,18 @@ fn a_command_that_has_left_the_process_group_is_ended_too() {
 #[test]
 fn what_a_command_leaves_behind_ends_with_it() {
     let ground = Ground::new();
-    let mut job = start(&ground, "", "trap '' TERM; sleep 1000 & sh -c 'sleep 1000 & exit' & echo started; exit 5");
+    let mut job = start(
+        &ground,
+        "",
+        "trap '' TERM; sleep 1000 & sh -c 'sleep 1000 & exit' & echo started; exit 5",
+    );
     assert_eq!(job.line(), "started");
     assert_eq!(job.end_code(), 5);
     all_gone(&job);
 }
 
-/// Goal: no command without its instance, however that dies.
-/// Method: SIGKILL `pares run`; its command and the command's children ignore what they can, and hold standard error.
+/// Goal: no command without its instance, however that dies. Method: SIGKILL `pares run`; its
+/// command and the command's children ignore what they can, and hold standard error.
 #[test]
 fn nothing_outlives_an_instance_that_is_killed() {
     let ground = Ground::new();
@@ -210,8 +243,8 @@ fn nothing_outlives_an_instance_that_is_killed() {
     }
 }
 
-/// Goal: there is no moment at which the command runs and the guard does not watch.
-/// Method: SIGKILL `pares run` after ever longer spins, from before it has started anything to after.
+/// Goal: there is no moment at which the command runs and the guard does not watch. Method: SIGKILL
+/// `pares run` after ever longer spins, from before it has started anything to after.
 #[test]
 fn nothing_outlives_an_instance_that_is_killed_while_it_starts() {
     let ground = Ground::new();
@@ -232,7 +265,11 @@ fn nothing_outlives_an_instance_that_is_killed_while_it_starts() {
 fn a_command_on_a_terminal_finds_its_input_empty() {
     let ground = Ground::new();
     let mut command = Command::new("script");
-    command.args(["-qec", &format!("{} run --when-supervisor -- cat", env!("CARGO_BIN_EXE_pares")), "/dev/null"]);
+    command.args([
+        "-qec",
+        &format!("{} run --when-supervisor -- cat", env!("CARGO_BIN_EXE_pares")),
+        "/dev/null",
+    ]);
     let of_ground = ground.command("");
     command.envs(of_ground.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut job = Proc::start(command);

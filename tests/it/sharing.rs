@@ -1,7 +1,8 @@
-//! What instances share: permits, tallies, settings and messages, over real connections, past deaths and hand-overs.
+//! What instances share: permits, tallies, settings and messages, over real connections, past
+//! deaths and hand-overs.
 //!
-//! Most instances here live in this process; those that are killed or stopped are processes of their own: this program
-//! again, with [`member`] as its only test.
+//! Most instances here live in this process; those that are killed or stopped are processes of
+//! their own: this program again, with [`member`] as its only test.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -16,15 +17,16 @@ use std::time::{Duration, Instant};
 
 use pares::channel::Receiver;
 use pares::{
-    AcquireError, Admin, AskError, Config, Event, EventKind, Instance, MAX_MESSAGE, MessageError, Permit,
-    ResourceError, SettingError, Usage,
+    AcquireError, Admin, AskError, Config, Event, EventKind, Instance, MAX_MESSAGE, MessageError,
+    Permit, ResourceError, SettingError, Usage,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
 use crate::support::{GROUP, Ground, PATIENCE, Proc, await_true};
 
-// ------------------------------------------------------------------------------------------ processes of their own
+// ------------------------------------------------------------------------------------------
+// processes of their own
 
 /// This program again, in a part of its own; it ends when this value or this process does.
 pub(crate) struct Other {
@@ -91,7 +93,8 @@ pub(crate) fn given_config() -> Config {
     Config::new(GROUP).directory(given("DIRECTORY")).port(port).name(given("NAME")).events(events)
 }
 
-/// Goal: to be the instance that the tests here order about, kill and stop; by itself it does nothing.
+/// Goal: to be the instance that the tests here order about, kill and stop; by itself it does
+/// nothing.
 #[test]
 fn member() {
     if given("MEMBER").is_empty() {
@@ -116,20 +119,27 @@ fn member() {
                 permits.push(instance.acquire(resource, units.parse().unwrap()).unwrap());
                 say("done");
             }
-            ["try", resource, units] => match instance.try_acquire(resource, units.parse().unwrap()) {
-                Ok(permit) => {
-                    permits.push(permit);
-                    say("done yes");
+            ["try", resource, units] => {
+                match instance.try_acquire(resource, units.parse().unwrap()) {
+                    Ok(permit) => {
+                        permits.push(permit);
+                        say("done yes");
+                    }
+                    Err(error) => say(&format!("done {error:?}")),
                 }
-                Err(error) => say(&format!("done {error:?}")),
-            },
+            }
             ["release"] => {
                 permits.clear();
                 say("done");
             }
-            ["valid"] => say(&format!("done {}", permits.iter().filter(|permit| permit.is_valid()).count())),
+            ["valid"] => {
+                say(&format!("done {}", permits.iter().filter(|permit| permit.is_valid()).count()))
+            }
             ["count", resource, units] => {
-                say(&format!("done {}", instance.tally(resource).unwrap().add(units.parse().unwrap())));
+                say(&format!(
+                    "done {}",
+                    instance.tally(resource).unwrap().add(units.parse().unwrap())
+                ));
             }
             ["get", key] => say(&format!("done {}", instance.get(key).unwrap_or_default())),
             ["lost"] => {
@@ -166,7 +176,8 @@ fn member() {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------- the group
+// -------------------------------------------------------------------------------------------------------
+// the group
 
 /// A group whose instances declare these resources.
 struct Group {
@@ -194,7 +205,8 @@ impl Group {
     }
 
     fn other_with(&self, name: &str, more: &[(&str, String)]) -> Other {
-        let resources: Vec<String> = self.resources.iter().map(|(name, limit)| format!("{name}={limit}")).collect();
+        let resources: Vec<String> =
+            self.resources.iter().map(|(name, limit)| format!("{name}={limit}")).collect();
         let mut all = vec![("MEMBER", "1".to_owned()), ("RESOURCES", resources.join(" "))];
         all.extend_from_slice(more);
         let other = Other::start(&self.ground, "sharing::member", name, &all);
@@ -214,12 +226,14 @@ impl Group {
     #[track_caller]
     fn await_waiting(&self, resource: &str, requests: u32) {
         let admin = self.admin();
-        let waiting = || admin.usage_of(resource, PATIENCE).is_ok_and(|usage| usage.waiting == requests);
+        let waiting =
+            || admin.usage_of(resource, PATIENCE).is_ok_and(|usage| usage.waiting == requests);
         await_true("so many waiting", waiting);
     }
 }
 
-/// Asks on threads of their own, one after the other, so that the order of asking is certain. Who is served says so.
+/// Asks on threads of their own, one after the other, so that the order of asking is certain. Who
+/// is served says so.
 struct Queue<'a, 'scope> {
     scope: &'scope thread::Scope<'scope, 'a>,
     group: &'a Group,
@@ -231,7 +245,11 @@ struct Queue<'a, 'scope> {
 type Served = (u32, Result<Permit, AcquireError>);
 
 impl<'a, 'scope> Queue<'a, 'scope> {
-    fn new(scope: &'scope thread::Scope<'scope, 'a>, group: &'a Group, resource: &'static str) -> Self {
+    fn new(
+        scope: &'scope thread::Scope<'scope, 'a>,
+        group: &'a Group,
+        resource: &'static str,
+    ) -> Self {
         Queue { scope, group, resource, waiting: 0, served: mpsc::channel() }
     }
 
@@ -240,7 +258,9 @@ impl<'a, 'scope> Queue<'a, 'scope> {
     fn add(&mut self, instance: &'a Instance, units: u64) {
         let (number, tell, resource) = (self.waiting, self.served.0.clone(), self.resource);
         // With a deadline, so that a test that fails comes to its end.
-        self.scope.spawn(move || _ = tell.send((number, instance.acquire_timeout(resource, units, 2 * PATIENCE))));
+        self.scope.spawn(move || {
+            _ = tell.send((number, instance.acquire_timeout(resource, units, 2 * PATIENCE)))
+        });
         self.waiting += 1;
         self.group.await_waiting(resource, self.waiting);
     }
@@ -285,7 +305,8 @@ fn is_over(kind: &EventKind) -> bool {
     matches!(kind, EventKind::OverLimit { .. })
 }
 
-// --------------------------------------------------------------------------------------------------------- permits
+// ---------------------------------------------------------------------------------------------------------
+// permits
 
 #[test]
 fn who_asks_first_is_served_first_also_if_it_asks_for_much() {
@@ -298,7 +319,8 @@ fn who_asks_first_is_served_first_also_if_it_asks_for_much() {
         queue.add(&a, 1);
         queue.add(&b, 1);
         drop(one);
-        // One unit is free, and the large one is first: the small ones do not starve it, nor does one who only tries.
+        // One unit is free, and the large one is first: the small ones do not starve it, nor does
+        // one who only tries.
         queue.nobody_is_served_for(Duration::from_millis(50));
         assert_eq!(
             a.try_acquire("db", 1).unwrap_err(),
@@ -326,15 +348,16 @@ fn one_who_no_longer_waits_holds_nobody_up() {
     let late = b.acquire_timeout("db", 2, Duration::from_millis(100));
     assert_eq!(late.unwrap_err(), AcquireError::Deadline { resource: "db".into() });
     assert!(began.elapsed() >= Duration::from_millis(100));
-    // What it asked for is withdrawn: the free unit is anybody's, and nothing is granted to it later.
+    // What it asked for is withdrawn: the free unit is anybody's, and nothing is granted to it
+    // later.
     let other = b.try_acquire("db", 1).unwrap();
     drop((held, other));
     await_true("free", || group.usage("db").in_use == 0);
     assert_eq!(group.usage("db").waiting, 0);
 }
 
-/// Goal: nothing is lost or counted twice where grants and withdrawals cross.
-/// Method: timeouts of about as long as a grant takes, on both sides of the lifeline, then the books are compared.
+/// Goal: nothing is lost or counted twice where grants and withdrawals cross. Method: timeouts of
+/// about as long as a grant takes, on both sides of the lifeline, then the books are compared.
 #[test]
 fn grants_that_cross_their_withdrawal_are_given_back() {
     let group = Group::of(&[("db", 2)]);
@@ -351,7 +374,9 @@ fn grants_that_cross_their_withdrawal_are_given_back() {
                             assert!(permit.is_valid());
                             granted.fetch_add(1, Ordering::Relaxed);
                         }
-                        Err(AcquireError::Deadline { .. }) => _ = late.fetch_add(1, Ordering::Relaxed),
+                        Err(AcquireError::Deadline { .. }) => {
+                            _ = late.fetch_add(1, Ordering::Relaxed)
+                        }
                         Err(error) => panic!("{error}"),
                     }
                 }
@@ -361,13 +386,16 @@ fn grants_that_cross_their_withdrawal_are_given_back() {
     println!("{} granted, {} withdrawn", granted.into_inner(), late.into_inner());
     let newcomer = group.join("newcomer");
     assert!(newcomer.acquire_timeout("db", 2, PATIENCE).is_ok());
-    await_true("nobody holds anything", || group.usage("db").in_use == 0 && group.usage("db").waiting == 0);
+    await_true("nobody holds anything", || {
+        group.usage("db").in_use == 0 && group.usage("db").waiting == 0
+    });
 }
 
 #[test]
 fn one_holder_gets_no_more_than_its_share_and_holds_nobody_up() {
     let group = Group::of(&[]);
-    let join = |name: &str| Instance::join(group.config(name).resource_per_holder("db", 4, 2)).unwrap();
+    let join =
+        |name: &str| Instance::join(group.config(name).resource_per_holder("db", 4, 2)).unwrap();
     let (a, b) = (join("a"), join("b"));
     let first = a.acquire("db", 2).unwrap();
     assert_eq!(
@@ -394,7 +422,9 @@ fn every_refusal_says_what_is_wrong() {
         assert_eq!(instance.acquire("db", 3).unwrap_err(), over);
         assert_eq!(instance.try_acquire("db", 3).unwrap_err(), over);
         assert_eq!(instance.acquire("tape", 1).unwrap_err(), AcquireError::Unknown("tape".into()));
-        for (resource, units) in [("", 1), ("two words", 1), ("-x", 1), ("db", 0), ("db", (1 << 38) + 1)] {
+        for (resource, units) in
+            [("", 1), ("two words", 1), ("-x", 1), ("db", 0), ("db", (1 << 38) + 1)]
+        {
             let error = instance.acquire(resource, units).unwrap_err();
             assert!(matches!(error, AcquireError::Invalid(_)), "{error:?}");
         }
@@ -412,7 +442,8 @@ fn an_instance_has_no_more_permits_than_it_may() {
     let group = Group::of(&[("db", 10_000)]);
     let (a, b) = (group.join("a"), group.join("b"));
     for instance in [&b, &a] {
-        let mut permits: Vec<Permit> = (0..1024).map(|_| instance.acquire("db", 1).unwrap()).collect();
+        let mut permits: Vec<Permit> =
+            (0..1024).map(|_| instance.acquire("db", 1).unwrap()).collect();
         assert_eq!(instance.acquire("db", 1).unwrap_err(), AcquireError::TooMany { limit: 1024 });
         permits.pop();
         permits.push(instance.acquire("db", 1).unwrap());
@@ -459,8 +490,9 @@ fn a_stopped_holder_keeps_what_it_holds() {
     assert!(waiter.acquire_timeout("db", 1, PATIENCE).is_ok());
 }
 
-/// Goal: who holds and who waits does not notice that the supervisor died, and the order of asking is kept.
-/// Method: SIGKILL the supervisor while one holds all and others wait, a large one first; then give back one by one.
+/// Goal: who holds and who waits does not notice that the supervisor died, and the order of asking
+/// is kept. Method: SIGKILL the supervisor while one holds all and others wait, a large one first;
+/// then give back one by one.
 #[test]
 fn permits_and_the_order_of_waiting_survive_the_supervisor() {
     let group = Group::of(&[("db", 2)]);
@@ -491,9 +523,9 @@ fn permits_and_the_order_of_waiting_survive_the_supervisor() {
     });
 }
 
-/// Goal: what is asked for while the supervisor dies is granted exactly once.
-/// Method: SIGKILL the supervisor in the middle of a stream of requests; what the askers have been given is what the next
-/// supervisor counts.
+/// Goal: what is asked for while the supervisor dies is granted exactly once. Method: SIGKILL the
+/// supervisor in the middle of a stream of requests; what the askers have been given is what the
+/// next supervisor counts.
 #[test]
 fn what_is_asked_for_across_a_death_is_granted_once() {
     for _ in 0..10 {
@@ -572,7 +604,9 @@ fn a_revoked_permit_is_lost_and_its_units_go_to_the_next() {
     let unknown = group.admin().revoke("tape", "a", PATIENCE);
     assert!(matches!(unknown, Err(ResourceError::Unknown(resource)) if resource == "tape"));
     let nobody = group.admin().revoke("db", "nobody", PATIENCE);
-    assert!(matches!(nobody, Err(ResourceError::Ask(AskError::NoSuchInstance(name))) if name == "nobody"));
+    assert!(
+        matches!(nobody, Err(ResourceError::Ask(AskError::NoSuchInstance(name))) if name == "nobody")
+    );
 }
 
 #[test]
@@ -652,7 +686,8 @@ fn leaving_and_stepping_down_keep_permits_and_those_who_wait() {
         let mut queue = Queue::new(scope, &group, "db");
         queue.add(&c, 1);
         for _ in 0..3 {
-            let leader = [&a, &b, &c].into_iter().find(|one| one.is_supervisor()).expect("a supervisor");
+            let leader =
+                [&a, &b, &c].into_iter().find(|one| one.is_supervisor()).expect("a supervisor");
             leader.step_down(PATIENCE).unwrap();
             let usage = group.usage("db");
             assert_eq!((usage.in_use, usage.waiting), (2, 1));
@@ -663,7 +698,8 @@ fn leaving_and_stepping_down_keep_permits_and_those_who_wait() {
         drop(of_a);
         drop(queue.expect(0));
     });
-    let leader = [&a, &b, &c].into_iter().position(|one| one.is_supervisor()).expect("a supervisor");
+    let leader =
+        [&a, &b, &c].into_iter().position(|one| one.is_supervisor()).expect("a supervisor");
     let mut instances = vec![a, b, c];
     let last = instances.remove(leader);
     let permit = last.acquire("db", 1).unwrap();
@@ -710,12 +746,19 @@ fn one_who_waits_is_told_when_its_instance_leaves() {
     for instance in [a, b] {
         assert_eq!(instance.acquire("db", 1).unwrap_err(), AcquireError::Stopped);
         assert_eq!(instance.try_acquire("db", 1).unwrap_err(), AcquireError::Stopped);
-        assert!(matches!(instance.set("k", "v", PATIENCE), Err(SettingError::Ask(AskError::Stopped))));
-        assert!(matches!(instance.broadcast("t", b"", PATIENCE), Err(MessageError::Ask(AskError::Stopped))));
+        assert!(matches!(
+            instance.set("k", "v", PATIENCE),
+            Err(SettingError::Ask(AskError::Stopped))
+        ));
+        assert!(matches!(
+            instance.broadcast("t", b"", PATIENCE),
+            Err(MessageError::Ask(AskError::Stopped))
+        ));
     }
 }
 
-// --------------------------------------------------------------------------------------------------------- tallies
+// ---------------------------------------------------------------------------------------------------------
+// tallies
 
 #[test]
 fn tallies_are_summed_and_die_with_who_counted() {
@@ -763,7 +806,8 @@ fn counting_past_the_limit_is_said_once() {
     }
 }
 
-// -------------------------------------------------------------------------------------------------------- settings
+// --------------------------------------------------------------------------------------------------------
+// settings
 
 #[test]
 fn compare_and_set_counts_exactly() {
@@ -776,8 +820,14 @@ fn compare_and_set_counts_exactly() {
                 let mut present = instance.get("counter");
                 for _ in 0..TIMES {
                     loop {
-                        let next = present.as_ref().map_or(0, |value| value.parse::<u64>().unwrap()) + 1;
-                        match instance.compare_and_set("counter", present.as_deref(), &next.to_string(), PATIENCE) {
+                        let next =
+                            present.as_ref().map_or(0, |value| value.parse::<u64>().unwrap()) + 1;
+                        match instance.compare_and_set(
+                            "counter",
+                            present.as_deref(),
+                            &next.to_string(),
+                            PATIENCE,
+                        ) {
                             Ok(()) => {
                                 present = Some(next.to_string());
                                 break;
@@ -796,8 +846,8 @@ fn compare_and_set_counts_exactly() {
     }
 }
 
-/// Goal: a setting that is acknowledged is with every instance, though the supervisor dies at that moment.
-/// Method: set, SIGKILL the supervisor, and look at the others; 50 times.
+/// Goal: a setting that is acknowledged is with every instance, though the supervisor dies at that
+/// moment. Method: set, SIGKILL the supervisor, and look at the others; 50 times.
 #[test]
 fn an_acknowledged_setting_survives_the_supervisor() {
     for round in 0..50 {
@@ -817,7 +867,8 @@ fn an_acknowledged_setting_survives_the_supervisor() {
 }
 
 impl Group {
-    /// An admin, once there is a supervisor again: one who only asks waits less long for an election than this may take.
+    /// An admin, once there is a supervisor again: one who only asks waits less long for an
+    /// election than this may take.
     fn admin_later(&self) -> Admin {
         let admin = self.admin();
         await_true("there is a supervisor", || admin.registry().status(PATIENCE).is_ok());
@@ -886,12 +937,15 @@ fn settings_have_limits_and_say_so() {
     await_true("the same for all", || a.settings() == b.settings() && a.settings().len() == 4);
 }
 
-// -------------------------------------------------------------------------------------------------------- messages
+// --------------------------------------------------------------------------------------------------------
+// messages
 
 /// The senders, topics and payloads of the next so many messages.
 #[track_caller]
 fn messages(events: &Receiver<Event>, count: usize) -> Vec<(String, String, Vec<u8>)> {
-    let take = |_| match next(events, |kind| matches!(kind, EventKind::Message { .. } | EventKind::Missed { .. })) {
+    let take = |_| match next(events, |kind| {
+        matches!(kind, EventKind::Message { .. } | EventKind::Missed { .. })
+    }) {
         EventKind::Message { from, topic, payload } => (from, topic, payload.to_vec()),
         other => panic!("{other:?}"),
     };
@@ -908,7 +962,9 @@ fn all_get_all_messages_in_one_order() {
         for instance in &instances {
             scope.spawn(move || {
                 for number in 0..EACH {
-                    let told = instance.broadcast("news", number.to_string().as_bytes(), PATIENCE).unwrap();
+                    let told = instance
+                        .broadcast("news", number.to_string().as_bytes(), PATIENCE)
+                        .unwrap();
                     assert_eq!(told, 4);
                 }
             });
@@ -938,13 +994,18 @@ fn a_message_to_one_reaches_that_one() {
         sender.send("main", "to-main", b"2", PATIENCE).unwrap();
         sender.send(sender.name(), "to-itself", b"3", PATIENCE).unwrap();
         let nobody = sender.send("nobody", "t", b"", PATIENCE);
-        assert!(matches!(nobody, Err(MessageError::Ask(AskError::NoSuchInstance(name))) if name == "nobody"));
+        assert!(
+            matches!(nobody, Err(MessageError::Ask(AskError::NoSuchInstance(name))) if name == "nobody")
+        );
         sender.send("b", "large", &vec![7; MAX_MESSAGE], PATIENCE).unwrap();
         let larger = vec![7; MAX_MESSAGE + 1];
         assert!(matches!(sender.send("b", "t", &larger, PATIENCE), Err(MessageError::Invalid(_))));
         assert!(matches!(sender.broadcast("t", &larger, PATIENCE), Err(MessageError::Invalid(_))));
         for topic in ["", "two words", "-x", &"t".repeat(65)] {
-            assert!(matches!(sender.send("b", topic, b"", PATIENCE), Err(MessageError::Invalid(_))));
+            assert!(matches!(
+                sender.send("b", topic, b"", PATIENCE),
+                Err(MessageError::Invalid(_))
+            ));
         }
     }
     instances[0].broadcast("end", b"", PATIENCE).unwrap();
@@ -971,8 +1032,9 @@ fn rss_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Goal: a member that does not read delays nobody, costs the supervisor bounded memory, and gets to know what it missed.
-/// Method: supervisor and member are processes; SIGSTOP the member, flood it with messages and settings, SIGCONT.
+/// Goal: a member that does not read delays nobody, costs the supervisor bounded memory, and gets
+/// to know what it missed. Method: supervisor and member are processes; SIGSTOP the member, flood
+/// it with messages and settings, SIGCONT.
 #[test]
 fn a_stopped_member_delays_nobody_and_knows_what_it_missed() {
     const MESSAGES: u64 = 2000;
@@ -987,12 +1049,14 @@ fn a_stopped_member_delays_nobody_and_knows_what_it_missed() {
     let send = |number: u64| {
         let began = Instant::now();
         a.broadcast("flood", &payload, PATIENCE).unwrap();
-        let heard = |kind: &EventKind| matches!(kind, EventKind::Message { .. } | EventKind::Missed { .. });
+        let heard =
+            |kind: &EventKind| matches!(kind, EventKind::Message { .. } | EventKind::Missed { .. });
         if let EventKind::Missed { events } = next(&events, heard) {
             missed_by_reader.fetch_add(events, Ordering::Relaxed);
         }
         if number % 10 == 0 {
-            a.set(&format!("k{}", number % 30), &number.to_string().repeat(2000), PATIENCE).unwrap();
+            a.set(&format!("k{}", number % 30), &number.to_string().repeat(2000), PATIENCE)
+                .unwrap();
         }
         began.elapsed()
     };
@@ -1011,7 +1075,8 @@ fn a_stopped_member_delays_nobody_and_knows_what_it_missed() {
         "the supervisor has grown by {} KiB; one who reads has missed {missed_by_reader}",
         after.saturating_sub(before)
     );
-    // None at all, but for a machine so busy that the supervisor is not told for 63 messages what was read.
+    // None at all, but for a machine so busy that the supervisor is not told for 63 messages what
+    // was read.
     assert!(missed_by_reader < MESSAGES / 20, "one who reads has missed {missed_by_reader}");
     assert!(meanwhile < Duration::from_secs(1), "{meanwhile:?}");
     assert!(after < before + 16 * 1024, "{before} KiB, then {after} KiB");
@@ -1030,8 +1095,9 @@ fn a_stopped_member_delays_nobody_and_knows_what_it_missed() {
     drop(boss);
 }
 
-/// Goal: who stands still right across a failover for longer than the settle time loses what others were given, and knows.
-/// Method: SIGSTOP the holder, SIGKILL the supervisor, have another take all, SIGCONT; the use is looked at all the while.
+/// Goal: who stands still right across a failover for longer than the settle time loses what others
+/// were given, and knows. Method: SIGSTOP the holder, SIGKILL the supervisor, have another take
+/// all, SIGCONT; the use is looked at all the while.
 #[test]
 fn a_holder_that_slept_through_a_failover_loses_what_others_got() {
     let group = Group::of(&[("db", 4)]);
@@ -1040,7 +1106,8 @@ fn a_holder_that_slept_through_a_failover_loses_what_others_got() {
     thread::scope(|scope| {
         let boss = start("boss");
         let mut holder = start("holder");
-        let taker = Instance::join(group.config("taker").settle_time(Duration::from_millis(200))).unwrap();
+        let taker =
+            Instance::join(group.config("taker").settle_time(Duration::from_millis(200))).unwrap();
         scope.spawn(|| {
             let admin = group.admin();
             while !end.load(Ordering::Relaxed) {
@@ -1056,7 +1123,10 @@ fn a_holder_that_slept_through_a_failover_loses_what_others_got() {
         let began = Instant::now();
         boss.process.kill();
         let taken = taker.acquire_timeout("db", 2, PATIENCE).unwrap();
-        println!("granted {:?} after SIGKILL of the supervisor, with a settle time of 200 ms", began.elapsed());
+        println!(
+            "granted {:?} after SIGKILL of the supervisor, with a settle time of 200 ms",
+            began.elapsed()
+        );
         assert!(began.elapsed() >= Duration::from_millis(200), "before the holder had its time");
         holder.process.signal(Signal::CONT);
         // There is room for one of its two only; which one is kept is not promised.
@@ -1084,10 +1154,10 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Goal: a supervisor that dies with unread bytes resets its connections, and its members still know of one another: its
-/// successor, which knew nobody, does not wait until the settle time is over.
-/// Method: members that have said something which a stopped supervisor has not read; a newcomer is elected. The settle
-/// time is so long that waiting for it fails the test.
+/// Goal: a supervisor that dies with unread bytes resets its connections, and its members still
+/// know of one another: its successor, which knew nobody, does not wait until the settle time is
+/// over. Method: members that have said something which a stopped supervisor has not read; a
+/// newcomer is elected. The settle time is so long that waiting for it fails the test.
 #[test]
 fn a_death_that_resets_connections_loses_nobody() {
     let group = Group::of(&[]);
@@ -1100,6 +1170,8 @@ fn a_death_that_resets_connections_loses_nobody() {
     boss.process.kill();
     let _newcomer = group.other_with("newcomer", &settle);
     members.iter().for_each(|member| member.process.signal(Signal::CONT));
-    await_true("settled", || group.admin().registry().status(PATIENCE).is_ok_and(|status| status.settled));
+    await_true("settled", || {
+        group.admin().registry().status(PATIENCE).is_ok_and(|status| status.settled)
+    });
     assert_eq!(group.admin().registry().status(PATIENCE).unwrap().members, 4);
 }

@@ -16,7 +16,9 @@ use crate::support::{Ground, PATIENCE, Proc, await_true, finish, stop};
 /// `pares run --permit` with these options, and a shell script as the command.
 fn permit(ground: &Ground, options: &str, script: &str) -> Command {
     let options = options.split_whitespace();
-    ground.command_of(["run", "--permit"].into_iter().chain(options).chain(["--", "sh", "-c", script]))
+    ground.command_of(
+        ["run", "--permit"].into_iter().chain(options).chain(["--", "sh", "-c", script]),
+    )
 }
 
 fn start(ground: &Ground, options: &str, script: &str) -> Proc {
@@ -31,7 +33,9 @@ fn all_gone(process: &Proc) {
 
 #[track_caller]
 fn await_waiting(ground: &Ground, resource: &str, waiting: u32) {
-    await_true("waiting", || ground.admin().usage_of(resource, PATIENCE).is_ok_and(|usage| usage.waiting == waiting));
+    await_true("waiting", || {
+        ground.admin().usage_of(resource, PATIENCE).is_ok_and(|usage| usage.waiting == waiting)
+    });
 }
 
 /// The next line that begins with this word.
@@ -54,7 +58,8 @@ fn declare(ground: &Ground, name: &str, resource: &str) -> Proc {
 
 const STUBBORN: &str = "trap '' TERM INT HUP; sh -c 'sleep 1000 & wait' & echo started; wait";
 
-// ---------------------------------------------------------------------------------------------------------------- usage
+// ----------------------------------------------------------------------------------------------------------------
+// usage
 
 #[test]
 fn usage_shows_limit_use_queue_and_holders() {
@@ -73,11 +78,17 @@ fn usage_shows_limit_use_queue_and_holders() {
     has_fields(&slots["holders"][0], &["name", "units"]);
     assert_eq!(
         (&slots["limit"], &slots["in_use"], &slots["waiting"], &slots["holders"]),
-        (&json!(5), &json!(5), &json!(1), &json!([{"name": "job", "units": 2}, {"name": "other", "units": 3}]))
+        (
+            &json!(5),
+            &json!(5),
+            &json!(1),
+            &json!([{"name": "job", "units": 2}, {"name": "other", "units": 3}])
+        )
     );
     assert_eq!(ground.ask("usage bays --json").code(0).json()[0]["in_use"], 0);
     ground.ask("usage nonsense").code(4).says("no resource `nonsense`");
-    // The only one that has declared it is gone: there is no limit any more, but what is held is held.
+    // The only one that has declared it is gone: there is no limit any more, but what is held is
+    // held.
     one.kill();
     assert_eq!(
         ground.ask("usage slots --json").code(0).json(),
@@ -101,7 +112,11 @@ fn a_limit_changes_at_once_for_all_and_outlives_the_supervisor() {
     one.kill();
     assert_eq!(ground.ask("usage slots").code(0).out, "slots\t2\t2\t0\tjob=1\tlate=1\n");
     ground.ask("limit slots 1").code(0).silent();
-    assert_eq!(ground.ask("usage slots").code(0).out, "slots\t1\t2\t0\tjob=1\tlate=1\n", "nothing is taken away");
+    assert_eq!(
+        ground.ask("usage slots").code(0).out,
+        "slots\t1\t2\t0\tjob=1\tlate=1\n",
+        "nothing is taken away"
+    );
     ground.ask("limit nonsense 1").code(4).says("no resource `nonsense`");
     ground.ask("limit slots 274877906945").code(2).says("2^38");
     ground.ask("limit slots 0").code(0);
@@ -112,8 +127,11 @@ fn a_limit_changes_at_once_for_all_and_outlives_the_supervisor() {
 fn a_revoked_permits_command_is_ended_and_its_units_are_free() {
     let ground = Ground::new();
     let _one = declare(&ground, "one", "slots=1");
-    let mut job =
-        start(&ground, "slots --name job", "trap 'echo ending; exit 5' TERM; echo started; sleep 1000 & wait");
+    let mut job = start(
+        &ground,
+        "slots --name job",
+        "trap 'echo ending; exit 5' TERM; echo started; sleep 1000 & wait",
+    );
     assert_eq!(job.line(), "started");
     let late = start(&ground, "slots --name late", "echo started; sleep 1000");
     await_waiting(&ground, "slots", 1);
@@ -128,7 +146,8 @@ fn a_revoked_permits_command_is_ended_and_its_units_are_free() {
     assert_eq!(ground.ask("revoke slots late").code(0).out, "1\n");
 }
 
-// ------------------------------------------------------------------------------------------------------------- settings
+// -------------------------------------------------------------------------------------------------------------
+// settings
 
 #[test]
 fn a_setting_is_set_read_and_removed() {
@@ -139,7 +158,10 @@ fn a_setting_is_set_read_and_removed() {
     ground.ask("get mode --json").code(4);
     ground.ask("set mode fast").code(0).silent();
     assert_eq!(ground.ask("get mode").code(0).out, "fast\n");
-    assert_eq!(ground.ask("get mode --json").code(0).json(), json!({"key": "mode", "value": "fast"}));
+    assert_eq!(
+        ground.ask("get mode --json").code(0).json(),
+        json!({"key": "mode", "value": "fast"})
+    );
     for instance in [&one, &two] {
         let event = instance.expect_event("setting");
         has_fields(&event, &["event", "monotonic_ns", "key", "value"]);
@@ -153,7 +175,10 @@ fn a_setting_is_set_read_and_removed() {
     assert_eq!(two.expect_event("setting")["key"], "number");
     let event = two.expect_event("setting");
     assert_eq!((&event["key"], &event["value"]), (&json!("mode"), &Value::Null));
-    assert_eq!(ground.ask("settings --json").code(0).json(), json!([{"key": "number", "value": "-5"}]));
+    assert_eq!(
+        ground.ask("settings --json").code(0).json(),
+        json!([{"key": "number", "value": "-5"}])
+    );
     finish(ground.command_of(["set", "a b", "x"])).code(2).says("no white space");
     finish(ground.command_of(["set", "key", &"x".repeat(16 * 1024 + 1)])).code(2);
     finish(ground.command_of(["set", "key", &"x".repeat(16 * 1024)])).code(0);
@@ -183,9 +208,11 @@ fn a_value_with_control_characters_is_one_field_of_one_line() {
     let value: String = (1..=0x9f).filter_map(char::from_u32).chain("\\n ende".chars()).collect();
     finish(ground.command_of(["set", "odd", &value])).code(0);
     let listed = ground.ask("settings").code(0).out;
-    let escaped = listed.strip_prefix("odd\t").and_then(|rest| rest.strip_suffix('\n')).expect("two fields");
+    let escaped =
+        listed.strip_prefix("odd\t").and_then(|rest| rest.strip_suffix('\n')).expect("two fields");
     assert!(!escaped.contains(char::is_control), "{escaped}");
-    let undone = Command::new("sh").args(["-c", "printf %b \"$1\"", "sh", escaped]).output().unwrap();
+    let undone =
+        Command::new("sh").args(["-c", "printf %b \"$1\"", "sh", escaped]).output().unwrap();
     assert_eq!(String::from_utf8(undone.stdout).unwrap(), value);
     assert_eq!(ground.ask("get odd").code(0).out, value.clone() + "\n");
     assert_eq!(ground.ask("settings --json").code(0).json()[0]["value"], value);
@@ -194,8 +221,9 @@ fn a_value_with_control_characters_is_one_field_of_one_line() {
     assert_eq!(line_of(&plain, "setting"), "setting\todd");
 }
 
-/// Goal: what is not in the contract with those who read JSON is not told to them; others get a line.
-/// Method: a broadcast and a limit that is passed, between settings that are told; from a process that is not `pares`.
+/// Goal: what is not in the contract with those who read JSON is not told to them; others get a
+/// line. Method: a broadcast and a limit that is passed, between settings that are told; from a
+/// process that is not `pares`.
 #[test]
 fn messages_and_limits_passed_are_for_people_only() {
     let ground = Ground::new();
@@ -207,7 +235,8 @@ fn messages_and_limits_passed_are_for_people_only() {
     me.set("first", "1", PATIENCE).unwrap();
     let tally = me.tally("slots").unwrap();
     tally.add(3);
-    assert_eq!(tally.total(PATIENCE).unwrap(), 3); // from here on the supervisor has told the others
+    // From here on the supervisor has told the others.
+    assert_eq!(tally.total(PATIENCE).unwrap(), 3);
     me.broadcast("cache", b"flush\nall", PATIENCE).unwrap();
     me.set("last", "1", PATIENCE).unwrap();
     assert_eq!(line_of(&plain, "over-limit"), "over-limit\tslots\t3\t2");
@@ -224,12 +253,15 @@ fn a_supervisor_that_does_not_answer_is_124() {
     let ground = Ground::new();
     let one = declare(&ground, "one", "slots=1");
     one.stop();
-    for question in ["usage", "limit slots 3", "revoke slots one", "get key", "set key value", "settings"] {
+    for question in
+        ["usage", "limit slots 3", "revoke slots one", "get key", "set key value", "settings"]
+    {
         ground.ask(&format!("{question} --timeout 0.2")).code(124);
     }
 }
 
-// -------------------------------------------------------------------------------------------------------- run --permit
+// --------------------------------------------------------------------------------------------------------
+// run --permit
 
 #[test]
 fn the_command_of_a_permit_finds_it_in_the_environment() {
@@ -244,7 +276,8 @@ fn the_command_of_a_permit_finds_it_in_the_environment() {
     // A `pares run` in the command of another: the permit is not its own.
     let pares = env!("CARGO_BIN_EXE_pares");
     let inner = format!(
-        "PARES_GROUP=inner PARES_PORT= ; unset PARES_PORT; {pares} -g inner run --when-supervisor -- \
+        "PARES_GROUP=inner PARES_PORT= ; unset PARES_PORT; {pares} -g inner run --when-supervisor \
+         -- \
                          sh -c 'echo \"<$PARES_PERMIT>\"'"
     );
     assert_eq!(finish(permit(&ground, "slots", &inner)).code(0).out, "<>\n");
@@ -257,10 +290,18 @@ fn the_exit_code_with_a_permit_is_the_commands() {
         finish(permit(&ground, "slots --limit 1", &format!("exit {code}"))).code(code).silent();
     }
     finish(permit(&ground, "slots --limit 1", "kill -SEGV $$")).code(139);
-    ground.ask("run --permit slots --limit 1 -- /nonexistent").code(127).says("cannot run /nonexistent");
-    ground.ask("run --permit slots --limit 1 -- /etc/passwd").code(126).says("cannot run /etc/passwd");
+    ground
+        .ask("run --permit slots --limit 1 -- /nonexistent")
+        .code(127)
+        .says("cannot run /nonexistent");
+    ground
+        .ask("run --permit slots --limit 1 -- /etc/passwd")
+        .code(126)
+        .says("cannot run /etc/passwd");
     finish(permit(&ground, "slots", "echo started")).code(4).says("no resource `slots`");
-    finish(permit(&ground, "slots=5 --limit 4", "echo started")).code(75).says("more than its limit of 4");
+    finish(permit(&ground, "slots=5 --limit 4", "echo started"))
+        .code(75)
+        .says("more than its limit of 4");
 }
 
 #[test]
@@ -268,10 +309,20 @@ fn who_does_not_want_to_wait_for_a_permit_is_told_75_or_124() {
     let ground = Ground::new();
     let job = start(&ground, "slots=3 --limit 4 --name job", "echo started; sleep 1000");
     assert_eq!(job.line(), "started");
-    finish(permit(&ground, "slots=2 --limit 4 -n", "echo started")).code(75).says("2 of `slots` cannot be had at once");
-    finish(permit(&ground, "slots=2 --limit 4 -w 0.1", "echo started")).code(124).says("no permit for `slots` in time");
-    assert_eq!(finish(permit(&ground, "slots --limit 4 -n", "echo started")).code(0).out, "started\n");
-    assert_eq!(finish(permit(&ground, "slots --limit 4 -w 30", "echo started")).code(0).out, "started\n");
+    finish(permit(&ground, "slots=2 --limit 4 -n", "echo started"))
+        .code(75)
+        .says("2 of `slots` cannot be had at once");
+    finish(permit(&ground, "slots=2 --limit 4 -w 0.1", "echo started"))
+        .code(124)
+        .says("no permit for `slots` in time");
+    assert_eq!(
+        finish(permit(&ground, "slots --limit 4 -n", "echo started")).code(0).out,
+        "started\n"
+    );
+    assert_eq!(
+        finish(permit(&ground, "slots --limit 4 -w 30", "echo started")).code(0).out,
+        "started\n"
+    );
     assert_eq!(ground.ask("usage").code(0).out, "slots\t4\t3\t0\tjob=3\n", "nobody waits any more");
 }
 
@@ -296,8 +347,8 @@ fn permits_are_given_in_the_order_of_asking() {
 #[test]
 fn signals_reach_the_command_or_end_the_waiting() {
     let ground = Ground::new();
-    let script =
-        "trap 'echo HUP' HUP; trap 'echo TERM; exit 9' TERM; echo started; while :; do sleep 1000 & wait $!; done";
+    let script = "trap 'echo HUP' HUP; trap 'echo TERM; exit 9' TERM; echo started; while :; do \
+                  sleep 1000 & wait $!; done";
     let mut job = start(&ground, "slots --limit 1 --name job", script);
     assert_eq!(job.line(), "started");
     let mut late = start(&ground, "slots --limit 1 --name late", "echo started");
@@ -329,7 +380,10 @@ fn stop_ends_the_command_before_the_permit_is_given_back() {
     await_waiting(&ground, "slots", 1);
     ground.ask("stop late").code(0).silent();
     assert_eq!(late.end_code(), 3);
-    assert_eq!((late.try_line(), late.stderr()), (None, "pares: asked to leave before it was its turn\n".into()));
+    assert_eq!(
+        (late.try_line(), late.stderr()),
+        (None, "pares: asked to leave before it was its turn\n".into())
+    );
     await_waiting(&ground, "slots", 0);
     ground.ask("stop job").code(0).silent();
     assert_eq!(job.line(), "slots\t1\t1\t0\tjob=1");
@@ -380,8 +434,8 @@ fn the_supervisors_death_changes_nothing_for_who_has_a_permit_or_waits() {
     assert_eq!(late.line(), "started");
 }
 
-/// Goal: one that stood still while others were given what it held ends its command.
-/// Method: stop its guard, kill the supervisor, and wait until another has the permit; then let it go on.
+/// Goal: one that stood still while others were given what it held ends its command. Method: stop
+/// its guard, kill the supervisor, and wait until another has the permit; then let it go on.
 #[test]
 fn a_holder_that_slept_through_an_election_ends_its_command() {
     let ground = Ground::new();
@@ -400,20 +454,23 @@ fn a_holder_that_slept_through_an_election_ends_its_command() {
     assert!(job.stderr().contains(": ending sh\n"));
 }
 
-/// Goal: no command begins while anything of one before it is left.
-/// Method: each leaves a process behind that holds a lock and ignores SIGTERM, and finds the lock free when it begins.
+/// Goal: no command begins while anything of one before it is left. Method: each leaves a process
+/// behind that holds a lock and ignores SIGTERM, and finds the lock free when it begins.
 #[test]
 fn a_permit_is_held_until_nothing_of_the_command_is_left() {
     let ground = Ground::new();
     let lock = ground.directory.join("lock").display().to_string();
-    let script = format!("exec 9> {lock}; flock -n 9 || echo overlap; (trap '' TERM; exec sleep 1000) & exit 0");
+    let script = format!(
+        "exec 9> {lock}; flock -n 9 || echo overlap; (trap '' TERM; exec sleep 1000) & exit 0"
+    );
     let jobs: Vec<Proc> = (0..20).map(|_| start(&ground, "slots --limit 1", &script)).collect();
     for mut job in jobs {
         assert_eq!((job.end_code(), job.try_line()), (0, None), "{}", job.stderr());
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------- the storm
+// ----------------------------------------------------------------------------------------------------------
+// the storm
 
 /// What a storm of commands came to.
 struct Storm {
@@ -429,7 +486,8 @@ struct Storm {
 
 /// Runs `count` commands, 48 at a time; after each tenth end kills one that lives, if asked to.
 fn storm(count: usize, kill: bool, command: impl Fn() -> Command + Sync) -> Storm {
-    // One storm after the other: two would starve each other, and a survivor that is late by the settle time loses its permit.
+    // One storm after the other: two would starve each other, and a survivor that is late by the
+    // settle time loses its permit.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
     let living = Mutex::new(Vec::new());
@@ -441,21 +499,27 @@ fn storm(count: usize, kill: bool, command: impl Fn() -> Command + Sync) -> Stor
         for _ in turn {
             let mut command = command();
             let mut alive = living.lock().unwrap();
-            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+            let child =
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
             let pid = Pid::from_child(&child);
             alive.push(pid);
             drop(alive);
             // Not reaped before it is off the list: its number stays its own.
-            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).expect("a child");
+            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+                .expect("a child");
             living.lock().unwrap().retain(|one| *one != pid);
             report.send(child.wait_with_output().expect("its output")).unwrap();
         }
     };
-    let mut storm = Storm { ends: BTreeMap::new(), said: String::new(), errors: String::new(), killed: 0 };
+    let mut storm =
+        Storm { ends: BTreeMap::new(), said: String::new(), errors: String::new(), killed: 0 };
     thread::scope(|scope| {
         for _ in 0..48 {
             let (turn, report) = (turn.clone(), report.clone());
-            thread::Builder::new().name("runner".into()).spawn_scoped(scope, || one_by_one(turn, report)).unwrap();
+            thread::Builder::new()
+                .name("runner".into())
+                .spawn_scoped(scope, || one_by_one(turn, report))
+                .unwrap();
         }
         for number in 1..=count {
             let output = reports.recv_timeout(PATIENCE).expect("one more ends");
@@ -476,13 +540,15 @@ fn storm(count: usize, kill: bool, command: impl Fn() -> Command + Sync) -> Stor
 /// A script that takes one of four locks, and ends; it goes on if none is free.
 fn take_slot(ground: &Ground) -> String {
     let slot = ground.directory.join("slot").display().to_string();
-    format!("for s in 1 2 3 4; do exec 9> {slot}$s; if flock -n 9; then sleep 0.01; exit 0; fi; done")
+    format!(
+        "for s in 1 2 3 4; do exec 9> {slot}$s; if flock -n 9; then sleep 0.01; exit 0; fi; done"
+    )
 }
 
 const NO_SLOT: &str = "echo 'no slot is free' >&2; exit 99";
 
-/// Goal: hundreds of short commands, each of them supervisor for a moment, and never more than four at once.
-/// Method: each takes one of four locks without waiting; not one finds them all taken.
+/// Goal: hundreds of short commands, each of them supervisor for a moment, and never more than four
+/// at once. Method: each takes one of four locks without waiting; not one finds them all taken.
 #[test]
 fn hundreds_of_short_commands_keep_to_the_limit() {
     let ground = Ground::new();
@@ -492,18 +558,25 @@ fn hundreds_of_short_commands_keep_to_the_limit() {
     assert_eq!((storm.said.as_str(), storm.errors.as_str()), ("", ""));
 }
 
-/// Goal: the same while some of them are killed.
-/// Method: after every tenth end SIGKILL another. Its unit is free when its connection ends, its lock when its command
-/// has been killed, a moment later: who finds no lock free in this moment says so and looks again. So there can be as
-/// many of these as there were kills, and not more.
+/// Goal: the same while some of them are killed. Method: after every tenth end SIGKILL another. Its
+/// unit is free when its connection ends, its lock when its command has been killed, a moment
+/// later: who finds no lock free in this moment says so and looks again. So there can be as many of
+/// these as there were kills, and not more.
 #[test]
 fn hundreds_of_short_commands_keep_to_the_limit_while_some_are_killed() {
     let ground = Ground::new();
     let take = take_slot(&ground);
-    let script = format!("{take}; echo again; for t in $(seq 200); do sleep 0.01; {take}; done; {NO_SLOT}");
+    let script =
+        format!("{take}; echo again; for t in $(seq 200); do sleep 0.01; {take}; done; {NO_SLOT}");
     let storm = storm(240, true, || permit(&ground, "slots --limit 4", &script));
     let (killed, ended) = (storm.ends.get(&(None, Some(9))), storm.ends.get(&(Some(0), None)));
-    assert_eq!(killed.copied().unwrap_or(0) + ended.copied().unwrap_or(0), 240, "{:?} {}", storm.ends, storm.errors);
+    assert_eq!(
+        killed.copied().unwrap_or(0) + ended.copied().unwrap_or(0),
+        240,
+        "{:?} {}",
+        storm.ends,
+        storm.errors
+    );
     assert_eq!(storm.errors, "");
     let again = storm.said.lines().count();
     assert!(again <= storm.killed, "{again} found no slot free, after {} kills", storm.killed);

@@ -1,4 +1,5 @@
-//! The library's threads take none of the program's signals, and leave no trace of that in what the program starts.
+//! The library's threads take none of the program's signals, and leave no trace of that in what the
+//! program starts.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +8,8 @@ use pares::{Instance, Peer, PeerConfig};
 
 use crate::support::{Ground, PATIENCE, Proc, await_true};
 
-/// The blocked signals that the text of a file like /proc/PID/status says, one bit for each, from signal 1 on.
+/// The blocked signals that the text of a file like /proc/PID/status says, one bit for each, from
+/// signal 1 on.
 fn blocked(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("a mask");
     u64::from_str_radix(line.trim(), 16).expect("a number")
@@ -24,7 +26,8 @@ fn mask_of_child() -> u64 {
     blocked(&String::from_utf8(ask().output().expect("run").stdout).expect("text"))
 }
 
-/// All but SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, and the two of the C library.
+/// All but SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, and the two
+/// of the C library.
 fn all() -> u64 {
     let never = [4, 5, 6, 7, 8, 9, 11, 19, 31, 32, 33];
     never.iter().fold(u64::MAX, |all, number| all & !(1 << (number - 1)))
@@ -40,13 +43,15 @@ fn threads(pid: u32) -> Vec<(String, u64)> {
     about.filter(|(name, _)| name.starts_with("pares-")).collect()
 }
 
-/// Goal: whatever the program does with a signal, no thread of the library is in its way.
-/// Method: processes in all roles, with permits, calls, watches and hang timeouts; the kernel says what each thread blocks.
+/// Goal: whatever the program does with a signal, no thread of the library is in its way. Method:
+/// processes in all roles, with permits, calls, watches and hang timeouts; the kernel says what
+/// each thread blocks.
 #[test]
 fn every_thread_of_the_library_blocks_what_the_program_may_want() {
     let ground = Ground::new();
     let join = |name: &str| {
-        let instance = ground.start(&format!("join --json --name {name} --resource seats=1 --hang-timeout 20"));
+        let instance = ground
+            .start(&format!("join --json --name {name} --resource seats=1 --hang-timeout 20"));
         instance.role();
         instance
     };
@@ -59,8 +64,10 @@ fn every_thread_of_the_library_blocks_what_the_program_may_want() {
     assert_eq!(held.line(), "held");
     let peer = others.start("peer join --json");
     await_true("all threads are there", || {
-        let names: Vec<String> = threads(instances[0].pid()).into_iter().map(|(name, _)| name).collect();
-        let wanted = ["pares-role", "pares-endpoint", "pares-member", "pares-registry", "pares-announce"];
+        let names: Vec<String> =
+            threads(instances[0].pid()).into_iter().map(|(name, _)| name).collect();
+        let wanted =
+            ["pares-role", "pares-endpoint", "pares-member", "pares-registry", "pares-announce"];
         wanted.iter().all(|name| names.iter().any(|other| other == name))
             && threads(peer.pid()).iter().any(|(name, _)| name == "pares-peer")
     });
@@ -72,8 +79,9 @@ fn every_thread_of_the_library_blocks_what_the_program_may_want() {
     }
 }
 
-/// Goal: a child that a function of the program's starts hears signals as any child of the program's does.
-/// Method: an admin function, a job, a thread that a job starts, and a launcher each start a process that says what it blocks.
+/// Goal: a child that a function of the program's starts hears signals as any child of the
+/// program's does. Method: an admin function, a job, a thread that a job starts, and a launcher
+/// each start a process that says what it blocks.
 #[test]
 fn what_functions_of_the_program_start_hears_its_signals() {
     let ground = Ground::new();
@@ -90,14 +98,23 @@ fn what_functions_of_the_program_start_hears_its_signals() {
         _ = tell.send((mask_of_child(), in_thread));
         guard.wait(PATIENCE);
     });
-    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (0, 0), "a job's child, and that of a thread it has started");
+    assert_eq!(
+        told.recv_timeout(PATIENCE).unwrap(),
+        (0, 0),
+        "a job's child, and that of a thread it has started"
+    );
     drop(job);
 
     let file = ground.directory.join("mask").display().to_string();
     let script = format!("grep SigBlk /proc/self/status >{file}.new && mv {file}.new {file}");
-    let config = PeerConfig::new("it").local(ground.port).directory(&ground.directory).need(7, 1, None);
+    let config =
+        PeerConfig::new("it").local(ground.port).directory(&ground.directory).need(7, 1, None);
     let _peer = Peer::join(config.launcher(["sh", "-c", &script])).unwrap();
     await_true("started", || fs::exists(&file).unwrap());
-    assert_eq!(blocked(&fs::read_to_string(&file).unwrap()), 0, "a process that the library has started");
+    assert_eq!(
+        blocked(&fs::read_to_string(&file).unwrap()),
+        0,
+        "a process that the library has started"
+    );
     drop((one, two));
 }

@@ -20,10 +20,12 @@ use serde_json::Value;
 
 use crate::raw::free_port;
 
-/// The deadline of every wait for what must come: only a defect reaches it, however busy the machine is.
+/// The deadline of every wait for what must come: only a defect reaches it, however busy the
+/// machine is.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Asserts that what can be late on a busy machine is in time once. A defect makes it late each time.
+/// Asserts that what can be late on a busy machine is in time once. A defect makes it late each
+/// time.
 #[track_caller]
 pub(crate) fn in_time_once(limit: Duration, mut what: impl FnMut() -> Duration) {
     right_once(|| {
@@ -32,21 +34,26 @@ pub(crate) fn in_time_once(limit: Duration, mut what: impl FnMut() -> Duration) 
     });
 }
 
-/// Asserts that what a stall of a busy machine can spoil is right once. A defect makes it wrong each time.
+/// Asserts that what a stall of a busy machine can spoil is right once. A defect makes it wrong
+/// each time.
 #[track_caller]
 pub(crate) fn right_once(mut what: impl FnMut() -> Result<(), String>) {
     let wrong: Vec<String> = (0..8).map_while(|_| what().err()).collect();
     assert!(wrong.len() < 8, "wrong each time: {wrong:?}");
 }
 
-/// What this process ignores since its start, as after `nohup` or in the background of a script, all that it starts would ignore
-/// too, and no test could end them by Ctrl-C. A handler that does nothing is as good here, and not passed on.
+/// What this process ignores since its start, as after `nohup` or in the background of a script,
+/// all that it starts would ignore too, and no test could end them by Ctrl-C. A handler that does
+/// nothing is as good here, and not passed on.
 fn mind_signals() {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
+    use signal_hook::consts::{
+        SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+    };
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0").trim();
+        let ignored =
+            status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0").trim();
         let ignored = u64::from_str_radix(ignored, 16).expect("a mask");
         let all = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2];
         for signal in all.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 1) {
@@ -73,8 +80,10 @@ impl Ground {
         mind_signals();
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("pares-it-{}-{number}", std::process::id()));
-        // Whatever the mask: one that a group can write is refused, and a database server, another user, has its place inside.
+        let directory =
+            std::env::temp_dir().join(format!("pares-it-{}-{number}", std::process::id()));
+        // Whatever the mask: one that a group can write is refused, and a database server, another
+        // user, has its place inside.
         fs::DirBuilder::new().mode(0o711).create(&directory).expect("a directory for the test");
         Ground { port, directory }
     }
@@ -86,8 +95,9 @@ impl Ground {
         path
     }
 
-    /// Has a shell's script write the program `$1`. Not this process: another of its threads may begin a child meanwhile, which
-    /// has the file open for writing until it becomes what it is to be, and so long nobody may execute it.
+    /// Has a shell's script write the program `$1`. Not this process: another of its threads may
+    /// begin a child meanwhile, which has the file open for writing until it becomes what it is to
+    /// be, and so long nobody may execute it.
     pub(crate) fn make_program(&self, script: &str, path: &Path) {
         let mut command = self.shell(&format!("{script} && chmod 755 \"$1\""));
         command.arg("sh").arg(path);
@@ -108,7 +118,10 @@ impl Ground {
 
     fn with_environment(&self, mut command: Command, script: &str) -> Command {
         command.args(["-c", script]).env("PARES", env!("CARGO_BIN_EXE_pares")).stdin(Stdio::null());
-        command.env("PARES_DIR", &self.directory).env("PARES_GROUP", GROUP).env("PARES_PORT", self.port.to_string());
+        command
+            .env("PARES_DIR", &self.directory)
+            .env("PARES_GROUP", GROUP)
+            .env("PARES_PORT", self.port.to_string());
         command
     }
 
@@ -117,10 +130,16 @@ impl Ground {
         self.command_of(arguments.split_whitespace())
     }
 
-    pub(crate) fn command_of<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command_of<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pares"));
         command.args(arguments);
-        command.env("PARES_DIR", &self.directory).env("PARES_GROUP", GROUP).env("PARES_PORT", self.port.to_string());
+        command
+            .env("PARES_DIR", &self.directory)
+            .env("PARES_GROUP", GROUP)
+            .env("PARES_PORT", self.port.to_string());
         command.stdin(Stdio::null());
         command
     }
@@ -222,7 +241,8 @@ pub(crate) struct Proc {
     child: Child,
     lines: Receiver<String>,
     errors: Receiver<String>,
-    /// Events that were read while another was waited for: events of different sources come in any order.
+    /// Events that were read while another was waited for: events of different sources come in any
+    /// order.
     skipped: RefCell<Vec<Value>>,
 }
 
@@ -257,10 +277,13 @@ impl Proc {
 
     #[track_caller]
     fn launch(mut command: Command) -> (Self, Option<ChildStdin>) {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         let (tell, lines) = unbounded();
         let out = BufReader::new(child.stdout.take().expect("piped"));
-        read_on("lines", move || _ = out.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        read_on("lines", move || {
+            _ = out.lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
+        });
         let (tell, errors) = unbounded();
         let mut err = child.stderr.take().expect("piped");
         read_on("errors", move || {
@@ -325,8 +348,10 @@ impl Proc {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let line = self.lines.recv_deadline(deadline);
-            let line = line.unwrap_or_else(|_| panic!("process {} has only said {skipped:?}", self.pid()));
-            let event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let line =
+                line.unwrap_or_else(|_| panic!("process {} has only said {skipped:?}", self.pid()));
+            let event =
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
             if wanted(&event) {
                 return event;
             }
@@ -334,7 +359,8 @@ impl Proc {
         }
     }
 
-    /// Waits until it has been told of another instance: it cannot tell the end of what it has not seen.
+    /// Waits until it has been told of another instance: it cannot tell the end of what it has not
+    /// seen.
     #[track_caller]
     pub(crate) fn sees(&self, other: &str) {
         self.expect(|event| event["event"] == "joined" && event["name"] == other);
@@ -364,7 +390,9 @@ impl Proc {
     /// Its child, of which it has one: the guard of a `pares run`.
     #[track_caller]
     pub(crate) fn only_child(&self) -> Pid {
-        let [child] = children(self.pid())[..] else { panic!("process {} has not one child", self.pid()) };
+        let [child] = children(self.pid())[..] else {
+            panic!("process {} has not one child", self.pid())
+        };
         child
     }
 
@@ -414,7 +442,8 @@ pub(crate) fn stop(process: Pid) {
     await_true("stopped", || state(process) == Some('T'));
 }
 
-/// What a process does at the moment, as `ps` has it: R, S, T, Z …; `None` if there is no such process.
+/// What a process does at the moment, as `ps` has it: R, S, T, Z …; `None` if there is no such
+/// process.
 pub(crate) fn state(process: Pid) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
@@ -423,9 +452,11 @@ pub(crate) fn state(process: Pid) -> Option<char> {
 /// The children of a process, of all its threads.
 pub(crate) fn children(process: u32) -> Vec<Pid> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    let numbers: Vec<i32> =
-        lists.flat_map(|list| list.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<_>>()).collect();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let numbers: Vec<i32> = lists
+        .flat_map(|list| list.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
+        .collect();
     numbers.into_iter().filter_map(Pid::from_raw).collect()
 }
 

@@ -1,4 +1,5 @@
-//! `pares run` on a terminal: what a user of a shell with job control sees. A real shell, on a real terminal.
+//! `pares run` on a terminal: what a user of a shell with job control sees. A real shell, on a real
+//! terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -22,11 +23,13 @@ struct Shell {
 
 impl Shell {
     fn new(ground: &Ground, arguments: &[&str]) -> Self {
-        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let keyboard =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
         let name = ptsname(&keyboard, Vec::new()).unwrap();
-        let terminal = File::from(open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap());
+        let terminal =
+            File::from(open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap());
         let mut command = Command::new("setsid");
         command.args(["--ctty", "bash", "--norc", "--noprofile"]).args(arguments);
         let of_ground = ground.command("");
@@ -86,10 +89,14 @@ impl Drop for Shell {
     }
 }
 
-const WAYS: [&str; 3] =
-    ["run --when-supervisor", "run --permit slots --limit 1", "peer run --interval 400 --when-primary"];
+const WAYS: [&str; 3] = [
+    "run --when-supervisor",
+    "run --permit slots --limit 1",
+    "peer run --interval 400 --when-primary",
+];
 
-/// Goal: Ctrl-Z stops the job whole, nobody else of the group has to wait for it, and `fg` continues it.
+/// Goal: Ctrl-Z stops the job whole, nobody else of the group has to wait for it, and `fg`
+/// continues it.
 #[test]
 fn ctrl_z_stops_the_whole_job_and_fg_continues_it() {
     for way in WAYS {
@@ -114,13 +121,15 @@ fn ctrl_z_stops_the_whole_job_and_fg_continues_it() {
     }
 }
 
-/// Goal: a command that asks on the terminal gets its answer, and may be stopped and continued while it does.
+/// Goal: a command that asks on the terminal gets its answer, and may be stopped and continued
+/// while it does.
 #[test]
 fn a_command_that_reads_from_the_terminal_gets_it() {
     for way in WAYS {
         let ground = Ground::new();
         let mut shell = Shell::new(&ground, &["-i"]);
-        let script = "stty -echo </dev/tty; echo as''king; read a </dev/tty; stty echo </dev/tty; echo \"got $a\"";
+        let script = "stty -echo </dev/tty; echo as''king; read a </dev/tty; stty echo </dev/tty; \
+                      echo \"got $a\"";
         shell.types(&format!("$PARES {way} -- sh -c '{}'\n", script.replace("''", "\"\"")));
         shell.shows("asking\r\n");
         shell.types("\x1a");
@@ -153,7 +162,9 @@ fn a_job_in_the_background_that_wants_the_terminal_stops_until_it_has_it() {
 fn ctrl_c_ends_the_loop_around_it() {
     for script in ["echo item; sleep 1000", "stty -echo </dev/tty; echo item; read a </dev/tty"] {
         let ground = Ground::new();
-        let run = format!("for i in 1 2 3; do $PARES run --permit x --limit 1 -- sh -c '{script}'; done; echo all");
+        let run = format!(
+            "for i in 1 2 3; do $PARES run --permit x --limit 1 -- sh -c '{script}'; done; echo all"
+        );
         let mut shell = Shell::new(&ground, &["-c", &run]);
         shell.shows("item");
         shell.types("\x03");
@@ -167,7 +178,10 @@ fn ctrl_c_ends_the_loop_around_it() {
 fn a_pipe_is_one_job() {
     let ground = Ground::new();
     let mut shell = Shell::new(&ground, &["-i"]);
-    shell.types("$PARES run --when-supervisor -- sh -c 'while :; do echo ti\"\"ck; sleep 0.1; done' | cat\n");
+    shell.types(
+        "$PARES run --when-supervisor -- sh -c 'while :; do echo ti\"\"ck; sleep 0.1; \
+                 done' | cat\n",
+    );
     shell.shows("tick\r\n");
     shell.types("\x1a");
     shell.shows("Stopped");

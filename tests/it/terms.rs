@@ -1,4 +1,5 @@
-//! Terms: no supervisorship has the term of an earlier one, or a smaller one, whatever happened in between.
+//! Terms: no supervisorship has the term of an earlier one, or a smaller one, whatever happened in
+//! between.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,11 +21,15 @@ impl Ground {
 
     fn kept_term(&self) -> u64 {
         let line = fs::read_to_string(self.term_file()).expect("a term file");
-        line.split(' ').next().and_then(|term| term.parse().ok()).unwrap_or_else(|| panic!("{line:?} is no term"))
+        line.split(' ')
+            .next()
+            .and_then(|term| term.parse().ok())
+            .unwrap_or_else(|| panic!("{line:?} is no term"))
     }
 }
 
-/// A supervisor that began in term 1, although there was a term 10, and whose term the survivor of that has raised to 11.
+/// A supervisor that began in term 1, although there was a term 10, and whose term the survivor of
+/// that has raised to 11.
 fn raised(ground: &Ground) -> (Proc, Proc) {
     ground.last_term_was(9);
     let first = ground.join("first");
@@ -70,19 +75,27 @@ fn on_a_full_disk_no_term_is_given_that_could_be_given_again() {
     }
     let ground = Ground::new();
     let full = "mount -t tmpfs -o size=8k,mode=700 none $PARES_DIR && cd $PARES_DIR && \
-        head -c 32 /dev/urandom >it.key && chmod 600 it.key && head -c 100000 /dev/zero >fill 2>/dev/null";
+        head -c 32 /dev/urandom >it.key && chmod 600 it.key && head -c 100000 /dev/zero >fill \
+        2>/dev/null";
     let begin = |rest: &str| finish(ground.shell_in("--mount", &format!("{full}; {rest}")));
-    let refused = begin(SAY_TERM).code(1).says("No space left on device").says("make room").says("it.term");
+    let refused =
+        begin(SAY_TERM).code(1).says("No space left on device").says("make room").says("it.term");
     assert_eq!(refused.out, "");
     let left = begin(&format!("{SAY_TERM}; ls")).code(0);
     assert_eq!(left.out, "fill\nit.key\n", "nothing is left behind");
     says(&begin("$PARES doctor --json"), "directory", "cure", &["No space left on device"]);
 
     // Where there is a file, it is written in place, which needs no room.
-    let there = "rm fill; $PARES run --when-supervisor -- true; head -c 100000 /dev/zero >fill 2>/dev/null";
+    let there =
+        "rm fill; $PARES run --when-supervisor -- true; head -c 100000 /dev/zero >fill 2>/dev/null";
     let twice = begin(&format!("{there}; {SAY_TERM}; {SAY_TERM}")).code(0);
     assert_eq!(twice.out, "term 2\nterm 3\n", "{twice:?}");
-    says(&begin(&format!("{there}; $PARES doctor --json")), "directory", "ok", &["the last term is 1"]);
+    says(
+        &begin(&format!("{there}; $PARES doctor --json")),
+        "directory",
+        "ok",
+        &["the last term is 1"],
+    );
 }
 
 #[test]
@@ -136,7 +149,8 @@ fn survivors_go_on_after_a_term_file_that_is_damaged_or_removed_and_write_it_ane
 fn a_survivor_that_cannot_keep_its_term_goes_on_and_says_so() {
     let ground = Ground::new();
     let first = ground.join("first");
-    let survivor = Proc::start(ground.shell("ulimit -f 0; exec $PARES join --json --name survivor"));
+    let survivor =
+        Proc::start(ground.shell("ulimit -f 0; exec $PARES join --json --name survivor"));
     survivor.role();
     first.kill();
     survivor.expect(|event| event["event"] == "supervisor" && event["term"] == 2);
@@ -146,7 +160,11 @@ fn a_survivor_that_cannot_keep_its_term_goes_on_and_says_so() {
     third.expect(|event| event["event"] == "supervisor" && event["term"] == 3);
     assert_eq!(ground.kept_term(), 3);
     let said = survivor.stderr();
-    assert!(said.contains("File too large") && said.contains("only those who take part now know term 2"), "{said}");
+    assert!(
+        said.contains("File too large")
+            && said.contains("only those who take part now know term 2"),
+        "{said}"
+    );
 }
 
 /// Epochs of masterless groups are kept in the same way.

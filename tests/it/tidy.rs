@@ -17,7 +17,10 @@ fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|ending| endings.iter().any(|one| ending == *one)) {
+            } else if path
+                .extension()
+                .is_some_and(|ending| endings.iter().any(|one| ending == *one))
+            {
                 let text = fs::read_to_string(&path).unwrap();
                 found.push((path.strip_prefix(root()).unwrap().to_owned(), text));
             }
@@ -59,7 +62,8 @@ fn the_pure_rooms_know_no_socket_thread_clock_lock_or_log() {
     for folder in ["src/wire", "src/state"] {
         for (path, text) in files(folder, &["rs"]) {
             // The simulators run what is pure, on all processors.
-            let simulator = path.starts_with("src/state/group/sim") || path.ends_with("state/sim/seeds.rs");
+            let simulator =
+                path.starts_with("src/state/group/sim") || path.ends_with("state/sim/seeds.rs");
             if path.ends_with("tests.rs") || simulator {
                 continue;
             }
@@ -75,8 +79,8 @@ fn the_pure_rooms_know_no_socket_thread_clock_lock_or_log() {
 #[test]
 fn rooms_use_only_rooms_on_their_left() {
     let order = [
-        "sys", "error", "config", "wire", "event", "state", "net", "registry", "admin", "job", "instance", "peer",
-        "permit", "tally", "usage", "setting", "message", "ffi",
+        "sys", "error", "config", "wire", "event", "state", "net", "registry", "admin", "job",
+        "instance", "peer", "permit", "tally", "usage", "setting", "message", "ffi",
     ];
     // `event` names `Watch`, and errors name what they are errors of, in their documentation only.
     let rank = |room: &str| order.iter().position(|one| *one == room);
@@ -86,7 +90,8 @@ fn rooms_use_only_rooms_on_their_left() {
         let Some(own) = rank(inside[0].trim_end_matches(".rs")) else { continue };
         for (at, line) in code(&text) {
             for used in line.split("crate::").skip(1) {
-                let room: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let room: String =
+                    used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 // `error` and `config` are one step: each names the other's types.
                 let most = if own == 1 { 2 } else { own };
                 if rank(&room).is_some_and(|used| used > most) {
@@ -143,12 +148,15 @@ fn there_is_unsafe_code_in_three_rooms_only_and_nothing_left_to_do() {
         for (path, text) in files(folder, &["rs"]) {
             for (at, line) in text.lines().enumerate() {
                 let found = marks.iter().find(|mark| line.contains(**mark));
-                complaints.extend(found.map(|mark| format!("{}:{}: {mark}", path.display(), at + 1)));
+                complaints
+                    .extend(found.map(|mark| format!("{}:{}: {mark}", path.display(), at + 1)));
             }
             for (at, line) in code(&text) {
                 if folder == "src"
                     && !may_be_unsafe(&path)
-                    && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("allow(unsafe"))
+                    && (line.contains("unsafe {")
+                        || line.contains("unsafe fn")
+                        || line.contains("allow(unsafe"))
                 {
                     complaints.push(format!("{}:{at}: unsafe", path.display()));
                 }
@@ -158,9 +166,12 @@ fn there_is_unsafe_code_in_three_rooms_only_and_nothing_left_to_do() {
     none(&complaints);
 }
 
-/// The rooms for what only the C library can do, the library's and the command's, and for what C asks of us.
+/// The rooms for what only the C library can do, the library's and the command's, and for what C
+/// asks of us.
 fn may_be_unsafe(path: &Path) -> bool {
-    ["src/sys.rs", "src/sys", "src/ffi", "src/bin/pares/sys.rs"].iter().any(|room| path.starts_with(room))
+    ["src/sys.rs", "src/sys", "src/ffi", "src/bin/pares/sys.rs"]
+        .iter()
+        .any(|room| path.starts_with(room))
 }
 
 #[test]
@@ -169,7 +180,9 @@ fn each_unsafe_block_says_why_it_is_sound() {
     for (path, text) in files("src", &["rs"]).into_iter().filter(|(path, _)| may_be_unsafe(path)) {
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
-            if line.trim_start().starts_with("//") || !(line.contains("unsafe {") || line.contains("unsafe impl")) {
+            if line.trim_start().starts_with("//")
+                || !(line.contains("unsafe {") || line.contains("unsafe impl"))
+            {
                 continue;
             }
             blocks += 1;
@@ -184,7 +197,8 @@ fn each_unsafe_block_says_why_it_is_sound() {
     assert!(blocks > 10, "only {blocks} found");
 }
 
-/// `println!` and `eprintln!` panic where nothing can be written: on a full disk, or into a pipe that nobody reads.
+/// `println!` and `eprintln!` panic where nothing can be written: on a full disk, or into a pipe
+/// that nobody reads.
 #[test]
 fn the_command_writes_nothing_that_panics_when_it_cannot_be_written() {
     let mut complaints = Vec::new();
@@ -215,8 +229,12 @@ fn every_socket_is_entered_in_the_book_as_it_is_made() {
     ];
     let mut complaints = Vec::new();
     let mut booked = 0;
-    for (path, text) in files("src", &["rs"]).into_iter().filter(|(path, _)| !path.starts_with("src/bin")) {
-        for (at, line) in code(&text).filter(|(_, line)| makers.iter().any(|maker| line.contains(maker))) {
+    for (path, text) in
+        files("src", &["rs"]).into_iter().filter(|(path, _)| !path.starts_with("src/bin"))
+    {
+        for (at, line) in
+            code(&text).filter(|(_, line)| makers.iter().any(|maker| line.contains(maker)))
+        {
             if line.contains("Booked::") {
                 booked += 1;
             } else if !path.ends_with("sys/tests.rs") {
@@ -245,15 +263,29 @@ fn a_room_that_grows_past_600_lines_is_two_rooms() {
 fn every_thread_has_a_name_that_is_in_the_table() {
     let table = fs::read_to_string(root().join("src/net/mod.rs")).unwrap();
     let mut names = 0;
-    let library = files("src", &["rs"]).into_iter().filter(|(path, _)| !path.starts_with("src/bin"));
+    let library =
+        files("src", &["rs"]).into_iter().filter(|(path, _)| !path.starts_with("src/bin"));
     for (path, text) in library {
         for (at, line) in code(&text) {
-            assert!(!line.contains("thread::spawn("), "{}:{at}: a thread without a name", path.display());
+            assert!(
+                !line.contains("thread::spawn("),
+                "{}:{at}: a thread without a name",
+                path.display()
+            );
             let blocks = path.ends_with("net/threads.rs") || path.ends_with("net/ask.rs");
             let makes = line.contains("thread::Builder::new()");
-            assert!(!makes || blocks, "{}:{at}: a thread that takes the program's signals", path.display());
-            for name in line.split('"').filter(|word| word.starts_with("pares-") && word.len() < 16) {
-                assert!(table.contains(&format!("`{name}`")), "{}:{at}: {name} is not in the table", path.display());
+            assert!(
+                !makes || blocks,
+                "{}:{at}: a thread that takes the program's signals",
+                path.display()
+            );
+            for name in line.split('"').filter(|word| word.starts_with("pares-") && word.len() < 16)
+            {
+                assert!(
+                    table.contains(&format!("`{name}`")),
+                    "{}:{at}: {name} is not in the table",
+                    path.display()
+                );
                 names += 1;
             }
         }
@@ -261,13 +293,21 @@ fn every_thread_has_a_name_that_is_in_the_table() {
     assert!(names >= 9, "only {names} names found");
 }
 
-/// Goal: who embeds the library builds nothing that only the command needs, and never an async runtime.
-/// Method: the tree that cargo itself resolves.
+/// Goal: who embeds the library builds nothing that only the command needs, and never an async
+/// runtime. Method: the tree that cargo itself resolves.
 #[test]
 fn the_librarys_tree_has_no_clap_serde_env_logger_or_async_runtime() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["tree", "--offline", "--edges", "normal", "--no-default-features", "--prefix", "none"])
+        .args([
+            "tree",
+            "--offline",
+            "--edges",
+            "normal",
+            "--no-default-features",
+            "--prefix",
+            "none",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
@@ -275,9 +315,18 @@ fn the_librarys_tree_has_no_clap_serde_env_logger_or_async_runtime() {
     let tree = String::from_utf8(output.stdout).unwrap();
     let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(names.contains(&"crossbeam-channel"), "{tree}");
-    for unwanted in
-        ["clap", "serde", "serde_json", "env_logger", "signal-hook", "tokio", "mio", "async-std", "smol", "futures"]
-    {
+    for unwanted in [
+        "clap",
+        "serde",
+        "serde_json",
+        "env_logger",
+        "signal-hook",
+        "tokio",
+        "mio",
+        "async-std",
+        "smol",
+        "futures",
+    ] {
         assert!(!names.contains(&unwanted), "{unwanted} in\n{tree}");
     }
 }
@@ -288,8 +337,13 @@ fn what_is_skipped_is_noted_for_the_end_of_the_run() {
     let mut complaints = Vec::new();
     for folder in ["src", "tests/it"] {
         for (path, text) in files(folder, &["rs"]) {
-            let printed = text.lines().zip(1..).filter(|(line, _)| line.contains(concat!("println!(\"", "skipped")));
-            complaints.extend(printed.map(|(_, at)| format!("{}:{at}: skipped::skip notes it", path.display())));
+            let printed = text
+                .lines()
+                .zip(1..)
+                .filter(|(line, _)| line.contains(concat!("println!(\"", "skipped")));
+            complaints.extend(
+                printed.map(|(_, at)| format!("{}:{at}: skipped::skip notes it", path.display())),
+            );
         }
     }
     none(&complaints);

@@ -1,5 +1,6 @@
-//! What `pares run` and `pares peer run` have in common: signals, stops and deaths of each of the processes, and odd
-//! environments. Each test does the same with a role, a permit and the role of primary.
+//! What `pares run` and `pares peer run` have in common: signals, stops and deaths of each of the
+//! processes, and odd environments. Each test does the same with a role, a permit and the role of
+//! primary.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -11,10 +12,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{Ground, PATIENCE, Proc, await_true, finish, state, stop};
 
 /// The three ways to run a command.
-const WAYS: [&str; 3] =
-    ["run --when-supervisor", "run --permit slots --limit 1", "peer run --interval 400 --when-primary"];
+const WAYS: [&str; 3] = [
+    "run --when-supervisor",
+    "run --permit slots --limit 1",
+    "peer run --interval 400 --when-primary",
+];
 
-/// `pares` with a shell's script as the command, in a process group of its own: one that may be stopped.
+/// `pares` with a shell's script as the command, in a process group of its own: one that may be
+/// stopped.
 fn wrapped(ground: &Ground, way: &str, script: &str) -> Command {
     let words = way.split_whitespace().chain(["--", "bash", "-c", script]);
     let mut command = ground.command_of(words);
@@ -73,14 +78,17 @@ while True: print(int(signal.sigwait(caught)), flush=True)
 #[test]
 fn all_signals_that_can_be_caught_reach_the_command() {
     let ground = Ground::new();
-    // KILL, CHLD, CONT and STOP are not meant; PIPE is what a process does to itself, and 32 and 33 are the C library's.
+    // KILL, CHLD, CONT and STOP are not meant; PIPE is what a process does to itself, and 32 and 33
+    // are the C library's.
     let numbers = (1..=64).filter(|number| ![9, 13, 17, 18, 19, 32, 33].contains(number));
     for way in WAYS {
         let words = way.split_whitespace().chain(["--", "python3", "-c", SIGNALS]);
         let job = Proc::start(ground.command_of(words));
         assert_eq!(job.line(), "ready");
         for number in numbers.clone() {
-            let kill = Command::new("bash").args(["-c", &format!("kill -{number} {}", job.pid())]).status();
+            let kill = Command::new("bash")
+                .args(["-c", &format!("kill -{number} {}", job.pid())])
+                .status();
             assert!(kill.expect("bash").success());
             assert_eq!(job.line(), number.to_string(), "{way}");
         }
@@ -214,7 +222,8 @@ fn signals_that_are_ignored_at_the_start_stay_ignored() {
     }
 }
 
-/// Goal: a full disk behind standard error, or a reader that has gone, changes neither code nor course.
+/// Goal: a full disk behind standard error, or a reader that has gone, changes neither code nor
+/// course.
 #[test]
 fn standard_error_that_cannot_be_written_changes_nothing() {
     let ground = Ground::new();
@@ -265,7 +274,9 @@ fn a_service_manager_is_told_when_the_command_begins_and_what_is_meant_for_it_is
         let script = "export LISTEN_PID=$$ WATCHDOG_PID=$$; exec $PARES \"$@\"";
         let mut command = ground.shell(script);
         command.arg("sh").args(way.split_whitespace());
-        command.args(["--", "sh", "-c", "echo $$ $LISTEN_PID $WATCHDOG_PID"]).env("NOTIFY_SOCKET", &path);
+        command
+            .args(["--", "sh", "-c", "echo $$ $LISTEN_PID $WATCHDOG_PID"])
+            .env("NOTIFY_SOCKET", &path);
         let out = finish(command).code(0).out;
         let numbers: Vec<&str> = out.split_whitespace().collect();
         assert!(numbers.len() == 3 && numbers.iter().all(|number| *number == numbers[0]), "{out}");
@@ -310,7 +321,8 @@ fn the_limit_of_each_holder_can_be_given() {
 #[test]
 fn another_group_inside_is_found_by_its_name_and_a_port_of_elsewhere_is_none() {
     let ground = Ground::new();
-    let inner = format!("$PARES -g inner-{} run --permit x --limit 1 -- echo ran", std::process::id());
+    let inner =
+        format!("$PARES -g inner-{} run --permit x --limit 1 -- echo ran", std::process::id());
     for way in WAYS {
         let mut command = wrapped(&ground, way, &inner);
         command.env("PARES", env!("CARGO_BIN_EXE_pares"));
@@ -332,13 +344,17 @@ fn another_group_inside_is_found_by_its_name_and_a_port_of_elsewhere_is_none() {
     finish(command).code(3);
 }
 
-/// Goal: before its turn a command begins by no signal; those that end, end `pares run`; a stop is only a stop.
+/// Goal: before its turn a command begins by no signal; those that end, end `pares run`; a stop is
+/// only a stop.
 #[test]
 fn one_that_waits_stops_and_ends_by_signals_and_nothing_begins_meanwhile() {
     let ground = Ground::new();
     let one = ground.join("one");
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)] {
-        let mut job = Proc::start(wrapped(&ground, "run --when-supervisor --name job", "echo begun"));
+    for (signal, code) in
+        [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
+    {
+        let mut job =
+            Proc::start(wrapped(&ground, "run --when-supervisor --name job", "echo begun"));
         await_true("registered", || ground.names().contains(&"job".to_owned()));
         job.signal(Signal::USR1); // for a command that does not run yet
         job.signal(signal);
@@ -378,7 +394,8 @@ fn a_command_that_somebody_has_stopped_keeps_what_it_holds() {
 fn a_killed_front_ends_the_command_before_anybody_else_begins() {
     let ground = Ground::new();
     let lock = ground.directory.join("lock").display().to_string();
-    let script = format!("exec 9>{lock}; flock -n 9 || echo overlap; trap '' TERM; echo begun; sleep 1000");
+    let script =
+        format!("exec 9>{lock}; flock -n 9 || echo overlap; trap '' TERM; echo begun; sleep 1000");
     for way in WAYS {
         let one = Proc::start(wrapped(&ground, way, &script));
         assert_eq!(one.line(), "begun");

@@ -1,5 +1,6 @@
-//! Says at the end of `cargo test` what was skipped, and why. Cargo runs test programs in the order of their names, and shows
-//! what this one prints, for it has no harness. It tests nothing and never fails.
+//! Says at the end of `cargo test` what was skipped, and why. Cargo runs test programs in the order
+//! of their names, and shows what this one prints, for it has no harness. It tests nothing and
+//! never fails.
 
 use std::fs;
 use std::os::unix::process::parent_id;
@@ -18,7 +19,10 @@ fn main() {
     let mut lines: Vec<&str> = noted.lines().collect();
     lines.sort_unstable();
     lines.dedup();
-    println!("\nskipped in this run: {}", if lines.is_empty() { "nothing".into() } else { lines.len().to_string() });
+    println!(
+        "\nskipped in this run: {}",
+        if lines.is_empty() { "nothing".into() } else { lines.len().to_string() }
+    );
     lines.iter().for_each(|line| println!("  {line}"));
     println!();
     _ = fs::remove_file(ours);

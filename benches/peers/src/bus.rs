@@ -1,6 +1,6 @@
-//! D-Bus by a client of its own: the crates that block read each message in three pieces, and those that do not are
-//! asynchronous underneath. This one writes a message that was put together once with one `write`, and reads what comes
-//! with one `read`.
+//! D-Bus by a client of its own: the crates that block read each message in three pieces, and those
+//! that do not are asynchronous underneath. This one writes a message that was put together once
+//! with one `write`, and reads what comes with one `read`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -145,7 +145,8 @@ struct Bus {
 impl Bus {
     fn connect(path: &Path) -> Self {
         let mut stream = UnixStream::connect(path).expect("connect to the bus");
-        // EXTERNAL: who we are, the bus knows from the kernel; an empty answer to its question says just that.
+        // EXTERNAL: who we are, the bus knows from the kernel; an empty answer to its question says
+        // just that.
         stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n").expect("authenticate");
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") || !line.windows(3).any(|word| word == b"OK ") {
@@ -180,7 +181,8 @@ impl Bus {
             self.buffer.copy_within(self.taken..self.filled, 0);
             self.filled -= self.taken;
             self.taken = 0;
-            let count = self.stream.read(&mut self.buffer[self.filled..]).expect("read from the bus");
+            let count = self.stream.read(&mut self.buffer[self.filled..]).expect("read from the \
+                bus");
             assert!(count > 0, "the bus has gone");
             self.filled += count;
         }

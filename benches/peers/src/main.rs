@@ -1,5 +1,6 @@
-//! What pares is measured beside: clients of Redis, D-Bus and etcd, in processes of their own. The bench `measured` of the
-//! package above builds this program, starts the servers, and tells each part by lines what to do (`drive`).
+//! What pares is measured beside: clients of Redis, D-Bus and etcd, in processes of their own. The
+//! bench `measured` of the package above builds this program, starts the servers, and tells each
+//! part by lines what to do (`drive`).
 
 use std::path::Path;
 
@@ -24,6 +25,7 @@ fn main() {
         "dbus-service" => bus::service(Path::new(word(1))),
         "etcd-lock" => etcd::lock(word(1)),
         "codec" => codec::measure(Path::new(word(1))),
-        other => panic!("{other:?} is no part of the bench; `cargo bench` in the package above runs it"),
+        other => panic!("{other:?} is no part of the bench; `cargo bench` in the package above \
+                         runs it"),
     }
 }

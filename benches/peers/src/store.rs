@@ -49,7 +49,8 @@ pub(crate) fn lock(address: &str) -> ! {
     let take = Packed::new(&["SET", "lock", &own, "NX", "PX", &ttl]);
     // Renewed only while it is ours.
     let script =
-        "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
+        "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], \
+         ARGV[2]) end return 0";
     let renew = Packed::new(&["EVAL", script, "1", "lock", &own, &ttl]);
     let renewed = move |connection: &mut Connection| {
         thread::sleep(TTL / 3);
@@ -57,7 +58,8 @@ pub(crate) fn lock(address: &str) -> ! {
     };
     thread::spawn(move || {
         let mut tried = false;
-        // Not all at the same moment, which nobody has to arrange where processes are started one by one.
+        // Not all at the same moment, which nobody has to arrange where processes are started one
+        // by one.
         let look = LOOK * (90 + std::process::id() % 20) / 100;
         loop {
             let has = matches!(take.run(&mut connection), Value::Okay);
@@ -119,7 +121,8 @@ pub(crate) fn caller(address: &str) -> ! {
 pub(crate) fn holders(address: &str, number: u64) -> ! {
     let limit = 1000.to_string();
     let script = "local used = redis.call('INCR', KEYS[1]) \
-                  if used > tonumber(ARGV[1]) then redis.call('DECR', KEYS[1]) return 0 end return 1";
+                  if used > tonumber(ARGV[1]) then redis.call('DECR', KEYS[1]) return 0 end return \
+                  1";
     let mut connection = connect(address);
     let sha: String = cmd("SCRIPT").arg("LOAD").arg(script).query(&mut connection).expect("load the script");
     let worker = |_| {

@@ -1,4 +1,5 @@
-//! A process of the demo: an instance that wants a connection, has it for a moment, and wants one again.
+//! A process of the demo: an instance that wants a connection, has it for a moment, and wants one
+//! again.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -16,7 +17,8 @@ use crate::failure::{FAILED, Failure};
 use crate::output::{Form, Value, json, line, object};
 use crate::signals;
 
-/// The argument that makes a process an actor. Two more follow: its name, and how many connections there may be.
+/// The argument that makes a process an actor. Two more follow: its name, and how many connections
+/// there may be.
 pub(crate) const COMMAND: &str = "actor";
 
 /// What is shared.
@@ -28,11 +30,13 @@ const TURN: Duration = Duration::from_millis(15);
 /// Plays until the end of standard input. Group, port and directory are in the environment.
 pub(crate) fn act() -> Result<(), Failure> {
     let form = Form::new(true);
-    let (name, limit) = arguments().ok_or_else(|| Failure::new(FAILED, "is for `pares demo` only"))?;
+    let (name, limit) =
+        arguments().ok_or_else(|| Failure::new(FAILED, "is for `pares demo` only"))?;
     let ends = signals::ends(true)?;
     let instance = Arc::new(Instance::join(config(limit)?.name(&name))?);
     let events = instance.events();
-    let print = |event: &Event| Line::of_instance(&name, event).map_or(Ok(()), |line| line.print(form));
+    let print =
+        |event: &Event| Line::of_instance(&name, event).map_or(Ok(()), |line| line.print(form));
 
     let turn = Arc::new(Mutex::new(()));
     let turns = {
@@ -64,12 +68,16 @@ fn arguments() -> Option<(String, u64)> {
 }
 
 fn config(limit: u64) -> Result<Config, Failure> {
-    let variable = |name| env::var(name).map_err(|_| Failure::new(FAILED, format!("{name} is not set")));
-    let port = variable("PARES_PORT")?.parse().map_err(|_| Failure::new(FAILED, "PARES_PORT is no port"))?;
+    let variable =
+        |name| env::var(name).map_err(|_| Failure::new(FAILED, format!("{name} is not set")));
+    let port = variable("PARES_PORT")?
+        .parse()
+        .map_err(|_| Failure::new(FAILED, "PARES_PORT is no port"))?;
     Ok(Config::new(variable("PARES_GROUP")?).port(port).resource(RESOURCE, limit))
 }
 
-/// Takes turns until the instance has left, and says when each begins and ends: within the time for which it has the permit.
+/// Takes turns until the instance has left, and says when each begins and ends: within the time for
+/// which it has the permit.
 fn take_turns(instance: &Instance, turn: &Mutex<()>) {
     while let Ok(permit) = instance.acquire(RESOURCE, 1) {
         let Ok(_held) = turn.lock() else { return };
@@ -154,14 +162,17 @@ mod tests {
 
     fn heard(told: &[(&str, &str, u64)]) -> Turns {
         let mut turns = Turns::default();
-        told.iter().for_each(|(who, what, at)| turns.hear(who, &json!({ "event": what, "monotonic_ns": at })));
+        told.iter().for_each(|(who, what, at)| {
+            turns.hear(who, &json!({ "event": what, "monotonic_ns": at }))
+        });
         turns
     }
 
     #[test]
     fn turns_that_overlap_are_counted_and_those_that_touch_are_not() {
         assert_eq!(heard(&[]).most_at_once(), 0);
-        let one_by_one = [("a", "begins", 1), ("a", "ends", 2), ("b", "begins", 2), ("b", "ends", 3)];
+        let one_by_one =
+            [("a", "begins", 1), ("a", "ends", 2), ("b", "begins", 2), ("b", "ends", 3)];
         assert_eq!(heard(&one_by_one).most_at_once(), 1);
         // As told: b's words came first.
         let at_once = [("b", "begins", 4), ("b", "ends", 9), ("a", "begins", 1), ("a", "ends", 5)];
@@ -175,14 +186,20 @@ mod tests {
         let mut turns = heard(&told);
         turns.killed("a", 4);
         assert_eq!(turns.most_at_once(), 1);
-        turns.hear("a", &json!({ "event": "begins", "monotonic_ns": 6 })); // after the kill was decided
+        // After the kill was decided.
+        turns.hear("a", &json!({ "event": "begins", "monotonic_ns": 6 }));
         assert_eq!(turns.most_at_once(), 1);
     }
 
     #[test]
     fn a_turn_since_then_has_begun_and_ended_since_then() {
-        let turns =
-            heard(&[("a", "begins", 1), ("a", "ends", 3), ("b", "begins", 4), ("c", "begins", 5), ("c", "ends", 6)]);
+        let turns = heard(&[
+            ("a", "begins", 1),
+            ("a", "ends", 3),
+            ("b", "begins", 4),
+            ("c", "begins", 5),
+            ("c", "ends", 6),
+        ]);
         assert!(!turns.has_had_one_since("a", 2) && !turns.has_had_one_since("b", 2));
         assert!(turns.has_had_one_since("c", 2) && turns.has_had_one_since("a", 0));
     }

@@ -13,8 +13,8 @@ use crate::output::{Form, json, line, object, rows};
 
 /// Call an admin function of an instance, of the supervisor (main) or of all (@all)
 ///
-/// The result's bytes go to standard output as they are. For @all it is one line for each instance: name, `ok` or `error`,
-/// result; the exit code is 0 only if all have answered.
+/// The result's bytes go to standard output as they are. For @all it is one line for each instance:
+/// name, `ok` or `error`, result; the exit code is 0 only if all have answered.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -55,7 +55,8 @@ pub(crate) struct FunctionsArgs {
 
 /// Ask an instance to leave its group
 ///
-/// Done as soon as the instance has agreed. `pares join` then ends; `pares run` ends its command first.
+/// Done as soon as the instance has agreed. `pares join` then ends; `pares run` ends its command
+/// first.
 #[derive(clap::Args)]
 pub(crate) struct StopArgs {
     /// An instance's name, or `main` for the supervisor
@@ -108,7 +109,11 @@ struct Answer {
 
 impl Answer {
     fn object(&self) -> String {
-        object(&vec![("name", json!(self.name)), ("ok", json!(self.ok)), ("result", json!(self.result))])
+        object(&vec![
+            ("name", json!(self.name)),
+            ("ok", json!(self.ok)),
+            ("result", json!(self.result)),
+        ])
     }
 }
 
@@ -120,14 +125,22 @@ fn print_all(answers: &[Answer], form: Form) -> Result<(), Failure> {
         let row = |answer: &Answer| {
             let outcome = if answer.ok { "ok" } else { "error" };
             // One line each, whatever the function says.
-            let result = answer.result.trim_end().replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t");
+            let result = answer
+                .result
+                .trim_end()
+                .replace('\\', "\\\\")
+                .replace('\n', "\\n")
+                .replace('\t', "\\t");
             vec![answer.name.clone(), outcome.to_owned(), result.replace(char::is_control, "?")]
         };
         rows(form, &["NAME", "OUTCOME", "RESULT"], &answers.iter().map(row).collect::<Vec<_>>())?;
     }
     match answers.iter().filter(|answer| !answer.ok).count() {
         0 => Ok(()),
-        failed => Err(Failure::new(FAILED, format!("{failed} of {} instances gave no result", answers.len()))),
+        failed => Err(Failure::new(
+            FAILED,
+            format!("{failed} of {} instances gave no result", answers.len()),
+        )),
     }
 }
 
@@ -136,11 +149,13 @@ pub(crate) fn functions(group: &Group, args: &FunctionsArgs) -> Result<(), Failu
     let functions = lines.lines().filter_map(|line| line.split_once('\t'));
     let form = Form::new(args.json);
     if form == Form::Json {
-        let objects: Vec<String> =
-            functions.map(|(name, help)| object(&vec![("name", json!(name)), ("help", json!(help))])).collect();
+        let objects: Vec<String> = functions
+            .map(|(name, help)| object(&vec![("name", json!(name)), ("help", json!(help))]))
+            .collect();
         return line(&format!("[{}]", objects.join(",\n ")));
     }
-    let functions: Vec<Vec<String>> = functions.map(|(name, help)| vec![name.into(), help.into()]).collect();
+    let functions: Vec<Vec<String>> =
+        functions.map(|(name, help)| vec![name.into(), help.into()]).collect();
     rows(form, &["FUNCTION", "WHAT IT DOES"], &functions)
 }
 
@@ -148,7 +163,9 @@ pub(crate) fn stop(group: &Group, args: &StopArgs) -> Result<(), Failure> {
     let admin = group.admin()?;
     match admin.call(&args.name, "stop", b"", args.patience.timeout) {
         // It may be quicker to end than to answer: that is what was asked for.
-        Err(CallError::InstanceLost(name)) if is_gone(&admin, &name, args.patience.timeout) => Ok(()),
+        Err(CallError::InstanceLost(name)) if is_gone(&admin, &name, args.patience.timeout) => {
+            Ok(())
+        }
         result => Ok(result.map(drop)?),
     }
 }
@@ -175,7 +192,8 @@ pub(crate) fn step_down(group: &Group, args: &StepDownArgs) -> Result<(), Failur
     if !successor.is_empty() {
         return line(&successor);
     }
-    // One that was supervisor only for a command's sake has left, and does not know who came after it.
+    // One that was supervisor only for a command's sake has left, and does not know who came after
+    // it.
     line(&admin.registry().status(args.timeout)?.supervisor)
 }
 

@@ -20,14 +20,15 @@ use crate::output::{Form, Value, json, line, object};
 use crate::wrap::own_program;
 use crate::{registry, sharing, signals};
 
-/// Show an election and what happens when supervisors are killed, with real processes, in a few seconds
+/// Show an election and what happens when supervisors are killed, with real processes, in a few
+/// seconds
 ///
-/// All processes share what there is too little of, `connections`: each has one for a moment, and again in its turn.
-/// Each says when, and the demo checks by these words that there never were more at once than there may be, whoever
-/// was killed.
+/// All processes share what there is too little of, `connections`: each has one for a moment, and
+/// again in its turn. Each says when, and the demo checks by these words that there never were more
+/// at once than there may be, whoever was killed.
 ///
-/// The processes form a group of their own, on a free port and in a directory of their own, and all are gone at the
-/// end.
+/// The processes form a group of their own, on a free port and in a directory of their own, and all
+/// are gone at the end.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares demo --instances 8 --kills 5")]
 pub(crate) struct Args {
@@ -61,8 +62,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     stage.await_all_roles()?;
     let count = args.instances;
     say(
-        format!("{count} processes on port {}, and one election: {first} after {took:.1} ms", stage.port),
-        &[("event", json!("elected")), ("name", json!(first)), ("term", json!(term)), ("ms", json!(took))],
+        format!(
+            "{count} processes on port {}, and one election: {first} after {took:.1} ms",
+            stage.port
+        ),
+        &[
+            ("event", json!("elected")),
+            ("name", json!(first)),
+            ("term", json!(term)),
+            ("ms", json!(took)),
+        ],
     )?;
     stage.print_registry(args.json)?;
     stage.await_turns(began)?;
@@ -74,7 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let (pid, killed) = stage.kill(&old)?;
         let (new, new_term, at) = stage.supervisor(term)?;
         let settled = stage.settled(&new, new_term)?;
-        let (take_over, again) = (ms(at.saturating_sub(killed)), ms(settled.saturating_sub(killed)));
+        let (take_over, again) =
+            (ms(at.saturating_sub(killed)), ms(settled.saturating_sub(killed)));
         say(
             format!(
                 "SIGKILL {old} (pid {pid}): {new} is supervisor after {take_over:.2} ms, \
@@ -101,13 +111,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     stage.clear()?;
     let (turns, most, limit) = (stage.turns.count(), stage.turns.most_at_once(), stage.limit);
     if most > limit {
-        return Err(Failure::new(FAILED, format!("{most} processes had a connection at once; at most {limit} may")));
+        return Err(Failure::new(
+            FAILED,
+            format!("{most} processes had a connection at once; at most {limit} may"),
+        ));
     }
     say(
         format!(
-            "all processes have left; {turns} turns with a connection, and never more than {most} of {limit} at once"
+            "all processes have left; {turns} turns with a connection, and never more than {most} \
+             of {limit} at once"
         ),
-        &[("event", json!("end")), ("turns", json!(turns)), ("most_at_once", json!(most)), ("limit", json!(limit))],
+        &[
+            ("event", json!("end")),
+            ("turns", json!(turns)),
+            ("most_at_once", json!(most)),
+            ("limit", json!(limit)),
+        ],
     )
 }
 
@@ -190,10 +209,12 @@ impl Stage {
         Ok(())
     }
 
-    /// Kills a process as the kernel does when memory runs out: it cannot say goodbye. Gives its pid, and the time.
+    /// Kills a process as the kernel does when memory runs out: it cannot say goodbye. Gives its
+    /// pid, and the time.
     fn kill(&mut self, name: &str) -> Result<(u32, u64), Failure> {
         let at = self.cast.iter().position(|actor| actor.name == name);
-        let mut actor = self.cast.remove(at.ok_or_else(|| Failure::new(FAILED, format!("{name} is gone")))?);
+        let mut actor =
+            self.cast.remove(at.ok_or_else(|| Failure::new(FAILED, format!("{name} is gone")))?);
         self.heard.retain(|told| told.name != name);
         let now = monotonic_ns();
         actor.child.kill()?;
@@ -219,7 +240,9 @@ impl Stage {
     }
 
     fn await_all_roles(&mut self) -> Result<(), Failure> {
-        while let Some(name) = self.cast.iter().find(|actor| !actor.has_role).map(|actor| actor.name.clone()) {
+        while let Some(name) =
+            self.cast.iter().find(|actor| !actor.has_role).map(|actor| actor.name.clone())
+        {
             self.hear(&name)?;
         }
         Ok(())
@@ -228,7 +251,8 @@ impl Stage {
     /// Waits until each process has had a connection since then.
     fn await_turns(&mut self, since: u64) -> Result<(), Failure> {
         let late = |stage: &Stage| {
-            let late = stage.cast.iter().find(|actor| !stage.turns.has_had_one_since(&actor.name, since));
+            let late =
+                stage.cast.iter().find(|actor| !stage.turns.has_had_one_since(&actor.name, since));
             late.map(|actor| actor.name.clone())
         };
         while let Some(name) = late(self) {
@@ -240,7 +264,9 @@ impl Stage {
     /// Waits for an event of which `is_it` makes something.
     fn expect<T>(&mut self, what: &str, is_it: impl Fn(&Told) -> Option<T>) -> Result<T, Failure> {
         loop {
-            if let Some((at, found)) = self.heard.iter().enumerate().find_map(|(at, told)| Some((at, is_it(told)?))) {
+            if let Some((at, found)) =
+                self.heard.iter().enumerate().find_map(|(at, told)| Some((at, is_it(told)?)))
+            {
                 self.heard.drain(..=at);
                 return Ok(found);
             }
@@ -253,15 +279,20 @@ impl Stage {
         let told = select! {
             recv(self.told.1) -> told => told.map_err(|_| Failure::new(FAILED, "nobody is left")),
             recv(self.signals) -> signal => Err(Failure::silent(SIGNALLED + signal.unwrap_or(SIGINT) as u8)),
-            recv(after(PATIENCE)) -> _ => Err(Failure::new(DEADLINE, format!("waited too long for {what}"))),
+            recv(after(PATIENCE)) -> _ => Err(Failure::new(DEADLINE, format!("waited too long for \
+                {what}"))),
         }?;
         if let Some(event) = &told.event {
             self.turns.hear(&told.name, event);
         }
-        let Some(actor) = self.cast.iter_mut().find(|actor| actor.name == told.name) else { return Ok(()) };
+        let Some(actor) = self.cast.iter_mut().find(|actor| actor.name == told.name) else {
+            return Ok(());
+        };
         match &told.event {
             None => return Err(Failure::new(FAILED, format!("{} ended unexpectedly", told.name))),
-            Some(event) if event["event"] == "supervisor" || event["event"] == "subordinate" => actor.has_role = true,
+            Some(event) if event["event"] == "supervisor" || event["event"] == "subordinate" => {
+                actor.has_role = true
+            }
             Some(event) if event["event"] == "begins" || event["event"] == "ends" => return Ok(()),
             Some(_) => {}
         }
@@ -277,20 +308,30 @@ impl Stage {
     fn print_usage(&self, json: bool) -> Result<(), Failure> {
         let usage = self.admin()?.usage_of(actor::RESOURCE, registry::ASK_TIMEOUT)?;
         if json {
-            return line(&format!("{{\"event\":\"usage\",\"usage\":{}}}", sharing::usage_object(&usage)));
+            return line(&format!(
+                "{{\"event\":\"usage\",\"usage\":{}}}",
+                sharing::usage_object(&usage)
+            ));
         }
-        let mut names: Vec<&str> = usage.holders.iter().take(4).map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<&str> =
+            usage.holders.iter().take(4).map(|(name, _)| name.as_str()).collect();
         if usage.holders.len() > names.len() {
             names.push("…");
         }
         let (in_use, waiting, names) = (usage.in_use, usage.waiting, names.join(", "));
-        line(&format!("  connections: {in_use} of {} in use ({names}), {waiting} waiting", self.limit))
+        line(&format!(
+            "  connections: {in_use} of {} in use ({names}), {waiting} waiting",
+            self.limit
+        ))
     }
 
     fn print_registry(&self, json: bool) -> Result<(), Failure> {
         let listing = self.admin()?.registry().list(registry::ASK_TIMEOUT)?;
         if json {
-            return line(&format!("{{\"event\":\"registry\",\"instances\":{}}}", registry::array(&listing, ",")));
+            return line(&format!(
+                "{{\"event\":\"registry\",\"instances\":{}}}",
+                registry::array(&listing, ",")
+            ));
         }
         registry::print(&listing, Form::new(false))
     }
@@ -337,7 +378,9 @@ fn field(told: &Told, event: &str, name: &str) -> Option<u64> {
 fn free_port() -> io::Result<u16> {
     let start = std::process::id() as u16 % 10_000;
     let mut ports = (0..10_000).map(|offset| 20_000 + (start + offset) % 10_000);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).ok_or_else(|| io::ErrorKind::AddrInUse.into())
+    ports
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or_else(|| io::ErrorKind::AddrInUse.into())
 }
 
 fn ms(ns: u64) -> f64 {

@@ -1,4 +1,5 @@
-//! `pares doctor`: what on this machine stands, or may one day stand, in the way of a group; and the cure.
+//! `pares doctor`: what on this machine stands, or may one day stand, in the way of a group; and
+//! the cure.
 //!
 //! Each check is a function that looks and gives a finding; nothing is changed.
 
@@ -19,9 +20,13 @@ mod way;
 
 /// Check this machine for what stands in the way of the group, and say the cure
 ///
-/// In a pipe the fields are: check, `ok`, `note` or `cure`, the finding, the cure. A note is about what may go wrong one day.
+/// In a pipe the fields are: check, `ok`, `note` or `cure`, the finding, the cure. A note is about
+/// what may go wrong one day.
 #[derive(clap::Args)]
-#[command(after_help = "Exit codes:\n  0 nothing to cure, though there may be notes\n  1 something to cure")]
+#[command(
+    after_help = "Exit codes:\n  0 nothing to cure, though there may be notes\n  1 something to \
+                  cure"
+)]
 pub(crate) struct Args {
     /// Print an array of {check,state,finding,cure}
     #[arg(long)]
@@ -79,8 +84,11 @@ fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
     let config = group.config();
     let at = config.supervisor_address();
     let (directory, key_file) = (config.state_directory()?, config.key_path()?);
-    let mut findings =
-        vec![machine::port_range(at.port()), files::directory(&config, &directory), files::key(&config, &key_file)];
+    let mut findings = vec![
+        machine::port_range(at.port()),
+        files::directory(&config, &directory),
+        files::key(&config, &key_file),
+    ];
     // First, for asking takes its time with one that does not answer, and then it may be gone.
     let sockets = process::Sockets::look();
     let holders = sockets.listening_at(at);
@@ -116,7 +124,8 @@ fn print(findings: &[Finding], form: Form) -> Result<(), Failure> {
             let objects: Vec<String> = findings
                 .iter()
                 .map(|Finding { check, state, finding, cure }| {
-                    let (check, state) = (("check", json!(check)), ("state", json!(state.as_str())));
+                    let (check, state) =
+                        (("check", json!(check)), ("state", json!(state.as_str())));
                     object(&vec![check, state, ("finding", json!(finding)), ("cure", json!(cure))])
                 })
                 .collect();

@@ -17,27 +17,45 @@ impl Line {
         Line { event, monotonic_ns, fields }
     }
 
-    /// What happened to the instance `name`; `None` for what the program itself, not its reader, must know.
+    /// What happened to the instance `name`; `None` for what the program itself, not its reader,
+    /// must know.
     pub(crate) fn of_instance(name: &str, event: &Event) -> Option<Line> {
         let (word, fields) = match &event.kind {
-            EventKind::Supervisor { term } => ("supervisor", vec![("name", json!(name)), ("term", json!(term))]),
+            EventKind::Supervisor { term } => {
+                ("supervisor", vec![("name", json!(name)), ("term", json!(term))])
+            }
             EventKind::Subordinate { term, supervisor } => {
-                let fields = vec![("name", json!(name)), ("term", json!(term)), ("supervisor", json!(supervisor))];
+                let fields = vec![
+                    ("name", json!(name)),
+                    ("term", json!(term)),
+                    ("supervisor", json!(supervisor)),
+                ];
                 ("subordinate", fields)
             }
-            EventKind::Contending { cause } => ("contending", vec![("cause", json!(cause.to_string()))]),
+            EventKind::Contending { cause } => {
+                ("contending", vec![("cause", json!(cause.to_string()))])
+            }
             EventKind::Settled { term, members } => settled(*term, *members),
-            EventKind::Setting { key, value } => ("setting", vec![("key", json!(key)), ("value", json!(value))]),
+            EventKind::Setting { key, value } => {
+                ("setting", vec![("key", json!(key)), ("value", json!(value))])
+            }
             EventKind::PermitLost { resource, units, .. } => {
                 ("permit-lost", vec![("resource", json!(resource)), ("units", json!(units))])
             }
             EventKind::OverLimit { resource, in_use, limit } => {
-                let fields = vec![("resource", json!(resource)), ("in-use", json!(in_use)), ("limit", json!(limit))];
+                let fields = vec![
+                    ("resource", json!(resource)),
+                    ("in-use", json!(in_use)),
+                    ("limit", json!(limit)),
+                ];
                 ("over-limit", fields)
             }
             EventKind::Message { from, topic, payload } => {
                 let text = String::from_utf8_lossy(payload);
-                ("message", vec![("from", json!(from)), ("topic", json!(topic)), ("payload", json!(text))])
+                (
+                    "message",
+                    vec![("from", json!(from)), ("topic", json!(topic)), ("payload", json!(text))],
+                )
             }
             EventKind::Stalled { name, cause } => {
                 ("stalled", vec![("name", json!(name)), ("cause", json!(cause.as_str()))])
@@ -63,8 +81,12 @@ impl Line {
     pub(crate) fn of_registry(change: &Change) -> Option<Line> {
         let (word, fields) = match &change.kind {
             ChangeKind::Joined(entry) => ("joined", vec![("name", json!(entry.name))]),
-            ChangeKind::Left { name, cause } => ("left", vec![("name", json!(name)), ("cause", json!(cause.as_str()))]),
-            ChangeKind::Supervisor { name, term } => ("supervisor", vec![("name", json!(name)), ("term", json!(term))]),
+            ChangeKind::Left { name, cause } => {
+                ("left", vec![("name", json!(name)), ("cause", json!(cause.as_str()))])
+            }
+            ChangeKind::Supervisor { name, term } => {
+                ("supervisor", vec![("name", json!(name)), ("term", json!(term))])
+            }
             ChangeKind::Settled { term, members } => settled(*term, *members),
             ChangeKind::Contending => ("contending", vec![("cause", json!("no-supervisor"))]),
             _ => return None,
@@ -74,10 +96,11 @@ impl Line {
 
     pub(crate) fn print(self, form: Form) -> Result<(), Failure> {
         let Line { event, monotonic_ns, mut fields } = self;
-        // A removed setting has no value, which is not the same as an empty one. Whatever somebody sets or sends, it is
-        // one field of one line.
+        // A removed setting has no value, which is not the same as an empty one. Whatever somebody
+        // sets or sends, it is one field of one line.
         let words = |fields: Fields| {
-            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| match name {
+            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| match name
+            {
                 "value" | "payload" => (name, escaped(&plain(&value))),
                 _ => (name, plain(&value)),
             })
@@ -86,7 +109,8 @@ impl Line {
             // They are not in the contract with those who read JSON.
             Form::Json if matches!(event, "over-limit" | "message") => Ok(()),
             Form::Json => {
-                fields.splice(0..0, [("event", json!(event)), ("monotonic_ns", json!(monotonic_ns))]);
+                fields
+                    .splice(0..0, [("event", json!(event)), ("monotonic_ns", json!(monotonic_ns))]);
                 line(&object(&fields))
             }
             Form::Tabs => {

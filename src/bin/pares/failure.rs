@@ -4,7 +4,8 @@ use std::io;
 use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 
 use pares::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, PeerError, ResourceError, SettingError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, PeerError, ResourceError,
+    SettingError,
 };
 
 /// It was tried and went wrong.
@@ -136,7 +137,9 @@ impl From<io::Error> for Failure {
 fn join_code(error: &JoinError) -> u8 {
     match error {
         JoinError::Config(_) => USAGE,
-        JoinError::PortHeld { .. } | JoinError::OtherGroup { .. } | JoinError::NotHere { .. } => UNAVAILABLE,
+        JoinError::PortHeld { .. } | JoinError::OtherGroup { .. } | JoinError::NotHere { .. } => {
+            UNAVAILABLE
+        }
         JoinError::Key(error) => key_code(error),
         JoinError::KeyMismatch { .. } | JoinError::PortForbidden { .. } => NOT_AUTHORISED,
         JoinError::GroupFull { .. } => BUSY,
@@ -149,7 +152,11 @@ fn join_code(error: &JoinError) -> u8 {
 fn key_code(error: &KeyError) -> u8 {
     match error {
         // Nobody forbids it: there is no room, or a file is damaged.
-        KeyError::Unkept(error) if !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => FAILED,
+        KeyError::Unkept(error)
+            if !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) =>
+        {
+            FAILED
+        }
         _ => NOT_AUTHORISED,
     }
 }

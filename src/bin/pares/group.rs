@@ -18,12 +18,13 @@ pub(crate) struct GroupArgs {
     #[arg(short, long, global = true)]
     group: Option<String>,
 
-    /// The supervisor port of 127.0.0.1 [env: PARES_PORT, unless -g is given; default: 30099 for the group `default`; else port
-    /// and address are made from group and user id]
+    /// The supervisor port of 127.0.0.1 [env: PARES_PORT, unless -g is given; default: 30099 for
+    /// the group `default`; else port and address are made from group and user id]
     #[arg(short, long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// The file with the group's key, also one that is mounted as a secret [default: GROUP.key in PARES_DIR, made new]
+    /// The file with the group's key, also one that is mounted as a secret [default: GROUP.key in
+    /// PARES_DIR, made new]
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
 
@@ -37,13 +38,15 @@ pub(crate) struct GroupArgs {
 }
 
 impl GroupArgs {
-    /// What counts of command line and environment: the nearer word. A port in the environment belongs to the group in the
-    /// environment, not to another one that the command line names.
+    /// What counts of command line and environment: the nearer word. A port in the environment
+    /// belongs to the group in the environment, not to another one that the command line names.
     pub(crate) fn resolved(&self) -> Result<Group, Failure> {
         let port = match (self.port, &self.group) {
             (Some(port), _) => Some(port),
             (None, Some(_)) => None,
-            (None, None) => variable::<NonZeroU16>("PARES_PORT", "a port number")?.map(NonZeroU16::get),
+            (None, None) => {
+                variable::<NonZeroU16>("PARES_PORT", "a port number")?.map(NonZeroU16::get)
+            }
         };
         let name = match &self.group {
             Some(name) => Some(name.clone()),
@@ -55,7 +58,8 @@ impl GroupArgs {
 
     /// Starts the log to standard error.
     ///
-    /// The log itself lets everything through; the level is the global one, which the admin function `log-level` sets.
+    /// The log itself lets everything through; the level is the global one, which the admin
+    /// function `log-level` sets.
     pub(crate) fn start_log(&self) {
         env_logger::Builder::new().filter_level(LevelFilter::Trace).init();
         log::set_max_level(match self.verbose {
@@ -68,17 +72,26 @@ impl GroupArgs {
     }
 }
 
-/// What a variable of the environment says; an empty one says nothing, as one that a compose file or a unit leaves empty.
+/// What a variable of the environment says; an empty one says nothing, as one that a compose file
+/// or a unit leaves empty.
 ///
 /// # Errors
 ///
-/// If it says something else than `what`. Others may use the name: a cluster sets NAME_PORT for each of its services.
+/// If it says something else than `what`. Others may use the name: a cluster sets NAME_PORT for
+/// each of its services.
 pub(crate) fn variable<T: FromStr>(name: &str, what: &str) -> Result<Option<T>, Failure> {
-    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
     let parsed = value.to_str().and_then(|text| text.parse().ok());
     parsed.map(Some).ok_or_else(|| {
         let value = value.to_string_lossy();
-        Failure::new(USAGE, format!("{name} in the environment is {value:?}, not {what}: unset it, or use the option"))
+        Failure::new(
+            USAGE,
+            format!(
+                "{name} in the environment is {value:?}, not {what}: unset it, or use the option"
+            ),
+        )
     })
 }
 
@@ -127,7 +140,8 @@ pub(crate) struct Identity {
     #[arg(long)]
     never_supervisor: bool,
 
-    /// Watch for hangs: an instance at the other end of a lifeline that gives no good answer for so long is reported
+    /// Watch for hangs: an instance at the other end of a lifeline that gives no good answer for so
+    /// long is reported
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hang_timeout: Option<Duration>,
 
@@ -138,7 +152,8 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn config(self, group: &Group) -> Config {
-        let mut config = group.config().join_timeout(self.timeout).end_hung_supervisor(self.end_hung_supervisor);
+        let mut config =
+            group.config().join_timeout(self.timeout).end_hung_supervisor(self.end_hung_supervisor);
         config = config.may_supervise(!self.never_supervisor);
         if let Some(timeout) = self.hang_timeout {
             config = config.hang_timeout(timeout);

@@ -11,8 +11,9 @@ use crate::signals;
 
 /// Be an instance until SIGINT or SIGTERM, one line per event
 ///
-/// Events: supervisor, subordinate, contending (the instance's own role), settled (all survivors of an election are in the
-/// registry again), joined and left (the other instances), setting, permit-lost, stalled and resumed (with --hang-timeout), stopped. It also ends after `pares stop
+/// Events: supervisor, subordinate, contending (the instance's own role), settled (all survivors of
+/// an election are in the registry again), joined and left (the other instances), setting,
+/// permit-lost, stalled and resumed (with --hang-timeout), stopped. It also ends after `pares stop
 /// NAME`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -41,7 +42,8 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let form = Form::new(args.json);
     let ends = signals::ends(args.until_eof)?;
     let declare = |config: Config, (resource, limit)| config.resource(resource, limit);
-    let instance = Instance::join(args.resource.into_iter().fold(args.identity.config(group), declare))?;
+    let instance =
+        Instance::join(args.resource.into_iter().fold(args.identity.config(group), declare))?;
     let name = instance.name().to_owned();
     let events = instance.events();
     let watch = instance.registry().watch()?;
@@ -52,7 +54,8 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
             recv(events) -> event => match event {
                 Ok(event) => {
                     if let EventKind::Missed { events } = event.kind {
-                        note(&format!("{events} events are missing: standard output is read too slowly"));
+                        note(&format!("{events} events are missing: standard output is read too \
+                                       slowly"));
                     }
                     print(Line::of_instance(&name, &event))?;
                 }

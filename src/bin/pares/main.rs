@@ -1,4 +1,5 @@
-//! The `pares` command: arguments → what they mean → deeds. One file for each subcommand or small group of them.
+//! The `pares` command: arguments → what they mean → deeds. One file for each subcommand or small
+//! group of them.
 #![deny(unsafe_code)]
 
 mod actor;
@@ -29,8 +30,8 @@ use clap::{Parser, Subcommand};
 use failure::Failure;
 use group::GroupArgs;
 
-/// First among equals: instances of one program on one machine elect a supervisor, keep a registry, share what is
-/// limited, and notice every death at once
+/// First among equals: instances of one program on one machine elect a supervisor, keep a registry,
+/// share what is limited, and notice every death at once
 #[derive(Parser)]
 #[command(name = "pares", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
@@ -50,7 +51,8 @@ Examples:
   pares usage                             who holds what
   pares peer join                         be in a group without a master, also across machines
 
-Standard output is data: a table on a terminal, without header and separated by tabs in a pipe, or JSON with --json.
+Standard output is data: a table on a terminal, without header and separated by tabs in a pipe, or \
+JSON with --json.
 
 Exit codes:
   0 yes, done                      75 busy, or limit reached with -n
@@ -115,7 +117,8 @@ fn conclude(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// The same command line as that of the process that has started this one, after two words that are the guard's.
+/// The same command line as that of the process that has started this one, after two words that are
+/// the guard's.
 fn guarded(words: &[OsString]) -> Result<(), Failure> {
     let guard = wrap::Guard::new(words)?;
     let own = std::iter::once(OsString::from("pares"));
@@ -127,7 +130,10 @@ fn guarded(words: &[OsString]) -> Result<(), Failure> {
         _ => Err(Failure::new(failure::USAGE, "there is nothing to guard")),
     });
     let result = result.map_err(|failure| {
-        _ = conclude(Err(Failure { message: failure.message.clone(), ..Failure::silent(failure.code) }));
+        _ = conclude(Err(Failure {
+            message: failure.message.clone(),
+            ..Failure::silent(failure.code)
+        }));
         Failure { message: String::new(), ..failure }
     });
     guard.ended(match &result {
@@ -139,7 +145,8 @@ fn guarded(words: &[OsString]) -> Result<(), Failure> {
 
 fn work(Cli { group, command }: Cli) -> Result<(), Failure> {
     group.start_log();
-    // Only where one is needed: what the environment says of it may be wrong, and of no consequence.
+    // Only where one is needed: what the environment says of it may be wrong, and of no
+    // consequence.
     let group = || group.resolved();
     match command {
         Command::Demo(args) => demo::run(&args),

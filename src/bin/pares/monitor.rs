@@ -12,10 +12,12 @@ use crate::signals;
 
 /// Print one line per event until SIGINT or SIGTERM, without being an instance
 ///
-/// First the supervisor and all instances that are there, then what changes: supervisor, settled, joined, left, contending
-/// (no supervisor for the moment).
+/// First the supervisor and all instances that are there, then what changes: supervisor, settled,
+/// joined, left, contending (no supervisor for the moment).
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  pares monitor --json | jq -r 'select(.event == \"left\").name'")]
+#[command(
+    after_help = "Example:\n  pares monitor --json | jq -r 'select(.event == \"left\").name'"
+)]
 pub(crate) struct Args {
     /// Print each event as a JSON object: {"event":E,"monotonic_ns":T,…}
     #[arg(long)]

@@ -35,7 +35,8 @@ impl Form {
 pub(crate) type Fields = Vec<(&'static str, Value)>;
 
 pub(crate) fn object(fields: &Fields) -> String {
-    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
+    let pairs: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
     format!("{{{}}}", pairs.join(","))
 }
 
@@ -57,7 +58,9 @@ pub(crate) fn escaped(text: &str) -> String {
             '\r' => escaped.push_str("\\r"),
             '\t' => escaped.push_str("\\t"),
             c if c.is_control() => {
-                c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| _ = write!(escaped, "\\0{byte:03o}"));
+                c.encode_utf8(&mut [0; 4])
+                    .bytes()
+                    .for_each(|byte| _ = write!(escaped, "\\0{byte:03o}"));
             }
             c => escaped.push(c),
         }
@@ -72,8 +75,8 @@ pub(crate) fn note(text: &str) {
     }
 }
 
-/// Writes a message to standard error. Where that cannot be written, on a full disk or into a pipe that nobody reads,
-/// nothing else changes: the exit code is the contract.
+/// Writes a message to standard error. Where that cannot be written, on a full disk or into a pipe
+/// that nobody reads, nothing else changes: the exit code is the contract.
 pub(crate) fn message(text: &str) {
     _ = io::stderr().lock().write_all(format!("pares: {text}\n").as_bytes());
 }
@@ -89,15 +92,20 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 pub(crate) fn rows(form: Form, header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
     let mut text = String::new();
     if form == Form::Table {
-        let column = |at: usize| rows.iter().filter_map(move |row| row.get(at)).map(|cell| cell.chars().count());
-        let widths: Vec<usize> =
-            (0..header.len()).map(|at| column(at).max().unwrap_or(0).max(header[at].len())).collect();
+        let column = |at: usize| {
+            rows.iter().filter_map(move |row| row.get(at)).map(|cell| cell.chars().count())
+        };
+        let widths: Vec<usize> = (0..header.len())
+            .map(|at| column(at).max().unwrap_or(0).max(header[at].len()))
+            .collect();
         let (bold, normal) = if colour() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
         let put = |cells: &[String]| {
             let cells: Vec<String> = cells
                 .iter()
                 .enumerate()
-                .map(|(at, cell)| format!("{cell:<width$}", width = widths.get(at).copied().unwrap_or(0)))
+                .map(|(at, cell)| {
+                    format!("{cell:<width$}", width = widths.get(at).copied().unwrap_or(0))
+                })
                 .collect();
             cells.join("  ").trim_end().to_owned()
         };

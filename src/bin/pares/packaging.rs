@@ -11,7 +11,9 @@ use crate::failure::{Failure, USAGE};
 
 /// Print the completions for a shell
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  pares completions bash > /usr/share/bash-completion/completions/pares")]
+#[command(
+    after_help = "Example:\n  pares completions bash > /usr/share/bash-completion/completions/pares"
+)]
 pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
@@ -19,7 +21,8 @@ pub(crate) struct CompletionsArgs {
 /// Print the manual page, of the whole or of one command
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  pares man | man -l -\n  pares man run > pares-run.1\n  pares man peer join > pares-peer-join.1"
+    after_help = "Examples:\n  pares man | man -l -\n  pares man run > pares-run.1\n  pares man \
+                  peer join > pares-peer-join.1"
 )]
 pub(crate) struct ManArgs {
     /// A command of `pares`, and a command of that

@@ -13,8 +13,8 @@ pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// List all instances
 ///
-/// In a pipe the fields are: name, role, pid, uid, admin port, time of joining in ms since 1970, then one field for each
-/// KEY=VALUE that the instance says of itself.
+/// In a pipe the fields are: name, role, pid, uid, admin port, time of joining in ms since 1970,
+/// then one field for each KEY=VALUE that the instance says of itself.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -72,9 +72,11 @@ pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
         note("not settled: survivors of the last election may still be missing");
     }
     let row = |entry: &Entry| {
-        let joined = if form == Form::Table { ago(entry.joined_ms) } else { entry.joined_ms.to_string() };
+        let joined =
+            if form == Form::Table { ago(entry.joined_ms) } else { entry.joined_ms.to_string() };
         let role = listing.role(&entry.name).to_string();
-        let (pid, uid, admin) = (entry.pid.to_string(), entry.uid.to_string(), entry.admin.to_string());
+        let (pid, uid, admin) =
+            (entry.pid.to_string(), entry.uid.to_string(), entry.admin.to_string());
         let mut row = vec![entry.name.clone(), role, pid, uid, admin, joined];
         row.extend(entry.meta.iter().map(|(key, value)| format!("{key}={value}")));
         row
@@ -85,12 +87,14 @@ pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
 
 /// All instances as a JSON array.
 pub(crate) fn array(listing: &Listing, separator: &str) -> String {
-    let entries: Vec<String> = listing.entries.iter().map(|entry| object(&fields(listing, entry))).collect();
+    let entries: Vec<String> =
+        listing.entries.iter().map(|entry| object(&fields(listing, entry))).collect();
     format!("[{}]", entries.join(separator))
 }
 
 fn fields(listing: &Listing, entry: &Entry) -> Fields {
-    let meta: serde_json::Map<_, _> = entry.meta.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let meta: serde_json::Map<_, _> =
+        entry.meta.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     vec![
         ("name", json!(entry.name)),
         ("role", json!(listing.role(&entry.name).as_str())),
@@ -133,8 +137,14 @@ pub(crate) fn status(group: &Group, args: &StatusArgs) -> Result<(), Failure> {
     if form == Form::Json {
         return line(&object(&fields));
     }
-    let row = |(name, value): &(&str, serde_json::Value)| match (form, name.strip_suffix("_ms"), value.as_u64()) {
-        (Form::Table, Some(name), Some(moment)) => vec![name.to_owned(), format!("{} ago", ago(moment))],
+    let row = |(name, value): &(&str, serde_json::Value)| match (
+        form,
+        name.strip_suffix("_ms"),
+        value.as_u64(),
+    ) {
+        (Form::Table, Some(name), Some(moment)) => {
+            vec![name.to_owned(), format!("{} ago", ago(moment))]
+        }
         _ => vec![(*name).to_owned(), plain(value)],
     };
     rows(form, &["WHAT", "VALUE"], &fields.iter().map(row).collect::<Vec<_>>())
@@ -145,7 +155,11 @@ pub(crate) fn is_supervisor(group: &Group, args: &IsSupervisorArgs) -> Result<()
         Ok(status) => status.supervisor,
         Err(error) => return Err(silenced(error.into())),
     };
-    if args.name == supervisor || args.name == "main" { Ok(()) } else { Err(Failure::silent(NO_SUPERVISOR)) }
+    if args.name == supervisor || args.name == "main" {
+        Ok(())
+    } else {
+        Err(Failure::silent(NO_SUPERVISOR))
+    }
 }
 
 pub(crate) fn is_up(group: &Group, args: &IsUpArgs) -> Result<(), Failure> {
@@ -154,10 +168,15 @@ pub(crate) fn is_up(group: &Group, args: &IsUpArgs) -> Result<(), Failure> {
 
 /// An answer needs no words; a failure to get one does.
 fn silenced(failure: Failure) -> Failure {
-    if matches!(failure.code, NO_SUPERVISOR | NO_SUCH) { Failure::silent(failure.code) } else { failure }
+    if matches!(failure.code, NO_SUPERVISOR | NO_SUCH) {
+        Failure::silent(failure.code)
+    } else {
+        failure
+    }
 }
 
-/// Looks up an instance; one that is missing while survivors of an election are still coming back is waited for.
+/// Looks up an instance; one that is missing while survivors of an election are still coming back
+/// is waited for.
 fn look_up(admin: &Admin, name: &str) -> Result<Listing, AskError> {
     let registry = admin.registry();
     match registry.look_up(name, ASK_TIMEOUT) {

@@ -16,25 +16,30 @@ use crate::wrap::{Ended, Guard, Loss, over_after, quoted, supervise};
 
 /// Run a command while this instance is supervisor, or while it has a permit
 ///
-/// With --when-supervisor one instance runs CMD: start it on as many places as you like, the others wait, and when
-/// that one ends or is killed, another runs it. With --permit as many run their commands as the resource's limit
-/// lets, in the order of asking; an end gives the permit back, also that by SIGKILL. CMD's end ends `pares run`, with
-/// CMD's exit code, or by the signal that ended CMD if `pares run` got it, too.
+/// With --when-supervisor one instance runs CMD: start it on as many places as you like, the others
+/// wait, and when that one ends or is killed, another runs it. With --permit as many run their
+/// commands as the resource's limit lets, in the order of asking; an end gives the permit back,
+/// also that by SIGKILL. CMD's end ends `pares run`, with CMD's exit code, or by the signal that
+/// ended CMD if `pares run` got it, too.
 ///
-/// CMD runs in a process group of its own, of which nothing survives `pares run`, even if that is killed. All signals
-/// that can be caught are passed on to the whole group. Ctrl-Z stops CMD and `pares run`, and `fg` continues both; the
-/// role or permit is kept meanwhile. CMD gets the terminal when it reads from it or sets its modes. If the role ends or
-/// the permit is lost (`pares step-down`, `pares revoke`, `pares stop`; also if no supervisor can be reached for 10 s),
-/// the group gets SIGTERM and, if CMD has not ended in time, SIGKILL. The role, or a permit that was not taken away, is
-/// given up only when nothing of the group is left. Only a process that leaves the group (as daemons do) escapes this,
-/// and one that runs as another user (as with sudo), which this one may not signal: the role is kept until it ends by
-/// itself, but a permit that was taken away is another's at once.
+/// CMD runs in a process group of its own, of which nothing survives `pares run`, even if that is
+/// killed. All signals that can be caught are passed on to the whole group. Ctrl-Z stops CMD and
+/// `pares run`, and `fg` continues both; the role or permit is kept meanwhile. CMD gets the
+/// terminal when it reads from it or sets its modes. If the role ends or the permit is lost (`pares
+/// step-down`, `pares revoke`, `pares stop`; also if no supervisor can be reached for 10 s), the
+/// group gets SIGTERM and, if CMD has not ended in time, SIGKILL. The role, or a permit that was
+/// not taken away, is given up only when nothing of the group is left. Only a process that leaves
+/// the group (as daemons do) escapes this, and one that runs as another user (as with sudo), which
+/// this one may not signal: the role is kept until it ends by itself, but a permit that was taken
+/// away is another's at once.
 ///
-/// A second process, the guard, holds the role or the permit; its process id is the one in `pares ls`. A service
-/// manager that is told when a service is ready (NOTIFY_SOCKET) hears of it when CMD begins.
+/// A second process, the guard, holds the role or the permit; its process id is the one in `pares
+/// ls`. A service manager that is told when a service is ready (NOTIFY_SOCKET) hears of it when CMD
+/// begins.
 ///
-/// CMD finds its instance in PARES_NAME, PARES_ROLE (when CMD began), PARES_TERM (which grows with each supervisor: a
-/// fencing token), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP, and PARES_PORT if one was set.
+/// CMD finds its instance in PARES_NAME, PARES_ROLE (when CMD began), PARES_TERM (which grows with
+/// each supervisor: a fencing token), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP, and PARES_PORT if
+/// one was set.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -61,7 +66,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", requires = "limit")]
     per_holder: Option<u64>,
 
-    /// Run CMD all the same where nothing can guard it: no usable directory or key, a foreign program on the port
+    /// Run CMD all the same where nothing can guard it: no usable directory or key, a foreign
+    /// program on the port
     #[arg(long)]
     or_without: bool,
 
@@ -92,7 +98,8 @@ struct When {
     #[arg(long, conflicts_with = "never_supervisor")]
     when_supervisor: bool,
 
-    /// Run CMD while this instance has a permit for so many units of a resource (1, if no number is given)
+    /// Run CMD while this instance has a permit for so many units of a resource (1, if no number is
+    /// given)
     #[arg(long, value_name = "RESOURCE[=UNITS]", value_parser = wanted)]
     permit: Option<(String, u64)>,
 }
@@ -101,10 +108,10 @@ fn wanted(text: &str) -> Result<(String, u64), String> {
     if text.contains('=') { share(text) } else { Ok((text.into(), 1)) }
 }
 
-/// So long a command goes on although its instance knows no supervisor. An election takes milliseconds, and until it
-/// is over nobody else can be given the permit: this is for an instance that cannot reach the new supervisor. (One
-/// that comes back late is told if others have what it held.) On a machine that is starved of CPU the library's
-/// settle time would end sound commands.
+/// So long a command goes on although its instance knows no supervisor. An election takes
+/// milliseconds, and until it is over nobody else can be given the permit: this is for an instance
+/// that cannot reach the new supervisor. (One that comes back late is told if others have what it
+/// held.) On a machine that is starved of CPU the library's settle time would end sound commands.
 const OUT_OF_TOUCH: Duration = Duration::from_secs(10);
 
 const LATE: &str = "not supervisor in time";
@@ -137,17 +144,23 @@ pub(crate) fn or_without(
     if !wanted || failure.code == USAGE {
         return Err(failure);
     }
-    note(&format!("{}: {} runs all the same, and nothing guards it", failure.message, quoted(&command[0])));
+    note(&format!(
+        "{}: {} runs all the same, and nothing guards it",
+        failure.message,
+        quoted(&command[0])
+    ));
     let (_lose, lost) = bounded(1);
     let (held, _let_go) = bounded(0);
-    let prepare = |command: &mut Command| VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
+    let prepare =
+        |command: &mut Command| VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
     supervise(guard, command, prepare, lost, held, || true)
 }
 
 /// The variables by which a command finds its instance.
 const VARIABLES: [&str; 4] = ["PARES_NAME", "PARES_ROLE", "PARES_TERM", "PARES_PERMIT"];
 
-/// The command as its instance's child: it finds the same group, and nothing of a `pares run` around this one.
+/// The command as its instance's child: it finds the same group, and nothing of a `pares run`
+/// around this one.
 pub(crate) fn tell_of_group(command: &mut Command, name: &str, port: Option<u16>) {
     VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
     command.env("PARES_GROUP", name);
@@ -157,9 +170,18 @@ pub(crate) fn tell_of_group(command: &mut Command, name: &str, port: Option<u16>
     };
 }
 
-fn tell_of_instance(command: &mut Command, instance: &Instance, port: Option<u16>, role: Role, term: u64) {
+fn tell_of_instance(
+    command: &mut Command,
+    instance: &Instance,
+    port: Option<u16>,
+    role: Role,
+    term: u64,
+) {
     tell_of_group(command, instance.group(), port);
-    command.env("PARES_NAME", instance.name()).env("PARES_ROLE", role.as_str()).env("PARES_TERM", term.to_string());
+    command
+        .env("PARES_NAME", instance.name())
+        .env("PARES_ROLE", role.as_str())
+        .env("PARES_TERM", term.to_string());
 }
 
 fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Failure> {
@@ -169,11 +191,13 @@ fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Fail
         Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),
     };
     if args.no_wait && instance.role() != Role::Supervisor {
-        let cure = "a job of its own wants a group of its own (-g NAME), or --permit instead of --when-supervisor";
+        let cure = "a job of its own wants a group of its own (-g NAME), or --permit instead of \
+                    --when-supervisor";
         return Err(Failure::new(BUSY, format!("another instance is supervisor; {cure}")));
     }
 
-    // The job only says when; everything is done on this thread. It holds the role until this thread lets go.
+    // The job only says when; everything is done on this thread. It holds the role until this
+    // thread lets go.
     let (begin, begun) = bounded(0);
     let (lose, lost) = bounded(1);
     let (held, let_go) = bounded::<()>(0);
@@ -186,9 +210,12 @@ fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Fail
         _ = lose.send(Loss { why: "the role ends", kill_after });
         _ = let_go.recv();
     })?;
-    let term = guard.wait_for_turn(begun, &end_of(instance.events())?, &over_after(args.wait), LATE)?;
+    let term =
+        guard.wait_for_turn(begun, &end_of(instance.events())?, &over_after(args.wait), LATE)?;
 
-    let prepare = |command: &mut Command| tell_of_instance(command, &instance, group.port, Role::Supervisor, term);
+    let prepare = |command: &mut Command| {
+        tell_of_instance(command, &instance, group.port, Role::Supervisor, term)
+    };
     // Whoever stood still has held the port all the while: nobody else can have become supervisor.
     let ended = supervise(guard, &args.command, prepare, lost, held, || true);
     drop(job);
@@ -207,15 +234,22 @@ fn end_of(events: Receiver<Event>) -> Result<Receiver<()>, Failure> {
     Ok(end)
 }
 
-fn with_permit(group: &Group, args: Args, (resource, units): (String, u64), guard: &Guard) -> Result<Ended, Failure> {
-    // In the place of the function that every instance has: the command must have ended before this one leaves.
+fn with_permit(
+    group: &Group,
+    args: Args,
+    (resource, units): (String, u64),
+    guard: &Guard,
+) -> Result<Ended, Failure> {
+    // In the place of the function that every instance has: the command must have ended before this
+    // one leaves.
     let (ask, asked) = bounded(1);
     let stop = move |_: &[u8]| {
         _ = ask.try_send(()); // once is enough
         Ok(b"leaving".to_vec())
     };
     let config = args.identity.config(group);
-    let mut config = config.function("stop", "has the instance end its command and leave its group", stop);
+    let mut config =
+        config.function("stop", "has the instance end its command and leave its group", stop);
     config = match (args.limit, args.per_holder) {
         (None, _) => config,
         (Some(limit), None) => config.resource(&resource, limit),
@@ -235,7 +269,8 @@ fn with_permit(group: &Group, args: Args, (resource, units): (String, u64), guar
         move || _ = grant.send(acquire(&instance, &resource, units, args.no_wait, args.wait))
     };
     let acquiring = thread::Builder::new().name("acquire".into()).spawn(acquire)?;
-    // After an error that thread waits on. It ends with this process, which the others see as a death: nothing is left.
+    // After an error that thread waits on. It ends with this process, which the others see as a
+    // death: nothing is left.
     let permit = guard.wait_for_turn(granted, &asked, &never(), LATE)?;
     _ = acquiring.join();
     let permit = Arc::new(permit?);
@@ -259,8 +294,9 @@ fn with_permit(group: &Group, args: Args, (resource, units): (String, u64), guar
     ended
 }
 
-/// Whether the permit is held for certain, although this process may have stood still: the supervisor answers on the same
-/// connection on which it would take the permit away, so that nothing older is under way after that.
+/// Whether the permit is held for certain, although this process may have stood still: the
+/// supervisor answers on the same connection on which it would take the permit away, so that
+/// nothing older is under way after that.
 fn is_held(instance: &Instance, permit: &Permit) -> bool {
     let until = Instant::now() + OUT_OF_TOUCH;
     let Ok(tally) = instance.tally(permit.resource()) else { return false };
@@ -286,7 +322,8 @@ fn acquire(
     }
 }
 
-/// Holds the permit until `let_go` ends, and says through `lose` if the command has to end before, and why.
+/// Holds the permit until `let_go` ends, and says through `lose` if the command has to end before,
+/// and why.
 fn hold(
     permit: &Permit,
     events: &Receiver<Event>,
@@ -303,7 +340,8 @@ fn hold(
         select! {
             recv(let_go) -> _ => return,
             recv(asked) -> _ => why = Some("asked to leave"),
-            recv(alone) -> _ => why = Some("no supervisor for too long, so that others may have the permit"),
+            recv(alone) -> _ => why = Some("no supervisor for too long, so that others may have \
+                                            the permit"),
             recv(events) -> event => match event.map(|event| event.kind) {
                 Ok(EventKind::PermitLost { permit: lost, .. }) if lost == permit.id() => why = Some(LOST),
                 Ok(EventKind::Missed { .. }) if has_role && !permit.is_valid() => why = Some(LOST),

@@ -23,9 +23,9 @@ pub(crate) struct GetArgs {
 
 /// Set a setting for all instances, or remove it
 ///
-/// When this is done, every connected instance has the value, and it goes on when the supervisor dies. Settings live
-/// as long as the group has an instance. With --if and --if-unset, one of several who try it at once succeeds; the
-/// others end with 1 and are told the value.
+/// When this is done, every connected instance has the value, and it goes on when the supervisor
+/// dies. Settings live as long as the group has an instance. With --if and --if-unset, one of
+/// several who try it at once succeeds; the others end with 1 and are told the value.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -60,9 +60,9 @@ pub(crate) struct SetArgs {
 
 /// List all settings
 ///
-/// In a pipe the fields are key and value. In a value a backslash is `\\`, a line end `\n`, a tab `\t`, a carriage
-/// return `\r`, and any other control character its bytes in octal, such as `\0033`: `printf %b` makes the value of
-/// it again. JSON has it as it is.
+/// In a pipe the fields are key and value. In a value a backslash is `\\`, a line end `\n`, a tab
+/// `\t`, a carriage return `\r`, and any other control character its bytes in octal, such as
+/// `\0033`: `printf %b` makes the value of it again. JSON has it as it is.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares settings --json | jq 'from_entries'")]
 pub(crate) struct SettingsArgs {
@@ -76,7 +76,8 @@ pub(crate) struct SettingsArgs {
 
 pub(crate) fn get(group: &Group, args: &GetArgs) -> Result<(), Failure> {
     let found = group.admin()?.get(&args.key, args.patience.timeout)?;
-    let value = found.ok_or_else(|| Failure::new(NO_SUCH, format!("the setting `{}` is not set", args.key)))?;
+    let value = found
+        .ok_or_else(|| Failure::new(NO_SUCH, format!("the setting `{}` is not set", args.key)))?;
     if args.json { line(&pair(&args.key, &value)) } else { line(&value) }
 }
 
@@ -87,7 +88,9 @@ pub(crate) fn set(group: &Group, args: &SetArgs) -> Result<(), Failure> {
     match (value, expected) {
         (None, _) => admin.unset(key, timeout)?,
         (Some(value), None) if !if_unset => admin.set(key, value, timeout)?,
-        (Some(value), expected) => admin.compare_and_set(key, expected.as_deref(), value, timeout)?,
+        (Some(value), expected) => {
+            admin.compare_and_set(key, expected.as_deref(), value, timeout)?
+        }
     }
     Ok(())
 }
@@ -99,7 +102,8 @@ pub(crate) fn settings(group: &Group, args: &SettingsArgs) -> Result<(), Failure
         let pairs: Vec<String> = settings.iter().map(|(key, value)| pair(key, value)).collect();
         return line(&format!("[{}]", pairs.join(",\n ")));
     }
-    let table: Vec<Vec<String>> = settings.into_iter().map(|(key, value)| vec![key, escaped(&value)]).collect();
+    let table: Vec<Vec<String>> =
+        settings.into_iter().map(|(key, value)| vec![key, escaped(&value)]).collect();
     rows(form, &["KEY", "VALUE"], &table)
 }
 

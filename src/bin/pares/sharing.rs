@@ -6,15 +6,18 @@ use crate::failure::Failure;
 use crate::group::{Group, Patience};
 use crate::output::{Form, json, line, object, rows};
 
-/// List the resources that are shared: limit, units in use, requests waiting, and who has how many units
+/// List the resources that are shared: limit, units in use, requests waiting, and who has how many
+/// units
 ///
-/// In a pipe the fields are: resource, limit (`-` if nobody has declared one), units in use, requests waiting, then
-/// one field NAME=UNITS for each holder. In use is what permits hold and tallies count.
+/// In a pipe the fields are: resource, limit (`-` if nobody has declared one), units in use,
+/// requests waiting, then one field NAME=UNITS for each holder. In use is what permits hold and
+/// tallies count.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pares usage connections
-  pares usage | cut -f1,3                                    each resource and how much of it is in use
+  pares usage | cut -f1,3                                    each resource and how much of it is \
+  in use
   pares usage --json | jq '.[] | select(.in_use > .limit)'   more in use than there may be")]
 pub(crate) struct UsageArgs {
     /// One resource only
@@ -30,8 +33,8 @@ pub(crate) struct UsageArgs {
 
 /// Change a resource's limit for all instances, at once and until it is changed again
 ///
-/// It counts instead of what instances have declared, and goes on when the supervisor dies. If more than that is in
-/// use, nothing is taken away, and nothing is granted until enough has come back.
+/// It counts instead of what instances have declared, and goes on when the supervisor dies. If more
+/// than that is in use, nothing is taken away, and nothing is granted until enough has come back.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares limit connections 20")]
 pub(crate) struct LimitArgs {
@@ -71,11 +74,15 @@ pub(crate) fn usage(group: &Group, args: &UsageArgs) -> Result<(), Failure> {
     };
     let form = Form::new(args.json);
     if form == Form::Json {
-        return line(&format!("[{}]", resources.iter().map(usage_object).collect::<Vec<_>>().join(",\n ")));
+        return line(&format!(
+            "[{}]",
+            resources.iter().map(usage_object).collect::<Vec<_>>().join(",\n ")
+        ));
     }
     let row = |one: &Usage| {
         let limit = one.limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
-        let mut row = vec![one.resource.clone(), limit, one.in_use.to_string(), one.waiting.to_string()];
+        let mut row =
+            vec![one.resource.clone(), limit, one.in_use.to_string(), one.waiting.to_string()];
         row.extend(one.holders.iter().map(|(name, units)| format!("{name}={units}")));
         row
     };

@@ -1,4 +1,5 @@
-//! What a command that runs until it is told to end waits for besides its work. Threads that block, so that nothing polls.
+//! What a command that runs until it is told to end waits for besides its work. Threads that block,
+//! so that nothing polls.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use signal_hook::iterator::Signals;
 
 use crate::sys::is_ignored;
 
-/// Each of `signals` that arrives from now on, save those that whoever started this process has ignored.
+/// Each of `signals` that arrives from now on, save those that whoever started this process has
+/// ignored.
 pub(crate) fn receive(signals: &[i32]) -> io::Result<Receiver<i32>> {
     let (sender, receiver) = unbounded();
     forward(signals, sender)?;
@@ -25,8 +27,8 @@ fn forward(signals: &[i32], sender: Sender<i32>) -> io::Result<()> {
     spawn("signals", move || _ = signals.forever().try_for_each(|signal| sender.send(signal)))
 }
 
-/// Something arrives when the command is to end: SIGINT, SIGTERM, nobody reads standard output any more, or, if asked for,
-/// the end of standard input. A second signal of the two kills.
+/// Something arrives when the command is to end: SIGINT, SIGTERM, nobody reads standard output any
+/// more, or, if asked for, the end of standard input. A second signal of the two kills.
 pub(crate) fn ends(until_eof: bool) -> io::Result<Receiver<i32>> {
     let told = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM].into_iter().filter(|signal| !is_ignored(*signal)) {
@@ -46,8 +48,8 @@ pub(crate) fn ends(until_eof: bool) -> io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// Waits until the other end of standard output is closed. Without it `pares monitor | head -1` would go on until the
-/// next event.
+/// Waits until the other end of standard output is closed. Without it `pares monitor | head -1`
+/// would go on until the next event.
 fn unread(sender: &Sender<i32>) {
     let stdout = io::stdout();
     let closed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;

@@ -1,6 +1,6 @@
-//! Signals, as far as std, rustix and signal-hook have no word for them: what is ignored, what is blocked,
-//! real-time signals, and dying or stopping by a signal as if nobody had caught it. The command's one room with
-//! `unsafe`.
+//! Signals, as far as std, rustix and signal-hook have no word for them: what is ignored, what is
+//! blocked, real-time signals, and dying or stopping by a signal as if nobody had caught it. The
+//! command's one room with `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -28,7 +28,8 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
     // SAFETY: a sigaction of zeros is a valid one to write over; nothing is changed.
     unsafe {
         let mut present: libc::sigaction = mem::zeroed();
-        libc::sigaction(signal, ptr::null(), &raw mut present) == 0 && present.sa_sigaction == libc::SIG_IGN
+        libc::sigaction(signal, ptr::null(), &raw mut present) == 0
+            && present.sa_sigaction == libc::SIG_IGN
     }
 }
 
@@ -38,7 +39,8 @@ pub(crate) fn restore_default(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
-/// Blocks these signals in this thread and in those that it starts from now on; gives what was blocked before.
+/// Blocks these signals in this thread and in those that it starts from now on; gives what was
+/// blocked before.
 pub(crate) fn block(signals: Mask) -> Mask {
     mask(libc::SIG_BLOCK, signals)
 }
@@ -58,7 +60,8 @@ fn mask(how: c_int, signals: Mask) -> Mask {
 }
 
 fn set_of(signals: Mask) -> libc::sigset_t {
-    // SAFETY: `sigemptyset` initialises it; a number that is no signal is an error that leaves the set as it is.
+    // SAFETY: `sigemptyset` initialises it; a number that is no signal is an error that leaves the
+    // set as it is.
     unsafe {
         let mut set: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut set);
@@ -73,10 +76,13 @@ pub(crate) fn bit(signal: i32) -> Mask {
     1 << (signal - 1)
 }
 
-/// All signals that reach a process only if it lets them, save those that it has ignored from the start. SIGPIPE is
-/// not among them: the runtime ignores it, and it is this process's own writing that brings it about.
+/// All signals that reach a process only if it lets them, save those that it has ignored from the
+/// start. SIGPIPE is not among them: the runtime ignores it, and it is this process's own writing
+/// that brings it about.
 pub(crate) fn catchable() -> Mask {
-    let all = SIGNALS.filter(|signal| ![libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, libc::SIGPIPE].contains(signal));
+    let all = SIGNALS.filter(|signal| {
+        ![libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, libc::SIGPIPE].contains(signal)
+    });
     all.filter(|signal| !is_ignored(*signal)).fold(0, |mask, signal| mask | bit(signal))
 }
 
@@ -99,14 +105,16 @@ pub(crate) fn wait_for(signals: Mask) -> io::Result<Arrival> {
     }
 }
 
-/// Sends any signal, real-time ones too, to a process, or to all of a group if the number is negative.
+/// Sends any signal, real-time ones too, to a process, or to all of a group if the number is
+/// negative.
 pub(crate) fn send(to: i32, signal: i32) -> io::Result<()> {
     // SAFETY: takes and gives numbers.
     if unsafe { libc::kill(to, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Has a signal its default effect on this process, now: returns if that is to stop it, once it goes on, or if nobody
-/// could have it go on again, so that the kernel does not stop it. Leaves no core.
+/// Has a signal its default effect on this process, now: returns if that is to stop it, once it
+/// goes on, or if nobody could have it go on again, so that the kernel does not stop it. Leaves no
+/// core.
 pub(crate) fn suffer(signal: i32) {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal);
@@ -128,8 +136,8 @@ pub(crate) fn suffer(signal: i32) {
 ///
 /// If there is none of this number. Nothing was changed.
 pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: takes and gives numbers. From here on the descriptor is in nobody's hands but ours: the starter made it
-    // for this process alone, and its number is told nobody else.
+    // SAFETY: takes and gives numbers. From here on the descriptor is in nobody's hands but ours:
+    // the starter made it for this process alone, and its number is told nobody else.
     unsafe {
         if number <= 2 || libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
             return Err(io::Error::from_raw_os_error(libc::EBADF));

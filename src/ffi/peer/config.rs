@@ -1,4 +1,5 @@
-//! `pares_peer_config_*`: what a process of a masterless group is to be. Checked with each change, as `pares_config_*`.
+//! `pares_peer_config_*`: what a process of a masterless group is to be. Checked with each change,
+//! as `pares_config_*`.
 
 use std::ffi::{c_int, c_void};
 use std::net::SocketAddr;
@@ -56,7 +57,10 @@ impl PeerPlan {
 }
 
 /// Makes the change if the result is allowed; else nothing is changed.
-fn change(plan: Handle<PeerPlan>, change: impl FnOnce(PeerConfig) -> PeerConfig) -> Result<(), Failure> {
+fn change(
+    plan: Handle<PeerPlan>,
+    change: impl FnOnce(PeerConfig) -> PeerConfig,
+) -> Result<(), Failure> {
     let plan = plan.get("config")?;
     let mut draft = plan.draft();
     let changed = change(draft.config.clone());
@@ -73,7 +77,10 @@ fn address(text: &str, what: &str) -> Result<SocketAddr, Failure> {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_new(group: Text, config_out: Slot<Handle<PeerPlan>>) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_new(
+    group: Text,
+    config_out: Slot<Handle<PeerPlan>>,
+) -> c_int {
     guarded(|| {
         let config_out = config_out.open("config_out")?;
         let config = PeerConfig::new(group.optional("group")?.unwrap_or(DEFAULT_GROUP));
@@ -85,7 +92,10 @@ pub(crate) extern "C" fn pares_peer_config_new(group: Text, config_out: Slot<Han
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_service(config: Handle<PeerPlan>, service: u16) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_service(
+    config: Handle<PeerPlan>,
+    service: u16,
+) -> c_int {
     guarded(|| change(config, |config| config.service(service)))
 }
 
@@ -105,7 +115,11 @@ pub(crate) extern "C" fn pares_peer_config_local(config: Handle<PeerPlan>, port:
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_multicast(config: Handle<PeerPlan>, group: Text, interface: Text) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_multicast(
+    config: Handle<PeerPlan>,
+    group: Text,
+    interface: Text,
+) -> c_int {
     guarded(|| {
         let group = address(group.get("group")?, "group")?;
         let interface = interface.optional("interface")?;
@@ -139,7 +153,10 @@ pub(crate) extern "C" fn pares_peer_config_lossy(config: Handle<PeerPlan>) -> c_
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_interval(config: Handle<PeerPlan>, interval_ms: u64) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_interval(
+    config: Handle<PeerPlan>,
+    interval_ms: u64,
+) -> c_int {
     guarded(|| change(config, |config| config.interval(time(interval_ms))))
 }
 
@@ -149,33 +166,53 @@ pub(crate) extern "C" fn pares_peer_config_delay(config: Handle<PeerPlan>, delay
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_preempt(config: Handle<PeerPlan>, preempt: c_int) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_preempt(
+    config: Handle<PeerPlan>,
+    preempt: c_int,
+) -> c_int {
     guarded(|| change(config, |config| config.preempt(preempt != 0)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_quorum(config: Handle<PeerPlan>, processes: usize) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_quorum(
+    config: Handle<PeerPlan>,
+    processes: usize,
+) -> c_int {
     guarded(|| change(config, |config| config.quorum(processes)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_slow_above(config: Handle<PeerPlan>, processes: usize) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_slow_above(
+    config: Handle<PeerPlan>,
+    processes: usize,
+) -> c_int {
     guarded(|| change(config, |config| config.slow_above(processes)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_max_members(config: Handle<PeerPlan>, members: usize) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_max_members(
+    config: Handle<PeerPlan>,
+    members: usize,
+) -> c_int {
     guarded(|| change(config, |config| config.max_members(members)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_need(config: Handle<PeerPlan>, service: u16, min: u16, max: u16) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_need(
+    config: Handle<PeerPlan>,
+    service: u16,
+    min: u16,
+    max: u16,
+) -> c_int {
     let max = (max != u16::MAX).then_some(max);
     guarded(|| change(config, |config| config.need(service, min, max)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_can_start(config: Handle<PeerPlan>, can: c_int) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_can_start(
+    config: Handle<PeerPlan>,
+    can: c_int,
+) -> c_int {
     guarded(|| change(config, |config| config.can_start(can != 0)))
 }
 
@@ -189,14 +226,20 @@ pub(crate) extern "C" fn pares_peer_config_launcher(
         let words = words.list(word_count, "words")?.iter().map(|word| word.path("a word"));
         let words = words.collect::<Result<Vec<_>, _>>()?;
         if words.is_empty() {
-            return Err(Failure::new(Code::Invalid, "a launcher is a program and its arguments, not nothing"));
+            return Err(Failure::new(
+                Code::Invalid,
+                "a launcher is a program and its arguments, not nothing",
+            ));
         }
         change(config, |config| config.launcher(words))
     })
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_directory(config: Handle<PeerPlan>, directory: Text) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_directory(
+    config: Handle<PeerPlan>,
+    directory: Text,
+) -> c_int {
     guarded(|| {
         let directory = directory.path("directory")?;
         change(config, |config| config.directory(directory))
@@ -204,7 +247,10 @@ pub(crate) extern "C" fn pares_peer_config_directory(config: Handle<PeerPlan>, d
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_key_file(config: Handle<PeerPlan>, key_file: Text) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_key_file(
+    config: Handle<PeerPlan>,
+    key_file: Text,
+) -> c_int {
     guarded(|| {
         let key_file = key_file.path("key_file")?;
         change(config, |config| config.key_file(key_file))
@@ -212,7 +258,10 @@ pub(crate) extern "C" fn pares_peer_config_key_file(config: Handle<PeerPlan>, ke
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_also_key_file(config: Handle<PeerPlan>, also_key_file: Text) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_also_key_file(
+    config: Handle<PeerPlan>,
+    also_key_file: Text,
+) -> c_int {
     guarded(|| {
         let also_key_file = also_key_file.path("also_key_file")?;
         change(config, |config| config.also_key_file(also_key_file))
@@ -220,17 +269,26 @@ pub(crate) extern "C" fn pares_peer_config_also_key_file(config: Handle<PeerPlan
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_events(config: Handle<PeerPlan>, capacity: usize) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_events(
+    config: Handle<PeerPlan>,
+    capacity: usize,
+) -> c_int {
     guarded(|| change(config, |config| config.events(capacity)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_prepare_handover(config: Handle<PeerPlan>, prepares: c_int) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_prepare_handover(
+    config: Handle<PeerPlan>,
+    prepares: c_int,
+) -> c_int {
     guarded(|| change(config, |config| config.prepare_handover(prepares != 0)))
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_workload(config: Handle<PeerPlan>, workload: u16) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_workload(
+    config: Handle<PeerPlan>,
+    workload: u16,
+) -> c_int {
     guarded(|| change(config, |config| config.workload(workload)))
 }
 
@@ -252,7 +310,10 @@ pub(crate) extern "C" fn pares_peer_config_workload_from(
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_config_observe(config: Handle<PeerPlan>, observe: c_int) -> c_int {
+pub(crate) extern "C" fn pares_peer_config_observe(
+    config: Handle<PeerPlan>,
+    observe: c_int,
+) -> c_int {
     guarded(|| change(config, |config| config.observe(observe != 0)))
 }
 

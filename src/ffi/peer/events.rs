@@ -51,11 +51,18 @@ pub(in crate::ffi) const PEER_KINDS: [(c_int, &CStr); 12] = [
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_peer_event_kind_name(kind: c_int) -> *const c_char {
-    PEER_KINDS.iter().find(|(number, _)| *number == kind).map_or(c"unknown event", |(_, name)| *name).as_ptr()
+    PEER_KINDS
+        .iter()
+        .find(|(number, _)| *number == kind)
+        .map_or(c"unknown event", |(_, name)| *name)
+        .as_ptr()
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_events_open(peer: Handle<Peer>, events_out: Slot<Handle<PeerEvents>>) -> c_int {
+pub(crate) extern "C" fn pares_peer_events_open(
+    peer: Handle<Peer>,
+    events_out: Slot<Handle<PeerEvents>>,
+) -> c_int {
     guarded(|| {
         let events_out = events_out.open("events_out")?;
         let events = PeerEvents::new(peer.get("peer")?.events_to_poll());
@@ -130,7 +137,9 @@ fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
         PeerEventKind::PrepareHandover { to, within_ms } => {
             (c.kind, c.id, c.within_ms) = (2, put_id(&mut parcel, *to), *within_ms);
         }
-        PeerEventKind::EpochBump { token } => (c.kind, c.token) = (3, put_token(&mut parcel, *token)),
+        PeerEventKind::EpochBump { token } => {
+            (c.kind, c.token) = (3, put_token(&mut parcel, *token))
+        }
         PeerEventKind::Joined { id, service } => {
             (c.kind, c.id, c.service) = (4, put_id(&mut parcel, *id), u32::from(*service));
         }
@@ -142,7 +151,9 @@ fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
             (c.kind, c.id, c.service) = (6, put_id(&mut parcel, *id), u32::from(*service));
             (c.cause, c.text) = (suspicion_cause_number(*cause), parcel.text(&cause.to_string()));
         }
-        PeerEventKind::Spawn { service, nonce } => (c.kind, c.service, c.origin) = (7, u32::from(*service), *nonce),
+        PeerEventKind::Spawn { service, nonce } => {
+            (c.kind, c.service, c.origin) = (7, u32::from(*service), *nonce)
+        }
         PeerEventKind::Paused { for_ms } => (c.kind, c.for_ms) = (8, *for_ms),
         PeerEventKind::Missed { events } => (c.kind, c.missed) = (9, *events),
         PeerEventKind::Stopped => c.kind = 10,
@@ -249,7 +260,9 @@ mod tests {
             assert_eq!((read.epoch, text(read.fence)), (3, token.fence().as_str()));
             check_id(read.id);
         });
-        check(role(None, RoleCause::Barred), 1, |it| assert!(it.token.is_null() && it.id.is_null()));
+        check(role(None, RoleCause::Barred), 1, |it| {
+            assert!(it.token.is_null() && it.id.is_null())
+        });
         check(PeerEventKind::PrepareHandover { to: id(), within_ms: 400 }, 2, |it| {
             assert_eq!(it.within_ms, 400);
             check_id(it.id);
@@ -263,10 +276,14 @@ mod tests {
             assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "died"));
             check_id(it.id);
         });
-        check(PeerEventKind::Suspected { id: id(), service: 9, cause: SuspicionCause::Ended }, 6, |it| {
-            assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "ended"));
-            check_id(it.id);
-        });
+        check(
+            PeerEventKind::Suspected { id: id(), service: 9, cause: SuspicionCause::Ended },
+            6,
+            |it| {
+                assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "ended"));
+                check_id(it.id);
+            },
+        );
         let spawn = PeerEventKind::Spawn { service: 9, nonce: 11 };
         check(spawn, 7, |it| assert_eq!((it.service, it.origin), (9, 11)));
         check(PeerEventKind::Paused { for_ms: 900 }, 8, |it| assert_eq!(it.for_ms, 900));

@@ -6,7 +6,9 @@ mod events;
 #[cfg(test)]
 pub(super) use config::WorkloadFunction;
 #[cfg(test)]
-pub(super) use events::{CPeerEvent, PEER_KINDS, left_cause_number, role_cause_number, suspicion_cause_number};
+pub(super) use events::{
+    CPeerEvent, PEER_KINDS, left_cause_number, role_cause_number, suspicion_cause_number,
+};
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;
@@ -32,7 +34,9 @@ fn wait_admitted(peer: &Peer, timeout_ms: u64) -> Result<(), Failure> {
         match peer.status() {
             PeerStatus::Joining => {}
             PeerStatus::Leaving => return Err(stopped()),
-            PeerStatus::Standby | PeerStatus::ToBecomePrimary | PeerStatus::Primary => return Ok(()),
+            PeerStatus::Standby | PeerStatus::ToBecomePrimary | PeerStatus::Primary => {
+                return Ok(());
+            }
         }
         if let Err(error) = events.recv_deadline(deadline) {
             return Err(if error.is_timeout() {
@@ -121,7 +125,10 @@ pub(super) fn status_number(status: PeerStatus) -> c_int {
 }
 
 pub(super) fn status_name(status: c_int) -> &'static CStr {
-    STATUSES.iter().find(|(number, ..)| *number == status).map_or(c"unknown status", |(.., name)| *name)
+    STATUSES
+        .iter()
+        .find(|(number, ..)| *number == status)
+        .map_or(c"unknown status", |(.., name)| *name)
 }
 
 #[unsafe(no_mangle)]
@@ -130,7 +137,10 @@ pub(crate) extern "C" fn pares_peer_status_name(status: c_int) -> *const c_char 
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_join(config: Handle<PeerPlan>, peer_out: Slot<Handle<Peer>>) -> c_int {
+pub(crate) extern "C" fn pares_peer_join(
+    config: Handle<PeerPlan>,
+    peer_out: Slot<Handle<Peer>>,
+) -> c_int {
     guarded(|| {
         let peer_out = peer_out.open("peer_out")?;
         let plan = config.get("config")?;
@@ -176,7 +186,10 @@ pub(crate) extern "C" fn pares_peer_wait_admitted(peer: Handle<Peer>, timeout_ms
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_group(peer: Handle<Peer>, group_out: Slot<*const c_char>) -> c_int {
+pub(crate) extern "C" fn pares_peer_group(
+    peer: Handle<Peer>,
+    group_out: Slot<*const c_char>,
+) -> c_int {
     guarded(|| {
         let group_out = group_out.open("group_out")?;
         group_out.set(hand_out_text(peer.get("peer")?.group()));
@@ -185,7 +198,10 @@ pub(crate) extern "C" fn pares_peer_group(peer: Handle<Peer>, group_out: Slot<*c
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_id(peer: Handle<Peer>, id_out: Slot<*const CIdentifier>) -> c_int {
+pub(crate) extern "C" fn pares_peer_id(
+    peer: Handle<Peer>,
+    id_out: Slot<*const CIdentifier>,
+) -> c_int {
     guarded(|| {
         let id_out = id_out.open("id_out")?;
         let id = peer.get("peer")?.id();
@@ -206,11 +222,15 @@ pub(crate) extern "C" fn pares_peer_status(peer: Handle<Peer>, status_out: Slot<
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_token(peer: Handle<Peer>, token_out: Slot<*const CToken>) -> c_int {
+pub(crate) extern "C" fn pares_peer_token(
+    peer: Handle<Peer>,
+    token_out: Slot<*const CToken>,
+) -> c_int {
     guarded(|| {
         let token_out = token_out.open("token_out")?;
         let token = peer.get("peer")?.token();
-        let token = token.ok_or_else(|| Failure::new(Code::NotPrimary, "this process is not primary"))?;
+        let token =
+            token.ok_or_else(|| Failure::new(Code::NotPrimary, "this process is not primary"))?;
         let mut parcel = Parcel::default();
         let c_token = c_token(&mut parcel, token);
         token_out.set(parcel.hand_out(c_token));
@@ -224,7 +244,10 @@ pub(crate) extern "C" fn pares_peer_lease_ok(peer: Handle<Peer>) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_list(peer: Handle<Peer>, listing_out: Slot<*const CPeerListing>) -> c_int {
+pub(crate) extern "C" fn pares_peer_list(
+    peer: Handle<Peer>,
+    listing_out: Slot<*const CPeerListing>,
+) -> c_int {
     guarded(|| {
         let listing_out = listing_out.open("listing_out")?;
         let peers = peer.get("peer")?.peers();
@@ -249,7 +272,9 @@ pub(crate) extern "C" fn pares_peer_least_loaded(
     guarded(|| {
         let info_out = info_out.open("info_out")?;
         let info = peer.get("peer")?.least_loaded(service);
-        let none = || Failure::new(Code::NoSuchPeer, format!("no process of service type {service} is there"));
+        let none = || {
+            Failure::new(Code::NoSuchPeer, format!("no process of service type {service} is there"))
+        };
         let info = info.ok_or_else(none)?;
         let mut parcel = Parcel::default();
         let c_info = c_info(&mut parcel, &info);
@@ -292,7 +317,10 @@ fn tell(peer: Handle<Peer>, say: impl FnOnce(&Peer)) -> Result<(), Failure> {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn pares_peer_counters(peer: Handle<Peer>, counters_out: Slot<*const CCounters>) -> c_int {
+pub(crate) extern "C" fn pares_peer_counters(
+    peer: Handle<Peer>,
+    counters_out: Slot<*const CCounters>,
+) -> c_int {
     guarded(|| {
         let counters_out = counters_out.open("counters_out")?;
         let counters = peer.get("peer")?.counters();

@@ -8,7 +8,8 @@ use crate::state::registry::test_entry;
 use crate::state::settings::Settings;
 use crate::state::supervisor::{Before, Elected};
 
-/// A settled group of a supervisor and one member, whose connection is real: the supervisor's end of it, and the member's.
+/// A settled group of a supervisor and one member, whose connection is real: the supervisor's end
+/// of it, and the member's.
 fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
     let elected = Elected {
         me: test_entry("s", 1, 1),
@@ -32,13 +33,20 @@ fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
 
     let listener = port::listen(port::here(0), Kind::Port).unwrap();
     let member =
-        port::connect(port::here(listener.local_addr().unwrap().port()), Kind::Peer, PATIENCE).unwrap().unwrap();
+        port::connect(port::here(listener.local_addr().unwrap().port()), Kind::Peer, PATIENCE)
+            .unwrap()
+            .unwrap();
     let ours = port::accept(&listener, Kind::Lifeline).unwrap();
     socket2::SockRef::from(&*ours).set_send_buffer_size(1 << 14).unwrap();
     socket2::SockRef::from(&*member).set_recv_buffer_size(1 << 14).unwrap();
     let ours = Arc::new(ours);
-    let hello =
-        Hello { entry: test_entry("a", 2, 4), last_term: 0, roster: None, claims: Claims::default(), settings: vec![] };
+    let hello = Hello {
+        entry: test_entry("a", 2, 4),
+        last_term: 0,
+        roster: None,
+        claims: Claims::default(),
+        settings: vec![],
+    };
     assert!(office.hello(MEMBER, &ours, hello));
     (office, ours, member)
 }
@@ -64,8 +72,9 @@ fn with_announcer(office: &Office, deed: impl FnOnce()) {
     });
 }
 
-/// Goal: who reads late has all answers, in the order of its questions, though its own thread was not the one to send them.
-/// Method: four times as many bytes as the kernel keeps, unread until all are decided.
+/// Goal: who reads late has all answers, in the order of its questions, though its own thread was
+/// not the one to send them. Method: four times as many bytes as the kernel keeps, unread until all
+/// are decided.
 #[test]
 fn who_asks_and_reads_later_has_every_answer_in_order() {
     let (office, _ours, member) = office_with_a_member();

@@ -1,16 +1,20 @@
-//! Whom heartbeats are sent to, where each address is sent to by itself: what the user gave, what its names mean at
-//! present, and where else members of the group are heard from. No clock, no thread.
+//! Whom heartbeats are sent to, where each address is sent to by itself: what the user gave, what
+//! its names mean at present, and where else members of the group are heard from. No clock, no
+//! thread.
 //!
-//! A member that comes back with another address is heard before its name is looked up again, and before name servers
-//! know. If it were not answered, it would think itself alone, and be a second primary. So whoever proves to be of
-//! the group, by a heartbeat that the group's key seals and that is no copy of an earlier one, is sent to where it
-//! was heard from, for as long as it is heard. Nothing is taken away from anybody by that: who passes on the
-//! heartbeats of others gets those of this process in addition.
+//! A member that comes back with another address is heard before its name is looked up again, and
+//! before name servers know. If it were not answered, it would think itself alone, and be a second
+//! primary. So whoever proves to be of the group, by a heartbeat that the group's key seals and
+//! that is no copy of an earlier one, is sent to where it was heard from, for as long as it is
+//! heard. Nothing is taken away from anybody by that: who passes on the heartbeats of others gets
+//! those of this process in addition.
 
 use std::net::SocketAddr;
 
 use super::Millis;
-use crate::config::{Destination, LOOK_UP_AGAIN, LOOK_UP_AT_LEAST, MAX_DESTINATIONS, SILENT_ADDRESS, host_and_port};
+use crate::config::{
+    Destination, LOOK_UP_AGAIN, LOOK_UP_AT_LEAST, MAX_DESTINATIONS, SILENT_ADDRESS, host_and_port,
+};
 use crate::sys::Unresolved;
 
 pub(super) struct Destinations {
@@ -95,7 +99,12 @@ impl Destinations {
     /// A member was heard from there, with a heartbeat that nobody had heard before.
     pub(super) fn heard(&mut self, from: SocketAddr, now: Millis) {
         let mut is_given = self.given.contains(&from);
-        for place in self.names.iter_mut().flat_map(|name| &mut name.places).filter(|place| place.address == from) {
+        for place in self
+            .names
+            .iter_mut()
+            .flat_map(|name| &mut name.places)
+            .filter(|place| place.address == from)
+        {
             place.heard = Some(now);
             is_given = true;
         }
@@ -115,12 +124,13 @@ impl Destinations {
     pub(super) fn wake_at(&self) -> Millis {
         let silent = |place: &Place| place.heard.map(|heard| heard + self.patience);
         let names = self.names.iter().filter(|name| !name.is_asked);
-        let names = names.flat_map(|name| name.places.iter().filter_map(silent).chain([name.ask_at]));
+        let names =
+            names.flat_map(|name| name.places.iter().filter_map(silent).chain([name.ask_at]));
         names.chain(self.guests.iter().filter_map(silent)).min().unwrap_or(Millis::MAX)
     }
 
-    /// Forgets guests that are silent. Gives the names that are to be looked up now: those whose time has come, or of
-    /// which an address that was heard has fallen silent.
+    /// Forgets guests that are silent. Gives the names that are to be looked up now: those whose
+    /// time has come, or of which an address that was heard has fallen silent.
     pub(super) fn questions(&mut self, now: Millis) -> Vec<Question> {
         let before = self.guests.len();
         self.guests.retain(|guest| !guest.is_silent(now, self.patience));
@@ -136,7 +146,12 @@ impl Destinations {
     }
 
     /// What the look-up of a name has given. One that gives no address takes none away.
-    pub(super) fn answer(&mut self, name: usize, answer: Result<Vec<SocketAddr>, Unresolved>, now: Millis) {
+    pub(super) fn answer(
+        &mut self,
+        name: usize,
+        answer: Result<Vec<SocketAddr>, Unresolved>,
+        now: Millis,
+    ) {
         let name = &mut self.names[name];
         name.is_asked = false;
         let news = match answer {
@@ -144,21 +159,23 @@ impl Destinations {
             Err(error) => name.complain(&error),
         };
         self.changed |= news;
-        let (first, most) = (LOOK_UP_AGAIN.as_millis() as Millis, LOOK_UP_AT_LEAST.as_millis() as Millis);
+        let (first, most) =
+            (LOOK_UP_AGAIN.as_millis() as Millis, LOOK_UP_AT_LEAST.as_millis() as Millis);
         name.pause = if news { first } else { (2 * name.pause).clamp(first, most) };
         name.ask_at = now + name.pause;
     }
 
-    /// Whether enough is known to say something, and to think of oneself as alone if nobody answers: all names were
-    /// looked up, and of those that nobody knows anything about none could be the only other. That there is no such
-    /// name is knowledge: its machine is not started, as one with an address may be.
+    /// Whether enough is known to say something, and to think of oneself as alone if nobody
+    /// answers: all names were looked up, and of those that nobody knows anything about none could
+    /// be the only other. That there is no such name is knowledge: its machine is not started, as
+    /// one with an address may be.
     pub(super) fn are_known(&self, others: bool) -> bool {
         let unclear = |name: &Name| name.known == Known::Unclear && name.places.is_empty();
         self.names.iter().all(|name| name.known != Known::Nothing && (others || !unclear(name)))
     }
 
-    /// Those that were given come first. Of the names' the first of each, the second of each, and so on, so that one
-    /// that has hundreds leaves room for others.
+    /// Those that were given come first. Of the names' the first of each, the second of each, and
+    /// so on, so that one that has hundreds leaves room for others.
     fn all(&mut self) -> Vec<SocketAddr> {
         let most = self.names.iter().map(|name| name.places.len()).max().unwrap_or(0);
         let nth = |n: usize| self.names.iter().filter_map(move |name| name.places.get(n));
@@ -171,7 +188,10 @@ impl Destinations {
         }
         if all.len() > MAX_DESTINATIONS {
             if !std::mem::replace(&mut self.is_full, true) {
-                log::warn!("the peers have {} addresses; only {MAX_DESTINATIONS} of them are sent to", all.len());
+                log::warn!(
+                    "the peers have {} addresses; only {MAX_DESTINATIONS} of them are sent to",
+                    all.len()
+                );
             }
             all.truncate(MAX_DESTINATIONS);
         }
@@ -196,15 +216,19 @@ impl Name {
     /// True if an address has fallen silent since the last time.
     fn note_silence(&mut self, now: Millis, patience: Millis) -> bool {
         let mut fallen = false;
-        for place in self.places.iter_mut().filter(|place| place.heard.is_some() && place.is_silent(now, patience)) {
+        for place in self
+            .places
+            .iter_mut()
+            .filter(|place| place.heard.is_some() && place.is_silent(now, patience))
+        {
             place.heard = None;
             fallen = true;
         }
         fallen
     }
 
-    /// Takes its addresses over; where somebody is still heard it keeps them, for many name servers give some of all
-    /// each time. True if there is something new.
+    /// Takes its addresses over; where somebody is still heard it keeps them, for many name servers
+    /// give some of all each time. True if there is something new.
     fn move_to(&mut self, addresses: &[SocketAddr]) -> bool {
         let before: Vec<SocketAddr> = self.places.iter().map(|place| place.address).collect();
         self.places.retain(|place| place.heard.is_some() || addresses.contains(&place.address));
@@ -219,19 +243,24 @@ impl Name {
         is_new
     }
 
-    /// Says that it has no address: once, and once more if that it does not exist turns out later. True if it was
-    /// found before.
+    /// Says that it has no address: once, and once more if that it does not exist turns out later.
+    /// True if it was found before.
     fn complain(&mut self, error: &Unresolved) -> bool {
         let now = if error.is_absent { Known::Absent } else { Known::Unclear };
         let before = std::mem::replace(&mut self.known, now);
         let (host, port, why) = (&self.host, self.port, &error.why);
         if !self.places.is_empty() {
             if before == Known::Addresses {
-                log::info!("the peer {host}:{port} cannot be looked up again: {why}; its last addresses are used");
+                log::info!(
+                    "the peer {host}:{port} cannot be looked up again: {why}; its last addresses \
+                     are used"
+                );
             }
         } else if !self.said.contains(&now) {
             self.said.push(now);
-            log::warn!("the peer {host}:{port} is not found: {why}; it is looked up again and again");
+            log::warn!(
+                "the peer {host}:{port} is not found: {why}; it is looked up again and again"
+            );
         }
         before == Known::Addresses
     }
@@ -372,12 +401,17 @@ mod tests {
     fn a_name_with_too_many_addresses_leaves_room_for_others() {
         let mut them = begin(&["one:1", "two:1", "10.9.0.9:1"]);
         them.questions(0);
-        let many = (0..MAX_DESTINATIONS).map(|n| SocketAddr::from(([10, 0, 1, n as u8], 1))).collect();
+        let many =
+            (0..MAX_DESTINATIONS).map(|n| SocketAddr::from(([10, 0, 1, n as u8], 1))).collect();
         them.answer(0, Ok(many), 0);
         them.answer(1, found(["10.0.0.2:1"]), 0);
         let all = them.changed().unwrap();
         assert_eq!(all.len(), MAX_DESTINATIONS);
-        assert!(all.contains(&at("10.0.0.2:1")) && all.contains(&at("10.9.0.9:1")) && all.contains(&at("10.0.1.0:1")));
+        assert!(
+            all.contains(&at("10.0.0.2:1"))
+                && all.contains(&at("10.9.0.9:1"))
+                && all.contains(&at("10.0.1.0:1"))
+        );
         for n in 0..1000_u16 {
             them.heard(SocketAddr::from(([10, 1, 0, 1], 1 + n)), 0);
         }

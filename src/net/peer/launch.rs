@@ -1,4 +1,5 @@
-//! Starting other processes by a configured command: on a thread of its own, because an exec may wait for a disk.
+//! Starting other processes by a configured command: on a thread of its own, because an exec may
+//! wait for a disk.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -44,8 +45,16 @@ struct Started {
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Launcher {
-    pub(super) fn new(command: Vec<OsString>, environment: Vec<(&'static str, OsString)>) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Launcher { command, environment, orders: Mutex::default(), waker: Waker::new()? }))
+    pub(super) fn new(
+        command: Vec<OsString>,
+        environment: Vec<(&'static str, OsString)>,
+    ) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Launcher {
+            command,
+            environment,
+            orders: Mutex::default(),
+            waker: Waker::new()?,
+        }))
     }
 
     /// Has another process started. Does not wait for it.
@@ -69,7 +78,8 @@ impl Launcher {
         loop {
             let blind = running.iter().any(|started| started.end.is_none());
             let ends = running.iter().filter_map(|started| started.end.as_ref());
-            let mut waits: Vec<PollFd<'_>> = ends.map(|end| PollFd::new(end, PollFlags::IN)).collect();
+            let mut waits: Vec<PollFd<'_>> =
+                ends.map(|end| PollFd::new(end, PollFlags::IN)).collect();
             _ = self.waker.wait(&mut waits, blind.then_some(LOOK_AGAIN));
             if !self.waker.is_usable() {
                 return; // the program has closed it: nobody can call this thread any more
@@ -95,13 +105,16 @@ impl Launcher {
         signals::free(&mut command);
         // Whoever reads or feeds this process's streams does not mean the new one.
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        // In a program that ignores SIGCHLD the kernel reaps a child that could not become what it was to be, and std then
-        // panics, as it did not see that.
+        // In a program that ignores SIGCHLD the kernel reaps a child that could not become what it
+        // was to be, and std then panics, as it did not see that.
         let spawned = catch_unwind(AssertUnwindSafe(|| command.spawn()))
             .unwrap_or_else(|_| Err(io::Error::other("it cannot be executed")));
         match spawned {
             Ok(child) => {
-                log::info!("started process {} for service type {service}, start {nonce}", child.id());
+                log::info!(
+                    "started process {} for service type {service}, start {nonce}",
+                    child.id()
+                );
                 let end = end_of(child.id()).ok().flatten();
                 Some(Started { child, service, end })
             }
@@ -125,9 +138,15 @@ impl Started {
         let (pid, service) = (self.child.id(), self.service);
         match self.child.try_wait() {
             Ok(None) => return true,
-            Ok(Some(status)) if status.success() => log::debug!("process {pid} of service type {service} has ended"),
+            Ok(Some(status)) if status.success() => {
+                log::debug!("process {pid} of service type {service} has ended")
+            }
             Ok(Some(status)) => {
-                complain!(Warn, &service.to_string(), "process {pid}, started for service type {service}: {status}");
+                complain!(
+                    Warn,
+                    &service.to_string(),
+                    "process {pid}, started for service type {service}: {status}"
+                );
             }
             Err(error) => log::warn!("process {pid} cannot be waited for: {error}"),
         }

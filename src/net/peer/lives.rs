@@ -1,8 +1,9 @@
 //! What the kernel knows of the processes of this machine: their end, at once.
 //!
-//! Each peer has a small file, named by its tail, that says which process it is. Whoever hears of a new tail looks for its
-//! file and, if there is one, has the kernel tell when that process ends. It is news and no more: who is missing here, because
-//! it is on another machine or there are too many, is missed when its heartbeats are.
+//! Each peer has a small file, named by its tail, that says which process it is. Whoever hears of a
+//! new tail looks for its file and, if there is one, has the kernel tell when that process ends. It
+//! is news and no more: who is missing here, because it is on another machine or there are too
+//! many, is missed when its heartbeats are.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -19,15 +20,17 @@ use crate::net::holder::started;
 use crate::sys::Booked;
 use crate::wire::Tail;
 
-/// Which processes' numbers are comparable: those of one namespace, between two starts of one kernel.
+/// Which processes' numbers are comparable: those of one namespace, between two starts of one
+/// kernel.
 fn place() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |about| about.ino());
     format!("{namespace}.{}", boot.trim())
 }
 
-/// A file of another place belongs to another machine with the same directory, or to nobody any more. After so long it is
-/// taken for the latter; if that is wrong, the kernel's news of one process is missed.
+/// A file of another place belongs to another machine with the same directory, or to nobody any
+/// more. After so long it is taken for the latter; if that is wrong, the kernel's news of one
+/// process is missed.
 const FOREIGN_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The files of all peers of one group.
@@ -48,7 +51,8 @@ impl Files {
         self.directory.join(tail.to_string())
     }
 
-    /// Says which process has this tail. Nobody has heard of it yet, so that nobody reads half of it.
+    /// Says which process has this tail. Nobody has heard of it yet, so that nobody reads half of
+    /// it.
     fn write(&self, tail: Tail) {
         let pid = std::process::id();
         let Some(began) = started(pid) else { return }; // no /proc here
@@ -56,7 +60,10 @@ impl Files {
         let line = format!("{pid} {began} {}\n", self.place);
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         if let Err(error) = opened.and_then(|file| files::write(&file, line.as_bytes())) {
-            log::warn!("cannot write {}: {error}; the others notice this process's end later", path.display());
+            log::warn!(
+                "cannot write {}: {error}; the others notice this process's end later",
+                path.display()
+            );
         }
     }
 
@@ -91,7 +98,8 @@ fn is_old(path: &Path) -> bool {
     written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > FOREIGN_FOR))
 }
 
-/// A process of this machine, by its number and the time of its start: no other process ever has both.
+/// A process of this machine, by its number and the time of its start: no other process ever has
+/// both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Life {
     pid: u32,
@@ -106,7 +114,8 @@ fn read_life(text: &str, here: &str) -> Option<Life> {
 
 struct Watched {
     pid: u32,
-    /// Readable when it has ended; not there if there are as many as may be, or the system has none.
+    /// Readable when it has ended; not there if there are as many as may be, or the system has
+    /// none.
     end: Option<Booked<OwnedFd>>,
 }
 
@@ -169,7 +178,11 @@ impl Lives {
 
     /// All that are this process.
     pub(super) fn of_process(&self, pid: u32) -> Vec<Tail> {
-        self.watched.iter().filter(|(_, watched)| watched.pid == pid).map(|(tail, _)| *tail).collect()
+        self.watched
+            .iter()
+            .filter(|(_, watched)| watched.pid == pid)
+            .map(|(tail, _)| *tail)
+            .collect()
     }
 
     /// What to wait on, and whose end it is.
@@ -184,8 +197,8 @@ impl Drop for Lives {
     }
 }
 
-/// A descriptor that is readable when a process has ended; `None` if the system has none to give. An error if there is
-/// no such process.
+/// A descriptor that is readable when a process has ended; `None` if the system has none to give.
+/// An error if there is no such process.
 #[cfg(target_os = "linux")]
 pub(super) fn end_of(pid: u32) -> io::Result<Option<Booked<OwnedFd>>> {
     use rustix::io::Errno;
@@ -247,7 +260,8 @@ mod tests {
         let mut child = Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         let place = place();
-        let file = |tail: u8, text: String| fs::write(lives.files.path(Tail([tail; 11])), text).unwrap();
+        let file =
+            |tail: u8, text: String| fs::write(lives.files.path(Tail([tail; 11])), text).unwrap();
         file(1, format!("{} 1 {place}\n", child.id())); // nobody, or at least not from then
         file(2, format!("{} 1 {place}\n", std::process::id())); // another one that had this number
         file(3, format!("{} 1 elsewhere\n", std::process::id()));

@@ -1,4 +1,5 @@
-//! One process of a masterless group: a socket, a clock, a thread. What is done is decided in `state/group`.
+//! One process of a masterless group: a socket, a clock, a thread. What is done is decided in
+//! `state/group`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +17,9 @@ use super::store::EpochFile;
 use super::threads::Threads;
 use super::waker::Waker;
 use super::{files, key};
-use crate::config::{MAX_WAITING, PeerConfig, REOPEN, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource};
+use crate::config::{
+    MAX_WAITING, PeerConfig, REOPEN, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource,
+};
 use crate::error::PeerError;
 use crate::event::{PeerEventKind, RoleCause};
 use crate::state::group::{Action, Event, Machine, Millis, Rules};
@@ -59,8 +62,8 @@ pub(crate) struct Deeds {
     workload: Option<WorkloadSource>,
     /// When the workload is to be asked for next.
     workload_at: Millis,
-    /// All that had come by then has been taken in. What is decided is decided as of then: if this thread is stopped afterwards,
-    /// what comes meanwhile is not taken for silence.
+    /// All that had come by then has been taken in. What is decided is decided as of then: if this
+    /// thread is stopped afterwards, what comes meanwhile is not taken for silence.
     heard_until: Millis,
     interval: Millis,
     prepares: bool,
@@ -100,19 +103,28 @@ impl Deeds {
         let lives = Lives::new(Files::open(directory.join(format!("{group}.peers")))?);
         let waker = Arc::new(Waker::new().map_err(io("make a waker"))?);
         let destinations = match &config.transport {
-            Transport::Unicast { bind, peers } => Some(resolver::begin(*bind, peers, config.interval, &waker)),
+            Transport::Unicast { bind, peers } => {
+                Some(resolver::begin(*bind, peers, config.interval, &waker))
+            }
             Transport::Local(_) | Transport::Multicast { .. } => None,
         };
         let socket = Socket::open(&config.transport, config.local_port())?;
         let launcher = launcher(config).map_err(io("start the launching thread"))?;
-        getrandom::fill(&mut [0; 8]).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
+        getrandom::fill(&mut [0; 8])
+            .map_err(std::io::Error::other)
+            .map_err(io("read random bytes"))?;
 
         let rules = rules(config, epochs.as_ref().map_or(0, EpochFile::last));
         let (interval, now) = (rules.interval, awake_or_asleep_ms());
         let mut actions = Vec::new();
         let machine = Machine::new(rules, now, Box::new(chance), &mut actions);
         let joining = PeerStatus::Joining;
-        let role = PeerEventKind::Role { from: joining, to: joining, token: None, cause: RoleCause::Started };
+        let role = PeerEventKind::Role {
+            from: joining,
+            to: joining,
+            token: None,
+            cause: RoleCause::Started,
+        };
         let first = machine.id();
         let inside = Inside {
             machine,
@@ -168,12 +180,14 @@ impl Deeds {
         let mut deaf = false;
         loop {
             self.wait(deaf);
-            tripwire::look(); // it works by itself, a few times a second: not into the program's sockets
+            // It works by itself, a few times a second: not into the program's sockets.
+            tripwire::look();
             if self.wire.is_cut() {
                 log::error!("{}: {}", self.name, sys::TAKEN_AWAY);
                 return;
             }
-            // What was said before the present moment comes first: a heartbeat that waits here must not be missed.
+            // What was said before the present moment comes first: a heartbeat that waits here must
+            // not be missed.
             deaf = self.hear(&mut buffer);
             for tail in std::mem::take(&mut self.doubts) {
                 self.lives.end(tail);
@@ -193,7 +207,11 @@ impl Deeds {
         let now = awake_or_asleep_ms();
         let names_at = self.destinations.as_ref().map_or(Millis::MAX, |(them, _)| them.wake_at());
         let wake_at = self.shared.inside.lock().machine.wake_at().min(names_at);
-        let left = Duration::from_millis(if self.doubts.is_empty() { wake_at.saturating_sub(now) } else { 0 });
+        let left = Duration::from_millis(if self.doubts.is_empty() {
+            wake_at.saturating_sub(now)
+        } else {
+            0
+        });
         let lives: Vec<(Tail, _)> = self.lives.ends().collect();
         let mut waits = Vec::with_capacity(lives.len() + 3);
         waits.extend(lives.iter().map(|(_, end)| PollFd::new(*end, PollFlags::IN)));
@@ -264,7 +282,9 @@ impl Deeds {
         if let Some(source) = self.workload.clone().filter(|_| now >= self.workload_at) {
             // Just before a heartbeat is due at the earliest, so that it says what is so now.
             self.workload_at = now + self.interval * 9 / 10;
-            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| signals::as_program(|| source()))) {
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                signals::as_program(|| source())
+            })) {
                 Ok(workload) => self.step(Event::Workload(workload)),
                 Err(_) if is_due(&mut self.no_workload) => {
                     log::warn!("{}: the program's function for the workload panicked", self.name);
@@ -281,7 +301,8 @@ impl Deeds {
         self.step_on(event, None);
     }
 
-    /// Where it came from counts only if it is news of another: not of a copy of what was heard before.
+    /// Where it came from counts only if it is news of another: not of a copy of what was heard
+    /// before.
     fn step_on(&mut self, event: Event, from: Option<SocketAddr>) {
         let shared = self.shared.clone();
         let mut inside = shared.inside.lock();
@@ -300,7 +321,8 @@ impl Deeds {
         }
     }
 
-    /// Leaves at once. The three goodbyes, usually some milliseconds apart in case one is lost, go out together.
+    /// Leaves at once. The three goodbyes, usually some milliseconds apart in case one is lost, go
+    /// out together.
     fn quit(&mut self) {
         let shared = self.shared.clone();
         let mut inside = shared.inside.lock();
@@ -310,8 +332,10 @@ impl Deeds {
             let next = inside.machine.wake_at();
             inside.machine.step(next, Event::Tick, &mut self.actions);
         }
-        let told =
-            self.actions.iter().filter_map(|action| if let Action::Tell(kind) = action { Some(kind) } else { None });
+        let told = self
+            .actions
+            .iter()
+            .filter_map(|action| if let Action::Tell(kind) = action { Some(kind) } else { None });
         told.cloned().for_each(|kind| inside.tell(kind));
         drop(inside);
         self.carry_out();
@@ -373,12 +397,17 @@ impl Deeds {
         // That nothing gets out is told by itself, when it is certain.
         let warns = sent.got_out && is_due(&mut self.cannot_send);
         let level = if warns { log::Level::Warn } else { log::Level::Debug };
-        log::log!(level, "{}: a heartbeat could not be sent to {count} addresses: {error}", self.name);
+        log::log!(
+            level,
+            "{}: a heartbeat could not be sent to {count} addresses: {error}",
+            self.name
+        );
         if sent.got_out { Ok(()) } else { Err(error.raw_os_error().unwrap_or_default()) }
     }
 
-    /// Of an interface that was down or gone and has come back the socket may know nothing: neither its number, nor what was
-    /// joined there, nor that the address it is bound to is one for all. One of a list has its port for itself, and needs none of it.
+    /// Of an interface that was down or gone and has come back the socket may know nothing: neither
+    /// its number, nor what was joined there, nor that the address it is bound to is one for all.
+    /// One of a list has its port for itself, and needs none of it.
     fn open_anew(&mut self) {
         if let Transport::Unicast { .. } = self.transport {
             return;
@@ -434,7 +463,8 @@ impl Deeds {
             PeerEventKind::CannotSend { errno } => {
                 let why = socket::why_not_sent(*errno, &self.transport);
                 log::warn!(
-                    "{name}: nothing that this process says gets out: {why}; it is not admitted, and does not stay primary"
+                    "{name}: nothing that this process says gets out: {why}; it is not admitted, \
+                     and does not stay primary"
                 );
             }
             PeerEventKind::SendsAgain { after_ms } => {
@@ -462,7 +492,10 @@ impl Deeds {
         };
         let mut last = self.breaches.get(&reason).copied();
         if is_due(&mut last) {
-            log::warn!("{}: a datagram from {from} {what}; dropped, as are more of them", self.name);
+            log::warn!(
+                "{}: a datagram from {from} {what}; dropped, as are more of them",
+                self.name
+            );
         }
         self.breaches.extend(last.map(|last| (reason, last)));
     }
@@ -530,7 +563,8 @@ fn seal(config: &PeerConfig, directory: &std::path::Path) -> Result<Seal, PeerEr
         Some(path) => key::named(path)?,
         None => key::made(&directory.join(format!("{}.key", config.group)))?,
     };
-    let also = config.also_key_file.as_deref().map(key::named).transpose()?.filter(|also| *also != key);
+    let also =
+        config.also_key_file.as_deref().map(key::named).transpose()?.filter(|also| *also != key);
     Ok(Seal::new(&config.group, (number(&key), key), also.map(|also| (number(&also), also))))
 }
 
@@ -544,8 +578,10 @@ fn launcher(config: &PeerConfig) -> std::io::Result<Option<(Arc<Launcher>, Threa
         return Ok(None);
     }
     let mut environment = vec![("PARES_GROUP", config.group.clone().into())];
-    environment.extend(config.directory.iter().map(|path| ("PARES_DIR", path.clone().into_os_string())));
-    // Not the one that is made from the group: an instance of it that is told a port is on 127.0.0.1.
+    environment
+        .extend(config.directory.iter().map(|path| ("PARES_DIR", path.clone().into_os_string())));
+    // Not the one that is made from the group: an instance of it that is told a port is on
+    // 127.0.0.1.
     if let Transport::Local(Some(port)) = config.transport {
         environment.push(("PARES_PORT", port.to_string().into()));
     }
@@ -564,6 +600,9 @@ fn chance() -> u64 {
     match getrandom::fill(&mut bytes) {
         Ok(()) => u64::from_ne_bytes(bytes),
         // It has worked before. What is left differs from process to process.
-        Err(_) => clock::monotonic_ns().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(std::process::id()),
+        Err(_) => {
+            clock::monotonic_ns().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                ^ u64::from(std::process::id())
+        }
     }
 }

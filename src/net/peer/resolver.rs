@@ -1,5 +1,5 @@
-//! Looks up names, each on a thread of its own: the system's resolver takes as long as it likes, and can be told
-//! nothing. So one name is no reason for another to wait, nor for a heartbeat.
+//! Looks up names, each on a thread of its own: the system's resolver takes as long as it likes,
+//! and can be told nothing. So one name is no reason for another to wait, nor for a heartbeat.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub(super) struct Resolver {
     threads: Threads,
 }
 
-/// Looks all names up for the first time. Waits for that, but not long, so that a usual name server's time is not
-/// taken for a fault: who has not looked all up yet may say nothing.
+/// Looks all names up for the first time. Waits for that, but not long, so that a usual name
+/// server's time is not taken for a fault: who has not looked all up yet may say nothing.
 pub(super) fn begin(
     bind: SocketAddr,
     peers: &[Destination],
@@ -59,7 +59,8 @@ impl Resolver {
             _ = tell.send((name, sys::resolve(&host, port, bind, MAX_DESTINATIONS)));
             waker.wake();
         };
-        // The usual stack: what looks names up are modules of the system's, which need what they need.
+        // The usual stack: what looks names up are modules of the system's, which need what they
+        // need.
         if let Err(error) = self.threads.spawn("pares-name", 0, look_up) {
             let why = format!("there is no thread for it: {error}");
             _ = self.tell.send((name, Err(Unresolved { is_absent: false, why })));

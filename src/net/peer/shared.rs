@@ -77,8 +77,9 @@ pub(crate) struct Traffic {
 }
 
 impl Shared {
-    /// True in a forked child, where the peer is its parent's, and in a process that is crashing. To be asked before everything else
-    /// here, for a lock may be held by a thread that is not in this process.
+    /// True in a forked child, where the peer is its parent's, and in a process that is crashing.
+    /// To be asked before everything else here, for a lock may be held by a thread that is not in
+    /// this process.
     pub(crate) fn is_void(&self) -> bool {
         self.origin.is_elsewhere() || crash::is_crashing()
     }
@@ -100,7 +101,11 @@ impl Shared {
         self.waker.wake();
     }
 
-    pub(crate) fn subscribe(&self, capacity: usize, ready: Option<Arc<Ready>>) -> Receiver<PeerEvent> {
+    pub(crate) fn subscribe(
+        &self,
+        capacity: usize,
+        ready: Option<Arc<Ready>>,
+    ) -> Receiver<PeerEvent> {
         let mut inside = self.inside.lock();
         let present = inside.present();
         let receiver = inside.hub.subscribe(capacity, ready, present);
@@ -136,7 +141,13 @@ impl Inside {
     }
 
     /// One step, and what the program is told of it.
-    pub(super) fn step(&mut self, now: Millis, event: Event, prepares: bool, actions: &mut Vec<Action>) {
+    pub(super) fn step(
+        &mut self,
+        now: Millis,
+        event: Event,
+        prepares: bool,
+        actions: &mut Vec<Action>,
+    ) {
         self.machine.step(now, event, actions);
         let mut at = 0;
         while let Some(action) = actions.get(at) {

@@ -11,8 +11,8 @@ use crate::config::{RECEIVE_BUFFER, Transport};
 use crate::error::PeerError;
 use crate::sys::{Booked, Kind};
 
-/// The loopback network's broadcast address. Linux hands what is sent there to every socket that is bound to it, and no other
-/// machine can send to it.
+/// The loopback network's broadcast address. Linux hands what is sent there to every socket that is
+/// bound to it, and no other machine can send to it.
 const ALL_HERE: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
 pub(super) struct Socket {
@@ -23,7 +23,8 @@ pub(super) struct Socket {
 
 struct Target {
     address: SocketAddr,
-    /// It is this socket's own: who gets what is sent there is this process, and nobody hears of it.
+    /// It is this socket's own: who gets what is sent there is this process, and nobody hears of
+    /// it.
     own: bool,
 }
 
@@ -79,7 +80,8 @@ impl Socket {
     /// From now on these are all.
     pub(super) fn send_all_to(&mut self, addresses: Vec<SocketAddr>) {
         let own = |to| is_own(to, self.bound);
-        self.destinations = addresses.into_iter().map(|to| Target { address: to, own: own(to) }).collect();
+        self.destinations =
+            addresses.into_iter().map(|to| Target { address: to, own: own(to) }).collect();
     }
 
     /// Whether somebody else is sent to than this process.
@@ -89,8 +91,9 @@ impl Socket {
 
     /// Sends to all; never waits.
     ///
-    /// It has got out if it could be sent to one other address: then somebody knows that this process lives, and can say so to
-    /// third ones. If all were asked for, one host that is switched off would cost a healthy primary its role.
+    /// It has got out if it could be sent to one other address: then somebody knows that this
+    /// process lives, and can say so to third ones. If all were asked for, one host that is
+    /// switched off would cost a healthy primary its role.
     pub(super) fn send(&self, datagram: &[u8]) -> Sent {
         let mut sent = Sent { got_out: false, failed: None };
         for to in &self.destinations {
@@ -130,7 +133,8 @@ fn io(doing: &'static str) -> impl Fn(io::Error) -> PeerError {
 
 fn new(address: SocketAddr) -> Result<Booked<socket2::Socket>, PeerError> {
     let domain = Domain::for_address(address);
-    Booked::make(Kind::Peer, || socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))) // close-on-exec
+    // Close-on-exec.
+    Booked::make(Kind::Peer, || socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)))
         .map_err(io("open a socket"))
 }
 
@@ -156,8 +160,9 @@ fn bound(
     Ok(socket)
 }
 
-/// When the loopback interface goes down, Linux keeps its routes: what is sent is taken, and lost. Of a socket that belongs to the
-/// interface it says that the network is down. (Before Linux 5.7 only root may say so; there it stays as it was.)
+/// When the loopback interface goes down, Linux keeps its routes: what is sent is taken, and lost.
+/// Of a socket that belongs to the interface it says that the network is down. (Before Linux 5.7
+/// only root may say so; there it stays as it was.)
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn stay_on_loopback(socket: &Booked<socket2::Socket>) {
     if let Err(error) = socket.bind_device(Some(b"lo")) {
@@ -171,8 +176,8 @@ fn stay_on_loopback(_: &Booked<socket2::Socket>) {}
 /// Nothing is sent, because no name server could say yet where anybody else is.
 pub(super) const NOBODY_KNOWN: Errno = Errno::DESTADDRREQ;
 
-/// Whether what is sent to `to` comes to a socket that is bound to `bound`, and to no other. Or to none: many
-/// machines have their own name for an address of the loopback network.
+/// Whether what is sent to `to` comes to a socket that is bound to `bound`, and to no other. Or to
+/// none: many machines have their own name for an address of the loopback network.
 fn is_own(to: SocketAddr, bound: SocketAddr) -> bool {
     let multiple = to.ip().is_multicast() || to.ip() == ALL_HERE;
     let here = || UdpSocket::bind(SocketAddr::new(to.ip(), 0)).is_ok();
@@ -190,12 +195,18 @@ fn is_of_the_other(error: &io::Error) -> bool {
     }
 }
 
-/// Whether the interface, its address or its routes may be gone, so that a socket that is made anew could help.
+/// Whether the interface, its address or its routes may be gone, so that a socket that is made anew
+/// could help.
 pub(super) fn is_gone(errno: i32) -> bool {
     let errno = Errno::from_raw_os_error(errno);
     matches!(
         errno,
-        Errno::NODEV | Errno::NXIO | Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::INVAL
+        Errno::NODEV
+            | Errno::NXIO
+            | Errno::NETUNREACH
+            | Errno::NETDOWN
+            | Errno::ADDRNOTAVAIL
+            | Errno::INVAL
     )
 }
 
@@ -203,8 +214,12 @@ pub(super) fn is_gone(errno: i32) -> bool {
 pub(super) fn why_not_sent(errno: i32, transport: &Transport) -> String {
     let error = io::Error::from_raw_os_error(errno);
     let cure = match (Errno::from_raw_os_error(errno), transport) {
-        (Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::INVAL, Transport::Local(_)) => {
-            ": the loopback interface is down or has no 127.0.0.1; bring it up (`ip link set lo up`)"
+        (
+            Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::INVAL,
+            Transport::Local(_),
+        ) => {
+            ": the loopback interface is down or has no 127.0.0.1; bring it up (`ip link set lo \
+             up`)"
         }
         (Errno::NETUNREACH | Errno::NETDOWN | Errno::NODEV, _) => {
             ": the network interface is down or gone, or there is no route"
@@ -226,7 +241,9 @@ fn multicast_v4(group: SocketAddrV4, name: Option<&str>) -> Result<Socket, PeerE
     let interface = match name.map(|name| (name, name.parse::<IpAddr>())) {
         None => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
         Some((_, Ok(IpAddr::V4(address)))) => InterfaceIndexOrAddress::Address(address),
-        Some((name, Ok(IpAddr::V6(_)))) => return Err(PeerError::NotHere { what: format!("{name} for IPv4") }),
+        Some((name, Ok(IpAddr::V6(_)))) => {
+            return Err(PeerError::NotHere { what: format!("{name} for IPv4") });
+        }
         Some((name, Err(_))) => InterfaceIndexOrAddress::Index(index_of(&socket, name)?),
     };
     let joined = socket.join_multicast_v4_n(group.ip(), &interface);
@@ -248,7 +265,9 @@ fn multicast_v6(group: SocketAddrV6, name: Option<&str>) -> Result<Socket, PeerE
     let index = match name.map(|name| (name, name.parse::<IpAddr>())) {
         None => group.scope_id(),
         Some((_, Ok(IpAddr::V6(address)))) => index_with(address)?,
-        Some((name, Ok(IpAddr::V4(_)))) => return Err(PeerError::NotHere { what: format!("{name} for IPv6") }),
+        Some((name, Ok(IpAddr::V4(_)))) => {
+            return Err(PeerError::NotHere { what: format!("{name} for IPv6") });
+        }
         Some((name, Err(_))) => index_of(&socket, name)?,
     };
     let joined = socket.join_multicast_v6(group.ip(), index);
@@ -273,12 +292,14 @@ fn not_here(error: io::Error, interface: Option<&str>, group: SocketAddr) -> Pee
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn index_of(socket: &Booked<socket2::Socket>, name: &str) -> Result<u32, PeerError> {
-    rustix::net::netdevice::name_to_index(socket, name).map_err(|_| PeerError::NotHere { what: name.to_owned() })
+    rustix::net::netdevice::name_to_index(socket, name)
+        .map_err(|_| PeerError::NotHere { what: name.to_owned() })
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn index_of(_: &Booked<socket2::Socket>, name: &str) -> Result<u32, PeerError> {
-    name.parse().map_err(|_| PeerError::NotHere { what: format!("{name}: give its address or its number") })
+    name.parse()
+        .map_err(|_| PeerError::NotHere { what: format!("{name}: give its address or its number") })
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -318,7 +339,8 @@ mod tests {
         assert_eq!(find_index(table, "fe80::1".parse().unwrap()), None);
     }
 
-    /// Goal: what a whole group says while this process is busy is not lost, as far as it has no more than 256 members.
+    /// Goal: what a whole group says while this process is busy is not lost, as far as it has no
+    /// more than 256 members.
     #[cfg(target_os = "linux")]
     #[test]
     fn all_processes_of_a_machine_get_everything_and_it_waits_for_them() {

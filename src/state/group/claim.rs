@@ -89,17 +89,27 @@ impl Machine {
             let (id, service) = (member.id, member.service);
             if let Fate::Suspected(_) = fate {
                 if member.told_joined {
-                    let cause = if member.is_doubted() { SuspicionCause::Ended } else { SuspicionCause::Silent };
+                    let cause = if member.is_doubted() {
+                        SuspicionCause::Ended
+                    } else {
+                        SuspicionCause::Silent
+                    };
                     out.push(Action::Tell(PeerEventKind::Suspected { id, service, cause }));
                 }
                 continue;
             }
             if member.told_joined {
-                out.push(Action::Tell(PeerEventKind::Left { id, service, cause: PeerLeftCause::Died }));
+                out.push(Action::Tell(PeerEventKind::Left {
+                    id,
+                    service,
+                    cause: PeerLeftCause::Died,
+                }));
             }
-            let claimed = matches!(member.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
+            let claimed =
+                matches!(member.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
             if service == self.rules.service && claimed && self.rules.quorum > 0 {
-                // The other side of a divided group forgets this side as much later as its last heartbeat came later.
+                // The other side of a divided group forgets this side as much later as its last
+                // heartbeat came later.
                 self.no_claim_until = self.now + self.quorum_margin();
             }
             let member = member.clone();
@@ -115,7 +125,11 @@ impl Machine {
         if self.rules.quorum == 0 {
             return;
         }
-        let others = self.record.members().filter(|one| one.direct && one.status != PeerStatus::Joining).count();
+        let others = self
+            .record
+            .members()
+            .filter(|one| one.direct && one.status != PeerStatus::Joining)
+            .count();
         if others + 1 >= self.rules.quorum {
             self.enough_since.get_or_insert(self.now);
         } else {
@@ -123,7 +137,8 @@ impl Machine {
         }
     }
 
-    /// With a quorum: enough of the group are there, and have been for so long that no other part can have enough.
+    /// With a quorum: enough of the group are there, and have been for so long that no other part
+    /// can have enough.
     pub(super) fn is_strong(&self) -> bool {
         let long = self.rules.dead(0) + self.quorum_margin();
         self.rules.quorum == 0 || self.enough_since.is_some_and(|since| self.now - since >= long)
@@ -167,7 +182,10 @@ impl Machine {
             if highest {
                 self.considers(present.as_ref(), out);
             }
-        } else if present.as_ref().is_some_and(|primary| !primary.suspected && !self.may_relieve(primary)) {
+        } else if present
+            .as_ref()
+            .is_some_and(|primary| !primary.suspected && !self.may_relieve(primary))
+        {
             self.counts.false_claims += 1;
             self.stand_by(RoleCause::Refuted, out);
         } else if !highest {
@@ -185,16 +203,19 @@ impl Machine {
     fn considers(&mut self, present: Option<&Present>, out: &mut Vec<Action>) {
         let interval = self.rules.interval;
         let Some(primary) = present else {
-            // Also when it seems to be alone: there may be a primary that is silent for as long as it may be, and others that
-            // have just been allowed to lead.
+            // Also when it seems to be alone: there may be a primary that is silent for as long as
+            // it may be, and others that have just been allowed to lead.
             self.flag(RoleCause::Vacant, out);
             return;
         };
         if primary.suspected {
             self.flag(RoleCause::Failover, out);
         } else if self.may_relieve(primary) {
-            let in_peace = self.stubborn.is_some_and(|(tail, until, _)| tail == primary.id.tail() && self.now < until);
-            let long = self.now >= self.admitted_at + 3 * interval && self.now >= primary.since + 5 * interval;
+            let in_peace = self
+                .stubborn
+                .is_some_and(|(tail, until, _)| tail == primary.id.tail() && self.now < until);
+            let long = self.now >= self.admitted_at + 3 * interval
+                && self.now >= primary.since + 5 * interval;
             if primary.id.rank() == NEVER || (long && !in_peace) {
                 self.flag(RoleCause::Preempt, out);
             }
@@ -225,7 +246,10 @@ impl Machine {
         };
         if !primary.suspected && self.now >= self.claim.since + 10 * self.rules.interval {
             let tail = primary.id.tail();
-            let again = self.stubborn.filter(|(before, _, _)| *before == tail).map(|(_, _, length)| 2 * length);
+            let again = self
+                .stubborn
+                .filter(|(before, _, _)| *before == tail)
+                .map(|(_, _, length)| 2 * length);
             let length = again.unwrap_or(30 * self.rules.interval).min(480 * self.rules.interval);
             self.stubborn = Some((tail, self.now + length, length));
             self.stand_by(RoleCause::Unyielding, out);
@@ -247,7 +271,8 @@ impl Machine {
 
     /// The next epoch is this process's.
     fn raise_epoch(&mut self) {
-        // What others say is below the limit; only a hostile member of the group could bring it near to it.
+        // What others say is below the limit; only a hostile member of the group could bring it
+        // near to it.
         self.max_epoch = (self.max_epoch + 1).min(MAX_NUMBER - 1);
         self.epoch = self.max_epoch;
     }
@@ -297,13 +322,17 @@ impl Machine {
     }
 
     fn hand_over_in_time(&mut self, out: &mut Vec<Action>) {
-        let Some(drain) = self.drain.as_ref().filter(|drain| drain.ready || self.now >= drain.deadline) else {
+        let Some(drain) =
+            self.drain.as_ref().filter(|drain| drain.ready || self.now >= drain.deadline)
+        else {
             return;
         };
         let (to, ready) = (drain.to, drain.ready);
         self.drain = None;
         let willing = self.record.get(to).is_some_and(|one| {
-            one.status == PeerStatus::ToBecomePrimary && one.id < self.id && !one.is_suspected(&self.rules, self.now)
+            one.status == PeerStatus::ToBecomePrimary
+                && one.id < self.id
+                && !one.is_suspected(&self.rules, self.now)
         });
         if willing {
             self.stand_by(if ready { RoleCause::HandedOver } else { RoleCause::Overdue }, out);
@@ -311,13 +340,13 @@ impl Machine {
         }
     }
 
-    /// Others whom this process has to settle with: unsuspected primaries, heard or reported a moment ago.
+    /// Others whom this process has to settle with: unsuspected primaries, heard or reported a
+    /// moment ago.
     fn rivals(&self) -> Vec<Tail> {
         let recent = self.now.saturating_sub(self.rules.halves(3));
-        let rivals = self
-            .record
-            .primaries(self.rules.service)
-            .filter(|one| !one.is_suspected(&self.rules, self.now) && (one.direct || one.evidence >= recent));
+        let rivals = self.record.primaries(self.rules.service).filter(|one| {
+            !one.is_suspected(&self.rules, self.now) && (one.direct || one.evidence >= recent)
+        });
         rivals.map(|one| one.id.tail()).collect()
     }
 
@@ -349,8 +378,8 @@ impl Machine {
         self.announce();
     }
 
-    /// Two primaries: the one that more others follow stays; of two with as many, the one with the larger token. True if it
-    /// is this one.
+    /// Two primaries: the one that more others follow stays; of two with as many, the one with the
+    /// larger token. True if it is this one.
     fn settle(&mut self, rival: Tail, out: &mut Vec<Action>) -> bool {
         let Some(other) = self.record.get(rival) else { return true };
         let own = self.id.tail();
@@ -359,7 +388,8 @@ impl Machine {
         let mut since_then = false;
         let began = self.conflict.as_ref().map_or(self.now, |conflict| conflict.since);
         for member in self.record.members() {
-            let counts = member.direct && member.status != PeerStatus::Joining && member.id.tail() != rival;
+            let counts =
+                member.direct && member.status != PeerStatus::Joining && member.id.tail() != rival;
             let Some((vote, at)) = member.vote.filter(|(_, at)| counts && *at > fresh) else {
                 continue;
             };
@@ -393,24 +423,31 @@ impl Machine {
         true
     }
 
-    /// One rival claims on and on, nobody says that he follows this process, and there are others who could.
+    /// One rival claims on and on, nobody says that he follows this process, and there are others
+    /// who could.
     fn is_unheard(&self) -> bool {
         let Some(conflict) = &self.conflict else { return false };
         let long = 4 * self.rules.interval;
-        let persistent = conflict.rivals.iter().find(|rival| rival.claims >= 5 && self.now >= rival.first + long);
+        let persistent = conflict
+            .rivals
+            .iter()
+            .find(|rival| rival.claims >= 5 && self.now >= rival.first + long);
         let Some(rival) = persistent else { return false };
         let third = |one: &super::Member| {
-            one.service == self.rules.service && one.id.tail() != rival.tail && one.status != PeerStatus::Joining
+            one.service == self.rules.service
+                && one.id.tail() != rival.tail
+                && one.status != PeerStatus::Joining
         };
         self.now >= self.followed_at + long && self.record.members().any(third)
     }
 
-    /// There was a later epoch than this primary's own, and its owner is gone: without a later one still, what this one
-    /// writes would be refused for ever.
+    /// There was a later epoch than this primary's own, and its owner is gone: without a later one
+    /// still, what this one writes would be refused for ever.
     fn catch_up(&mut self, out: &mut Vec<Action>) {
         if self.conflict.is_some() || self.max_epoch == self.epoch {
             self.outdated_since = None;
-        } else if self.now - *self.outdated_since.get_or_insert(self.now) >= 2 * self.rules.interval {
+        } else if self.now - *self.outdated_since.get_or_insert(self.now) >= 2 * self.rules.interval
+        {
             self.bump(out);
         }
     }
@@ -437,8 +474,15 @@ impl Machine {
     }
 
     /// What a heartbeat of a process of the same service type means for the claims of both.
-    pub(super) fn answers_claim(&mut self, beat: &Heartbeat, was_primary: bool, out: &mut Vec<Action>) {
-        let named = was_primary && beat.status != PeerStatus::Primary && beat.handed_to == Some(self.id.tail());
+    pub(super) fn answers_claim(
+        &mut self,
+        beat: &Heartbeat,
+        was_primary: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let named = was_primary
+            && beat.status != PeerStatus::Primary
+            && beat.handed_to == Some(self.id.tail());
         if named && self.status == PeerStatus::ToBecomePrimary {
             self.claim.named = true;
         }
@@ -484,25 +528,36 @@ impl Machine {
 
     /// Nothing but the next heartbeat, or the silence of another, will change anything.
     pub(super) fn is_quiet(&self) -> bool {
-        let calm = self.now >= self.relisten_until && self.leaving_until.is_none() && self.needs.is_empty();
+        let calm = self.now >= self.relisten_until
+            && self.leaving_until.is_none()
+            && self.needs.is_empty();
         let settled = match self.status {
-            PeerStatus::Primary => self.conflict.is_none() && self.drain.is_none() && self.outdated_since.is_none(),
-            PeerStatus::Standby => self.id.rank() == NEVER || self.present().is_some_and(|one| one.id < self.id),
+            PeerStatus::Primary => {
+                self.conflict.is_none() && self.drain.is_none() && self.outdated_since.is_none()
+            }
+            PeerStatus::Standby => {
+                self.id.rank() == NEVER || self.present().is_some_and(|one| one.id < self.id)
+            }
             PeerStatus::Joining | PeerStatus::ToBecomePrimary | PeerStatus::Leaving => false,
         };
         calm && settled && self.rules.quorum == 0 && !self.is_failing()
     }
 
-    /// What must be so at the moment it becomes primary: its record holds no living primary, no better candidate, and
-    /// nobody better who claims the same.
+    /// What must be so at the moment it becomes primary: its record holds no living primary, no
+    /// better candidate, and nobody better who claims the same.
     #[cfg(any(test, feature = "fuzzing"))]
     fn check_claim(&self) {
         assert!(self.record.primary(self.rules.service).is_none(), "there is a primary");
         assert!(self.is_highest(), "there is a better one");
         let claiming = |one: &super::Member| {
-            one.service == self.rules.service && one.status == PeerStatus::ToBecomePrimary && one.id < self.id
+            one.service == self.rules.service
+                && one.status == PeerStatus::ToBecomePrimary
+                && one.id < self.id
         };
-        let better = self.record.members().find(|one| claiming(one) && one.is_candidate(&self.rules, self.now));
+        let better = self
+            .record
+            .members()
+            .find(|one| claiming(one) && one.is_candidate(&self.rules, self.now));
         assert!(better.is_none(), "a better one claims the same: {better:?}");
     }
 }

@@ -1,9 +1,10 @@
 //! A masterless group: what one process of it decides, from what it hears of all others.
 //!
-//! There is no master. Every process broadcasts a heartbeat each interval and keeps its own record of all others; from the record
-//! alone follows what it does. Two numbers carry all authority, and mixing them is the mistake that naive
-//! versions make: *who should be* primary is the smallest identifier, *who is* primary is the largest token, an epoch that grows
-//! with each acquisition and the identifier of its owner.
+//! There is no master. Every process broadcasts a heartbeat each interval and keeps its own record
+//! of all others; from the record alone follows what it does. Two numbers carry all authority, and
+//! mixing them is the mistake that naive versions make: *who should be* primary is the smallest
+//! identifier, *who is* primary is the largest token, an epoch that grows with each acquisition and
+//! the identifier of its owner.
 //!
 //! | status | becomes | when |
 //! |---|---|---|
@@ -13,15 +14,17 @@
 //! | to become primary | standby | a better one is there, or the primary is alive and not to be relieved |
 //! | primary | standby | a better one has claimed the role and the work is handed over; more others follow a second primary; it was away, or could say nothing, for too long |
 //!
-//! The rooms: `record` is what is known of the others, `claim` the table above, `sending` when and what is said, `outage` what follows
-//! when nothing of that gets out, `need` which processes are to be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock that also runs while the
-//! system sleeps.
+//! The rooms: `record` is what is known of the others, `claim` the table above, `sending` when and
+//! what is said, `outage` what follows when nothing of that gets out, `need` which processes are to
+//! be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock
+//! that also runs while the system sleeps.
 //!
-//! Nobody becomes primary without having claimed it for a while, not even who knows of no other: one who leads may stand still for as
-//! long as its lease, and who may not lead may be allowed to at any moment.
+//! Nobody becomes primary without having claimed it for a while, not even who knows of no other:
+//! one who leads may stand still for as long as its lease, and who may not lead may be allowed to
+//! at any moment.
 //!
-//! Invariant: it is primary only while its record holds no better claim that it has not settled with; its epoch is
-//! never larger than the largest it knows; and nothing in it grows past a limit.
+//! Invariant: it is primary only while its record holds no better claim that it has not settled
+//! with; its epoch is never larger than the largest it knows; and nothing in it grows past a limit.
 
 use std::collections::VecDeque;
 
@@ -82,7 +85,8 @@ impl Rules {
         3 * interval.max(self.interval)
     }
 
-    /// And for so long, dead. The difference is the claim window: it is hidden in the time that detection takes anyway.
+    /// And for so long, dead. The difference is the claim window: it is hidden in the time that
+    /// detection takes anyway.
     pub(crate) fn dead(&self, interval: Millis) -> Millis {
         self.suspect(interval) + 2 * self.delay
     }
@@ -97,8 +101,8 @@ impl Rules {
         2 * self.interval
     }
 
-    /// How long one that claims to become primary waits for objections. Twice the delay, so that of two who claim at the same
-    /// time each hears the other before it acts.
+    /// How long one that claims to become primary waits for objections. Twice the delay, so that of
+    /// two who claim at the same time each hears the other before it acts.
     pub(crate) fn window(&self) -> Millis {
         (2 * self.delay).max(self.interval / 2)
     }
@@ -167,7 +171,8 @@ pub(crate) struct Counts {
     pub(crate) bumps: u64,
     pub(crate) record_full: u64,
     pub(crate) pauses: u64,
-    /// The longest time between two heartbeats of one process that were not lost: what the delay is measured by.
+    /// The longest time between two heartbeats of one process that were not lost: what the delay is
+    /// measured by.
     pub(crate) longest_gap: Millis,
 }
 
@@ -206,7 +211,8 @@ pub(crate) struct Machine {
     /// Since when others know a larger epoch than this primary's own.
     outdated_since: Option<Millis>,
     handed_to: Option<(Tail, Millis)>,
-    /// A primary that did not yield, until when it is left in peace, and for how long the next time.
+    /// A primary that did not yield, until when it is left in peace, and for how long the next
+    /// time.
     stubborn: Option<(Tail, Millis, Millis)>,
     /// With a quorum: since when there are enough.
     enough_since: Option<Millis>,
@@ -263,9 +269,10 @@ impl Machine {
 
     /// Takes in what has happened at `now`, and adds what is to be done to `out`.
     ///
-    /// Only [`Event::Tick`] decides what follows from it, and from silence. Whoever calls it has handed in all heartbeats that
-    /// had come before `now`, for silence counts only while somebody listens, and the first of many that wait unread may hide an
-    /// objection. A clock that goes back stands still here.
+    /// Only [`Event::Tick`] decides what follows from it, and from silence. Whoever calls it has
+    /// handed in all heartbeats that had come before `now`, for silence counts only while somebody
+    /// listens, and the first of many that wait unread may hide an objection. A clock that goes
+    /// back stands still here.
     pub(crate) fn step(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
         if self.gone {
             return;
@@ -308,8 +315,9 @@ impl Machine {
         self.send_if_due(out);
     }
 
-    /// A pause of this process: it was stopped, or the whole system slept. What it has not heard meanwhile says nothing about
-    /// others, and what others think of it now depends on how long it was.
+    /// A pause of this process: it was stopped, or the whole system slept. What it has not heard
+    /// meanwhile says nothing about others, and what others think of it now depends on how long it
+    /// was.
     fn resume(&mut self, gap: Millis, out: &mut Vec<Action>) {
         self.counts.pauses += 1;
         out.push(Action::Flush);
@@ -352,8 +360,8 @@ impl Machine {
         self.sending.start_anew(self.now);
     }
 
-    /// Another process has this one's tail: a copy of its memory, or two generators of equal chance. This one takes another
-    /// identity and joins again.
+    /// Another process has this one's tail: a copy of its memory, or two generators of equal
+    /// chance. This one takes another identity and joins again.
     fn give_way(&mut self, out: &mut Vec<Action>) {
         let from = self.status;
         self.forget_role();
@@ -386,7 +394,8 @@ impl Machine {
 
     /// The youngest from now on.
     fn renew_sequence(&mut self) {
-        // The largest number is that of one who is not admitted; a hostile member may have said the one before it.
+        // The largest number is that of one who is not admitted; a hostile member may have said the
+        // one before it.
         self.max_sequence = self.max_sequence.saturating_add(1).min(UNADMITTED - 1);
         self.id = PeerId::new(self.id.rank(), self.max_sequence, self.id.tail());
     }
@@ -429,8 +438,8 @@ impl Machine {
         }
     }
 
-    /// Says that it leaves without handing over first, for a program that has no time. It is gone when it has said so three
-    /// times.
+    /// Says that it leaves without handing over first, for a program that has no time. It is gone
+    /// when it has said so three times.
     pub(crate) fn leave_at_once(&mut self, now: Millis, out: &mut Vec<Action>) {
         if !self.gone {
             self.now = now.max(self.now);
@@ -500,7 +509,8 @@ impl Machine {
         (self.status == PeerStatus::Primary).then_some(Token { epoch: self.epoch, id: self.id })
     }
 
-    /// True if it is primary and no other can be, as far as heartbeats can tell: also before the first step after a pause.
+    /// True if it is primary and no other can be, as far as heartbeats can tell: also before the
+    /// first step after a pause.
     pub(crate) fn lease_ok(&self, now: Millis) -> bool {
         self.lease_left(now).is_some()
     }
@@ -534,7 +544,12 @@ impl Machine {
     pub(crate) fn check(&self) {
         self.record.check_limits();
         self.needs.check_limits();
-        assert!(self.status != PeerStatus::Primary || self.epoch <= self.max_epoch, "its epoch is not known");
-        assert!(self.status == PeerStatus::Primary || self.conflict.is_none() && self.drain.is_none());
+        assert!(
+            self.status != PeerStatus::Primary || self.epoch <= self.max_epoch,
+            "its epoch is not known"
+        );
+        assert!(
+            self.status == PeerStatus::Primary || self.conflict.is_none() && self.drain.is_none()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Which processes there are to be: who starts one that is missing, and who leaves when there are too many.
+//! Which processes there are to be: who starts one that is missing, and who leaves when there are
+//! too many.
 
 use std::collections::VecDeque;
 
@@ -9,7 +10,8 @@ use crate::event::{PeerEventKind, RoleCause};
 use crate::wire::heartbeat::{CAN_START, Few, Heartbeat, MAX_LISTED, Start};
 use crate::wire::{PeerId, PeerStatus, Tail};
 
-/// A start that somebody has made known. It counts as one process until that shows up, or for a time.
+/// A start that somebody has made known. It counts as one process until that shows up, or for a
+/// time.
 struct Pending {
     service: u16,
     nonce: u32,
@@ -75,7 +77,11 @@ impl Needs {
             if self.missing.len() == MAX_PENDING_STARTS {
                 self.missing.pop_front();
             }
-            self.missing.push_back(Missing { service: member.service, tail: member.id.tail(), until });
+            self.missing.push_back(Missing {
+                service: member.service,
+                tail: member.id.tail(),
+                until,
+            });
         }
     }
 
@@ -83,10 +89,13 @@ impl Needs {
     pub(super) fn said(&self, counter: u64) -> Few<Start> {
         let mut starts = Few::default();
         let intent = self.intent.iter().map(|one| (one.service, one.nonce, one.load, false));
-        let own = self.pending.iter().filter_map(|one| Some((one.service, one.nonce, one.own?, true)));
+        let own =
+            self.pending.iter().filter_map(|one| Some((one.service, one.nonce, one.own?, true)));
         let all: Vec<_> = intent.chain(own).collect();
         let turn = if all.len() > MAX_LISTED { counter as usize % all.len() } else { 0 };
-        for &(service, nonce, load, started) in all.iter().cycle().skip(turn).take(all.len().min(MAX_LISTED)) {
+        for &(service, nonce, load, started) in
+            all.iter().cycle().skip(turn).take(all.len().min(MAX_LISTED))
+        {
             _ = starts.push(Start { service, nonce, load, started });
         }
         starts
@@ -103,7 +112,12 @@ impl Needs {
         }
         for start in beat.starts.iter() {
             if start.started {
-                self.expect(Pending { service: start.service, nonce: start.nonce, until, own: None });
+                self.expect(Pending {
+                    service: start.service,
+                    nonce: start.nonce,
+                    until,
+                    own: None,
+                });
             } else if let Some(intent) = &self.intent {
                 if intent.service == start.service && (start.load, beat.id) < (load(workload), id) {
                     self.intent = None;
@@ -138,7 +152,9 @@ impl Needs {
 
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn check_limits(&self) {
-        assert!(self.pending.len() <= MAX_PENDING_STARTS && self.missing.len() <= MAX_PENDING_STARTS);
+        assert!(
+            self.pending.len() <= MAX_PENDING_STARTS && self.missing.len() <= MAX_PENDING_STARTS
+        );
     }
 }
 
@@ -150,7 +166,8 @@ fn load(workload: u16) -> u8 {
 impl Machine {
     /// Starts what is missing, and leaves if it is too many.
     pub(super) fn look_after_needs(&mut self, out: &mut Vec<Action>) {
-        if self.needs.is_empty() || matches!(self.status, PeerStatus::Joining | PeerStatus::Leaving) {
+        if self.needs.is_empty() || matches!(self.status, PeerStatus::Joining | PeerStatus::Leaving)
+        {
             return;
         }
         self.needs.forget_old(self.now);
@@ -166,7 +183,8 @@ impl Machine {
     fn start_what_is_missing(&mut self, out: &mut Vec<Action>) {
         let interval = self.rules.interval;
         // One that was admitted later does not know of those who died before.
-        let informed = self.now >= self.admitted_at + 5 * interval && self.now >= self.relisten_until;
+        let informed =
+            self.now >= self.admitted_at + 5 * interval && self.now >= self.relisten_until;
         let able = informed
             && self.rules.can_start
             && self.leaving_until.is_none()
@@ -191,13 +209,16 @@ impl Machine {
                     self.speak_up();
                     false
                 }
-                Some(intent) => intent.service == service && self.now >= intent.since + self.rules.window(),
+                Some(intent) => {
+                    intent.service == service && self.now >= intent.since + self.rules.window()
+                }
             };
             if let Some(intent) = self.needs.intent.take_if(|_| ripe) {
                 let Intent { nonce, load, .. } = intent;
                 let until = self.now + 15 * interval;
                 self.needs.expect(Pending { service, nonce, until, own: Some(load) });
-                // First it is said, then done: if this process dies in between, nobody else starts one more.
+                // First it is said, then done: if this process dies in between, nobody else starts
+                // one more.
                 self.speak_up();
                 self.send_if_due(out);
                 out.push(Action::Tell(PeerEventKind::Spawn { service, nonce }));
@@ -212,7 +233,9 @@ impl Machine {
     fn is_least_loaded(&self) -> bool {
         let own = (load(self.workload), self.id);
         let mut others = self.record.members().filter(|one| {
-            one.flags & CAN_START != 0 && one.status != PeerStatus::Joining && !one.is_suspected(&self.rules, self.now)
+            one.flags & CAN_START != 0
+                && one.status != PeerStatus::Joining
+                && !one.is_suspected(&self.rules, self.now)
         });
         !others.any(|one| (load(one.workload), one.id) < own)
     }
@@ -221,15 +244,21 @@ impl Machine {
     fn leave_if_surplus(&mut self, out: &mut Vec<Action>) {
         let service = self.rules.service;
         let need = self.needs.table.iter().find(|need| need.service == service);
-        let too_many = need.is_some_and(|need| need.max.is_some_and(|max| self.count(service) > usize::from(max)));
+        let too_many = need
+            .is_some_and(|need| need.max.is_some_and(|max| self.count(service) > usize::from(max)));
         let age = |id: PeerId| (id.sequence(), id.tail());
-        let mut standbys =
-            self.record.members().filter(|one| one.service == service && one.status == PeerStatus::Standby);
-        let youngest = self.status == PeerStatus::Standby && !standbys.any(|one| age(one.id) > age(self.id));
+        let mut standbys = self
+            .record
+            .members()
+            .filter(|one| one.service == service && one.status == PeerStatus::Standby);
+        let youngest =
+            self.status == PeerStatus::Standby && !standbys.any(|one| age(one.id) > age(self.id));
         drop(standbys);
         if !too_many || !youngest || self.leaving_until.is_some() {
             self.needs.surplus_since = None;
-        } else if self.now >= *self.needs.surplus_since.get_or_insert(self.now) + 20 * self.rules.interval {
+        } else if self.now
+            >= *self.needs.surplus_since.get_or_insert(self.now) + 20 * self.rules.interval
+        {
             self.leaving_until = Some(self.now);
             self.say_goodbye(RoleCause::Surplus, out);
         }

@@ -1,10 +1,12 @@
-//! When what this process says does not get out: its interface is down, it has no route, a filter refuses.
+//! When what this process says does not get out: its interface is down, it has no route, a filter
+//! refuses.
 //!
-//! Such a process must not lead: nobody can object to a claim that nobody has heard, and others take a silent primary for dead.
-//! One heartbeat that could not be sent means little, and is tried again soon. All of an interval, and the process counts as cut
-//! off: it then claims nothing and is not let in, until it can be heard again and has listened for a while. A primary stays one
-//! for as long as its lease, which counts from the last heartbeat that went out; one that has not yet been able to say that it is
-//! one, for no longer than a heartbeat may need on its way.
+//! Such a process must not lead: nobody can object to a claim that nobody has heard, and others
+//! take a silent primary for dead. One heartbeat that could not be sent means little, and is tried
+//! again soon. All of an interval, and the process counts as cut off: it then claims nothing and is
+//! not let in, until it can be heard again and has listened for a while. A primary stays one for as
+//! long as its lease, which counts from the last heartbeat that went out; one that has not yet been
+//! able to say that it is one, for no longer than a heartbeat may need on its way.
 
 use super::sending::Sending;
 use super::{Action, Machine, Millis};

@@ -63,7 +63,8 @@ impl Member {
     /// Whether it could be primary as well as this process.
     pub(super) fn is_candidate(&self, rules: &Rules, now: Millis) -> bool {
         let primary = self.status == PeerStatus::Primary;
-        let admitted = primary || matches!(self.status, PeerStatus::Standby | PeerStatus::ToBecomePrimary);
+        let admitted =
+            primary || matches!(self.status, PeerStatus::Standby | PeerStatus::ToBecomePrimary);
         self.service == rules.service
             && admitted
             && self.id.rank() < NEVER
@@ -146,7 +147,10 @@ impl Record {
 
     /// All primaries of a service type.
     pub(super) fn primaries(&self, service: u16) -> impl Iterator<Item = &Member> {
-        self.primaries.iter().filter_map(|tail| self.get(*tail)).filter(move |one| one.service == service)
+        self.primaries
+            .iter()
+            .filter_map(|tail| self.get(*tail))
+            .filter(move |one| one.service == service)
     }
 
     /// The primary of a service type, the best one if there are several.
@@ -157,12 +161,13 @@ impl Record {
     /// Who joins at the same time, and before this one.
     pub(super) fn joiners_before(&self, id: PeerId, since: Millis) -> usize {
         let key = |id: PeerId| (id.rank(), id.tail());
-        let joining = self.members().filter(|one| one.status == PeerStatus::Joining && one.heard >= since);
+        let joining =
+            self.members().filter(|one| one.status == PeerStatus::Joining && one.heard >= since);
         joining.filter(|one| key(one.id) < key(id)).count()
     }
 
-    /// Whether a heartbeat is new: of the session of its sender that lives, and later than all before. If it is, its
-    /// counter is remembered.
+    /// Whether a heartbeat is new: of the session of its sender that lives, and later than all
+    /// before. If it is, its counter is remembered.
     pub(super) fn accept(&mut self, beat: &Heartbeat) -> bool {
         let tail = beat.id.tail();
         if let Some(member) = self.members.get_mut(&tail).filter(|member| member.direct) {
@@ -183,12 +188,18 @@ impl Record {
     }
 
     /// Takes over what an accepted heartbeat says of its sender. Also says who had to make room.
-    pub(super) fn update(&mut self, beat: &Heartbeat, rules: &Rules, now: Millis) -> Result<Option<Member>, NoRoom> {
+    pub(super) fn update(
+        &mut self,
+        beat: &Heartbeat,
+        rules: &Rules,
+        now: Millis,
+    ) -> Result<Option<Member>, NoRoom> {
         let tail = beat.id.tail();
         let mut forgotten = None;
         if !self.members.contains_key(&tail) {
             let stub = View { service: beat.service, id: beat.id, epoch: beat.epoch, age_ms: 0 };
-            let mut member = Member { status: beat.status, direct: true, ..Member::unheard(&stub, now) };
+            let mut member =
+                Member { status: beat.status, direct: true, ..Member::unheard(&stub, now) };
             member.primary_since = now;
             forgotten = self.insert(member, rules.service)?;
         }
@@ -226,7 +237,8 @@ impl Record {
         let heard = now.saturating_sub(u64::from(view.age_ms));
         let dead = rules.dead(0);
         if let Some(member) = self.members.get_mut(&tail) {
-            // Others have heard the last words of one that has died a moment later than the kernel's news came here.
+            // Others have heard the last words of one that has died a moment later than the
+            // kernel's news came here.
             let stale = member.doubted.is_some_and(|doubted| heard <= doubted + rules.delay);
             if stale || member.service != view.service {
                 return None;
@@ -239,7 +251,10 @@ impl Record {
                 } else {
                     return None;
                 }
-            } else if view.epoch > member.epoch && heard > member.heard && member.status != PeerStatus::Joining {
+            } else if view.epoch > member.epoch
+                && heard > member.heard
+                && member.status != PeerStatus::Joining
+            {
                 member.status = PeerStatus::Primary;
                 self.primaries.insert(tail);
                 member.primary_since = now;
@@ -247,9 +262,11 @@ impl Record {
             } else {
                 return None;
             }
-            member.told_suspected &= now.saturating_sub(member.last()) >= rules.suspect(member.interval);
+            member.told_suspected &=
+                now.saturating_sub(member.last()) >= rules.suspect(member.interval);
             if !member.told_suspected {
-                self.next_check = self.next_check.min(member.last() + rules.suspect(member.interval));
+                self.next_check =
+                    self.next_check.min(member.last() + rules.suspect(member.interval));
             }
             return None;
         }
@@ -257,7 +274,13 @@ impl Record {
         if left || heard + dead <= now {
             return None;
         }
-        let stub = Member { evidence: heard, heard: 0, heard_at: 0, primary_since: now, ..Member::unheard(view, now) };
+        let stub = Member {
+            evidence: heard,
+            heard: 0,
+            heard_at: 0,
+            primary_since: now,
+            ..Member::unheard(view, now)
+        };
         self.next_check = self.next_check.min(heard + rules.suspect(0));
         self.insert(stub, rules.service).ok().flatten()
     }
@@ -267,9 +290,15 @@ impl Record {
         let mut forgotten = None;
         if self.members.len() >= self.limit {
             let rank = |one: &Member| (!one.is_protected(service), one.service != service, one.id);
-            let worst = self.members.values().max_by_key(|one| rank(one)).map(|one| (rank(one), one.id.tail()));
+            let worst = self
+                .members
+                .values()
+                .max_by_key(|one| rank(one))
+                .map(|one| (rank(one), one.id.tail()));
             match worst {
-                Some((rank_of_worst, tail)) if rank_of_worst > rank(&member) => forgotten = self.remove(tail, false),
+                Some((rank_of_worst, tail)) if rank_of_worst > rank(&member) => {
+                    forgotten = self.remove(tail, false)
+                }
                 Some(_) | None => return Err(NoRoom),
             }
         }
@@ -292,7 +321,8 @@ impl Record {
     /// Remembers that one who was never in the record has left.
     pub(super) fn never_mind(&mut self, beat: &Heartbeat) {
         let view = View { service: beat.service, id: beat.id, epoch: beat.epoch, age_ms: 0 };
-        let member = Member { session: beat.session, counter: beat.counter, ..Member::unheard(&view, 0) };
+        let member =
+            Member { session: beat.session, counter: beat.counter, ..Member::unheard(&view, 0) };
         self.bury(&member, true);
     }
 
@@ -335,7 +365,12 @@ impl Record {
     }
 
     /// Makes one suspected, and no more than that. False if that changes nothing.
-    pub(super) fn doubt(&mut self, tail: Tail, now: Millis, suspect: impl Fn(Millis) -> Millis) -> bool {
+    pub(super) fn doubt(
+        &mut self,
+        tail: Tail,
+        now: Millis,
+        suspect: impl Fn(Millis) -> Millis,
+    ) -> bool {
         let Some(member) = self.members.get_mut(&tail) else { return false };
         let then = now.saturating_sub(suspect(member.interval));
         member.heard = member.heard.min(then);
@@ -359,7 +394,8 @@ impl Record {
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn check_limits(&self) {
         assert!(self.members.len() <= self.limit.max(1));
-        let primary = |tail: &Tail| self.get(*tail).is_some_and(|one| one.status == PeerStatus::Primary);
+        let primary =
+            |tail: &Tail| self.get(*tail).is_some_and(|one| one.status == PeerStatus::Primary);
         assert!(self.primaries.iter().all(primary), "the index of primaries is wrong");
         assert!(self.buried.len() <= MAX_TOMBSTONES && self.tombstones.len() == self.buried.len());
     }

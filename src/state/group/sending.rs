@@ -8,14 +8,17 @@ use super::{Action, Machine, Member, Millis};
 use crate::config::{MAX_DIRECTIVES, MAX_VIEWED};
 use crate::event::{PeerEventKind, PeerLeftCause};
 use crate::wire::heartbeat::{
-    CAN_START, Directive, ELIGIBLE, Few, Heartbeat, NO_PREEMPTION, REQUEST, STRONG, UNADMITTED, View,
+    CAN_START, Directive, ELIGIBLE, Few, Heartbeat, NO_PREEMPTION, REQUEST, STRONG, UNADMITTED,
+    View,
 };
 use crate::wire::{PeerStatus, Tail};
 
-/// Of its own heartbeats that come back, so many are recognised; older ones are from somebody who plays them again.
+/// Of its own heartbeats that come back, so many are recognised; older ones are from somebody who
+/// plays them again.
 const ECHOES: usize = 64;
 
-/// Members of the group up to which everybody answers a request at once; of larger ones only those who must.
+/// Members of the group up to which everybody answers a request at once; of larger ones only those
+/// who must.
 const FEW: usize = 32;
 
 /// Several heartbeats after one another, for one may be lost.
@@ -147,7 +150,12 @@ impl Machine {
 
     /// Its status has changed: that is said three times.
     pub(super) fn announce(&mut self) {
-        self.sending.start_burst(Burst { left: 3, next: self.now, pause: self.rules.interval / 4, request: false });
+        self.sending.start_burst(Burst {
+            left: 3,
+            next: self.now,
+            pause: self.rules.interval / 4,
+            request: false,
+        });
     }
 
     /// Everybody is to know at once. Only for what is rare.
@@ -183,28 +191,34 @@ impl Machine {
         self.sending.hurry(at);
     }
 
-    /// Time between two regular heartbeats: those far from being primary in a large group say less, if so configured.
+    /// Time between two regular heartbeats: those far from being primary in a large group say less,
+    /// if so configured.
     fn interval(&self) -> Millis {
         let (members, limit) = (self.record.len() + 1, self.rules.slow_above);
         if limit == 0 || members <= limit || self.status != PeerStatus::Standby {
             return self.rules.interval;
         }
-        let better = self.record.members().filter(|one| one.id < self.id && one.is_candidate(&self.rules, self.now));
+        let better = self
+            .record
+            .members()
+            .filter(|one| one.id < self.id && one.is_candidate(&self.rules, self.now));
         if better.take(8).count() < 8 {
             return self.rules.interval;
         }
         self.rules.interval * (members.div_ceil(limit) as u64).min(5)
     }
 
-    /// Until when it may say what it would say now, if it is held up: it may have missed others, and they may have given it up.
+    /// Until when it may say what it would say now, if it is held up: it may have missed others,
+    /// and they may have given it up.
     fn true_until(&self) -> Millis {
         let present = self.now + self.rules.away();
         if self.status == PeerStatus::Primary { present.min(self.lease_until()) } else { present }
     }
 
-    /// For a primary: until when no other can be, as far as heartbeats can tell. Others count from the last one that they can
-    /// have heard. While they have heard none that says that it is primary, a better one may claim the role and have it after
-    /// twice the delay: by then it must have heard of this one.
+    /// For a primary: until when no other can be, as far as heartbeats can tell. Others count from
+    /// the last one that they can have heard. While they have heard none that says that it is
+    /// primary, a better one may claim the role and have it after twice the delay: by then it must
+    /// have heard of this one.
     pub(super) fn lease_until(&self) -> Millis {
         let last = self.sending.last;
         if last.primary { last.at + self.rules.lease() } else { self.primary_at + self.rules.delay }
@@ -236,9 +250,10 @@ impl Machine {
         // While it joins, everybody is asked twice in each interval, and a request may be lost.
         let (least, most) = match self.status {
             PeerStatus::Joining => (interval / 2, interval / 2),
-            PeerStatus::Standby | PeerStatus::ToBecomePrimary | PeerStatus::Primary | PeerStatus::Leaving => {
-                (interval * 9 / 10, interval * 11 / 10)
-            }
+            PeerStatus::Standby
+            | PeerStatus::ToBecomePrimary
+            | PeerStatus::Primary
+            | PeerStatus::Leaving => (interval * 9 / 10, interval * 11 / 10),
         };
         self.sending.regular = self.now + self.between(least, most);
         if self.rules.observe && self.sending.regular >= self.collect_until {
@@ -260,7 +275,10 @@ impl Machine {
         let joining = self.status == PeerStatus::Joining;
         let pause = if self.status == PeerStatus::ToBecomePrimary { 4 } else { 2 };
         let asks = self.sending.request || joining;
-        let allowed = self.sending.last_request.is_none_or(|last| self.now >= last + self.rules.interval / pause);
+        let allowed = self
+            .sending
+            .last_request
+            .is_none_or(|last| self.now >= last + self.rules.interval / pause);
         let request = asks && allowed;
         if request {
             self.sending.request = false;
@@ -294,26 +312,30 @@ impl Machine {
         }
     }
 
-    /// Whom it follows: one at a time, as long as that one claims to be primary. Only whom it hears itself: what was only told
-    /// to it could go round for ever.
+    /// Whom it follows: one at a time, as long as that one claims to be primary. Only whom it hears
+    /// itself: what was only told to it could go round for ever.
     fn views(&mut self) -> Few<View> {
         let mut views = Few::default();
         let (now, own) = (self.now, self.rules.service);
         self.sending.followed.retain(|_, followed| now < followed.until);
         // The own type's first: that is the vote.
-        let mut services: Vec<u16> = self.sending.followed.keys().copied().filter(|service| *service != own).collect();
+        let mut services: Vec<u16> =
+            self.sending.followed.keys().copied().filter(|service| *service != own).collect();
         services.insert(0, own);
         for service in services {
             if service == own && self.status == PeerStatus::Primary {
                 continue;
             }
             let Some(followed) = self.sending.followed.get_mut(&service) else { continue };
-            let claims = |one: &&Member| one.status == PeerStatus::Primary && one.service == service;
+            let claims =
+                |one: &&Member| one.status == PeerStatus::Primary && one.service == service;
             let kept = followed.tail.and_then(|tail| self.record.get(tail)).filter(claims);
             let chosen = kept.or_else(|| self.record.primary(service));
             followed.tail = chosen.map(|one| one.id.tail());
             if let Some(one) = chosen.filter(|one| one.direct) {
-                let age_ms = u32::try_from(now.saturating_sub(one.heard_at)).unwrap_or(u32::MAX).min(1 << 31);
+                let age_ms = u32::try_from(now.saturating_sub(one.heard_at))
+                    .unwrap_or(u32::MAX)
+                    .min(1 << 31);
                 _ = views.push(View { service, id: one.id, epoch: one.epoch, age_ms });
             }
         }
@@ -362,11 +384,15 @@ impl Machine {
             self.answers_claim(beat, was_primary, out);
         }
         self.answers_request(beat);
-        if let Some(directive) = beat.directive.filter(|directive| directive.target == self.id.tail()) {
+        if let Some(directive) =
+            beat.directive.filter(|directive| directive.target == self.id.tail())
+        {
             self.directed(directive.rank, directive.nonce);
         }
-        let same =
-            |one: &Member| (one.status, one.id, one.epoch, one.flags) == (beat.status, beat.id, beat.epoch, beat.flags);
+        let same = |one: &Member| {
+            (one.status, one.id, one.epoch, one.flags)
+                == (beat.status, beat.id, beat.epoch, beat.flags)
+        };
         let changed = !before.as_ref().is_some_and(same);
         let claiming = self.status == PeerStatus::ToBecomePrimary || self.in_conflict();
         // Who joins has nothing to decide but when: time alone tells.
@@ -387,7 +413,9 @@ impl Machine {
             }
         }
         if let Some(member) = self.record.get_mut(id.tail()) {
-            if beat.status != PeerStatus::Joining && !std::mem::replace(&mut member.told_joined, true) {
+            if beat.status != PeerStatus::Joining
+                && !std::mem::replace(&mut member.told_joined, true)
+            {
                 out.push(Action::Tell(PeerEventKind::Joined { id, service }));
             }
         }
@@ -399,7 +427,11 @@ impl Machine {
         self.counts.record_full += 1;
         if member.told_joined {
             let (id, service) = (member.id, member.service);
-            out.push(Action::Tell(PeerEventKind::Left { id, service, cause: PeerLeftCause::Forgotten }));
+            out.push(Action::Tell(PeerEventKind::Left {
+                id,
+                service,
+                cause: PeerLeftCause::Forgotten,
+            }));
         }
     }
 
@@ -459,7 +491,8 @@ impl Machine {
             self.give_way(out); // a copy of this very process: both do
         } else {
             let joins = beat.status == PeerStatus::Joining;
-            let yields = self.status == PeerStatus::Joining || (!joins && self.session > beat.session);
+            let yields =
+                self.status == PeerStatus::Joining || (!joins && self.session > beat.session);
             if yields {
                 self.give_way(out);
             }
@@ -471,8 +504,12 @@ impl Machine {
         let Some(until) = self.leaving_until else { return };
         match self.status {
             PeerStatus::Leaving => {}
-            PeerStatus::Primary if self.now < until && self.record.has_candidate(&self.rules, self.now) => {}
-            PeerStatus::Primary | PeerStatus::Joining | PeerStatus::Standby | PeerStatus::ToBecomePrimary => {
+            PeerStatus::Primary
+                if self.now < until && self.record.has_candidate(&self.rules, self.now) => {}
+            PeerStatus::Primary
+            | PeerStatus::Joining
+            | PeerStatus::Standby
+            | PeerStatus::ToBecomePrimary => {
                 self.say_goodbye(crate::event::RoleCause::Left, out);
             }
         }

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A book that is checked after each step; numbers of permits are told in words: holder 1's request 2 is `1.2`.
+/// A book that is checked after each step; numbers of permits are told in words: holder 1's request
+/// 2 is `1.2`.
 struct Desk(Book);
 
 impl Desk {
@@ -21,9 +22,13 @@ impl Desk {
         self.0.check();
         let word = |verdict: &Verdict| match verdict {
             Verdict::Granted { holder, id } => format!("{holder}.{id}"),
-            Verdict::Denied { holder, id, shortage, units } => format!("no {holder}.{id} {shortage:?} {units}"),
+            Verdict::Denied { holder, id, shortage, units } => {
+                format!("no {holder}.{id} {shortage:?} {units}")
+            }
             Verdict::Revoked { holder, id } => format!("-{holder}.{id}"),
-            Verdict::OverLimit { resource, in_use, limit } => format!("{resource} {in_use}>{limit}"),
+            Verdict::OverLimit { resource, in_use, limit } => {
+                format!("{resource} {in_use}>{limit}")
+            }
         };
         verdicts.iter().map(word).collect::<Vec<_>>().join(", ")
     }
@@ -32,7 +37,13 @@ impl Desk {
         self.back(holder, claims, 1, None)
     }
 
-    fn back(&mut self, holder: ConnId, claims: Claims, standing: u64, replaced: Option<ConnId>) -> String {
+    fn back(
+        &mut self,
+        holder: ConnId,
+        claims: Claims,
+        standing: u64,
+        replaced: Option<ConnId>,
+    ) -> String {
         let claims = Claims { standing, ..claims };
         self.step(|book, verdicts| book.enter(holder, claims, replaced, verdicts))
     }
@@ -59,7 +70,9 @@ impl Desk {
     }
 
     fn count(&mut self, holder: ConnId, units: u64) -> String {
-        self.step(|book, verdicts| book.count(holder, Counted { resource: "db".into(), units }, verdicts))
+        self.step(|book, verdicts| {
+            book.count(holder, Counted { resource: "db".into(), units }, verdicts)
+        })
     }
 
     fn limit(&mut self, limit: Option<u64>) -> String {
@@ -76,7 +89,10 @@ fn wanted(id: u64, units: u64) -> Wanted {
 }
 
 fn declaring(limit: u64, per_holder: Option<u64>) -> Claims {
-    Claims { declared: vec![Declared { resource: "db".into(), limit, per_holder }], ..Claims::default() }
+    Claims {
+        declared: vec![Declared { resource: "db".into(), limit, per_holder }],
+        ..Claims::default()
+    }
 }
 
 fn holding(ids_and_units: &[(u64, u64)]) -> Claims {
@@ -287,8 +303,8 @@ fn claims_of_the_newest_term_stand_even_over_a_limit_that_shrank() {
     assert_eq!(desk.step(Book::open), "db 6>4");
 }
 
-/// Goal: the limit holds although nobody can vouch for anything: one was cut off, others were given what it held, and were cut
-/// off too before the supervisor died.
+/// Goal: the limit holds although nobody can vouch for anything: one was cut off, others were given
+/// what it held, and were cut off too before the supervisor died.
 #[test]
 fn of_claims_that_were_all_cut_off_none_stands_above_the_limit() {
     let mut desk = Desk(Book::default());
@@ -320,7 +336,8 @@ fn a_replaced_connection_keeps_what_it_had() {
     assert_eq!(desk.in_use(), 3);
 }
 
-/// A hello that was under way when its sender gave a permit back, said another hello, and was admitted with that one.
+/// A hello that was under way when its sender gave a permit back, said another hello, and was
+/// admitted with that one.
 #[test]
 fn what_a_late_hello_claims_takes_no_room_of_what_is_in_the_book() {
     let mut desk = Desk::open(4);
@@ -345,7 +362,10 @@ fn a_grant_that_was_lost_with_its_connection_is_granted_again() {
     let mut desk = Desk::open(1);
     assert_eq!(desk.acquire(1, 1, 1), "1.1");
     desk.acquire(2, 2, 1);
-    assert_eq!(desk.back(5, Claims { wanted: vec![wanted(1, 1)], ..Claims::default() }, 1, Some(1)), "5.1");
+    assert_eq!(
+        desk.back(5, Claims { wanted: vec![wanted(1, 1)], ..Claims::default() }, 1, Some(1)),
+        "5.1"
+    );
 }
 
 #[test]
@@ -355,7 +375,10 @@ fn what_is_revoked_goes_to_those_who_wait() {
     desk.acquire(1, 2, 2);
     desk.acquire(2, 3, 3);
     let mut count = 0;
-    assert_eq!(desk.step(|book, verdicts| count = book.revoke("db", 1, verdicts)), "-1.1, -1.2, 2.3");
+    assert_eq!(
+        desk.step(|book, verdicts| count = book.revoke("db", 1, verdicts)),
+        "-1.1, -1.2, 2.3"
+    );
     assert_eq!(count, 2);
     assert_eq!(desk.release(1, 1), "", "it did not know yet");
     assert_eq!(desk.in_use(), 3);

@@ -4,7 +4,8 @@ use super::*;
 
 impl World {
     pub(super) fn fault(&mut self) {
-        let living: Vec<Who> = (0..self.instances.len()).filter(|&who| self.instances[who].lives()).collect();
+        let living: Vec<Who> =
+            (0..self.instances.len()).filter(|&who| self.instances[who].lives()).collect();
         let supervisor = living.iter().copied().find(|&who| self.instances[who].desk().is_some());
         if self.faults == 0 {
             self.instances.iter_mut().for_each(|instance| instance.dies_in = None);
@@ -23,7 +24,11 @@ impl World {
         let fault = self.random.below(15);
         // A cut, a supervisor that steps down, or one that dies amid what it does.
         let hasty = [9, 9, 9, 11, 11, 4, fault];
-        let fault = if self.family == Family::Hasty { hasty[self.random.below(hasty.len())] } else { fault };
+        let fault = if self.family == Family::Hasty {
+            hasty[self.random.below(hasty.len())]
+        } else {
+            fault
+        };
         match fault {
             0..3 => self.kill(one),
             3 => {
@@ -40,7 +45,8 @@ impl World {
                 self.start(name);
             }
             9 => {
-                let open: Vec<LinkId> = (0..self.links.len()).filter(|&id| self.links[id].open == [true; 2]).collect();
+                let open: Vec<LinkId> =
+                    (0..self.links.len()).filter(|&id| self.links[id].open == [true; 2]).collect();
                 if !open.is_empty() {
                     let link = open[self.random.below(open.len())];
                     tell!(self, "connection {link} is cut");
@@ -74,7 +80,9 @@ impl World {
         let slowness = 5 * self.random.below(4);
         for link in 0..self.links.len() {
             for end in [Client, Server] {
-                if self.links[link].owner[end as usize] == who && self.links[link].open[end as usize] {
+                if self.links[link].owner[end as usize] == who
+                    && self.links[link].open[end as usize]
+                {
                     let delay = self.random.time(slowness);
                     self.at(delay, What::Close(link, end == Server));
                 }
@@ -84,12 +92,15 @@ impl World {
         self.at(delay, What::ClosePort(who));
     }
 
-    /// The supervisor is killed, and the machine has so much to do that the members are run one after the other: those who know
-    /// whom to expect come last.
+    /// The supervisor is killed, and the machine has so much to do that the members are run one
+    /// after the other: those who know whom to expect come last.
     fn crowd(&mut self, supervisor: Who) {
         let gap = Time::from_micros(self.random.below(1 << 18) as u64);
-        let mut members: Vec<Who> = self.instances[supervisor].desk().unwrap().welcomed.iter().copied().collect();
-        members.sort_by_key(|&who| self.instances[who].known.as_ref().is_some_and(|known| known.roster.is_some()));
+        let mut members: Vec<Who> =
+            self.instances[supervisor].desk().unwrap().welcomed.iter().copied().collect();
+        members.sort_by_key(|&who| {
+            self.instances[who].known.as_ref().is_some_and(|known| known.roster.is_some())
+        });
         self.kill(supervisor);
         tell!(self, "its members are held up, each {gap:?} longer than the one before");
         for (place, who) in members.into_iter().enumerate() {
@@ -122,7 +133,9 @@ impl World {
 
     pub(super) fn leave(&mut self, who: Who) {
         match &self.instances[who].doing {
-            Doing::Following(link, _) => self.send(*link, Client, Message::Leaving { reason: Departure::Leaves }),
+            Doing::Following(link, _) => {
+                self.send(*link, Client, Message::Leaving { reason: Departure::Leaves })
+            }
             Doing::Supervising(_) => {
                 self.keep_the_end(who, Departure::Leaves);
                 if !self.farewell(who, Departure::Leaves) {
@@ -151,18 +164,25 @@ impl World {
         for (who, instance) in self.instances.iter().enumerate() {
             let supervises = matches!(instance.doing, Doing::Supervising(_));
             assert!(instance.may_supervise || !supervises, "{} may not", self.name(who));
-            assert_eq!(supervises, instance.lives() && self.port == Some((who, true)), "{}", self.name(who));
+            assert_eq!(
+                supervises,
+                instance.lives() && self.port == Some((who, true)),
+                "{}",
+                self.name(who)
+            );
         }
     }
 
-    /// In the end: one supervises, all others follow it, it knows exactly these, and nothing is left to do.
+    /// In the end: one supervises, all others follow it, it knows exactly these, and nothing is
+    /// left to do.
     pub(super) fn check_the_end(&mut self) {
         let Some((leader, true)) = self.port else { panic!("nobody supervises") };
         let Some(desk) = self.instances[leader].desk() else { panic!("its owner is dead") };
         let supervisor = &desk.supervisor;
         assert!(desk.settled && supervisor.settled() && supervisor.wake_at().is_none());
         let term = supervisor.term();
-        let registered: BTreeSet<u64> = supervisor.registry().entries().map(|entry| entry.id).collect();
+        let registered: BTreeSet<u64> =
+            supervisor.registry().entries().map(|entry| entry.id).collect();
         let living = || self.instances.iter().filter(|instance| instance.lives());
         assert_eq!(registered, living().map(|instance| instance.entry.id).collect());
 
@@ -173,8 +193,14 @@ impl World {
             let Instance { doing, known, entry, election, .. } = &self.instances[who_has(admin)];
             let Doing::Following(link, _) = doing else { panic!("{} has no role", entry.name) };
             assert_eq!((self.links[*link].owner[1], self.links[*link].open), (leader, [true; 2]));
-            let Subordinate { term: told, settled, roster, .. } = known.as_ref().expect("was welcomed");
-            assert_eq!((*told, election.last_term(), *settled), (term, term, true), "what {} was told", entry.name);
+            let Subordinate { term: told, settled, roster, .. } =
+                known.as_ref().expect("was welcomed");
+            assert_eq!(
+                (*told, election.last_term(), *settled),
+                (term, term, true),
+                "what {} was told",
+                entry.name
+            );
             if let Some(roster) = roster {
                 assert_eq!(*roster, Roster { admins: others.clone(), unknown_since: None });
                 witnesses += 1;

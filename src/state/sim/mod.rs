@@ -1,12 +1,15 @@
-//! The simulator: many instances run the real decisions in a world of one port, slow connections and sudden deaths.
+//! The simulator: many instances run the real decisions in a world of one port, slow connections
+//! and sudden deaths.
 //!
-//! Everything follows from one seed: no clock, no thread, no order that differs from run to run. After each step
-//! the invariants hold; once nothing happens any more, one instance supervises and all others are with it. A seed
-//! that fails is printed with the command that tells its story line by line.
+//! Everything follows from one seed: no clock, no thread, no order that differs from run to run.
+//! After each step the invariants hold; once nothing happens any more, one instance supervises and
+//! all others are with it. A seed that fails is printed with the command that tells its story line
+//! by line.
 //!
-//! What the world grants is what the kernel does: what was written is read, even after the writer's death; a process
-//! that dies closes its sockets one after the other, in any order, within a few milliseconds; an end that is
-//! closed with unread bytes resets the other one, which on some systems loses what that one had not read either.
+//! What the world grants is what the kernel does: what was written is read, even after the writer's
+//! death; a process that dies closes its sockets one after the other, in any order, within a few
+//! milliseconds; an end that is closed with unread bytes resets the other one, which on some
+//! systems loses what that one had not read either.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -40,7 +43,8 @@ mod supervising;
 const SETTLE: Time = Time::from_millis(500);
 const JOIN_TIMEOUT: Time = Time::from_secs(10);
 const MAX_MEMBERS: usize = 1000;
-/// The most that any of these takes: a process to close all its sockets, a message to be read, a probe.
+/// The most that any of these takes: a process to close all its sockets, a message to be read, a
+/// probe.
 const SLOWEST: Time = Time::from_millis(33);
 
 type Who = usize;
@@ -105,7 +109,8 @@ struct Desk {
     /// Whom it expected from the beginning; `None` if it did not know.
     knew: Option<BTreeSet<u16>>,
     welcomed: BTreeSet<Who>,
-    /// When the last survivor was welcomed, and the last one of all; before that, when it claimed the port.
+    /// When the last survivor was welcomed, and the last one of all; before that, when it claimed
+    /// the port.
     came_back_at: Time,
     came_at: Time,
     announcing: bool,
@@ -136,7 +141,8 @@ struct Instance {
     dies_in: Option<usize>,
     died_at: Time,
     holdings: Holdings,
-    /// Ever: as if the supervisor had died before it welcomed us, of which there is nothing to tell it.
+    /// Ever: as if the supervisor had died before it welcomed us, of which there is nothing to tell
+    /// it.
     cut_while_joining: bool,
     /// What it said since its hello, until the welcome.
     unsent: Vec<Message>,
@@ -214,8 +220,9 @@ seen! {
 enum Family {
     /// Anything can happen.
     Plain,
-    /// Few instances want the same, its limit goes up and down, connections are cut; supervisors step down, and their
-    /// successors die within a millisecond: what in plain worlds is there once in a million seeds is here much sooner.
+    /// Few instances want the same, its limit goes up and down, connections are cut; supervisors
+    /// step down, and their successors die within a millisecond: what in plain worlds is there once
+    /// in a million seeds is here much sooner.
     Hasty,
 }
 
@@ -239,10 +246,11 @@ struct World {
     faults: usize,
     /// The highest term of all supervisorships so far.
     highest_term: u64,
-    /// A supervisor took a term that was there before, as the directory did not have the last one; nothing is promised about
-    /// whom it knows.
+    /// A supervisor took a term that was there before, as the directory did not have the last one;
+    /// nothing is promised about whom it knows.
     astray: bool,
-    /// The members of the last supervisorships that lived when it ended, without those back since, and when that was.
+    /// The members of the last supervisorships that lived when it ended, without those back since,
+    /// and when that was.
     survivors: BTreeMap<Who, Time>,
     /// How often somebody's program is yet to do something.
     uses: usize,
@@ -304,7 +312,8 @@ impl World {
         };
         tell!(
             world,
-            "{names} names, {shy} of them to one that may supervise, {:?}, lossy {lossy}, {faults} faults",
+            "{names} names, {shy} of them to one that may supervise, {:?}, lossy {lossy}, {faults} \
+             faults",
             world.store
         );
         for name in 0..names {
@@ -345,11 +354,14 @@ impl World {
 
     fn step(&mut self, what: What) {
         match what {
-            What::Step(who, turn, _) if self.instances[who].turn != turn || !self.instances[who].lives() => {}
+            What::Step(who, turn, _)
+                if self.instances[who].turn != turn || !self.instances[who].lives() => {}
             What::Step(who, _, _) if self.stalled(who, what) => {}
             What::Step(who, _, step) => self.go_on(who, step),
             What::Read(link, server) => self.read(link, if server { Server } else { Client }, what),
-            What::Close(link, server) => self.close(link, if server { Server } else { Client }, false),
+            What::Close(link, server) => {
+                self.close(link, if server { Server } else { Client }, false)
+            }
             What::ClosePort(who) => self.close_port(who),
             What::Start(name) => self.start(name),
             What::Fault => self.fault(),
@@ -430,21 +442,31 @@ impl World {
         let instance = &mut self.instances[who];
         let (report, deed) = instance.election.on(self.now, event.clone());
         instance.turn += 1;
-        if matches!(event, Event::LinkLost(_) | Event::ClosedAtOnce | Event::Obstructed(_) | Event::SteppedDown { .. })
-        {
+        if matches!(
+            event,
+            Event::LinkLost(_)
+                | Event::ClosedAtOnce
+                | Event::Obstructed(_)
+                | Event::SteppedDown { .. }
+        ) {
             instance.holdings.end(self.now + SETTLE);
         }
-        self.seen.leaderless += u64::from(report == Some(Report::Obstructed(Obstacle::NoSupervisor)));
+        self.seen.leaderless +=
+            u64::from(report == Some(Report::Obstructed(Obstacle::NoSupervisor)));
         tell!(self, "{} {event:?} -> {deed:?} {report:?}", self.name(who));
         let instance = &mut self.instances[who];
         let step = What::Step(who, instance.turn, Step::CarryOut);
-        if !matches!(deed, Deed::Keep { .. } | Deed::Supervise { .. }) && matches!(instance.doing, Doing::Binding) {
+        if !matches!(deed, Deed::Keep { .. } | Deed::Supervise { .. })
+            && matches!(instance.doing, Doing::Binding)
+        {
             self.close_port(who);
         }
         match &deed {
             Deed::Keep { term } => return self.keep(who, *term),
             Deed::Supervise { term, .. } => return self.supervise(who, *term),
-            Deed::Follow => return assert!(matches!(self.instances[who].doing, Doing::Following(..))),
+            Deed::Follow => {
+                return assert!(matches!(self.instances[who].doing, Doing::Following(..)));
+            }
             Deed::Wait(time) => {
                 let time = *time;
                 self.at(time, step);
@@ -481,7 +503,14 @@ impl World {
             }
             (Deed::Connect, Some((server, true))) => self.connect(who, server),
             (Deed::Wait(_), _) => self.on(who, Event::Waited),
-            (Deed::Keep { .. } | Deed::Supervise { .. } | Deed::Follow | Deed::Fail(_) | Deed::Stop, _) => {
+            (
+                Deed::Keep { .. }
+                | Deed::Supervise { .. }
+                | Deed::Follow
+                | Deed::Fail(_)
+                | Deed::Stop,
+                _,
+            ) => {
                 panic!("not carried out in a step")
             }
         }
@@ -541,10 +570,17 @@ impl World {
         self.seen.found_nobody += u64::from(before == Before::Nobody && term > 1);
         let inherited = matches!(before, Before::These(Roster { unknown_since: Some(_), .. }));
         self.seen.inherited_the_unknown += u64::from(inherited);
-        tell!(self, "{} claims the port, before: {before:?}, survivors {:?}", self.name(who), self.survivors);
+        tell!(
+            self,
+            "{} claims the port, before: {before:?}, survivors {:?}",
+            self.name(who),
+            self.survivors
+        );
         let me = self.instances[who].entry.clone();
         let knew = match &before {
-            Before::These(Roster { admins, unknown_since: None }) => Some(admins - &[me.admin].into()),
+            Before::These(Roster { admins, unknown_since: None }) => {
+                Some(admins - &[me.admin].into())
+            }
             Before::These(_) | Before::Unknown | Before::Nobody => None,
         };
         let mut actions = Vec::new();
@@ -583,8 +619,9 @@ impl World {
         self.carry_through(who, actions);
         self.collect(who);
         let turn = self.instances[who].turn;
-        let Some((term, settled)) =
-            self.instances[who].desk().map(|desk| (desk.supervisor.term(), desk.supervisor.settled()))
+        let Some((term, settled)) = self.instances[who]
+            .desk()
+            .map(|desk| (desk.supervisor.term(), desk.supervisor.settled()))
         else {
             return;
         };

@@ -11,7 +11,8 @@ impl World {
         }
     }
 
-    /// Closes one end; the other one sees a reset in place of an end if `reset`, or if there was something unread.
+    /// Closes one end; the other one sees a reset in place of an end if `reset`, or if there was
+    /// something unread.
     pub(super) fn close(&mut self, link: LinkId, end: End, reset: bool) {
         let other = if end == Client { Server } else { Client };
         let this = &mut self.links[link];
@@ -57,7 +58,9 @@ impl World {
         }
         match end {
             Client if self.links[link].open[0] => self.read_as_client(who, link, message),
-            Server if self.instances[who].turn == self.links[link].turn => self.read_as_server(who, link, message),
+            Server if self.instances[who].turn == self.links[link].turn => {
+                self.read_as_server(who, link, message)
+            }
             Client | Server => {}
         }
     }
@@ -67,7 +70,9 @@ impl World {
         let reset = self.links[link].reset[0];
         let instance = &mut self.instances[who];
         match (&mut instance.doing, message) {
-            (Doing::Joining(_), Some(message @ Message::Revoked { .. })) => self.take(who, message, None),
+            (Doing::Joining(_), Some(message @ Message::Revoked { .. })) => {
+                self.take(who, message, None)
+            }
             (Doing::Joining(_), Some(message)) => {
                 let term = match &message {
                     Message::Welcome { term, .. } => *term,
@@ -105,7 +110,9 @@ impl World {
                 let loss = goodbye.unwrap_or(if reset { Loss::Evicted } else { Loss::Died });
                 self.lose(who, link, loss);
             }
-            (Doing::Deed(_) | Doing::Binding | Doing::Supervising(_) | Doing::Gone, _) => panic!("has no lifeline"),
+            (Doing::Deed(_) | Doing::Binding | Doing::Supervising(_) | Doing::Gone, _) => {
+                panic!("has no lifeline")
+            }
         }
     }
 
@@ -142,7 +149,11 @@ impl World {
     pub(super) fn look_for_the_end_of(&mut self, who: Who, entry: &Entry) {
         let Some(desk) = self.instances[who].desk() else { return };
         let Some(conn) = desk.supervisor.rival(entry) else {
-            let back = desk.supervisor.registry().entry(&entry.name).is_some_and(|holder| holder.id == entry.id);
+            let back = desk
+                .supervisor
+                .registry()
+                .entry(&entry.name)
+                .is_some_and(|holder| holder.id == entry.id);
             self.seen.replaced += u64::from(back);
             return;
         };

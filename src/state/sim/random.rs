@@ -22,7 +22,8 @@ impl Random {
         self.below(count) == 0
     }
 
-    /// From nothing to 2^`bits` µs, every order of magnitude as likely as another: races are a matter of microseconds.
+    /// From nothing to 2^`bits` µs, every order of magnitude as likely as another: races are a
+    /// matter of microseconds.
     pub(crate) fn time(&mut self, bits: usize) -> Time {
         let limit = 1 << self.below(bits + 1);
         Time::from_micros(self.below(limit) as u64)

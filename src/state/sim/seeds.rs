@@ -12,14 +12,16 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Runs the seeds of a family on all processors.
 ///
-/// `PARES_SIM_SEED` is for one seed and its story; `PARES_SIM_SEEDS` for how many of the 10,000 usual ones there are to be,
-/// `PARES_SIM_FROM` for the first of them, to go on where another run ended.
+/// `PARES_SIM_SEED` is for one seed and its story; `PARES_SIM_SEEDS` for how many of the 10,000
+/// usual ones there are to be, `PARES_SIM_FROM` for the first of them, to go on where another run
+/// ended.
 #[track_caller]
 fn run_all(family: Family, test: &str) {
     if let Some(seed) = number("PARES_SIM_SEED") {
         return println!("{:#?}", World::new(seed, family, true).run());
     }
-    let (first, seeds) = (number("PARES_SIM_FROM").unwrap_or(0), number("PARES_SIM_SEEDS").unwrap_or(10_000));
+    let (first, seeds) =
+        (number("PARES_SIM_FROM").unwrap_or(0), number("PARES_SIM_SEEDS").unwrap_or(10_000));
     let (next, seen) = (AtomicU64::new(first), Mutex::new(Seen::default()));
     let work = || {
         let mut mine = Seen::default();
@@ -33,7 +35,8 @@ fn run_all(family: Family, test: &str) {
                 Err(_) => {
                     next.store(first + seeds, Ordering::Relaxed);
                     panic!(
-                        "seed {seed} fails; its story: PARES_SIM_SEED={seed} cargo test --lib {test} -- --nocapture"
+                        "seed {seed} fails; its story: PARES_SIM_SEED={seed} cargo test --lib \
+                         {test} -- --nocapture"
                     );
                 }
             }
@@ -46,7 +49,10 @@ fn run_all(family: Family, test: &str) {
     let seen = seen.into_inner().unwrap();
     println!("{seen:#?}");
     let missing = seen.missing();
-    assert!(seeds < 10_000 || missing.is_empty(), "the worlds are too poor, they never had: {missing:?}");
+    assert!(
+        seeds < 10_000 || missing.is_empty(),
+        "the worlds are too poor, they never had: {missing:?}"
+    );
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! What simulated instances share, as `net/holding` and the registry port do it: permits, tallies, settings, messages.
+//! What simulated instances share, as `net/holding` and the registry port do it: permits, tallies,
+//! settings, messages.
 //!
-//! A permit counts as valid as long as a living instance holds it, except where nothing else can be promised: its
-//! revocation is on its way; the connection was cut while both ends lived, or its holder stood still for longer than the
-//! settle time, so that the supervisor gave to others what it held. Then it counts again once a settled supervisor
-//! has confirmed it.
+//! A permit counts as valid as long as a living instance holds it, except where nothing else can be
+//! promised: its revocation is on its way; the connection was cut while both ends lived, or its
+//! holder stood still for longer than the settle time, so that the supervisor gave to others what
+//! it held. Then it counts again once a settled supervisor has confirmed it.
 
 use super::*;
 use crate::config::MAX_MESSAGE;
@@ -30,7 +31,11 @@ pub(super) struct Question {
 
 /// What an instance of this number says of the resources.
 pub(super) fn declared(who: Who) -> Vec<Declared> {
-    let declared = |resource: &str, limit, per_holder| Declared { resource: resource.into(), limit, per_holder };
+    let declared = |resource: &str, limit, per_holder| Declared {
+        resource: resource.into(),
+        limit,
+        per_holder,
+    };
     let mut all = vec![declared("db", 4, None), declared("gpu", 6, Some(3))];
     match who % 4 {
         0 => all.push(declared("net", 2, None)),
@@ -61,16 +66,21 @@ impl World {
             0..7 => {
                 let (units, wait) = (1 + self.random.below(4) as u64, !self.random.one_in(4));
                 let asked_ns = now.as_nanos() as u64;
-                let wanted = self.instances[who].holdings.ask(resource, units, wait, asked_ns).expect("not so many");
+                let wanted = self.instances[who]
+                    .holdings
+                    .ask(resource, units, wait, asked_ns)
+                    .expect("not so many");
                 self.say(who, Message::Acquire { wanted });
             }
             7..11 => {
                 let claims = self.instances[who].holdings.claims();
                 let held = claims.held.iter().map(|held| held.id);
-                let ids: Vec<u64> = held.chain(claims.wanted.iter().map(|wanted| wanted.id)).collect();
+                let ids: Vec<u64> =
+                    held.chain(claims.wanted.iter().map(|wanted| wanted.id)).collect();
                 if !ids.is_empty() {
                     let id = ids[self.random.below(ids.len())];
-                    self.seen.withdrawn += u64::from(claims.wanted.iter().any(|wanted| wanted.id == id));
+                    self.seen.withdrawn +=
+                        u64::from(claims.wanted.iter().any(|wanted| wanted.id == id));
                     assert!(self.instances[who].holdings.release(id));
                     self.instances[who].given_back.insert(id);
                     self.say(who, Message::Release { id });
@@ -81,10 +91,14 @@ impl World {
                 let holdings = &mut self.instances[who].holdings;
                 assert!(holdings.begin_tally(resource));
                 let units = holdings.count(resource, |_| units);
-                self.say(who, Message::Count { counted: Counted { resource: resource.into(), units } });
+                self.say(
+                    who,
+                    Message::Count { counted: Counted { resource: resource.into(), units } },
+                );
             }
             13 => {
-                let (_, query) = self.instances[who].holdings.ask_total(resource).expect("not so many");
+                let (_, query) =
+                    self.instances[who].holdings.ask_total(resource).expect("not so many");
                 self.say(who, query);
             }
             _ => self.question(who),
@@ -95,7 +109,8 @@ impl World {
         let key = String::from(KEYS[self.random.below(KEYS.len())]);
         let value = |random: &mut Random| (!random.one_in(4)).then(|| random.below(3).to_string());
         let hasty = self.family == Family::Hasty && !self.random.one_in(4);
-        let resource = String::from(RESOURCES[self.random.below(if hasty { 1 } else { RESOURCES.len() })]);
+        let resource =
+            String::from(RESOURCES[self.random.below(if hasty { 1 } else { RESOURCES.len() })]);
         let name = format!("m{}", self.random.below(self.names));
         let kind = if hasty { 4 + self.random.below(2) } else { self.random.below(12) };
         let message = match kind {
@@ -110,13 +125,21 @@ impl World {
             _ => {
                 let to = self.random.one_in(4).then_some(name);
                 // Large ones come in bursts, so that some are missed.
-                let (bytes, times) =
-                    if self.random.one_in(64) { (MAX_MESSAGE - 8, 1 + self.random.below(24)) } else { (0, 1) };
+                let (bytes, times) = if self.random.one_in(64) {
+                    (MAX_MESSAGE - 8, 1 + self.random.below(24))
+                } else {
+                    (0, 1)
+                };
                 for _ in 0..times {
                     let number = self.published.len() as u64;
                     self.published.push(None);
                     let payload = Payload([&number.to_be_bytes()[..], &vec![0; bytes]].concat());
-                    let message = Message::Publish { from: "m0".into(), to: to.clone(), topic: "t".into(), payload };
+                    let message = Message::Publish {
+                        from: "m0".into(),
+                        to: to.clone(),
+                        topic: "t".into(),
+                        payload,
+                    };
                     self.ask_anew(None, message);
                 }
                 return;
@@ -151,7 +174,8 @@ impl World {
     pub(super) fn begin(&mut self, who: Who, link: LinkId) {
         let mut messages = std::mem::take(&mut self.instances[who].unsent);
         self.seen.said_while_joining += u64::from(!messages.is_empty());
-        let Subordinate { term, settled, .. } = *self.instances[who].known.as_ref().expect("was welcomed");
+        let Subordinate { term, settled, .. } =
+            *self.instances[who].known.as_ref().expect("was welcomed");
         messages.extend(self.instances[who].holdings.begin(self.now, term, settled));
         messages.into_iter().for_each(|message| self.send(link, Client, message));
     }
@@ -167,7 +191,8 @@ impl World {
         }
     }
 
-    /// An instance takes what a supervisor, at the other end of `link` or itself, says about what it holds.
+    /// An instance takes what a supervisor, at the other end of `link` or itself, says about what
+    /// it holds.
     pub(super) fn take(&mut self, who: Who, message: Message, link: Option<LinkId>) {
         tell!(self, "{} takes {message:?}", self.name(who));
         let instance = &mut self.instances[who];
@@ -214,7 +239,9 @@ impl World {
         if self.stalled(who, what) {
             return;
         }
-        let Some(desk) = self.instances[who].desk() else { return self.at(Time::from_millis(50), what) };
+        let Some(desk) = self.instances[who].desk() else {
+            return self.at(Time::from_millis(50), what);
+        };
         let question = self.questions[id].message.clone();
         let mut actions = Vec::new();
         let answer = desk.supervisor.ask(question.clone(), &mut actions);
@@ -226,7 +253,9 @@ impl World {
         }
         let turn = self.instances[who].turn;
         tell!(self, "{} is asked {question:?}: {answer:?}", self.name(who));
-        if let (Message::Publish { to, payload, .. }, [Message::Done { .. }]) = (&question, &answer[..]) {
+        if let (Message::Publish { to, payload, .. }, [Message::Done { .. }]) =
+            (&question, &answer[..])
+        {
             self.note_published(who, to.as_deref(), payload);
         }
         let conflict = matches!(answer[..], [Message::Conflict { .. }]);
@@ -247,7 +276,9 @@ impl World {
     /// The supervisor was gone before it answered: what does no harm twice is asked again.
     pub(super) fn end_question(&mut self, id: QuestionId) {
         match &self.questions[id].message {
-            Message::Publish { .. } | Message::Revoke { .. } | Message::Set { expected: Some(_), .. } => {
+            Message::Publish { .. }
+            | Message::Revoke { .. }
+            | Message::Set { expected: Some(_), .. } => {
                 self.questions[id].over = true;
             }
             _ => self.soon(What::Arrive(id)),
@@ -260,7 +291,9 @@ impl World {
             return;
         }
         let asked_for = matches!(self.questions[id].message, Message::Set { .. });
-        if let (true, Some([Message::Setting { setting }])) = (asked_for, self.questions[id].answer.as_deref()) {
+        if let (true, Some([Message::Setting { setting }])) =
+            (asked_for, self.questions[id].answer.as_deref())
+        {
             tell!(self, "{} takes what it has set: {setting:?}", self.name(who));
             let setting = setting.clone();
             self.instances[who].holdings.merge(setting);
@@ -275,13 +308,15 @@ impl World {
         self.published[number as usize] = Some((desk.number, desk.published));
         for (conn, link) in self.links.iter_mut().enumerate() {
             let desk = self.instances[who].desk().unwrap();
-            let ours = link.owner[1] == who && link.turn == turn && desk.supervisor.is_member(conn as u64);
+            let ours =
+                link.owner[1] == who && link.turn == turn && desk.supervisor.is_member(conn as u64);
             let meant = to.is_none_or(|to| self.instances[link.owner[0]].entry.name == to);
             link.meant += u64::from(ours && meant);
         }
     }
 
-    /// The promise: a setting that is acknowledged is with every member, or on its way, and is newer than any other that was.
+    /// The promise: a setting that is acknowledged is with every member, or on its way, and is
+    /// newer than any other that was.
     fn acknowledge(&mut self, who: Who, setting: Setting) {
         let turn = self.instances[who].turn;
         for (conn, link) in self.links.iter().enumerate() {
@@ -289,8 +324,13 @@ impl World {
             let desk = self.instances[who].desk().unwrap();
             if intact && desk.supervisor.is_member(conn as u64) {
                 let member = link.owner[0];
-                let told = self.instances[member].holdings.settings().has(&setting) || link.brings(&setting);
-                assert!(told, "{setting:?} was acknowledged, and {} has not heard of it", self.name(member));
+                let told = self.instances[member].holdings.settings().has(&setting)
+                    || link.brings(&setting);
+                assert!(
+                    told,
+                    "{setting:?} was acknowledged, and {} has not heard of it",
+                    self.name(member)
+                );
             }
         }
         let news = self.acknowledged.merge(setting.clone());
@@ -309,9 +349,13 @@ impl World {
                 }
             };
             self.instances.iter().any(with)
-                || self.links.iter().any(|link| self.instances[link.owner[0]].lives() && link.brings(setting))
+                || self
+                    .links
+                    .iter()
+                    .any(|link| self.instances[link.owner[0]].lives() && link.brings(setting))
         };
-        let (kept, lost): (Vec<Setting>, Vec<Setting>) = self.acknowledged.all().cloned().partition(known);
+        let (kept, lost): (Vec<Setting>, Vec<Setting>) =
+            self.acknowledged.all().cloned().partition(known);
         if !lost.is_empty() {
             tell!(self, "lost with all who had it: {lost:?}");
             self.seen.setting_lost += 1;
@@ -339,43 +383,62 @@ impl World {
         self.note_shared(who);
         self.act(who, actions);
         if self.instances[who].desk().is_none() {
-            // It died amid all this. What it told nobody to give back stands; whom it told nothing else was given nothing.
-            self.ceilings.iter_mut().zip(before).for_each(|(ceiling, before)| *ceiling = before.max(*ceiling));
+            // It died amid all this. What it told nobody to give back stands; whom it told nothing
+            // else was given nothing.
+            self.ceilings
+                .iter_mut()
+                .zip(before)
+                .for_each(|(ceiling, before)| *ceiling = before.max(*ceiling));
         }
         self.check_shared(who);
     }
 
-    /// With each decision, before any of it is told: what the supervisor may give to others from now on; and the promise
-    /// that nothing is granted above a limit. What was granted before it shrank stands.
+    /// With each decision, before any of it is told: what the supervisor may give to others from
+    /// now on; and the promise that nothing is granted above a limit. What was granted before it
+    /// shrank stands.
     fn note_shared(&mut self, who: Who) {
         let Doing::Supervising(desk) = &self.instances[who].doing else { return };
         if !desk.supervisor.settled() {
             return;
         }
-        for (other, instance) in self.instances.iter().enumerate().filter(|(_, instance)| instance.lives()) {
+        for (other, instance) in
+            self.instances.iter().enumerate().filter(|(_, instance)| instance.lives())
+        {
             let held = instance.holdings.held().map(|held| held.id);
             if let Some(conn) = self.member(who, desk, other) {
                 let known = held.filter(|&id| desk.supervisor.knows(conn, id));
-                self.seen.confirmed += known.map(|id| u64::from(self.void.remove(&(other, id)))).sum::<u64>();
+                self.seen.confirmed +=
+                    known.map(|id| u64::from(self.void.remove(&(other, id)))).sum::<u64>();
             } else {
-                self.seen.void += held.map(|id| u64::from(self.void.insert((other, id)))).sum::<u64>();
+                self.seen.void +=
+                    held.map(|id| u64::from(self.void.insert((other, id)))).sum::<u64>();
                 // They may be granted already, and not yet known to be.
-                self.void.extend(instance.holdings.claims().wanted.iter().map(|wanted| (other, wanted.id)));
+                self.void.extend(
+                    instance.holdings.claims().wanted.iter().map(|wanted| (other, wanted.id)),
+                );
             }
         }
-        for (resource, (ceiling, most)) in RESOURCES.iter().zip(self.ceilings.iter_mut().zip(&mut self.most)) {
+        for (resource, (ceiling, most)) in
+            RESOURCES.iter().zip(self.ceilings.iter_mut().zip(&mut self.most))
+        {
             let Some(usage) = desk.supervisor.book_usage(resource) else { continue };
             let held = usage.in_use - usage.counted;
-            // While nobody declares it, it has no limit that could be passed; and nothing of it is granted.
+            // While nobody declares it, it has no limit that could be passed; and nothing of it is
+            // granted.
             let limit = usage.limit.unwrap_or(held);
-            // What was void can come back if nobody else has it, also over a limit that has shrunk meanwhile.
+            // What was void can come back if nobody else has it, also over a limit that has shrunk
+            // meanwhile.
             *most = limit.max(*most);
-            assert!(held <= (*most).max(*ceiling), "{held} of {resource}, of which there are {limit}");
+            assert!(
+                held <= (*most).max(*ceiling),
+                "{held} of {resource}, of which there are {limit}"
+            );
             *ceiling = limit.max(held);
         }
     }
 
-    /// A permit is valid, or void, from the moment in which its holder is told so, whenever that reads it.
+    /// A permit is valid, or void, from the moment in which its holder is told so, whenever that
+    /// reads it.
     pub(super) fn note_verdict(&mut self, conn: u64, message: &Message, who: Who) {
         let holder = || if conn == OWN { who } else { self.links[conn as usize].owner[0] };
         match message {
@@ -385,17 +448,21 @@ impl World {
         }
     }
 
-    /// After each decision: what a member holds is in the supervisor's book, unless it is told otherwise.
+    /// After each decision: what a member holds is in the supervisor's book, unless it is told
+    /// otherwise.
     fn check_shared(&self, who: Who) {
         let Doing::Supervising(desk) = &self.instances[who].doing else { return };
-        for (other, instance) in self.instances.iter().enumerate().filter(|(_, instance)| instance.lives()) {
+        for (other, instance) in
+            self.instances.iter().enumerate().filter(|(_, instance)| instance.lives())
+        {
             if instance.holdings.held().next().is_none() {
                 continue;
             }
             let Some(conn) = self.member(who, desk, other) else { continue };
             for id in instance.holdings.held().map(|held| held.id) {
                 if !desk.supervisor.knows(conn, id) {
-                    let told = self.void.contains(&(other, id)) || !self.links[conn as usize].is_intact();
+                    let told =
+                        self.void.contains(&(other, id)) || !self.links[conn as usize].is_intact();
                     assert!(told, "{} holds {id}, and it is not in the book", instance.entry.name);
                 }
             }
@@ -406,9 +473,15 @@ impl World {
     fn check_use(&self) {
         let mut units = [0; RESOURCES.len()];
         let sure = |instance: &Instance| instance.lives() && instance.holdings.is_certain(self.now);
-        for (who, instance) in self.instances.iter().enumerate().filter(|(_, instance)| sure(instance)) {
-            for held in instance.holdings.held().filter(|held| !self.void.contains(&(who, held.id))) {
-                let at = RESOURCES.iter().position(|resource| *resource == held.resource).expect("one of these");
+        for (who, instance) in
+            self.instances.iter().enumerate().filter(|(_, instance)| sure(instance))
+        {
+            for held in instance.holdings.held().filter(|held| !self.void.contains(&(who, held.id)))
+            {
+                let at = RESOURCES
+                    .iter()
+                    .position(|resource| *resource == held.resource)
+                    .expect("one of these");
                 units[at] += held.units;
             }
         }
@@ -416,26 +489,35 @@ impl World {
         assert!(within, "held are {units:?} of {RESOURCES:?}, there may be {:?}", self.ceilings);
     }
 
-    /// The promise: who elects itself is no surer of what it holds than it was before, if others may have been given it.
+    /// The promise: who elects itself is no surer of what it holds than it was before, if others
+    /// may have been given it.
     pub(super) fn check_own(&mut self, who: Who) {
         let Instance { holdings, stalled_until, cut_while_joining, .. } = &self.instances[who];
         let void = holdings.held().any(|held| self.void.contains(&(who, held.id)));
         self.seen.elected_in_doubt += u64::from(void);
-        let sure = holdings.is_certain(self.now) && !cut_while_joining && *stalled_until == Time::ZERO && !self.astray;
+        let sure = holdings.is_certain(self.now)
+            && !cut_while_joining
+            && *stalled_until == Time::ZERO
+            && !self.astray;
         assert!(!void || !sure, "{} is sure of what others may have been given", self.name(who));
     }
 
-    /// In the end: the book of `leader` says what all hold, no more and no less, and nobody waits for an answer.
+    /// In the end: the book of `leader` says what all hold, no more and no less, and nobody waits
+    /// for an answer.
     pub(super) fn check_shared_at_the_end(&self, leader: Who) {
         let Doing::Supervising(desk) = &self.instances[leader].doing else { return };
         let supervisor = &desk.supervisor;
         assert!(desk.own.is_empty() && desk.pending.is_empty());
-        assert!(self.questions.iter().all(|question| question.over), "a question without an answer");
+        assert!(
+            self.questions.iter().all(|question| question.over),
+            "a question without an answer"
+        );
         let known: Vec<&Setting> = supervisor.settings().present().collect();
         let mut totals = [0; RESOURCES.len()];
         for instance in self.instances.iter().filter(|instance| instance.lives()) {
             let Instance { holdings, entry, .. } = instance;
-            let conn = if let Doing::Following(link, _) = instance.doing { link as u64 } else { OWN };
+            let conn =
+                if let Doing::Following(link, _) = instance.doing { link as u64 } else { OWN };
             assert_eq!(
                 supervisor.claims_of(conn),
                 Claims { standing: 0, ..holdings.claims() },
@@ -445,8 +527,13 @@ impl World {
             assert!(holdings.is_certain(self.now), "{} is not sure of what it holds", entry.name);
             assert_eq!(holdings.unanswered(), 0, "{} asked for totals", entry.name);
             let settings: Vec<&Setting> = holdings.settings().present().collect();
-            // Where a term was used twice, what was set in the one passes for known to the supervisor of the other.
-            assert!(settings == known || self.astray, "{} has {settings:?}, others {known:?}", entry.name);
+            // Where a term was used twice, what was set in the one passes for known to the
+            // supervisor of the other.
+            assert!(
+                settings == known || self.astray,
+                "{} has {settings:?}, others {known:?}",
+                entry.name
+            );
             if conn != OWN {
                 let Link { meant, accounted, .. } = self.links[conn as usize];
                 assert_eq!(accounted, meant, "messages to {}", entry.name);
@@ -461,7 +548,10 @@ impl World {
         }
         for setting in self.acknowledged.all() {
             // A reset can lose what a setting's last witness had not read yet.
-            assert!(supervisor.settings().has(setting) || self.lossy, "{setting:?} was acknowledged, and is lost");
+            assert!(
+                supervisor.settings().has(setting) || self.lossy,
+                "{setting:?} was acknowledged, and is lost"
+            );
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The group's directory in the simulated world: what it keeps, and what goes wrong with it.
 //!
-//! The promise: no supervisorship has the term of an earlier one, or a smaller one, over the whole life of the group, also
-//! when all die and it starts anew. Only where the directory does not have the last term, and nobody who has had a role
-//! in that term supervises, may a supervisorship begin with an older one; as soon as somebody comes who knows better, its
-//! term is above all others again.
+//! The promise: no supervisorship has the term of an earlier one, or a smaller one, over the whole
+//! life of the group, also when all die and it starts anew. Only where the directory does not have
+//! the last term, and nobody who has had a role in that term supervises, may a supervisorship begin
+//! with an older one; as soon as somebody comes who knows better, its term is above all others
+//! again.
 
 use std::path::Path;
 
@@ -18,8 +19,9 @@ pub(super) struct Store {
     writable: bool,
     /// Something is to go wrong with it in this world.
     pub(super) in_trouble: bool,
-    /// The highest term that there has been is not in it: it was restored from an older copy, could not be written, or was
-    /// damaged and then written anew by a survivor that had missed the last supervisorships.
+    /// The highest term that there has been is not in it: it was restored from an older copy, could
+    /// not be written, or was damaged and then written anew by a survivor that had missed the last
+    /// supervisorships.
     forgotten: bool,
     /// What it said to the last one that claimed the port.
     pub(super) vacant_before: bool,
@@ -28,7 +30,14 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(in_trouble: bool) -> Self {
         let last = Last::NONE;
-        Store { last, readable: true, writable: true, in_trouble, forgotten: false, vacant_before: false }
+        Store {
+            last,
+            readable: true,
+            writable: true,
+            in_trouble,
+            forgotten: false,
+            vacant_before: false,
+        }
     }
 
     pub(super) fn is_well(&self) -> bool {
@@ -62,7 +71,10 @@ impl World {
         if self.dies_now(who) {
             return;
         }
-        assert!(term > self.instances[who].election.last_term(), "a term that this instance has seen already");
+        assert!(
+            term > self.instances[who].election.last_term(),
+            "a term that this instance has seen already"
+        );
         let was_readable = self.store.readable;
         let kept = self.store.write(Last { term, vacant: false });
         self.seen.term_kept_again += u64::from(kept.is_ok() && !was_readable);
@@ -73,7 +85,10 @@ impl World {
         let (begins_anew, unkept) = (self.instances[who].election.last_term() == 0, kept.is_err());
         self.on(who, Event::Kept(kept));
         let supervises = self.instances[who].lives() && self.port == Some((who, true));
-        assert!(!(supervises && begins_anew && unkept), "began the group anew with a term that was not kept");
+        assert!(
+            !(supervises && begins_anew && unkept),
+            "began the group anew with a term that was not kept"
+        );
         self.seen.refused_to_begin += u64::from(begins_anew && unkept);
         self.seen.term_unkept += u64::from(supervises && unkept);
     }
@@ -129,11 +144,12 @@ impl World {
         tell!(self, "{:?}", self.store);
     }
 
-    /// Somebody follows the error's advice: makes room, and, where nobody supervises who will do it, writes the last term into
-    /// a damaged file.
+    /// Somebody follows the error's advice: makes room, and, where nobody supervises who will do
+    /// it, writes the last term into a damaged file.
     pub(super) fn put_right(&mut self) {
         self.store.writable = true;
-        let nobody = !self.instances.iter().any(|instance| matches!(instance.doing, Doing::Supervising(_)));
+        let nobody =
+            !self.instances.iter().any(|instance| matches!(instance.doing, Doing::Supervising(_)));
         if !self.store.readable && nobody {
             self.store.last = Last { term: self.highest_term, vacant: false };
             (self.store.readable, self.store.forgotten) = (true, false);

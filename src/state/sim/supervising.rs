@@ -13,7 +13,8 @@ impl World {
         desk.supervisor.check();
         assert!(desk.supervisor.settled() || !was_settled, "no longer settled");
         let registry = desk.supervisor.registry();
-        desk.welcomed.retain(|&member| registry.entries().any(|entry| entry.id as usize == member + 1));
+        desk.welcomed
+            .retain(|&member| registry.entries().any(|entry| entry.id as usize == member + 1));
         self.carry_through(who, actions);
     }
 
@@ -28,7 +29,11 @@ impl World {
             match action {
                 Action::Send { conn, message } => {
                     let link = &mut self.links[conn as usize];
-                    assert_eq!((link.owner[1], link.turn), (who, turn), "a message on another's connection");
+                    assert_eq!(
+                        (link.owner[1], link.turn),
+                        (who, turn),
+                        "a message on another's connection"
+                    );
                     if let Message::Welcome { .. } = message {
                         assert!(!link.welcomed, "welcomed twice");
                         link.welcomed = true;
@@ -38,8 +43,8 @@ impl World {
                         link.cursor = Some(desk.supervisor.member_cursor());
                         desk.welcomed.insert(link.owner[0]);
                         desk.came_at = self.now;
-                        // Nobody has come back if its hello is read after it was found dead, or if it never heard that it
-                        // was welcomed before.
+                        // Nobody has come back if its hello is read after it was found dead, or if
+                        // it never heard that it was welcomed before.
                         if self.survivors.remove(&link.owner[0]).is_some() && back {
                             desk.came_back_at = self.now;
                         }
@@ -98,8 +103,9 @@ impl World {
         }
     }
 
-    /// The promise: who says settled has all survivors with it, unless none came for the settle time, or whom to expect was not
-    /// known for as long as that may last. And it says so no later than when none came for the settle time.
+    /// The promise: who says settled has all survivors with it, unless none came for the settle
+    /// time, or whom to expect was not known for as long as that may last. And it says so no later
+    /// than when none came for the settle time.
     pub(super) fn settled(&mut self, who: Who) {
         self.survivors.retain(|&who, _| self.instances[who].lives());
         let now = self.now;
@@ -114,8 +120,12 @@ impl World {
         let registry = desk.supervisor.registry();
         let missing = |who: Who| !registry.entries().any(|entry| entry.id == who as u64 + 1);
         let owed = |lost: Time| now < (came_back_at + SETTLE).min(lost + MAX_UNKNOWN * SETTLE);
-        let missed: Vec<Who> =
-            self.survivors.iter().filter(|&(&who, &lost)| missing(who) && owed(lost)).map(|(&who, _)| who).collect();
+        let missed: Vec<Who> = self
+            .survivors
+            .iter()
+            .filter(|&(&who, &lost)| missing(who) && owed(lost))
+            .map(|(&who, _)| who)
+            .collect();
         assert!(missed.is_empty() || self.astray, "settled without the survivors {missed:?}");
         if now < claimed_at + SETTLE {
             self.seen.settled_early += 1;
@@ -133,7 +143,11 @@ impl World {
                 let other = who_has(admin);
                 let Instance { died_at, .. } = self.instances[other];
                 let lives = self.instances[other].lives();
-                if lives { !welcomed.contains(&other) } else { died_at + NEXT_PROBE + 2 * SLOWEST > now }
+                if lives {
+                    !welcomed.contains(&other)
+                } else {
+                    died_at + NEXT_PROBE + 2 * SLOWEST > now
+                }
             };
             assert!(knew.iter().any(worth_it), "waited in vain for {knew:?}");
             self.seen.gave_up_on_known_ones += 1;
@@ -180,7 +194,10 @@ impl World {
         self.collect(who);
         let turn = self.instances[who].turn;
         for link in 0..self.links.len() {
-            if self.links[link].owner[1] == who && self.links[link].turn == turn && self.links[link].welcomed {
+            if self.links[link].owner[1] == who
+                && self.links[link].turn == turn
+                && self.links[link].welcomed
+            {
                 if self.dies_now(who) {
                     return false;
                 }

@@ -1,10 +1,14 @@
-//! What the instances of a group share, as its supervisor decides: permits and tallies, settings, messages.
+//! What the instances of a group share, as its supervisor decides: permits and tallies, settings,
+//! messages.
 //!
-//! What is written to a lifeline is read, even if we die with the next instruction. So a setting that is acknowledged
-//! after it was written to all members survives us, and a grant that was written stands.
+//! What is written to a lifeline is read, even if we die with the next instruction. So a setting
+//! that is acknowledged after it was written to all members survives us, and a grant that was
+//! written stands.
 
 use super::*;
-use crate::config::{self, MAX_MESSAGE, MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, MESSAGE_WINDOW, message_size};
+use crate::config::{
+    self, MAX_MESSAGE, MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, MESSAGE_WINDOW, message_size,
+};
 use crate::state::hello::{check_key_and_value, check_units, read_limit};
 #[cfg(test)]
 use crate::state::permits::Usage;
@@ -28,7 +32,8 @@ impl Supervisor {
         }
     }
 
-    /// What a member, or our own instance, says about what it holds. An error: the protocol was broken.
+    /// What a member, or our own instance, says about what it holds. An error: the protocol was
+    /// broken.
     pub(super) fn on_shared(
         &mut self,
         conn: ConnId,
@@ -50,7 +55,10 @@ impl Supervisor {
             Message::Release { id } => self.book.release(conn, id, &mut verdicts),
             Message::Count { counted: Counted { resource, units } } => {
                 check_units(&resource, units.max(1))?;
-                if units > 0 && self.book.counts(conn) >= MAX_RESOURCES && !self.book.is_counted(conn, &resource) {
+                if units > 0
+                    && self.book.counts(conn) >= MAX_RESOURCES
+                    && !self.book.is_counted(conn, &resource)
+                {
                     return Err("tallies of more resources than there may be".into());
                 }
                 self.book.count(conn, Counted { resource, units }, &mut verdicts);
@@ -74,8 +82,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Answers what is asked at the registry port about resources, settings and messages. What has to be told to members is
-    /// in `actions`, and must have been done before the answer is sent.
+    /// Answers what is asked at the registry port about resources, settings and messages. What has
+    /// to be told to members is in `actions`, and must have been done before the answer is sent.
     ///
     /// [`Fault::NotSettled`]: to be asked again once settled.
     pub(crate) fn ask(&mut self, question: Message, actions: &mut Vec<Action>) -> Vec<Message> {
@@ -85,8 +93,13 @@ impl Supervisor {
             Message::Revoke { resource, holder } => self.revoke(&resource, &holder, actions),
             Message::SettingQuery { key } => self.setting(key.as_deref()),
             Message::Set { key, value, expected } => self.set(key, value, expected, actions),
-            Message::Publish { from, to, topic, payload } => self.publish(from, to, topic, payload, actions),
-            other => vec![Message::rejected(Refusal::Malformed, format!("{} is no such question", other.name()))],
+            Message::Publish { from, to, topic, payload } => {
+                self.publish(from, to, topic, payload, actions)
+            }
+            other => vec![Message::rejected(
+                Refusal::Malformed,
+                format!("{} is no such question", other.name()),
+            )],
         }
     }
 
@@ -122,7 +135,9 @@ impl Supervisor {
         for verdict in verdicts {
             let (holder, message) = match verdict {
                 Verdict::Granted { holder, id } => (holder, Message::Granted { id }),
-                Verdict::Denied { holder, id, shortage, units } => (holder, Message::Denied { id, shortage, units }),
+                Verdict::Denied { holder, id, shortage, units } => {
+                    (holder, Message::Denied { id, shortage, units })
+                }
                 Verdict::Revoked { holder, id } => (holder, Message::Revoked { id }),
                 Verdict::OverLimit { resource, in_use, limit } => {
                     self.tell_all(Message::OverLimit { resource, in_use, limit }, actions);
@@ -152,7 +167,12 @@ impl Supervisor {
     }
 
     /// Takes settings that are news, and tells all members.
-    pub(super) fn merge(&mut self, settings: Vec<Setting>, verdicts: &mut Vec<Verdict>, actions: &mut Vec<Action>) {
+    pub(super) fn merge(
+        &mut self,
+        settings: Vec<Setting>,
+        verdicts: &mut Vec<Verdict>,
+        actions: &mut Vec<Action>,
+    ) {
         for setting in settings {
             if !self.settings.merge(setting.clone()) {
                 continue;
@@ -165,8 +185,15 @@ impl Supervisor {
         }
     }
 
-    /// The next change of a setting, decided, told to all, and given back for the one who asked for it.
-    fn change(&mut self, scope: Scope, key: String, value: Option<String>, actions: &mut Vec<Action>) -> Vec<Message> {
+    /// The next change of a setting, decided, told to all, and given back for the one who asked for
+    /// it.
+    fn change(
+        &mut self,
+        scope: Scope,
+        key: String,
+        value: Option<String>,
+        actions: &mut Vec<Action>,
+    ) -> Vec<Message> {
         let sequence = self.settings.next_sequence(self.term);
         let setting = Setting { scope, key, value, term: self.term, sequence };
         let mut verdicts = Vec::new();
@@ -206,7 +233,9 @@ impl Supervisor {
         if !self.settled() {
             return not_done(Fault::NotSettled, "");
         }
-        let asked = |setting: &&Setting| setting.scope == Scope::Program && key.is_none_or(|key| key == setting.key);
+        let asked = |setting: &&Setting| {
+            setting.scope == Scope::Program && key.is_none_or(|key| key == setting.key)
+        };
         let found: Vec<Message> = self
             .settings
             .present()
@@ -223,14 +252,19 @@ impl Supervisor {
             return not_done(Fault::NotSettled, "");
         }
         let names: Vec<&str> = match resource {
-            Some(name) if !self.book.is_known(name) => return not_done(Fault::NoSuchResource, name),
+            Some(name) if !self.book.is_known(name) => {
+                return not_done(Fault::NoSuchResource, name);
+            }
             Some(name) => vec![name],
             None => self.book.names().map(String::as_str).collect(),
         };
         let mut answer = vec![Message::Resources { count: names.len() as u32 }];
         for usage in names.iter().filter_map(|name| self.book.usage(name)) {
-            let mut holders: Vec<(&str, u64)> =
-                usage.holders.iter().map(|(&holder, &units)| (self.name_of(holder), units)).collect();
+            let mut holders: Vec<(&str, u64)> = usage
+                .holders
+                .iter()
+                .map(|(&holder, &units)| (self.name_of(holder), units))
+                .collect();
             holders.sort_unstable();
             answer.push(Message::Resource {
                 resource: usage.resource,
@@ -240,21 +274,38 @@ impl Supervisor {
                 waiting: usage.waiting as u32,
                 holders: holders.len() as u32,
             });
-            answer.extend(holders.into_iter().map(|(name, units)| Message::Holder { name: name.into(), units }));
+            answer.extend(
+                holders
+                    .into_iter()
+                    .map(|(name, units)| Message::Holder { name: name.into(), units }),
+            );
         }
         answer
     }
 
     fn name_of(&self, conn: ConnId) -> &str {
-        if conn == OWN { &self.name } else { self.members.get(&conn).map_or("", |member| &member.name) }
+        if conn == OWN {
+            &self.name
+        } else {
+            self.members.get(&conn).map_or("", |member| &member.name)
+        }
     }
 
     /// The connection of the instance of this name, or of the supervisor if that is `main`.
     fn conn_of(&self, name: &str) -> Option<ConnId> {
-        if name == "main" || name == self.name { Some(OWN) } else { self.connection.get(name).copied() }
+        if name == "main" || name == self.name {
+            Some(OWN)
+        } else {
+            self.connection.get(name).copied()
+        }
     }
 
-    fn set_limit(&mut self, resource: String, limit: u64, actions: &mut Vec<Action>) -> Vec<Message> {
+    fn set_limit(
+        &mut self,
+        resource: String,
+        limit: u64,
+        actions: &mut Vec<Action>,
+    ) -> Vec<Message> {
         if !self.settled() {
             return not_done(Fault::NotSettled, "");
         }
@@ -278,14 +329,17 @@ impl Supervisor {
         if !self.book.is_known(resource) {
             return not_done(Fault::NoSuchResource, resource);
         }
-        let Some(conn) = self.conn_of(holder) else { return not_done(Fault::NoSuchInstance, holder) };
+        let Some(conn) = self.conn_of(holder) else {
+            return not_done(Fault::NoSuchInstance, holder);
+        };
         let mut verdicts = Vec::new();
         let count = self.book.revoke(resource, conn, &mut verdicts) as u64;
         self.pronounce(verdicts, actions);
         vec![Message::Done { count }]
     }
 
-    /// Passes a message on to one member or to all, ourselves included. Who has too much under way misses it.
+    /// Passes a message on to one member or to all, ourselves included. Who has too much under way
+    /// misses it.
     fn publish(
         &mut self,
         from: String,
@@ -299,7 +353,10 @@ impl Supervisor {
             return not_done(Fault::Invalid, error.to_string());
         }
         if payload.0.len() > MAX_MESSAGE {
-            return not_done(Fault::Invalid, format!("a payload of {} bytes; at most 65536", payload.0.len()));
+            return not_done(
+                Fault::Invalid,
+                format!("a payload of {} bytes; at most 65536", payload.0.len()),
+            );
         }
         let (mut conns, to_us): (Vec<ConnId>, bool) = match &to {
             None => (self.members.keys().copied().collect(), true),

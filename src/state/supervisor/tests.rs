@@ -51,18 +51,38 @@ impl Desk {
         actions
     }
 
-    /// `name` says hello on connection `number`, with admin endpoint and identity of the same number.
-    fn hello(&mut self, name: &str, number: u16, last_term: u64, roster: Option<&[u16]>) -> Vec<Action> {
+    /// `name` says hello on connection `number`, with admin endpoint and identity of the same
+    /// number.
+    fn hello(
+        &mut self,
+        name: &str,
+        number: u16,
+        last_term: u64,
+        roster: Option<&[u16]>,
+    ) -> Vec<Action> {
         let roster = roster.map(|admins| these(admins, None));
         let entry = test_entry(name, number.into(), number);
         let hello = Hello { last_term, roster, ..greeting(entry) };
         self.on(Time::ZERO, Input::Hello { conn: number.into(), hello })
     }
 
-    /// One that was last with the supervisor of `last_term` comes at this time, with all of this number.
-    pub(super) fn comes(&mut self, at: Time, number: u16, last_term: u64, roster: Option<Roster>) -> Vec<Action> {
+    /// One that was last with the supervisor of `last_term` comes at this time, with all of this
+    /// number.
+    pub(super) fn comes(
+        &mut self,
+        at: Time,
+        number: u16,
+        last_term: u64,
+        roster: Option<Roster>,
+    ) -> Vec<Action> {
         let entry = test_entry(&format!("m{number}"), number.into(), number);
-        self.on(at, Input::Hello { conn: number.into(), hello: Hello { last_term, roster, ..greeting(entry) } })
+        self.on(
+            at,
+            Input::Hello {
+                conn: number.into(),
+                hello: Hello { last_term, roster, ..greeting(entry) },
+            },
+        )
     }
 
     /// True if the group is settled by this time, but not a moment before.
@@ -89,7 +109,9 @@ pub(super) fn greeting(entry: Entry) -> Hello {
 
 fn refusal(actions: &[Action]) -> Option<Refusal> {
     match actions {
-        [Action::Send { message: Message::Rejected { refusal, .. }, .. }, Action::Close { .. }] => Some(*refusal),
+        [Action::Send { message: Message::Rejected { refusal, .. }, .. }, Action::Close { .. }] => {
+            Some(*refusal)
+        }
         _ => None,
     }
 }
@@ -113,8 +135,9 @@ fn the_group_is_settled_when_the_last_known_survivor_is_back() {
 fn the_survivor_that_makes_the_group_settled_hears_of_it() {
     let mut desk = Desk::new(Before::These(these(&[1], None)));
     let actions = desk.hello("a", 1, 4, None);
-    let hears =
-        |action: &Action| matches!(action, Action::Send { conn: 1, message: Message::Welcome { settled: true, .. } });
+    let hears = |action: &Action| {
+        matches!(action, Action::Send { conn: 1, message: Message::Welcome { settled: true, .. } })
+    };
     assert!(actions.iter().any(hears), "{actions:?}");
     let (mut cursor, mut news) = (desk.supervisor.member_cursor(), Vec::new());
     desk.supervisor.news(&mut cursor, &mut news);
@@ -127,11 +150,15 @@ fn a_known_member_that_is_proven_dead_is_not_waited_for() {
     desk.hello("a", 1, 4, None);
     assert_eq!(desk.supervisor.wake_at(), Some(FIRST_PROBE));
     assert_eq!(desk.on(FIRST_PROBE, Input::Woken), [Action::Probe { admin: 2 }]);
-    assert!(desk.on(FIRST_PROBE, Input::Dead { admin: 2 }).contains(&Action::Settled { term: 5, members: 2 }));
+    assert!(
+        desk.on(FIRST_PROBE, Input::Dead { admin: 2 })
+            .contains(&Action::Settled { term: 5, members: 2 })
+    );
     assert_eq!(desk.supervisor.wake_at(), None, "nothing runs while nothing happens");
 }
 
-/// Goal: those who are about to come are not kept busy with questions; the dead are found all the same.
+/// Goal: those who are about to come are not kept busy with questions; the dead are found all the
+/// same.
 #[test]
 fn while_survivors_keep_coming_nobody_is_asked_whether_it_lives_until_half_of_the_settle_time() {
     let mut desk = Desk::new(Before::These(these(&[1, 2, 3, 4], None)));
@@ -141,7 +168,11 @@ fn while_survivors_keep_coming_nobody_is_asked_whether_it_lives_until_half_of_th
     };
     let millis = Time::from_millis;
     assert_eq!(come(1, millis(15)), Some(millis(15) + FIRST_PROBE));
-    assert_eq!(come(9, millis(30)), Some(millis(15) + FIRST_PROBE), "a newcomer says nothing of the others");
+    assert_eq!(
+        come(9, millis(30)),
+        Some(millis(15) + FIRST_PROBE),
+        "a newcomer says nothing of the others"
+    );
     assert_eq!(come(2, millis(34)), Some(millis(34) + FIRST_PROBE));
     assert_eq!(come(3, SETTLE / 2 - millis(1)), Some(SETTLE / 2));
     assert_eq!(desk.on(SETTLE / 2, Input::Woken), [Action::Probe { admin: 4 }]);
@@ -169,7 +200,8 @@ fn each_expected_survivor_that_comes_begins_the_settle_time_anew() {
     assert!(desk.is_settled_at(LATE * 2 + SETTLE), "it is nobody who was waited for");
 }
 
-/// Goal: of a crowd that nobody knows, none is given up while it streams in, however late those come who know all.
+/// Goal: of a crowd that nobody knows, none is given up while it streams in, however late those
+/// come who know all.
 #[test]
 fn who_knows_nobody_waits_on_while_survivors_come_and_learns_from_a_late_witness() {
     let mut desk = Desk::new(Before::Unknown);
@@ -212,13 +244,15 @@ fn survivors_of_whom_nobody_knows_are_waited_for_no_longer_than_for_so_many_sett
 
     // Whoever is expected is waited for all the same.
     let mut desk = Desk::at(end - SETTLE / 2, Before::These(these(&[1], Some(Time::ZERO))));
-    let known = Message::Roster { anew: false, unknown_since_ns: None, added: vec![], removed: vec![] };
+    let known =
+        Message::Roster { anew: false, unknown_since_ns: None, added: vec![], removed: vec![] };
     desk.comes(end - SETTLE / 2, 2, 4, None);
     assert!(desk.on(end, Input::Woken).contains(&Action::Send { conn: 2, message: known }));
     assert!(desk.is_settled_at(end + SETTLE / 2));
 }
 
-/// Goal: a group whose supervisors die before they are settled is settled at last, though survivors come to each of them.
+/// Goal: a group whose supervisors die before they are settled is settled at last, though survivors
+/// come to each of them.
 #[test]
 fn supervisors_that_die_young_inherit_since_when_nobody_knows() {
     let (mut now, mut before) = (Time::ZERO, Before::Unknown);
@@ -250,13 +284,16 @@ fn supervisors_that_die_young_inherit_since_when_nobody_knows() {
     assert!(desk.supervisor.settled(), "by then these are all");
 }
 
-/// Goal: thousands who are on their way are not all asked at once whether they live, and thousands of dead are found quickly.
+/// Goal: thousands who are on their way are not all asked at once whether they live, and thousands
+/// of dead are found quickly.
 #[test]
 fn a_few_are_asked_after_at_a_time_and_more_as_soon_as_one_is_dead() {
     let number = 2 * PROBES as u16 + 5;
     let mut desk = Desk::new(Before::These(these(&(1..=number).collect::<Vec<_>>(), None)));
     let asked = |desk: &mut Desk, at: Time| -> Vec<u16> {
-        let probe = |action: &Action| if let Action::Probe { admin } = action { Some(*admin) } else { None };
+        let probe = |action: &Action| {
+            if let Action::Probe { admin } = action { Some(*admin) } else { None }
+        };
         desk.on(at, Input::Woken).iter().filter_map(probe).collect()
     };
     let first: Vec<u16> = (1..=PROBES as u16).collect();
@@ -278,8 +315,17 @@ fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
     desk.hello("a", 1, 4, None);
     assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "there is nobody to ask for yet");
     let actions = desk.hello("b", 2, 4, Some(&[1, 2, 3]));
-    let complete = Message::Roster { anew: true, unknown_since_ns: None, added: vec![1, 2, 3], removed: vec![] };
-    assert_eq!(actions[0], Action::Send { conn: 1, message: complete }, "with the one it learned it from");
+    let complete = Message::Roster {
+        anew: true,
+        unknown_since_ns: None,
+        added: vec![1, 2, 3],
+        removed: vec![],
+    };
+    assert_eq!(
+        actions[0],
+        Action::Send { conn: 1, message: complete },
+        "with the one it learned it from"
+    );
     assert!(!desk.supervisor.settled());
     desk.hello("c", 3, 4, Some(&[1, 2, 3]));
     assert!(desk.supervisor.settled());
@@ -313,7 +359,13 @@ fn what_is_unknown_only_from_a_later_moment_on_is_unknown_from_now_on() {
     let mut desk = Desk::at(SETTLE, Before::These(these(&[], Some(SETTLE * 1000))));
     let actions = desk.comes(SETTLE, 1, 4, Some(these(&[1], Some(SETTLE * 900))));
     let unknown = |action: &Action| {
-        matches!(action, Action::Send { message: Message::Roster { unknown_since_ns: Some(500_000_000), .. }, .. })
+        matches!(
+            action,
+            Action::Send {
+                message: Message::Roster { unknown_since_ns: Some(500_000_000), .. },
+                ..
+            }
+        )
     };
     assert!(actions.iter().any(unknown), "{actions:?}");
     for number in 2..=MAX_UNKNOWN + 1 {
@@ -334,10 +386,15 @@ fn the_witnesses_are_told_of_a_member_before_it_is_welcomed() {
     let mut desk = Desk::new(Before::Nobody);
     desk.hello("a", 1, 0, None);
     let actions = desk.hello("b", 2, 0, None);
-    let told = Message::Roster { anew: false, unknown_since_ns: None, added: vec![2], removed: vec![] };
+    let told =
+        Message::Roster { anew: false, unknown_since_ns: None, added: vec![2], removed: vec![] };
     assert_eq!(actions[0], Action::Send { conn: 1, message: told });
-    assert!(matches!(&actions[1], Action::Send { conn: 2, message: Message::Welcome { members: 3, .. } }));
-    let own = Message::Roster { anew: true, unknown_since_ns: None, added: vec![1, 2], removed: vec![] };
+    assert!(matches!(
+        &actions[1],
+        Action::Send { conn: 2, message: Message::Welcome { members: 3, .. } }
+    ));
+    let own =
+        Message::Roster { anew: true, unknown_since_ns: None, added: vec![1, 2], removed: vec![] };
     assert_eq!(actions[2], Action::Send { conn: 2, message: own });
 }
 
@@ -351,7 +408,10 @@ fn when_a_witness_goes_another_member_takes_its_place() {
     let actions = desk.on(Time::ZERO, Input::Ended { conn: 3 });
     let anew = |action: &&Action| matches!(action, Action::Send { conn, message: Message::Roster { anew: true, .. } } if *conn == last.into());
     assert_eq!(actions.iter().filter(anew).count(), 1);
-    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Send { .. })).count(), WITNESSES);
+    assert_eq!(
+        actions.iter().filter(|action| matches!(action, Action::Send { .. })).count(),
+        WITNESSES
+    );
 }
 
 fn large(before: Before) -> Desk {
@@ -360,8 +420,8 @@ fn large(before: Before) -> Desk {
     Desk { supervisor: Supervisor::new(elected, Time::ZERO, &mut actions), actions }
 }
 
-/// Goal: those that learn first of a supervisor's death, which are those that came last, know whom to expect; and what makes it so
-/// is no message to all for each who comes.
+/// Goal: those that learn first of a supervisor's death, which are those that came last, know whom
+/// to expect; and what makes it so is no message to all for each who comes.
 #[test]
 fn as_a_group_grows_witnesses_that_came_early_make_place_for_late_ones() {
     let mut desk = large(Before::Nobody);
@@ -378,7 +438,11 @@ fn as_a_group_grows_witnesses_that_came_early_make_place_for_late_ones() {
     }
     assert_eq!(whole, WITNESSES + over);
     assert!(over > WITNESSES && over < 250, "{over}");
-    assert!(desk.supervisor.witnesses.iter().all(|&witness| witness > 350), "{:?}", desk.supervisor.witnesses);
+    assert!(
+        desk.supervisor.witnesses.iter().all(|&witness| witness > 350),
+        "{:?}",
+        desk.supervisor.witnesses
+    );
 }
 
 #[test]
@@ -392,18 +456,23 @@ fn once_a_large_group_is_settled_its_witnesses_are_those_that_came_last() {
     assert!(desk.supervisor.settled());
     desk.supervisor.check();
     assert_eq!(desk.supervisor.witnesses, (41 - WITNESSES as ConnId..=40).collect::<Vec<_>>());
-    // The last of all is welcomed before it is told of all others, and each is told before another is dismissed.
+    // The last of all is welcomed before it is told of all others, and each is told before another
+    // is dismissed.
     let at = |wanted: &dyn Fn(&Message) -> bool| {
-        let wanted = |action: &Action| matches!(action, Action::Send { message, .. } if wanted(message));
+        let wanted =
+            |action: &Action| matches!(action, Action::Send { message, .. } if wanted(message));
         actions.iter().position(wanted).expect("such a message")
     };
-    let whole = at(&|message| matches!(message, Message::Roster { anew: true, unknown_since_ns: None, .. }));
+    let whole = at(&|message| {
+        matches!(message, Message::Roster { anew: true, unknown_since_ns: None, .. })
+    });
     assert!(at(&|message| matches!(message, Message::Welcome { .. })) < whole);
     assert!(whole < at(&|message| *message == no_witness()));
     assert_eq!(desk.supervisor.whole_roster(1), no_witness());
 }
 
-/// Goal: survivors of a crowd know that they are one, though most joined when it was small; and are not told at each join.
+/// Goal: survivors of a crowd know that they are one, though most joined when it was small; and are
+/// not told at each join.
 #[test]
 fn all_are_told_how_many_they_are_whenever_there_are_twice_as_many() {
     let mut desk = large(Before::Nobody);
@@ -443,7 +512,10 @@ fn an_entry_goes_with_its_lifeline_and_says_why() {
     desk.hello("b", 2, 0, None);
     desk.hello("c", 3, 0, None);
     desk.on(Time::ZERO, Input::Ended { conn: 1 });
-    desk.on(Time::ZERO, Input::Said { conn: 2, message: Message::Leaving { reason: Departure::Leaves } });
+    desk.on(
+        Time::ZERO,
+        Input::Said { conn: 2, message: Message::Leaving { reason: Departure::Leaves } },
+    );
     desk.on(Time::ZERO, Input::Ended { conn: 2 });
     let actions = desk.on(Time::ZERO, Input::Said { conn: 3, message: Message::List {} });
     assert_eq!(refusal(&actions), Some(Refusal::Malformed));
@@ -475,11 +547,16 @@ fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
     desk.hello("a", 1, 0, None);
     desk.hello("witness", 2, 0, None);
     let mut cursor = desk.supervisor.watcher_cursor();
-    let again = Input::Hello { conn: 7, hello: Hello { last_term: 5, ..greeting(test_entry("a", 1, 1)) } };
+    let again =
+        Input::Hello { conn: 7, hello: Hello { last_term: 5, ..greeting(test_entry("a", 1, 1)) } };
     let actions = desk.on(Time::ZERO, again);
     assert!(actions.contains(&Action::Close { conn: 1 }));
-    let off = Message::Roster { anew: false, unknown_since_ns: None, added: vec![], removed: vec![1] };
-    assert!(!actions.contains(&Action::Send { conn: 2, message: off }), "it never leaves the rosters");
+    let off =
+        Message::Roster { anew: false, unknown_since_ns: None, added: vec![], removed: vec![1] };
+    assert!(
+        !actions.contains(&Action::Send { conn: 2, message: off }),
+        "it never leaves the rosters"
+    );
     desk.on(Time::ZERO, Input::Ended { conn: 1 });
     assert_eq!(desk.names(), ["a", "s", "witness"]);
     let mut news = Vec::new();
@@ -504,7 +581,11 @@ fn an_entry_that_would_garble_a_table_is_refused() {
     for name in ["", "a b", "a\n", "@all", "main"] {
         assert_eq!(refusal(&desk.hello(name, 1, 0, None)), Some(Refusal::Malformed), "{name:?}");
     }
-    assert_eq!(refusal(&desk.hello("a", 0, 0, None)), Some(Refusal::Malformed), "no admin endpoint");
+    assert_eq!(
+        refusal(&desk.hello("a", 0, 0, None)),
+        Some(Refusal::Malformed),
+        "no admin endpoint"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The members that are told whom the group has, so that what survives of them knows everybody who survives.
+//! The members that are told whom the group has, so that what survives of them knows everybody who
+//! survives.
 
 use super::*;
 use crate::state::subordinate::{NO_WITNESS, in_nanoseconds};
@@ -10,7 +11,13 @@ impl Supervisor {
         self.members.values().map(|member| member.admin).chain(expected.copied()).collect()
     }
 
-    pub(super) fn tell_witnesses(&self, anew: bool, added: &[u16], removed: &[u16], actions: &mut Vec<Action>) {
+    pub(super) fn tell_witnesses(
+        &self,
+        anew: bool,
+        added: &[u16],
+        removed: &[u16],
+        actions: &mut Vec<Action>,
+    ) {
         for &conn in &self.witnesses {
             actions.push(Action::Send { conn, message: self.roster_message(anew, added, removed) });
         }
@@ -18,7 +25,11 @@ impl Supervisor {
 
     /// What a member must know that was left behind: everything, or that it is a witness no more.
     pub(crate) fn whole_roster(&self, conn: ConnId) -> Message {
-        if self.witnesses.contains(&conn) { self.roster_message(true, &self.roster(), &[]) } else { no_witness() }
+        if self.witnesses.contains(&conn) {
+            self.roster_message(true, &self.roster(), &[])
+        } else {
+            no_witness()
+        }
     }
 
     fn roster_message(&self, anew: bool, added: &[u16], removed: &[u16]) -> Message {
@@ -29,9 +40,10 @@ impl Supervisor {
 
     /// Fills up the witnesses from the members, those that came last first.
     ///
-    /// The kernel closes the connections of one that is killed from the last one down. So those that came last learn of it
-    /// first, and one of them is elected: it should be one who knows whom to expect, or hear of it soon. One who does not has to tell
-    /// its own witnesses of everybody who comes, one by one.
+    /// The kernel closes the connections of one that is killed from the last one down. So those
+    /// that came last learn of it first, and one of them is elected: it should be one who knows
+    /// whom to expect, or hear of it soon. One who does not has to tell its own witnesses of
+    /// everybody who comes, one by one.
     pub(super) fn appoint_witness(&mut self, actions: &mut Vec<Action>) {
         let renews = self.settled() && self.members.len() >= self.renew_at;
         if self.witnesses.len() >= WITNESSES && !renews {
@@ -46,7 +58,8 @@ impl Supervisor {
         }
     }
 
-    /// Makes witnesses of those that came last, after a failover: those that came first have been told until now.
+    /// Makes witnesses of those that came last, after a failover: those that came first have been
+    /// told until now.
     pub(super) fn renew_witnesses(&mut self, actions: &mut Vec<Action>) {
         if self.members.len() < RENEWED_FROM {
             return;
@@ -62,14 +75,16 @@ impl Supervisor {
         self.renew_at = self.next_renewal();
     }
 
-    /// A whole roster each time the group has grown by a certain part of it: as the group grows, 128 bytes in all for each member.
+    /// A whole roster each time the group has grown by a certain part of it: as the group grows,
+    /// 128 bytes in all for each member.
     fn next_renewal(&self) -> usize {
         self.members.len() + self.members.len().div_ceil(64)
     }
 
     fn appoint(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
         self.witnesses.push(conn);
-        actions.push(Action::Send { conn, message: self.roster_message(true, &self.roster(), &[]) });
+        actions
+            .push(Action::Send { conn, message: self.roster_message(true, &self.roster(), &[]) });
     }
 
     /// Only after another has been told all: we may die in between.
@@ -83,5 +98,10 @@ impl Supervisor {
 
 /// Takes from a witness all that it was told.
 pub(super) fn no_witness() -> Message {
-    Message::Roster { anew: true, unknown_since_ns: Some(NO_WITNESS), added: vec![], removed: vec![] }
+    Message::Roster {
+        anew: true,
+        unknown_since_ns: Some(NO_WITNESS),
+        added: vec![],
+        removed: vec![],
+    }
 }

@@ -37,7 +37,9 @@ fn expect(process: &Proc, wanted: &str) {
             Ok(line) if line == wanted => return,
             Ok(line) => seen.push(line),
             Err(RecvTimeoutError::Timeout) => panic!("{wanted:?} is not in {seen:?}"),
-            Err(RecvTimeoutError::Disconnected) => panic!("{wanted:?} is not in {seen:?}: {}", process.stderr()),
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("{wanted:?} is not in {seen:?}: {}", process.stderr())
+            }
         }
     }
 }
@@ -47,8 +49,9 @@ fn join(ground: &Ground, group: &str, name: &str) -> Instance {
     Instance::join(config.name(name).resource("machine", 2)).unwrap()
 }
 
-/// Goal: a C worker does its part beside Rust instances: permits, calls, messages, the supervisor's work, a clean end.
-/// Method: two workers and a Rust instance; all permits taken, then given back; the first worker killed.
+/// Goal: a C worker does its part beside Rust instances: permits, calls, messages, the supervisor's
+/// work, a clean end. Method: two workers and a Rust instance; all permits taken, then given back;
+/// the first worker killed.
 #[test]
 fn the_c_worker_coordinates_with_rust_instances() {
     let ground = Ground::new();
@@ -79,12 +82,14 @@ fn the_c_worker_coordinates_with_rust_instances() {
     assert_eq!(berta.end_code(), 0);
 }
 
-/// Goal: a pre-fork server's children elect one among them and Rust instances, also when they are killed one by one.
-/// Method: kill the supervisor among three children: another does its work, and a new child takes its place.
+/// Goal: a pre-fork server's children elect one among them and Rust instances, also when they are
+/// killed one by one. Method: kill the supervisor among three children: another does its work, and
+/// a new child takes its place.
 #[test]
 fn the_prefork_server_keeps_one_house_and_replaces_the_dead() {
     let ground = Ground::new();
-    let (mut server, _input) = start(&ground, &example("prefork"), &["3", &ground.port.to_string()]);
+    let (mut server, _input) =
+        start(&ground, &example("prefork"), &["3", &ground.port.to_string()]);
     let line = server.line();
     let port: u16 = line.strip_prefix("serving on port ").unwrap().parse().unwrap();
     let mut keeping = Vec::new();
@@ -110,7 +115,9 @@ fn the_prefork_server_keeps_one_house_and_replaces_the_dead() {
     let main = rust.registry().look_up("main", PATIENCE).unwrap().entries.remove(0);
     kill_process(Pid::from_raw(main.pid as i32).unwrap(), Signal::KILL).unwrap();
     // The Rust instance may be quicker; it hands over to one of the children.
-    await_true("elected", || rust.term() == 2 && matches!(rust.role(), Role::Supervisor | Role::Subordinate));
+    await_true("elected", || {
+        rust.term() == 2 && matches!(rust.role(), Role::Supervisor | Role::Subordinate)
+    });
     await_true("replaced", || count() == 4);
     if rust.is_supervisor() {
         rust.step_down(PATIENCE).unwrap();
@@ -128,8 +135,9 @@ fn the_prefork_server_keeps_one_house_and_replaces_the_dead() {
     await_true("alone", || count() == 1);
 }
 
-/// Goal: peers in C and in Rust form one masterless group: who is killed is replaced, who leaves hands over.
-/// Method: a C process is primary, and killed; a second one is; a Rust peer follows both, and takes over in the end.
+/// Goal: peers in C and in Rust form one masterless group: who is killed is replaced, who leaves
+/// hands over. Method: a C process is primary, and killed; a second one is; a Rust peer follows
+/// both, and takes over in the end.
 #[test]
 fn the_c_peer_shares_a_masterless_group_with_rust_peers() {
     let ground = Ground::new();
@@ -139,7 +147,8 @@ fn the_c_peer_shares_a_masterless_group_with_rust_peers() {
     expect(&first, "primary (unopposed)");
     let (mut second, _second_in) = start(&ground, &program, &[&port, "20"]);
     expect(&second, "standby (admitted)");
-    let config = pares::PeerConfig::new("peer").local(ground.port).directory(&ground.directory).rank(30);
+    let config =
+        pares::PeerConfig::new("peer").local(ground.port).directory(&ground.directory).rank(30);
     let rust = Peer::join(config).unwrap();
     assert!(rust.wait_admitted(PATIENCE));
     await_true("both heard", || rust.peers().len() == 3);
@@ -167,7 +176,10 @@ fn the_python_example_takes_part() {
     let rust = join(&ground, "embed", "rust");
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let mut command = Command::new("python3");
-    command.arg(root().join("examples/embed.py")).args(["clara", &ground.port.to_string()]).stdin(Stdio::from(reader));
+    command
+        .arg(root().join("examples/embed.py"))
+        .args(["clara", &ground.port.to_string()])
+        .stdin(Stdio::from(reader));
     command.env("PARES_DIR", &ground.directory).env("PARES_LIBRARY", library().join("libpares.so"));
     let mut clara = Proc::start(command);
     expect(&clara, "event: setting greeting hello from Python");

@@ -1,4 +1,5 @@
-//! The library as packagers and programs get it: installed by `cargo cinstall`, found by `pkg-config`.
+//! The library as packagers and programs get it: installed by `cargo cinstall`, found by
+//! `pkg-config`.
 
 use std::env;
 use std::fs;
@@ -12,11 +13,15 @@ use crate::support::finish;
 fn cargo_c() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let own = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools").join("bin");
-    env::split_paths(&path).chain([own]).map(|folder| folder.join("cargo-cinstall")).find(|tool| tool.exists())
+    env::split_paths(&path)
+        .chain([own])
+        .map(|folder| folder.join("cargo-cinstall"))
+        .find(|tool| tool.exists())
 }
 
-/// Goal: an installed library is linked with by what `pkg-config` says, has a soname of its version, and works.
-/// Method: `cargo cinstall` into a tree of its own, the program that calls everything, run from there.
+/// Goal: an installed library is linked with by what `pkg-config` says, has a soname of its
+/// version, and works. Method: `cargo cinstall` into a tree of its own, the program that calls
+/// everything, run from there.
 #[test]
 fn a_program_is_built_against_the_installed_library() {
     let Some(cargo_c) = cargo_c() else {
@@ -42,7 +47,8 @@ fn a_program_is_built_against_the_installed_library() {
     ]);
     install.arg(&tree).arg("--target-dir").arg(target).current_dir(root());
     // As it is said, whoever is asked: not with what this test was built with.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_")) {
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_"))
+    {
         if name != "CARGO_HOME" {
             install.env_remove(name);
         }
@@ -54,7 +60,10 @@ fn a_program_is_built_against_the_installed_library() {
     let version = env!("CARGO_PKG_VERSION");
     let compatible = format!("libpares.so.{}", version.rsplit_once('.').unwrap().0);
     assert_eq!(soname(&lib.join("libpares.so")), compatible);
-    assert_eq!(fs::canonicalize(lib.join(&compatible)).unwrap(), fs::canonicalize(lib.join("libpares.so")).unwrap());
+    assert_eq!(
+        fs::canonicalize(lib.join(&compatible)).unwrap(),
+        fs::canonicalize(lib.join("libpares.so")).unwrap()
+    );
     assert!(lib.join("libpares.a").exists() && tree.join("usr/include/pares.h").exists());
 
     let ask = |what: &str| {
@@ -71,7 +80,14 @@ fn a_program_is_built_against_the_installed_library() {
     assert_eq!(ask("--modversion"), [version]);
     let program = scratch().join("calls-installed");
     let mut compile = Command::new("gcc");
-    compile.args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-D_POSIX_C_SOURCE=200809L"]);
+    compile.args([
+        "-std=c99",
+        "-pedantic",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-D_POSIX_C_SOURCE=200809L",
+    ]);
     compile.args(ask("--cflags")).arg(source("calls")).arg("-o").arg(&program);
     compile.args(ask("--libs")).arg("-lpthread").arg(format!("-Wl,-rpath,{}", lib.display()));
     finish(compile).code(0).silent();

@@ -1,5 +1,6 @@
-//! The C interface, from C: programs that call every function, do everything wrong, and use many threads and forks; with
-//! the compilers' strictest rules, under valgrind and the sanitizers, and as an installed library.
+//! The C interface, from C: programs that call every function, do everything wrong, and use many
+//! threads and forks; with the compilers' strictest rules, under valgrind and the sanitizers, and
+//! as an installed library.
 
 mod examples;
 mod installed;
@@ -31,19 +32,23 @@ fn scratch() -> PathBuf {
 
 /// True if the tool is there; says so if it is not.
 fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    let found =
+        Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
         crate::skipped::skip(format_args!("no {tool} (Debian: see the packages in .ci/run)"));
     }
     found
 }
 
-/// The folder with the shared library, under the names that the linker looks for and that programs remember.
+/// The folder with the shared library, under the names that the linker looks for and that programs
+/// remember.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        // Cargo has built it with the library that this test is linked with; `cargo build` would move it up from there.
-        let built = Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("deps").join("libpares.so");
+        // Cargo has built it with the library that this test is linked with; `cargo build` would
+        // move it up from there.
+        let built =
+            Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("deps").join("libpares.so");
         assert!(built.exists(), "no {}", built.display());
         let folder = scratch().join("lib");
         _ = fs::remove_dir_all(&folder);
@@ -57,7 +62,11 @@ fn library() -> &'static Path {
 
 /// The name that a program remembers which was linked with the library.
 fn soname(library: &Path) -> String {
-    let output = Command::new("readelf").args(["-d", "-W"]).arg(library).output().expect("readelf, of binutils");
+    let output = Command::new("readelf")
+        .args(["-d", "-W"])
+        .arg(library)
+        .output()
+        .expect("readelf, of binutils");
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find(|line| line.contains("(SONAME)")).expect("a soname");
     line.split(['[', ']']).nth(1).unwrap().to_owned()
@@ -69,7 +78,9 @@ fn compile(compiler: &str, source: &Path, tag: &str, more: &[&str]) -> PathBuf {
     let name = source.file_stem().unwrap().to_str().unwrap();
     let program = scratch().join(format!("{name}-{tag}"));
     let mut command = Command::new(compiler);
-    command.args(["-pedantic", "-Wall", "-Wextra", "-Werror", "-g", "-D_POSIX_C_SOURCE=200809L"]).args(more);
+    command
+        .args(["-pedantic", "-Wall", "-Wextra", "-Werror", "-g", "-D_POSIX_C_SOURCE=200809L"])
+        .args(more);
     command.arg("-I").arg(root().join("include")).arg(source).arg("-o").arg(&program);
     command.arg("-L").arg(library()).args(["-lpares", "-lpthread"]);
     command.arg(format!("-Wl,-rpath,{}", library().display()));
@@ -89,7 +100,8 @@ fn c99(name: &str, tag: &str) -> PathBuf {
 /// Runs a program of `tests/capi` in a group of its own, with `before` it on the command line.
 #[track_caller]
 fn run(before: &[&str], program: &Path) -> Answer {
-    // Under valgrind a fork takes seconds, and one thread runs at a time: busy ones starve those who are to answer.
+    // Under valgrind a fork takes seconds, and one thread runs at a time: busy ones starve those
+    // who are to answer.
     let (children, busy) = if before.is_empty() { ("20", "2") } else { ("2", "0") };
     let ground = Ground::new();
     let mut words = before.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -106,8 +118,8 @@ fn run(before: &[&str], program: &Path) -> Answer {
     answer
 }
 
-/// Runs a program to its end that is silent for longer than others: under valgrind it is some fifty times slower. It ends
-/// itself after ten minutes.
+/// Runs a program to its end that is silent for longer than others: under valgrind it is some fifty
+/// times slower. It ends itself after ten minutes.
 #[track_caller]
 fn finish_slowly(command: Command) -> Answer {
     let mut process = Proc::start(command);
@@ -159,8 +171,8 @@ fn the_header_serves_cplusplus() {
     }
 }
 
-/// Goal: no invalid access, and nothing that is not given back.
-/// Method: valgrind. After a fork the child has the memory of threads that it does not have: there leaks say nothing.
+/// Goal: no invalid access, and nothing that is not given back. Method: valgrind. After a fork the
+/// child has the memory of threads that it does not have: there leaks say nothing.
 #[test]
 fn valgrind_finds_no_fault_and_no_leak() {
     if !has("valgrind") {
@@ -172,36 +184,53 @@ fn valgrind_finds_no_fault_and_no_leak() {
         let kinds = "--errors-for-leak-kinds=definite,indirect,possible";
         let shown = "--show-leak-kinds=definite,indirect,possible";
         run(
-            &["valgrind", "-q", "--fair-sched=try", "--error-exitcode=99", leaks, kinds, shown, &known],
+            &[
+                "valgrind",
+                "-q",
+                "--fair-sched=try",
+                "--error-exitcode=99",
+                leaks,
+                kinds,
+                shown,
+                &known,
+            ],
             &c99(program, "valgrind"),
         );
     }
 }
 
-/// Goal: the C side of the interface has no undefined behaviour either: what it is given it can read, and no more.
-/// Method: the compiler's sanitizers.
+/// Goal: the C side of the interface has no undefined behaviour either: what it is given it can
+/// read, and no more. Method: the compiler's sanitizers.
 #[test]
 fn the_sanitizers_find_nothing() {
-    let flags = |checks| ["-std=c99", checks, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
-    let (everything, undefined) = (flags("-fsanitize=address,undefined"), flags("-fsanitize=undefined"));
+    let flags =
+        |checks| ["-std=c99", checks, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
+    let (everything, undefined) =
+        (flags("-fsanitize=address,undefined"), flags("-fsanitize=undefined"));
     let probe = scratch().join("probe.c");
     fs::write(&probe, "int main(void) { return 0; }\n").unwrap();
-    let built = Command::new("gcc").args(everything).arg(&probe).arg("-o").arg(probe.with_extension("")).output();
+    let built = Command::new("gcc")
+        .args(everything)
+        .arg(&probe)
+        .arg("-o")
+        .arg(probe.with_extension(""))
+        .output();
     if !built.is_ok_and(|output| output.status.success()) {
         crate::skipped::skip("no gcc with sanitizers (Debian: libasan and libubsan come with gcc)");
         return;
     }
     for program in PROGRAMS {
-        // The address sanitizer's allocator has locks of its own that no fork takes care of (gcc 12, seen with gdb): one that
-        // any thread, also of the library, holds at that moment stays locked in the child for ever. A forking program's
-        // accesses are valgrind's to check.
+        // The address sanitizer's allocator has locks of its own that no fork takes care of (gcc
+        // 12, seen with gdb): one that any thread, also of the library, holds at that moment stays
+        // locked in the child for ever. A forking program's accesses are valgrind's to check.
         let checks = if program == "forks" { undefined } else { everything };
         run(&[], &compile("gcc", &source(program), "san", &checks));
     }
 }
 
 /// Goal: a killed C program's end is noticed at once, although a child that it has forked lives on.
-/// Method: it supervises; SIGKILL; an instance here takes over while the child still waits for its input to end.
+/// Method: it supervises; SIGKILL; an instance here takes over while the child still waits for its
+/// input to end.
 #[test]
 fn a_killed_parent_is_noticed_although_its_forked_child_lives() {
     let ground = Ground::new();
@@ -210,7 +239,8 @@ fn a_killed_parent_is_noticed_although_its_forked_child_lives() {
     let (mut parent, _input) = Proc::start_with_input(command);
     let line = parent.line();
     let child = PathBuf::from("/proc").join(line.strip_prefix("forked ").expect("its pid"));
-    let config = Config::new("capi").port(ground.port).directory(&ground.directory).name("survivor");
+    let config =
+        Config::new("capi").port(ground.port).directory(&ground.directory).name("survivor");
     let survivor = Instance::join(config).unwrap();
     assert_eq!(survivor.role(), Role::Subordinate);
     let events = survivor.events();
@@ -226,27 +256,33 @@ fn a_killed_parent_is_noticed_although_its_forked_child_lives() {
     assert_eq!(parent.end_code(), 128 + 9);
 }
 
-/// Goal: nothing is exported that the header does not have, nothing is declared that is not there, and nothing is
-/// untested.
-/// Method: the symbols of the library, the header's text, the text of the test programs.
+/// Goal: nothing is exported that the header does not have, nothing is declared that is not there,
+/// and nothing is untested. Method: the symbols of the library, the header's text, the text of the
+/// test programs.
 #[test]
 fn the_header_the_library_and_the_tests_have_the_same_functions() {
-    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libpares.so")).output();
+    let output = Command::new("nm")
+        .args(["-D", "--defined-only"])
+        .arg(library().join("libpares.so"))
+        .output();
     let symbols = String::from_utf8(output.expect("nm, of binutils").stdout).unwrap();
-    let exported: BTreeSet<&str> = symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    let exported: BTreeSet<&str> =
+        symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
     let header = fs::read_to_string(root().join("include/pares.h")).unwrap();
     let declared = functions_in(&header);
     assert_eq!(exported, declared.iter().map(String::as_str).collect());
-    let calls =
-        fs::read_to_string(source("calls")).unwrap() + &fs::read_to_string(root().join("tests/capi/check.h")).unwrap();
-    let uncalled: Vec<_> = declared.iter().filter(|name| !calls.contains(&format!("{name}("))).collect();
+    let calls = fs::read_to_string(source("calls")).unwrap()
+        + &fs::read_to_string(root().join("tests/capi/check.h")).unwrap();
+    let uncalled: Vec<_> =
+        declared.iter().filter(|name| !calls.contains(&format!("{name}("))).collect();
     assert!(uncalled.is_empty(), "calls.c does not call {uncalled:?}");
     let misuse = fs::read_to_string(source("misuse")).unwrap();
     let with_arguments = declared.iter().filter(|name| {
         let declaration = header.split(&format!("{name}(")).nth(1).unwrap();
         !declaration.starts_with("void)") && !declaration.starts_with("int ")
     });
-    let untried: Vec<_> = with_arguments.filter(|name| !misuse.contains(&format!("{name}("))).collect();
+    let untried: Vec<_> =
+        with_arguments.filter(|name| !misuse.contains(&format!("{name}("))).collect();
     assert!(untried.is_empty(), "misuse.c does not try {untried:?}");
 }
 
@@ -254,6 +290,8 @@ fn the_header_the_library_and_the_tests_have_the_same_functions() {
 fn functions_in(header: &str) -> BTreeSet<String> {
     let lines = header.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
     let heads = lines.filter_map(|line| line.split_once('(')).map(|(head, _)| head);
-    let names = heads.filter_map(|head| head.rsplit([' ', '*']).next()).filter(|name| name.starts_with("pares_"));
+    let names = heads
+        .filter_map(|head| head.rsplit([' ', '*']).next())
+        .filter(|name| name.starts_with("pares_"));
     names.map(str::to_owned).collect()
 }

@@ -27,10 +27,15 @@ fn await_word() {
 
 #[test]
 fn process() {
-    let (Ok(what), Ok(port), Ok(directory)) = (env::var("COUNT"), env::var("COUNT_PORT"), env::var("COUNT_DIR")) else {
+    let (Ok(what), Ok(port), Ok(directory)) =
+        (env::var("COUNT"), env::var("COUNT_PORT"), env::var("COUNT_DIR"))
+    else {
         return; // an ordinary run of the tests
     };
-    let config = Config::new(GROUP).port(port.parse().expect("a port")).directory(directory).resource("seats", 3);
+    let config = Config::new(GROUP)
+        .port(port.parse().expect("a port"))
+        .directory(directory)
+        .resource("seats", 3);
     match what.split_once(' ') {
         None if what == "requests" => requests(&config),
         None if what == "sharer" => share(&config),
@@ -45,8 +50,8 @@ fn mark(name: &str) {
     _ = fs::metadata(format!("/mark/{name}"));
 }
 
-/// Makes each request some times, with marks around it. Says which, so that whoever waits for it on a busy machine sees
-/// that it goes on.
+/// Makes each request some times, with marks around it. Says which, so that whoever waits for it on
+/// a busy machine sees that it goes on.
 fn requests(config: &Config) {
     let supervisor = Instance::join(config.clone().name("supervisor")).expect("joined");
     // While there is nobody else who would be told of it.
@@ -138,11 +143,13 @@ impl log::Log for Sent {
     fn flush(&self) {}
 }
 
-/// So many subordinates; says how many messages they send from a word until they are settled under one of themselves.
+/// So many subordinates; says how many messages they send from a word until they are settled under
+/// one of themselves.
 fn be_many(config: &Config, count: usize) {
     log::set_logger(&SENT).expect("no logger before");
     log::set_max_level(log::LevelFilter::Trace);
-    // On a busy machine so many are not back within the usual settle time, and the group would be settled without some.
+    // On a busy machine so many are not back within the usual settle time, and the group would be
+    // settled without some.
     let config = config.clone().settle_time(PATIENCE);
     let join = |number| Instance::join(config.clone().name(format!("m{number}"))).expect("joined");
     let instances: Vec<Instance> = (0..count).map(join).collect();
@@ -152,8 +159,7 @@ fn be_many(config: &Config, count: usize) {
     SENT.0.lock().expect("a count").clear();
     say("counting");
     for events in events {
-        let settled =
-            |kind: EventKind| matches!(kind, EventKind::Settled { term: 2.., members } if members as usize == count);
+        let settled = |kind: EventKind| matches!(kind, EventKind::Settled { term: 2.., members } if members as usize == count);
         while !settled(events.recv_timeout(PATIENCE).expect("settled").kind) {}
     }
     let sent = SENT.0.lock().expect("a count").clone();

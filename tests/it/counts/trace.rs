@@ -13,10 +13,13 @@ pub(super) const JOIN: &str = "join, leave";
 /// The thread that asks, and that in which the supervisor supervises.
 const ASKER: &str = "asker";
 const SUPERVISOR: &str = "supervisor";
-const OF_SUPERVISOR: [&str; 5] = [SUPERVISOR, "pares-member", "pares-registry", "pares-admin", "pares-announce"];
+const OF_SUPERVISOR: [&str; 5] =
+    [SUPERVISOR, "pares-member", "pares-registry", "pares-admin", "pares-announce"];
 
-/// Not counted: what the C library and std do with memory, and where a thread begins or ends, besides `clone3`.
-const THEIRS: &str = "exit gettid madvise mmap mprotect munmap prctl rseq rt_sigprocmask sched_getaffinity sched_yield \
+/// Not counted: what the C library and std do with memory, and where a thread begins or ends,
+/// besides `clone3`.
+const THEIRS: &str = "exit gettid madvise mmap mprotect munmap prctl rseq rt_sigprocmask \
+                      sched_getaffinity sched_yield \
                       set_robust_list sigaltstack";
 
 /// What one end of a connection has done.
@@ -32,7 +35,8 @@ impl Trace {
     pub(super) fn read(text: &str) -> Self {
         let mut trace = Trace::default();
         let mut request: Option<&str> = None;
-        // By number. A thread tells its own; the threads of instances that have left are in no list any more.
+        // By number. A thread tells its own; the threads of instances that have left are in no list
+        // any more.
         let mut names: BTreeMap<&str, &str> = BTreeMap::new();
         for line in text.lines() {
             let Some((thread, call)) = line.split_once(' ') else { continue };
@@ -44,7 +48,8 @@ impl Trace {
                 continue;
             }
             if call.starts_with("prctl(PR_SET_NAME") {
-                let first = quoted == "pares-role" && !names.values().any(|name| *name == SUPERVISOR);
+                let first =
+                    quoted == "pares-role" && !names.values().any(|name| *name == SUPERVISOR);
                 names.insert(thread, if first { SUPERVISOR } else { quoted });
                 continue;
             }
@@ -52,7 +57,8 @@ impl Trace {
             let begins = call.starts_with(|c: char| c.is_ascii_lowercase());
             let Some((name, _)) = call.split_once('(').filter(|_| begins) else { continue };
             let (Some(request), Some(&thread)) = (request, names.get(thread)) else { continue };
-            // A timeout is set anew only if some time has passed; only std's debug build looks at what it closes.
+            // A timeout is set anew only if some time has passed; only std's debug build looks at
+            // what it closes.
             let is_odd = call.contains("SO_RCVTIMEO") || call.contains("F_GETFD");
             if is_odd || THEIRS.split(' ').any(|their| their == name) {
                 continue;
@@ -70,10 +76,10 @@ impl Trace {
             let of_supervisor = OF_SUPERVISOR.contains(&thread.as_str());
             let end = &mut ends[usize::from(of_supervisor)];
             for (name, count) in calls {
-                // In how many pieces the last words of a supervisor come, and whether one who leaves at once still waits
-                // for them, or for callers, depends on who is quicker.
-                let waits =
-                    ["recvfrom", "shutdown", "accept4", "poll", "ppoll", "epoll_pwait"].contains(&name.as_str());
+                // In how many pieces the last words of a supervisor come, and whether one who
+                // leaves at once still waits for them, or for callers, depends on who is quicker.
+                let waits = ["recvfrom", "shutdown", "accept4", "poll", "ppoll", "epoll_pwait"]
+                    .contains(&name.as_str());
                 let is_race = waits && request == JOIN && !of_supervisor;
                 *if is_race || name == "futex" { &mut end.futex } else { &mut end.calls } += count;
             }

@@ -9,7 +9,11 @@ const ATTACKS: &[Attack] = &[
     ("zero length", |t, d| first_bytes(t, d, &[0; 4]), End::Cut),
     ("one byte too large", |t, d| first_bytes(t, d, &(STRANGER_LIMIT + 1).to_be_bytes()), End::Cut),
     ("far too large", |t, d| first_bytes(t, d, &[0xff; 4]), End::Cut),
-    ("another protocol", |t, d| first_bytes(t, d, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), End::Cut),
+    (
+        "another protocol",
+        |t, d| first_bytes(t, d, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        End::Cut,
+    ),
     ("unknown kind", |t, d| first_message(t, d, Body::of(255).raw(&[0; 40])), End::Cut),
     (
         "field too short",
@@ -40,8 +44,16 @@ const ATTACKS: &[Attack] = &[
         |t, d| first_message(t, d, opening(t, d, |m| m.group = b"host\0ile\x1b[2J\n".to_vec())),
         End::Refused(refusal::OTHER_GROUP),
     ),
-    ("empty group", |t, d| first_message(t, d, opening(t, d, |m| m.group.clear())), End::Refused(refusal::OTHER_GROUP)),
-    ("group that is not UTF-8", |t, d| first_message(t, d, opening(t, d, |m| m.group = vec![0xff, 0xfe])), End::Cut),
+    (
+        "empty group",
+        |t, d| first_message(t, d, opening(t, d, |m| m.group.clear())),
+        End::Refused(refusal::OTHER_GROUP),
+    ),
+    (
+        "group that is not UTF-8",
+        |t, d| first_message(t, d, opening(t, d, |m| m.group = vec![0xff, 0xfe])),
+        End::Cut,
+    ),
     (
         "versions of the future",
         |t, d| first_message(t, d, opening(t, d, |m| m.versions = (2, 9))),
@@ -62,18 +74,36 @@ const ATTACKS: &[Attack] = &[
         |t, d| first_message(t, d, opening(t, d, |m| m.purpose = d.wrong_purpose())),
         End::Refused(refusal::MALFORMED),
     ),
-    ("purpose that means nothing", |t, d| first_message(t, d, opening(t, d, |m| m.purpose = 9)), End::Cut),
+    (
+        "purpose that means nothing",
+        |t, d| first_message(t, d, opening(t, d, |m| m.purpose = 9)),
+        End::Cut,
+    ),
     ("a flood in place of an opening", |t, d| first_bytes(t, d, &[0x50; 300_000]), End::Cut),
     // The proof.
-    ("hello twice", |t, d| instead_of_proof(t, d, opening(t, d, |_| {})), End::Refused(refusal::MALFORMED)),
+    (
+        "hello twice",
+        |t, d| instead_of_proof(t, d, opening(t, d, |_| {})),
+        End::Refused(refusal::MALFORMED),
+    ),
     ("no key", |t, d| instead_of_proof(t, d, proof([0; 32])), End::Refused(refusal::KEY)),
-    ("proof too short", |t, d| instead_of_proof(t, d, Body::of(kind::PROOF).raw(&[0; 31])), End::Cut),
-    ("proof too long", |t, d| instead_of_proof(t, d, Body::of(kind::PROOF).raw(&[0; 33])), End::Cut),
+    (
+        "proof too short",
+        |t, d| instead_of_proof(t, d, Body::of(kind::PROOF).raw(&[0; 31])),
+        End::Cut,
+    ),
+    (
+        "proof too long",
+        |t, d| instead_of_proof(t, d, Body::of(kind::PROOF).raw(&[0; 33])),
+        End::Cut,
+    ),
     (
         "wrong key",
         |t, d| {
             let (mut peer, meeting) = t.open(d);
-            peer.send(&[proof(meeting.proof(&[7; 32], CLIENT)).frame(), d.first().frame()].concat());
+            peer.send(
+                &[proof(meeting.proof(&[7; 32], CLIENT)).frame(), d.first().frame()].concat(),
+            );
             peer
         },
         End::Refused(refusal::KEY),
@@ -83,7 +113,8 @@ const ATTACKS: &[Attack] = &[
         |t, d| {
             let meeting = t.meeting(d);
             let (mut honest, meeting) = t.group.open_as(meeting);
-            let second = [proof(meeting.proof(&t.group.key, CLIENT)).frame(), d.first().frame()].concat();
+            let second =
+                [proof(meeting.proof(&t.group.key, CLIENT)).frame(), d.first().frame()].concat();
             honest.send(&second);
             d.answer(&mut honest);
             let mut peer = first_message(t, d, meeting.opening());
@@ -117,7 +148,11 @@ const ATTACKS: &[Attack] = &[
         },
         End::Refused(refusal::KEY),
     ),
-    ("a proof for the wrong port", |t, d| proof_of(t, d, |m| m.port ^= 1), End::Refused(refusal::KEY)),
+    (
+        "a proof for the wrong port",
+        |t, d| proof_of(t, d, |m| m.port ^= 1),
+        End::Refused(refusal::KEY),
+    ),
     (
         "a proof relayed from another port of the group",
         |t, d| {
@@ -128,9 +163,21 @@ const ATTACKS: &[Attack] = &[
         },
         End::Refused(refusal::KEY),
     ),
-    ("a proof for another purpose", |t, d| proof_of(t, d, |m| m.purpose ^= 3), End::Refused(refusal::KEY)),
-    ("versions talked down", |t, d| proof_of(t, d, |m| m.versions = (0, 1)), End::Refused(refusal::KEY)),
-    ("a proof for another group", |t, d| proof_of(t, d, |m| m.group.push(b'x')), End::Refused(refusal::KEY)),
+    (
+        "a proof for another purpose",
+        |t, d| proof_of(t, d, |m| m.purpose ^= 3),
+        End::Refused(refusal::KEY),
+    ),
+    (
+        "versions talked down",
+        |t, d| proof_of(t, d, |m| m.versions = (0, 1)),
+        End::Refused(refusal::KEY),
+    ),
+    (
+        "a proof for another group",
+        |t, d| proof_of(t, d, |m| m.group.push(b'x')),
+        End::Refused(refusal::KEY),
+    ),
     // The first request.
     ("zero length behind the proof", |t, d| behind_proof(t, d, &[0; 4]), End::Cut),
     ("too large behind the proof", |t, d| behind_proof(t, d, &(LIMIT + 1).to_be_bytes()), End::Cut),
@@ -142,10 +189,26 @@ const ATTACKS: &[Attack] = &[
     ),
     // Later requests.
     ("zero length later", |t, d| later(t, d, &[0; 4]), End::Refused(refusal::MALFORMED)),
-    ("too large later", |t, d| later(t, d, &(LIMIT + 1).to_be_bytes()), End::Refused(refusal::MALFORMED)),
-    ("unknown kind later", |t, d| later(t, d, &Body::of(99).frame()), End::Refused(refusal::MALFORMED)),
-    ("not UTF-8 later", |t, d| later(t, d, &look_up([0xff, 0xfe]).frame()), End::Refused(refusal::MALFORMED)),
-    ("a second hello later", |t, d| later(t, d, &guest().hello(0).frame()), End::Refused(refusal::MALFORMED)),
+    (
+        "too large later",
+        |t, d| later(t, d, &(LIMIT + 1).to_be_bytes()),
+        End::Refused(refusal::MALFORMED),
+    ),
+    (
+        "unknown kind later",
+        |t, d| later(t, d, &Body::of(99).frame()),
+        End::Refused(refusal::MALFORMED),
+    ),
+    (
+        "not UTF-8 later",
+        |t, d| later(t, d, &look_up([0xff, 0xfe]).frame()),
+        End::Refused(refusal::MALFORMED),
+    ),
+    (
+        "a second hello later",
+        |t, d| later(t, d, &guest().hello(0).frame()),
+        End::Refused(refusal::MALFORMED),
+    ),
     (
         "much more behind a mistake",
         |t, d| {
@@ -210,8 +273,9 @@ fn attack_at_once(door: Door) {
     }
 }
 
-/// Goal: whoever breaks the protocol at the supervisor port is answered once at most and leaves nothing behind.
-/// Method: each attack of the table; the words until the end; an honest client; threads, sockets and registry as before.
+/// Goal: whoever breaks the protocol at the supervisor port is answered once at most and leaves
+/// nothing behind. Method: each attack of the table; the words until the end; an honest client;
+/// threads, sockets and registry as before.
 #[test]
 fn the_supervisor_port_answers_an_attack_once_and_nothing_is_left() {
     attack_at_once(Door::Supervisor);
@@ -231,18 +295,32 @@ fn the_admin_endpoint_answers_an_attack_once_and_nothing_is_left() {
 
 /// Every message of the protocol as the golden bytes have it, with its name.
 fn golden() -> Vec<(&'static str, Vec<u8>)> {
-    let lines = include_str!("../../golden/messages.txt").lines().filter(|line| !line.starts_with('#'));
-    let bytes = |hex: &str| (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()).collect();
+    let lines =
+        include_str!("../../golden/messages.txt").lines().filter(|line| !line.starts_with('#'));
+    let bytes = |hex: &str| {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()).collect()
+    };
     lines.filter_map(|line| line.split_once(' ')).map(|(name, hex)| (name, bytes(hex))).collect()
 }
 
-const QUESTIONS: [&str; 10] =
-    ["List", "LookUp", "StatusQuery", "Watch", "UsageQuery", "SetLimit", "Revoke", "SettingQuery", "Set", "Publish"];
-const ON_A_LIFELINE: [&str; 7] = ["Probe", "Alive", "Acquire", "Release", "Count", "Taken", "TotalQuery"];
+const QUESTIONS: [&str; 10] = [
+    "List",
+    "LookUp",
+    "StatusQuery",
+    "Watch",
+    "UsageQuery",
+    "SetLimit",
+    "Revoke",
+    "SettingQuery",
+    "Set",
+    "Publish",
+];
+const ON_A_LIFELINE: [&str; 7] =
+    ["Probe", "Alive", "Acquire", "Release", "Count", "Taken", "TotalQuery"];
 
-/// Goal: each message is taken only where it belongs.
-/// Method: every message, as it stands in the golden bytes, at every stage of a connection to every port. Where it does not
-/// belong, the answer is one refusal and the end.
+/// Goal: each message is taken only where it belongs. Method: every message, as it stands in the
+/// golden bytes, at every stage of a connection to every port. Where it does not belong, the answer
+/// is one refusal and the end.
 #[test]
 fn a_message_out_of_its_place_is_refused() {
     let target = Target::start();
@@ -268,8 +346,10 @@ fn a_message_out_of_its_place_is_refused() {
                 let mut peer = behind_proof(&target, door, &frame);
                 check_end(&what("as request"), door, &mut peer, refused(refusal::MALFORMED));
             }
-            // On a lifeline nothing is at home that was so before it; the supervisor's goodbye is not a subordinate's either.
-            let at_home = if door == Door::Supervisor { ON_A_LIFELINE.contains(&name) } else { at_home };
+            // On a lifeline nothing is at home that was so before it; the supervisor's goodbye is
+            // not a subordinate's either.
+            let at_home =
+                if door == Door::Supervisor { ON_A_LIFELINE.contains(&name) } else { at_home };
             if !at_home {
                 let mut peer = later(&target, door, &frame);
                 check_end(&what("later"), door, &mut peer, refused(refusal::MALFORMED));
@@ -286,8 +366,9 @@ fn a_message_out_of_its_place_is_refused() {
     target.is_calm_again("all messages");
 }
 
-/// Goal: an entry that would garble a table, a log or a terminal gets into no registry.
-/// Method: hellos with such names, keys, values and functions; each is refused, or cut off where it is not even text.
+/// Goal: an entry that would garble a table, a log or a terminal gets into no registry. Method:
+/// hellos with such names, keys, values and functions; each is refused, or cut off where it is not
+/// even text.
 #[test]
 fn garbled_names_get_into_no_registry() {
     let target = Target::start();
@@ -298,7 +379,9 @@ fn garbled_names_get_into_no_registry() {
             .map(|name| named(name.as_bytes()))
             .collect();
     garbled.push(named(&[b'x'; 129]));
-    for (key, value) in [("", "v"), ("a=b", "v"), ("a\0", "v"), ("k", "a\nb"), ("k", "\x1b]0;x\x07"), ("k", "\0")] {
+    for (key, value) in
+        [("", "v"), ("a=b", "v"), ("a\0", "v"), ("k", "a\nb"), ("k", "\x1b]0;x\x07"), ("k", "\0")]
+    {
         garbled.push(guest().with_meta(key, value));
     }
     garbled.push(guest().with_meta("k", [b'v'; 4096]));
@@ -307,11 +390,19 @@ fn garbled_names_get_into_no_registry() {
         garbled.push(Entry { functions: vec![function.into()], ..guest() });
     }
     garbled.push(Entry { functions: vec![vec![b'f'; 65]], ..guest() });
-    garbled.push(Entry { functions: (0..65).map(|number| format!("f{number}").into()).collect(), ..guest() });
+    garbled.push(Entry {
+        functions: (0..65).map(|number| format!("f{number}").into()).collect(),
+        ..guest()
+    });
     garbled.push(Entry { admin: 0, ..guest() });
     for entry in &garbled {
         let mut peer = target.enter(Door::Supervisor, entry.hello(0));
-        check_end(&format!("{entry:?}"), Door::Supervisor, &mut peer, End::Refused(refusal::MALFORMED));
+        check_end(
+            &format!("{entry:?}"),
+            Door::Supervisor,
+            &mut peer,
+            End::Refused(refusal::MALFORMED),
+        );
     }
 
     let no_text = [
@@ -352,9 +443,10 @@ fn the_name_of_a_living_instance_is_refused_to_another() {
     target.is_calm_again("taken names");
 }
 
-/// Goal: a length inside a message that its sender has forged costs that sender its connection, and nobody else anything.
-/// Method: 10,000 messages at every stage and port, each with random numbers over two of its bytes and more cut off or
-/// added; from a fixed seed, which with the number of the round is in the message of a failure.
+/// Goal: a length inside a message that its sender has forged costs that sender its connection, and
+/// nobody else anything. Method: 10,000 messages at every stage and port, each with random numbers
+/// over two of its bytes and more cut off or added; from a fixed seed, which with the number of the
+/// round is in the message of a failure.
 #[test]
 fn forged_lengths_cost_only_their_sender() {
     const SEED: u64 = 0x7061_7265_735f_3031;
@@ -377,7 +469,8 @@ fn forged_lengths_cost_only_their_sender() {
         let at = 1 + random.below(body.0.len() - 1);
         // Where the lengths are, more often than elsewhere.
         let at = if stage == 0 && random.below(2) == 0 { 10 } else { at };
-        let forged = [random.next() as u16, 0xffff, 0, random.next() as u16 % 64][random.below(4)].to_be_bytes();
+        let forged = [random.next() as u16, 0xffff, 0, random.next() as u16 % 64][random.below(4)]
+            .to_be_bytes();
         body.0.iter_mut().skip(at).zip(forged).for_each(|(byte, new)| *byte = new);
         match random.below(3) {
             0 => {}
@@ -417,8 +510,14 @@ fn forged_lengths_cost_only_their_sender() {
             (_, Door::Registry) => &[kind::LISTING, kind::MEMBER, kind::REJECTED],
             (_, Door::Admin) => &[kind::ANSWER, kind::REJECTED],
         };
-        assert!(kinds.iter().all(|kind| allowed.contains(kind)), "seed {SEED:#x}, round {round}: {words:?}");
+        assert!(
+            kinds.iter().all(|kind| allowed.contains(kind)),
+            "seed {SEED:#x}, round {round}: {words:?}"
+        );
         let refused = kinds.iter().position(|&kind| kind == kind::REJECTED);
-        assert!(refused.is_none_or(|at| at + 1 == kinds.len()), "seed {SEED:#x}, round {round}: {words:?}");
+        assert!(
+            refused.is_none_or(|at| at + 1 == kinds.len()),
+            "seed {SEED:#x}, round {round}: {words:?}"
+        );
     }
 }

@@ -2,8 +2,9 @@
 
 use super::*;
 
-/// Goal: a function that fails, panics, returns too much or takes long is its caller's business and nobody else's.
-/// Method: two instances in this process; calls from one to the other, alone and several at once.
+/// Goal: a function that fails, panics, returns too much or takes long is its caller's business and
+/// nobody else's. Method: two instances in this process; calls from one to the other, alone and
+/// several at once.
 #[test]
 fn a_function_that_misbehaves_harms_only_its_caller() {
     let directory = Directory::new();
@@ -16,14 +17,17 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
         .function("panic", "", |_| panic!("on purpose"))
         .function("panic-with-a-number", "", |_| std::panic::panic_any(7))
         .function("fail", "", |_| Err("it cannot be".into()))
-        .function("big", "", |size| Ok(vec![b'x'; std::str::from_utf8(size).unwrap().parse().unwrap()]))
+        .function("big", "", |size| {
+            Ok(vec![b'x'; std::str::from_utf8(size).unwrap().parse().unwrap()])
+        })
         .function("slow", "", move |_| {
             released.lock().unwrap().recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
             Ok(b"at last".to_vec())
         });
     let worker = Instance::join(config).unwrap();
     let caller = Instance::join(directory.config(port, "caller")).unwrap();
-    let call = |function: &str, payload: &[u8], within| caller.call("worker", function, payload, within);
+    let call =
+        |function: &str, payload: &[u8], within| caller.call("worker", function, payload, within);
 
     let panicked = call("panic", b"", PATIENCE).unwrap_err();
     assert!(matches!(&panicked, CallError::Panicked(text) if text == "on purpose"), "{panicked}");
@@ -38,10 +42,16 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
     let limit = pares::MAX_PAYLOAD;
     assert_eq!(call("ping", &vec![7; limit], PATIENCE).unwrap().len(), limit);
     let refused = call("ping", &vec![7; limit + 1], PATIENCE).unwrap_err();
-    assert!(matches!(refused, CallError::PayloadTooLarge { bytes } if bytes == limit + 1), "{refused}");
+    assert!(
+        matches!(refused, CallError::PayloadTooLarge { bytes } if bytes == limit + 1),
+        "{refused}"
+    );
     assert_eq!(call("big", limit.to_string().as_bytes(), PATIENCE).unwrap().len(), limit);
     let refused = call("big", (limit + 1).to_string().as_bytes(), PATIENCE).unwrap_err();
-    assert!(matches!(&refused, CallError::Failed(text) if text.contains("at most 1 MiB")), "{refused}");
+    assert!(
+        matches!(&refused, CallError::Failed(text) if text.contains("at most 1 MiB")),
+        "{refused}"
+    );
 
     // Many at once, while a slow one runs.
     thread::scope(|scope| {
@@ -64,8 +74,8 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
     assert_eq!(caller.registry().list(PATIENCE).unwrap().entries.len(), 3);
 }
 
-/// Goal: a call to all answers for everyone, also for those who are stopped or have no endpoint any more.
-/// Method: one member in a process that is stopped, one that exists by its lifeline only.
+/// Goal: a call to all answers for everyone, also for those who are stopped or have no endpoint any
+/// more. Method: one member in a process that is stopped, one that exists by its lifeline only.
 #[test]
 fn a_call_to_all_is_not_held_up_by_the_stopped_and_the_dead() {
     let directory = Directory::new();
@@ -95,7 +105,8 @@ fn a_call_to_all_is_not_held_up_by_the_stopped_and_the_dead() {
     drop(ghost);
 }
 
-/// Goal: who does not have the key is told so by the library's own client too, and the other way round.
+/// Goal: who does not have the key is told so by the library's own client too, and the other way
+/// round.
 #[test]
 fn an_instance_with_another_key_is_refused_and_told_why() {
     let target = Target::start();

@@ -4,7 +4,8 @@ use super::*;
 
 type Wait = (&'static str, fn(&Target, Door) -> Peer);
 
-/// Those who keep a connection and never finish the handshake. Each returns once it has nothing more to say.
+/// Those who keep a connection and never finish the handshake. Each returns once it has nothing
+/// more to say.
 const WAITS: &[Wait] = &[
     ("no data", |t, d| t.connect(d)),
     ("one byte", |t, d| first_bytes(t, d, &[0])),
@@ -30,8 +31,12 @@ const WAITS: &[Wait] = &[
         trickle(peer, &[3; 500])
     }),
     ("a proof, then silence", |t, d| behind_proof(t, d, &[])),
-    ("half a request, then silence", |t, d| behind_proof(t, d, &Body::of(kind::LIST).raw(&[0; 100]).frame()[..50])),
-    ("a request byte by byte", |t, d| trickle(behind_proof(t, d, &[]), &call("ping", &[0; 1000]).frame())),
+    ("half a request, then silence", |t, d| {
+        behind_proof(t, d, &Body::of(kind::LIST).raw(&[0; 100]).frame()[..50])
+    }),
+    ("a request byte by byte", |t, d| {
+        trickle(behind_proof(t, d, &[]), &call("ping", &[0; 1000]).frame())
+    }),
 ];
 
 /// Sends a byte every 20 ms until the other end has had enough.
@@ -45,8 +50,9 @@ fn trickle(mut peer: Peer, bytes: &[u8]) -> Peer {
     peer
 }
 
-/// Goal: who does not finish the handshake is cut off after two seconds, however it spends them, and keeps nobody waiting.
-/// Method: all of them at once at all three ports; honest clients all the while, each served at once.
+/// Goal: who does not finish the handshake is cut off after two seconds, however it spends them,
+/// and keeps nobody waiting. Method: all of them at once at all three ports; honest clients all the
+/// while, each served at once.
 #[test]
 fn the_silent_and_the_slow_are_cut_off_and_keep_nobody_waiting() {
     let target = Target::start();
@@ -61,7 +67,10 @@ fn the_silent_and_the_slow_are_cut_off_and_keep_nobody_waiting() {
                         let words = wait(target, door).rest();
                         let took = began.elapsed();
                         assert_eq!(words, Vec::<Vec<u8>>::new(), "{what} at {door:?}");
-                        assert!(took > Duration::from_millis(1900), "{what} at {door:?}: cut off after {took:?}");
+                        assert!(
+                            took > Duration::from_millis(1900),
+                            "{what} at {door:?}: cut off after {took:?}"
+                        );
                         took
                     });
                 }));
@@ -74,9 +83,10 @@ fn the_silent_and_the_slow_are_cut_off_and_keep_nobody_waiting() {
     target.is_calm_again("the silent and the slow");
 }
 
-/// Goal: no number of connections without the key keeps an honest client out.
-/// Method: more silent connections than a port bears, then twice as many with a valid opening, which is all that a
-/// stranger can say; after each an honest client has to be served long before the hostile ones time out.
+/// Goal: no number of connections without the key keeps an honest client out. Method: more silent
+/// connections than a port bears, then twice as many with a valid opening, which is all that a
+/// stranger can say; after each an honest client has to be served long before the hostile ones time
+/// out.
 fn crowd(door: Door) {
     let _alone = alone();
     let target = Target::start();
@@ -163,17 +173,20 @@ fn floods_keep_nobody_waiting() {
     }
 }
 
-/// Goal: who asks and never reads the answers delays nobody and is cut off.
-/// Method: pipelined questions for a large registry, pipelined calls with large results, and a watcher, all with small
-/// receive buffers and never a read, while the registry changes. Honest clients meanwhile; the process is as before once
-/// the write timeout (5 s) has passed and the watcher is gone.
+/// Goal: who asks and never reads the answers delays nobody and is cut off. Method: pipelined
+/// questions for a large registry, pipelined calls with large results, and a watcher, all with
+/// small receive buffers and never a read, while the registry changes. Honest clients meanwhile;
+/// the process is as before once the write timeout (5 s) has passed and the watcher is gone.
 #[test]
 fn who_never_reads_delays_nobody_and_is_cut_off() {
     let _alone = alone();
     let target = Target::start();
-    let large = |number: usize| guest().with_meta("number", number.to_string()).with_meta("ballast", [b'x'; 4000]);
+    let large = |number: usize| {
+        guest().with_meta("number", number.to_string()).with_meta("ballast", [b'x'; 4000])
+    };
     // Together more than the kernel keeps for one who does not read.
-    let members: Vec<Peer> = (0..1000).map(|number| target.group.join(target.port, &large(number))).collect();
+    let members: Vec<Peer> =
+        (0..1000).map(|number| target.group.join(target.port, &large(number))).collect();
 
     // Goes on sending until the server has had enough; true if that comes to pass.
     let deaf = |mut peer: Peer, more: Vec<u8>| {
@@ -212,9 +225,9 @@ fn who_never_reads_delays_nobody_and_is_cut_off() {
     target.is_calm_again("who never reads");
 }
 
-/// Goal: as many clients with the key as a port serves do not shut it: the one that was idle longest makes room.
-/// Method: 1,024 idle askers and some more; then watchers, which are never idle, so that the next one is told that the port
-/// is busy, and told so at once.
+/// Goal: as many clients with the key as a port serves do not shut it: the one that was idle
+/// longest makes room. Method: 1,024 idle askers and some more; then watchers, which are never
+/// idle, so that the next one is told that the port is busy, and told so at once.
 #[test]
 fn idle_askers_make_room_and_busy_ones_do_not() {
     let _alone = alone();
@@ -240,7 +253,8 @@ fn idle_askers_make_room_and_busy_ones_do_not() {
 }
 
 /// Goal: a watch that finds the registry port busy waits for it, neither spinning nor giving up.
-/// Method: 1,024 watchers hold the port; the supervisor's own watch is begun; CPU time; then the others go.
+/// Method: 1,024 watchers hold the port; the supervisor's own watch is begun; CPU time; then the
+/// others go.
 #[test]
 fn a_watch_that_is_turned_away_comes_back_without_spinning() {
     let _alone = alone();
@@ -261,9 +275,9 @@ fn a_watch_that_is_turned_away_comes_back_without_spinning() {
     target.other.expect("change Joined");
 }
 
-/// Goal: a supervisor that has no descriptor left turns clients away without spinning, keeps its members, and serves
-/// again as soon as there are some.
-/// Method: a process with a low limit; idle askers with the key take all of it; then more come; CPU time; then they go.
+/// Goal: a supervisor that has no descriptor left turns clients away without spinning, keeps its
+/// members, and serves again as soon as there are some. Method: a process with a low limit; idle
+/// askers with the key take all of it; then more come; CPU time; then they go.
 #[test]
 fn a_supervisor_without_descriptors_turns_clients_away_and_recovers() {
     let _alone = alone();
@@ -280,7 +294,8 @@ fn a_supervisor_without_descriptors_turns_clients_away_and_recovers() {
     let began = Instant::now();
     let mut rounds = 0;
     while began.elapsed() < Duration::from_secs(1) {
-        let mut crowd: Vec<Peer> = (0..30).map(|number| target.connect(DOORS[number % 3])).collect();
+        let mut crowd: Vec<Peer> =
+            (0..30).map(|number| target.connect(DOORS[number % 3])).collect();
         for peer in &mut crowd {
             assert_eq!(peer.rest(), Vec::<Vec<u8>>::new(), "turned away without a word");
         }
@@ -302,9 +317,10 @@ fn a_supervisor_without_descriptors_turns_clients_away_and_recovers() {
     DOORS.iter().for_each(|&door| target.serves(door));
 }
 
-/// Goal: also without the descriptor kept for turning clients away, a port does not spin.
-/// Method: the limit falls below what the process has open, so that nothing can be opened, not even in its place; clients
-/// come; CPU time; then the limit is lifted and they are served, without having to come again.
+/// Goal: also without the descriptor kept for turning clients away, a port does not spin. Method:
+/// the limit falls below what the process has open, so that nothing can be opened, not even in its
+/// place; clients come; CPU time; then the limit is lifted and they are served, without having to
+/// come again.
 #[test]
 fn a_supervisor_that_can_open_nothing_at_all_does_not_spin_and_recovers() {
     let _alone = alone();
@@ -337,7 +353,8 @@ fn the_highest_term_there_is_brings_no_supervisor_down() {
     for last_term in [u64::MAX, u64::MAX - 1, u64::MAX] {
         let hello = guest().hello(last_term).0;
         // With a complete roster, so that all of what a hello can say is looked at.
-        let hello = Body([&hello[..hello.len() - 11], &[1, 0, 1, 0x4e, 0x20, 0], &[0; 10]].concat());
+        let hello =
+            Body([&hello[..hello.len() - 11], &[1, 0, 1, 0x4e, 0x20, 0], &[0; 10]].concat());
         let mut peer = target.enter(Door::Supervisor, hello);
         assert_eq!(peer.frame().expect("a welcome")[0], kind::WELCOME);
     }

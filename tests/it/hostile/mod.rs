@@ -1,9 +1,10 @@
 //! Hostile peers against every port that listens, and hostile supervisors against those who join.
 //!
-//! What is attacked is a process of its own: this program again, started with [`target`] as its only test. So its
-//! threads and descriptors can be counted exactly, whatever else runs meanwhile. After each attack they must be the very
-//! same as before (sockets by inode, so that the lifelines of honest members are the old ones), the registry must be the
-//! same to the byte, and an honest client must be served at once.
+//! What is attacked is a process of its own: this program again, started with [`target`] as its
+//! only test. So its threads and descriptors can be counted exactly, whatever else runs meanwhile.
+//! After each attack they must be the very same as before (sockets by inode, so that the lifelines
+//! of honest members are the old ones), the registry must be the same to the byte, and an honest
+//! client must be served at once.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -88,7 +89,8 @@ fn answer(outcome: u8, payload: &[u8]) -> Body {
     Body::of(kind::ANSWER).u8(outcome).payload(payload)
 }
 
-// ------------------------------------------------------------------------------------------------ the other process
+// ------------------------------------------------------------------------------------------------
+// the other process
 
 /// A directory of its own for each group, gone with it.
 struct Directory(PathBuf);
@@ -106,7 +108,14 @@ impl Directory {
     fn group(&self) -> Group {
         let key = nonce();
         let path = self.0.join(format!("{GROUP}.key"));
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap().write_all(&key).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .unwrap()
+            .write_all(&key)
+            .unwrap();
         Group { name: GROUP.into(), key }
     }
 
@@ -173,7 +182,8 @@ impl Other {
         self.words.recv_timeout(PATIENCE).expect("a word from the other process")
     }
 
-    /// The rest of the next word that begins with `start`; others before it are passed over, panics are not.
+    /// The rest of the next word that begins with `start`; others before it are passed over, panics
+    /// are not.
     #[track_caller]
     fn expect(&self, start: &str) -> String {
         loop {
@@ -216,14 +226,19 @@ fn target() {
     let Ok(part) = env::var("PARES_TEST_PART") else { return };
     let value = |name: &str| env::var(format!("PARES_TEST_{name}")).unwrap_or_default();
     let port: u16 = value("PORT").parse().unwrap();
-    let config = |name: &str| Config::new(GROUP).directory(value("DIRECTORY")).port(port).name(name);
+    let config =
+        |name: &str| Config::new(GROUP).directory(value("DIRECTORY")).port(port).name(name);
     raise_limits();
     let mut orders = std::io::stdin().lines().map_while(Result::ok);
     match part.as_str() {
         // A supervisor and a subordinate.
         "serve" => {
             if let Ok(files) = value("FILES").parse() {
-                setrlimit(Resource::Nofile, Rlimit { current: Some(files), ..getrlimit(Resource::Nofile) }).unwrap();
+                setrlimit(
+                    Resource::Nofile,
+                    Rlimit { current: Some(files), ..getrlimit(Resource::Nofile) },
+                )
+                .unwrap();
             }
             let boss = Instance::join(config("boss")).unwrap();
             let worker = Instance::join(config("worker")).unwrap();
@@ -233,14 +248,17 @@ fn target() {
             for order in orders {
                 if let Some(files) = order.strip_prefix("files ") {
                     let current = Some(files.parse().unwrap());
-                    setrlimit(Resource::Nofile, Rlimit { current, ..getrlimit(Resource::Nofile) }).unwrap();
+                    setrlimit(Resource::Nofile, Rlimit { current, ..getrlimit(Resource::Nofile) })
+                        .unwrap();
                     say("limited");
                     continue;
                 }
                 assert_eq!(order, "watch");
                 let started = boss.registry().watch().unwrap();
                 let changes = started.changes().clone();
-                thread::spawn(move || changes.iter().for_each(|change| say(&format!("change {:?}", change.kind))));
+                thread::spawn(move || {
+                    changes.iter().for_each(|change| say(&format!("change {:?}", change.kind)))
+                });
                 watch = Some(started);
             }
             drop(watch);
@@ -255,7 +273,9 @@ fn target() {
                 Ok(instance) => {
                     say(&format!("joined {} {}", instance.role(), instance.term()));
                     let events = instance.events();
-                    thread::spawn(move || events.iter().for_each(|event| say(&format!("event {:?}", event.kind))));
+                    thread::spawn(move || {
+                        events.iter().for_each(|event| say(&format!("event {:?}", event.kind)))
+                    });
                     orders.for_each(drop);
                 }
                 Err(error) => {
@@ -270,8 +290,8 @@ fn target() {
     }
 }
 
-/// Held by tests with thousands of connections or that measure processor time: one at a time, so that they measure what is
-/// attacked and not each other.
+/// Held by tests with thousands of connections or that measure processor time: one at a time, so
+/// that they measure what is attacked and not each other.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -292,7 +312,8 @@ struct Footprint {
 }
 
 impl Footprint {
-    /// Waits until the process has this footprint. Also what has ended may be listed for a moment longer.
+    /// Waits until the process has this footprint. Also what has ended may be listed for a moment
+    /// longer.
     #[track_caller]
     fn comes_again(&self, pid: u32, what: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -301,7 +322,10 @@ impl Footprint {
             if now == *self {
                 return;
             }
-            assert!(Instant::now() < deadline, "{what}: left behind: {now:#?} instead of {self:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "{what}: left behind: {now:#?} instead of {self:#?}"
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -315,7 +339,9 @@ impl Footprint {
         };
         Footprint {
             threads: sorted("task", &|path| fs::read_to_string(path.join("comm")).ok()),
-            descriptors: sorted("fd", &|path| Some(fs::read_link(path).ok()?.display().to_string())),
+            descriptors: sorted("fd", &|path| {
+                Some(fs::read_link(path).ok()?.display().to_string())
+            }),
         }
     }
 }
@@ -349,10 +375,19 @@ impl Target {
         let other = Other::start("serve", &directory.0, port, more);
         let ready = other.expect("ready");
         let ports: Vec<u16> = ready.split(' ').map(|port| port.parse().unwrap()).collect();
-        let mut target = Target { other, group, port, registry: ports[0], admin: ports[1], calm: None, directory };
+        let mut target = Target {
+            other,
+            group,
+            port,
+            registry: ports[0],
+            admin: ports[1],
+            calm: None,
+            directory,
+        };
         let listing = target.listing();
-        // The thread and the descriptor of the question just asked go within moments, as do those that make room in the
-        // table of descriptors; the latter may also be still to come. At rest is what stays the same for a while.
+        // The thread and the descriptor of the question just asked go within moments, as do those
+        // that make room in the table of descriptors; the latter may also be still to come. At rest
+        // is what stays the same for a while.
         let deadline = Instant::now() + PATIENCE;
         let (mut footprint, mut same) = (Footprint::of(target.other.pid()), 0);
         while same < 5 {
@@ -421,7 +456,11 @@ impl Target {
     #[track_caller]
     fn is_calm_again(&self, what: &str) {
         self.has_its_footprint_again(what);
-        assert_eq!(self.listing(), self.calm.as_ref().unwrap().listing, "{what}: the registry is another");
+        assert_eq!(
+            self.listing(),
+            self.calm.as_ref().unwrap().listing,
+            "{what}: the registry is another"
+        );
         // The question was a connection, too.
         self.has_its_footprint_again(what);
     }
@@ -432,7 +471,8 @@ impl Target {
     }
 }
 
-// ---------------------------------------------------------------------------------------------- what attackers say
+// ----------------------------------------------------------------------------------------------
+// what attackers say
 
 /// How a server must end a connection: with these words and no others.
 #[derive(Clone, Copy, Debug)]
@@ -492,7 +532,9 @@ fn instead_of_proof(target: &Target, door: Door, body: Body) -> Peer {
 fn proof_of(target: &Target, door: Door, change: fn(&mut Meeting)) -> Peer {
     let (mut peer, mut meeting) = target.open(door);
     change(&mut meeting);
-    peer.send(&[proof(meeting.proof(&target.group.key, CLIENT)).frame(), door.first().frame()].concat());
+    peer.send(
+        &[proof(meeting.proof(&target.group.key, CLIENT)).frame(), door.first().frame()].concat(),
+    );
     peer
 }
 

@@ -90,7 +90,8 @@ fn told(peer: &mut Peer) -> Option<Vec<u8>> {
     }
 }
 
-/// Goal: a member that breaks the rules of sharing is cut off with one word, and nothing of what it said remains.
+/// Goal: a member that breaks the rules of sharing is cut off with one word, and nothing of what it
+/// said remains.
 #[test]
 fn a_member_that_breaks_the_rules_of_sharing_is_cut_off() {
     let target = Target::start();
@@ -113,8 +114,10 @@ fn a_member_that_breaks_the_rules_of_sharing_is_cut_off() {
         ("a question of the registry port", vec![Body::of(USAGE_QUERY).u8(0)]),
     ];
     for (what, messages) in breaches {
-        // It declares what it uses, so that nothing else is wrong with it: a limit of nothing, so that it waits.
-        let hello = Lists::default().with(0, declared("r", 1)).with(1, held(99, "r", 1)).hello(&guest(), 0);
+        // It declares what it uses, so that nothing else is wrong with it: a limit of nothing, so
+        // that it waits.
+        let hello =
+            Lists::default().with(0, declared("r", 1)).with(1, held(99, "r", 1)).hello(&guest(), 0);
         let mut peer = target.enter(Door::Supervisor, hello);
         messages.into_iter().for_each(|message| assert!(peer.send(&message.frame())));
         check_end(what, Door::Supervisor, &mut peer, End::Refused(refusal::MALFORMED));
@@ -131,16 +134,28 @@ fn a_hello_that_claims_what_cannot_be_is_refused() {
     let target = Target::start();
     let hellos: Vec<(&str, Lists)> = vec![
         ("one resource twice", Lists::default().many(0, 2, |_| declared("r", 1))),
-        ("too many resources", Lists::default().many(0, 65, |number| declared(&format!("r{number}"), 1))),
+        (
+            "too many resources",
+            Lists::default().many(0, 65, |number| declared(&format!("r{number}"), 1)),
+        ),
         ("a limit beyond numbers", Lists::default().with(0, declared("r", u64::MAX))),
         ("one permit twice", Lists::default().many(1, 2, |_| held(1, "r", 1))),
-        ("a permit that is also a request", Lists::default().with(1, held(1, "r", 1)).with(2, wanted(1, "r", 1, true))),
+        (
+            "a permit that is also a request",
+            Lists::default().with(1, held(1, "r", 1)).with(2, wanted(1, "r", 1, true)),
+        ),
         ("a permit of nothing", Lists::default().with(1, held(1, "r", 0))),
         ("a permit of everything", Lists::default().with(1, held(1, "r", u64::MAX))),
         ("too many permits", Lists::default().many(1, 1025, |number| held(number as u64, "r", 1))),
-        ("too many requests", Lists::default().many(2, 1025, |number| wanted(number as u64, "r", 1, true))),
+        (
+            "too many requests",
+            Lists::default().many(2, 1025, |number| wanted(number as u64, "r", 1, true)),
+        ),
         ("a bad name", Lists::default().with(2, wanted(1, "a\nb", 1, true))),
-        ("too many tallies", Lists::default().many(3, 65, |number| Body::of(0).text(format!("t{number}")).u64(1))),
+        (
+            "too many tallies",
+            Lists::default().many(3, 65, |number| Body::of(0).text(format!("t{number}")).u64(1)),
+        ),
         ("a tally of nothing", Lists::default().with(3, Body::of(0).text("t").u64(0))),
         ("a limit that is no number", Lists::default().with(4, setting(2, "r", "many", 0))),
         (
@@ -149,7 +164,10 @@ fn a_hello_that_claims_what_cannot_be_is_refused() {
         ),
         ("a key that garbles", Lists::default().with(4, setting(1, "\x1b[2J", "v", 0))),
         ("a value too long", Lists::default().with(4, setting(1, "k", &"v".repeat(16_385), 0))),
-        ("too many settings", Lists::default().many(4, 513, |number| setting(1, &format!("k{number}"), "", 0))),
+        (
+            "too many settings",
+            Lists::default().many(4, 513, |number| setting(1, &format!("k{number}"), "", 0)),
+        ),
     ];
     for (what, lists) in hellos {
         let mut peer = target.enter(Door::Supervisor, lists.hello(&guest(), 0));
@@ -166,8 +184,9 @@ fn a_request_that_cannot_be_is_answered_and_changes_nothing() {
     let mut target = Target::start();
     target.other.order("watch");
     let none = |body: Body| body.u8(0);
-    let publish =
-        |from: &str, topic: &str, bytes: usize| Body::of(PUBLISH).text(from).u8(0).text(topic).payload(&vec![0; bytes]);
+    let publish = |from: &str, topic: &str, bytes: usize| {
+        Body::of(PUBLISH).text(from).u8(0).text(topic).payload(&vec![0; bytes])
+    };
     for (what, question, fault) in [
         ("a key that garbles", none(Body::of(SET).text("\x1b[2J").u8(1).text("v")), INVALID),
         ("a key too long", none(Body::of(SET).text("k".repeat(65)).u8(1).text("v")), INVALID),
@@ -183,15 +202,23 @@ fn a_request_that_cannot_be_is_answered_and_changes_nothing() {
         assert_eq!(answer[0][..2], [NOT_DONE, fault], "{what}: {answer:?}");
     }
     // A message of the lifeline has no place here.
-    for message in [acquire(1, "r", 1, true), Body::of(RELEASE).u64(1), Body::of(TAKEN).u32(1), count("r", 1)] {
+    for message in
+        [acquire(1, "r", 1, true), Body::of(RELEASE).u64(1), Body::of(TAKEN).u32(1), count("r", 1)]
+    {
         let mut peer = target.enter(Door::Registry, message);
-        check_end("a message of the lifeline", Door::Registry, &mut peer, End::Refused(refusal::MALFORMED));
+        check_end(
+            "a message of the lifeline",
+            Door::Registry,
+            &mut peer,
+            End::Refused(refusal::MALFORMED),
+        );
     }
     DOORS.iter().for_each(|&door| target.serves(door));
 }
 
-/// Goal: who asks over its lifeline and never reads the answers is cut off, and costs nobody else anything.
-/// Method: questions without end from a member with a small receive buffer; honest clients all the while.
+/// Goal: who asks over its lifeline and never reads the answers is cut off, and costs nobody else
+/// anything. Method: questions without end from a member with a small receive buffer; honest
+/// clients all the while.
 #[test]
 fn a_member_that_asks_and_never_reads_is_cut_off() {
     let _alone = alone();
@@ -221,8 +248,10 @@ fn a_member_that_wants_everything_keeps_nobody_from_another_resource() {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut greedy =
-                target.enter(Door::Supervisor, Lists::default().with(0, declared("r", 1)).hello(&guest(), 0));
+            let mut greedy = target.enter(
+                Door::Supervisor,
+                Lists::default().with(0, declared("r", 1)).hello(&guest(), 0),
+            );
             assert_eq!(greedy.frame().expect("a welcome")[0], kind::WELCOME);
             for id in 0..u64::MAX {
                 if over.load(Ordering::Relaxed) {
@@ -251,19 +280,26 @@ fn a_member_that_wants_everything_keeps_nobody_from_another_resource() {
             times.push(began.elapsed());
         }
         times.sort_unstable();
-        assert!(times[times.len() / 2] < SOON, "half of the permits took {:?} and more", times[times.len() / 2]);
+        assert!(
+            times[times.len() / 2] < SOON,
+            "half of the permits took {:?} and more",
+            times[times.len() / 2]
+        );
         over.store(true, Ordering::Relaxed);
     });
     target.is_calm_again("greed");
 }
 
-/// Goal: a setting reaches a member that registers with an older one, and one that it has newer reaches the group.
+/// Goal: a setting reaches a member that registers with an older one, and one that it has newer
+/// reaches the group.
 #[test]
 fn settings_are_exchanged_with_the_hello() {
     let target = Target::start();
     let set = Body::of(SET).text("k").u8(1).text("ours").u8(0);
     assert_eq!(asked(&target, set)[0][0], SETTING);
-    let lists = Lists::default().with(4, setting(1, "k", "theirs", 0)).with(4, setting(1, "other", "theirs", 0));
+    let lists = Lists::default()
+        .with(4, setting(1, "k", "theirs", 0))
+        .with(4, setting(1, "other", "theirs", 0));
     let mut peer = target.enter(Door::Supervisor, lists.hello(&guest(), 0));
     let answer = told(&mut peer).expect("a setting");
     assert_eq!(answer[..2], [SETTING, 1]);
@@ -272,15 +308,18 @@ fn settings_are_exchanged_with_the_hello() {
     assert_eq!(all.len(), 3, "{all:?}");
     // Its totals are told in the order of its counting.
     for units in [5u64, 3, 0] {
-        peer.send(&[count("t", units).frame(), Body::of(TOTAL_QUERY).u64(units).text("t").frame()].concat());
+        peer.send(
+            &[count("t", units).frame(), Body::of(TOTAL_QUERY).u64(units).text("t").frame()]
+                .concat(),
+        );
         assert_eq!(told(&mut peer), Some(Body::of(TOTAL).u64(units).u64(units).0));
     }
     let done = asked(&target, Body::of(PUBLISH).text("boss").u8(0).text("t").payload(b"x"));
     assert_eq!(done[0][0], DONE);
 }
 
-/// Goal: questions about health are answered, answers that nobody asked for change nothing, and who asks without end and
-/// never reads is cut off.
+/// Goal: questions about health are answered, answers that nobody asked for change nothing, and who
+/// asks without end and never reads is cut off.
 #[test]
 fn questions_about_health_harm_nobody() {
     const PROBE: u8 = 23;
@@ -300,7 +339,8 @@ fn questions_about_health_harm_nobody() {
     DOORS.iter().for_each(|&door| target.serves(door));
 }
 
-/// Goal: a setting from the last of all terms is believed, changed like any other, and overflows nothing.
+/// Goal: a setting from the last of all terms is believed, changed like any other, and overflows
+/// nothing.
 #[test]
 fn a_setting_from_the_end_of_all_terms_can_be_changed() {
     let target = Target::start();

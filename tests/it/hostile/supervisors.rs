@@ -11,7 +11,8 @@ struct Impostor {
 
 impl Impostor {
     fn start(listener: TcpListener, group: Group, behave: fn(&mut Peer, &Group, u16)) -> Self {
-        let (over, port) = (Arc::new(AtomicBool::new(false)), listener.local_addr().unwrap().port());
+        let (over, port) =
+            (Arc::new(AtomicBool::new(false)), listener.local_addr().unwrap().port());
         let flag = over.clone();
         let accepting = thread::spawn(move || {
             thread::scope(|scope| {
@@ -152,7 +153,9 @@ fn lies() -> Vec<Lie> {
         stranger("says that the group is full", |peer, _, _| {
             reply(peer, rejected(refusal::GROUP_FULL, (1, 1), "full"));
         }),
-        stranger("says that it is busy", |peer, _, _| reply(peer, rejected(refusal::BUSY, (1, 1), "busy"))),
+        stranger("says that it is busy", |peer, _, _| {
+            reply(peer, rejected(refusal::BUSY, (1, 1), "busy"))
+        }),
         stranger("says that it is stepping down", |peer, _, _| {
             reply(peer, rejected(refusal::STEPPING_DOWN, (1, 1), "soon"));
         }),
@@ -196,7 +199,9 @@ fn lies() -> Vec<Lie> {
         Lie {
             variant: "OtherGroup",
             message: &["serves the group `web`, not `hostile`"],
-            ..stranger("another group", |peer, _, _| reply(peer, rejected(refusal::OTHER_GROUP, (1, 1), "web")))
+            ..stranger("another group", |peer, _, _| {
+                reply(peer, rejected(refusal::OTHER_GROUP, (1, 1), "web"))
+            })
         },
         Lie {
             variant: "OtherGroup",
@@ -208,7 +213,9 @@ fn lies() -> Vec<Lie> {
         Lie {
             variant: "Version",
             message: &["speaks protocol version 2 to 3, this instance 1"],
-            ..stranger("other versions", |peer, _, _| reply(peer, rejected(refusal::VERSION, (2, 3), "1 to 1")))
+            ..stranger("other versions", |peer, _, _| {
+                reply(peer, rejected(refusal::VERSION, (2, 3), "1 to 1"))
+            })
         },
         Lie {
             variant: "Version",
@@ -239,9 +246,9 @@ fn lies() -> Vec<Lie> {
     ]
 }
 
-/// Goal: whoever sits on the supervisor port, an instance that wants to join says what is wrong and who it is, in time, and
-/// leaves nothing behind.
-/// Method: a process that joins, for each lie; its error's variant, text and time; its threads and descriptors after.
+/// Goal: whoever sits on the supervisor port, an instance that wants to join says what is wrong and
+/// who it is, in time, and leaves nothing behind. Method: a process that joins, for each lie; its
+/// error's variant, text and time; its threads and descriptors after.
 #[test]
 fn whoever_sits_on_the_port_is_recognised_and_named() {
     let lies = lies();
@@ -251,7 +258,8 @@ fn whoever_sits_on_the_port_is_recognised_and_named() {
     }
 }
 
-/// A thread by which this process passes for an instance: what is silent may then be a supervisor that is only stopped.
+/// A thread by which this process passes for an instance: what is silent may then be a supervisor
+/// that is only stopped.
 struct LooksLikeAnInstance {
     over: std::sync::mpsc::Sender<()>,
     thread: Option<thread::JoinHandle<()>>,
@@ -260,7 +268,10 @@ struct LooksLikeAnInstance {
 impl LooksLikeAnInstance {
     fn new() -> Self {
         let (over, wait) = std::sync::mpsc::channel();
-        let thread = thread::Builder::new().name("pares-role".into()).spawn(move || _ = wait.recv()).unwrap();
+        let thread = thread::Builder::new()
+            .name("pares-role".into())
+            .spawn(move || _ = wait.recv())
+            .unwrap();
         LooksLikeAnInstance { over, thread: Some(thread) }
     }
 }
@@ -305,7 +316,8 @@ fn check_failure(lie: &Lie, directory: &Directory, port: u16) {
 /// A socket that holds a port and does not listen.
 fn bound() -> (socket2::Socket, u16) {
     loop {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let port = free_port();
         if socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()).is_ok() {
             return (socket, port);
@@ -313,7 +325,8 @@ fn bound() -> (socket2::Socket, u16) {
     }
 }
 
-/// Goal: a port that is bound and not listened on keeps an instance waiting only until its deadline.
+/// Goal: a port that is bound and not listened on keeps an instance waiting only until its
+/// deadline.
 #[test]
 fn a_port_that_is_held_without_listening_is_a_deadline() {
     let directory = Directory::new();
@@ -330,7 +343,8 @@ fn a_port_that_is_held_without_listening_is_a_deadline() {
     check_failure(&lie, &directory, port);
 }
 
-/// Goal: a holder that takes nothing off its queue is the same as a silent one, also once the queue is full.
+/// Goal: a holder that takes nothing off its queue is the same as a silent one, also once the queue
+/// is full.
 #[test]
 fn a_holder_that_never_accepts_is_a_deadline() {
     let directory = Directory::new();
@@ -350,15 +364,20 @@ fn a_holder_that_never_accepts_is_a_deadline() {
     check_failure(&lie, &directory, port);
 }
 
-/// Goal: one who relays everything between a joining instance and the real supervisor on another port gets nothing.
-/// Method: bytes are passed on in both directions; both ends have the right key; the ports differ.
+/// Goal: one who relays everything between a joining instance and the real supervisor on another
+/// port gets nothing. Method: bytes are passed on in both directions; both ends have the right key;
+/// the ports differ.
 #[test]
 fn a_relay_from_port_to_port_is_refused() {
     let target = Target::start();
     let listener = listener();
     let port = listener.local_addr().unwrap().port();
-    let mut joiner =
-        Other::start("join", &target.directory.0, port, &[("TIMEOUT", "10000".into()), ("NAME", "comer".into())]);
+    let mut joiner = Other::start(
+        "join",
+        &target.directory.0,
+        port,
+        &[("TIMEOUT", "10000".into()), ("NAME", "comer".into())],
+    );
     joiner.expect("here");
     joiner.order("join");
     let client = Peer::accept(&listener);
@@ -384,7 +403,8 @@ fn is_cut_off(peer: &mut Peer) {
     assert_eq!(peer.rest(), Vec::<Vec<u8>>::new());
 }
 
-/// What a supervisor may do once it has welcomed a member. Each returns when it has done so, or was cut off.
+/// What a supervisor may do once it has welcomed a member. Each returns when it has done so, or was
+/// cut off.
 const TURNS: &[Turn] = &[
     ("closes", |_| {}),
     ("sends what is no message", |peer| {
@@ -426,7 +446,8 @@ const TURNS: &[Turn] = &[
 ];
 
 /// Goal: a member whose supervisor turns hostile contends again, does not crash, and can take over.
-/// Method: a process joins an impostor with the right key; the port is set free; the impostor turns.
+/// Method: a process joins an impostor with the right key; the port is set free; the impostor
+/// turns.
 #[test]
 fn a_member_whose_supervisor_turns_hostile_contends_again() {
     for some in TURNS.chunks(6) {
@@ -459,7 +480,8 @@ fn a_member_whose_supervisor_turns_hostile_contends_again() {
 }
 
 /// Goal: a supervisor that welcomes and cuts off, over and over, does not make its member spin.
-/// Method: an impostor with the right key that stays on the port; the joins of a second are counted.
+/// Method: an impostor with the right key that stays on the port; the joins of a second are
+/// counted.
 #[test]
 fn a_member_that_is_welcomed_and_cut_off_again_and_again_does_not_spin() {
     let _alone = alone();
@@ -472,18 +494,24 @@ fn a_member_that_is_welcomed_and_cut_off_again_and_again_does_not_spin() {
         peer.send(&welcome(1, "liar").frame());
         JOINS.fetch_add(1, Ordering::Relaxed);
     });
-    let mut member =
-        Other::start("join", &directory.0, port, &[("TIMEOUT", "10000".into()), ("NAME", "member".into())]);
+    let mut member = Other::start(
+        "join",
+        &directory.0,
+        port,
+        &[("TIMEOUT", "10000".into()), ("NAME", "member".into())],
+    );
     member.expect("here");
     member.order("join");
     // Its role may be gone again by the time it says so.
     member.expect("joined");
     let before = (JOINS.load(Ordering::Relaxed), member.ticks());
-    thread::sleep(Duration::from_secs(1)); // what is measured is how often something happens in this time
+    // What is measured is how often something happens in this time.
+    thread::sleep(Duration::from_secs(1));
     let joins = JOINS.load(Ordering::Relaxed) - before.0;
     let used = member.ticks() - before.1;
     assert!(joins >= 1, "it tries again");
     assert!(joins < 100 && used < 30, "{joins} joins and {} ms of CPU in a second", used * 10);
-    // The impostor first: a member that is killed in the middle of a handshake is not what it expects.
+    // The impostor first: a member that is killed in the middle of a handshake is not what it
+    // expects.
     drop(impostor);
 }

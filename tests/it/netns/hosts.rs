@@ -1,7 +1,7 @@
 //! A bridge and hosts on it, each in a network namespace of its own, and what can happen to them.
 //!
-//! A namespace has no name: it lives as long as a process in it, and that ends with its standard input. So nothing is left
-//! behind however a test or bench ends, also by SIGKILL.
+//! A namespace has no name: it lives as long as a process in it, and that ends with its standard
+//! input. So nothing is left behind however a test or bench ends, also by SIGKILL.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,7 +20,11 @@ struct Space {
 impl Space {
     fn new() -> Result<Self, String> {
         let mut command = Command::new("unshare");
-        command.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["--net", "cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // Ctrl-C goes to the test, which ends all else in its order.
         command.process_group(0);
         let keeper = command.spawn().map_err(|error| format!("unshare: {error}"))?;
@@ -92,10 +96,22 @@ pub(crate) fn abilities() -> &'static Abilities {
             Ok(space) => space.feed(program, arguments, script),
             Err(why) => Err(why.clone()),
         };
-        let hosts = feed("sh", &["-e"], "ip link add name bridge type bridge; ip link add name port type veth peer name end; ip link set port master bridge");
-        let text = "table bridge t { chain c { type filter hook forward priority 0; numgen random mod 100 < 1 drop; } }\n\
-                    table netdev t { chain c { type filter hook ingress device \"port\" priority 0; dup to \"end\"; } }";
-        let rules = feed("nft", &["-f", "-"], &text.replace(';', "\n").replace('{', "{\n").replace('}', "\n}\n"));
+        let hosts = feed(
+            "sh",
+            &["-e"],
+            "ip link add name bridge type bridge; ip link add name \
+                                         port type veth peer name end; ip link set port master \
+                                         bridge",
+        );
+        let text = "table bridge t { chain c { type filter hook forward priority 0; numgen random \
+                    mod 100 < 1 drop; } }\n\
+                    table netdev t { chain c { type filter hook ingress device \"port\" priority \
+                    0; dup to \"end\"; } }";
+        let rules = feed(
+            "nft",
+            &["-f", "-"],
+            &text.replace(';', "\n").replace('{', "{\n").replace('}', "\n}\n"),
+        );
         let delay = feed("tc", &["qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"], "");
         let text = |ability: &Result<(), String>, how: &str| match ability {
             Ok(()) => how.to_owned(),
@@ -138,8 +154,9 @@ impl Network {
     pub(crate) fn new(hosts: usize) -> Self {
         let space = || Space::new().expect("a network namespace");
         let switch = space();
-        // Duplicate address detection would keep an IPv6 address from being used for a second. Of ports that speak for
-        // themselves nobody has use; and a bridge that snoops waits for a querier, which there is none of.
+        // Duplicate address detection would keep an IPv6 address from being used for a second. Of
+        // ports that speak for themselves nobody has use; and a bridge that snoops waits for a
+        // querier, which there is none of.
         switch.script(
             "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
              ip link add name bridge type bridge mcast_snooping 0
@@ -153,7 +170,9 @@ impl Network {
         let network = Network { switch, hosts, faults: Faults::default() };
         // The kernel looks at what has become of cables once a second, if there is much to look at.
         for (number, host) in network.hosts.iter().enumerate() {
-            network.switch.script(&until(&format!("ip -d link show p{number} | grep -q 'state forwarding'")));
+            network
+                .switch
+                .script(&until(&format!("ip -d link show p{number} | grep -q 'state forwarding'")));
             host.script(&until("ip link show eth0 | grep -q 'state UP'"));
         }
         network
@@ -170,7 +189,8 @@ impl Network {
 
     /// The file that is the namespace of a host.
     pub(crate) fn namespace(&self, host: usize) -> fs::File {
-        fs::File::open(format!("/proc/{}/ns/net", self.hosts[host].keeper.id())).expect("a namespace")
+        fs::File::open(format!("/proc/{}/ns/net", self.hosts[host].keeper.id()))
+            .expect("a namespace")
     }
 
     /// Takes a host's cable out: it sees that, the others do not.
@@ -205,17 +225,20 @@ impl Network {
 
     /// Has a host's own filter refuse all datagrams that it sends.
     pub(crate) fn refuse(&self, host: usize) {
-        let rules =
-            "table inet refuse {\nchain sent {\ntype filter hook output priority 0\nmeta l4proto udp drop\n}\n}\n";
+        let rules = "table inet refuse {\nchain sent {\ntype filter hook output priority 0\nmeta \
+                     l4proto udp drop\n}\n}\n";
         self.hosts[host].feed("nft", &["-f", "-"], rules).unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// Ends what [`refuse`](Network::refuse) has begun.
     pub(crate) fn allow(&self, host: usize) {
-        self.hosts[host].feed("nft", &["-f", "-"], "flush ruleset").unwrap_or_else(|why| panic!("{why}"));
+        self.hosts[host]
+            .feed("nft", &["-f", "-"], "flush ruleset")
+            .unwrap_or_else(|why| panic!("{why}"));
     }
 
-    /// Lets nothing through between these sides. The hosts do not see that their cables are of no use.
+    /// Lets nothing through between these sides. The hosts do not see that their cables are of no
+    /// use.
     pub(crate) fn part(&mut self, sides: &[&[usize]]) {
         self.faults.sides = sides.iter().map(|side| side.to_vec()).collect();
         self.renew();
@@ -241,7 +264,9 @@ impl Network {
     /// Brings each datagram so much later, more or less by the other.
     pub(crate) fn delay(&self, ms: u32, jitter_ms: u32) {
         for host in 0..self.size() {
-            self.switch.script(&format!("tc qdisc replace dev p{host} root netem delay {ms}ms {jitter_ms}ms"));
+            self.switch.script(&format!(
+                "tc qdisc replace dev p{host} root netem delay {ms}ms {jitter_ms}ms"
+            ));
         }
     }
 
@@ -250,14 +275,19 @@ impl Network {
         self.renew();
     }
 
-    /// What the hosts have sent since [`count`](Network::count), of the group's datagrams and of VRRP's.
+    /// What the hosts have sent since [`count`](Network::count), of the group's datagrams and of
+    /// VRRP's.
     pub(crate) fn counted(&self) -> (u64, u64) {
         let mut command = self.switch.command("nft");
         let output = command.args(["list", "counters"]).output().expect("nft");
         let text = String::from_utf8_lossy(&output.stdout);
         let of = |name: &str| {
             let (_, after) = text.split_once(&format!("counter {name} {{")).expect("a counter");
-            after.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of packets")
+            after
+                .split_whitespace()
+                .nth(1)
+                .and_then(|number| number.parse().ok())
+                .expect("a number of packets")
         };
         (of("peer"), of("vrrp"))
     }
@@ -279,20 +309,26 @@ impl Network {
                chain between {{
                  type filter hook forward priority 0\n"
         );
-        let ports = |side: &[usize]| side.iter().map(|host| format!("\"p{host}\"")).collect::<Vec<_>>().join(", ");
+        let ports = |side: &[usize]| {
+            side.iter().map(|host| format!("\"p{host}\"")).collect::<Vec<_>>().join(", ")
+        };
         for (at, from) in self.faults.sides.iter().enumerate() {
             for (_, to) in self.faults.sides.iter().enumerate().filter(|(other, _)| *other != at) {
-                rules += &format!("iifname {{ {} }} oifname {{ {} }} drop\n", ports(from), ports(to));
+                rules +=
+                    &format!("iifname {{ {} }} oifname {{ {} }} drop\n", ports(from), ports(to));
             }
         }
         if self.faults.loss > 0 {
-            rules += &format!("udp dport {PORT} numgen random mod 100 < {} drop\n", self.faults.loss);
+            rules +=
+                &format!("udp dport {PORT} numgen random mod 100 < {} drop\n", self.faults.loss);
         }
         rules += "}\n}\n";
         if self.faults.twice {
             rules += "table netdev twice {\n";
             for host in 0..self.size() {
-                rules += &format!("chain from{host} {{\ntype filter hook ingress device \"p{host}\" priority 0\n");
+                rules += &format!(
+                    "chain from{host} {{\ntype filter hook ingress device \"p{host}\" priority 0\n"
+                );
                 for other in (0..self.size()).filter(|other| *other != host) {
                     rules += &format!("udp dport {PORT} dup to \"p{other}\"\n");
                 }
@@ -300,7 +336,9 @@ impl Network {
             }
             rules += "}\n";
         }
-        self.switch.feed("nft", &["-f", "-"], &rules).unwrap_or_else(|why| panic!("{why}\nin\n{rules}"));
+        self.switch
+            .feed("nft", &["-f", "-"], &rules)
+            .unwrap_or_else(|why| panic!("{why}\nin\n{rules}"));
     }
 }
 
@@ -322,7 +360,9 @@ fn wire(switch: &Space, host: &Space, number: usize) {
 
 /// A script that looks until this is true, for half a minute at most.
 fn until(condition: &str) -> String {
-    format!("left=600; until {condition}; do left=$((left - 1)); test $left -gt 0; sleep 0.05; done")
+    format!(
+        "left=600; until {condition}; do left=$((left - 1)); test $left -gt 0; sleep 0.05; done"
+    )
 }
 
 /// The IPv4 address of a host.

@@ -1,4 +1,5 @@
-//! The processes of a masterless group on the hosts of a network: `pares peer join --json`, and all they say.
+//! The processes of a masterless group on the hosts of a network: `pares peer join --json`, and all
+//! they say.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,7 +19,8 @@ use super::hosts::{Network, PORT, address};
 /// Longer than anything takes on a busy machine; only a defect reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Nanoseconds of CLOCK_MONOTONIC, as the command stamps what it says: all hosts are on one machine.
+/// Nanoseconds of CLOCK_MONOTONIC, as the command stamps what it says: all hosts are on one
+/// machine.
 pub(crate) fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
@@ -36,7 +38,8 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    pub(crate) const ALL: [Transport; 3] = [Transport::MulticastV4, Transport::MulticastV6, Transport::Unicast];
+    pub(crate) const ALL: [Transport; 3] =
+        [Transport::MulticastV4, Transport::MulticastV6, Transport::Unicast];
 
     fn arguments(self, host: usize, hosts: usize) -> Vec<String> {
         let multicast = |group: &str| {
@@ -49,7 +52,11 @@ impl Transport {
             Transport::Unicast => {
                 let at = |host: usize| format!("{}:{PORT}", address(host));
                 let mut words = vec!["--bind".to_owned(), at(host)];
-                words.extend((0..hosts).filter(|other| *other != host).flat_map(|other| ["--peer".into(), at(other)]));
+                words.extend(
+                    (0..hosts)
+                        .filter(|other| *other != host)
+                        .flat_map(|other| ["--peer".into(), at(other)]),
+                );
                 words
             }
             Transport::Loopback => Vec::new(),
@@ -102,7 +109,8 @@ pub(crate) struct Peers {
     heard: Receiver<(usize, Option<String>)>,
     teller: Sender<(usize, Option<String>)>,
     pub(crate) history: Vec<Said>,
-    /// Some process stood still although nobody stopped it: the machine was too slow for what the group assumes.
+    /// Some process stood still although nobody stopped it: the machine was too slow for what the
+    /// group assumes.
     pub(crate) is_disturbed: bool,
 }
 
@@ -110,7 +118,15 @@ impl Peers {
     /// A group with no process yet, in this empty directory.
     pub(crate) fn new(setup: Setup, directory: PathBuf) -> Self {
         let (teller, heard) = channel();
-        Peers { setup, directory, peers: Vec::new(), heard, teller, history: Vec::new(), is_disturbed: false }
+        Peers {
+            setup,
+            directory,
+            peers: Vec::new(),
+            heard,
+            teller,
+            history: Vec::new(),
+            is_disturbed: false,
+        }
     }
 
     /// Starts a process on a host; gives its number.
@@ -118,14 +134,21 @@ impl Peers {
         let who = self.peers.len();
         let home = self.home(who);
         let errors = self.directory.join(format!("errors{who}"));
-        let mut command = network.command(host, self.setup.program.to_str().expect("a path in UTF-8"));
+        let mut command =
+            network.command(host, self.setup.program.to_str().expect("a path in UTF-8"));
         command.args(["-g", "real", "peer", "join", "--json"]);
         command.args(self.setup.transport.arguments(host, network.size()));
         command.args(self.setup.arguments.split_whitespace());
         command.env("PARES_DIR", &home).env_remove("PARES_GROUP").env_remove("PARES_PORT");
         command.stdin(Stdio::null()).stderr(fs::File::create(&errors).expect("a file"));
         let child = self.listen(command, who);
-        self.peers.push(Peer { child, role: String::new(), is_stopped: false, is_dead: false, errors });
+        self.peers.push(Peer {
+            child,
+            role: String::new(),
+            is_stopped: false,
+            is_dead: false,
+            errors,
+        });
         who
     }
 
@@ -177,7 +200,8 @@ impl Peers {
     /// One primary, and every other living one is standby.
     pub(crate) fn is_settled(&self) -> bool {
         let mut living = (0..self.len()).filter(|who| !self.peers[*who].is_dead);
-        self.primaries().len() == 1 && living.all(|who| self.is_primary(who) || self.role(who) == "standby")
+        self.primaries().len() == 1
+            && living.all(|who| self.is_primary(who) || self.role(who) == "standby")
     }
 
     /// What was said at this time or later.
@@ -187,7 +211,9 @@ impl Peers {
 
     /// Who became primary at this time or later, and when, once for each time.
     pub(crate) fn taken_since(&self, at: u64) -> Vec<(usize, u64)> {
-        let taken = self.since(at).filter(|said| said.event["event"] == "role" && said.event["to"] == "primary");
+        let taken = self
+            .since(at)
+            .filter(|said| said.event["event"] == "role" && said.event["to"] == "primary");
         taken.map(|said| (said.who, said.at)).collect()
     }
 
@@ -227,7 +253,8 @@ impl Peers {
     /// Listens until this is true.
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, is_it: impl Fn(&Peers) -> bool) {
-        // What was said while nobody listened comes first: what was true before it may not be so now.
+        // What was said while nobody listened comes first: what was true before it may not be so
+        // now.
         while self.hear(Instant::now()) {}
         let deadline = Instant::now() + PATIENCE;
         while !is_it(self) {
@@ -245,7 +272,9 @@ impl Peers {
     /// Listens to one line; false if none came in time.
     #[track_caller]
     fn hear(&mut self, deadline: Instant) -> bool {
-        let Ok((who, line)) = self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+        let Ok((who, line)) =
+            self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        else {
             return false;
         };
         let peer = &mut self.peers[who];
@@ -254,7 +283,8 @@ impl Peers {
             assert!(peer.is_dead, "process {who} ended: {errors}\n{}", self.story());
             return true;
         };
-        let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let event: Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let at = event["monotonic_ns"].as_u64().unwrap_or_else(|| panic!("no time in {line}"));
         if event["event"] == "role" {
             peer.role = event["to"].as_str().expect("a role").to_owned();
@@ -269,7 +299,9 @@ impl Peers {
         let mut history: Vec<&Said> = self.history.iter().collect();
         history.sort_by_key(|said| said.at);
         let from = history.first().map_or(0, |said| said.at);
-        let line = |said: &&Said| format!("{:>7} ms  {}: {}\n", (said.at - from) / 1_000_000, said.who, said.event);
+        let line = |said: &&Said| {
+            format!("{:>7} ms  {}: {}\n", (said.at - from) / 1_000_000, said.who, said.event)
+        };
         history.iter().map(line).collect()
     }
 }

@@ -18,7 +18,11 @@ fn socket(network: &Network, host: usize, address: &str, port: u16) -> UdpSocket
     let at = SocketAddr::new(address.parse().unwrap(), port);
     thread::scope(|scope| {
         let made = scope.spawn(|| {
-            move_into_link_name_space(network.namespace(host).as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            move_into_link_name_space(
+                network.namespace(host).as_fd(),
+                Some(LinkNameSpaceType::Network),
+            )
+            .unwrap();
             let socket = UdpSocket::bind(at).unwrap();
             // Only as long as nothing more comes: in here nothing is slow.
             socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -45,8 +49,12 @@ fn the_hosts_of_a_network_can_lose_double_and_miss_datagrams() {
         return;
     }
     let mut network = Network::new(3);
-    let on =
-        |host: usize| [socket(&network, host, &address(host), PORT), socket(&network, host, &address_v6(host), PORT)];
+    let on = |host: usize| {
+        [
+            socket(&network, host, &address(host), PORT),
+            socket(&network, host, &address_v6(host), PORT),
+        ]
+    };
     let hosts = [on(0), on(1), on(2)];
     let bursts = |from: usize, to: usize| [0, 1].map(|of| arrive(&hosts[from][of], &hosts[to][of]));
     assert_eq!((bursts(0, 1), bursts(0, 2), bursts(2, 1)), ([BURST; 2], [BURST; 2], [BURST; 2]));
@@ -63,8 +71,8 @@ fn the_hosts_of_a_network_can_lose_double_and_miss_datagrams() {
     network.cut(2);
     assert_eq!((bursts(0, 2), bursts(2, 1), bursts(0, 1)), ([0; 2], [0; 2], [BURST; 2]));
     network.mend(2);
-    // Within a second the kernel believes that the cable is in again; and what host 2 could not send for want of its
-    // neighbours' addresses it sends then.
+    // Within a second the kernel believes that the cable is in again; and what host 2 could not
+    // send for want of its neighbours' addresses it sends then.
     let deadline = Instant::now() + Duration::from_secs(30);
     while bursts(2, 1).contains(&0) {
         assert!(Instant::now() < deadline, "the cable is of no use");

@@ -1,4 +1,5 @@
-//! Processes that can no longer send: their interface is down or gone, a filter of their machine refuses.
+//! Processes that can no longer send: their interface is down or gone, a filter of their machine
+//! refuses.
 
 use std::process::{Command, Output, Stdio};
 
@@ -19,8 +20,8 @@ fn count(scene: &Scene, who: usize, event: &str, since: u64) -> usize {
     scene.peers.since(since).filter(|said| said.who == who && said.event["event"] == event).count()
 }
 
-/// Goal: the primary knows that it cannot send, and has resigned before another takes over; it says so once; when it can send
-/// again the other stays.
+/// Goal: the primary knows that it cannot send, and has resigned before another takes over; it says
+/// so once; when it can send again the other stays.
 #[track_caller]
 fn take_and_give_back(scene: &mut Scene, take: fn(&Scene, usize), give_back: fn(&Scene, usize)) {
     let primary = scene.settle();
@@ -32,7 +33,12 @@ fn take_and_give_back(scene: &mut Scene, take: fn(&Scene, usize), give_back: fn(
     let takes_over = scene.peers.taken_since(taken)[0].1;
     let (at, cause) = resigned(scene, primary, taken);
     assert_eq!(cause, "cannot-send", "{}", scene.peers.story());
-    assert!(at <= takes_over, "two primaries for {} ms\n{}", (at - takes_over) / 1_000_000, scene.peers.story());
+    assert!(
+        at <= takes_over,
+        "two primaries for {} ms\n{}",
+        (at - takes_over) / 1_000_000,
+        scene.peers.story()
+    );
     scene.peers.listen_for(10 * INTERVAL);
     assert_eq!(scene.peers.primaries(), [successor], "{}", scene.peers.story());
     assert_eq!(count(scene, primary, "cannot-send", taken), 1, "{}", scene.peers.story());
@@ -40,11 +46,14 @@ fn take_and_give_back(scene: &mut Scene, take: fn(&Scene, usize), give_back: fn(
     let given_back = now();
     give_back(scene, primary);
     scene.peers.until("it can send", |peers| {
-        peers.since(given_back).any(|said| said.who == primary && said.event["event"] == "sends-again")
+        peers
+            .since(given_back)
+            .any(|said| said.who == primary && said.event["event"] == "sends-again")
     });
     assert_eq!(scene.settle(), successor, "{}", scene.peers.story());
     scene.stays_primary(successor, 10);
-    let is_heard = |said: &super::peers::Said| said.who == successor && said.event["event"] == "joined";
+    let is_heard =
+        |said: &super::peers::Said| said.who == successor && said.event["event"] == "joined";
     scene.peers.until("it is heard", |peers| peers.since(given_back).any(is_heard));
 }
 
@@ -62,15 +71,24 @@ fn a_primary_whose_interface_is_down_resigns_before_another_takes_over() {
 #[test]
 fn a_primary_whose_words_a_filter_refuses_resigns_before_another_takes_over() {
     everywhere(3, "", |scene| {
-        take_and_give_back(scene, |scene, host| scene.network.refuse(host), |scene, host| scene.network.allow(host));
+        take_and_give_back(
+            scene,
+            |scene, host| scene.network.refuse(host),
+            |scene, host| scene.network.allow(host),
+        );
     });
 }
 
-/// Goal: an interface that was taken away comes back under the same name with another number, and the process finds it.
+/// Goal: an interface that was taken away comes back under the same name with another number, and
+/// the process finds it.
 #[test]
 fn a_primary_whose_interface_is_made_anew_is_heard_again() {
     everywhere(2, "", |scene| {
-        take_and_give_back(scene, |scene, host| scene.network.unplug(host), |scene, host| scene.network.plug(host));
+        take_and_give_back(
+            scene,
+            |scene, host| scene.network.unplug(host),
+            |scene, host| scene.network.plug(host),
+        );
     });
 }
 
@@ -82,7 +100,8 @@ fn on_one_machine(transport: Transport, test: super::Test) {
     run(Place { transport, hosts: 1, processes: 2, homes: Homes::Apart }, "", test);
 }
 
-/// Goal: two processes of one machine are never both primary because neither can be heard; nobody is let in meanwhile.
+/// Goal: two processes of one machine are never both primary because neither can be heard; nobody
+/// is let in meanwhile.
 #[track_caller]
 fn nobody_leads(scene: &mut Scene, take: fn(&Scene), give_back: fn(&Scene)) {
     let primary = scene.settle();
@@ -123,32 +142,46 @@ fn while_a_filter_refuses_what_all_say_nobody_of_the_machine_leads() {
     }
 }
 
-/// Runs a command of `pares` in a network namespace of its own in which no interface is up, after `script`.
+/// Runs a command of `pares` in a network namespace of its own in which no interface is up, after
+/// `script`.
 fn without_network(script: &str, arguments: &[&str]) -> Output {
-    let directory = std::env::temp_dir().join(format!("pares-no-network-{}-{}", std::process::id(), now()));
+    let directory =
+        std::env::temp_dir().join(format!("pares-no-network-{}-{}", std::process::id(), now()));
     let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", &format!("{script}\nexec setpriv --pdeathsig KILL \"$0\" \"$@\"")]);
+    command.args([
+        "--net",
+        "sh",
+        "-c",
+        &format!("{script}\nexec setpriv --pdeathsig KILL \"$0\" \"$@\""),
+    ]);
     command.arg(env!("CARGO_BIN_EXE_pares")).args(["-g", "real"]).args(arguments);
-    command.env("PARES_DIR", &directory).env_remove("PARES_GROUP").env_remove("PARES_PORT").stdin(Stdio::null());
+    command
+        .env("PARES_DIR", &directory)
+        .env_remove("PARES_GROUP")
+        .env_remove("PARES_PORT")
+        .stdin(Stdio::null());
     let output = command.output().expect("unshare");
     _ = std::fs::remove_dir_all(directory);
     output
 }
 
-/// Goal: who asks whether it can be primary now is told why it cannot, and what to do; CMD does not run.
+/// Goal: who asks whether it can be primary now is told why it cannot, and what to do; CMD does not
+/// run.
 #[test]
 fn a_command_that_shall_not_wait_is_told_that_nothing_can_be_sent() {
     if is_skipped(&[&abilities().hosts]) {
         return;
     }
-    let output = without_network(":", &["peer", "run", "--when-primary", "-n", "--", "echo", "at-work"]);
+    let output =
+        without_network(":", &["peer", "run", "--when-primary", "-n", "--", "echo", "at-work"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{said}");
     assert!(said.contains("nothing can be sent") && said.contains("ip link set lo up"), "{said}");
     assert_eq!(said.matches("gets out").count(), 1, "{said}");
 }
 
-/// Goal: no route for multicast is said as that, with what to do, and not in the words of the program's own types.
+/// Goal: no route for multicast is said as that, with what to do, and not in the words of the
+/// program's own types.
 #[test]
 fn who_has_no_route_for_multicast_is_told_to_name_an_interface() {
     if is_skipped(&[&abilities().hosts]) {

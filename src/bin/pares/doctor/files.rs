@@ -9,13 +9,17 @@ use pares::{Config, JoinError, KeyError, StateDirectory};
 use super::machine::directory as writable;
 use super::{Finding, State, cure, note, ok};
 
-/// Which directory the group's files are in and what has said so; that others cannot exchange them, and this user can
-/// write there.
+/// Which directory the group's files are in and what has said so; that others cannot exchange them,
+/// and this user can write there.
 pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding {
     const CHECK: &str = "directory";
     if let Err(JoinError::Key(error)) = config.check_directory() {
         let remedy = error.remedy();
-        let remedy = if remedy.is_empty() { "make it a directory of this user's".to_owned() } else { remedy };
+        let remedy = if remedy.is_empty() {
+            "make it a directory of this user's".to_owned()
+        } else {
+            remedy
+        };
         return cure(CHECK, format!("{} ({})", error.finding(), directory.source), remedy);
     }
     let Finding { state, finding, cure, .. } = writable(&directory.path);
@@ -27,13 +31,17 @@ pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding 
         Err(JoinError::Key(error)) => (State::Cure, error.finding(), error.remedy()),
         Err(error) => (State::Cure, error.to_string(), cure),
     };
-    let why: Vec<&str> = [directory.source].into_iter().chain(directory.ignored.iter().map(String::as_str)).collect();
+    let why: Vec<&str> = [directory.source]
+        .into_iter()
+        .chain(directory.ignored.iter().map(String::as_str))
+        .collect();
     let finding = format!("{finding} ({})", why.join("; "));
     match open_parent(&directory.path) {
         Some((parent, mode)) if state == State::Ok => note(
             CHECK,
             format!(
-                "{finding}; {} above it has mode {mode:04o}, so that others can put another one there",
+                "{finding}; {} above it has mode {mode:04o}, so that others can put another one \
+                 there",
                 parent.display()
             ),
             format!("chmod go-w {}, or chmod +t", parent.display()),
@@ -44,7 +52,10 @@ pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding 
 
 /// The first directory above this one in which all users may rename what is others'.
 fn open_parent(path: &Path) -> Option<(&Path, u32)> {
-    let modes = path.ancestors().skip(1).filter_map(|part| Some((part, fs::metadata(part).ok()?.mode() & 0o7777)));
+    let modes = path
+        .ancestors()
+        .skip(1)
+        .filter_map(|part| Some((part, fs::metadata(part).ok()?.mode() & 0o7777)));
     modes.into_iter().find(|(_, mode)| mode & 0o002 != 0 && mode & 0o1000 == 0)
 }
 
@@ -57,9 +68,11 @@ pub(super) fn key(config: &Config, path: &Path) -> Finding {
             Ok(mode) if mode & 0o004 != 0 => note(
                 CHECK,
                 format!(
-                    "{name} has mode {mode:04o}: each user of this machine, or container, can read it and take part"
+                    "{name} has mode {mode:04o}: each user of this machine, or container, can read \
+                     it and take part"
                 ),
-                "if others use it too: have it mounted with mode 0400, or 0440 and this user's group",
+                "if others use it too: have it mounted with mode 0400, or 0440 and this user's \
+                 group",
             ),
             _ => ok(CHECK, format!("{name} is readable for this user only, or one group")),
         },

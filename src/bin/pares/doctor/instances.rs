@@ -28,7 +28,11 @@ pub(super) fn supervisor(
             );
         }
         if holder.dumping {
-            return cure(CHECK, format!("{holder} holds {port} and is writing its core dump"), give_up(holder.pid));
+            return cure(
+                CHECK,
+                format!("{holder} holds {port} and is writing its core dump"),
+                give_up(holder.pid),
+            );
         }
     }
     let unanswered = !matches!(listing, Ok(_) | Err(AskError::Refused(_)));
@@ -39,13 +43,23 @@ pub(super) fn supervisor(
         Ok(listing) => {
             let state = if listing.settled { "" } else { ", not settled yet" };
             let (name, count) = (&listing.supervisor, listing.entries.len());
-            ok(CHECK, format!("{name} answers on {port}; term {}, {count} instances{state}", listing.term))
+            ok(
+                CHECK,
+                format!(
+                    "{name} answers on {port}; term {}, {count} instances{state}",
+                    listing.term
+                ),
+            )
         }
         Err(AskError::NoSupervisor { .. }) => match holders.first() {
-            None if queue(at).is_some() => {
-                cure(CHECK, format!("{port} is held by a process that cannot be seen from here"), "ask as root")
+            None if queue(at).is_some() => cure(
+                CHECK,
+                format!("{port} is held by a process that cannot be seen from here"),
+                "ask as root",
+            ),
+            None if sockets.are_hidden() => {
+                ok(CHECK, format!("none; whether {port} is free cannot be seen"))
             }
-            None if sockets.are_hidden() => ok(CHECK, format!("none; whether {port} is free cannot be seen")),
             None => ok(CHECK, format!("none: {port} is free")),
             Some(holder) if has_key => cure(
                 CHECK,
@@ -54,24 +68,36 @@ pub(super) fn supervisor(
             ),
             Some(holder) if holder.has_role => cure(
                 CHECK,
-                format!("{holder} holds {port} and is an instance, but this user has no key of its group here"),
+                format!(
+                    "{holder} holds {port} and is an instance, but this user has no key of its \
+                     group here"
+                ),
                 SAME_KEY,
             ),
             Some(holder) => cure(
                 CHECK,
-                format!("{holder} holds {port}, and this group has no key yet: it is another program"),
+                format!(
+                    "{holder} holds {port}, and this group has no key yet: it is another program"
+                ),
                 "choose another port with --port or PARES_PORT, or end that program",
             ),
         },
         Err(AskError::Refused(error)) => {
             let remedy = match **error {
-                JoinError::PortHeld { .. } if holders.first().is_some_and(Process::is_left_over) => {
+                JoinError::PortHeld { .. }
+                    if holders.first().is_some_and(Process::is_left_over) =>
+                {
                     let pid = holders[0].pid;
-                    let remedy = format!("it looks like a child forked from a dead supervisor: kill {pid}");
+                    let remedy =
+                        format!("it looks like a child forked from a dead supervisor: kill {pid}");
                     return cure(CHECK, error.to_string(), remedy);
                 }
-                JoinError::PortHeld { .. } => "choose another port with --port or PARES_PORT, or end that program",
-                JoinError::OtherGroup { .. } => "give one of the two groups another port with --port or PARES_PORT",
+                JoinError::PortHeld { .. } => {
+                    "choose another port with --port or PARES_PORT, or end that program"
+                }
+                JoinError::OtherGroup { .. } => {
+                    "give one of the two groups another port with --port or PARES_PORT"
+                }
                 JoinError::KeyMismatch { .. } => SAME_KEY,
                 JoinError::NotHere { .. } => "ip address add 127.0.0.1/8 dev lo; ip link set lo up",
                 _ => "see the message",
@@ -85,26 +111,40 @@ pub(super) fn supervisor(
                 if holder.has_role {
                     format!("it hangs: kill {}", holder.pid)
                 } else {
-                    format!("it is no instance; if it was forked from a dead supervisor: kill {}", holder.pid)
+                    format!(
+                        "it is no instance; if it was forked from a dead supervisor: kill {}",
+                        holder.pid
+                    )
                 },
             ),
-            None => cure(CHECK, format!("{port} is held by a process that cannot be seen from here"), "ask as root"),
+            None => cure(
+                CHECK,
+                format!("{port} is held by a process that cannot be seen from here"),
+                "ask as root",
+            ),
         },
-        Err(error) => cure(CHECK, error.to_string(), "ask again; if it stays, look at the supervisor's log"),
+        Err(error) => {
+            cure(CHECK, error.to_string(), "ask again; if it stays, look at the supervisor's log")
+        }
     }
 }
 
-const SAME_KEY: &str =
-    "if it is this group, run both as one user, and with one PARES_DIR or --key-file; else choose another port";
+const SAME_KEY: &str = "if it is this group, run both as one user, and with one PARES_DIR or \
+                        --key-file; else choose another port";
 
-/// What keeps a connection from getting through, whoever would take it: no instance is to be ended for that.
+/// What keeps a connection from getting through, whoever would take it: no instance is to be ended
+/// for that.
 fn obstructed(at: SocketAddrV4) -> Option<Finding> {
     const CHECK: &str = "supervisor";
     let port = named(at);
     let look = "let it through on the loopback interface; see: nft list ruleset, iptables -S";
     match way_to(at) {
         Way::Clear => None,
-        Way::Rejected => Some(cure(CHECK, format!("a firewall rejects what is sent to {port}, which is held"), look)),
+        Way::Rejected => Some(cure(
+            CHECK,
+            format!("a firewall rejects what is sent to {port}, which is held"),
+            look,
+        )),
         Way::Dropped => Some(cure(CHECK, format!("a firewall drops what is sent to {port}"), look)),
         Way::Down => Some(cure(CHECK, "the loopback interface is down", "ip link set lo up")),
     }
@@ -122,11 +162,14 @@ fn here(port: u16) -> SocketAddrV4 {
 
 /// What to do about a core dump that is being written.
 fn give_up(pid: u32) -> String {
-    format!("wait until it is written, or give it up: kill -KILL {pid}; Config::release_on_crash avoids this")
+    format!(
+        "wait until it is written, or give it up: kill -KILL {pid}; Config::release_on_crash \
+         avoids this"
+    )
 }
 
-/// Who besides the instances holds their listening sockets: a child that was made without fork's help and without exec keeps
-/// the ports, and the connections, of a dead parent.
+/// Who besides the instances holds their listening sockets: a child that was made without fork's
+/// help and without exec keeps the ports, and the connections, of a dead parent.
 pub(super) fn leaks(at: SocketAddrV4, listing: Option<&Listing>, sockets: &Sockets) -> Finding {
     const CHECK: &str = "descriptors";
     if sockets.are_hidden() {
@@ -139,7 +182,8 @@ pub(super) fn leaks(at: SocketAddrV4, listing: Option<&Listing>, sockets: &Socke
         };
     };
     let main = listing.main().map(|main| (at, "the supervisor port", main));
-    let admin = listing.entries.iter().map(|entry| (here(entry.admin), "the admin endpoint", entry));
+    let admin =
+        listing.entries.iter().map(|entry| (here(entry.admin), "the admin endpoint", entry));
     for (at, what, entry) in main.into_iter().chain(admin) {
         // In its own process namespace, the holder knows the number under which it has registered.
         let (own, others): (Vec<_>, Vec<_>) =
@@ -156,14 +200,18 @@ fn leak(other: &Process, what: &str, whose: &str) -> Finding {
     cure(
         "descriptors",
         format!("{other} holds the socket of {what}, and so maybe every connection, of {whose}"),
-        format!("it keeps them after that one's death, end it: kill {}; have the program use fork, or exec", other.pid),
+        format!(
+            "it keeps them after that one's death, end it: kill {}; have the program use fork, or \
+             exec",
+            other.pid
+        ),
     )
 }
 
 /// The group's instances, each with its process as far as that can be seen from here.
 ///
-/// It is found by its socket: the number that an instance has registered with is that of its own process namespace, and
-/// may be another process's here.
+/// It is found by its socket: the number that an instance has registered with is that of its own
+/// process namespace, and may be another process's here.
 pub(super) struct Seen<'a> {
     main: Option<&'a Entry>,
     instances: Vec<(&'a Entry, Option<Process>)>,
@@ -171,7 +219,10 @@ pub(super) struct Seen<'a> {
 
 pub(super) fn seen<'a>(listing: Option<&'a Listing>, sockets: &Sockets) -> Seen<'a> {
     let process = |entry: &Entry| {
-        sockets.listening_at(here(entry.admin)).into_iter().find(|process| process.own_pid == entry.pid)
+        sockets
+            .listening_at(here(entry.admin))
+            .into_iter()
+            .find(|process| process.own_pid == entry.pid)
     };
     let entries = listing.into_iter().flat_map(|listing| &listing.entries);
     let instances = entries.map(|entry| (entry, process(entry))).collect();
@@ -213,7 +264,8 @@ pub(super) fn members(seen: &Seen) -> Finding {
             return cure(
                 CHECK,
                 format!(
-                    "{name} (pid {}) has crashed and is writing its core dump; until then it counts as alive",
+                    "{name} (pid {}) has crashed and is writing its core dump; until then it \
+                     counts as alive",
                     process.pid
                 ),
                 give_up(process.pid),
@@ -221,7 +273,8 @@ pub(super) fn members(seen: &Seen) -> Finding {
         }
     }
     let seen = seen.instances.len() - unseen;
-    let rest = if unseen > 0 { format!("; {unseen} cannot be seen from here") } else { String::new() };
+    let rest =
+        if unseen > 0 { format!("; {unseen} cannot be seen from here") } else { String::new() };
     ok(CHECK, format!("none of {seen} is stopped or dumps core{rest}"))
 }
 
@@ -235,30 +288,41 @@ pub(super) fn namespaces(at: SocketAddrV4, listing: Option<&Listing>) -> Finding
         theirs.is_some() && theirs != own && has_listener(*pid, at)
     });
     if let Some(pid) = elsewhere {
-        let here = if listing.is_some() { "another supervisor than here" } else { "a supervisor, and here is none" };
+        let here = if listing.is_some() {
+            "another supervisor than here"
+        } else {
+            "a supervisor, and here is none"
+        };
         return note(
             CHECK,
             format!(
-                "pid {pid} has {} in another network namespace: {here}; the two sides do not see each other",
+                "pid {pid} has {} in another network namespace: {here}; the two sides do not see \
+                 each other",
                 named(at)
             ),
-            format!("if they are one group, start all in one network namespace (nsenter --net --target {pid})"),
+            format!(
+                "if they are one group, start all in one network namespace (nsenter --net --target \
+                 {pid})"
+            ),
         );
     }
     match (own, of("1")) {
         (Some(own), Some(first)) if own != first => note(
             CHECK,
-            "this process is not in the network namespace of process 1: instances outside do not see it",
+            "this process is not in the network namespace of process 1: instances outside do not \
+             see it",
             "start all instances of a group in one network namespace",
         ),
-        (Some(_), Some(_)) => {
-            ok(CHECK, "the network namespace of process 1, and no supervisor on this port in another")
-        }
+        (Some(_), Some(_)) => ok(
+            CHECK,
+            "the network namespace of process 1, and no supervisor on this port in another",
+        ),
         _ => ok(CHECK, "whether this is the machine's network namespace cannot be seen"),
     }
 }
 
-/// Requests are served in the order of their times, and these are of a clock that a time namespace shifts.
+/// Requests are served in the order of their times, and these are of a clock that a time namespace
+/// shifts.
 pub(super) fn clocks(seen: &Seen) -> Finding {
     const CHECK: &str = "clock";
     let Some(main) = seen.main else { return ok(CHECK, "nobody can be asked who they are") };
@@ -275,7 +339,8 @@ pub(super) fn clocks(seen: &Seen) -> Finding {
         Some((entry, pid)) => note(
             CHECK,
             format!("{} (pid {pid}) is in another time namespace than {}", entry.name, main.name),
-            "start all in one: else those who wait for permits across an election may be served in another order",
+            "start all in one: else those who wait for permits across an election may be served in \
+             another order",
         ),
     }
 }

@@ -7,24 +7,34 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Finding, cure, note, ok, read};
 
-/// A port that the system gives out for outgoing connections can be taken by any of them at any time.
+/// A port that the system gives out for outgoing connections can be taken by any of them at any
+/// time.
 pub(super) fn port_range(port: u16) -> Finding {
     const CHECK: &str = "port";
     let Some(range) = read("/proc/sys/net/ipv4/ip_local_port_range") else {
         return ok(CHECK, format!("{port}; the system does not tell its ephemeral range"));
     };
     let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u16>().ok());
-    let (Some(low), Some(high)) = (ends.next(), ends.next()) else { return ok(CHECK, port.to_string()) };
+    let (Some(low), Some(high)) = (ends.next(), ends.next()) else {
+        return ok(CHECK, port.to_string());
+    };
     if !(low..=high).contains(&port) {
         return ok(CHECK, format!("{port} is outside the ephemeral range {low}-{high}"));
     }
     if is_reserved(port, &read("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default()) {
-        return ok(CHECK, format!("{port} is inside the ephemeral range {low}-{high}, and reserved"));
+        return ok(
+            CHECK,
+            format!("{port} is inside the ephemeral range {low}-{high}, and reserved"),
+        );
     }
     cure(
         CHECK,
-        format!("{port} is inside the ephemeral range {low}-{high}: any outgoing connection may take it"),
-        format!("choose one below {low} with --port, or: sysctl net.ipv4.ip_local_reserved_ports={port}"),
+        format!(
+            "{port} is inside the ephemeral range {low}-{high}: any outgoing connection may take it"
+        ),
+        format!(
+            "choose one below {low} with --port, or: sysctl net.ipv4.ip_local_reserved_ports={port}"
+        ),
     )
 }
 
@@ -41,11 +51,14 @@ pub(super) fn directory(path: &Path) -> Finding {
     const CHECK: &str = "directory";
     match rustix::fs::access(path, rustix::fs::Access::WRITE_OK) {
         Ok(()) => ok(CHECK, format!("{} can be written", path.display())),
-        Err(rustix::io::Errno::NOENT) => ok(CHECK, format!("{} will be made at first use", path.display())),
+        Err(rustix::io::Errno::NOENT) => {
+            ok(CHECK, format!("{} will be made at first use", path.display()))
+        }
         Err(error) => cure(
             CHECK,
             format!("{} cannot be written: {error}", path.display()),
-            "make it writable for this user, or set PARES_DIR to a directory that is: without it terms can repeat",
+            "make it writable for this user, or set PARES_DIR to a directory that is: without it \
+             terms can repeat",
         ),
     }
 }
@@ -53,19 +66,36 @@ pub(super) fn directory(path: &Path) -> Finding {
 /// The supervisor has one descriptor for each member, and some for those who ask.
 pub(super) fn descriptors(listing: Option<&Listing>, limits: &Limits) -> Finding {
     const CHECK: &str = "open files";
-    room(CHECK, limits.who, limits.of(Resource::Nofile), listing, "raise it: ulimit -n, or LimitNOFILE= of the service")
+    room(
+        CHECK,
+        limits.who,
+        limits.of(Resource::Nofile),
+        listing,
+        "raise it: ulimit -n, or LimitNOFILE= of the service",
+    )
 }
 
 /// The supervisor has one thread for each member, and some for those who ask.
 pub(super) fn threads(listing: Option<&Listing>, limits: &Limits) -> Finding {
     const CHECK: &str = "threads";
-    let of_kernel = |name: &str| read(&format!("/proc/sys/kernel/{name}")).and_then(|text| text.trim().parse().ok());
+    let of_kernel = |name: &str| {
+        read(&format!("/proc/sys/kernel/{name}")).and_then(|text| text.trim().parse().ok())
+    };
     // Root is not held to the limit of its processes.
-    let of_user = if rustix::process::geteuid().is_root() { None } else { limits.of(Resource::Nproc) };
-    let Some(least) = [of_user, of_kernel("threads-max"), of_kernel("pid_max")].into_iter().flatten().min() else {
+    let of_user =
+        if rustix::process::geteuid().is_root() { None } else { limits.of(Resource::Nproc) };
+    let Some(least) =
+        [of_user, of_kernel("threads-max"), of_kernel("pid_max")].into_iter().flatten().min()
+    else {
         return ok(CHECK, "the system's limits cannot be seen"); // it always has some
     };
-    room(CHECK, limits.who, Some(least), listing, "raise the least of: ulimit -u, kernel.threads-max, kernel.pid_max")
+    room(
+        CHECK,
+        limits.who,
+        Some(least),
+        listing,
+        "raise the least of: ulimit -u, kernel.threads-max, kernel.pid_max",
+    )
 }
 
 /// Whether a limit leaves room for the group: for each member one, and one for its watch.
@@ -80,10 +110,14 @@ fn room(
     let needed = members * 2 + 64;
     match limit {
         None => ok(check, format!("no limit for {who}")),
-        Some(limit) if limit < needed => {
-            cure(check, format!("{limit} for {who}; {members} instances need up to {needed}"), remedy)
+        Some(limit) if limit < needed => cure(
+            check,
+            format!("{limit} for {who}; {members} instances need up to {needed}"),
+            remedy,
+        ),
+        Some(limit) => {
+            ok(check, format!("{limit} for {who}: enough for {} instances", (limit - 64) / 2))
         }
-        Some(limit) => ok(check, format!("{limit} for {who}: enough for {} instances", (limit - 64) / 2)),
     }
 }
 
@@ -95,7 +129,8 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Those of the supervisor, whose number here is `pid`; where it cannot be seen, of a process that this user starts.
+    /// Those of the supervisor, whose number here is `pid`; where it cannot be seen, of a process
+    /// that this user starts.
     pub(super) fn look(listing: Option<&Listing>, pid: Option<u32>) -> Self {
         match pid.and_then(|pid| read(&format!("/proc/{pid}/limits"))) {
             Some(table) => Limits { who: "the supervisor", table: Some(table) },
@@ -135,7 +170,8 @@ pub(super) fn proc() -> Finding {
     }
     note(
         CHECK,
-        "cannot be read: who holds a port, what other processes do, and the system's limits cannot be seen from here",
+        "cannot be read: who holds a port, what other processes do, and the system's limits cannot \
+         be seen from here",
         "in a chroot or a sandbox: mount -t proc proc /proc",
     )
 }
@@ -147,7 +183,8 @@ pub(super) fn backlog() -> Finding {
         Some(most) if most < 4096 => note(
             CHECK,
             format!(
-                "net.core.somaxconn is {most}: in a group larger than that, some survivors wait 1 s after an election"
+                "net.core.somaxconn is {most}: in a group larger than that, some survivors wait 1 \
+                 s after an election"
             ),
             "sysctl net.core.somaxconn=4096",
         ),
@@ -156,7 +193,8 @@ pub(super) fn backlog() -> Finding {
     }
 }
 
-/// A process that writes a core dump keeps its sockets, and so the supervisorship, until it has written it.
+/// A process that writes a core dump keeps its sockets, and so the supervisorship, until it has
+/// written it.
 pub(super) fn core_dumps(limits: &Limits) -> Finding {
     const CHECK: &str = "core dumps";
     let who = limits.who;
@@ -168,7 +206,8 @@ pub(super) fn core_dumps(limits: &Limits) -> Finding {
         Some((to, off)) => note(
             CHECK,
             format!(
-                "go to {to}: when {who} crashes, another takes over only when the dump is written, about 1.3 s for each GiB"
+                "go to {to}: when {who} crashes, another takes over only when the dump is written, \
+                 about 1.3 s for each GiB"
             ),
             format!("Config::release_on_crash in the program; or {off} where it is started"),
         ),
@@ -182,7 +221,9 @@ fn dumps_to(pattern: &str, limit: Option<u64>) -> Option<(String, &'static str)>
         Some(program) if limit != Some(1) => {
             Some((program.split_whitespace().next().unwrap_or_default().to_owned(), "ulimit -c 1"))
         }
-        None if limit != Some(0) && !pattern.is_empty() => Some(("a file".to_owned(), "ulimit -c 0")),
+        None if limit != Some(0) && !pattern.is_empty() => {
+            Some(("a file".to_owned(), "ulimit -c 0"))
+        }
         Some(_) | None => None,
     }
 }
@@ -202,7 +243,8 @@ mod tests {
 
     #[test]
     fn limits_are_read_as_the_kernel_writes_them() {
-        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax processes  unlimited  unlimited  processes\n\
+        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax processes  unlimited  unlimited  \
+                      processes\n\
             Max open files            1024                 4096                 files\n";
         assert_eq!(limit(limits, "Max open files"), Some(1024));
         assert_eq!(limit(limits, "Max processes"), None);

@@ -1,4 +1,5 @@
-//! Whether a connection to a port of the loopback interface gets through: one is made, and closed at once.
+//! Whether a connection to a port of the loopback interface gets through: one is made, and closed
+//! at once.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddrV4, TcpStream};

@@ -11,10 +11,11 @@ use crate::failure::{DEADLINE, Failure, NO_SUCH, SIGNALLED};
 use crate::group::{Group, seconds};
 use crate::signals;
 
-/// Give a process another rank: promote it (a small one), demote it (a large one), or have it never be primary (255)
+/// Give a process another rank: promote it (a small one), demote it (a large one), or have it never
+/// be primary (255)
 ///
-/// Ends when the process is heard with that rank. What follows from it takes some intervals more: a better process relieves
-/// the primary in an orderly handover.
+/// Ends when the process is heard with that rank. What follows from it takes some intervals more: a
+/// better process relieves the primary in an orderly handover.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares peer direct \"$(pares peer ls | tail -1 | cut -f1)\" 0")]
 pub(crate) struct Args {
@@ -39,7 +40,8 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
     let began = Instant::now();
     let find = || others(&peer).find(|one| one.id.tail() == args.tail);
     // Each has been asked six times by then, and would be taken for dead by the others.
-    let (appeared, deadline) = (began + interval * 3 + args.network.delay() * 2, began + args.timeout);
+    let (appeared, deadline) =
+        (began + interval * 3 + args.network.delay() * 2, began + args.timeout);
     let mut said: Option<Instant> = None;
     loop {
         match find() {
@@ -58,7 +60,10 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
             Some(_) | None => {}
         }
         if Instant::now() >= deadline {
-            return Err(Failure::new(DEADLINE, format!("{} was not heard with rank {} in time", args.tail, args.rank)));
+            return Err(Failure::new(
+                DEADLINE,
+                format!("{} was not heard with rank {} in time", args.tail, args.rank),
+            ));
         }
         // A new rank is no event of the group's: it is looked for.
         match signals.recv_timeout(interval / 8) {

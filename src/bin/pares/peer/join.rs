@@ -14,15 +14,17 @@ use crate::signals;
 
 /// Take part until SIGINT or SIGTERM, one line per event; then hand over and leave
 ///
-/// Events: role (from, to, cause, identifier; of a primary also epoch and fence), prepare-handover, epoch-bump, joined,
-/// left and suspected (the others), spawn, paused, cannot-send (nothing that this process says gets out: it is not let in, and not
-/// primary for longer than its lease), sends-again, missed, stopped. A status is joining, standby, to-become-primary, primary or
+/// Events: role (from, to, cause, identifier; of a primary also epoch and fence), prepare-handover,
+/// epoch-bump, joined, left and suspected (the others), spawn, paused, cannot-send (nothing that
+/// this process says gets out: it is not let in, and not primary for longer than its lease),
+/// sends-again, missed, stopped. A status is joining, standby, to-become-primary, primary or
 /// leaving.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pares peer join --service 7 --rank 10
-  pares peer join --need 7=2:4 --launch './worker'       two to four workers, started where least is to do
+  pares peer join --need 7=2:4 --launch './worker'       two to four workers, started where least \
+  is to do
   pares peer join --json | jq -r 'select(.event == \"role\").to'")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -44,7 +46,8 @@ pub(crate) struct Args {
 fn need(text: &str) -> Result<(u16, u16, Option<u16>), String> {
     let parse = || {
         let (service, numbers) = text.split_once('=')?;
-        let (min, max) = numbers.split_once(':').map_or((numbers, None), |(min, max)| (min, Some(max)));
+        let (min, max) =
+            numbers.split_once(':').map_or((numbers, None), |(min, max)| (min, Some(max)));
         let max = max.map(str::parse).transpose().ok()?;
         Some((service.parse().ok()?, min.parse().ok()?, max))
     };
@@ -64,7 +67,8 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let peer = Peer::join(config)?;
     let events = peer.events();
     let mut id = peer.id();
-    // Taken when it is to leave, which is on a thread of its own: what happens until it has left is told meanwhile.
+    // Taken when it is to leave, which is on a thread of its own: what happens until it has left is
+    // told meanwhile.
     let mut peer = Some(peer);
     let mut leaving = None;
     loop {
@@ -73,7 +77,8 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
                 Ok(event) => {
                     id = peer.as_ref().map_or(id, Peer::id);
                     if let PeerEventKind::Missed { events } = event.kind {
-                        note(&format!("{events} events are missing: standard output is read too slowly"));
+                        note(&format!("{events} events are missing: standard output is read too \
+                                       slowly"));
                     }
                     lines::of(id, &event).map_or(Ok(()), |line| line.print(form))?;
                 }

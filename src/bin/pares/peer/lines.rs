@@ -18,13 +18,18 @@ pub(crate) fn of(id: PeerId, event: &PeerEvent) -> Option<Line> {
             fields.extend(token.iter().flat_map(of_token));
             ("role", fields)
         }
-        PeerEventKind::PrepareHandover { to, within_ms } => {
-            ("prepare-handover", vec![("to", json!(to.to_string())), ("within_ms", json!(within_ms))])
-        }
+        PeerEventKind::PrepareHandover { to, within_ms } => (
+            "prepare-handover",
+            vec![("to", json!(to.to_string())), ("within_ms", json!(within_ms))],
+        ),
         PeerEventKind::EpochBump { token } => ("epoch-bump", of_token(token)),
         PeerEventKind::Joined { id, service } => ("joined", of_other(*id, *service)),
-        PeerEventKind::Left { id, service, cause } => ("left", because(*id, *service, &cause.to_string())),
-        PeerEventKind::Suspected { id, service, cause } => ("suspected", because(*id, *service, &cause.to_string())),
+        PeerEventKind::Left { id, service, cause } => {
+            ("left", because(*id, *service, &cause.to_string()))
+        }
+        PeerEventKind::Suspected { id, service, cause } => {
+            ("suspected", because(*id, *service, &cause.to_string()))
+        }
         PeerEventKind::Spawn { service, nonce } => {
             ("spawn", vec![("service", json!(service)), ("nonce", json!(nonce))])
         }
@@ -33,7 +38,9 @@ pub(crate) fn of(id: PeerId, event: &PeerEvent) -> Option<Line> {
             let reason = std::io::Error::from_raw_os_error(*errno).to_string();
             ("cannot-send", vec![("errno", json!(errno)), ("reason", json!(reason))])
         }
-        PeerEventKind::SendsAgain { after_ms } => ("sends-again", vec![("after_ms", json!(after_ms))]),
+        PeerEventKind::SendsAgain { after_ms } => {
+            ("sends-again", vec![("after_ms", json!(after_ms))])
+        }
         PeerEventKind::Missed { events } => ("missed", vec![("events", json!(events))]),
         PeerEventKind::Stopped => ("stopped", vec![]),
         _ => return None,
@@ -46,7 +53,11 @@ fn of_token(token: &Token) -> Fields {
 }
 
 fn of_other(id: PeerId, service: u16) -> Fields {
-    vec![("id", json!(id.to_string())), ("tail", json!(id.tail().to_string())), ("service", json!(service))]
+    vec![
+        ("id", json!(id.to_string())),
+        ("tail", json!(id.tail().to_string())),
+        ("service", json!(service)),
+    ]
 }
 
 fn because(id: PeerId, service: u16, cause: &str) -> Fields {

@@ -14,9 +14,10 @@ use crate::signals;
 
 /// List all processes of a masterless group, the best first
 ///
-/// Everybody is asked for a heartbeat; what comes within --wait is listed. In a pipe the fields are: tail, status, service type,
-/// rank, sequence, workload, epoch, age of the last heartbeat in ms, whether it is suspected, and whether it was heard
-/// itself, and not of by another. The exit code is 3 if nobody is there.
+/// Everybody is asked for a heartbeat; what comes within --wait is listed. In a pipe the fields
+/// are: tail, status, service type, rank, sequence, workload, epoch, age of the last heartbeat in
+/// ms, whether it is suspected, and whether it was heard itself, and not of by another. The exit
+/// code is 3 if nobody is there.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,7 +35,8 @@ pub(crate) struct LsArgs {
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     wait: Option<Duration>,
 
-    /// Print an array of {id,tail,status,service,rank,sequence,workload,epoch,age_ms,suspected,direct}
+    /// Print an array of
+    /// {id,tail,status,service,rank,sequence,workload,epoch,age_ms,suspected,direct}
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +45,9 @@ pub(crate) struct LsArgs {
 ///
 /// Events: joined (first those who are there), suspected, left.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  pares peer watch --json | jq -r 'select(.event == \"left\").tail'")]
+#[command(
+    after_help = "Example:\n  pares peer watch --json | jq -r 'select(.event == \"left\").tail'"
+)]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     network: Network,
@@ -73,8 +77,18 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
     } else if !nobody {
         // The identifier is its parts, which follow.
         let row = |fields: &Fields| fields.iter().skip(1).map(|(_, value)| plain(value)).collect();
-        let header =
-            ["TAIL", "STATUS", "SERVICE", "RANK", "SEQUENCE", "WORKLOAD", "EPOCH", "AGE", "SUSPECTED", "DIRECT"];
+        let header = [
+            "TAIL",
+            "STATUS",
+            "SERVICE",
+            "RANK",
+            "SEQUENCE",
+            "WORKLOAD",
+            "EPOCH",
+            "AGE",
+            "SUSPECTED",
+            "DIRECT",
+        ];
         rows(form, &header, &peers.iter().map(row).collect::<Vec<_>>())?;
     }
     if nobody { Err(Failure::new(NO_SUPERVISOR, "nobody was heard")) } else { Ok(()) }
@@ -82,7 +96,9 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
 
 /// All but those who only look.
 pub(super) fn others(peer: &Peer) -> impl Iterator<Item = PeerInfo> {
-    peer.peers().into_iter().filter(|one| !(one.own || one.service == ONLOOKER && one.status == PeerStatus::Joining))
+    peer.peers()
+        .into_iter()
+        .filter(|one| !(one.own || one.service == ONLOOKER && one.status == PeerStatus::Joining))
 }
 
 fn fields(one: &PeerInfo) -> Fields {

@@ -15,11 +15,13 @@ use crate::wrap::{Ended, Guard};
 
 /// Take part in a group without a master, on one machine or on many, or look at one
 ///
-/// In such a group every process broadcasts heartbeats and keeps its own record of all others; from the record alone
-/// follows who is primary of each service type. Nobody has to be asked, and no port is held: several groups may share one.
+/// In such a group every process broadcasts heartbeats and keeps its own record of all others; from
+/// the record alone follows who is primary of each service type. Nobody has to be asked, and no
+/// port is held: several groups may share one.
 ///
-/// Without more options the group is on this machine, on UDP port -p of the loopback network. Across machines, all
-/// processes need the same group, key file, transport (--multicast, or --bind and --peer), --interval and --delay.
+/// Without more options the group is on this machine, on UDP port -p of the loopback network.
+/// Across machines, all processes need the same group, key file, transport (--multicast, or --bind
+/// and --peer), --interval and --delay.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,10 +30,12 @@ Examples:
   pares peer run --when-primary -- ./work              one of them runs it
   pares peer join --multicast 239.1.2.3:4000 --interface eth0 --interval 500
 
-Exit codes: as `pares --help` has them; 3 nobody is there, 4 no such process, 75 another one is primary (-n), 125 the
+Exit codes: as `pares --help` has them; 3 nobody is there, 4 no such process, 75 another one is \
+primary (-n), 125 the
 role of primary was lost while CMD ran.
 
-Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and last epochs); PARES_SERVICE and PARES_ORIGIN, which
+Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and last epochs); PARES_SERVICE \
+and PARES_ORIGIN, which
 --launch sets for what it starts.")]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -16,7 +16,8 @@ pub(crate) struct Network {
     #[arg(long, value_name = "MS", default_value = "200", value_parser = milliseconds)]
     pub(crate) interval: Duration,
 
-    /// Milliseconds that a heartbeat may be under way until it is acted on [default: half of the interval]
+    /// Milliseconds that a heartbeat may be under way until it is acted on [default: half of the
+    /// interval]
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     delay: Option<Duration>,
 
@@ -32,10 +33,12 @@ pub(crate) struct Network {
     #[arg(long, value_name = "ADDR:PORT", requires = "peer")]
     bind: Option<SocketAddr>,
 
-    /// Send to this address, or all addresses of this name; can be given several times, also with the own one
+    /// Send to this address, or all addresses of this name; can be given several times, also with
+    /// the own one
     ///
-    /// Names are looked up again and again, so that one may be unknown yet, or get another address. As long as no
-    /// name server answers, and there is nobody else to send to, this process is not let in.
+    /// Names are looked up again and again, so that one may be unknown yet, or get another address.
+    /// As long as no name server answers, and there is nobody else to send to, this process is not
+    /// let in.
     #[arg(long, value_name = "ADDR:PORT|NAME:PORT", requires = "bind")]
     peer: Vec<String>,
 
@@ -46,7 +49,8 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn config(&self, group: &Group) -> PeerConfig {
-        let delay = self.delay.unwrap_or_else(|| (self.interval / 2).max(Duration::from_millis(20)));
+        let delay =
+            self.delay.unwrap_or_else(|| (self.interval / 2).max(Duration::from_millis(20)));
         let mut config = PeerConfig::new(&group.name).interval(self.interval).delay(delay);
         if let Some(port) = group.port {
             config = config.local(port);
@@ -76,7 +80,8 @@ impl Network {
     }
 }
 
-/// The service type of those who only look: another one than that of processes with something to do.
+/// The service type of those who only look: another one than that of processes with something to
+/// do.
 pub(crate) const ONLOOKER: u16 = u16::MAX;
 
 /// What a process is that takes part.
@@ -89,7 +94,8 @@ pub(crate) struct Member {
     #[arg(long, value_name = "N")]
     service: Option<u16>,
 
-    /// Who has the smaller rank is to be primary, of equal ranks who was there first; 255: never primary
+    /// Who has the smaller rank is to be primary, of equal ranks who was there first; 255: never
+    /// primary
     #[arg(long, value_name = "N", default_value = "128")]
     rank: u8,
 
@@ -116,7 +122,12 @@ impl Member {
             Some(origin) => origin,
             None => variable("PARES_ORIGIN", "the number of a start")?.unwrap_or(0),
         };
-        let config = self.network.config(group).service(self.service()?).rank(self.rank).workload(self.workload);
+        let config = self
+            .network
+            .config(group)
+            .service(self.service()?)
+            .rank(self.rank)
+            .workload(self.workload);
         Ok(config.preempt(!self.no_preempt).quorum(self.quorum).origin(origin))
     }
 

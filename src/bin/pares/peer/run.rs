@@ -19,17 +19,19 @@ use crate::wrap::{self, Ended, Guard, Loss, supervise};
 
 /// Run a command while this process is primary of its service type
 ///
-/// Start it on as many machines as you like: one runs CMD, and when that one ends, is killed, or is not heard any more,
-/// another runs it. CMD's end ends `pares peer run`, with CMD's exit code.
+/// Start it on as many machines as you like: one runs CMD, and when that one ends, is killed, or is
+/// not heard any more, another runs it. CMD's end ends `pares peer run`, with CMD's exit code.
 ///
-/// CMD runs in a process group of its own, of which nothing survives `pares peer run`, even if that is killed; all signals that
-/// can be caught are passed on, and Ctrl-Z, `fg` and the terminal are as with `pares run`. When this process is no longer primary, or cannot be sure of it, the group gets SIGTERM and, if it
-/// has not ended by --kill-after, SIGKILL. If a better process is to be primary, the group gets SIGTERM first, and this
-/// one hands over when CMD has ended, two intervals later at the latest. Who cannot send (an interface is down, a filter
-/// refuses) is not primary: it waits, and says so on standard error.
+/// CMD runs in a process group of its own, of which nothing survives `pares peer run`, even if that
+/// is killed; all signals that can be caught are passed on, and Ctrl-Z, `fg` and the terminal are
+/// as with `pares run`. When this process is no longer primary, or cannot be sure of it, the group
+/// gets SIGTERM and, if it has not ended by --kill-after, SIGKILL. If a better process is to be
+/// primary, the group gets SIGTERM first, and this one hands over when CMD has ended, two intervals
+/// later at the latest. Who cannot send (an interface is down, a filter refuses) is not primary: it
+/// waits, and says so on standard error.
 ///
-/// CMD finds PARES_ROLE=primary, PARES_EPOCH, PARES_FENCE (a fencing token: 48 digits that grow), PARES_GROUP and PARES_SERVICE
-/// in its environment.
+/// CMD finds PARES_ROLE=primary, PARES_EPOCH, PARES_FENCE (a fencing token: 48 digits that grow),
+/// PARES_GROUP and PARES_SERVICE in its environment.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -60,7 +62,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
 
-    /// How many seconds CMD has to end after SIGTERM [default: the delay, when no other process is primary yet]
+    /// How many seconds CMD has to end after SIGTERM [default: the delay, when no other process is
+    /// primary yet]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     kill_after: Option<Duration>,
 
@@ -126,10 +129,12 @@ fn wait_for_role(
             recv(events) -> event => match event {
                 // Who asks at once gets an answer, and there is none while nobody can be asked.
                 Ok(event) if args.no_wait && matches!(event.kind, PeerEventKind::CannotSend { .. }) => {
-                    return Err(Failure::new(FAILED, "nothing can be sent, so that nobody here can be primary"));
+                    return Err(Failure::new(FAILED, "nothing can be sent, so that nobody here can \
+                        be primary"));
                 }
                 Ok(_) => {}
-                Err(_) => return Err(Failure::new(NO_SUPERVISOR, "it has left the group before it was primary")),
+                Err(_) => return Err(Failure::new(NO_SUPERVISOR, "it has left the group before it \
+                    was primary")),
             },
             recv(guard.heard) -> heard => ending(heard.ok())?,
             default(args.member.network.interval / 4) => {}
@@ -137,7 +142,8 @@ fn wait_for_role(
         if let Some(token) = peer.token() {
             return Ok(token);
         }
-        let mine = |one: &pares::PeerInfo| one.service == service && one.status == PeerStatus::Primary;
+        let mine =
+            |one: &pares::PeerInfo| one.service == service && one.status == PeerStatus::Primary;
         let admitted = peer.status() != PeerStatus::Joining;
         if args.no_wait && admitted && others(peer).any(|one| mine(&one) && !one.suspected) {
             return Err(Failure::new(BUSY, "another process is primary"));

@@ -1,4 +1,5 @@
-//! The first moments of CMD: a process of this program that sets right what only itself can, and becomes CMD.
+//! The first moments of CMD: a process of this program that sets right what only itself can, and
+//! becomes CMD.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +13,8 @@ use crate::sys;
 /// The argument that makes a process the beginning of a command.
 pub(crate) const COMMAND: &str = "begin";
 
-/// Becomes the command. Arguments: the signals to be blocked in it, the front's process id, the command.
+/// Becomes the command. Arguments: the signals to be blocked in it, the front's process id, the
+/// command.
 pub(crate) fn begin(arguments: &[OsString]) -> Result<(), Failure> {
     let [mask, front, command @ ..] = arguments else { return Err(foreign()) };
     let mask = mask.to_str().and_then(|mask| mask.parse().ok()).ok_or_else(foreign)?;
@@ -34,7 +36,8 @@ fn exec(words: &[OsString], mask: sys::Mask, front: Option<&OsString>) -> Failur
     }
     sys::set_blocked(mask);
     let error = command.args(&words[1..]).exec();
-    sys::block(sys::bit(libc::SIGPIPE)); // on its way to a program it has its default: nobody may read what follows
+    // On its way to a program it has its default: nobody may read what follows.
+    sys::block(sys::bit(libc::SIGPIPE));
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
     Failure::new(code, format!("cannot run {}: {error}", quoted(&words[0])))
 }

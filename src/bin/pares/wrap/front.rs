@@ -1,5 +1,5 @@
-//! What the front decides: `pares run` as a shell or a service manager sees it. Pure: events and who has the terminal
-//! come in, deeds go out.
+//! What the front decides: `pares run` as a shell or a service manager sees it. Pure: events and
+//! who has the terminal come in, deeds go out.
 
 use libc::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 
@@ -41,7 +41,8 @@ pub(super) enum Deed {
     TakeTerminal,
     /// Stop by this signal, which nobody but `pares run` was sent.
     Stop(i32),
-    /// Stop by this signal, with the whole job: the terminal would have sent it to all of it, had CMD been in its group.
+    /// Stop by this signal, with the whole job: the terminal would have sent it to all of it, had
+    /// CMD been in its group.
     StopJob(i32),
     /// The service manager may hear that the role or permit is held.
     SayReady,
@@ -85,7 +86,14 @@ impl Front {
                 if self.stopped { vec![] } else { vec![Deed::Tell(Word::Signal(SIGCONT))] }
             }
             // For the guard, or of no consequence here.
-            Event::Heard(Word::Sure | Word::Lease(_) | Word::Ended(_) | Word::Signal(_) | Word::Go | Word::Frozen) => {
+            Event::Heard(
+                Word::Sure
+                | Word::Lease(_)
+                | Word::Ended(_)
+                | Word::Signal(_)
+                | Word::Go
+                | Word::Frozen,
+            ) => {
                 vec![]
             }
         }
@@ -95,7 +103,11 @@ impl Front {
         let stops = is_job_control(signal);
         if !self.begun {
             // There is no CMD to pass it on to. None begins while the front stands still.
-            return if stops { vec![Deed::Stop(signal)] } else { vec![Deed::Tell(Word::Signal(signal))] };
+            return if stops {
+                vec![Deed::Stop(signal)]
+            } else {
+                vec![Deed::Tell(Word::Signal(signal))]
+            };
         }
         let mut deeds = Vec::new();
         if stops {
@@ -182,7 +194,12 @@ mod tests {
     #[test]
     fn every_signal_is_passed_on() {
         for signal in [SIGUSR1, SIGWINCH, 37, SIGCONT] {
-            check(&mut begun(), Event::Signal(signal), Terminal::None, &[Deed::Tell(Word::Signal(signal))]);
+            check(
+                &mut begun(),
+                Event::Signal(signal),
+                Terminal::None,
+                &[Deed::Tell(Word::Signal(signal))],
+            );
         }
         let deeds = [Deed::WakeGuard, Deed::Tell(Word::Signal(SIGTERM))];
         check(&mut begun(), Event::Signal(SIGTERM), Terminal::None, &deeds);
@@ -191,7 +208,12 @@ mod tests {
     #[test]
     fn the_front_stops_only_after_the_command() {
         let mut front = begun();
-        check(&mut front, Event::Signal(SIGTSTP), Terminal::Front, &[Deed::Tell(Word::Signal(SIGTSTP))]);
+        check(
+            &mut front,
+            Event::Signal(SIGTSTP),
+            Terminal::Front,
+            &[Deed::Tell(Word::Signal(SIGTSTP))],
+        );
         check(
             &mut front,
             Event::Heard(Word::Stopped(SIGTSTP)),
@@ -199,7 +221,12 @@ mod tests {
             &[Deed::Send(SIGSTOP), Deed::Stop(SIGTSTP)],
         );
         // Continued by a shell, it has CMD go on.
-        check(&mut front, Event::Signal(SIGCONT), Terminal::Front, &[Deed::Tell(Word::Signal(SIGCONT))]);
+        check(
+            &mut front,
+            Event::Signal(SIGCONT),
+            Terminal::Front,
+            &[Deed::Tell(Word::Signal(SIGCONT))],
+        );
     }
 
     #[test]
@@ -213,8 +240,18 @@ mod tests {
         let deeds = [Deed::GiveTerminal, Deed::Tell(Word::Signal(SIGCONT))];
         check(&mut front, Event::Signal(SIGCONT), Terminal::Front, &deeds);
         // In the background it waits as any other job does.
-        check(&mut front, Event::Heard(Word::Stopped(SIGTTOU)), Terminal::Other, &[Deed::StopJob(SIGTTOU)]);
-        check(&mut front, Event::Signal(SIGCONT), Terminal::Other, &[Deed::Tell(Word::Signal(SIGCONT))]);
+        check(
+            &mut front,
+            Event::Heard(Word::Stopped(SIGTTOU)),
+            Terminal::Other,
+            &[Deed::StopJob(SIGTTOU)],
+        );
+        check(
+            &mut front,
+            Event::Signal(SIGCONT),
+            Terminal::Other,
+            &[Deed::Tell(Word::Signal(SIGCONT))],
+        );
         check(&mut front, Event::Heard(Word::Stopped(SIGTTIN)), Terminal::None, &[]);
     }
 
@@ -225,7 +262,12 @@ mod tests {
         check(&mut front, Event::GuardStopped, Terminal::None, &freeze);
         check(&mut front, Event::Heard(Word::Stopped(SIGSTOP)), Terminal::None, &[]);
         check(&mut front, Event::LeaseOver, Terminal::None, &[]);
-        check(&mut front, Event::Heard(Word::Sure), Terminal::None, &[Deed::Tell(Word::Signal(SIGCONT))]);
+        check(
+            &mut front,
+            Event::Heard(Word::Sure),
+            Terminal::None,
+            &[Deed::Tell(Word::Signal(SIGCONT))],
+        );
         check(&mut front, Event::Heard(Word::Sure), Terminal::None, &[]);
         // One that the user has stopped stays so.
         check(&mut front, Event::Heard(Word::Stopped(SIGSTOP)), Terminal::None, &[]);

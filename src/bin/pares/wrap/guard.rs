@@ -44,7 +44,8 @@ pub(crate) struct Guard {
 impl Guard {
     /// Arguments: the descriptor of the pair, the signals to be blocked in CMD.
     pub(crate) fn new(arguments: &[OsString]) -> Result<Self, Failure> {
-        let number = |at: usize| arguments.get(at).and_then(|text| text.to_str()?.parse::<u64>().ok());
+        let number =
+            |at: usize| arguments.get(at).and_then(|text| text.to_str()?.parse::<u64>().ok());
         let (Some(descriptor), Some(mask)) = (number(0), number(1)) else {
             return Err(Failure::new(FAILED, "this is for `pares run` only"));
         };
@@ -77,8 +78,8 @@ impl Guard {
         self.tell(Word::Ended(how));
     }
 
-    /// Does something that takes its time, unless a signal comes before it is done: then it is abandoned, which the
-    /// end of this process is expected to follow.
+    /// Does something that takes its time, unless a signal comes before it is done: then it is
+    /// abandoned, which the end of this process is expected to follow.
     pub(crate) fn unless_ended<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -93,8 +94,8 @@ impl Guard {
         }
     }
 
-    /// Waits for what `turn` brings, until somebody wants this process to end or to leave, or `over` comes.
-    /// Takes `turn`, so that after an error whoever brings it finds nobody waiting.
+    /// Waits for what `turn` brings, until somebody wants this process to end or to leave, or
+    /// `over` comes. Takes `turn`, so that after an error whoever brings it finds nobody waiting.
     pub(crate) fn wait_for_turn<T>(
         &self,
         turn: Receiver<T>,
@@ -114,7 +115,8 @@ impl Guard {
     }
 }
 
-/// An error if one that waits has to end because of what it heard. Other signals are for a command that does not run yet.
+/// An error if one that waits has to end because of what it heard. Other signals are for a command
+/// that does not run yet.
 pub(crate) fn ending(heard: Option<Heard>) -> Result<(), Failure> {
     match heard {
         Some(Heard::Signal(signal)) if [SIGINT, SIGTERM, SIGHUP, SIGQUIT].contains(&signal) => {
@@ -132,7 +134,12 @@ fn listen(front: &UnixStream, tell: &Sender<Heard>) {
             Word::Go => Heard::Go,
             Word::Frozen => Heard::Frozen,
             // The guard's own words.
-            Word::Ready(_) | Word::Stopped(_) | Word::Continued | Word::Sure | Word::Lease(_) | Word::Ended(_) => {
+            Word::Ready(_)
+            | Word::Stopped(_)
+            | Word::Continued
+            | Word::Sure
+            | Word::Lease(_)
+            | Word::Ended(_) => {
                 continue;
             }
         };
@@ -141,8 +148,8 @@ fn listen(front: &UnixStream, tell: &Sender<Heard>) {
     _ = tell.send(Heard::Gone);
 }
 
-/// Signals to the guard itself: its process id is the one in the registry, so that people and tools use it. Those of job
-/// control are the front's.
+/// Signals to the guard itself: its process id is the one in the registry, so that people and tools
+/// use it. Those of job control are the front's.
 fn take_signals(signals: sys::Mask, tell: &Sender<Heard>) {
     while let Ok(arrival) = sys::wait_for(signals) {
         let steers = [SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU].contains(&arrival.signal);

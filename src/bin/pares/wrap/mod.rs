@@ -1,4 +1,5 @@
-//! A command that runs only while something is held: what `pares run` and `pares peer run` have in common.
+//! A command that runs only while something is held: what `pares run` and `pares peer run` have in
+//! common.
 //!
 //! | process | its process group | what it does | what its death or stop means |
 //! |---|---|---|---|
@@ -7,9 +8,9 @@
 //! | anchor: the guard's child | leads CMD's | nothing, see [`anchor`] | killed: nothing |
 //! | CMD: the guard's child | the anchor's, with all that it starts | the work | its end ends the guard, and that the front |
 //!
-//! So no signal that stops or kills one of them leaves CMD running on its own: each watches the other, by the end of a
-//! pair of sockets and by waiting for its child. And no stop of the job stands in the way of the group: the instance
-//! is not in it.
+//! So no signal that stops or kills one of them leaves CMD running on its own: each watches the
+//! other, by the end of a pair of sockets and by waiting for its child. And no stop of the job
+//! stands in the way of the group: the instance is not in it.
 
 pub(crate) mod anchor;
 pub(crate) mod begin;
@@ -49,7 +50,8 @@ pub(crate) fn own_program() -> io::Result<std::path::PathBuf> {
     if link.exists() { Ok(link.into()) } else { std::env::current_exe() }
 }
 
-/// Is the front: starts the guard with the arguments of this process, and returns when all has ended.
+/// Is the front: starts the guard with the arguments of this process, and returns when all has
+/// ended.
 ///
 /// With `or_without` CMD takes the place of this process if the guard cannot be started.
 pub(crate) fn run(command: &[OsString], or_without: bool) -> Result<(), Failure> {
@@ -60,12 +62,16 @@ pub(crate) fn run(command: &[OsString], or_without: bool) -> Result<(), Failure>
     let (guard, words) = match start_guard(mask) {
         Ok(started) => started,
         Err(error) if or_without => {
-            note(&format!("cannot start the guard: {error}; {} runs without it", quoted(&command[0])));
+            note(&format!(
+                "cannot start the guard: {error}; {} runs without it",
+                quoted(&command[0])
+            ));
             return Err(begin::become_command(command, mask));
         }
         Err(error) => return Err(Failure::new(FAILED, format!("cannot start the guard: {error}"))),
     };
-    // Should the guard be killed, CMD and what that has started become our children, and can be waited for.
+    // Should the guard be killed, CMD and what that has started become our children, and can be
+    // waited for.
     _ = adopt_orphans();
     _ = sd_notify::notify(&[sd_notify::NotifyState::Status("waiting for its turn")]);
 
@@ -75,11 +81,20 @@ pub(crate) fn run(command: &[OsString], or_without: bool) -> Result<(), Failure>
     start("words", tell.clone(), move |tell| take_words(&words_end, &tell))?;
     start("guard", tell, move |tell| watch(guard, &tell))?;
     let tty = open("/dev/tty", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).ok();
-    Deeds { guard, words, tty, group: None, swallow: None, passed_on: Vec::new(), program: quoted(&command[0]) }
-        .serve(&news)
+    Deeds {
+        guard,
+        words,
+        tty,
+        group: None,
+        swallow: None,
+        passed_on: Vec::new(),
+        program: quoted(&command[0]),
+    }
+    .serve(&news)
 }
 
-/// What children of this process leave behind becomes its children, so that it can wait until that is gone.
+/// What children of this process leave behind becomes its children, so that it can wait until that
+/// is gone.
 fn adopt_orphans() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     process::set_child_subreaper(Some(process::getpid()))?;
@@ -97,7 +112,11 @@ fn start_guard(mask: sys::Mask) -> io::Result<(Pid, UnixStream)> {
     Ok((Pid::from_child(&guard), ours))
 }
 
-fn start(name: &str, tell: Sender<News>, run: impl FnOnce(Sender<News>) + Send + 'static) -> io::Result<()> {
+fn start(
+    name: &str,
+    tell: Sender<News>,
+    run: impl FnOnce(Sender<News>) + Send + 'static,
+) -> io::Result<()> {
     thread::Builder::new().name(name.into()).spawn(move || run(tell)).map(drop)
 }
 
@@ -221,7 +240,9 @@ impl Deeds {
     fn perform(&mut self, deed: Deed) {
         match deed {
             Deed::Tell(word) => words::tell(&self.words, word),
-            Deed::Send(signal) => _ = self.group.map(|group| sys::send(-group.as_raw_pid(), signal)),
+            Deed::Send(signal) => {
+                _ = self.group.map(|group| sys::send(-group.as_raw_pid(), signal))
+            }
             Deed::WakeGuard => _ = sys::send(self.guard.as_raw_pid(), libc::SIGCONT),
             Deed::GiveTerminal => self.give_terminal_to(self.group),
             Deed::TakeTerminal => self.give_terminal_to(Some(process::getpgrp())),
@@ -233,7 +254,10 @@ impl Deeds {
             }
             Deed::SayReady => {
                 let running = format!("running {}", self.program);
-                _ = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&running)]);
+                _ = sd_notify::notify(&[
+                    sd_notify::NotifyState::Ready,
+                    sd_notify::NotifyState::Status(&running),
+                ]);
             }
         }
     }
@@ -245,8 +269,8 @@ impl Deeds {
         }
     }
 
-    /// Ends as all has ended: for a shell that runs a loop, death by SIGINT is not the same as exit code 130; nor is it for
-    /// a service manager that has sent SIGTERM.
+    /// Ends as all has ended: for a shell that runs a loop, death by SIGINT is not the same as exit
+    /// code 130; nor is it for a service manager that has sent SIGTERM.
     fn end(self, ended: Option<Ended>) -> Result<(), Failure> {
         let had_terminal = self.terminal() == Terminal::Command;
         let Some(ended) = ended else {
@@ -262,7 +286,8 @@ impl Deeds {
                 let signal = -ended;
                 if signal == SIGINT || self.passed_on.contains(&signal) {
                     if had_terminal && [SIGINT, SIGQUIT].contains(&signal) {
-                        _ = sys::send(0, signal); // as the key would have, had CMD been in this group
+                        // As the key would have, had CMD been in this group.
+                        _ = sys::send(0, signal);
                     }
                     sys::suffer(signal);
                 }
@@ -280,7 +305,10 @@ impl Deeds {
             }
         }
         let code = if self.group.is_some() { LOST } else { FAILED };
-        Failure::new(code, format!("process {}, which guarded {}, was killed", self.guard, self.program))
+        Failure::new(
+            code,
+            format!("process {}, which guarded {}, was killed", self.guard, self.program),
+        )
     }
 }
 

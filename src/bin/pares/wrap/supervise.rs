@@ -25,10 +25,11 @@ pub(crate) struct Loss {
     pub(crate) kill_after: Duration,
 }
 
-/// Runs the command to its end, in a group of its own; gives how it ended. What comes from `lost` is why it has to end
-/// early; a second loss may leave it less time. Nothing of the group is left when `held` is dropped, which is what its
-/// other end waits for. `prepare` sets its environment; `is_held` asks, and may block for seconds, whether what the
-/// command needs is still held after this process stood still.
+/// Runs the command to its end, in a group of its own; gives how it ended. What comes from `lost`
+/// is why it has to end early; a second loss may leave it less time. Nothing of the group is left
+/// when `held` is dropped, which is what its other end waits for. `prepare` sets its environment;
+/// `is_held` asks, and may block for seconds, whether what the command needs is still held after
+/// this process stood still.
 pub(crate) fn supervise(
     guard: &Guard,
     words: &[OsString],
@@ -38,7 +39,8 @@ pub(crate) fn supervise(
     is_held: impl Fn() -> bool + Clone + Send + 'static,
 ) -> Result<Ended, Failure> {
     let program = quoted(&words[0]);
-    let cannot = |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run {program}: {error}"));
+    let cannot =
+        |error: io::Error| Failure::new(CANNOT_RUN, format!("cannot run {program}: {error}"));
     let (group, life) = anchor::start().map_err(cannot)?;
     // From here on the front can end the group, too, should this process be killed.
     guard.tell(Word::Ready(group.as_raw_pid()));
@@ -47,14 +49,20 @@ pub(crate) fn supervise(
         return ended;
     }
     let mut command = Command::new(own_program().map_err(cannot)?);
-    command.arg0("pares").arg(begin::COMMAND).arg(guard.mask.to_string()).arg(guard.front_pid.to_string()).args(words);
+    command
+        .arg0("pares")
+        .arg(begin::COMMAND)
+        .arg(guard.mask.to_string())
+        .arg(guard.front_pid.to_string())
+        .args(words);
     prepare(&mut command);
     let child = command.process_group(group.as_raw_pid()).spawn().map_err(|error| {
         end_group(group);
         cannot(error)
     })?;
     let cmd = Pid::from_child(&child);
-    let mut job = Job { guard, group, cmd, program, frozen: false, told: false, own_continue: false };
+    let mut job =
+        Job { guard, group, cmd, program, frozen: false, told: false, own_continue: false };
     let children = reap_until(cmd)?;
     let (answer, answers) = bounded(1);
     let mut kill = never();
@@ -93,12 +101,14 @@ pub(crate) fn supervise(
             },
             recv(lost) -> loss => {
                 let loss = loss.ok().or_else(|| {
-                    lost = never(); // whoever says it is gone: that is a loss too, unless it was the last he said
+                    // Whoever says it is gone: that is a loss too, unless it was the last he said.
+                    lost = never();
                     (!early).then_some(Loss { why: "nothing is known of the instance", kill_after: Duration::ZERO })
                 });
                 if let Some(Loss { why, kill_after }) = loss {
                     early = true;
-                    // One that was frozen must not run another moment: somebody else may be at work.
+                    // One that was frozen must not run another moment: somebody else may be at
+                    // work.
                     let kill_after = if job.frozen { Duration::ZERO } else { kill_after };
                     job.lose(why, kill_after);
                     kill = after(kill_after);
@@ -125,7 +135,8 @@ fn wait_for_go(guard: &Guard, lost: &Receiver<Loss>) -> Result<(), Result<Ended,
                 Ok(Heard::Go) => return Ok(()),
                 heard => ending(heard.ok()).map_err(Err)?,
             },
-            // The front stands still, and meanwhile the role or the permit has gone: CMD has not begun.
+            // The front stands still, and meanwhile the role or the permit has gone: CMD has not
+            // begun.
             recv(lost) -> _ => return Err(Ok(LOST.into())),
         }
     }
@@ -153,14 +164,16 @@ impl Job<'_> {
         }
     }
 
-    /// Sends a signal to the group, and to the command also if it has left it, as shells with job control do.
+    /// Sends a signal to the group, and to the command also if it has left it, as shells with job
+    /// control do.
     fn send(&mut self, signal: i32) {
         let (cmd, group) = (self.cmd.as_raw_pid(), -self.group.as_raw_pid());
         self.own_continue |= signal == SIGCONT;
         if [SIGTSTP, SIGTTIN, SIGTTOU].contains(&signal) {
-            // The front stops the others once this one has stopped. A child that stops first may keep it from that: a
-            // shell waits, deaf, until a child of its `vfork` has become another program. And for a server some of these
-            // mean a worker more or less, for its workers nothing.
+            // The front stops the others once this one has stopped. A child that stops first may
+            // keep it from that: a shell waits, deaf, until a child of its `vfork` has become
+            // another program. And for a server some of these mean a worker more or less, for its
+            // workers nothing.
             _ = sys::send(cmd, signal);
             return;
         }
@@ -169,10 +182,14 @@ impl Job<'_> {
             _ = sys::send(cmd, signal);
         }
         let ends = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGKILL].contains(&signal);
-        if ends && !self.told && sys::send(cmd, 0).is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)) {
+        if ends
+            && !self.told
+            && sys::send(cmd, 0).is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
+        {
             self.told = true;
             note(&format!(
-                "{} (process {cmd}) runs as another user, so that this one may not end it: it goes on until it ends by \
+                "{} (process {cmd}) runs as another user, so that this one may not end it: it goes \
+                 on until it ends by \
                  itself",
                 self.program
             ));
@@ -191,7 +208,8 @@ impl Job<'_> {
         } else if status.continued() {
             self.guard.tell(Word::Continued);
             if !self.own_continue && !self.frozen {
-                // Somebody has had the command alone go on; the job must not look as if it stood still.
+                // Somebody has had the command alone go on; the job must not look as if it stood
+                // still.
                 _ = sys::send(self.guard.front_pid, SIGCONT);
             }
         }
@@ -222,8 +240,8 @@ fn reap_until(cmd: Pid) -> Result<Receiver<WaitStatus>, Failure> {
 /// Kills the group and waits until nothing of it is left.
 pub(super) fn end_group(group: Pid) {
     loop {
-        // As long as a child of ours is in it, its number is no other group's. (The children's children are ours, or
-        // become ours before they are alone.)
+        // As long as a child of ours is in it, its number is no other group's. (The children's
+        // children are ours, or become ours before they are alone.)
         match process::waitpgid(group, WaitOptions::NOHANG) {
             Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => {

@@ -1,5 +1,5 @@
-//! What front and guard tell each other: words of nine bytes on a pair of sockets. Whoever reads its end knows that the
-//! other process is gone.
+//! What front and guard tell each other: words of nine bytes on a pair of sockets. Whoever reads
+//! its end knows that the other process is gone.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -23,7 +23,8 @@ pub(crate) enum Word {
     Sure,
     /// To the front: CMD may go on until this moment of the monotonic clock, in nanoseconds.
     Lease(i64),
-    /// To the front: how it all ended: an exit code, or the signal that ended CMD, as a negative number.
+    /// To the front: how it all ended: an exit code, or the signal that ended CMD, as a negative
+    /// number.
     Ended(i32),
 }
 

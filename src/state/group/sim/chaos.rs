@@ -61,7 +61,11 @@ fn chaos(seed: u64, family: Family, profile: Profile) -> Outcome {
     world.run_for(45 * H);
     converged(&mut world, family);
     world.finish();
-    Outcome { overlaps: world.overlaps, acquisitions: world.acquisitions.len(), longest_gap: world.longest_gap }
+    Outcome {
+        overlaps: world.overlaps,
+        acquisitions: world.acquisitions.len(),
+        longest_gap: world.longest_gap,
+    }
 }
 
 fn start(world: &mut World, types: u16) {
@@ -69,7 +73,8 @@ fn start(world: &mut World, types: u16) {
     let rank = [128, 128, 128, 10, 200, 255][world.random.below(6)];
     let workload = world.random.next() as u16;
     let who = world.start(Rules { service, rank, workload, ..world.rules() });
-    world.processes[who].drain = [Some(0), Some(H / 2), Some(3 * H / 2), None][world.random.below(4)];
+    world.processes[who].drain =
+        [Some(0), Some(H / 2), Some(3 * H / 2), None][world.random.below(4)];
 }
 
 fn fault(world: &mut World, family: Family, types: u16) {
@@ -79,14 +84,22 @@ fn fault(world: &mut World, family: Family, types: u16) {
     };
     // Primaries are where it hurts.
     let service = world.processes[who].rules.service;
-    let who = if world.random.one_in(2) { world.primaries(service).first().copied().unwrap_or(who) } else { who };
+    let who = if world.random.one_in(2) {
+        world.primaries(service).first().copied().unwrap_or(who)
+    } else {
+        who
+    };
     let time = world.random.time_in(12 * H);
     match world.random.below(if family.splits { 12 } else { 9 }) {
         0 | 1 => world.kill(who),
         2 | 3 => start(world, types),
         4 => world.step(who, Event::Leave),
         5 => {
-            let pause = if family.frozen && world.random.one_in(2) { Pause::Frozen } else { Pause::Visible };
+            let pause = if family.frozen && world.random.one_in(2) {
+                Pause::Frozen
+            } else {
+                Pause::Visible
+            };
             world.pause(who, pause, time);
         }
         6 => world.pause(who, Pause::Visible, time),
@@ -112,17 +125,25 @@ fn fault(world: &mut World, family: Family, types: u16) {
     }
 }
 
-/// What some process sends is refused from now on, or all of a machine's, or now and then; or no longer.
+/// What some process sends is refused from now on, or all of a machine's, or now and then; or no
+/// longer.
 fn outage(world: &mut World) {
     let living = world.living();
     let Some(&any) = living.get(world.random.below(living.len().max(1))) else { return };
-    let who = if world.random.one_in(2) { world.primaries(1).first().copied().unwrap_or(any) } else { any };
+    let who = if world.random.one_in(2) {
+        world.primaries(1).first().copied().unwrap_or(any)
+    } else {
+        any
+    };
     tell!(world, "what {who} and others send is taken or not");
     match world.random.below(6) {
         0 | 1 => world.processes[who].refused = true,
         2 => world.processes.iter_mut().for_each(|process| process.refused = true),
         3 => world.processes[who].flaky = 30,
-        _ => world.processes.iter_mut().for_each(|process| (process.refused, process.flaky) = (false, 0)),
+        _ => world
+            .processes
+            .iter_mut()
+            .for_each(|process| (process.refused, process.flaky) = (false, 0)),
     }
 }
 
@@ -143,8 +164,13 @@ fn converged(world: &mut World, family: Family) {
         let epoch = world.processes[primary].machine.max_epoch();
         let token = world.processes[primary].machine.token().expect("it is primary").epoch;
         assert_eq!(epoch, token, "its epoch is behind");
-        for process in world.processes.iter().filter(|one| one.is_running() && one.rules.service == service) {
-            assert!(process.machine.max_epoch() <= token, "somebody knows an epoch above the primary's {token}");
+        for process in
+            world.processes.iter().filter(|one| one.is_running() && one.rules.service == service)
+        {
+            assert!(
+                process.machine.max_epoch() <= token,
+                "somebody knows an epoch above the primary's {token}"
+            );
         }
     }
 }
@@ -153,12 +179,15 @@ fn converged(world: &mut World, family: Family) {
 fn every_chaos(usual: u64, run: impl Fn(u64) -> Outcome + Sync) -> Vec<(u64, Outcome)> {
     let all = every_seed(usual, run);
     let acquisitions: usize = all.iter().map(|(_, outcome)| outcome.acquisitions).sum();
-    let gap = all.iter().map(|(seed, outcome)| (outcome.longest_gap, *seed)).max().unwrap_or_default();
-    let overlaps =
-        all.iter().flat_map(|(seed, outcome)| outcome.overlaps.iter().map(move |one| (one.to - one.from, *seed)));
+    let gap =
+        all.iter().map(|(seed, outcome)| (outcome.longest_gap, *seed)).max().unwrap_or_default();
+    let overlaps = all.iter().flat_map(|(seed, outcome)| {
+        outcome.overlaps.iter().map(move |one| (one.to - one.from, *seed))
+    });
     let overlaps: Vec<(Millis, u64)> = overlaps.collect();
     println!(
-        "{} seeds, {acquisitions} acquisitions, longest gap and its seed {gap:?} ms, {} overlaps of {} ms in all, the longest and its seed {:?}",
+        "{} seeds, {acquisitions} acquisitions, longest gap and its seed {gap:?} ms, {} overlaps \
+         of {} ms in all, the longest and its seed {:?}",
         all.len(),
         overlaps.len(),
         overlaps.iter().map(|(length, _)| length).sum::<Millis>(),
@@ -203,8 +232,10 @@ fn a_divided_group_that_is_whole_again_has_one_primary_soon() {
             assert!(overlap.to - overlap.from <= 33 * H / 10, "seed {seed}: {overlap:?}");
         }
     }
-    let mut lengths: Vec<Millis> =
-        all.iter().flat_map(|(_, outcome)| outcome.overlaps.iter().map(|one| one.to - one.from)).collect();
+    let mut lengths: Vec<Millis> = all
+        .iter()
+        .flat_map(|(_, outcome)| outcome.overlaps.iter().map(|one| one.to - one.from))
+        .collect();
     lengths.sort_unstable();
     if let Some(&most) = lengths.get(lengths.len() * 95 / 100) {
         assert!(most <= 14 * H / 10, "one in twenty overlaps is longer than {most} ms");

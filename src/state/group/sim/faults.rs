@@ -34,13 +34,21 @@ fn a_primary_that_stood_still_for_longer_than_its_lease_steps_down_before_it_say
             time <= lease - 11 * H / 10 || { world.processes[old].machine.lease_ok(clock) }
         );
         if time > lease {
-            assert!(!world.processes[old].machine.lease_ok(clock), "it may act before its first step");
+            assert!(
+                !world.processes[old].machine.lease_ok(clock),
+                "it may act before its first step"
+            );
         }
         world.run_for(2);
         if time > lease {
             assert_eq!(why_lost(&world, old), Some(RoleCause::Paused));
-            let claimed = |world: &World| world.processes[old].machine.status() == PeerStatus::ToBecomePrimary;
-            assert!(!world.run_while(2 * H - (world.now - resumed) - 1, |world| !claimed(world)), "it claims too soon");
+            let claimed = |world: &World| {
+                world.processes[old].machine.status() == PeerStatus::ToBecomePrimary
+            };
+            assert!(
+                !world.run_while(2 * H - (world.now - resumed) - 1, |world| !claimed(world)),
+                "it claims too soon"
+            );
         }
         world.run_for(20 * H);
         assert!(world.has_one(1));
@@ -57,7 +65,10 @@ fn a_standby_that_stood_still_claims_nothing() {
         world.pause(standby, Pause::Visible, 30 * H);
         world.run_for(60 * H);
         let left = |(_, kind): &(Millis, PeerEventKind)| matches!(kind, PeerEventKind::Left { .. });
-        assert!(!world.processes[standby].news.iter().any(left), "its own silence was taken for that of others");
+        assert!(
+            !world.processes[standby].news.iter().any(left),
+            "its own silence was taken for that of others"
+        );
         assert_eq!((world.primary(), world.acquisitions.len()), (primary, 1));
         no_overlap(&mut world);
     });
@@ -79,12 +90,15 @@ fn a_primary_whose_clock_stood_still_too_steps_down_when_it_hears_of_its_success
             let longest = world.overlaps.iter().map(|one| one.to - one.from).max().unwrap_or(0);
             let most = if members == 2 { 12 * H / 10 + H / 20 } else { 2 * H + H / 20 };
             assert!(longest <= most, "two primaries for {longest} ms");
-            let replaced = world.acquisitions.iter().any(|one| one.who != old && one.at <= resumed + H);
+            let replaced =
+                world.acquisitions.iter().any(|one| one.who != old && one.at <= resumed + H);
             if time > 5 * H {
                 assert!(replaced && world.primary() != old, "the stale one has kept the role");
             } else if replaced && world.primary() == old {
                 let kinds = world.processes[old].news.iter().filter(|(at, _)| *at >= resumed);
-                let told = kinds.filter(|(_, kind)| matches!(kind, PeerEventKind::EpochBump { .. })).count();
+                let told = kinds
+                    .filter(|(_, kind)| matches!(kind, PeerEventKind::EpochBump { .. }))
+                    .count();
                 assert!(told > 0, "it was not told that another has acted");
             }
         });
@@ -100,7 +114,8 @@ fn each_side_of_a_divided_group_has_a_primary_and_the_whole_has_one_again() {
             let cut = (members * share).div_ceil(100).clamp(1, members - 1);
             world.split(|who| u8::from(who < cut));
             world.run_for(20 * H);
-            let sides: Vec<u8> = world.primaries(1).iter().map(|who| world.processes[*who].part).collect();
+            let sides: Vec<u8> =
+                world.primaries(1).iter().map(|who| world.processes[*who].part).collect();
             assert!(sides.len() == 2 && sides[0] != sides[1], "primaries on {sides:?}");
             world.heal();
             let from = world.now;
@@ -128,7 +143,8 @@ fn an_isolated_standby_does_not_depose_the_primary_of_the_others() {
         world.heal();
         world.run_for(15 * H);
         assert_eq!(world.primary(), primary, "the majority's primary keeps its role");
-        let highest = world.acquisitions.iter().map(|one| one.token).max().expect("there were some");
+        let highest =
+            world.acquisitions.iter().map(|one| one.token).max().expect("there were some");
         assert!(
             world.processes[primary].machine.token().expect("it is primary") > highest
                 || world.processes[primary].machine.token() == Some(highest)
@@ -147,7 +163,8 @@ struct Lossy {
     overlaps: f64,
 }
 
-/// The figures of the prototype that the rules were found with, for one, ten, twenty or thirty of a hundred lost.
+/// The figures of the prototype that the rules were found with, for one, ten, twenty or thirty of a
+/// hundred lost.
 fn prototype() -> Vec<Lossy> {
     let quick = H / 20;
     let table = [
@@ -193,12 +210,14 @@ fn prototype() -> Vec<Lossy> {
 fn lost_heartbeats_alone_change_little() {
     for row in prototype() {
         let Lossy { profile, members, loss, slowest, .. } = row;
-        let (usual, length) = if members < 10 { (6, 250 * H) } else { (2, 1000 * H / members as u64) };
+        let (usual, length) =
+            if members < 10 { (6, 250 * H) } else { (2, 1000 * H / members as u64) };
         let all = every_seed(usual, |seed| {
             let mut world = group(seed, profile.slowest(slowest), members);
             world.profile.loss = loss;
-            let claims =
-                |world: &World| world.processes.iter().map(|one| one.machine.counts().false_claims).sum::<u64>();
+            let claims = |world: &World| {
+                world.processes.iter().map(|one| one.machine.counts().false_claims).sum::<u64>()
+            };
             let before = claims(&world);
             world.run_for(length);
             let claims = claims(&world) - before;
@@ -211,10 +230,18 @@ fn lost_heartbeats_alone_change_little() {
         let thousands = all.len() as f64 * length as f64 / (1000 * H) as f64;
         let claims = all.iter().map(|(_, (claims, _))| *claims).sum::<u64>() as f64;
         let overlaps = all.iter().map(|(_, (_, overlaps))| overlaps).sum::<usize>() as f64;
-        let name = format!("{}, {members} processes, {loss} % lost, delays up to {slowest} ms", profile.name);
+        let name = format!(
+            "{}, {members} processes, {loss} % lost, delays up to {slowest} ms",
+            profile.name
+        );
         let each = |number: f64| number / thousands;
-        println!("{name}: {:.2} claims and {:.2} overlaps for nothing in 1,000 H", each(claims), each(overlaps));
-        // Twice as many, and what chance does to few. None in its 40,000 intervals may be nearly one.
+        println!(
+            "{name}: {:.2} claims and {:.2} overlaps for nothing in 1,000 H",
+            each(claims),
+            each(overlaps)
+        );
+        // Twice as many, and what chance does to few. None in its 40,000 intervals may be nearly
+        // one.
         let most = |expected: f64| {
             let expected = expected.max(1.0 / 40.0) * thousands;
             2.0 * expected + 2.0 * expected.sqrt() + 1.0
@@ -248,7 +275,11 @@ fn where_links_are_cut_at_random_few_groups_have_two_primaries_and_none_stays_so
         let two = all.iter().filter(|(_, two)| *two).count() as f64;
         let hundreds = all.len() as f64 / 100.0;
         println!("{members} processes: two primaries in {:.1} of a hundred groups", two / hundreds);
-        assert!(two <= 2.0 * expected * hundreds + 1.0, "{members} processes: {two} of {}", all.len());
+        assert!(
+            two <= 2.0 * expected * hundreds + 1.0,
+            "{members} processes: {two} of {}",
+            all.len()
+        );
     }
 }
 
@@ -282,7 +313,8 @@ fn a_primary_that_nobody_hears_steps_down_when_another_has_taken_over() {
     });
 }
 
-/// Votes decide most of this; here the third process hears neither of both, and the one that is not heard has the larger token.
+/// Votes decide most of this; here the third process hears neither of both, and the one that is not
+/// heard has the larger token.
 #[test]
 fn a_primary_that_nobody_hears_gives_up_also_where_nobody_votes() {
     every_seed(40, |seed| {
@@ -290,7 +322,13 @@ fn a_primary_that_nobody_hears_gives_up_also_where_nobody_votes() {
         let mut world = group(seed, profile, 1);
         let (heard, third, mute) = (world.primary(), 1, 2);
         // From its first word on.
-        world.cut.extend([(heard, third), (mute, heard), (mute, third), (heard, mute), (third, mute)]);
+        world.cut.extend([
+            (heard, third),
+            (mute, heard),
+            (mute, third),
+            (heard, mute),
+            (third, mute),
+        ]);
         world.start(Rules { rank: 255, ..world.rules() });
         world.start(Rules { epoch: 100, ..world.rules() });
         world.run_for(9 * H);
@@ -357,7 +395,9 @@ fn whoever_has_the_same_random_numbers_gets_another_identity() {
         assert_ne!(world.tail(one), world.tail(other));
         assert!(seed % 2 == 1 || world.tail(one) != tail);
         assert!(world.has_one(1));
-        assert!(world.processes.iter().all(|process| process.machine.status() != PeerStatus::Joining));
+        assert!(
+            world.processes.iter().all(|process| process.machine.status() != PeerStatus::Joining)
+        );
         no_overlap(&mut world);
     });
 }
@@ -384,7 +424,9 @@ fn of_two_with_one_tail_the_established_one_keeps_it() {
         world.run_for(15 * H);
         assert_ne!(world.tail(second), world.tail(established));
         assert!(seed % 2 == 0 || world.tail(established) == tail);
-        assert!(world.processes.iter().all(|process| process.machine.status() != PeerStatus::Joining));
+        assert!(
+            world.processes.iter().all(|process| process.machine.status() != PeerStatus::Joining)
+        );
         assert!(world.has_one(1));
         no_overlap(&mut world);
     });
@@ -405,7 +447,9 @@ fn what_is_played_again_changes_nothing() {
         world.run_for(10 * H);
         let (old, acquisitions) = (world.primary(), world.acquisitions.len());
         let recorded = world.heard.take().expect("it was on");
-        let tails = |world: &World| world.living().into_iter().map(|who| world.tail(who)).collect::<Vec<_>>();
+        let tails = |world: &World| {
+            world.living().into_iter().map(|who| world.tail(who)).collect::<Vec<_>>()
+        };
         let before = tails(&world);
         for _ in 0..400 {
             let beat = recorded[world.random.below(recorded.len())];
@@ -414,7 +458,10 @@ fn what_is_played_again_changes_nothing() {
             world.run_for(pause);
         }
         world.run_for(5 * H);
-        assert_eq!((world.primary(), world.acquisitions.len(), tails(&world)), (old, acquisitions, before));
+        assert_eq!(
+            (world.primary(), world.acquisitions.len(), tails(&world)),
+            (old, acquisitions, before)
+        );
         no_overlap(&mut world);
     });
 }
@@ -470,14 +517,17 @@ fn longest_silence(world: &World, from: Millis) -> Millis {
     let living = world.living();
     let pairs = living.iter().flat_map(|one| living.iter().map(move |other| (*one, *other)));
     let silence = |pair: (Who, Who)| {
-        let moments = [&[from][..], came.get(&pair).map_or(&[][..], Vec::as_slice), &[world.now][..]].concat();
+        let moments =
+            [&[from][..], came.get(&pair).map_or(&[][..], Vec::as_slice), &[world.now][..]]
+                .concat();
         moments.windows(2).map(|two| two[1].saturating_sub(two[0])).max().unwrap_or(0)
     };
     pairs.filter(|(one, other)| one != other).map(silence).max().unwrap_or(0)
 }
 
-/// Each of the next thirteen heartbeats on their way may be lost: 8,192 ways, of which the long run takes all. Some of them are
-/// all that two processes say to one another in the time after which one is taken for dead; nothing can help those.
+/// Each of the next thirteen heartbeats on their way may be lost: 8,192 ways, of which the long run
+/// takes all. Some of them are all that two processes say to one another in the time after which
+/// one is taken for dead; nothing can help those.
 #[test]
 fn whichever_heartbeats_are_lost_in_a_change_there_are_never_two_primaries() {
     for change in ["the first primary", "a death", "a hand-over"] {
@@ -506,13 +556,21 @@ fn whichever_heartbeats_are_lost_in_a_change_there_are_never_two_primaries() {
             assert!(world.has_one(1), "{change}");
             world.finish();
             let silence = longest_silence(&world, began);
-            assert!(world.overlaps.is_empty() || silence >= MID.dead(), "{change}: {:?}, {silence}", world.overlaps);
+            assert!(
+                world.overlaps.is_empty() || silence >= MID.dead(),
+                "{change}: {:?}, {silence}",
+                world.overlaps
+            );
             (!world.overlaps.is_empty(), silence >= MID.dead())
         });
-        let (overlaps, silences) = all.iter().fold((0, 0), |(overlaps, silences), (_, (overlap, silence))| {
-            (overlaps + usize::from(*overlap), silences + usize::from(*silence))
-        });
-        println!("{change}: {overlaps} overlaps, {silences} with a silence of that length, of {}", all.len());
+        let (overlaps, silences) =
+            all.iter().fold((0, 0), |(overlaps, silences), (_, (overlap, silence))| {
+                (overlaps + usize::from(*overlap), silences + usize::from(*silence))
+            });
+        println!(
+            "{change}: {overlaps} overlaps, {silences} with a silence of that length, of {}",
+            all.len()
+        );
     }
 }
 
@@ -525,7 +583,9 @@ fn the_kernels_news_make_a_takeover_sooner_and_a_mistaken_one_harms_nothing() {
         let tail = world.tail(old);
         // Its last words have just been heard by all, by some a moment later.
         let before = world.processes[old].machine.counts().sent;
-        assert!(world.run_while(3 * H, |world| world.processes[old].machine.counts().sent == before));
+        assert!(
+            world.run_while(3 * H, |world| world.processes[old].machine.counts().sent == before)
+        );
         world.run_for(2);
         if seed % 2 == 0 {
             world.kill(old);

@@ -1,4 +1,5 @@
-//! What the algorithm costs and takes, in intervals: for the documentation, and held to what it promises.
+//! What the algorithm costs and takes, in intervals: for the documentation, and held to what it
+//! promises.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,8 +24,8 @@ fn at_most(times: &Times, middle: f64, last: f64) {
     assert!(times[times.len() - 1] <= last, "the slowest takes {}", times[times.len() - 1]);
 }
 
-/// A primary's death: when it is suspected, when another has taken over, and how much each process says in an interval of rest
-/// and in the ten after the death.
+/// A primary's death: when it is suspected, when another has taken over, and how much each process
+/// says in an interval of rest and in the ten after the death.
 fn crash(seed: u64, members: usize) -> (u64, u64, f64, f64) {
     let mut world = group(seed, MID.slowest(H / 20), members);
     let each = |world: &mut World, members: usize| {
@@ -45,7 +46,8 @@ fn crash(seed: u64, members: usize) -> (u64, u64, f64, f64) {
         };
         one.news.iter().find(told).map(|(at, _)| *at)
     };
-    let detected = world.processes.iter().filter_map(suspected).min().expect("somebody suspected it") - died;
+    let detected =
+        world.processes.iter().filter_map(suspected).min().expect("somebody suspected it") - died;
     world.run_until(died + 10 * H);
     (detected, took, rest, (world.sent - sent) as f64 / (10 * (members - 1).max(1)) as f64)
 }
@@ -76,8 +78,11 @@ fn handover(seed: u64, members: usize) -> u64 {
 #[test]
 fn times_and_messages_are_in_proportion_to_the_interval_and_not_to_the_group() {
     let path = std::env::var_os("PARES_SIM_FIGURES");
-    let sizes: &[(usize, u64)] =
-        if path.is_some() { &[(2, 1000), (10, 400), (100, 20), (1000, 1)] } else { &[(2, 30), (10, 15), (50, 1)] };
+    let sizes: &[(usize, u64)] = if path.is_some() {
+        &[(2, 1000), (10, 400), (100, 20), (1000, 1)]
+    } else {
+        &[(2, 30), (10, 15), (50, 1)]
+    };
     let mut figures: BTreeMap<&str, BTreeMap<usize, Times>> = BTreeMap::new();
     for &(members, usual) in sizes {
         let usual = if number("PARES_SIM_SEED").is_some() { 1 } else { usual };
@@ -87,14 +92,23 @@ fn times_and_messages_are_in_proportion_to_the_interval_and_not_to_the_group() {
         let taken = in_intervals(crashes.iter().map(|one| one.1));
         at_most(&detected, 3.0, 3.2);
         at_most(&taken, 4.0, 4.3);
-        let mean =
-            |part: fn(&(u64, u64, f64, f64)) -> f64| crashes.iter().map(part).sum::<f64>() / crashes.len() as f64;
+        let mean = |part: fn(&(u64, u64, f64, f64)) -> f64| {
+            crashes.iter().map(part).sum::<f64>() / crashes.len() as f64
+        };
         let (rest, change) = (mean(|one| one.2), mean(|one| one.3));
-        assert!((0.97..1.03).contains(&rest) && change < 3.0, "{members} processes say {rest:.2} and {change:.2} each");
-        // What comes of a partition and of a hand-over does not depend on the size, and a thousand take minutes.
+        assert!(
+            (0.97..1.03).contains(&rest) && change < 3.0,
+            "{members} processes say {rest:.2} and {change:.2} each"
+        );
+        // What comes of a partition and of a hand-over does not depend on the size, and a thousand
+        // take minutes.
         let few = if members > 100 { 0 } else { usual.min(400) };
-        let overlaps = in_intervals(every_seed(few, |seed| heal(seed, members)).into_iter().map(|(_, time)| time));
-        let gaps = in_intervals(every_seed(few, |seed| handover(seed, members)).into_iter().map(|(_, time)| time));
+        let overlaps = in_intervals(
+            every_seed(few, |seed| heal(seed, members)).into_iter().map(|(_, time)| time),
+        );
+        let gaps = in_intervals(
+            every_seed(few, |seed| handover(seed, members)).into_iter().map(|(_, time)| time),
+        );
         if few > 0 {
             at_most(&overlaps, 1.2, 2.5);
             at_most(&gaps, 0.06, 0.1);

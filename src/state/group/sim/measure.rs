@@ -6,7 +6,8 @@ use crate::wire::PeerStatus;
 impl World {
     /// Running primaries of a type.
     pub(super) fn primaries(&self, service: u16) -> Vec<Who> {
-        let primary = |one: &Process| one.rules.service == service && one.is_running() && one.is_primary();
+        let primary =
+            |one: &Process| one.rules.service == service && one.is_running() && one.is_primary();
         (0..self.processes.len()).filter(|who| primary(&self.processes[*who])).collect()
     }
 
@@ -29,7 +30,10 @@ impl World {
         for service in self.services() {
             let primaries = self.primaries(service);
             let meet = |(a, b): (&Who, &Who)| self.reaches(*a, *b) && self.reaches(*b, *a);
-            let overlap = primaries.iter().enumerate().any(|(at, a)| primaries[at + 1..].iter().any(|b| meet((a, b))));
+            let overlap = primaries
+                .iter()
+                .enumerate()
+                .any(|(at, a)| primaries[at + 1..].iter().any(|b| meet((a, b))));
             match (overlap, self.overlapping.get(&service).copied()) {
                 (true, None) => {
                     tell!(self, "two primaries: {primaries:?}");
@@ -49,7 +53,10 @@ impl World {
                 one.rules.service == service
                     && one.is_running()
                     && one.could_lead()
-                    && matches!(one.machine.status(), PeerStatus::Standby | PeerStatus::ToBecomePrimary)
+                    && matches!(
+                        one.machine.status(),
+                        PeerStatus::Standby | PeerStatus::ToBecomePrimary
+                    )
             });
             if led || !able {
                 if let Some(from) = self.headless.remove(&service) {

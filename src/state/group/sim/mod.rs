@@ -1,6 +1,6 @@
-//! The simulator of masterless groups: many real machines in a world of slow, lossy and divided networks, of clocks that run
-//! apart, of crashes and pauses. Everything follows from one seed; a seed that fails is printed with the command that
-//! tells its story line by line.
+//! The simulator of masterless groups: many real machines in a world of slow, lossy and divided
+//! networks, of clocks that run apart, of crashes and pauses. Everything follows from one seed; a
+//! seed that fails is printed with the command that tells its story line by line.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -28,7 +28,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// `PARES_SIM_SEED` for one seed and its story, `PARES_SIM_SEEDS` for how many of the 2,000 usual ones there are to be.
+/// `PARES_SIM_SEED` for one seed and its story, `PARES_SIM_SEEDS` for how many of the 2,000 usual
+/// ones there are to be.
 fn seeds(usual: u64) -> Range<u64> {
     match (number("PARES_SIM_SEED"), number("PARES_SIM_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
@@ -51,7 +52,10 @@ fn every_seed<T: Send>(usual: u64, run: impl Fn(u64) -> T + Sync) -> Vec<(u64, T
             }
             let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| run(seed))) else {
                 next.store(seeds.end, Ordering::Relaxed);
-                panic!("seed {seed} failed; its story: PARES_SIM_SEED={seed} cargo test --lib {test} -- --nocapture");
+                panic!(
+                    "seed {seed} failed; its story: PARES_SIM_SEED={seed} cargo test --lib {test} \
+                     -- --nocapture"
+                );
             };
             outcomes.push((seed, outcome));
         }
@@ -59,7 +63,10 @@ fn every_seed<T: Send>(usual: u64, run: impl Fn(u64) -> T + Sync) -> Vec<(u64, T
     let mut all: Vec<(u64, T)> = thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
     });
     all.sort_by_key(|(seed, _)| *seed);
     all

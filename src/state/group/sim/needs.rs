@@ -1,4 +1,5 @@
-//! Processes that are started because they are needed, and that leave because they are not; and how much is said.
+//! Processes that are started because they are needed, and that leave because they are not; and how
+//! much is said.
 
 use super::every_seed;
 use super::scenes::{group, until_another};
@@ -80,10 +81,13 @@ fn a_start_that_comes_to_nothing_is_tried_again_once() {
         let victim = world.living()[seed as usize % 3];
         world.kill(victim);
         assert!(world.run_while(30 * H, |world| world.starts.is_empty()));
-        // The starter's death makes one more missing, and does not have anybody start twice for the first.
+        // The starter's death makes one more missing, and does not have anybody start twice for the
+        // first.
         let expected = if seed % 2 == 1 {
             let starter = (0..world.processes.len()).find(|who| {
-                let spawned = |(_, kind): &(u64, _)| matches!(kind, crate::event::PeerEventKind::Spawn { .. });
+                let spawned = |(_, kind): &(u64, _)| {
+                    matches!(kind, crate::event::PeerEventKind::Spawn { .. })
+                };
                 world.processes[*who].alive && world.processes[*who].news.iter().any(spawned)
             });
             world.kill(starter.expect("somebody started"));
@@ -107,15 +111,15 @@ fn who_dies_before_it_has_started_another_is_relieved_of_it() {
         world.kill(victim);
         // The next heartbeats of who announces a start: it dies with them.
         let announced = |world: &World| {
-            world
-                .heard
-                .as_ref()
-                .and_then(|heard| heard.iter().rev().take(6).find(|beat| beat.starts.len() > 0).copied())
+            world.heard.as_ref().and_then(|heard| {
+                heard.iter().rev().take(6).find(|beat| beat.starts.len() > 0).copied()
+            })
         };
         world.heard = Some(Vec::new());
         assert!(world.run_while(30 * H, |world| announced(world).is_none()));
         let tail = announced(&world).expect("it was").id.tail();
-        let starter = world.living().into_iter().find(|who| world.tail(*who) == tail).expect("it lives");
+        let starter =
+            world.living().into_iter().find(|who| world.tail(*who) == tail).expect("it lives");
         world.kill(starter);
         world.run_for(50 * H);
         assert_eq!((world.starts.len(), world.count(1)), (2, 4));
@@ -134,7 +138,10 @@ fn when_there_are_too_many_the_youngest_standby_leaves() {
         world.run_for(90 * H);
         assert_eq!(world.count(1), 4);
         assert!(world.has_one(1) && world.processes[old].alive | (world.primary() != old));
-        let left = world.processes.iter().filter(|one| !one.alive && one.machine.status() == PeerStatus::Primary);
+        let left = world
+            .processes
+            .iter()
+            .filter(|one| !one.alive && one.machine.status() == PeerStatus::Primary);
         assert_eq!(left.count(), 0, "a primary has left");
     });
 }
@@ -157,7 +164,10 @@ fn at_rest_everybody_says_one_thing_in_each_interval_however_many_they_are() {
             println!("{members} processes, {loss} % lost: {mean:.3} heartbeats each");
             // Where much is lost, some suspect their primary for nothing, and ask for it.
             let most = if members == 2 { 1.15 } else { 1.05 };
-            assert!((0.98..=most).contains(&mean), "{members} processes, {loss} % lost: {mean:.3} each");
+            assert!(
+                (0.98..=most).contains(&mean),
+                "{members} processes, {loss} % lost: {mean:.3} each"
+            );
         }
     }
 }
@@ -165,7 +175,11 @@ fn at_rest_everybody_says_one_thing_in_each_interval_however_many_they_are() {
 #[test]
 fn a_large_group_says_no_more_each_and_less_if_so_configured() {
     // A thousand take minutes; the long run has them.
-    let members = if super::number("PARES_SIM_SEEDS").is_some_and(|seeds| seeds >= 20_000) { 1000 } else { 150 };
+    let members = if super::number("PARES_SIM_SEEDS").is_some_and(|seeds| seeds >= 20_000) {
+        1000
+    } else {
+        150
+    };
     for slow_above in [0, members / 5] {
         let profile = MID.slowest(H / 20);
         let mut world = World::new(7, profile);
@@ -183,7 +197,8 @@ fn a_large_group_says_no_more_each_and_less_if_so_configured() {
         let took = until_another(&mut world, old, 20 * H);
         assert!(took <= profile.dead() + 3 * H / 10, "took {took} ms");
         println!(
-            "{members} processes, fewer above {slow_above}: {each:.3} heartbeats each, taken over after {took} ms"
+            "{members} processes, fewer above {slow_above}: {each:.3} heartbeats each, taken over \
+             after {took} ms"
         );
     }
 }

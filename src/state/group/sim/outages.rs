@@ -1,4 +1,5 @@
-//! Processes that cannot send: an interface that is down, a filter, a system that has no room now and then.
+//! Processes that cannot send: an interface that is down, a filter, a system that has no room now
+//! and then.
 
 use super::every_seed;
 use super::scenes::{group, no_overlap, until_another};
@@ -12,7 +13,9 @@ impl World {
     pub(super) fn takes(&mut self, who: Who, moment: Millis, until: Millis) -> bool {
         let flaky = self.processes[who].flaky;
         let in_time = self.processes[who].clock(self.now) <= until;
-        let taken = in_time && !self.processes[who].refused && (flaky == 0 || self.random.next() % 100 >= flaky);
+        let taken = in_time
+            && !self.processes[who].refused
+            && (flaky == 0 || self.random.next() % 100 >= flaky);
         if taken {
             let process = &mut self.processes[who];
             process.got_out = process.clock(moment);
@@ -20,12 +23,16 @@ impl World {
         taken
     }
 
-    /// Who could not send for its lease knows it, and is no longer primary when it has looked at the time.
+    /// Who could not send for its lease knows it, and is no longer primary when it has looked at
+    /// the time.
     pub(super) fn check_lease(&self, who: Who, moment: Millis, looks: bool) {
         let process = &self.processes[who];
         let silent = process.clock(moment).saturating_sub(process.got_out);
         let lease = process.rules.lease();
-        assert!(silent <= lease || !process.machine.lease_ok(process.clock(moment)), "{who} may act and cannot speak");
+        assert!(
+            silent <= lease || !process.machine.lease_ok(process.clock(moment)),
+            "{who} may act and cannot speak"
+        );
         let resigned = !looks || !process.is_primary();
         assert!(silent <= lease || resigned, "{who} is primary and has not spoken for {silent} ms");
     }
@@ -34,14 +41,17 @@ impl World {
 /// The causes of all changes of its status.
 fn causes(world: &World, who: Who) -> Vec<RoleCause> {
     let news = world.processes[who].news.iter();
-    news.filter_map(|(_, kind)| if let PeerEventKind::Role { cause, .. } = kind { Some(*cause) } else { None })
-        .collect()
+    news.filter_map(
+        |(_, kind)| if let PeerEventKind::Role { cause, .. } = kind { Some(*cause) } else { None },
+    )
+    .collect()
 }
 
 /// How often it was told that nothing can be sent, and that it can again.
 fn told(world: &World, who: Who) -> (usize, usize) {
-    let count =
-        |is_it: fn(&PeerEventKind) -> bool| world.processes[who].news.iter().filter(|(_, kind)| is_it(kind)).count();
+    let count = |is_it: fn(&PeerEventKind) -> bool| {
+        world.processes[who].news.iter().filter(|(_, kind)| is_it(kind)).count()
+    };
     let cannot = |kind: &PeerEventKind| matches!(kind, PeerEventKind::CannotSend { .. });
     (count(cannot), count(|kind| matches!(kind, PeerEventKind::SendsAgain { .. })))
 }
@@ -71,7 +81,10 @@ fn who_cannot_send_is_not_let_in_and_is_told_so_once() {
         link(&mut world, true);
         let from = world.now;
         assert!(world.run_while(12 * H, |world| !world.has_one(1)), "no primary when all can send");
-        assert!(world.now - from >= 3 * H, "primary before others had the time to say who they are");
+        assert!(
+            world.now - from >= 3 * H,
+            "primary before others had the time to say who they are"
+        );
         world.run_for(10 * H);
         assert!(world.living().into_iter().all(|who| told(&world, who) == (1, 1)));
         assert_eq!(world.acquisitions.len(), 1);
@@ -98,7 +111,11 @@ fn a_primary_that_cannot_send_resigns_when_its_lease_is_over_and_another_takes_o
         world.processes[old].refused = false;
         world.processes[old].deaf = false;
         world.run_for(30 * H);
-        assert_eq!((world.primary(), world.acquisitions.len()), (successor, 2), "the role went to and fro");
+        assert_eq!(
+            (world.primary(), world.acquisitions.len()),
+            (successor, 2),
+            "the role went to and fro"
+        );
         no_overlap(&mut world);
     });
 }
@@ -116,7 +133,9 @@ fn with_the_link_of_all_down_nobody_leads_and_then_one_does() {
         world.run_for(pause);
         assert!(world.primaries(1).is_empty());
         link(&mut world, true);
-        assert!(world.run_while(profile.dead() + profile.window() + 3 * H, |world| !world.has_one(1)));
+        assert!(
+            world.run_while(profile.dead() + profile.window() + 3 * H, |world| !world.has_one(1))
+        );
         world.run_for(20 * H);
         assert!(world.has_one(1));
         no_overlap(&mut world);
@@ -162,8 +181,15 @@ fn a_claim_that_is_not_heard_does_not_count() {
         let mut world = group(seed, profile, 3);
         let old = world.primary();
         world.kill(old);
-        let claims = |world: &World, who: Who| world.processes[who].machine.status() == PeerStatus::ToBecomePrimary;
-        assert!(world.run_while(20 * H, |world| !world.living().into_iter().any(|who| claims(world, who))));
+        let claims = |world: &World, who: Who| {
+            world.processes[who].machine.status() == PeerStatus::ToBecomePrimary
+        };
+        assert!(
+            world.run_while(20 * H, |world| !world
+                .living()
+                .into_iter()
+                .any(|who| claims(world, who)))
+        );
         let next = world.living().into_iter().find(|who| claims(&world, *who)).expect("it claims");
         world.processes[next].refused = true;
         let took = until_another(&mut world, old, 20 * H);
@@ -192,7 +218,8 @@ fn who_leaves_and_cannot_send_is_gone_in_time() {
     });
 }
 
-/// While nobody has heard that it is primary, another may claim the same, and does not hear an objection either.
+/// While nobody has heard that it is primary, another may claim the same, and does not hear an
+/// objection either.
 #[test]
 fn a_new_primary_that_cannot_say_so_yields_before_another_follows() {
     let cut_short = std::sync::atomic::AtomicUsize::new(0);
@@ -200,8 +227,15 @@ fn a_new_primary_that_cannot_say_so_yields_before_another_follows() {
         let mut world = group(seed, PROFILES[seed as usize % 3], 4);
         let old = world.primary();
         world.kill(old);
-        let claims = |world: &World, who: Who| world.processes[who].machine.status() == PeerStatus::ToBecomePrimary;
-        assert!(world.run_while(20 * H, |world| !world.living().into_iter().any(|who| claims(world, who))));
+        let claims = |world: &World, who: Who| {
+            world.processes[who].machine.status() == PeerStatus::ToBecomePrimary
+        };
+        assert!(
+            world.run_while(20 * H, |world| !world
+                .living()
+                .into_iter()
+                .any(|who| claims(world, who)))
+        );
         let next = world.living().into_iter().find(|who| claims(&world, *who)).expect("it claims");
         // Between its last word and its next one, if chance wants it so.
         let pause = world.random.next() % (world.profile.dead() - 3 * H);

@@ -33,7 +33,10 @@ pub(super) fn join(world: &mut World, members: usize) {
 pub(super) fn until_another(world: &mut World, old: Who, most: Millis) -> Millis {
     let from = world.now;
     let another = |world: &World| world.primaries(1).iter().any(|who| *who != old);
-    assert!(world.run_while(most, |world| !another(world)), "nobody else is primary after {most} ms");
+    assert!(
+        world.run_while(most, |world| !another(world)),
+        "nobody else is primary after {most} ms"
+    );
     world.now - from
 }
 
@@ -50,7 +53,10 @@ fn who_is_alone_is_primary_when_any_other_would_have_been_heard() {
         let epoch = [0, 41][seed as usize % 2];
         let who = world.start(Rules { epoch, ..world.rules() });
         world.run_for(MID.dead() - 1);
-        assert!(world.primaries(1).is_empty(), "a primary that stands still may not even know it yet");
+        assert!(
+            world.primaries(1).is_empty(),
+            "a primary that stands still may not even know it yet"
+        );
         world.run_for(H / 4);
         assert_eq!(world.primary(), who);
         let acquired = world.acquisitions[0];
@@ -74,9 +80,16 @@ fn a_cold_start_has_one_primary_and_no_second() {
             let from = world.now;
             assert!(world.run_while(12 * H, |world| !world.has_one(1)));
             let took = world.now - from;
-            assert!(took <= 3 * H + profile.window() + 3 * H / 10, "{members} processes took {took} ms");
+            assert!(
+                took <= 3 * H + profile.window() + 3 * H / 10,
+                "{members} processes took {took} ms"
+            );
             world.run_until(from + 53 * H / 10);
-            let joining = world.processes.iter().filter(|one| one.machine.status() == PeerStatus::Joining).count();
+            let joining = world
+                .processes
+                .iter()
+                .filter(|one| one.machine.status() == PeerStatus::Joining)
+                .count();
             assert_eq!(joining, 0, "not admitted after 5.3 H");
             world.run_for(10 * H);
             assert_eq!(world.acquisitions.len(), 1);
@@ -151,7 +164,11 @@ fn when_the_primary_and_the_next_die_together_the_third_takes_over() {
         let mut world = group(seed, profile, 5);
         let old = world.primary();
         world.kill(old);
-        let next = world.living().into_iter().min_by_key(|who| world.processes[*who].machine.id()).expect("four live");
+        let next = world
+            .living()
+            .into_iter()
+            .min_by_key(|who| world.processes[*who].machine.id())
+            .expect("four live");
         world.kill(next);
         let took = until_another(&mut world, old, 20 * H);
         assert!(took <= profile.dead() + 13 * H / 10, "took {took} ms");
@@ -160,7 +177,12 @@ fn when_the_primary_and_the_next_die_together_the_third_takes_over() {
 }
 
 /// A better process joins a group at rest. Gives both.
-fn challenged(seed: u64, profile: Profile, members: usize, drain: Option<Millis>) -> (World, Who, Who) {
+fn challenged(
+    seed: u64,
+    profile: Profile,
+    members: usize,
+    drain: Option<Millis>,
+) -> (World, Who, Who) {
     let mut world = group(seed, profile, members);
     let old = world.primary();
     world.processes[old].drain = drain;
@@ -210,7 +232,8 @@ fn a_fault_inside_a_handover_leaves_one_primary() {
     every_seed(160, |seed| {
         let profile = PROFILES[seed as usize % 3];
         let (mut world, old, better) = challenged(seed, profile, 2 + seed as usize % 3, Some(H));
-        let begun = |world: &World| world.processes[better].machine.status() == PeerStatus::ToBecomePrimary;
+        let begun =
+            |world: &World| world.processes[better].machine.status() == PeerStatus::ToBecomePrimary;
         assert!(world.run_while(30 * H, |world| !begun(world)));
         let instant = world.random.next() % (3 * H);
         world.run_for(instant);
@@ -245,13 +268,17 @@ fn a_primary_that_never_yields_is_left_in_peace() {
     every_seed(20, |seed| {
         let (mut world, old, better) = challenged(seed, MID, 1, Some(0));
         world.cut.insert((better, old));
-        let claims = |world: &World| world.processes[better].machine.status() == PeerStatus::ToBecomePrimary;
+        let claims =
+            |world: &World| world.processes[better].machine.status() == PeerStatus::ToBecomePrimary;
         assert!(world.run_while(30 * H, |world| !claims(world)));
         for peace in [30 * H, 60 * H] {
             let from = world.now;
             assert!(world.run_while(12 * H, claims));
             assert!(world.now - from >= 10 * H, "given up after {} ms", world.now - from);
-            assert!(!world.run_while(peace - 2 * H, |world| !claims(world)), "claimed again too soon");
+            assert!(
+                !world.run_while(peace - 2 * H, |world| !claims(world)),
+                "claimed again too soon"
+            );
             assert!(world.run_while(4 * H, |world| !claims(world)), "did not try again");
         }
         assert_eq!(world.primary(), old);
@@ -267,13 +294,15 @@ fn of_two_that_claim_a_released_role_only_the_named_one_takes_it_at_once() {
         let old = world.primary();
         world.processes[old].drain = Some(H);
         world.step(old, Event::Leave);
-        // The best of the others is to be named; the second best does not hear of its claim, and makes one of its own.
+        // The best of the others is to be named; the second best does not hear of its claim, and
+        // makes one of its own.
         let mut others = world.living();
         others.retain(|who| *who != old);
         others.sort_by_key(|who| world.processes[*who].machine.id());
         world.cut.insert((others[0], others[1]));
         world.run_for(12 * H);
-        let at_once: Vec<_> = world.acquisitions.iter().filter(|one| one.cause == RoleCause::Named).collect();
+        let at_once: Vec<_> =
+            world.acquisitions.iter().filter(|one| one.cause == RoleCause::Named).collect();
         assert!(at_once.len() <= 1, "{at_once:?}");
         world.cut.clear();
         world.run_for(10 * H);
@@ -289,7 +318,8 @@ fn who_leaves_hands_over_first() {
         let mut world = group(seed, profile, members);
         for left in 1..=members {
             let primary = world.primary();
-            let others: Vec<Who> = world.living().into_iter().filter(|who| *who != primary).collect();
+            let others: Vec<Who> =
+                world.living().into_iter().filter(|who| *who != primary).collect();
             // A standby's leaving changes nothing.
             if seed % 2 == 1 && others.len() > 1 {
                 world.step(others[0], Event::Leave);
@@ -307,7 +337,11 @@ fn who_leaves_hands_over_first() {
             }
             assert!(world.has_one(1), "after {left} have left");
             world.finish();
-            assert!(world.longest_gap <= profile.slowest + H / 8, "nobody was primary for {} ms", world.longest_gap);
+            assert!(
+                world.longest_gap <= profile.slowest + H / 8,
+                "nobody was primary for {} ms",
+                world.longest_gap
+            );
         }
         let epochs: Vec<u64> = world.acquisitions.iter().map(|one| one.token.epoch).collect();
         assert!(epochs.windows(2).all(|pair| pair[0] < pair[1]), "{epochs:?}");
@@ -355,7 +389,8 @@ fn of_two_that_are_let_lead_at_the_same_time_one_does() {
     });
 }
 
-/// Goal: a process that stood still takes in all that has come meanwhile before it decides, not just what came first.
+/// Goal: a process that stood still takes in all that has come meanwhile before it decides, not
+/// just what came first.
 #[test]
 fn a_better_claim_that_waits_unread_is_heard_before_an_own_one_succeeds() {
     every_seed(60, |seed| {

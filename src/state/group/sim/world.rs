@@ -98,7 +98,8 @@ pub(super) struct Process {
     pub(super) part: u8,
     pub(super) deaf: bool,
     pub(super) mute: bool,
-    /// Nothing that it sends is taken by its own system, which says so. A link that is down is this, and to be deaf.
+    /// Nothing that it sends is taken by its own system, which says so. A link that is down is
+    /// this, and to be deaf.
     pub(super) refused: bool,
     /// Of a hundred heartbeats so many are not taken.
     pub(super) flaky: u64,
@@ -168,7 +169,8 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     /// Directed links that lose everything.
     pub(super) cut: BTreeSet<(Who, Who)>,
-    /// Which of the next heartbeats on their way from one to another are lost: a bit for each, and how many bits there are.
+    /// Which of the next heartbeats on their way from one to another are lost: a bit for each, and
+    /// how many bits there are.
     pub(super) losses: (u64, u32),
     /// Of a hundred heartbeats so many come twice.
     pub(super) twice: u64,
@@ -257,7 +259,13 @@ impl World {
         let rate = if self.drift { self.random.below(20_001) as i64 - 10_000 } else { 0 };
         let mut out = Vec::new();
         let machine = Machine::new(rules.clone(), self.now, entropy, &mut out);
-        tell!(self, "{who} starts as {} of type {}, rank {}", machine.id().tail(), rules.service, rules.rank);
+        tell!(
+            self,
+            "{who} starts as {} of type {}, rank {}",
+            machine.id().tail(),
+            rules.service,
+            rules.rank
+        );
         self.processes.push(Process {
             machine,
             rules,
@@ -306,7 +314,11 @@ impl World {
     }
 
     /// Runs until `done`, or for `most`. Also says whether it was done.
-    pub(super) fn run_while(&mut self, most: Millis, mut going: impl FnMut(&World) -> bool) -> bool {
+    pub(super) fn run_while(
+        &mut self,
+        most: Millis,
+        mut going: impl FnMut(&World) -> bool,
+    ) -> bool {
         let end = self.now + most;
         while going(self) {
             let Some(Reverse((at, _, what))) = self.queue.peek().copied() else { return false };
@@ -398,7 +410,9 @@ impl World {
         for action in actions {
             match action {
                 Action::Send { beat, until } => {
-                    said.extend(beat.starts.iter().filter(|start| start.started).map(|start| start.nonce));
+                    said.extend(
+                        beat.starts.iter().filter(|start| start.started).map(|start| start.nonce),
+                    );
                     if let Some(left) = &mut self.processes[who].dies_after {
                         if *left == 0 {
                             self.kill(who);
@@ -435,7 +449,8 @@ impl World {
         }
         let process = &mut self.processes[who];
         process.wake += 1;
-        let (wake, at) = (process.wake, process.when(process.machine.wake_at(), self.now).max(self.now + 1));
+        let (wake, at) =
+            (process.wake, process.when(process.machine.wake_at(), self.now).max(self.now + 1));
         self.later(at, What::Wake { who, wake });
     }
 
@@ -460,7 +475,10 @@ impl World {
                 self.starts.push((self.now, *service, *nonce));
                 if !self.starts_fail {
                     let part = self.processes[who].part;
-                    self.later(self.now + H / 2, What::Start { nonce: *nonce, service: *service, part });
+                    self.later(
+                        self.now + H / 2,
+                        What::Start { nonce: *nonce, service: *service, part },
+                    );
                 }
             }
             _ => {}
@@ -513,7 +531,10 @@ impl World {
     /// Whether what one says gets to the other.
     pub(super) fn reaches(&self, from: Who, to: Who) -> bool {
         let (sender, receiver) = (&self.processes[from], &self.processes[to]);
-        sender.part == receiver.part && !sender.mute && !receiver.deaf && !self.cut.contains(&(from, to))
+        sender.part == receiver.part
+            && !sender.mute
+            && !receiver.deaf
+            && !self.cut.contains(&(from, to))
     }
 
     pub(super) fn kill(&mut self, who: Who) {
@@ -535,8 +556,8 @@ impl World {
         self.measure();
     }
 
-    /// What has come meanwhile waits. The process was stopped anywhere: perhaps just when it had read all there was, so that it
-    /// goes on with what it decides of that.
+    /// What has come meanwhile waits. The process was stopped anywhere: perhaps just when it had
+    /// read all there was, so that it goes on with what it decides of that.
     fn resume(&mut self, who: Who) {
         let process = &mut self.processes[who];
         if !process.alive {
@@ -565,7 +586,11 @@ impl World {
         for (who, process) in self.processes.iter_mut().enumerate() {
             process.part = part_of(who);
         }
-        tell!(self, "the network is divided: {:?}", self.processes.iter().map(|one| one.part).collect::<Vec<_>>());
+        tell!(
+            self,
+            "the network is divided: {:?}",
+            self.processes.iter().map(|one| one.part).collect::<Vec<_>>()
+        );
         self.changed = true;
         self.measure();
     }

@@ -13,14 +13,29 @@ impl Desk {
         (answer, actions)
     }
 
-    fn set(&mut self, key: &str, value: Option<&str>, expected: Option<Option<&str>>) -> Vec<Message> {
+    fn set(
+        &mut self,
+        key: &str,
+        value: Option<&str>,
+        expected: Option<Option<&str>>,
+    ) -> Vec<Message> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        self.ask(Message::Set { key: key.into(), value: owned(value), expected: expected.map(owned) }).0
+        self.ask(Message::Set {
+            key: key.into(),
+            value: owned(value),
+            expected: expected.map(owned),
+        })
+        .0
     }
 
     fn publish(&mut self, to: Option<&str>, bytes: usize) -> (Vec<Message>, Vec<Action>) {
         let payload = Payload(vec![0; bytes]);
-        self.ask(Message::Publish { from: "s".into(), to: to.map(str::to_owned), topic: "t".into(), payload })
+        self.ask(Message::Publish {
+            from: "s".into(),
+            to: to.map(str::to_owned),
+            topic: "t".into(),
+            payload,
+        })
     }
 
     fn say(&mut self, conn: ConnId, message: Message) -> Vec<Action> {
@@ -28,7 +43,14 @@ impl Desk {
     }
 
     /// `name` says hello on connection `number` with these claims and settings.
-    fn come(&mut self, name: &str, number: u16, last_term: u64, claims: Claims, settings: Vec<Setting>) -> Vec<Action> {
+    fn come(
+        &mut self,
+        name: &str,
+        number: u16,
+        last_term: u64,
+        claims: Claims,
+        settings: Vec<Setting>,
+    ) -> Vec<Action> {
         let entry = test_entry(name, number.into(), number);
         let hello = Hello { last_term, claims, settings, ..greeting(entry) };
         self.on(Time::ZERO, Input::Hello { conn: number.into(), hello })
@@ -52,7 +74,10 @@ impl Desk {
 }
 
 fn declaring() -> Claims {
-    Claims { declared: vec![Declared { resource: "db".into(), limit: 4, per_holder: None }], ..Claims::default() }
+    Claims {
+        declared: vec![Declared { resource: "db".into(), limit: 4, per_holder: None }],
+        ..Claims::default()
+    }
 }
 
 fn holding(id: u64, units: u64) -> Claims {
@@ -60,7 +85,9 @@ fn holding(id: u64, units: u64) -> Claims {
 }
 
 fn acquire(id: u64, units: u64) -> Message {
-    Message::Acquire { wanted: Wanted { id, resource: "db".into(), units, wait: true, asked_ns: id } }
+    Message::Acquire {
+        wanted: Wanted { id, resource: "db".into(), units, wait: true, asked_ns: id },
+    }
 }
 
 fn count(units: u64) -> Message {
@@ -83,8 +110,11 @@ fn send(conn: ConnId, message: Message) -> Action {
 fn a_change_is_told_to_all_and_numbered() {
     let mut desk = Desk::settled();
     for (number, value) in [(1, Some("x")), (2, Some("y")), (3, None)] {
-        let (answer, actions) =
-            desk.ask(Message::Set { key: "k".into(), value: value.map(Into::into), expected: None });
+        let (answer, actions) = desk.ask(Message::Set {
+            key: "k".into(),
+            value: value.map(Into::into),
+            expected: None,
+        });
         let message = Message::Setting { setting: setting("k", value, 5, number) };
         assert_eq!(answer, std::slice::from_ref(&message));
         let tell = Action::Tell { conns: vec![1, 2], message: message.clone() };
@@ -97,7 +127,8 @@ fn a_change_is_told_to_all_and_numbered() {
 #[test]
 fn a_change_under_a_condition_is_made_only_if_it_holds() {
     let mut desk = Desk::settled();
-    let conflict = |present: Option<&str>| vec![Message::Conflict { present: present.map(Into::into) }];
+    let conflict =
+        |present: Option<&str>| vec![Message::Conflict { present: present.map(Into::into) }];
     assert_eq!(desk.set("k", Some("x"), Some(Some("w"))), conflict(None));
     assert!(matches!(desk.set("k", Some("x"), Some(None))[..], [Message::Setting { .. }]));
     assert_eq!(desk.set("k", Some("z"), Some(None)), conflict(Some("x")));
@@ -133,13 +164,19 @@ fn while_a_crowd_that_nobody_knows_streams_in_no_permit_is_granted_that_a_late_s
     for number in 2..=5 {
         let now = gap * u32::from(number - 1);
         let woken = desk.on(now - Time::from_millis(1), Input::Woken);
-        assert!(!woken.contains(&granted(1, 1)) && !desk.comes(now, number, 4, None).contains(&granted(1, 1)));
+        assert!(
+            !woken.contains(&granted(1, 1))
+                && !desk.comes(now, number, 4, None).contains(&granted(1, 1))
+        );
     }
     let came = desk.comes(gap * 5, 6, 4, Some(these(&(1..=7).collect::<Vec<_>>(), None)));
     assert!(!came.contains(&granted(1, 1)));
     let held = Hello { last_term: 4, claims: holding(9, 4), ..greeting(test_entry("m7", 7, 7)) };
     let last = desk.on(gap * 6, Input::Hello { conn: 7, hello: held });
-    assert!(desk.supervisor.settled() && !last.contains(&granted(1, 1)), "all units are held: {last:?}");
+    assert!(
+        desk.supervisor.settled() && !last.contains(&granted(1, 1)),
+        "all units are held: {last:?}"
+    );
     assert!(desk.say(7, Message::Release { id: 9 }).contains(&granted(1, 1)));
 }
 
@@ -150,21 +187,35 @@ fn of_what_survivors_know_the_newest_counts_and_all_hear_of_it() {
     desk.come("c", 3, 4, Claims::default(), vec![old.clone(), setting("mine", Some("c"), 3, 8)]);
     let new = setting("k", Some("new"), 4, 1);
     let actions = desk.come("d", 4, 4, Claims::default(), vec![new.clone()]);
-    let told = Action::Tell { conns: vec![1, 2, 3], message: Message::Setting { setting: new.clone() } };
+    let told =
+        Action::Tell { conns: vec![1, 2, 3], message: Message::Setting { setting: new.clone() } };
     assert!(actions.contains(&told), "{actions:?}");
     let position = |wanted: &Action| actions.iter().position(|action| action == wanted);
     let lacked = send(4, Message::Setting { setting: setting("mine", Some("c"), 3, 8) });
-    let welcome =
-        actions.iter().position(|action| matches!(action, Action::Send { conn: 4, message: Message::Welcome { .. } }));
-    assert!(welcome < position(&lacked) && welcome.is_some(), "what it lacks, after the welcome: {actions:?}");
+    let welcome = actions.iter().position(|action| {
+        matches!(action, Action::Send { conn: 4, message: Message::Welcome { .. } })
+    });
+    assert!(
+        welcome < position(&lacked) && welcome.is_some(),
+        "what it lacks, after the welcome: {actions:?}"
+    );
     let actions = desk.come("e", 5, 4, Claims::default(), vec![old]);
     assert!(actions.contains(&send(5, Message::Setting { setting: new })), "{actions:?}");
-    assert!(!actions.iter().any(|action| matches!(action, Action::Tell { .. })), "no news for the others");
+    assert!(
+        !actions.iter().any(|action| matches!(action, Action::Tell { .. })),
+        "no news for the others"
+    );
 }
 
 #[test]
 fn a_limit_survives_the_supervisor_by_any_hello() {
-    let limit = Setting { scope: Scope::Limit, key: "db".into(), value: Some("2".into()), term: 4, sequence: 1 };
+    let limit = Setting {
+        scope: Scope::Limit,
+        key: "db".into(),
+        value: Some("2".into()),
+        term: 4,
+        sequence: 1,
+    };
     let mut desk = Desk::new(Before::These(these(&[1, 2], None)));
     desk.come("a", 1, 4, declaring(), vec![]);
     desk.come("b", 2, 4, Claims::default(), vec![limit.clone()]);
@@ -189,7 +240,11 @@ fn a_limit_is_set_for_what_is_declared_and_serves_those_who_wait() {
     assert_eq!(fault(&desk.ask(limit("scanner", 5)).0), Some(Fault::NoSuchResource));
     assert_eq!(fault(&desk.ask(limit("db", u64::MAX)).0), Some(Fault::Invalid));
     let (answer, _) = desk.ask(Message::SettingQuery { key: None });
-    assert_eq!(answer, [Message::Settings { count: 0 }], "limits are not among the program's settings");
+    assert_eq!(
+        answer,
+        [Message::Settings { count: 0 }],
+        "limits are not among the program's settings"
+    );
 }
 
 #[test]
@@ -209,7 +264,12 @@ fn usage_is_told_with_names() {
     };
     let holder = |name: &str, units| Message::Holder { name: name.into(), units };
     let (answer, _) = desk.ask(Message::UsageQuery { resource: Some("db".into()) });
-    let expected = [Message::Resources { count: 1 }, usage(Some(4), 4, 2, 1, 2), holder("b", 3), holder("s", 1)];
+    let expected = [
+        Message::Resources { count: 1 },
+        usage(Some(4), 4, 2, 1, 2),
+        holder("b", 3),
+        holder("s", 1),
+    ];
     assert_eq!(answer, expected);
     assert_eq!(desk.ask(Message::UsageQuery { resource: None }).0, expected);
     let (answer, _) = desk.ask(Message::UsageQuery { resource: Some("scanner".into()) });
@@ -226,7 +286,10 @@ fn what_is_revoked_is_told_to_its_holder_before_another_has_it() {
     let (answer, actions) = desk.ask(revoke("a"));
     assert_eq!(answer, [Message::Done { count: 2 }]);
     let granted = Action::Own { message: Message::Granted { id: 1 } };
-    assert_eq!(actions, [send(1, Message::Revoked { id: 1 }), send(1, Message::Revoked { id: 2 }), granted]);
+    assert_eq!(
+        actions,
+        [send(1, Message::Revoked { id: 1 }), send(1, Message::Revoked { id: 2 }), granted]
+    );
     assert_eq!(desk.ask(revoke("a")).0, [Message::Done { count: 0 }]);
     assert_eq!(desk.ask(revoke("main")).1, [Action::Own { message: Message::Revoked { id: 1 } }]);
     assert_eq!(fault(&desk.ask(revoke("nobody")).0), Some(Fault::NoSuchInstance));
@@ -238,7 +301,8 @@ fn a_total_waits_until_all_are_here_who_count() {
     desk.say(1, count(3));
     assert_eq!(desk.say(2, Message::TotalQuery { id: 7, resource: "db".into() }), []);
     assert_eq!(desk.say(OWN, Message::TotalQuery { id: 8, resource: "db".into() }), []);
-    let counted = Claims { counted: vec![Counted { resource: "db".into(), units: 2 }], ..Claims::default() };
+    let counted =
+        Claims { counted: vec![Counted { resource: "db".into(), units: 2 }], ..Claims::default() };
     let actions = desk.come("c", 3, 4, counted, vec![]);
     assert!(actions.contains(&send(2, Message::Total { id: 7, units: 5 })), "{actions:?}");
     assert!(actions.contains(&Action::Own { message: Message::Total { id: 8, units: 5 } }));
@@ -255,7 +319,8 @@ fn nobody_is_sent_what_was_asked_on_a_connection_that_is_gone() {
     let again = Input::Hello { conn: 9, hello: greeting(test_entry("a", 1, 1)) };
     desk.on(Time::ZERO, again);
     let actions = desk.come("c", 3, 4, Claims::default(), vec![]);
-    let total = |action: &Action| matches!(action, Action::Send { message: Message::Total { .. }, .. });
+    let total =
+        |action: &Action| matches!(action, Action::Send { message: Message::Total { .. }, .. });
     assert!(!actions.iter().any(total), "{actions:?}");
 }
 
@@ -264,7 +329,9 @@ fn a_message_goes_to_all_or_to_one_who_is_here() {
     let mut desk = Desk::settled();
     let (answer, actions) = desk.publish(None, 3);
     assert_eq!(answer, [Message::Done { count: 3 }]);
-    assert!(matches!(&actions[..], [Action::Own { .. }, Action::Tell { conns, .. }] if *conns == [1, 2]));
+    assert!(
+        matches!(&actions[..], [Action::Own { .. }, Action::Tell { conns, .. }] if *conns == [1, 2])
+    );
     let (answer, actions) = desk.publish(Some("b"), 3);
     assert_eq!(answer, [Message::Done { count: 1 }]);
     assert!(matches!(&actions[..], [Action::Tell { conns, .. }] if *conns == [2]));
@@ -285,7 +352,11 @@ fn who_does_not_read_misses_messages_and_is_told_how_many() {
     for _ in 0..2 {
         assert_eq!(desk.publish(Some("a"), MAX_MESSAGE).0, [Message::Done { count: 0 }]);
     }
-    assert_eq!(desk.publish(Some("b"), MAX_MESSAGE).0, [Message::Done { count: 1 }], "it costs nobody else anything");
+    assert_eq!(
+        desk.publish(Some("b"), MAX_MESSAGE).0,
+        [Message::Done { count: 1 }],
+        "it costs nobody else anything"
+    );
     let missed = send(1, Message::Missed { messages: 2 });
     assert_eq!(desk.say(1, Message::Taken { bytes: size }), [missed]);
     assert_eq!(desk.publish(Some("a"), MAX_MESSAGE).0, [Message::Done { count: 1 }]);
@@ -300,7 +371,8 @@ fn who_does_not_read_misses_messages_and_is_told_how_many() {
 fn what_is_over_the_limit_is_told_to_all() {
     let mut desk = Desk::settled();
     let message = Message::OverLimit { resource: "db".into(), in_use: 5, limit: 4 };
-    let all = [Action::Tell { conns: vec![1, 2], message: message.clone() }, Action::Own { message }];
+    let all =
+        [Action::Tell { conns: vec![1, 2], message: message.clone() }, Action::Own { message }];
     assert_eq!(desk.say(1, count(5)), all);
 }
 
@@ -311,7 +383,8 @@ fn a_members_end_serves_those_who_wait_before_anything_else() {
     desk.say(OWN, acquire(1, 3));
     desk.say(2, acquire(2, 1));
     let actions = desk.on(Time::ZERO, Input::Ended { conn: 3 });
-    let granted = [Action::Own { message: Message::Granted { id: 1 } }, send(2, Message::Granted { id: 2 })];
+    let granted =
+        [Action::Own { message: Message::Granted { id: 1 } }, send(2, Message::Granted { id: 2 })];
     assert_eq!(actions[..2], granted);
 }
 
@@ -324,18 +397,25 @@ fn what_the_supervisor_holds_itself_is_in_its_book() {
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Own { .. })).count(), 0);
 }
 
-/// Goal: to be supervisor is no better claim: what was cut off, and is over a limit that others have known since, is lost.
+/// Goal: to be supervisor is no better claim: what was cut off, and is over a limit that others
+/// have known since, is lost.
 #[test]
 fn what_the_supervisor_held_unconfirmed_it_holds_unconfirmed_as_supervisor() {
     let lowered = Setting { scope: Scope::Limit, ..setting("db", Some("1"), 4, 1) };
     let lost = Action::Own { message: Message::Revoked { id: 9 } };
     for (standing, loses) in [(0, true), (4, false)] {
         let before = Before::These(these(&[1], None));
-        let elected = Elected { claims: Claims { standing, ..holding(9, 4) }, ..Desk::elected(before) };
+        let elected =
+            Elected { claims: Claims { standing, ..holding(9, 4) }, ..Desk::elected(before) };
         let mut desk = Desk::of(elected, Time::ZERO);
-        let came = desk.come("a", 1, 4, Claims { standing: 4, ..declaring() }, vec![lowered.clone()]);
+        let came =
+            desk.come("a", 1, 4, Claims { standing: 4, ..declaring() }, vec![lowered.clone()]);
         assert!(desk.supervisor.settled());
-        assert_eq!((came.contains(&lost), !desk.supervisor.knows(OWN, 9)), (loses, loses), "{standing}");
+        assert_eq!(
+            (came.contains(&lost), !desk.supervisor.knows(OWN, 9)),
+            (loses, loses),
+            "{standing}"
+        );
     }
 }
 
@@ -346,14 +426,21 @@ fn who_says_what_cannot_be_is_cut_off() {
         acquire(1, u64::MAX),
         count(u64::MAX),
         Message::Granted { id: 1 },
-        Message::Publish { from: "a".into(), to: None, topic: "t".into(), payload: Payload(vec![]) },
+        Message::Publish {
+            from: "a".into(),
+            to: None,
+            topic: "t".into(),
+            payload: Payload(vec![]),
+        },
         Message::TotalQuery { id: 1, resource: "two words".into() },
     ];
     for message in wrong {
         let mut desk = Desk::settled();
         let actions = desk.say(1, message.clone());
-        let refused =
-            matches!(actions[..], [Action::Send { message: Message::Rejected { .. }, .. }, Action::Close { conn: 1 }]);
+        let refused = matches!(
+            actions[..],
+            [Action::Send { message: Message::Rejected { .. }, .. }, Action::Close { conn: 1 }]
+        );
         assert!(refused, "{message:?}: {actions:?}");
     }
     let mut desk = Desk::settled();
@@ -372,7 +459,10 @@ fn who_comes_late_hears_what_it_has_lost_before_it_is_welcomed() {
         actions.iter().position(to_it).expect("told")
     };
     let revoked = position(|message| *message == Message::Revoked { id: 7 });
-    assert!(revoked < position(|message| matches!(message, Message::Welcome { .. })), "{actions:?}");
+    assert!(
+        revoked < position(|message| matches!(message, Message::Welcome { .. })),
+        "{actions:?}"
+    );
 }
 
 #[test]
