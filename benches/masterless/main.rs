@@ -4,9 +4,9 @@
 //!
 //! `cargo bench --bench masterless [-- SIZE…]`: only so many hosts. `PARES_BENCH_ROUNDS` lessens
 //! the rounds. `-- render FILE` makes the document of `FILE`'s folder anew from that JSON, and from
-//! `masterless-sim.json` beside it if that is there: the simulator's figures, an object whose
-//! fields are named as the figure (`takeover_H`, …) and have an array of numbers for each number of
-//! processes, `{"takeover_H": {"2": [4.1, …], "10": […]}, …}`.
+//! `measured-masterless-sim.json` beside it if that is there: the simulator's figures, an object
+//! whose fields are named as the figure (`takeover_H`, …) and have an array of numbers for each
+//! number of processes, `{"takeover_H": {"2": [4.1, …], "10": […]}, …}`.
 //!
 //! A whole run writes into `docs/`, any other one into `target/masterless/`. It needs root, `ip`,
 //! `nft`, and for the comparison `keepalived`.

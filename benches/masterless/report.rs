@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::keepalived;
-use crate::machine::{load_after, place};
+use crate::machine::{filled, load_after, place};
 use crate::plot;
 use crate::rounds::INTERVAL;
 
 /// The document around the figures.
-const DOCUMENT: &str = include_str!("masterless.md");
+const DOCUMENT: &str = include_str!("measured-masterless.md");
 
 /// Into `docs/` if everything was measured as it should be, else where it does not pass for that.
 /// Gives the document's path.
@@ -28,7 +28,7 @@ pub(crate) fn write(mut machine: Value, rows: Vec<Value>, whole: bool) -> PathBu
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = root.join(if whole { "docs" } else { "target/masterless" });
     fs::create_dir_all(&folder).expect("make the folder");
-    let file = folder.join("masterless.json");
+    let file = folder.join("measured-masterless.json");
     fs::write(&file, lines(&report)).expect("write the JSON");
     render(&file)
 }
@@ -63,18 +63,19 @@ pub(crate) fn render(file: &Path) -> PathBuf {
     };
     let report = read(file).expect("read the JSON");
     let folder = file.parent().expect("a file in a folder");
-    let simulated = read(&folder.join("masterless-sim.json")).unwrap_or_default();
-    fs::write(folder.join("masterless.svg"), plot::picture(&report, &simulated))
+    let simulated = read(&folder.join("measured-masterless-sim.json")).unwrap_or_default();
+    fs::write(folder.join("measured-masterless.svg"), plot::picture(&report, &simulated))
         .expect("write the picture");
     let keepalived = report["keepalived"].as_str().unwrap_or("no keepalived");
     let document = DOCUMENT
         .replace("{machine}", &place(&report["machine"]))
         .replace("{keepalived}", keepalived)
-        .replace("{interval}", &report["interval_ms"].to_string())
+        .replace("{interval}", &report["interval_ms"].to_string());
+    let document = filled(&document)
         .replace("{table}", &table(&report))
         .replace("{datagrams}", &datagrams(&report))
         .replace("{simulated}", &simulated_table(&simulated));
-    let path = folder.join("masterless.md");
+    let path = folder.join("measured-masterless.md");
     fs::write(&path, document).expect("write the document");
     path
 }

@@ -51,6 +51,29 @@ pub(crate) fn place(machine: &Value) -> String {
     )
 }
 
+/// The same document, with the paragraph that says where it was measured set to 100 columns.
+pub(crate) fn filled(document: &str) -> String {
+    let paragraphs = document.split("\n\n").map(|paragraph| {
+        if paragraph.starts_with("Measured on") { fill(paragraph) } else { paragraph.to_owned() }
+    });
+    paragraphs.collect::<Vec<_>>().join("\n\n")
+}
+
+fn fill(paragraph: &str) -> String {
+    let (mut text, mut columns) = (String::new(), 0);
+    for word in paragraph.split_whitespace() {
+        let more = word.chars().count() + 1;
+        if columns > 0 {
+            let fits = columns + more <= 100;
+            text.push(if fits { ' ' } else { '\n' });
+            columns = if fits { columns } else { 0 };
+        }
+        text.push_str(word);
+        columns += if columns == 0 { more - 1 } else { more };
+    }
+    text
+}
+
 /// A number with three digits that count, in a unit that fits.
 pub(crate) fn figure(value: f64, unit: &str) -> String {
     let steps: &[(f64, &str)] = match unit {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::machine::{figure, load_after, place};
+use crate::machine::{figure, filled, load_after, place};
 use crate::plot;
 
 /// The document around the figures.
@@ -81,9 +81,8 @@ pub(crate) fn render(file: &Path) -> PathBuf {
         fs::write(folder.join(&name), picture).expect("write a picture");
         _ = writeln!(pictures, "![{group}]({name})\n");
     }
-    let document = DOCUMENT
-        .replace("{machine}", &place(&report["machine"]))
-        .replace("{table}", &table(&report));
+    let document = DOCUMENT.replace("{machine}", &place(&report["machine"]));
+    let document = filled(&document).replace("{table}", &table(&report));
     let path = folder.join("measured.md");
     fs::write(&path, document.replace("{pictures}\n", pictures.trim_end_matches('\n')))
         .expect("write the document");
