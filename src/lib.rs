@@ -115,8 +115,8 @@
 //! 3. Every thread has a name, an owner that joins it, and a way to be told to stop; dropping the
 //!    instance leaves none behind.
 //! 4. Nothing grows without a limit named in `config`.
-//! 5. A member is alive exactly while its connection is open; nothing else is believed. The README
-//!    says what that cannot see. (Of a `Peer` there is no connection, so its heartbeats count.)
+//! 5. A member is alive exactly while its connection is open; nothing else is believed. The
+//!    page `docs/guarantees.md` says what that cannot see. (Of a `Peer` there is no connection, so its heartbeats count.)
 //! 6. Numbers on the wire and in `pares.h` are never given a second meaning.
 //! 7. While nothing happens, no thread wakes, except where a hang timeout is set, and except that
 //!    of a `Peer`.
@@ -174,7 +174,25 @@ pub use wire::{
     ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, PeerId, PeerStatus, Status, Tail,
 };
 
-/// The README's example, as a test.
+/// The programs of the README and of every page, as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/c.md")]
+    struct C;
+    #[doc = include_str!("../docs/command-line.md")]
+    struct CommandLine;
+    #[doc = include_str!("../docs/guarantees.md")]
+    struct Guarantees;
+    #[doc = include_str!("../docs/masterless.md")]
+    struct Masterless;
+    #[doc = include_str!("../docs/measured.md")]
+    struct Measured;
+    #[doc = include_str!("../docs/measured-masterless.md")]
+    struct MeasuredMasterless;
+    #[doc = include_str!("../docs/operations.md")]
+    struct Operations;
+    #[doc = include_str!("../docs/run.md")]
+    struct Run;
+}

@@ -1,4 +1,4 @@
-//! What the README says is so.
+//! What the README and the pages say is so.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,8 +6,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-fn readme() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text_of(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 /// Ends the process with the test.
@@ -22,19 +26,17 @@ impl Drop for Killed {
 
 #[test]
 fn the_readmes_program_is_the_example() {
-    let text = readme();
+    let text = text_of("README.md");
     let (_, block) = text.split_once("```rust,no_run\n").unwrap();
     let (block, _) = block.split_once("```\n").unwrap();
-    let example =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello.rs"))
-            .unwrap();
+    let example = text_of("examples/hello.rs");
     let (_, example) = example.split_once("\n\n").unwrap();
     assert_eq!(block, example);
 }
 
 #[test]
-fn the_readmes_table_has_every_command_and_no_other() {
-    let text = readme();
+fn the_table_of_commands_has_every_command_and_no_other() {
+    let text = text_of("docs/command-line.md");
     let rows = text.lines().filter(|line| line.starts_with("| `pares "));
     let cells = rows.map(|row| row.replace("\\|", "/").split('|').nth(1).unwrap().to_owned());
     let said = cells.flat_map(|cell| {

@@ -141,14 +141,14 @@ fn c_programs_get_what_the_header_says() {
     }
 }
 
-/// Goal: the README's program works as it stands there.
-/// Method: compile it as the README says, with the static library, and run it.
+/// Goal: the page's program works as it stands there.
+/// Method: compile it as the page says, with the static library, and run it.
 #[test]
-fn the_readmes_c_program_works() {
-    let text = fs::read_to_string(root().join("README.md")).unwrap();
+fn the_c_pages_program_works() {
+    let text = fs::read_to_string(root().join("docs/c.md")).unwrap();
     let (_, block) = text.split_once("```c\n").unwrap();
     let (block, _) = block.split_once("```\n").unwrap();
-    let source = scratch().join("readme.c");
+    let source = scratch().join("page.c");
     fs::write(&source, block).unwrap();
     let program = source.with_extension("");
     let mut compile = Command::new("cc");
