@@ -404,6 +404,18 @@ static uint16_t workload(void *user)
     return 41;
 }
 
+/* Reads all events. True if then there is none, and the descriptor says so; another may come in
+ * between. */
+static int is_read(pares_peer_events *events, int descriptor)
+{
+    const pares_peer_event *event = NULL;
+    pares_result result;
+    while ((result = pares_peer_events_next(events, 0, &event)) == PARES_OK)
+        OK(pares_free(event));
+    CHECK(result == PARES_DEADLINE);
+    return readable(descriptor, 0) == 0;
+}
+
 static pares_peer *join_peer_with_everything(uint16_t port, uint8_t rank,
                                              pares_workload_function function)
 {
@@ -419,8 +431,8 @@ static pares_peer *join_peer_with_everything(uint16_t port, uint8_t rank,
     OK(pares_peer_config_lan(config));
     OK(pares_peer_config_lossy(config));
     GIVES(PARES_INVALID, pares_peer_config_interval(config, 99)); /* the delay is a second */
-    OK(pares_peer_config_delay(config, 300));
-    OK(pares_peer_config_interval(config, 300));
+    OK(pares_peer_config_delay(config, 1000));
+    OK(pares_peer_config_interval(config, 1000));
     OK(pares_peer_config_service(config, 7));
     OK(pares_peer_config_rank(config, rank));
     OK(pares_peer_config_origin(config, 0));
@@ -535,8 +547,9 @@ static void peers(uint16_t port)
     OK(pares_peer_set_workload(two, 3));
     AWAIT(is_least_loaded(two));
     OK(pares_peer_process_ended(two, 1));
+    /* A stall of a busy machine may cost the role, until it is taken again. */
+    AWAIT(pares_peer_token(one, &token) == PARES_OK);
     AWAIT(pares_peer_lease_ok(one));
-    OK(pares_peer_token(one, &token));
     CHECK(token->epoch > 0 && token->id->rank == 10 && strlen(token->fence) == 48);
 
     OK(pares_peer_events_open(two, &events));
@@ -552,7 +565,7 @@ static void peers(uint16_t port)
     OK(pares_peer_handover_ready(one));
     CHECK(readable(descriptor, PATIENCE_MS) == 1);
     CHECK(await_peer_status(events, PARES_PEER_PRIMARY) > token->epoch);
-    OK(pares_peer_token(two, &next));
+    AWAIT(pares_peer_token(two, &next) == PARES_OK);
     CHECK(strcmp(next->fence, token->fence) > 0);
     OK(pares_free(next));
     OK(pares_free(token));
@@ -581,12 +594,7 @@ static void peers(uint16_t port)
     CHECK(event == NULL);
     OK(pares_peer_events_close(events_of_one));
 
-    while (readable(descriptor, 0)) {
-        OK(pares_peer_events_next(events, 0, &event));
-        OK(pares_free(event));
-    }
-    GIVES(PARES_DEADLINE, pares_peer_events_next(events, 0, &event));
-    CHECK(readable(descriptor, 0) == 0);
+    AWAIT(is_read(events, descriptor));
     OK(pares_peer_leave(two));
     CHECK(readable(descriptor, PATIENCE_MS) == 1);
     event = await_peer_event(events, PARES_PEER_EVENT_STOPPED);
