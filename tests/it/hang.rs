@@ -283,17 +283,15 @@ fn a_starved_supervisor_is_not_ended() {
         return;
     }
     let ground = Ground::new();
-    let pares = env!("CARGO_BIN_EXE_pares");
-    let boss = {
-        let plain = ground.command("join --json --name boss");
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0", "chrt", "-i", "0", pares]).args(plain.get_args());
-        plain.get_envs().for_each(|(key, value)| _ = value.map(|value| command.env(key, value)));
-        command.stdin(Stdio::null());
-        Proc::start(command)
-    };
-    boss.role();
+    let boss = join(&ground, "boss", "");
     let watcher = join(&ground, "watcher", "--hang-timeout 0.1 --end-hung-supervisor");
+    let pid = boss.pid().to_string();
+    let each_thread = |tool: &str, options: &[&str]| {
+        let done = Command::new(tool).arg("-a").args(options).arg(&pid).output();
+        assert!(done.is_ok_and(|done| done.status.success()), "{tool}");
+    };
+    each_thread("taskset", &["-p", "-c", "0"]);
+    each_thread("chrt", &["-i", "-p", "0"]);
     let burning: Vec<Burner> = (0..6).map(|_| Burner::start(&["taskset", "-c", "0"])).collect();
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut reports = 0;
@@ -306,6 +304,7 @@ fn a_starved_supervisor_is_not_ended() {
     }
     println!("reported as starved {reports} times in 5 s");
     drop(burning);
+    each_thread("chrt", &["-o", "-p", "0"]);
     boss.leave();
     assert_eq!(watcher.role()["event"], "supervisor");
 }
