@@ -41,7 +41,13 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
 }
 
 /// A whole message with the serial number 0.
-fn message(kind: u8, fields: &[((u8, u8), &str)], reply_to: Option<u32>, signature: &str, body: &[u8]) -> Vec<u8> {
+fn message(
+    kind: u8,
+    fields: &[((u8, u8), &str)],
+    reply_to: Option<u32>,
+    signature: &str,
+    body: &[u8],
+) -> Vec<u8> {
     let mut bytes = vec![b'l', kind, 0, 1];
     bytes.extend((body.len() as u32).to_le_bytes());
     bytes.extend([0; 8]); // the serial number, and the length of the fields
@@ -69,7 +75,8 @@ fn message(kind: u8, fields: &[((u8, u8), &str)], reply_to: Option<u32>, signatu
 
 fn call(destination: &str, member: &str, signature: &str, body: &[u8]) -> Vec<u8> {
     let path = if destination == BUS { "/org/freedesktop/DBus" } else { "/" };
-    let fields = [(PATH, path), (INTERFACE, destination), (MEMBER, member), (DESTINATION, destination)];
+    let fields =
+        [(PATH, path), (INTERFACE, destination), (MEMBER, member), (DESTINATION, destination)];
     message(CALL, &fields, None, signature, body)
 }
 
@@ -181,8 +188,10 @@ impl Bus {
             self.buffer.copy_within(self.taken..self.filled, 0);
             self.filled -= self.taken;
             self.taken = 0;
-            let count = self.stream.read(&mut self.buffer[self.filled..]).expect("read from the \
-                bus");
+            let count = self.stream.read(&mut self.buffer[self.filled..]).expect(
+                "read from the \
+                bus",
+            );
             assert!(count > 0, "the bus has gone");
             self.filled += count;
         }
@@ -219,7 +228,9 @@ pub(crate) fn queue(path: &Path) -> ! {
         loop {
             let received = bus.receive();
             let at = now();
-            if received.kind == SIGNAL && received.member == b"NameAcquired" && received.body[4..].starts_with(b"org.")
+            if received.kind == SIGNAL
+                && received.member == b"NameAcquired"
+                && received.body[4..].starts_with(b"org.")
             {
                 say("leader", at, 0);
             } else if received.reply_to == request {
@@ -254,7 +265,13 @@ pub(crate) fn service(path: &Path) -> ! {
             let received = bus.receive();
             if received.kind == CALL {
                 let sender = std::str::from_utf8(received.sender).expect("a name");
-                let mut reply = message(REPLY, &[(DESTINATION, sender)], Some(received.serial), "ay", received.body);
+                let mut reply = message(
+                    REPLY,
+                    &[(DESTINATION, sender)],
+                    Some(received.serial),
+                    "ay",
+                    received.body,
+                );
                 bus.send(&mut reply);
             }
         }

@@ -20,14 +20,20 @@ fn text(text: &str) -> Vec<u8> {
 /// A subordinate's `Acquire`, its `Granted`, and its `Release`.
 fn small() -> Vec<u8> {
     let id = 7u64.to_be_bytes();
-    let wanted = frame(64, &[&id, &text("connections"), &1u64.to_be_bytes(), &[1], &1_000_000_007u64.to_be_bytes()]);
+    let wanted = frame(
+        64,
+        &[&id, &text("connections"), &1u64.to_be_bytes(), &[1], &1_000_000_007u64.to_be_bytes()],
+    );
     [wanted, frame(72, &[&id]), frame(65, &[&id])].concat()
 }
 
 /// A `Delivery` with a payload of 16 KiB.
 fn large() -> Vec<u8> {
     let length = 16u32 * 1024;
-    frame(76, &[&text("worker-1"), &text("cache"), &length.to_be_bytes(), &vec![7; length as usize]])
+    frame(
+        76,
+        &[&text("worker-1"), &text("cache"), &length.to_be_bytes(), &vec![7; length as usize]],
+    )
 }
 
 /// Writes what was measured into `directory`: by criterion, and how many bytes each time were.
@@ -41,7 +47,8 @@ pub(crate) fn measure(directory: &Path) {
         .measurement_time(Duration::from_secs(2));
     for turn in 0..2 {
         for (name, stream) in &streams {
-            fs::write(directory.join(format!("{name}.bytes")), stream.len().to_string()).expect("write");
+            fs::write(directory.join(format!("{name}.bytes")), stream.len().to_string())
+                .expect("write");
             let mut out = Vec::with_capacity(stream.len());
             criterion.bench_function(&format!("copy-{name}-{turn}"), |bencher| {
                 bencher.iter(|| {

@@ -31,8 +31,10 @@ impl Gateway {
     fn post(&mut self, path: &str, question: &Value) -> Value {
         let body = question.to_string();
         let (address, length) = (&self.address, body.len());
-        let request = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: \
-                               {length}\r\n\r\n{body}");
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: \
+                               {length}\r\n\r\n{body}"
+        );
         self.stream.get_mut().write_all(request.as_bytes()).expect("write to etcd");
         let (mut length, mut chunked) = (0, false);
         loop {
@@ -52,8 +54,10 @@ impl Gateway {
         let mut body = Vec::new();
         if chunked {
             loop {
-                let size = usize::from_str_radix(self.line().trim(), 16).expect("the size of a \
-                    chunk");
+                let size = usize::from_str_radix(self.line().trim(), 16).expect(
+                    "the size of a \
+                    chunk",
+                );
                 self.take(size, &mut body);
                 self.line();
                 if size == 0 {

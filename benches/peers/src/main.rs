@@ -25,7 +25,9 @@ fn main() {
         "dbus-service" => bus::service(Path::new(word(1))),
         "etcd-lock" => etcd::lock(word(1)),
         "codec" => codec::measure(Path::new(word(1))),
-        other => panic!("{other:?} is no part of the bench; `cargo bench` in the package above \
-                         runs it"),
+        other => panic!(
+            "{other:?} is no part of the bench; `cargo bench` in the package above \
+                         runs it"
+        ),
     }
 }

@@ -19,7 +19,9 @@ fn client(address: &str) -> Client {
     let info = address.into_connection_info().expect("an address");
     // Nothing is sent at the beginning that was not asked for.
     let settings = info.redis_settings().clone().set_skip_set_lib_name();
-    let info = info.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let info = info
+        .set_redis_settings(settings)
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
     Client::open(info).expect("a client")
 }
 
@@ -48,8 +50,7 @@ pub(crate) fn lock(address: &str) -> ! {
     let (own, ttl) = (std::process::id().to_string(), TTL.as_millis().to_string());
     let take = Packed::new(&["SET", "lock", &own, "NX", "PX", &ttl]);
     // Renewed only while it is ours.
-    let script =
-        "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], \
+    let script = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], \
          ARGV[2]) end return 0";
     let renew = Packed::new(&["EVAL", script, "1", "lock", &own, &ttl]);
     let renewed = move |connection: &mut Connection| {
@@ -124,7 +125,8 @@ pub(crate) fn holders(address: &str, number: u64) -> ! {
                   if used > tonumber(ARGV[1]) then redis.call('DECR', KEYS[1]) return 0 end return \
                   1";
     let mut connection = connect(address);
-    let sha: String = cmd("SCRIPT").arg("LOAD").arg(script).query(&mut connection).expect("load the script");
+    let sha: String =
+        cmd("SCRIPT").arg("LOAD").arg(script).query(&mut connection).expect("load the script");
     let worker = |_| {
         let mut connection = connect(address);
         let take = Packed::new(&["EVALSHA", &sha, "1", "permits", &limit]);
