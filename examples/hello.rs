@@ -1,4 +1,4 @@
-//! The README's example: run it in several terminals, and kill the first.
+//! Instances that call one another: run it in several terminals, and kill the first.
 
 use std::time::Duration;
 

@@ -13,17 +13,22 @@
 //! # let _ = stringify! {
 //! let config = Config::new("my-program");
 //! # };
-//! let instance = Instance::join(config.function("hello", "greets", |who| Ok([b"hello ", who].concat())))?;
+//! let config = config.function("hello", "greets", |who| Ok([b"hello ", who].concat()));
+//! let instance = Instance::join(config)?;
 //! println!("{} is {}", instance.name(), instance.role());
 //!
-// `main` is the supervisor.
+//! // `main` is the supervisor.
 //! let greeting = instance.call("main", "hello", b"world", Duration::from_secs(2))?;
 //! assert_eq!(greeting, b"hello world");
 //!
-//! let job = instance.while_supervisor(|guard| { while !guard.wait(Duration::from_secs(60)) { /*
-//! only one instance does this, once a minute */ } })?; for event in instance.events() { match
-//! event.kind { EventKind::Supervisor { term } => println!("now supervisor, term {term}"), other =>
-//! println!("{other:?}"), }
+//! let job = instance.while_supervisor(|guard| {
+//!     while !guard.wait(Duration::from_secs(60)) { /* once a minute, on one instance only */ }
+//! })?;
+//! for event in instance.events() {
+//!     match event.kind {
+//!         EventKind::Supervisor { term } => println!("now supervisor, term {term}"),
+//!         other => println!("{other:?}"),
+//!     }
 //! #   break;
 //! }
 //! # drop((job, instance));
@@ -69,8 +74,8 @@
 //!
 //! Two for each instance (`pares-role`, `pares-endpoint`), three more while it is supervisor, and
 //! then one small one for each subordinate; all blocked in the kernel while nothing happens. The
-//! table of all threads, with what each waits on and who joins it, is in `src/net/mod.rs`. None
-//! takes a signal of the program's; functions of the program run on them with its mask.
+//! table of all threads is in `docs/architecture.md`. None takes a signal of the program's;
+//! functions of the program run on them with its mask.
 //!
 //! # Groups without a master
 //!
@@ -86,42 +91,10 @@
 //! and was cut off, or the system is at a limit; `info`, changes of role, one line each; `debug`,
 //! who joins and leaves, elections, calls; `trace`, messages.
 //!
-//! # Code map
+//! # Further pages
 //!
-//! ```text
-//! socket ──bytes──▶ wire ──Message──▶ net ──event──▶ state ──actions──▶ net ──Message──▶ wire
-//! ──bytes──▶ socket
-//! ```
-//!
-//! | room | what it is | uses |
-//! |---|---|---|
-//! | `error`, `config` | every public error; what a user may choose, every limit with its reason | – |
-//! | `wire` | bytes ↔ values: frames, the message table, the proofs | `error`, `config` |
-//! | `event` | what a program is told, as values | `wire` |
-//! | `state` | decisions: `election`, `supervisor`, `registry`, `permits`, `settings`, `subordinate`, `holdings`, `health`, `view`, `group` (without a master); and the simulators that try them | `wire`, `event` |
-//! | `sys` | system calls that std and rustix lack, forks, crashes, the book of open descriptors: with `ffi` the only `unsafe` | – |
-//! | `net` | deeds: the port, the handshake, the threads, the files | `state`, `sys` |
-//! | `instance`, `peer`, `job`, `registry`, `admin`, `permit`, `tally`, `usage`, `setting`, `message` | what a program holds | `net` |
-//! | `ffi` | the C interface of `include/pares.h`: checks, converts and guards | all above |
-//! | `bin/pares` | the command: arguments → what they mean → deeds; printing; exit codes | the public face |
-//!
-//! To understand all of it, read this page, `state/supervisor.rs`, `net/service.rs` and
-//! `wire/mod.rs`, in this order.
-//!
-//! # Invariants
-//!
-//! 1. `wire`, `event` and `state` know no socket, thread, clock, lock or log.
-//! 2. No lock is held across a read or a write that can block.
-//! 3. Every thread has a name, an owner that joins it, and a way to be told to stop; dropping the
-//!    instance leaves none behind.
-//! 4. Nothing grows without a limit named in `config`.
-//! 5. A member is alive exactly while its connection is open; nothing else is believed. The
-//!    page `docs/guarantees.md` says what that cannot see. (Of a `Peer` there is no connection, so its heartbeats count.)
-//! 6. Numbers on the wire and in `pares.h` are never given a second meaning.
-//! 7. While nothing happens, no thread wakes, except where a hang timeout is set, and except that
-//!    of a `Peer`.
-//! 8. Every socket is in the book of `sys` while it is open, so that no forked child keeps it; what
-//!    a parent has made is neither locked nor used in a child.
+//! The README names them: programs to start from, every promise with its test, operations, and, in
+//! `docs/architecture.md`, the rooms of the code, its threads and invariants.
 
 mod admin;
 mod config;
@@ -179,6 +152,8 @@ pub use wire::{
 mod pages {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[doc = include_str!("../docs/architecture.md")]
+    struct Architecture;
     #[doc = include_str!("../docs/c.md")]
     struct C;
     #[doc = include_str!("../docs/command-line.md")]
@@ -195,4 +170,6 @@ mod pages {
     struct Operations;
     #[doc = include_str!("../docs/run.md")]
     struct Run;
+    #[doc = include_str!("../docs/rust.md")]
+    struct Rust;
 }

@@ -106,22 +106,28 @@ fn renew_readme(report: &Value) {
         .expect("write the README");
 }
 
-/// Of the rows for groups of many sizes the largest are enough.
-fn is_for_readme(row: &Value) -> bool {
-    let group = row["group"].as_str().unwrap_or_default();
-    let is_small = row["size"].as_u64().is_some_and(|size| size < 1000);
-    match group {
-        "growth-missing" | "growth-processor" => false,
-        "memory" => !is_small,
-        group => !(group.starts_with("growth") && is_small),
-    }
+/// The README's rows, by group and size: what a stranger asks first. The document has all.
+const FOR_README: [(&str, Option<u64>); 5] = [
+    ("takeover", Some(8)),
+    ("growth-recovery", Some(10_000)),
+    ("look-up", None),
+    ("acquire", None),
+    ("idle", Some(10_000)),
+];
+
+/// The first row of a group and size, which a whole run always has.
+fn row_of<'a>(report: &'a Value, group: &str, size: Option<u64>) -> &'a Value {
+    let mut rows = list(&report["rows"]).iter();
+    rows.find(|row| row["group"] == group && row["size"].as_u64() == size)
+        .unwrap_or_else(|| panic!("no row {group} {size:?}"))
 }
 
 /// A line for each row: the floor, ours, and the nearest of those that users could take instead.
 fn summary(report: &Value) -> String {
-    let mut text = format!("Medians on {}:\n\n", place(&report["machine"]));
-    text.push_str("| | floor | pares | × floor | nearest peer |\n|---|---:|---:|---:|---:|\n");
-    for row in list(&report["rows"]).iter().filter(|row| is_for_readme(row)) {
+    let mut text = filled(&format!("Measured on {}. Medians:", place(&report["machine"])));
+    text.push_str("\n\n");
+    text.push_str("| | floor | pares | × floor | nearest rival |\n|---|---:|---:|---:|---:|\n");
+    for row in FOR_README.iter().map(|(group, size)| row_of(report, group, *size)) {
         let of_kind = |kind: &'static str| {
             list(&row["series"]).iter().filter(move |series| series["kind"] == kind)
         };
