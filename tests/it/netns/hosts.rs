@@ -342,10 +342,12 @@ impl Network {
     }
 }
 
-/// Gives a host an interface, with a cable to the bridge.
+/// Gives a host an interface, with a cable to the bridge. Each time with the same hardware address:
+/// for another one the others' kernels would go on for a second with what they know (`locktime`).
 fn wire(switch: &Space, host: &Space, number: usize) {
     switch.script(&format!(
-        "ip link add name p{number} type veth peer name eth0 netns {}
+        "ip link add name p{number} type veth \
+             peer name eth0 address 02:00:00:00:00:{number:02x} netns {}
          ip link set p{number} master bridge up",
         host.keeper.id()
     ));
