@@ -24,17 +24,14 @@ use crate::registry::Registry;
 /// use std::time::Duration;
 /// use pares::{Admin, Config, Instance};
 ///
-/// # let directory = std::env::temp_dir().join(format!("pares-doc-admin-{}", std::process::id()));
-/// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-/// let config = Config::new("doc-admin").port(port).directory(&directory);
+/// let config = Config::new("my-program");
+/// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
 /// let worker = Instance::join(config.clone().name("worker"))?;
 ///
 /// let admin = Admin::new(&config)?;
 /// let timeout = Duration::from_secs(2);
 /// assert_eq!(admin.registry().list(timeout)?.entries[0].name, "worker");
 /// assert_eq!(admin.call("worker", "ping", b"hello", timeout)?, b"hello");
-/// # drop(worker);
-/// # std::fs::remove_dir_all(directory)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Admin {

@@ -86,20 +86,17 @@ impl Instance {
     /// # Examples
     ///
     /// ```
-    /// use pares::{Config, Instance, Role};
+    /// use pares::{Config, EventKind, Instance, Role};
     ///
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-join-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// let config = Config::new("doc-join").port(port).directory(&directory);
+    /// let config = Config::new("my-program");
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let first = Instance::join(config.clone())?;
     /// let second = Instance::join(config)?;
     /// assert_eq!((first.role(), second.role()), (Role::Supervisor, Role::Subordinate));
     ///
     /// drop(first);
-    /// let promoted = second.events().iter().any(|event| matches!(event.kind, pares::EventKind::Supervisor { .. }));
-    /// assert!(promoted);
-    /// # drop(second);
-    /// # std::fs::remove_dir_all(directory)?;
+    /// let is_promotion = |kind| matches!(kind, EventKind::Supervisor { .. });
+    /// assert!(second.events().iter().any(|event| is_promotion(event.kind)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn join(config: Config) -> Result<Self, JoinError> {
@@ -260,20 +257,16 @@ impl Instance {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-events-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let instance = pares::Instance::join(config)?;
     /// for event in instance.events() {
     ///     match event.kind {
-    ///         pares::EventKind::Supervisor { term } => println!("supervisor of term {term} at {} ns", event.monotonic_ns),
+    ///         pares::EventKind::Supervisor { term } => println!("supervisor of term {term}"),
     ///         pares::EventKind::Missed { events } => println!("{events} events were missed"),
     ///         other => println!("{other:?}"),
     ///     }
     /// #   break;
     /// }
-    /// # drop(instance);
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
@@ -315,19 +308,16 @@ impl Instance {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-call-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// use std::time::Duration;
     ///
     /// let double = |number: &[u8]| Ok([number, number].concat());
-    /// let worker = pares::Instance::join(config.clone().name("worker").function("double", "says it twice", double))?;
+    /// let worker = config.clone().name("worker").function("double", "says it twice", double);
+    /// let worker = pares::Instance::join(worker)?;
     /// let other = pares::Instance::join(config)?;
     /// assert_eq!(other.call("worker", "double", b"ab", Duration::from_secs(2))?, b"abab");
     /// let unknown = other.call("worker", "treble", b"ab", Duration::from_secs(2));
     /// assert!(matches!(unknown, Err(pares::CallError::NoSuchFunction { .. })));
-    /// # drop((worker, other));
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn call(
@@ -353,16 +343,12 @@ impl Instance {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-call-all-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let one = pares::Instance::join(config.clone().name("one"))?;
     /// let two = pares::Instance::join(config.name("two"))?;
     /// for (name, result) in one.call_all("ping", b"hello", std::time::Duration::from_secs(2))? {
     ///     println!("{name} answers {:?}", result?);
     /// }
-    /// # drop((one, two));
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn call_all(
@@ -396,9 +382,7 @@ impl Instance {
     /// ```
     /// use std::time::Duration;
     ///
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-job-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc-job").port(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let instance = pares::Instance::join(config)?;
     /// let (ran, runs) = std::sync::mpsc::channel();
     /// let job = instance.while_supervisor(move |guard| {
@@ -408,8 +392,6 @@ impl Instance {
     /// })?;
     /// assert_eq!(runs.recv()?, instance.term());
     /// drop(job);
-    /// # drop(instance);
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn while_supervisor<F>(&self, job: F) -> Result<Job, JoinError>
@@ -449,14 +431,11 @@ impl Instance {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-step-down-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
-    /// let (first, second) = (pares::Instance::join(config.clone())?, pares::Instance::join(config)?);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
+    /// let first = pares::Instance::join(config.clone())?;
+    /// let second = pares::Instance::join(config)?;
     /// first.step_down(std::time::Duration::from_secs(5))?;
     /// assert!(second.is_supervisor() && !first.is_supervisor());
-    /// # drop((first, second));
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn step_down(&self, timeout: Duration) -> Result<(), StepDownError> {

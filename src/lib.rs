@@ -7,12 +7,8 @@
 //! use std::time::Duration;
 //! use pares::{Config, EventKind, Instance};
 //!
-//! # let directory = std::env::temp_dir().join(format!("pares-doc-lib-{}", std::process::id()));
-//! # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-//! # let config = Config::new("tour").port(port).directory(&directory);
-//! # let _ = stringify! {
 //! let config = Config::new("my-program");
-//! # };
+//! # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
 //! let config = config.function("hello", "greets", |who| Ok([b"hello ", who].concat()));
 //! let instance = Instance::join(config)?;
 //! println!("{} is {}", instance.name(), instance.role());
@@ -31,8 +27,6 @@
 //!     }
 //! #   break;
 //! }
-//! # drop((job, instance));
-//! # std::fs::remove_dir_all(directory)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -28,19 +28,15 @@ impl Instance {
     /// ```
     /// use std::time::Duration;
     ///
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-broadcast-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let (one, two) = (pares::Instance::join(config.clone())?, pares::Instance::join(config)?);
     /// let events = two.events();
     /// assert_eq!(one.broadcast("cache", b"flush", Duration::from_secs(2))?, 2);
-    /// let heard = events.iter().any(|event| match event.kind {
-    ///     pares::EventKind::Message { topic, payload, .. } => topic == "cache" && *payload == *b"flush",
-    ///     _ => false,
+    /// let heard = events.iter().find_map(|event| match event.kind {
+    ///     pares::EventKind::Message { topic, payload, .. } => Some((topic, payload.to_vec())),
+    ///     _ => None,
     /// });
-    /// assert!(heard);
-    /// # drop((one, two));
-    /// # std::fs::remove_dir_all(directory)?;
+    /// assert_eq!(heard, Some(("cache".to_owned(), b"flush".to_vec())));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn broadcast(

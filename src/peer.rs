@@ -135,26 +135,22 @@ impl Peer {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use pares::{Peer, PeerConfig, PeerStatus};
+    /// use pares::{Peer, PeerConfig};
     ///
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-peer-{}", std::process::id()));
-    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = PeerConfig::new("doc").local(port).directory(&directory);
-    /// # let _ = stringify! {
     /// let config = PeerConfig::new("my-group");
-    /// # };
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/peers.rs"));
     /// let first = Peer::join(config.clone())?;
     /// let second = Peer::join(config)?;
-    /// assert!(first.wait_admitted(Duration::from_secs(10)) && second.wait_admitted(Duration::from_secs(10)));
+    /// let patience = Duration::from_secs(10);
+    /// assert!(first.wait_admitted(patience) && second.wait_admitted(patience));
     ///
-    /// let is_primary = |peer: &Peer| peer.events().iter().any(|event| event.kind.token().is_some());
-    /// let (primary, standby) = if first.id() < second.id() { (first, second) } else { (second, first) };
+    /// let is_primary = |peer: &Peer| peer.events().iter().any(|it| it.kind.token().is_some());
+    /// let first_leads = first.id() < second.id();
+    /// let (primary, standby) = if first_leads { (first, second) } else { (second, first) };
     /// assert!(is_primary(&primary) && primary.lease_ok());
     ///
     /// primary.leave(); // hands over
     /// assert!(is_primary(&standby));
-    /// # drop(standby);
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn join(config: PeerConfig) -> Result<Self, PeerError> {
@@ -254,9 +250,7 @@ impl Peer {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-peer-events-{}", std::process::id()));
-    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::PeerConfig::new("doc").local(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/peers.rs"));
     /// use pares::{Peer, PeerEventKind, PeerStatus};
     ///
     /// let peer = Peer::join(config)?;
@@ -267,12 +261,12 @@ impl Peer {
     /// #           break;
     ///         }
     ///         PeerEventKind::Role { from, to, cause, .. } => println!("{from} -> {to}, {cause}"),
-    ///         PeerEventKind::EpochBump { token } => println!("read all again, and go on under {}", token.fence()),
+    ///         PeerEventKind::EpochBump { token } => {
+    ///             println!("read all again, and go on under {}", token.fence());
+    ///         }
     ///         other => println!("{other:?}"),
     ///     }
     /// }
-    /// # drop(peer);
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]

@@ -78,15 +78,11 @@ impl Registry {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-list-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc-list").directory(&directory).port(port);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let instance = pares::Instance::join(config.name("first"))?;
     /// let listing = instance.registry().list(Duration::from_secs(2))?;
     /// assert_eq!(listing.entries.len(), 1);
     /// assert_eq!(listing.supervisor, "first");
-    /// # drop(instance);
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn list(&self, timeout: Duration) -> Result<Listing, AskError> {
@@ -106,17 +102,13 @@ impl Registry {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-look-up-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// # let timeout = std::time::Duration::from_secs(2);
     /// let instance = pares::Instance::join(config.name("first").meta("version", "2.4"))?;
     /// let found = instance.registry().look_up("main", timeout)?;
     /// let entry = &found.entries[0];
     /// println!("{} (pid {}) has {:?}", entry.name, entry.pid, entry.meta);
     /// assert!(instance.registry().look_up("nobody", timeout).is_err());
-    /// # drop(instance);
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn look_up(&self, name: &str, timeout: Duration) -> Result<Listing, AskError> {
@@ -136,15 +128,11 @@ impl Registry {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-status-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let instance = pares::Instance::join(config.name("first"))?;
     /// let status = instance.registry().status(std::time::Duration::from_secs(2))?;
-    /// println!("{} is supervisor of term {}, because: {}", status.supervisor, status.term, status.cause);
+    /// println!("{} supervises in term {}: {}", status.supervisor, status.term, status.cause);
     /// assert_eq!(status.members, 1);
-    /// # drop(instance);
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn status(&self, timeout: Duration) -> Result<Status, AskError> {
@@ -165,9 +153,7 @@ impl Registry {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-watch-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let first = pares::Instance::join(config.clone().name("first"))?;
     /// let watch = first.registry().watch()?;
     /// let second = pares::Instance::join(config.name("second"))?;
@@ -176,8 +162,6 @@ impl Registry {
     ///     _ => false,
     /// });
     /// assert!(came);
-    /// # drop((watch, first, second));
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn watch(&self) -> Result<Watch, AskError> {

@@ -96,18 +96,19 @@ impl Instance {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-tally-{}", std::process::id()));
-    /// # let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    /// # let config = pares::Config::new("doc").port(port).directory(&directory);
+    /// use std::time::Duration;
+    ///
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let (one, two) = (pares::Instance::join(config.clone())?, pares::Instance::join(config)?);
     /// one.tally("connections")?.add(3);
     /// let tally = two.tally("connections")?;
     /// assert_eq!(tally.add(2), 2);
-    /// # let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    /// # while tally.total(std::time::Duration::from_secs(2))? != 5 { assert!(std::time::Instant::now() < deadline); }
-    /// assert_eq!(tally.total(std::time::Duration::from_secs(2))?, 5);
-    /// # drop((one, two));
-    /// # std::fs::remove_dir_all(directory)?;
+    /// # let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    /// let patience = Duration::from_secs(2);
+    /// # while tally.total(patience)? != 5 {
+    /// #     assert!(std::time::Instant::now() < deadline);
+    /// # }
+    /// assert_eq!(tally.total(patience)?, 5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn tally(&self, resource: &str) -> Result<Tally, ConfigError> {

@@ -135,7 +135,8 @@ pub(crate) type WorkloadSource = Arc<dyn Fn() -> u16 + Send + Sync>;
 /// use pares::PeerConfig;
 ///
 /// // A worker of service type 7 on a network, that shall be primary only if nobody else can.
-/// let config = PeerConfig::new("web").service(7).rank(200).lan().multicast("239.1.2.3:4000".parse()?, Some("eth0"));
+/// let address = "239.1.2.3:4000".parse()?;
+/// let config = PeerConfig::new("web").service(7).rank(200).lan().multicast(address, Some("eth0"));
 /// assert_eq!(config.group(), "web");
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```

@@ -25,16 +25,14 @@ impl Token {
     /// # Examples
     ///
     /// ```
-    /// # let directory = std::env::temp_dir().join(format!("pares-doc-token-{}", std::process::id()));
-    /// # let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
     /// use pares::{Peer, PeerConfig};
     ///
-    /// let config = PeerConfig::new("doc").local(port).directory(&directory);
+    /// let config = PeerConfig::new("my-group");
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/peers.rs"));
     /// let peer = Peer::join(config)?;
-    /// let token = peer.events().iter().find_map(|event| event.kind.token()).expect("who is alone becomes primary");
+    /// let token = peer.events().iter().find_map(|event| event.kind.token());
+    /// let token = token.expect("who is alone becomes primary");
     /// assert_eq!(token.fence().len(), 48);
-    /// # drop(peer);
-    /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
