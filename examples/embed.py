@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""An instance in Python, by the C interface: says what happens, answers calls, and leaves when standard input ends.
+"""An instance in Python, by the C interface: says what happens, answers calls, and leaves when
+standard input ends.
 
     PARES_LIBRARY=target/release/libpares.so python3 examples/embed.py clara 21000
 """
@@ -20,7 +21,8 @@ class Event(ctypes.Structure):
     _fields_ = [
         ("kind", c_int),
         ("cause", c_int),
-        *((name, c_uint64) for name in "monotonic_ns term members permit units in_use limit missed".split()),
+        *((name, c_uint64) for name in "monotonic_ns term members".split()),
+        *((name, c_uint64) for name in "permit units in_use limit missed".split()),
         *((name, c_char_p) for name in "name resource key value".split()),
         ("value_bytes", c_size_t),
         ("topic", c_char_p),
@@ -45,7 +47,8 @@ class Failed(Exception):
     """What a function of the library said; `result` is its number."""
 
     def __init__(self, result):
-        super().__init__(f"{lib.pares_result_name(result).decode()}: {lib.pares_last_error().decode()}")
+        name = lib.pares_result_name(result).decode()
+        super().__init__(f"{name}: {lib.pares_last_error().decode()}")
         self.result = result
 
 
@@ -74,9 +77,11 @@ def take_events(events):
         it = event.contents
         word = lib.pares_event_kind_name(it.kind).decode()
         if word == "setting":
-            say("event:", word, it.key.decode(), it.value.decode() if it.value is not None else None)
+            value = it.value.decode() if it.value is not None else None
+            say("event:", word, it.key.decode(), value)
         elif word == "message":
-            say("event:", word, it.name.decode(), it.topic.decode(), ctypes.string_at(it.payload, it.payload_bytes).decode())
+            payload = ctypes.string_at(it.payload, it.payload_bytes).decode()
+            say("event:", word, it.name.decode(), it.topic.decode(), payload)
         else:
             say("event:", word)
         lib.pares_free(event)

@@ -2,7 +2,7 @@
 //! whoever was primary before.
 //!
 //!     createdb fenced
-//!     cargo run --example fenced -- "host=/run/postgresql dbname=fenced"     # in several terminals
+//!     cargo run --example fenced -- "host=/run/postgresql dbname=fenced"   # in several terminals
 //!
 //! Each line of standard input is one step of the job that this process began when it became
 //! primary. The job goes on with the token that it began with, whatever has happened since: so does

@@ -76,7 +76,7 @@
 extern "C" {
 #endif
 
-/* ------------------------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * library */
 
 /** The version of this interface: it grows with each addition. What is not compatible gets another
@@ -160,8 +160,7 @@ typedef enum pares_result {
     PARES_END = 34,
     /** It would wait for the callback that it is called from. */
     PARES_IN_CALLBACK = 35,
-    /** This machine does not have the network address or interface, or the group's loopback address.
-     */
+    /** This machine lacks the network address or interface, or the group's loopback address. */
     PARES_NOT_HERE = 36,
     /** The process is not primary. */
     PARES_NOT_PRIMARY = 37,
@@ -196,7 +195,7 @@ const char *pares_last_error(void);
  */
 pares_result pares_free(const void *memory);
 
-/* -------------------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * configuration */
 
 /** What an instance is to be. */
@@ -337,7 +336,7 @@ pares_result pares_reply_set(pares_reply *reply, const void *result, size_t resu
  * pares_last_error(). */
 pares_result pares_reply_fail(pares_reply *reply, const char *text);
 
-/* ------------------------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * instance */
 
 /** One participant of a group. Several may live in one process. */
@@ -436,7 +435,7 @@ pares_result pares_call(pares_instance *instance, const char *name, const char *
                         const void *payload, size_t payload_bytes, uint64_t timeout_ms,
                         const void **result_out, size_t *result_bytes_out);
 
-/* ----------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * work for the supervisor */
 
 /** A job that runs whenever its instance is supervisor. */
@@ -481,7 +480,7 @@ int pares_guard_should_stop(const pares_guard *guard);
  * bad handle, else 0. */
 int pares_guard_wait(const pares_guard *guard, uint64_t timeout_ms);
 
-/* --------------------------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * events */
 
 /** A subscription to an instance's events. Of those who take from one subscription together, each
@@ -618,7 +617,7 @@ pares_result pares_events_close(pares_events *events);
 /** The word for a pares_event_kind, as "permit-lost". Never NULL. Not to be freed. */
 const char *pares_event_kind_name(int kind);
 
-/* ------------------------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * registry */
 
 /** What the registry knows of one instance. */
@@ -709,7 +708,7 @@ pares_result pares_registry_look_up(pares_instance *instance, const char *name, 
 pares_result pares_registry_status(pares_instance *instance, uint64_t timeout_ms,
                                    const pares_status **status_out);
 
-/* --------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * permits, tallies, limits */
 
 /** Units of a resource, counted once for the whole machine. They come back when it is freed or this
@@ -835,7 +834,7 @@ pares_result pares_set_limit(pares_instance *instance, const char *resource, uin
 pares_result pares_revoke(pares_instance *instance, const char *resource, const char *holder,
                           uint64_t timeout_ms, uint64_t *permits_out);
 
-/* -----------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * settings and messages */
 
 /** All settings, in the order of their keys. */
@@ -906,7 +905,7 @@ pares_result pares_broadcast(pares_instance *instance, const char *topic, const 
 pares_result pares_send(pares_instance *instance, const char *name, const char *topic,
                         const void *payload, size_t payload_bytes, uint64_t timeout_ms);
 
-/* --------------------------------------------------------------------------------------------------
+/* -------------------------------------------------------------------------------------------------
  * masterless groups */
 
 /*
@@ -1038,8 +1037,7 @@ pares_result pares_peer_config_preempt(pares_peer_config *config, int preempt);
  */
 pares_result pares_peer_config_quorum(pares_peer_config *config, size_t processes);
 
-/** In groups larger than this, standbys that are far from being primary say less. Default: 0, never.
- */
+/** In groups larger than this, standbys far from being primary say less. Default: 0, never. */
 pares_result pares_peer_config_slow_above(pares_peer_config *config, size_t processes);
 
 /**
@@ -1164,8 +1162,8 @@ typedef struct pares_token {
     uint64_t epoch;
     /** Who became primary. */
     const pares_identifier *id;
-    /** The whole as 48 hexadecimal digits: of two tokens the one whose fence is larger, by strcmp(),
-     * is the larger one. */
+    /** The whole as 48 hexadecimal digits: of two tokens the one whose fence is larger, by
+     * strcmp(), is the larger one. */
     const char *fence;
 } pares_token;
 
@@ -1371,8 +1369,8 @@ typedef struct pares_peer_events pares_peer_events;
 /** What happened; which fields of pares_peer_event it uses. New kinds come with time: skip what you
  * do not know. */
 typedef enum pares_peer_event_kind {
-    /** Its status has changed: `from`, `to`, `cause`, a pares_role_cause, and `text` for it; `token`
-     * if it is primary. */
+    /** Its status has changed: `from`, `to`, `cause`, a pares_role_cause, and `text` for it;
+     * `token` if it is primary. */
     PARES_PEER_EVENT_ROLE = 1,
     /**
      * A better process, `id`, is to be primary instead of this one: bring the work to an end where
@@ -1385,8 +1383,7 @@ typedef enum pares_peer_event_kind {
      * acts under a new `token`.
      */
     PARES_PEER_EVENT_EPOCH_BUMP = 3,
-    /** A process has been admitted, or this one has heard of it for the first time: `id`, `service`.
-     */
+    /** A process has been admitted, or this one hears of it for the first time: `id`, `service`. */
     PARES_PEER_EVENT_JOINED = 4,
     /** A process is no longer in the group: `id`, `service`, `cause`, a pares_peer_left_cause, and
      * `text` for it. */

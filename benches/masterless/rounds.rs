@@ -207,13 +207,15 @@ fn times_row(
 
 fn counts_row(size: usize, counts: Vec<(&str, &str, f64, f64)>, skipped: Option<&str>) -> Value {
     let round = |value: f64| (value * 100.0).round() / 100.0;
-    let mut series: Vec<_> = counts
-        .into_iter()
-        .map(|(who, kind, all, each)| json!({"who": who, "kind": kind, "all": round(all), "each": round(each)}))
-        .collect();
+    let count = |(who, kind, all, each)| {
+        let (all, each) = (round(all), round(each));
+        json!({"who": who, "kind": kind, "all": all, "each": each})
+    };
+    let mut series: Vec<_> = counts.into_iter().map(count).collect();
     series.extend(skipped.map(|why| json!({"who": "keepalived", "kind": "peer", "skipped": why})));
     let what = format!("datagrams per second, {size} hosts");
-    json!({"group": "datagrams", "what": what, "hosts": size, "unit": "per second", "series": series})
+    let unit = "per second";
+    json!({"group": "datagrams", "what": what, "hosts": size, "unit": unit, "series": series})
 }
 
 /// A directory of the bench's own, gone with this value.

@@ -17,12 +17,14 @@ pub(crate) fn machine() -> Value {
     };
     let kib =
         field(&memory, "MemTotal").split(' ').next().and_then(|number| number.parse::<f64>().ok());
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().and_then(|load| load.parse::<f64>().ok());
     json!({
         "cpu": field(&cpus, "model name"),
         "cores": thread::available_parallelism().map_or(0, |cores| cores.get()),
         "memory_gib": kib.map(|kib| (kib / f64::from(1 << 20)).round()),
         "kernel": format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
-        "load_before": read("/proc/loadavg").split(' ').next().and_then(|load| load.parse::<f64>().ok()),
+        "load_before": load,
         "date": env::var("PARES_BENCH_DATE").ok(),
     })
 }

@@ -28,7 +28,10 @@ impl Claims {
 
 macro_rules! layout {
     ($claims:ident, $rust:ident, $c:literal, $($field:ident),*) => {
-        $($claims.number(&format!("offsetof({}, {})", $c, stringify!($field)), offset_of!($rust, $field));)*
+        $(
+            let offset = format!("offsetof({}, {})", $c, stringify!($field));
+            $claims.number(&offset, offset_of!($rust, $field));
+        )*
         $claims.number(&format!("sizeof({})", $c), size_of::<$rust>());
         // All fields are named here, so that a new one must be thought of.
         _ = |all: &$rust| { let $rust { $($field: _),* } = all; };

@@ -162,7 +162,8 @@ fn info(shared: &Shared, about: &About) -> String {
     let me = &shared.me;
     let (role, term) = shared.standing.look(|inside| (inside.role(), inside.term));
     let mut lines = format!(
-        "name={}\nprogram={}\npid={}\nuid={}\ngroup={}\nport={}\nadmin={}\nrole={role}\nterm={term}\njoined_ms={}\npares={}\n",
+        "name={}\nprogram={}\npid={}\nuid={}\ngroup={}\nport={}\nadmin={}\n\
+         role={role}\nterm={term}\njoined_ms={}\npares={}\n",
         me.name,
         about.program,
         me.pid,

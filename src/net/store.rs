@@ -323,7 +323,7 @@ impl Tenure {
         let text = self.line.read()?;
         let term = self.line.number(&text)?;
         let mut words = text.split_ascii_whitespace().skip(1).map(|word| word.parse::<u64>());
-        let vacant = matches!((words.next(), words.next()), (Some(Ok(1)), Some(Ok(there))) if there == place);
+        let vacant = words.next() == Some(Ok(1)) && words.next() == Some(Ok(place));
         Ok(Last { term, vacant })
     }
 

@@ -175,8 +175,8 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
-        let Elected { me, term, registry_port, before, claims, settings, settle_time, max_members } =
-            elected;
+        let Elected { me, term, registry_port, before, claims, settings, .. } = elected;
+        let Elected { settle_time, max_members, .. } = elected;
         let (mut expected, unknown_since) = match before {
             Before::Nobody => (BTreeSet::new(), None),
             Before::These(roster) => (roster.admins, roster.unknown_since),
@@ -389,7 +389,7 @@ impl Supervisor {
         // would never hear.
         self.settle_if_complete(actions, &mut verdicts);
         // Before the welcome: from that on, its claims are as good as those of the others.
-        let lost = |verdict: &Verdict| matches!(verdict, Verdict::Revoked { holder, .. } if *holder == conn);
+        let lost = |it: &Verdict| matches!(it, Verdict::Revoked { holder, .. } if *holder == conn);
         let (lost, verdicts) = verdicts.into_iter().partition(lost);
         self.pronounce(lost, actions);
         actions.push(Action::Send { conn, message: self.welcome() });

@@ -201,7 +201,9 @@ impl<T: Field> Field for Vec<T> {
 
 /// An enum that is one byte on the wire. A number is never given a second meaning.
 macro_rules! byte_enum {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $number:literal $variant:ident,)* }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident {
+        $($(#[$doc:meta])* $number:literal $variant:ident,)*
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         $vis enum $name { $($(#[$doc])* $variant = $number,)* }
@@ -211,7 +213,9 @@ macro_rules! byte_enum {
             fn put(&self, out: &mut Vec<u8>) {
                 out.push(*self as u8);
             }
-            fn take(reader: &mut $crate::wire::field::Reader<'_>) -> Result<Self, $crate::wire::DecodeError> {
+            fn take(
+                reader: &mut $crate::wire::field::Reader<'_>,
+            ) -> Result<Self, $crate::wire::DecodeError> {
                 match <u8 as $crate::wire::field::Field>::take(reader)? {
                     $($number => Ok($name::$variant),)*
                     _ => Err($crate::wire::DecodeError::BadValue(stringify!($name))),
@@ -223,7 +227,9 @@ macro_rules! byte_enum {
 
 /// A struct whose fields stand on the wire in the order they are declared.
 macro_rules! record {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$doc:meta])* $fvis:vis $field:ident: $type:ty,)* }) => {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$doc:meta])* $fvis:vis $field:ident: $type:ty,)*
+    }) => {
         $(#[$meta])*
         $vis struct $name { $($(#[$doc])* $fvis $field: $type,)* }
 
@@ -232,7 +238,9 @@ macro_rules! record {
             fn put(&self, out: &mut Vec<u8>) {
                 $($crate::wire::field::Field::put(&self.$field, out);)*
             }
-            fn take(reader: &mut $crate::wire::field::Reader<'_>) -> Result<Self, $crate::wire::DecodeError> {
+            fn take(
+                reader: &mut $crate::wire::field::Reader<'_>,
+            ) -> Result<Self, $crate::wire::DecodeError> {
                 Ok($name { $($field: $crate::wire::field::Field::take(reader)?,)* })
             }
         }

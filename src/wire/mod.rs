@@ -284,9 +284,10 @@ macro_rules! name_bytes {
     };
 }
 name_bytes!(LeftCause: Left = "left", Died = "died", Evicted = "evicted");
-name_bytes!(ElectionCause: Started = "started", Died = "died", SteppedDown = "stepped-down", Left = "left");
-name_bytes!(PeerStatus: Joining = "joining", Standby = "standby", ToBecomePrimary = "to-become-primary", Primary = "primary",
-    Leaving = "leaving");
+name_bytes!(ElectionCause: Started = "started", Died = "died", SteppedDown = "stepped-down",
+    Left = "left");
+name_bytes!(PeerStatus: Joining = "joining", Standby = "standby",
+    ToBecomePrimary = "to-become-primary", Primary = "primary", Leaving = "leaving");
 
 record! {
     /// What the registry knows of one instance; each instance says it of itself when it registers.
@@ -444,7 +445,10 @@ macro_rules! messages {
             /// Appends the kind and the fields to `out`.
             pub(crate) fn put(&self, out: &mut Vec<u8>) {
                 match self {
-                    $(Message::$name { $($field),* } => { out.push($number); $($field.put(out);)* })*
+                    $(Message::$name { $($field),* } => {
+                        out.push($number);
+                        $($field.put(out);)*
+                    })*
                 }
             }
 
@@ -470,17 +474,27 @@ macro_rules! messages {
             /// Number, name and fields of every message, to hold the documentation to.
             #[cfg(test)]
             const TABLE: &'static [(u8, &'static str, &'static [(&'static str, &'static str)])] =
-                &[$(($number, stringify!($name), &[$((stringify!($field), stringify!($type))),*])),*];
+                &[$((
+                    $number,
+                    stringify!($name),
+                    &[$((stringify!($field), stringify!($type))),*],
+                )),*];
         }
     };
 }
 
 messages! {
-    1 Opening { magic: u32, version_min: u16, version_max: u16, purpose: Purpose, group: String, nonce: Nonce }
+    1 Opening {
+        magic: u32, version_min: u16, version_max: u16, purpose: Purpose, group: String,
+        nonce: Nonce,
+    }
     2 Challenge { version: u16, nonce: Nonce, proof: Nonce }
     3 Proof { proof: Nonce }
     4 Rejected { refusal: Refusal, version_min: u16, version_max: u16, detail: String }
-    17 Welcome { term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16, settled: bool, members: u32 }
+    17 Welcome {
+        term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16, settled: bool,
+        members: u32,
+    }
     19 State { term: u64, settled: bool, members: u32 }
     20 Leaving { reason: Departure }
     21 Hello { greeting: Box<Greeting> }
@@ -513,7 +527,10 @@ messages! {
     79 Total { id: u64, units: u64 }
     96 UsageQuery { resource: Option<String> }
     97 Resources { count: u32 }
-    98 Resource { resource: String, limit: Option<u64>, in_use: u64, counted: u64, waiting: u32, holders: u32 }
+    98 Resource {
+        resource: String, limit: Option<u64>, in_use: u64, counted: u64, waiting: u32,
+        holders: u32,
+    }
     99 Holder { name: String, units: u64 }
     100 SetLimit { resource: String, limit: u64 }
     101 Revoke { resource: String, holder: String }

@@ -309,7 +309,9 @@ fn the_documented_table_is_the_one_in_force() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_decoded_or_refused_and_what_decodes_encodes_back(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_decoded_or_refused_and_what_decodes_encodes_back(
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
         if let Ok(message) = Message::decode(&body) {
             let mut again = Vec::new();
             message.put(&mut again);
@@ -323,9 +325,11 @@ proptest! {
         cuts in proptest::collection::vec(1usize..60, 1..40),
     ) {
         let examples = examples();
-        let sent: Vec<Message> = picks.iter().map(|&pick| examples[pick % examples.len()].clone()).collect();
+        let pick = |&pick: &usize| examples[pick % examples.len()].clone();
+        let sent: Vec<Message> = picks.iter().map(pick).collect();
         let stream: Vec<u8> = sent.iter().flat_map(framed).collect();
-        let (mut buffer, mut received, mut rest) = (FrameBuffer::default(), Vec::new(), &stream[..]);
+        let (mut buffer, mut received) = (FrameBuffer::default(), Vec::new());
+        let mut rest = &stream[..];
         for cut in cuts.iter().cycle() {
             let (piece, after) = rest.split_at(rest.len().min(*cut));
             buffer.push(piece);

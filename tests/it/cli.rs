@@ -207,7 +207,10 @@ fn a_call_to_all_says_who_answered_and_fails_if_one_did_not() {
     assert_eq!(ground.ask("call @all ping a\\b").code(0).out, "one\tok\ta\\\\b\ntwo\tok\ta\\\\b\n");
     assert_eq!(
         ground.ask("call @all ping x --json").code(0).json(),
-        json!([{"name": "one", "ok": true, "result": "x"}, {"name": "two", "ok": true, "result": "x"}])
+        json!([
+            {"name": "one", "ok": true, "result": "x"},
+            {"name": "two", "ok": true, "result": "x"}
+        ])
     );
     two.stop();
     let answer = ground

@@ -57,7 +57,10 @@ fn expect(events: &Receiver<Event>, wanted: impl Fn(&EventKind) -> bool) -> Even
 /// Waits until the group is settled in a term after `before`, with so many members.
 #[track_caller]
 fn expect_settled(events: &Receiver<Event>, before: u64, wanted: u32) {
-    let later = |kind: &EventKind| matches!(kind, EventKind::Settled { term, members } if *term > before && *members == wanted);
+    let later = |kind: &EventKind| match kind {
+        EventKind::Settled { term, members } => *term > before && *members == wanted,
+        _ => false,
+    };
     expect(events, later);
 }
 
@@ -338,9 +341,8 @@ fn an_admin_call_reaches_one_or_all_and_says_what_went_wrong() {
     assert!(matches!(call("second", "nothing"), Err(CallError::NoSuchFunction { .. })));
     assert!(matches!(call("nobody", "ping"), Err(CallError::Ask(_))));
     assert!(matches!(call("second", "panic"), Err(CallError::Panicked(text)) if text == "oh no"));
-    assert!(
-        matches!(second.call("main", "fail", b"", PATIENCE), Err(CallError::Failed(text)) if text == "no paper")
-    );
+    let failed = second.call("main", "fail", b"", PATIENCE);
+    assert!(matches!(failed, Err(CallError::Failed(text)) if text == "no paper"));
     assert_eq!(call("second", "ping").unwrap(), b"hi", "a panic harms nothing");
     let functions = String::from_utf8(call("second", "functions").unwrap()).unwrap();
     for name in ["ping", "info", "functions", "log-level", "stop", "panic"] {

@@ -31,7 +31,8 @@ fn directory(ground: &Ground, variables: &[(&str, &str)]) -> String {
 fn finding(answer: &Answer) -> String {
     let findings = answer.json();
     let of_directory = |one: &&Value| one["check"] == "directory";
-    findings.as_array().expect("an array").iter().find(of_directory).expect("one of them")["finding"].to_string()
+    let finding = findings.as_array().expect("an array").iter().find(of_directory);
+    finding.expect("one of them")["finding"].to_string()
 }
 
 #[track_caller]

@@ -176,7 +176,7 @@ fn member() {
     }
 }
 
-// -------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // the group
 
 /// A group whose instances declare these resources.
@@ -305,7 +305,7 @@ fn is_over(kind: &EventKind) -> bool {
     matches!(kind, EventKind::OverLimit { .. })
 }
 
-// ---------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // permits
 
 #[test]
@@ -604,9 +604,10 @@ fn a_revoked_permit_is_lost_and_its_units_go_to_the_next() {
     let unknown = group.admin().revoke("tape", "a", PATIENCE);
     assert!(matches!(unknown, Err(ResourceError::Unknown(resource)) if resource == "tape"));
     let nobody = group.admin().revoke("db", "nobody", PATIENCE);
-    assert!(
-        matches!(nobody, Err(ResourceError::Ask(AskError::NoSuchInstance(name))) if name == "nobody")
-    );
+    let Err(ResourceError::Ask(AskError::NoSuchInstance(name))) = nobody else {
+        panic!("{nobody:?}");
+    };
+    assert_eq!(name, "nobody");
 }
 
 #[test]
@@ -757,7 +758,7 @@ fn one_who_waits_is_told_when_its_instance_leaves() {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // tallies
 
 #[test]
@@ -806,7 +807,7 @@ fn counting_past_the_limit_is_said_once() {
     }
 }
 
-// --------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // settings
 
 #[test]
@@ -937,7 +938,7 @@ fn settings_have_limits_and_say_so() {
     await_true("the same for all", || a.settings() == b.settings() && a.settings().len() == 4);
 }
 
-// --------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // messages
 
 /// The senders, topics and payloads of the next so many messages.
@@ -994,9 +995,10 @@ fn a_message_to_one_reaches_that_one() {
         sender.send("main", "to-main", b"2", PATIENCE).unwrap();
         sender.send(sender.name(), "to-itself", b"3", PATIENCE).unwrap();
         let nobody = sender.send("nobody", "t", b"", PATIENCE);
-        assert!(
-            matches!(nobody, Err(MessageError::Ask(AskError::NoSuchInstance(name))) if name == "nobody")
-        );
+        let Err(MessageError::Ask(AskError::NoSuchInstance(name))) = nobody else {
+            panic!("{nobody:?}");
+        };
+        assert_eq!(name, "nobody");
         sender.send("b", "large", &vec![7; MAX_MESSAGE], PATIENCE).unwrap();
         let larger = vec![7; MAX_MESSAGE + 1];
         assert!(matches!(sender.send("b", "t", &larger, PATIENCE), Err(MessageError::Invalid(_))));

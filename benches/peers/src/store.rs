@@ -50,8 +50,8 @@ pub(crate) fn lock(address: &str) -> ! {
     let (own, ttl) = (std::process::id().to_string(), TTL.as_millis().to_string());
     let take = Packed::new(&["SET", "lock", &own, "NX", "PX", &ttl]);
     // Renewed only while it is ours.
-    let script = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], \
-         ARGV[2]) end return 0";
+    let script = "if redis.call('GET', KEYS[1]) == ARGV[1] \
+                  then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
     let renew = Packed::new(&["EVAL", script, "1", "lock", &own, &ttl]);
     let renewed = move |connection: &mut Connection| {
         thread::sleep(TTL / 3);

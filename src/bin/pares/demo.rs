@@ -278,7 +278,9 @@ impl Stage {
     fn hear(&mut self, what: &str) -> Result<(), Failure> {
         let told = select! {
             recv(self.told.1) -> told => told.map_err(|_| Failure::new(FAILED, "nobody is left")),
-            recv(self.signals) -> signal => Err(Failure::silent(SIGNALLED + signal.unwrap_or(SIGINT) as u8)),
+            recv(self.signals) -> signal => {
+                Err(Failure::silent(SIGNALLED + signal.unwrap_or(SIGINT) as u8))
+            }
             recv(after(PATIENCE)) -> _ => Err(Failure::new(DEADLINE, format!("waited too long for \
                 {what}"))),
         }?;

@@ -343,10 +343,16 @@ fn hold(
             recv(alone) -> _ => why = Some("no supervisor for too long, so that others may have \
                                             the permit"),
             recv(events) -> event => match event.map(|event| event.kind) {
-                Ok(EventKind::PermitLost { permit: lost, .. }) if lost == permit.id() => why = Some(LOST),
+                Ok(EventKind::PermitLost { permit: lost, .. }) if lost == permit.id() => {
+                    why = Some(LOST);
+                }
                 Ok(EventKind::Missed { .. }) if has_role && !permit.is_valid() => why = Some(LOST),
-                Ok(EventKind::Contending { .. }) if has_role => (has_role, alone) = (false, after(OUT_OF_TOUCH)),
-                Ok(EventKind::Supervisor { .. } | EventKind::Subordinate { .. }) => (has_role, alone) = (true, never()),
+                Ok(EventKind::Contending { .. }) if has_role => {
+                    (has_role, alone) = (false, after(OUT_OF_TOUCH));
+                }
+                Ok(EventKind::Supervisor { .. } | EventKind::Subordinate { .. }) => {
+                    (has_role, alone) = (true, never());
+                }
                 Ok(_) => {}
                 Err(_) => why = Some("the instance has left its group"),
             },

@@ -159,7 +159,10 @@ fn be_many(config: &Config, count: usize) {
     SENT.0.lock().expect("a count").clear();
     say("counting");
     for events in events {
-        let settled = |kind: EventKind| matches!(kind, EventKind::Settled { term: 2.., members } if members as usize == count);
+        let settled = |kind: EventKind| match kind {
+            EventKind::Settled { term: 2.., members } => members as usize == count,
+            _ => false,
+        };
         while !settled(events.recv_timeout(PATIENCE).expect("settled").kind) {}
     }
     let sent = SENT.0.lock().expect("a count").clone();

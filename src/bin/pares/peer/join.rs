@@ -87,7 +87,8 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
             recv(ends) -> _ => {
                 ends = never();
                 if let Some(peer) = peer.take() {
-                    leaving = Some(thread::Builder::new().name("leave".into()).spawn(move || peer.leave())?);
+                    let thread = thread::Builder::new().name("leave".into());
+                    leaving = Some(thread.spawn(move || peer.leave())?);
                 }
             },
         }

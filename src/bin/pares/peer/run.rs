@@ -124,11 +124,12 @@ fn wait_for_role(
     service: u16,
 ) -> Result<Token, Failure> {
     let deadline = args.wait.map(|wait| Instant::now() + wait);
+    let is_mute = |event: &PeerEvent| matches!(event.kind, PeerEventKind::CannotSend { .. });
     loop {
         select! {
             recv(events) -> event => match event {
                 // Who asks at once gets an answer, and there is none while nobody can be asked.
-                Ok(event) if args.no_wait && matches!(event.kind, PeerEventKind::CannotSend { .. }) => {
+                Ok(event) if args.no_wait && is_mute(&event) => {
                     return Err(Failure::new(FAILED, "nothing can be sent, so that nobody here can \
                         be primary"));
                 }
@@ -179,7 +180,8 @@ impl Watch {
                 recv(self.events) -> event => match event.map(|event| event.kind) {
                     // Gone before this process is no longer primary, whatever the command does.
                     Ok(PeerEventKind::PrepareHandover { within_ms, .. }) => {
-                        let drained = Duration::from_millis(within_ms).saturating_sub(self.interval / 4);
+                        let within = Duration::from_millis(within_ms);
+                        let drained = within.saturating_sub(self.interval / 4);
                         self.say("a better process is to be primary", drained);
                     }
                     Ok(_) => {}

@@ -72,7 +72,10 @@ pub(crate) fn supervise(
             recv(children) -> status => match status {
                 Ok(status) if status.exited() || status.signaled() => break status,
                 Ok(status) => job.on_change(status),
-                Err(_) => return Err(Failure::new(FAILED, format!("{} cannot be waited for", job.program))),
+                Err(_) => {
+                    let what = format!("{} cannot be waited for", job.program);
+                    return Err(Failure::new(FAILED, what));
+                }
             },
             recv(guard.heard) -> heard => match heard {
                 Ok(Heard::Signal(signal)) => job.send(signal),
@@ -95,7 +98,8 @@ pub(crate) fn supervise(
                 }
                 Ok(false) | Err(_) => {
                     early = true;
-                    job.lose("what it needs was lost while this process stood still", Duration::ZERO);
+                    let why = "what it needs was lost while this process stood still";
+                    job.lose(why, Duration::ZERO);
                     kill = after(Duration::ZERO);
                 }
             },
@@ -103,7 +107,8 @@ pub(crate) fn supervise(
                 let loss = loss.ok().or_else(|| {
                     // Whoever says it is gone: that is a loss too, unless it was the last he said.
                     lost = never();
-                    (!early).then_some(Loss { why: "nothing is known of the instance", kill_after: Duration::ZERO })
+                    let why = "nothing is known of the instance";
+                    (!early).then_some(Loss { why, kill_after: Duration::ZERO })
                 });
                 if let Some(Loss { why, kill_after }) = loss {
                     early = true;

@@ -10,7 +10,8 @@ use std::thread;
 macro_rules! tell {
     ($world:expr, $($text:tt)*) => {
         if $world.story {
-            println!("{:>9.3} H  {}", $world.now as f64 / $crate::state::group::sim::world::H as f64, format!($($text)*));
+            let heartbeats = $world.now as f64 / $crate::state::group::sim::world::H as f64;
+            println!("{heartbeats:>9.3} H  {}", format!($($text)*));
         }
     };
 }

@@ -455,7 +455,10 @@ fn who_comes_late_hears_what_it_has_lost_before_it_is_welcomed() {
     desk.say(1, acquire(1, 3));
     let actions = desk.come("late", 3, 4, holding(7, 2), vec![]);
     let position = |wanted: fn(&Message) -> bool| {
-        let to_it = |action: &Action| matches!(action, Action::Send { conn: 3, message } if wanted(message));
+        let to_it = |action: &Action| match action {
+            Action::Send { conn: 3, message } => wanted(message),
+            _ => false,
+        };
         actions.iter().position(to_it).expect("told")
     };
     let revoked = position(|message| *message == Message::Revoked { id: 7 });
