@@ -26,8 +26,13 @@ use crate::net::threads::Threads;
 use crate::net::{hand_over::hand_over, obstacle, port, unix_ms};
 use crate::registry::Registry;
 use crate::state::election::Election;
+use crate::state::member::Member;
 use crate::sys;
 use crate::wire::{Declared, Entry};
+
+/// Linux lets a program read what had come before a reset (`tcp_recvmsg` looks at the queue before
+/// the error). Of other systems that is not known.
+const RESETS_LOSE: bool = cfg!(not(target_os = "linux"));
 
 /// One participant of a group, from [`join`](Instance::join) until it is dropped.
 ///
@@ -149,17 +154,22 @@ impl Instance {
             per_holder: one.per_holder,
         };
         let declared = config.resources.iter().map(declare).collect();
+        let election = Election::new(
+            number(seed),
+            clock::now().saturating_add(config.join_timeout),
+            config.may_supervise,
+        );
+        let member = Member::new(me.clone(), election, declared, config.settle_time, RESETS_LOSE);
         let shared = Arc::new(Shared {
             pass: pass.clone(),
             at,
             me,
             terms,
-            settle_time: config.settle_time,
             max_members: config.max_members,
             hang_timeout: config.hang_timeout,
             end_hung_supervisor: config.end_hung_supervisor,
             pulse: Pulse::default(),
-            holding: Arc::new(Holding::new(declared, config.settle_time)),
+            holding: Arc::new(Holding::new(member)),
             standing: Standing::new(wire),
         });
         _ = late.set(Arc::downgrade(&shared));
@@ -176,14 +186,8 @@ impl Instance {
             endpoint: Mutex::new(Some(endpoint)),
             shared: shared.clone(),
         };
-        let election = Election::new(
-            number(seed),
-            clock::now().saturating_add(config.join_timeout),
-            config.may_supervise,
-        );
-        let started = instance
-            .role
-            .spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared, election));
+        let started =
+            instance.role.spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared));
         started.map_err(io("start the role thread"))?;
 
         let settled = instance.shared.standing.wait(None, |inside| match inside.role() {

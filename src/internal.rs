@@ -208,6 +208,7 @@ pub fn fuzz_supervisor(input: &[u8]) {
         term: 5,
         registry_port: 1,
         before,
+        predecessor: None,
         claims: Claims::default(),
         settings: Settings::default(),
         settle_time: Duration::from_millis(500),

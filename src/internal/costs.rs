@@ -161,6 +161,7 @@ fn supervisor(expected: Option<std::ops::Range<u16>>) -> Supervisor {
         term: 5,
         registry_port: 2,
         before: expected.map_or(Before::Unknown, |admins| Before::These(roster(admins))),
+        predecessor: None,
         claims: Claims::default(),
         settings: Settings::default(),
         settle_time: Time::from_millis(500),

@@ -22,24 +22,21 @@ use super::stream::push;
 use super::threads::Threads;
 use crate::config::SMALL_STACK;
 use crate::event::EventKind;
+use crate::state::election::{Deed, Report};
+use crate::state::hello::Hello;
 use crate::state::holdings::{Holdings, Upshot};
-use crate::state::permits::Claims;
+use crate::state::member::{Heard, Member, Outcome, Word};
 use crate::state::settings::Settings;
-use crate::state::supervisor::Supervisor;
+use crate::state::supervisor::{Elected, Supervisor};
 use crate::wire::frame::put_frame;
-use crate::wire::{Counted, Declared, Departure, Message, Scope, Setting, Shortage};
+use crate::wire::{Counted, Departure, Message, Scope, Setting, Shortage};
 
-/// Where what is said goes.
+/// The way to the supervisor, while [`Member`] says that there is one.
 enum Route {
-    /// There is no supervisor: nowhere, the next hello carries it.
     Nowhere,
-    /// A hello is under way: to the lifeline, once it is one.
-    Joining,
     Lifeline(Arc<Lifeline>),
     /// This instance is supervisor itself.
     Office(Arc<Office>),
-    /// It has left the group.
-    Stopped,
 }
 
 /// How long someone who has asked reads in the role thread's place, which would hear of the
@@ -73,7 +70,7 @@ struct Waiter {
 }
 
 struct Inside {
-    holdings: Holdings,
+    member: Member,
     route: Route,
     /// What the kernel had no room for, or must wait for the welcome.
     unsent: Vec<u8>,
@@ -88,63 +85,75 @@ pub(crate) struct Holding {
     // Under it: maps, sends that do not wait, the office's lock, the standing's. Never a read,
     // never a wait.
     inside: Mutex<Inside>,
-    settle_time: Duration,
     threads: Threads,
 }
 
 impl Holding {
-    pub(crate) fn new(declared: Vec<Declared>, settle_time: Duration) -> Self {
+    pub(crate) fn new(member: Member) -> Self {
         let inside = Inside {
-            holdings: Holdings::new(declared),
+            member,
             route: Route::Nowhere,
             unsent: Vec::new(),
             changed: BTreeSet::new(),
             flushing: false,
             waiters: BTreeMap::new(),
         };
-        Holding { inside: Mutex::new(inside), settle_time, threads: Threads::default() }
+        Holding { inside: Mutex::new(inside), threads: Threads::default() }
     }
 
     // -------------------------------------------------------------------------------------------
     // for the role thread
 
-    /// What a hello says; from now on changes are kept for the lifeline that it begins.
-    pub(crate) fn hello(&self) -> (Claims, Vec<Setting>) {
+    /// Looks at what the instance is as a member of its group.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Member) -> T) -> T {
+        look(&self.inside.lock().member)
+    }
+
+    /// The last deed came to `outcome`: what to do next, and what to tell the program before. A
+    /// welcome begins a lifeline, which is `lifeline`.
+    pub(crate) fn on(
+        self: &Arc<Self>,
+        outcome: Outcome,
+        lifeline: Option<&Arc<Lifeline>>,
+    ) -> (Option<Report>, Deed) {
         let mut inside = self.inside.lock();
-        inside.route = Route::Joining;
+        let next = inside.member.on(clock::now(), outcome);
+        if let (Some(lifeline), Deed::Follow) = (lifeline, &next.1) {
+            let first = inside.member.take_first_words();
+            first.iter().for_each(|message| put_frame(message, &mut inside.unsent));
+            inside.route = Route::Lifeline(lifeline.clone());
+            self.flush(&mut inside);
+        }
+        next
+    }
+
+    /// What a hello says; from now on changes are kept for the lifeline that it begins.
+    pub(crate) fn hello(&self) -> Hello {
+        let mut inside = self.inside.lock();
         inside.unsent.clear();
         inside.changed.clear();
-        inside.holdings.join();
-        (inside.holdings.claims(), inside.holdings.settings().all().cloned().collect())
+        inside.member.hello()
     }
 
-    /// The hello was welcomed.
-    pub(crate) fn welcomed(self: &Arc<Self>, lifeline: &Arc<Lifeline>, term: u64, settled: bool) {
-        let mut inside = self.inside.lock();
-        let again = inside.holdings.begin(clock::now(), term, settled);
-        again.iter().for_each(|message| put_frame(message, &mut inside.unsent));
-        inside.route = Route::Lifeline(lifeline.clone());
-        self.flush(&mut inside);
-    }
-
-    /// This instance is supervisor: `open` makes an office of what it holds. Under the lock, so
+    /// This instance is supervisor: `open` makes an office of what it brings. Under the lock, so
     /// that nothing is asked in between which the office then never hears of.
     pub(crate) fn elected(
         self: &Arc<Self>,
         standing: &Standing,
-        open: impl FnOnce(Claims, Settings) -> Arc<Office>,
+        (term, registry_port, max_members): (u64, u16, usize),
+        open: impl FnOnce(Elected) -> Arc<Office>,
     ) -> Arc<Office> {
         let mut inside = self.inside.lock();
-        let office = open(inside.holdings.claims(), inside.holdings.settings().clone());
+        let office = open(inside.member.elected(term, registry_port, max_members));
         inside.unsent.clear();
         inside.changed.clear();
         inside.route = Route::Office(office.clone());
         let (term, settled) = (office.read(Supervisor::term), office.read(Supervisor::settled));
-        let again = inside.holdings.begin(clock::now(), term, settled);
-        self.apply(&mut inside, standing, office.take_own());
-        for message in again {
+        let first = inside.member.opened(clock::now(), term, settled);
+        self.take_held(&mut inside, standing, office.take_own());
+        for message in first {
             let answers = office.said_own(message);
-            self.apply(&mut inside, standing, answers);
+            self.take_held(&mut inside, standing, answers);
         }
         office
     }
@@ -154,29 +163,23 @@ impl Holding {
     pub(crate) fn lost(self: &Arc<Self>, standing: &Standing) {
         let mut inside = self.inside.lock();
         match std::mem::replace(&mut inside.route, Route::Nowhere) {
-            Route::Stopped => inside.route = Route::Stopped,
-            Route::Office(office) => self.apply(&mut inside, standing, office.take_own()),
+            Route::Office(office) => self.take_held(&mut inside, standing, office.take_own()),
             // Also wakes the thread that waits for room on it.
             Route::Lifeline(lifeline) => _ = lifeline.stream().shutdown(Shutdown::Both),
-            Route::Nowhere | Route::Joining => {}
+            Route::Nowhere => {}
         }
         inside.unsent.clear();
-        inside.holdings.end(clock::now().saturating_add(self.settle_time));
     }
 
-    /// The group's state is another.
-    pub(crate) fn on_state(&self, term: u64, settled: bool) {
-        self.inside.lock().holdings.on_state(term, settled);
+    /// As [`lost`](Holding::lost), for a supervisor whose time is over before its deed is done.
+    pub(crate) fn resigned(self: &Arc<Self>, standing: &Standing) {
+        self.lost(standing);
+        self.inside.lock().member.unlink(clock::now());
     }
 
-    /// True if this instance holds permits.
-    pub(crate) fn holds_anything(&self) -> bool {
-        self.inside.lock().holdings.holds_anything()
-    }
-
-    /// The lifeline was cut while the supervisor lived.
-    pub(crate) fn cut_off(&self) {
-        self.inside.lock().holdings.cut_off();
+    /// What its own supervisorship has come to.
+    pub(crate) fn on_own_state(&self, term: u64, settled: bool) {
+        self.inside.lock().member.on_own_state(term, settled);
     }
 
     /// Says something over the lifeline, if there is one, that this instance need not know of
@@ -199,7 +202,8 @@ impl Holding {
     /// The instance leaves for good: all that it holds is void, and nobody waits any longer.
     pub(crate) fn stop(&self) {
         let mut inside = self.inside.lock();
-        if let Route::Lifeline(lifeline) = std::mem::replace(&mut inside.route, Route::Stopped) {
+        inside.member.leave();
+        if let Route::Lifeline(lifeline) = std::mem::replace(&mut inside.route, Route::Nowhere) {
             _ = lifeline.stream().shutdown(Shutdown::Both);
         }
         for waiter in inside.waiters.values_mut() {
@@ -210,9 +214,11 @@ impl Holding {
         self.threads.join_all();
     }
 
-    /// Takes what the supervisor says.
-    pub(crate) fn on(self: &Arc<Self>, standing: &Standing, message: Message) {
-        self.apply(&mut self.inside.lock(), standing, [message]);
+    /// Takes what the supervisor says; gives what is left to do of it.
+    pub(crate) fn hear(self: &Arc<Self>, standing: &Standing, message: Message) -> Heard {
+        let mut inside = self.inside.lock();
+        let heard = inside.member.hear(message);
+        self.heed(&mut inside, standing, heard)
     }
 
     /// Takes what this instance's own `office` has for it, if it still is its supervisor.
@@ -220,48 +226,62 @@ impl Holding {
         let mut inside = self.inside.lock();
         if let Route::Office(office) = &inside.route {
             let messages = office.take_own();
-            self.apply(&mut inside, standing, messages);
+            self.take_held(&mut inside, standing, messages);
         }
     }
 
-    fn apply(
+    /// Takes messages about what this instance holds.
+    fn take_held(
         self: &Arc<Self>,
         inside: &mut MutexGuard<'_, Inside>,
         standing: &Standing,
         messages: impl IntoIterator<Item = Message>,
     ) {
         for message in messages {
-            let mut answer = None;
-            match inside.holdings.on(message, &mut answer) {
-                None | Some(Upshot::Quiet) => {}
-                Some(Upshot::Granted(id)) => answered(inside, id, Answer::Granted),
-                Some(Upshot::Denied { id, shortage, units }) => {
-                    answered(inside, id, Answer::Denied(shortage, units))
-                }
-                Some(Upshot::Total { id, units }) => answered(inside, id, Answer::Total(units)),
-                Some(Upshot::Lost(held)) => {
-                    let (resource, units) = (held.resource, held.units);
-                    standing.emit(EventKind::PermitLost { permit: held.id, resource, units });
-                }
-                Some(Upshot::Changed(setting)) => changed(standing, setting),
-                Some(Upshot::Delivered { from, topic, payload }) => {
-                    standing.emit(EventKind::Message { from, topic, payload: payload.0.into() });
-                }
-                Some(Upshot::Missed(messages)) => {
-                    standing.emit(EventKind::Missed { events: messages })
-                }
-                Some(Upshot::OverLimit { resource, in_use, limit }) => {
-                    standing.emit(EventKind::OverLimit { resource, in_use, limit });
-                }
-            }
-            if let (Some(answer), Route::Lifeline(_)) = (answer, &inside.route) {
-                put_frame(&answer, &mut inside.unsent);
-                self.flush(inside);
-            }
+            let heard = inside.member.hear_held(message);
+            self.heed(inside, standing, heard);
         }
     }
 
-    // ------------------------------------------------------------------------------------------------
+    /// Wakes who waits for it, tells the program, and answers.
+    fn heed(
+        self: &Arc<Self>,
+        inside: &mut MutexGuard<'_, Inside>,
+        standing: &Standing,
+        heard: Heard,
+    ) -> Heard {
+        let (upshot, answer) = match heard {
+            Heard::Held(upshot, answer) => (upshot, answer),
+            other => return other,
+        };
+        match upshot {
+            Upshot::Quiet => {}
+            Upshot::Granted(id) => answered(inside, id, Answer::Granted),
+            Upshot::Denied { id, shortage, units } => {
+                answered(inside, id, Answer::Denied(shortage, units))
+            }
+            Upshot::Total { id, units } => answered(inside, id, Answer::Total(units)),
+            Upshot::Lost(held) => {
+                let (resource, units) = (held.resource, held.units);
+                standing.emit(EventKind::PermitLost { permit: held.id, resource, units });
+            }
+            Upshot::Changed(setting) => changed(standing, setting),
+            Upshot::Delivered { from, topic, payload } => {
+                standing.emit(EventKind::Message { from, topic, payload: payload.0.into() });
+            }
+            Upshot::Missed(messages) => standing.emit(EventKind::Missed { events: messages }),
+            Upshot::OverLimit { resource, in_use, limit } => {
+                standing.emit(EventKind::OverLimit { resource, in_use, limit });
+            }
+        }
+        if let (Some(answer), Route::Lifeline(_)) = (answer, &inside.route) {
+            put_frame(&answer, &mut inside.unsent);
+            self.flush(inside);
+        }
+        Heard::Quiet
+    }
+
+    // -------------------------------------------------------------------------------------------
     // for the program
 
     /// Asks for a permit and waits for the answer; `None` as deadline waits for ever. Gives the
@@ -301,9 +321,9 @@ impl Holding {
         // Before anything is said: the answer shall not wake the role thread.
         let lead = lifeline.as_ref().and_then(|lifeline| lifeline.lead());
         let mut inside = self.inside.lock();
-        let (id, question) = question(&mut inside.holdings).ok_or(NoAnswer::TooMany)?;
+        let (id, question) = question(&mut inside.member.holdings).ok_or(NoAnswer::TooMany)?;
         let bell = Arc::new(Condvar::new());
-        let stopped = matches!(inside.route, Route::Stopped).then_some(Answer::Stopped);
+        let stopped = inside.member.has_left().then_some(Answer::Stopped);
         inside.waiters.insert(id, Waiter { bell: bell.clone(), asleep: false, answer: stopped });
         self.say(&mut inside, standing, question);
         if let Some(lead) = lead {
@@ -317,7 +337,7 @@ impl Holding {
             if let Some(answer) = inside.waiters.get(&id).and_then(|waiter| waiter.answer) {
                 inside.waiters.remove(&id);
                 if answer == Answer::Stopped {
-                    inside.holdings.release(id);
+                    inside.member.holdings.release(id);
                 }
                 return Ok((id, answer));
             }
@@ -354,7 +374,7 @@ impl Holding {
         let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
         while let Some(message) = lead.next(deadline) {
             let mut inside = self.inside.lock();
-            self.apply(&mut inside, standing, [message]);
+            self.take_held(&mut inside, standing, [message]);
             if inside.waiters.get(&id).is_none_or(|waiter| waiter.answer.is_some()) {
                 return;
             }
@@ -372,7 +392,7 @@ impl Holding {
         standing: &Standing,
         id: u64,
     ) {
-        if inside.holdings.release(id) {
+        if inside.member.holdings.release(id) {
             self.say(inside, standing, Message::Release { id });
         }
     }
@@ -380,13 +400,13 @@ impl Holding {
     /// True if the permit is held, as far as can be known: see [`Holdings::is_certain`].
     pub(crate) fn is_valid(&self, id: u64) -> bool {
         let inside = self.inside.lock();
-        let Inside { holdings, route, .. } = &*inside;
-        holdings.holds(id) && holdings.is_certain(clock::now()) && !matches!(route, Route::Stopped)
+        let holdings = &inside.member.holdings;
+        holdings.holds(id) && holdings.is_certain(clock::now()) && !inside.member.has_left()
     }
 
     /// Makes room for a tally; false if this instance counts under as many names as it may.
     pub(crate) fn begin_tally(&self, resource: &str) -> bool {
-        self.inside.lock().holdings.begin_tally(resource)
+        self.inside.lock().member.holdings.begin_tally(resource)
     }
 
     /// Changes this instance's tally of a resource; gives the new number.
@@ -397,34 +417,31 @@ impl Holding {
         change: impl FnOnce(u64) -> u64,
     ) -> u64 {
         let mut inside = self.inside.lock();
-        let units = inside.holdings.count(resource, change);
-        match &inside.route {
-            Route::Office(_) => {
-                let counted = Counted { resource: resource.into(), units };
-                self.say(&mut inside, standing, Message::Count { counted });
-            }
-            Route::Lifeline(_) | Route::Joining => {
-                inside.changed.insert(resource.into());
-                self.flush(&mut inside);
-            }
-            Route::Nowhere | Route::Stopped => {}
+        let units = inside.member.holdings.count(resource, change);
+        if let Route::Office(_) = &inside.route {
+            let counted = Counted { resource: resource.into(), units };
+            self.say(&mut inside, standing, Message::Count { counted });
+        } else if inside.member.is_linked() {
+            // Not a word for each: the newest is enough.
+            inside.changed.insert(resource.into());
+            self.flush(&mut inside);
         }
         units
     }
 
     pub(crate) fn counted(&self, resource: &str) -> u64 {
-        self.inside.lock().holdings.counted(resource)
+        self.inside.lock().member.holdings.counted(resource)
     }
 
     /// Looks at the settings as this instance knows them.
     pub(crate) fn settings<T>(&self, look: impl FnOnce(&Settings) -> T) -> T {
-        look(self.inside.lock().holdings.settings())
+        look(self.inside.lock().member.holdings.settings())
     }
 
     /// Takes a setting that this instance has just set, so that it sees what it did.
     pub(crate) fn merge(&self, standing: &Standing, setting: Setting) {
         let mut inside = self.inside.lock();
-        if inside.holdings.merge(setting.clone()) {
+        if inside.member.holdings.merge(setting.clone()) {
             changed(standing, setting);
         }
     }
@@ -435,24 +452,25 @@ impl Holding {
         standing: &Standing,
         message: Message,
     ) {
-        match &inside.route {
-            Route::Nowhere | Route::Stopped => {}
-            Route::Joining | Route::Lifeline(_) => {
+        match inside.member.say(message) {
+            Word::Kept => {}
+            Word::Lifeline(message) => {
                 put_frame(&message, &mut inside.unsent);
                 self.flush(inside);
             }
-            Route::Office(office) => {
-                let answers = office.said_own(message);
-                self.apply(inside, standing, answers);
+            Word::Own(message) => {
+                if let Route::Office(office) = &inside.route {
+                    let answers = office.said_own(message);
+                    self.take_held(inside, standing, answers);
+                }
             }
         }
     }
 
     /// Gives the kernel what it takes; what it does not take is left to a thread.
     fn flush(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>) {
-        let Inside {
-            route: Route::Lifeline(lifeline), unsent, changed, holdings, flushing, ..
-        } = &mut **inside
+        let Inside { route: Route::Lifeline(lifeline), unsent, changed, member, flushing, .. } =
+            &mut **inside
         else {
             return;
         };
@@ -460,7 +478,7 @@ impl Holding {
         push(stream, unsent);
         if unsent.is_empty() && !changed.is_empty() {
             for resource in std::mem::take(changed) {
-                let units = holdings.counted(&resource);
+                let units = member.holdings.counted(&resource);
                 put_frame(&Message::Count { counted: Counted { resource, units } }, unsent);
             }
             push(stream, unsent);

@@ -24,15 +24,12 @@ use super::standing::{Inside, Place, Standing, Wait};
 use super::store::TermFile;
 use super::threads::Threads;
 use crate::config::{CROWD, HANDSHAKE_TIMEOUT, REAP_WAIT, SMALL_STACK, SURVIVOR_PATIENCE};
-use crate::error::KeepError;
 use crate::event::{ContendingCause, EventKind, Role};
-use crate::state::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
-use crate::state::hello::Hello;
-use crate::state::settings::Settings;
-use crate::state::subordinate::{News, Subordinate};
-use crate::state::supervisor::{Before, Elected, Supervisor};
+use crate::state::election::{Deed, Loss, Obstacle, Report};
+use crate::state::member::{Heard, Member, Outcome};
+use crate::state::supervisor::Supervisor;
 use crate::sys::{self, tripwire};
-use crate::wire::{Departure, ElectionCause, Entry, LeftCause, Message, Purpose};
+use crate::wire::{Departure, ElectionCause, Entry, Message, Purpose};
 
 /// Everything about an instance that stays the same, and its standing, which does not.
 pub(crate) struct Shared {
@@ -42,7 +39,6 @@ pub(crate) struct Shared {
     pub(crate) me: Entry,
     /// `None` if this instance may not supervise.
     pub(crate) terms: Option<TermFile>,
-    pub(crate) settle_time: Duration,
     pub(crate) max_members: usize,
     pub(crate) hang_timeout: Option<Duration>,
     pub(crate) end_hung_supervisor: bool,
@@ -61,17 +57,10 @@ impl Shared {
 /// What the role thread carries from one deed to the next.
 struct Duty {
     shared: Arc<Shared>,
-    election: Election,
     claim: Option<Claim>,
     /// A connection to whoever was found on the port, not used yet.
     knocked: Option<Stream>,
-    lifeline: Option<(Arc<Lifeline>, Subordinate)>,
-    /// What this instance knows of its group from its last lifeline.
-    memory: Option<Subordinate>,
-    loss: Loss,
-    /// The lifeline ended with a reset. The kernel resets the connections of the dead that had
-    /// unread bytes, but it is not the only one who can.
-    reset: bool,
+    lifeline: Option<Arc<Lifeline>>,
     /// Threads for what must not hold this one up.
     helpers: Threads,
 }
@@ -85,8 +74,8 @@ const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
 pub(crate) const ROLE_THREAD: &str = "pares-role";
 
 /// Runs until the instance has left or cannot join.
-pub(crate) fn run(shared: &Arc<Shared>, election: Election) {
-    play(shared, election);
+pub(crate) fn run(shared: &Arc<Shared>) {
+    play(shared);
     shared.holding.stop();
 }
 
@@ -98,26 +87,23 @@ pub(crate) fn lose(shared: &Shared) {
     shared.standing.halt();
 }
 
-fn play(shared: &Arc<Shared>, election: Election) {
+fn play(shared: &Arc<Shared>) {
     let mut duty = Duty {
         shared: shared.clone(),
-        election,
         claim: None,
         knocked: None,
         lifeline: None,
-        memory: None,
-        loss: Loss::Died,
-        reset: false,
         helpers: Threads::default(),
     };
-    let mut event = Event::Started;
+    let mut outcome = Outcome::Started;
     loop {
-        let (report, deed) = duty.election.on(clock::now(), event);
+        let (report, deed) = shared.holding.on(outcome, duty.lifeline.as_ref());
         if let Some(report) = report {
             duty.report(report);
         }
-        event = match deed {
+        outcome = match deed {
             Deed::TryPort => duty.try_port(),
+            Deed::LookAfter { admin } => Outcome::LookedAfter { lives: lives(admin) },
             Deed::Keep { term } => duty.keep(term),
             Deed::Connect => duty.connect(),
             Deed::Wait(time) => duty.wait(time),
@@ -132,6 +118,16 @@ fn play(shared: &Arc<Shared>, election: Election) {
             }
             Deed::Stop => return,
         };
+    }
+}
+
+/// Whether the process with this admin endpoint lives. A dying process closes that within
+/// milliseconds of its other connections, so one that still answers is watched for a while.
+fn lives(admin: u16) -> bool {
+    match port::connect(port::here(admin), sys::Kind::Peer, REAP_WAIT) {
+        Ok(None) => false,
+        Ok(Some(stream)) => !has_ended(&stream, REAP_WAIT),
+        Err(error) => !port::is_gone(&error),
     }
 }
 
@@ -154,29 +150,27 @@ impl Duty {
     }
 
     /// Claims the port, and looks what the last term was.
-    fn try_port(&mut self) -> Event {
+    fn try_port(&mut self) -> Outcome {
         tripwire::look(); // an instance that nobody can reach must not claim it
         if self.halting() {
-            return Event::Halted;
+            return Outcome::Halted;
         }
-        let few = self.memory.as_ref().is_some_and(|memory| (memory.members as usize) < CROWD);
-        if !few && self.knock() {
-            return self.port_taken();
+        let few =
+            |member: &Member| member.known().is_some_and(|known| (known.members as usize) < CROWD);
+        if !self.shared.holding.look(few) && self.knock() {
+            return Outcome::PortTaken;
         }
         match claim(&self.shared) {
             Ok(claim) => {
-                let last = claim.last.as_ref().map(|last| last.term).map_err(KeepError::clone);
+                let last = claim.last.clone();
                 self.claim = Some(claim);
-                Event::PortClaimed {
-                    last,
-                    seen: self.shared.holding.settings(Settings::newest_term),
-                }
+                Outcome::PortClaimed { last }
             }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.port_taken(),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Outcome::PortTaken,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Event::Obstructed(Obstacle::PortForbidden)
+                Outcome::Obstructed(Obstacle::PortForbidden)
             }
-            Err(error) => Event::Obstructed(system("become supervisor", &error)),
+            Err(error) => Outcome::Obstructed(system("become supervisor", &error)),
         }
     }
 
@@ -202,36 +196,8 @@ impl Duty {
         port::connect_with(self.shared.at, sys::Kind::Lifeline, timeout, pause)
     }
 
-    fn port_taken(&mut self) -> Event {
-        if std::mem::take(&mut self.reset) && self.loss == Loss::Died && self.supervisor_lives_on()
-        {
-            // Somebody cut the connection, and it welcomes others while we are away.
-            self.memory.iter_mut().for_each(|memory| memory.lost(Loss::Evicted));
-            self.shared.holding.cut_off();
-        }
-        Event::PortTaken
-    }
-
-    /// After a reset and with the port taken: whether the supervisor before is the one that still
-    /// has it, as far as that matters. One that dies with unread bytes resets its connections, too,
-    /// and its successor is quick.
-    ///
-    /// Its admin endpoint tells. A dying process closes that within milliseconds of its other
-    /// connections, so one that still answers is watched for a while.
-    fn supervisor_lives_on(&self) -> bool {
-        let Some(memory) = &self.memory else { return false };
-        if memory.roster.is_none() && !self.shared.holding.holds_anything() {
-            return true; // there is nothing to be lost by thinking so
-        }
-        match port::connect(port::here(memory.supervisor_admin), sys::Kind::Peer, REAP_WAIT) {
-            Ok(None) => false,
-            Ok(Some(stream)) => !has_ended(&stream, REAP_WAIT),
-            Err(error) => !port::is_gone(&error),
-        }
-    }
-
     /// Keeps the term in which this instance is about to supervise.
-    fn keep(&self, term: u64) -> Event {
+    fn keep(&self, term: u64) -> Outcome {
         let kept = self.shared.terms().begin(term);
         if let (Ok(()), Some(Err(error))) = (&kept, self.claim.as_ref().map(|claim| &claim.last)) {
             log::warn!(
@@ -240,13 +206,14 @@ impl Duty {
                 error.finding()
             );
         }
-        Event::Kept(kept)
+        Outcome::Kept(kept)
     }
 
     /// Connects, proves itself, says hello and reads the welcome.
-    fn connect(&mut self) -> Event {
+    fn connect(&mut self) -> Outcome {
         let shared = self.shared.clone();
-        let left = self.election.deadline().map(|deadline| deadline.saturating_sub(clock::now()));
+        let deadline = shared.holding.look(Member::deadline);
+        let left = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
         let timeout = match left {
             Some(left) => HANDSHAKE_TIMEOUT.min(left).max(Duration::from_millis(1)),
             None => SURVIVOR_PATIENCE,
@@ -261,21 +228,21 @@ impl Duty {
             None => self.connect_in_turn(timeout),
         };
         let stream = match connected {
-            _ if self.halting() => return Event::Halted,
+            _ if self.halting() => return Outcome::Halted,
             Ok(Some(stream)) => Arc::new(stream),
-            Ok(None) => return Event::NobodyThere,
+            Ok(None) => return Outcome::NobodyThere,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Event::Obstructed(handshake::silence(shared.at));
+                return Outcome::Obstructed(handshake::silence(shared.at));
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Event::ClosedAtOnce;
+                return Outcome::ClosedAtOnce;
             }
-            Err(error) => return Event::Obstructed(system("connect to the supervisor", &error)),
+            Err(error) => return Outcome::Obstructed(system("connect to the supervisor", &error)),
         };
         if !self.wait_on(Wait::Stream(stream.clone())) {
-            return Event::Halted;
+            return Outcome::Halted;
         }
-        let hello = self.hello();
+        let hello = shared.holding.hello().into_message();
         let opened =
             handshake::open(stream, &shared.pass, shared.at, Purpose::Join, hello, deadline);
         let result = opened.and_then(|mut link| {
@@ -286,60 +253,45 @@ impl Duty {
                     LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
                     LinkError::Io(error) => Denied::Obstructed(system("join", &error)),
                 })?;
-                match answer {
-                    // What others have been given meanwhile, before anything else.
-                    revoked @ Message::Revoked { .. } => {
-                        shared.holding.on(&shared.standing, revoked)
-                    }
-                    answer => return Ok((link, answer)),
+                if let Heard::Answer(answer) = shared.holding.hear(&shared.standing, answer) {
+                    return Ok((link, answer));
                 }
             }
         });
         let halting = !self.wait_on(Wait::Bell);
-        let event = self.joined(halting, result);
-        if !matches!(event, Event::Welcomed { .. }) {
+        let outcome = self.joined(halting, result);
+        if !matches!(outcome, Outcome::Answered(_)) {
             shared.holding.lost(&shared.standing);
         }
-        event
+        outcome
     }
 
-    fn joined(&mut self, halting: bool, result: Result<(Link, Message), Denied>) -> Event {
+    fn joined(&mut self, halting: bool, result: Result<(Link, Message), Denied>) -> Outcome {
         match result {
-            _ if halting => Event::Halted,
+            _ if halting => Outcome::Halted,
             Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
-                Event::Obstructed(handshake::obstacle(refusal, (version_min, version_max), detail))
+                Outcome::Obstructed(handshake::obstacle(
+                    refusal,
+                    (version_min, version_max),
+                    detail,
+                ))
             }
-            Ok((link, answer)) => match Subordinate::welcomed(answer) {
-                Some(subordinate) => {
-                    let term = subordinate.term;
-                    let lifeline = Arc::new(Lifeline::new(link));
-                    self.shared.holding.welcomed(&lifeline, term, subordinate.settled);
-                    self.lifeline = Some((lifeline, subordinate));
-                    Event::Welcomed { term }
-                }
-                // It has the key and yet does not speak our protocol.
-                None => Event::Obstructed(Obstacle::NotPares),
-            },
-            Err(Denied::ClosedAtOnce) => Event::ClosedAtOnce,
-            Err(Denied::Obstructed(obstacle)) => Event::Obstructed(obstacle),
+            Ok((link, answer)) => {
+                self.lifeline = Some(Arc::new(Lifeline::new(link)));
+                Outcome::Answered(answer)
+            }
+            Err(Denied::ClosedAtOnce) => Outcome::ClosedAtOnce,
+            Err(Denied::Obstructed(obstacle)) => Outcome::Obstructed(obstacle),
         }
     }
 
-    /// The one message from which a new supervisor rebuilds what it knows of this instance.
-    fn hello(&self) -> Message {
-        let roster = self.memory.as_ref().and_then(|memory| memory.roster.clone());
-        let (claims, settings) = self.shared.holding.hello();
-        let last_term = self.election.last_term();
-        Hello { entry: self.shared.me.clone(), last_term, roster, claims, settings }.into_message()
-    }
-
-    fn wait(&mut self, time: Duration) -> Event {
+    fn wait(&mut self, time: Duration) -> Outcome {
         self.claim = None; // others may have the port meanwhile
         let halted = self
             .shared
             .standing
             .wait(Some(Instant::now() + time), |inside| inside.halting.then_some(()));
-        if halted.is_some() { Event::Halted } else { Event::Waited }
+        if halted.is_some() { Outcome::Halted } else { Outcome::Waited }
     }
 
     /// Says what this thread is about to wait on; false if it is to halt instead.
@@ -351,79 +303,63 @@ impl Duty {
     }
 
     /// Reads what the supervisor tells until it is gone.
-    fn follow(&mut self) -> Event {
-        let Some((lifeline, mut subordinate)) = self.lifeline.take() else {
-            return Event::LinkLost(Loss::Died);
+    fn follow(&mut self) -> Outcome {
+        let shared = self.shared.clone();
+        let known = shared.holding.look(|member| member.known().cloned());
+        let (Some(lifeline), Some(known)) = (self.lifeline.take(), known) else {
+            return Outcome::LifelineEnded { sure: false };
         };
-        let mut goodbye = None;
-        self.prepare(subordinate.members);
+        self.prepare(known.members);
+        let mut sure = false;
         if self.wait_on(Wait::Stream(lifeline.stream().clone())) {
-            let shared = self.shared.clone();
             let hands = Hands {
                 say: &|message| shared.holding.say_aside(&message),
                 report: &|event| shared.standing.emit(event),
                 end: shared.end_hung_supervisor,
             };
-            let supervisor = subordinate.supervisor.clone();
             let mut vigil =
-                shared.hang_timeout.map(|timeout| Vigil::new(supervisor, timeout, &hands));
+                shared.hang_timeout.map(|timeout| Vigil::new(known.supervisor, timeout, &hands));
             let mut reader = lifeline.reader();
+            let broke = |detail: &str| {
+                let name = &shared.me.name;
+                complain!(
+                    Warn,
+                    name,
+                    "{name}: cut off a supervisor that broke the protocol{detail}"
+                );
+            };
             loop {
                 let message = match health::read(&mut reader, &mut vigil, &hands) {
                     Ok(message) => message,
                     Err(LinkError::Malformed(error)) => {
-                        let name = &self.shared.me.name;
-                        complain!(
-                            Warn,
-                            name,
-                            "{name}: cut off a supervisor that broke the protocol: {error}"
-                        );
+                        broke(&format!(": {error}"));
                         break;
                     }
                     Err(LinkError::Gone { reset }) => {
-                        self.reset = reset;
+                        sure = !reset;
                         break;
                     }
                     Err(LinkError::Late | LinkError::Io(_)) => break,
                 };
-                if let Message::Rejected { .. } = message {
-                    goodbye = Some(Loss::Evicted);
-                    continue;
-                }
-                match subordinate.on(message) {
-                    News::Quiet => {}
-                    News::Probed { number, within_ns } => {
+                match shared.holding.hear(&shared.standing, message) {
+                    Heard::Quiet | Heard::Held(..) => {}
+                    Heard::State => self.on_state(),
+                    Heard::Probed { number, within_ns } => {
                         shared.holding.say_aside(&shared.pulse.answer(number, within_ns));
                     }
-                    News::State => self.on_state(&subordinate),
-                    News::Held(message) => self.shared.holding.on(&self.shared.standing, message),
-                    News::Goodbye(Departure::Leaves) => goodbye = Some(Loss::Left),
-                    News::Goodbye(Departure::StepsDown) => goodbye = Some(Loss::SteppedDown),
-                    News::Goodbye(Departure::Evicts) => goodbye = Some(Loss::Evicted),
-                    News::Nonsense => {
-                        let name = &self.shared.me.name;
-                        complain!(
-                            Warn,
-                            name,
-                            "{name}: cut off a supervisor that broke the protocol"
-                        );
+                    Heard::Answer(_) | Heard::Nonsense => {
+                        broke("");
                         break;
                     }
                 }
             }
         }
         if !self.wait_on(Wait::Bell) {
-            self.shared.holding.say_goodbye();
-            return Event::Halted;
+            shared.holding.say_goodbye();
+            return Outcome::Halted;
         }
-        self.shared.holding.lost(&self.shared.standing);
-        self.loss = goodbye.unwrap_or(Loss::Died);
-        subordinate.lost(self.loss);
-        if self.loss == Loss::Evicted {
-            self.shared.holding.cut_off();
-        }
-        self.memory = Some(subordinate);
-        Event::LinkLost(self.loss)
+        shared.holding.lost(&shared.standing);
+        Outcome::LifelineEnded { sure }
     }
 
     /// Has room made for the descriptors that this instance would need as supervisor of so many,
@@ -441,24 +377,25 @@ impl Duty {
         }
     }
 
-    fn on_state(&mut self, subordinate: &Subordinate) {
-        self.election.saw_term(subordinate.term);
-        self.shared.holding.on_state(subordinate.term, subordinate.settled);
-        self.prepare(subordinate.members);
+    fn on_state(&self) {
+        let Some(known) = self.shared.holding.look(|member| member.known().cloned()) else {
+            return;
+        };
+        self.prepare(known.members);
         self.shared.standing.change(|inside| {
-            inside.term = subordinate.term;
-            inside.place = Place::Subordinate(subordinate.clone());
-            if subordinate.settled {
-                inside.settle(subordinate.term, subordinate.members);
+            inside.term = known.term;
+            if known.settled {
+                inside.settle(known.term, known.members);
             }
+            inside.place = Place::Subordinate(known);
         });
     }
 
     /// Serves the group until the role is to be given up.
-    fn supervise(&mut self, cause: ElectionCause) -> Event {
+    fn supervise(&mut self, cause: ElectionCause) -> Outcome {
         let shared = self.shared.clone();
         let (Some(claim), Some(office)) = (self.claim.take(), shared.standing.office()) else {
-            return Event::SteppedDown { term: self.election.last_term() };
+            return Outcome::SteppedDown { term: shared.holding.look(Member::last_term) };
         };
         let Claim { listener, registry, members, askers, .. } = claim;
         log::debug!("{}: elected because: {cause}", shared.me.name);
@@ -506,7 +443,7 @@ impl Duty {
         self.report(Report::Contending(if halting { Loss::Left } else { Loss::SteppedDown }));
         let reason = if halting { Departure::Leaves } else { Departure::StepsDown };
         let last = office.begin_closing(reason);
-        shared.holding.lost(&shared.standing);
+        shared.holding.resigned(&shared.standing);
         // While the port is still ours: whoever has it next writes the next term.
         shared.terms().end(last);
         drop(listener); // from here on whoever is quick takes the port
@@ -516,7 +453,7 @@ impl Duty {
         askers.close();
         threads.join_all();
         askers.close(); // once more, for one that was accepted while the others were waited for
-        if halting { Event::Halted } else { Event::SteppedDown { term: last.term } }
+        if halting { Outcome::Halted } else { Outcome::SteppedDown { term: last.term } }
     }
 
     /// Puts a report into the standing: from then on the program sees it.
@@ -550,6 +487,7 @@ impl Duty {
             | Report::Contending(_)
             | Report::Stopped => None,
         };
+        let known = shared.holding.look(|member| member.known().cloned());
         shared.standing.change(|inside: &mut Inside| {
             let old = inside.role();
             let mut settled_members = None;
@@ -566,9 +504,9 @@ impl Duty {
                 }
                 Report::Subordinate { term } => {
                     inside.term = *term;
-                    if let Some((_, subordinate)) = &self.lifeline {
-                        settled_members = subordinate.settled.then_some(subordinate.members);
-                        inside.place = Place::Subordinate(subordinate.clone());
+                    if let Some(known) = known {
+                        settled_members = known.settled.then_some(known.members);
+                        inside.place = Place::Subordinate(known);
                     }
                     inside.cause = None;
                 }
@@ -597,24 +535,13 @@ impl Duty {
         let shared = self.shared.clone();
         let claim = self.claim.as_mut()?;
         let (registry_port, waker) = (claim.registry_port, claim.waker.take()?);
-        let memory = self.memory.take();
-        let before =
-            Before::of(memory.clone(), term, claim.last.as_ref().is_ok_and(|last| last.vacant));
-        let gone = memory.filter(|memory| {
-            memory.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown
-        });
-        let predecessor: Option<(String, LeftCause)> =
-            gone.map(|memory| (memory.supervisor, left_cause(self.loss)));
-        let cause = self.election.cause();
         let facts = Facts {
             group: shared.pass.group.clone(),
             port: shared.at.port(),
             me: shared.me.clone(),
             registry_port,
-            cause,
+            cause: shared.holding.look(Member::cause),
         };
-        let me = shared.me.clone();
-        let (settle_time, max_members) = (shared.settle_time, shared.max_members);
         // Weak: the office is part of the standing, and must not keep alive what keeps it alive.
         let weak = Arc::downgrade(&shared);
         let notice = move |notice| {
@@ -622,20 +549,9 @@ impl Duty {
                 on_notice(&shared, notice);
             }
         };
-        Some(shared.holding.elected(&shared.standing, |claims, settings| {
-            let elected = Elected {
-                me,
-                term,
-                registry_port,
-                before,
-                claims,
-                settings,
-                settle_time,
-                max_members,
-            };
-            let open = |now, actions: &mut Vec<_>| {
-                Supervisor::new(elected, now, actions).after(predecessor)
-            };
+        let place = (term, registry_port, shared.max_members);
+        Some(shared.holding.elected(&shared.standing, place, |elected| {
+            let open = |now, actions: &mut Vec<_>| Supervisor::new(elected, now, actions);
             Office::new(facts, waker, open, notice)
         }))
     }
@@ -645,7 +561,7 @@ fn on_notice(shared: &Shared, notice: Notice) {
     match notice {
         Notice::Settled { term, members } => {
             shared.terms().retry();
-            shared.holding.on_state(term, true);
+            shared.holding.on_own_state(term, true);
             shared.standing.change(|inside| {
                 if inside.role() == Role::Supervisor && inside.term == term {
                     inside.settle(term, members);
@@ -655,6 +571,7 @@ fn on_notice(shared: &Shared, notice: Notice) {
         Notice::Own => shared.holding.collect(&shared.standing),
         Notice::TermRaised { term } => {
             shared.terms().raise(term);
+            shared.holding.on_own_state(term, false);
             shared.standing.change(|inside| {
                 // It may be late, after a higher one or after the end.
                 if inside.role() == Role::Supervisor && inside.term < term {

@@ -141,6 +141,9 @@ pub(crate) enum Deed {
     Keep { term: u64 },
     /// Connect to the port and say hello.
     Connect,
+    /// Look whether the supervisor before, whose admin port this is, still lives. Only a
+    /// [member](super::member) asks for it.
+    LookAfter { admin: u16 },
     /// Do nothing for so long.
     Wait(Duration),
     /// Be supervisor.

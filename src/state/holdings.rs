@@ -122,10 +122,6 @@ impl Holdings {
         self.doubtful_from.is_none_or(|from| now < from)
     }
 
-    pub(crate) fn holds_anything(&self) -> bool {
-        !self.permits.is_empty()
-    }
-
     /// Makes room for a tally; false if this instance counts under as many names as it may.
     pub(crate) fn begin_tally(&mut self, resource: &str) -> bool {
         let room = self.counted.len() < MAX_RESOURCES || self.counted.contains_key(resource);

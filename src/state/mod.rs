@@ -9,6 +9,7 @@ pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod hello;
 pub(crate) mod holdings;
+pub(crate) mod member;
 pub(crate) mod permits;
 pub(crate) mod registry;
 pub(crate) mod settings;

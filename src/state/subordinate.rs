@@ -146,16 +146,17 @@ impl Subordinate {
         }
     }
 
+    /// It is a witness no more.
+    pub(crate) fn forget_roster(&mut self) {
+        self.roster = None;
+    }
+
     /// The lifeline ended. Cut off while the supervisor lives, we are no witness any more: it may
     /// have welcomed others since, and what we know must not pass for the last word when it dies
     /// and we succeed it.
-    ///
-    /// A death shows as the end of the stream after all that was written, and the port is free. A
-    /// lifeline that was reset while the port is still held was cut, by whomever, and counts as
-    /// [`Loss::Evicted`].
     pub(crate) fn lost(&mut self, loss: Loss) {
         match loss {
-            Loss::Evicted => self.roster = None,
+            Loss::Evicted => self.forget_roster(),
             Loss::Died | Loss::SteppedDown | Loss::Left => {}
         }
     }

@@ -66,6 +66,8 @@ pub(crate) struct Elected {
     pub(crate) term: u64,
     pub(crate) registry_port: u16,
     pub(crate) before: Before,
+    /// The supervisor before this one, if it is gone, and how it went.
+    pub(crate) predecessor: Option<(String, LeftCause)>,
     pub(crate) claims: Claims,
     pub(crate) settings: Settings,
     pub(crate) settle_time: Time,
@@ -175,8 +177,8 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
-        let Elected { me, term, registry_port, before, claims, settings, .. } = elected;
-        let Elected { settle_time, max_members, .. } = elected;
+        let Elected { me, term, registry_port, before, predecessor, .. } = elected;
+        let Elected { claims, settings, settle_time, max_members, .. } = elected;
         let (mut expected, unknown_since) = match before {
             Before::Nobody => (BTreeSet::new(), None),
             Before::These(roster) => (roster.admins, roster.unknown_since),
@@ -192,7 +194,7 @@ impl Supervisor {
             admin,
             registry_port,
             max_members,
-            predecessor: None,
+            predecessor,
             registry,
             members: BTreeMap::new(),
             connection: BTreeMap::new(),
@@ -211,12 +213,6 @@ impl Supervisor {
         this.settle_if_complete(actions, &mut verdicts);
         this.pronounce(verdicts, actions);
         this
-    }
-
-    /// Names the supervisor before this one, if it is gone, and how it went.
-    pub(crate) fn after(mut self, predecessor: Option<(String, LeftCause)>) -> Self {
-        self.predecessor = predecessor;
-        self
     }
 
     pub(crate) fn on(&mut self, now: Time, input: Input, actions: &mut Vec<Action>) {

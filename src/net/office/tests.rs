@@ -16,6 +16,7 @@ fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
         term: 1,
         registry_port: 2,
         before: Before::Nobody,
+        predecessor: None,
         claims: Claims::default(),
         settings: Settings::default(),
         settle_time: Time::from_millis(500),

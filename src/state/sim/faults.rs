@@ -50,6 +50,7 @@ impl World {
                 if !open.is_empty() {
                     let link = open[self.random.below(open.len())];
                     tell!(self, "connection {link} is cut");
+                    self.links[link].cut = true;
                     self.reset(link, Client);
                     self.reset(link, Server);
                 }
@@ -63,7 +64,7 @@ impl World {
             12 => self.leave(one),
             13 => supervisor.into_iter().for_each(|who| self.crowd(who)),
             _ => {
-                if let Doing::Following(link, _) = self.instances[anybody].doing {
+                if let Doing::Following(link) = self.instances[anybody].doing {
                     self.seen.evicted += 1;
                     self.send(link, Client, Message::Watch {});
                 }
@@ -99,7 +100,7 @@ impl World {
         let mut members: Vec<Who> =
             self.instances[supervisor].desk().unwrap().welcomed.iter().copied().collect();
         members.sort_by_key(|&who| {
-            self.instances[who].known.as_ref().is_some_and(|known| known.roster.is_some())
+            self.instances[who].member.known().is_some_and(|known| known.roster.is_some())
         });
         self.kill(supervisor);
         tell!(self, "its members are held up, each {gap:?} longer than the one before");
@@ -127,13 +128,13 @@ impl World {
             self.seen.stepped_down += 1;
             self.survivors.insert(who, self.now);
             self.instances[who].stepped_down = Some(self.now);
-            self.on(who, Event::SteppedDown { term });
+            self.on(who, Outcome::SteppedDown { term });
         }
     }
 
     pub(super) fn leave(&mut self, who: Who) {
         match &self.instances[who].doing {
-            Doing::Following(link, _) => {
+            Doing::Following(link) => {
                 self.send(*link, Client, Message::Leaving { reason: Departure::Leaves })
             }
             Doing::Supervising(_) => {
@@ -144,7 +145,7 @@ impl World {
             }
             Doing::Deed(_) | Doing::Binding | Doing::Joining(_) | Doing::Gone => {}
         }
-        self.on(who, Event::Halted);
+        self.on(who, Outcome::Halted);
     }
 
     /// An orderly end: everything is closed at once.
@@ -190,13 +191,13 @@ impl World {
             living().map(|one| one.entry.admin).filter(|&admin| who_has(admin) != leader).collect();
         let mut witnesses = 0;
         for &admin in &others {
-            let Instance { doing, known, entry, election, .. } = &self.instances[who_has(admin)];
-            let Doing::Following(link, _) = doing else { panic!("{} has no role", entry.name) };
+            let Instance { doing, member, entry, .. } = &self.instances[who_has(admin)];
+            let Doing::Following(link) = doing else { panic!("{} has no role", entry.name) };
             assert_eq!((self.links[*link].owner[1], self.links[*link].open), (leader, [true; 2]));
             let Subordinate { term: told, settled, roster, .. } =
-                known.as_ref().expect("was welcomed");
+                member.known().expect("was welcomed");
             assert_eq!(
-                (*told, election.last_term(), *settled),
+                (*told, member.last_term(), *settled),
                 (term, term, true),
                 "what {} was told",
                 entry.name

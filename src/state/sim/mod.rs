@@ -15,13 +15,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use super::Time;
-use super::election::{Deed, Election, Event, Loss, Obstacle, Report};
+use super::election::{Deed, Election, Obstacle, Report};
 use super::hello::Hello;
-use super::holdings::Holdings;
+use super::member::{Heard, Member, Outcome, Word};
 use super::registry::test_entry;
 use super::settings::Settings;
-use super::subordinate::{News, Roster, Subordinate};
-use super::supervisor::{Action, Before, Cursor, Elected, Input, Supervisor};
+use super::subordinate::{Roster, Subordinate};
+use super::supervisor::{Action, Before, Cursor, Input, Supervisor};
 use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, MAX_UNKNOWN, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, Message};
 use random::Random;
@@ -81,6 +81,8 @@ struct Link {
     /// The supervisorship it belongs to.
     turn: u32,
     hello_read: bool,
+    /// It was cut, or closed by a supervisor, while both ends lived.
+    cut: bool,
     welcomed: bool,
     cursor: Option<Cursor>,
     /// Messages of members that were meant for the client.
@@ -95,7 +97,7 @@ enum Doing {
     /// Has bound the port and does not listen yet.
     Binding,
     Joining(LinkId),
-    Following(LinkId, Option<Loss>),
+    Following(LinkId),
     Supervising(Box<Desk>),
     /// Dead, failed or left.
     Gone,
@@ -129,23 +131,20 @@ struct Desk {
 struct Instance {
     entry: Entry,
     may_supervise: bool,
-    election: Election,
+    member: Member,
     doing: Doing,
     /// Grows with each event of the election, so that what was planned before is void.
     turn: u32,
-    /// What it was told by the last supervisor that it followed.
-    known: Option<Subordinate>,
     stalled_until: Time,
     stepped_down: Option<Time>,
     /// After so many actions as a supervisor it is killed, in the middle of the others.
     dies_in: Option<usize>,
     died_at: Time,
-    holdings: Holdings,
+    /// Its last lifeline was cut while both ends lived.
+    was_cut: bool,
     /// Ever: as if the supervisor had died before it welcomed us, of which there is nothing to tell
     /// it.
     cut_while_joining: bool,
-    /// What it said since its hello, until the welcome.
-    unsent: Vec<Message>,
     /// Permits given back, and requests withdrawn.
     given_back: BTreeSet<u64>,
     /// Which supervisorship's message it got last, and the number of that.
@@ -155,6 +154,14 @@ struct Instance {
 impl Instance {
     fn lives(&self) -> bool {
         !matches!(self.doing, Doing::Gone)
+    }
+
+    /// Which of its permits or requests a message decides.
+    fn about(message: &Message) -> Option<u64> {
+        match message {
+            Message::Granted { id } | Message::Denied { id, .. } => Some(*id),
+            _ => None,
+        }
     }
 
     fn desk(&mut self) -> Option<&mut Desk> {
@@ -171,6 +178,7 @@ enum Step {
     Announce,
     Collect,
     Found { dead_admin: u16 },
+    Look { admin: u16 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,7 +218,7 @@ macro_rules! seen {
 seen! {
     leaderless term_kept_again term_unkept began_with_an_older_term refused_to_begin
     settled_early waited_on gave_up_on_the_unknown gave_up_on_known_ones inherited_the_unknown raised_term killed_amid_actions reset stepped_down
-    found_nobody replaced evicted nobody_there closed_at_once silent more_than_witnesses
+    found_nobody replaced evicted looked_after_the_living looked_after_the_dead nobody_there closed_at_once silent more_than_witnesses
     granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
     acknowledged conflict asked_too_early died_before_the_answer missed elected_in_doubt
 }
@@ -390,7 +398,7 @@ impl World {
                 let Doing::Joining(link) = instance.doing else { return };
                 self.seen.silent += 1;
                 self.close(link, Client, false);
-                self.on(who, Event::Obstructed(Obstacle::Silent));
+                self.on(who, Outcome::Obstructed(Obstacle::Silent));
             }
             Step::Wake => {
                 let wake_at = instance.desk().and_then(|desk| desk.wake_at);
@@ -400,6 +408,13 @@ impl World {
             }
             Step::Announce => self.announce(who),
             Step::Collect => self.collect(who),
+            Step::Look { admin } => {
+                // What no look can tell does not happen here: who was cut off looks in time.
+                let lives = self.instances[who_has(admin)].lives() || self.instances[who].was_cut;
+                self.seen.looked_after_the_living += u64::from(lives);
+                self.seen.looked_after_the_dead += u64::from(!lives);
+                self.on(who, Outcome::LookedAfter { lives });
+            }
             Step::Found { dead_admin } => self.decide(who, Input::Dead { admin: dead_admin }),
         }
     }
@@ -412,48 +427,45 @@ impl World {
         }
         let who = self.instances.len();
         let seed = self.random.next();
+        let entry = test_entry(&name, who as u64 + 1, admin_of(who));
+        let election = Election::new(seed, self.now + JOIN_TIMEOUT, may_supervise);
         self.instances.push(Instance {
-            entry: test_entry(&name, who as u64 + 1, admin_of(who)),
+            member: Member::new(
+                entry.clone(),
+                election,
+                sharing::declared(who),
+                SETTLE,
+                self.lossy,
+            ),
+            entry,
             may_supervise,
-            election: Election::new(seed, self.now + JOIN_TIMEOUT, may_supervise),
             doing: Doing::Deed(Deed::Stop),
             turn: 0,
-            known: None,
             stalled_until: Time::ZERO,
             stepped_down: None,
             dies_in: None,
             died_at: Time::ZERO,
-            holdings: Holdings::new(sharing::declared(who)),
+            was_cut: false,
             cut_while_joining: false,
-            unsent: Vec::new(),
             given_back: BTreeSet::new(),
             last_delivered: None,
         });
         tell!(self, "{} starts, admin {}", self.name(who), admin_of(who));
-        self.on(who, Event::Started);
+        self.on(who, Outcome::Started);
     }
 
     fn name(&self, who: Who) -> String {
         format!("{}#{who}", self.instances[who].entry.name)
     }
 
-    /// The last deed of `who` came to `event`.
-    fn on(&mut self, who: Who, event: Event) {
+    /// The last deed of `who` came to `outcome`.
+    fn on(&mut self, who: Who, outcome: Outcome) {
         let instance = &mut self.instances[who];
-        let (report, deed) = instance.election.on(self.now, event.clone());
+        let (report, deed) = instance.member.on(self.now, outcome.clone());
         instance.turn += 1;
-        if matches!(
-            event,
-            Event::LinkLost(_)
-                | Event::ClosedAtOnce
-                | Event::Obstructed(_)
-                | Event::SteppedDown { .. }
-        ) {
-            instance.holdings.end(self.now + SETTLE);
-        }
         self.seen.leaderless +=
             u64::from(report == Some(Report::Obstructed(Obstacle::NoSupervisor)));
-        tell!(self, "{} {event:?} -> {deed:?} {report:?}", self.name(who));
+        tell!(self, "{} {outcome:?} -> {deed:?} {report:?}", self.name(who));
         let instance = &mut self.instances[who];
         let step = What::Step(who, instance.turn, Step::CarryOut);
         if !matches!(deed, Deed::Keep { .. } | Deed::Supervise { .. })
@@ -470,6 +482,10 @@ impl World {
             Deed::Wait(time) => {
                 let time = *time;
                 self.at(time, step);
+            }
+            Deed::LookAfter { admin } => {
+                let (look, turn) = (Step::Look { admin: *admin }, self.instances[who].turn);
+                self.soon(What::Step(who, turn, look));
             }
             Deed::TryPort | Deed::Connect => self.soon(step),
             Deed::Fail(obstacle) => {
@@ -496,15 +512,16 @@ impl World {
                 let turn = self.instances[who].turn;
                 self.soon(What::Step(who, turn, Step::Listen));
             }
-            (Deed::TryPort, Some(_)) => self.on(who, Event::PortTaken),
+            (Deed::TryPort, Some(_)) => self.on(who, Outcome::PortTaken),
             (Deed::Connect, None | Some((_, false))) => {
                 self.seen.nobody_there += 1;
-                self.on(who, Event::NobodyThere);
+                self.on(who, Outcome::NobodyThere);
             }
             (Deed::Connect, Some((server, true))) => self.connect(who, server),
-            (Deed::Wait(_), _) => self.on(who, Event::Waited),
+            (Deed::Wait(_), _) => self.on(who, Outcome::Waited),
             (
                 Deed::Keep { .. }
+                | Deed::LookAfter { .. }
                 | Deed::Supervise { .. }
                 | Deed::Follow
                 | Deed::Fail(_)
@@ -528,6 +545,7 @@ impl World {
             delay,
             turn: self.instances[server].turn,
             hello_read: false,
+            cut: false,
             welcomed: false,
             cursor: None,
             meant: 0,
@@ -536,16 +554,7 @@ impl World {
         let instance = &mut self.instances[who];
         instance.doing = Doing::Joining(link);
         let step = What::Step(who, instance.turn, Step::GiveUpJoining);
-        let roster = instance.known.as_ref().and_then(|known| known.roster.clone());
-        let hello = Hello {
-            entry: instance.entry.clone(),
-            last_term: instance.election.last_term(),
-            roster,
-            claims: instance.holdings.claims(),
-            settings: instance.holdings.settings().all().cloned().collect(),
-        };
-        instance.unsent.clear();
-        instance.holdings.join();
+        let hello = instance.member.hello();
         self.at(HANDSHAKE_TIMEOUT, step);
         self.send(link, Client, hello.into_message());
     }
@@ -553,21 +562,20 @@ impl World {
     /// Bound and listening: the port is this instance's, and with it the group.
     fn claim(&mut self, who: Who) {
         self.port = Some((who, true));
-        let last = self.store.read().map(|last| last.term);
-        let seen = self.instances[who].holdings.settings().newest_term();
-        self.on(who, Event::PortClaimed { last, seen });
+        let last = self.store.read();
+        self.on(who, Outcome::PortClaimed { last });
     }
 
     /// Its term is kept: it begins.
     fn supervise(&mut self, who: Who, term: u64) {
         self.note_term(term);
-        let vacant = self.store.vacant_before;
         let instance = &mut self.instances[who];
         if let Some(time) = instance.stepped_down.take() {
             assert!(self.now >= time + ASIDE, "stepped down and did not leave the port to others");
         }
-        let before = Before::of(instance.known.take(), term, vacant);
-        self.seen.found_nobody += u64::from(before == Before::Nobody && term > 1);
+        let elected = instance.member.elected(term, 1, MAX_MEMBERS);
+        let before = &elected.before;
+        self.seen.found_nobody += u64::from(*before == Before::Nobody && term > 1);
         let inherited = matches!(before, Before::These(Roster { unknown_since: Some(_), .. }));
         self.seen.inherited_the_unknown += u64::from(inherited);
         tell!(
@@ -576,24 +584,13 @@ impl World {
             self.name(who),
             self.survivors
         );
-        let me = self.instances[who].entry.clone();
-        let knew = match &before {
+        let knew = match before {
             Before::These(Roster { admins, unknown_since: None }) => {
-                Some(admins - &[me.admin].into())
+                Some(admins - &[elected.me.admin].into())
             }
             Before::These(_) | Before::Unknown | Before::Nobody => None,
         };
         let mut actions = Vec::new();
-        let elected = Elected {
-            me,
-            term,
-            registry_port: 1,
-            before,
-            claims: self.instances[who].holdings.claims(),
-            settings: self.instances[who].holdings.settings().clone(),
-            settle_time: SETTLE,
-            max_members: MAX_MEMBERS,
-        };
         let supervisor = Supervisor::new(elected, self.now, &mut actions);
         if self.family == Family::Hasty && self.faults > 0 && self.random.one_in(3) {
             self.instances[who].dies_in = Some(self.random.below(12));
@@ -625,7 +622,7 @@ impl World {
         else {
             return;
         };
-        let again = self.instances[who].holdings.begin(self.now, term, settled);
+        let again = self.instances[who].member.opened(self.now, term, settled);
         self.check_own(who);
         for message in again {
             if self.instances[who].turn == turn && self.instances[who].lives() {

@@ -69,46 +69,22 @@ impl World {
     pub(super) fn read_as_client(&mut self, who: Who, link: LinkId, message: Option<Message>) {
         let reset = self.links[link].reset[0];
         let instance = &mut self.instances[who];
-        match (&mut instance.doing, message) {
-            (Doing::Joining(_), Some(message @ Message::Revoked { .. })) => {
-                self.take(who, message, None)
-            }
-            (Doing::Joining(_), Some(message)) => {
-                let term = match &message {
-                    Message::Welcome { term, .. } => *term,
-                    other => panic!("{other:?} in answer to a hello"),
-                };
-                (instance.known, instance.stepped_down) = (Subordinate::welcomed(message), None);
-                instance.doing = Doing::Following(link, None);
-                self.on(who, Event::Welcomed { term });
-                self.begin(who, link);
+        match (&instance.doing, message) {
+            (Doing::Joining(_) | Doing::Following(_), Some(message)) => {
+                let followed = matches!(instance.doing, Doing::Following(_)).then_some(link);
+                self.hear(who, link, message, followed);
             }
             (Doing::Joining(_), None) => {
                 self.seen.closed_at_once += 1;
                 // Nothing tells it from a supervisor that died before it welcomed us.
                 instance.cut_while_joining |= reset;
                 self.close(link, Client, false);
-                self.on(who, Event::ClosedAtOnce);
+                self.on(who, Outcome::ClosedAtOnce);
             }
-            (Doing::Following(_, goodbye), Some(message)) => {
-                let known = instance.known.as_mut().expect("was welcomed");
-                match known.on(message) {
-                    // Nobody here asks about health: that decides nothing.
-                    News::Quiet | News::Probed { .. } => {}
-                    News::Held(message) => self.take(who, message, Some(link)),
-                    News::State => {
-                        instance.election.saw_term(known.term);
-                        instance.holdings.on_state(known.term, known.settled);
-                    }
-                    News::Goodbye(Departure::Leaves) => *goodbye = Some(Loss::Left),
-                    News::Goodbye(Departure::StepsDown) => *goodbye = Some(Loss::SteppedDown),
-                    News::Goodbye(Departure::Evicts) => *goodbye = Some(Loss::Evicted),
-                    News::Nonsense => self.lose(who, link, Loss::Evicted),
-                }
-            }
-            (Doing::Following(_, goodbye), None) => {
-                let loss = goodbye.unwrap_or(if reset { Loss::Evicted } else { Loss::Died });
-                self.lose(who, link, loss);
+            (Doing::Following(_), None) => {
+                instance.was_cut = self.links[link].cut;
+                self.close(link, Client, false);
+                self.on(who, Outcome::LifelineEnded { sure: !reset });
             }
             (Doing::Deed(_) | Doing::Binding | Doing::Supervising(_) | Doing::Gone, _) => {
                 panic!("has no lifeline")
@@ -116,13 +92,29 @@ impl World {
         }
     }
 
-    pub(super) fn lose(&mut self, who: Who, link: LinkId, loss: Loss) {
-        self.close(link, Client, false);
-        self.instances[who].known.as_mut().expect("was welcomed").lost(loss);
-        if loss == Loss::Evicted {
-            self.instances[who].holdings.cut_off();
+    fn hear(&mut self, who: Who, link: LinkId, message: Message, followed: Option<LinkId>) {
+        tell!(self, "{} hears {message:?}", self.name(who));
+        let about = Instance::about(&message);
+        match self.instances[who].member.hear(message) {
+            // Nobody here asks about health: that decides nothing.
+            Heard::Quiet | Heard::State | Heard::Probed { .. } => {}
+            Heard::Held(upshot, answer) => {
+                self.heed(who, about, upshot, followed);
+                answer.into_iter().for_each(|answer| self.send(link, Client, answer));
+            }
+            Heard::Answer(answer @ Message::Welcome { .. }) => {
+                let instance = &mut self.instances[who];
+                (instance.doing, instance.stepped_down) = (Doing::Following(link), None);
+                self.on(who, Outcome::Answered(answer));
+                self.begin(who, link);
+            }
+            Heard::Answer(other) => panic!("{other:?} in answer to a hello"),
+            Heard::Nonsense => {
+                self.instances[who].was_cut = true;
+                self.close(link, Client, false);
+                self.on(who, Outcome::LifelineEnded { sure: false });
+            }
         }
-        self.on(who, Event::LinkLost(loss));
     }
 
     /// `None` is the end.

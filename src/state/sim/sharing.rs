@@ -67,13 +67,14 @@ impl World {
                 let (units, wait) = (1 + self.random.below(4) as u64, !self.random.one_in(4));
                 let asked_ns = now.as_nanos() as u64;
                 let wanted = self.instances[who]
+                    .member
                     .holdings
                     .ask(resource, units, wait, asked_ns)
                     .expect("not so many");
                 self.say(who, Message::Acquire { wanted });
             }
             7..11 => {
-                let claims = self.instances[who].holdings.claims();
+                let claims = self.instances[who].member.holdings.claims();
                 let held = claims.held.iter().map(|held| held.id);
                 let ids: Vec<u64> =
                     held.chain(claims.wanted.iter().map(|wanted| wanted.id)).collect();
@@ -81,14 +82,14 @@ impl World {
                     let id = ids[self.random.below(ids.len())];
                     self.seen.withdrawn +=
                         u64::from(claims.wanted.iter().any(|wanted| wanted.id == id));
-                    assert!(self.instances[who].holdings.release(id));
+                    assert!(self.instances[who].member.holdings.release(id));
                     self.instances[who].given_back.insert(id);
                     self.say(who, Message::Release { id });
                 }
             }
             11 | 12 => {
                 let units = self.random.below(3) as u64;
-                let holdings = &mut self.instances[who].holdings;
+                let holdings = &mut self.instances[who].member.holdings;
                 assert!(holdings.begin_tally(resource));
                 let units = holdings.count(resource, |_| units);
                 self.say(
@@ -98,7 +99,7 @@ impl World {
             }
             13 => {
                 let (_, query) =
-                    self.instances[who].holdings.ask_total(resource).expect("not so many");
+                    self.instances[who].member.holdings.ask_total(resource).expect("not so many");
                 self.say(who, query);
             }
             _ => self.question(who),
@@ -157,11 +158,16 @@ impl World {
     /// An instance says something about what it holds.
     fn say(&mut self, who: Who, message: Message) {
         tell!(self, "{} says {message:?}", self.name(who));
-        match &self.instances[who].doing {
-            Doing::Joining(_) => self.instances[who].unsent.push(message),
-            Doing::Following(link, _) => self.send(*link, Client, message),
-            Doing::Supervising(_) => self.say_to_itself(who, message),
-            Doing::Deed(_) | Doing::Binding | Doing::Gone => {}
+        let instance = &mut self.instances[who];
+        self.seen.said_while_joining += u64::from(matches!(instance.doing, Doing::Joining(_)));
+        match (instance.member.say(message), &instance.doing) {
+            (Word::Lifeline(message), Doing::Following(link)) => {
+                let link = *link;
+                self.send(link, Client, message);
+            }
+            (Word::Own(message), Doing::Supervising(_)) => self.say_to_itself(who, message),
+            (Word::Kept, _) => {}
+            (word, _) => panic!("{word:?} goes nowhere"),
         }
     }
 
@@ -172,11 +178,7 @@ impl World {
 
     /// A lifeline has begun.
     pub(super) fn begin(&mut self, who: Who, link: LinkId) {
-        let mut messages = std::mem::take(&mut self.instances[who].unsent);
-        self.seen.said_while_joining += u64::from(!messages.is_empty());
-        let Subordinate { term, settled, .. } =
-            *self.instances[who].known.as_ref().expect("was welcomed");
-        messages.extend(self.instances[who].holdings.begin(self.now, term, settled));
+        let messages = self.instances[who].member.take_first_words();
         messages.into_iter().for_each(|message| self.send(link, Client, message));
     }
 
@@ -187,21 +189,31 @@ impl World {
         let count = desk.own.len();
         for _ in 0..count {
             let next = self.instances[who].desk().and_then(|desk| desk.own.pop_front());
-            next.into_iter().for_each(|message| self.take(who, message, None));
+            next.into_iter().for_each(|message| self.take(who, message));
         }
     }
 
-    /// An instance takes what a supervisor, at the other end of `link` or itself, says about what
-    /// it holds.
-    pub(super) fn take(&mut self, who: Who, message: Message, link: Option<LinkId>) {
+    /// An instance takes what it says to itself as supervisor.
+    fn take(&mut self, who: Who, message: Message) {
         tell!(self, "{} takes {message:?}", self.name(who));
+        let about = Instance::about(&message);
+        match self.instances[who].member.hear_held(message) {
+            Heard::Held(upshot, _) => self.heed(who, about, upshot, None),
+            other => panic!("{other:?} of its own"),
+        }
+    }
+
+    /// What an instance makes of something that was said, perhaps over the lifeline `link`, about
+    /// what it holds.
+    pub(super) fn heed(
+        &mut self,
+        who: Who,
+        about: Option<u64>,
+        upshot: Upshot,
+        link: Option<LinkId>,
+    ) {
         let instance = &mut self.instances[who];
-        let mut answer = None;
-        let about = match &message {
-            Message::Granted { id } | Message::Denied { id, .. } => Some(*id),
-            _ => None,
-        };
-        match instance.holdings.on(message, &mut answer).expect("what is held") {
+        match upshot {
             Upshot::Quiet => {
                 let withdrawn = about.is_none_or(|id| instance.given_back.contains(&id));
                 assert!(withdrawn, "{about:?} was answered twice");
@@ -226,9 +238,6 @@ impl World {
                 self.seen.over_limit += 1;
             }
             Upshot::Total { .. } => self.seen.total += 1,
-        }
-        if let (Some(answer), Some(link)) = (answer, link) {
-            self.send(link, Client, answer);
         }
         self.check_use();
     }
@@ -296,7 +305,7 @@ impl World {
         {
             tell!(self, "{} takes what it has set: {setting:?}", self.name(who));
             let setting = setting.clone();
-            self.instances[who].holdings.merge(setting);
+            self.instances[who].member.holdings.merge(setting);
         }
     }
 
@@ -324,7 +333,7 @@ impl World {
             let desk = self.instances[who].desk().unwrap();
             if intact && desk.supervisor.is_member(conn as u64) {
                 let member = link.owner[0];
-                let told = self.instances[member].holdings.settings().has(&setting)
+                let told = self.instances[member].member.holdings.settings().has(&setting)
                     || link.brings(&setting);
                 assert!(
                     told,
@@ -345,7 +354,7 @@ impl World {
                 Doing::Gone => false,
                 Doing::Supervising(desk) => desk.supervisor.settings().has(setting),
                 Doing::Deed(_) | Doing::Binding | Doing::Joining(_) | Doing::Following(..) => {
-                    instance.holdings.settings().has(setting)
+                    instance.member.holdings.settings().has(setting)
                 }
             };
             self.instances.iter().any(with)
@@ -368,7 +377,7 @@ impl World {
     fn member(&self, who: Who, desk: &Desk, other: Who) -> Option<u64> {
         match self.instances[other].doing {
             Doing::Supervising(_) => Some(OWN),
-            Doing::Joining(link) | Doing::Following(link, _) => {
+            Doing::Joining(link) | Doing::Following(link) => {
                 let Link { owner, turn, .. } = self.links[link];
                 let ours = owner[1] == who && turn == self.instances[who].turn;
                 Some(link as u64).filter(|&conn| ours && desk.supervisor.is_member(conn))
@@ -404,7 +413,7 @@ impl World {
         for (other, instance) in
             self.instances.iter().enumerate().filter(|(_, instance)| instance.lives())
         {
-            let held = instance.holdings.held().map(|held| held.id);
+            let held = instance.member.holdings.held().map(|held| held.id);
             if let Some(conn) = self.member(who, desk, other) {
                 let known = held.filter(|&id| desk.supervisor.knows(conn, id));
                 self.seen.confirmed +=
@@ -414,7 +423,13 @@ impl World {
                     held.map(|id| u64::from(self.void.insert((other, id)))).sum::<u64>();
                 // They may be granted already, and not yet known to be.
                 self.void.extend(
-                    instance.holdings.claims().wanted.iter().map(|wanted| (other, wanted.id)),
+                    instance
+                        .member
+                        .holdings
+                        .claims()
+                        .wanted
+                        .iter()
+                        .map(|wanted| (other, wanted.id)),
                 );
             }
         }
@@ -455,11 +470,11 @@ impl World {
         for (other, instance) in
             self.instances.iter().enumerate().filter(|(_, instance)| instance.lives())
         {
-            if instance.holdings.held().next().is_none() {
+            if instance.member.holdings.held().next().is_none() {
                 continue;
             }
             let Some(conn) = self.member(who, desk, other) else { continue };
-            for id in instance.holdings.held().map(|held| held.id) {
+            for id in instance.member.holdings.held().map(|held| held.id) {
                 if !desk.supervisor.knows(conn, id) {
                     let told =
                         self.void.contains(&(other, id)) || !self.links[conn as usize].is_intact();
@@ -472,11 +487,13 @@ impl World {
 
     fn check_use(&self) {
         let mut units = [0; RESOURCES.len()];
-        let sure = |instance: &Instance| instance.lives() && instance.holdings.is_certain(self.now);
+        let sure =
+            |instance: &Instance| instance.lives() && instance.member.holdings.is_certain(self.now);
         for (who, instance) in
             self.instances.iter().enumerate().filter(|(_, instance)| sure(instance))
         {
-            for held in instance.holdings.held().filter(|held| !self.void.contains(&(who, held.id)))
+            for held in
+                instance.member.holdings.held().filter(|held| !self.void.contains(&(who, held.id)))
             {
                 let at = RESOURCES
                     .iter()
@@ -492,7 +509,8 @@ impl World {
     /// The promise: who elects itself is no surer of what it holds than it was before, if others
     /// may have been given it.
     pub(super) fn check_own(&mut self, who: Who) {
-        let Instance { holdings, stalled_until, cut_while_joining, .. } = &self.instances[who];
+        let Instance { member, stalled_until, cut_while_joining, .. } = &self.instances[who];
+        let holdings = &member.holdings;
         let void = holdings.held().any(|held| self.void.contains(&(who, held.id)));
         self.seen.elected_in_doubt += u64::from(void);
         let sure = holdings.is_certain(self.now)
@@ -515,9 +533,8 @@ impl World {
         let known: Vec<&Setting> = supervisor.settings().present().collect();
         let mut totals = [0; RESOURCES.len()];
         for instance in self.instances.iter().filter(|instance| instance.lives()) {
-            let Instance { holdings, entry, .. } = instance;
-            let conn =
-                if let Doing::Following(link, _) = instance.doing { link as u64 } else { OWN };
+            let Instance { member: Member { holdings, .. }, entry, .. } = instance;
+            let conn = if let Doing::Following(link) = instance.doing { link as u64 } else { OWN };
             assert_eq!(
                 supervisor.claims_of(conn),
                 Claims { standing: 0, ..holdings.claims() },

@@ -23,29 +23,19 @@ pub(super) struct Store {
     /// not be written, or was damaged and then written anew by a survivor that had missed the last
     /// supervisorships.
     forgotten: bool,
-    /// What it said to the last one that claimed the port.
-    pub(super) vacant_before: bool,
 }
 
 impl Store {
     pub(super) fn new(in_trouble: bool) -> Self {
         let last = Last::NONE;
-        Store {
-            last,
-            readable: true,
-            writable: true,
-            in_trouble,
-            forgotten: false,
-            vacant_before: false,
-        }
+        Store { last, readable: true, writable: true, in_trouble, forgotten: false }
     }
 
     pub(super) fn is_well(&self) -> bool {
         self.readable && self.writable
     }
 
-    pub(super) fn read(&mut self) -> Result<Last, KeepError> {
-        self.vacant_before = self.readable && self.last.vacant;
+    pub(super) fn read(&self) -> Result<Last, KeepError> {
         if self.readable { Ok(self.last) } else { Err(error(b"nonsense")) }
     }
 
@@ -72,7 +62,7 @@ impl World {
             return;
         }
         assert!(
-            term > self.instances[who].election.last_term(),
+            term > self.instances[who].member.last_term(),
             "a term that this instance has seen already"
         );
         let was_readable = self.store.readable;
@@ -82,8 +72,8 @@ impl World {
         if self.dies_now(who) {
             return;
         }
-        let (begins_anew, unkept) = (self.instances[who].election.last_term() == 0, kept.is_err());
-        self.on(who, Event::Kept(kept));
+        let (begins_anew, unkept) = (self.instances[who].member.last_term() == 0, kept.is_err());
+        self.on(who, Outcome::Kept(kept));
         let supervises = self.instances[who].lives() && self.port == Some((who, true));
         assert!(
             !(supervises && begins_anew && unkept),

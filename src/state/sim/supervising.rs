@@ -38,7 +38,7 @@ impl World {
                         assert!(!link.welcomed, "welcomed twice");
                         link.welcomed = true;
                         let other = &self.instances[link.owner[0]];
-                        let back = other.lives() && other.election.last_term() > 0;
+                        let back = other.lives() && other.member.last_term() > 0;
                         let desk = self.instances[who].desk().unwrap();
                         link.cursor = Some(desk.supervisor.member_cursor());
                         desk.welcomed.insert(link.owner[0]);
@@ -53,6 +53,7 @@ impl World {
                     self.send(conn as usize, Server, message);
                 }
                 Action::Close { conn } => {
+                    self.links[conn as usize].cut = true;
                     self.close(conn as usize, Server, true);
                     self.read_soon(conn as usize, Server);
                 }
@@ -86,10 +87,11 @@ impl World {
                 Action::Settled { term, .. } => {
                     self.keep_again(term);
                     self.settled(who);
-                    self.instances[who].holdings.on_state(term, true);
+                    self.instances[who].member.on_own_state(term, true);
                 }
                 Action::TermRaised { term } => {
                     self.raise_term(who, term);
+                    self.instances[who].member.on_own_state(term, false);
                 }
             }
         }

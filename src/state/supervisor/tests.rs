@@ -37,6 +37,7 @@ impl Desk {
             term: 5,
             registry_port: 999,
             before,
+            predecessor: None,
             claims: Claims::default(),
             settings: Settings::default(),
             settle_time: SETTLE,

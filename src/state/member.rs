@@ -1,0 +1,521 @@
+//! One instance as a member of its group: its election, what it knows of the group, what it holds,
+//! and to whom it says so.
+//!
+//! Strictly alternating, as the [election](super::election) that it carries: [`Member::on`] takes
+//! what the last deed came to and names the next one. In between come the messages of a supervisor
+//! ([`Member::hear`]) and what the program wants to hold ([`Member::holdings`], [`Member::say`]).
+//!
+//! | link | begins with | what this instance says |
+//! |---|---|---|
+//! | none | the end of another | is not said: the next hello carries it |
+//! | joining | [`Member::hello`] | waits for the welcome |
+//! | lifeline | a welcome | goes to the supervisor |
+//! | own | [`Member::elected`] | goes to its own office |
+//! | over | [`Member::leave`] | is not said |
+//!
+//! **How a lifeline ended.** A supervisor that gives up its role says so. One that dies says
+//! nothing: its connections end, or are reset where it had not read all. But others can reset a
+//! connection, too (an operator with `ss -K`, a firewall), and then the supervisor lives on, gives
+//! away what this instance held, and welcomes others of whom this instance knows nothing: it must
+//! not pass for a witness. So after an end that leaves this open it is
+//! [looked](Deed::LookAfter) at once whether that supervisor lives. What no look can tell: that it
+//! was cut off, and the supervisor died before the look.
+
+use super::Time;
+use super::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
+use super::hello::Hello;
+use super::holdings::{Holdings, Upshot};
+use super::subordinate::{News, Subordinate};
+use super::supervisor::{Before, Elected};
+use super::term::Last;
+use crate::error::KeepError;
+use crate::wire::{Declared, Departure, ElectionCause, Entry, Message};
+
+/// What the last deed came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The instance is ready to begin.
+    Started,
+    /// It is bound and listening; what the group's directory says.
+    PortClaimed { last: Result<Last, KeepError> },
+    /// The new term is kept, or cannot be.
+    Kept(Result<(), KeepError>),
+    /// Another one has the port.
+    PortTaken,
+    /// Whether the supervisor before still lives.
+    LookedAfter { lives: bool },
+    /// Nobody took the connection.
+    NobodyThere,
+    /// Somebody took the connection and closed it without a valid word.
+    ClosedAtOnce,
+    /// Something stands in the way.
+    Obstructed(Obstacle),
+    /// The supervisor's answer to the hello, if it is no refusal.
+    Answered(Message),
+    /// The waiting time is over.
+    Waited,
+    /// The lifeline has ended. `sure` if by its end, which only a death or a goodbye brings; not if
+    /// it was reset or given up.
+    LifelineEnded { sure: bool },
+    /// The supervisorship was given up in this term. The program has been told before the port was
+    /// free.
+    SteppedDown { term: u64 },
+    /// The program wants to leave.
+    Halted,
+}
+
+/// What a message of the supervisor meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // it is handed on at once: a box would cost more than it saves
+pub(crate) enum Heard {
+    /// Nothing that anybody waits for.
+    Quiet,
+    /// The group's state is another: see [`Member::known`].
+    State,
+    /// Something about what this instance holds, and what is to be answered.
+    Held(Upshot, Option<Message>),
+    /// The supervisor asks whether this instance lives, and its program has shown so within this
+    /// time.
+    Probed { number: u64, within_ns: u64 },
+    /// While joining: the answer to the hello.
+    Answer(Message),
+    /// The message has no place on a lifeline: this is no supervisor.
+    Nonsense,
+}
+
+/// Where a word goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Nowhere, or it waits for the welcome.
+    Kept,
+    /// To the supervisor, over the lifeline.
+    Lifeline(Message),
+    /// To this instance's own office.
+    Own(Message),
+}
+
+#[derive(Debug)]
+enum Link {
+    None,
+    Joining { unsaid: Vec<Message> },
+    Lifeline { goodbye: Option<Loss> },
+    Own,
+    Over,
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    me: Entry,
+    settle_time: Time,
+    /// On this system a reset takes away what had come and was not read yet.
+    resets_lose: bool,
+    election: Election,
+    /// What the program holds and wants. Its supervisors are this machine's.
+    pub(crate) holdings: Holdings,
+    link: Link,
+    /// What is to be said first on a lifeline that has just begun.
+    first_words: Vec<Message>,
+    /// What it was told by the supervisor that it follows, or followed last.
+    known: Option<Subordinate>,
+    loss: Loss,
+    /// The last supervisor left as the group's last instance, as far as its directory says.
+    vacant: bool,
+}
+
+impl Member {
+    pub(crate) fn new(
+        me: Entry,
+        election: Election,
+        declared: Vec<Declared>,
+        settle_time: Time,
+        resets_lose: bool,
+    ) -> Self {
+        Member {
+            me,
+            settle_time,
+            resets_lose,
+            election,
+            holdings: Holdings::new(declared),
+            link: Link::None,
+            first_words: Vec::new(),
+            known: None,
+            loss: Loss::Died,
+            vacant: false,
+        }
+    }
+
+    /// Takes what the last deed came to; says what to do next, and what to tell the program before.
+    pub(crate) fn on(&mut self, now: Time, outcome: Outcome) -> (Option<Report>, Deed) {
+        let event = match outcome {
+            Outcome::Started => Event::Started,
+            Outcome::PortClaimed { last } => {
+                self.vacant = last.as_ref().is_ok_and(|last| last.vacant);
+                let seen = self.holdings.settings().newest_term();
+                Event::PortClaimed { last: last.map(|last| last.term), seen }
+            }
+            Outcome::Kept(kept) => Event::Kept(kept),
+            Outcome::PortTaken => Event::PortTaken,
+            Outcome::LookedAfter { lives } => {
+                if self.resets_lose {
+                    // It may have told us of others, or that what we hold is theirs.
+                    self.known.iter_mut().for_each(Subordinate::forget_roster);
+                    self.holdings.cut_off();
+                }
+                self.lost(if lives { Loss::Evicted } else { Loss::Died })
+            }
+            Outcome::NobodyThere => Event::NobodyThere,
+            Outcome::ClosedAtOnce => {
+                self.unlink(now);
+                Event::ClosedAtOnce
+            }
+            Outcome::Obstructed(obstacle) => {
+                self.unlink(now);
+                Event::Obstructed(obstacle)
+            }
+            Outcome::Answered(answer) => self.answered(now, answer),
+            Outcome::Waited => Event::Waited,
+            Outcome::LifelineEnded { sure } => {
+                let goodbye = self.goodbye();
+                self.unlink(now);
+                match (goodbye, self.known.as_ref()) {
+                    (Some(goodbye), _) => self.lost(goodbye),
+                    (None, Some(known)) if !sure => {
+                        let admin = known.supervisor_admin;
+                        return (None, Deed::LookAfter { admin });
+                    }
+                    (None, _) => self.lost(Loss::Died),
+                }
+            }
+            Outcome::SteppedDown { term } => {
+                self.unlink(now);
+                Event::SteppedDown { term }
+            }
+            Outcome::Halted => {
+                self.unlink(now);
+                Event::Halted
+            }
+        };
+        self.election.on(now, event)
+    }
+
+    fn goodbye(&self) -> Option<Loss> {
+        if let Link::Lifeline { goodbye } = self.link { goodbye } else { None }
+    }
+
+    fn lost(&mut self, loss: Loss) -> Event {
+        self.loss = loss;
+        self.known.iter_mut().for_each(|known| known.lost(loss));
+        if loss == Loss::Evicted {
+            self.holdings.cut_off();
+        }
+        Event::LinkLost(loss)
+    }
+
+    /// There is no supervisor any more, or this instance is none. From here on nothing is said.
+    pub(crate) fn unlink(&mut self, now: Time) {
+        match self.link {
+            Link::None | Link::Over => {}
+            Link::Joining { .. } | Link::Lifeline { .. } | Link::Own => {
+                self.link = Link::None;
+                self.holdings.end(now.saturating_add(self.settle_time));
+            }
+        }
+    }
+
+    /// The one message from which a supervisor rebuilds what it knows of this instance. What is
+    /// said from now on waits for the welcome.
+    pub(crate) fn hello(&mut self) -> Hello {
+        self.link = Link::Joining { unsaid: Vec::new() };
+        self.holdings.join();
+        Hello {
+            entry: self.me.clone(),
+            last_term: self.election.last_term(),
+            roster: self.known.as_ref().and_then(|known| known.roster.clone()),
+            claims: self.holdings.claims(),
+            settings: self.holdings.settings().all().cloned().collect(),
+        }
+    }
+
+    fn answered(&mut self, now: Time, answer: Message) -> Event {
+        let Some(known) = Subordinate::welcomed(answer) else {
+            // It has the key and yet does not speak our protocol.
+            self.unlink(now);
+            return Event::Obstructed(Obstacle::NotPares);
+        };
+        let term = known.term;
+        let link = std::mem::replace(&mut self.link, Link::Lifeline { goodbye: None });
+        self.first_words = if let Link::Joining { unsaid } = link { unsaid } else { Vec::new() };
+        self.first_words.extend(self.holdings.begin(now, term, known.settled));
+        self.known = Some(known);
+        Event::Welcomed { term }
+    }
+
+    /// What is to be said first on the lifeline that has begun.
+    pub(crate) fn take_first_words(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.first_words)
+    }
+
+    /// Takes a message that came over the lifeline, or in answer to the hello.
+    pub(crate) fn hear(&mut self, message: Message) -> Heard {
+        match (&mut self.link, message) {
+            // What others have been given meanwhile comes before the welcome.
+            (Link::Joining { .. }, message @ Message::Revoked { .. }) => self.hear_held(message),
+            (Link::Joining { .. }, message) => Heard::Answer(message),
+            (Link::Lifeline { goodbye }, Message::Rejected { .. }) => {
+                *goodbye = Some(Loss::Evicted);
+                Heard::Quiet
+            }
+            (Link::Lifeline { goodbye }, message) => {
+                let Some(known) = &mut self.known else { return Heard::Nonsense };
+                match known.on(message) {
+                    News::Quiet => Heard::Quiet,
+                    News::State => {
+                        self.election.saw_term(known.term);
+                        self.holdings.on_state(known.term, known.settled);
+                        Heard::State
+                    }
+                    News::Held(message) => self.hear_held(message),
+                    News::Probed { number, within_ns } => Heard::Probed { number, within_ns },
+                    News::Goodbye(reason) => {
+                        *goodbye = Some(match reason {
+                            Departure::Leaves => Loss::Left,
+                            Departure::StepsDown => Loss::SteppedDown,
+                            Departure::Evicts => Loss::Evicted,
+                        });
+                        Heard::Quiet
+                    }
+                    News::Nonsense => Heard::Nonsense,
+                }
+            }
+            (Link::None | Link::Own | Link::Over, _) => Heard::Nonsense,
+        }
+    }
+
+    /// Takes a message about what this instance holds, whoever reads it.
+    pub(crate) fn hear_held(&mut self, message: Message) -> Heard {
+        let mut answer = None;
+        match self.holdings.on(message, &mut answer) {
+            Some(upshot) => Heard::Held(upshot, answer),
+            None => Heard::Nonsense,
+        }
+    }
+
+    /// Where something goes that this instance says about what it holds.
+    pub(crate) fn say(&mut self, message: Message) -> Word {
+        match &mut self.link {
+            Link::None | Link::Over => Word::Kept,
+            Link::Joining { unsaid } => {
+                unsaid.push(message);
+                Word::Kept
+            }
+            Link::Lifeline { .. } => Word::Lifeline(message),
+            Link::Own => Word::Own(message),
+        }
+    }
+
+    /// True if what this instance says is heard, or will be with the welcome.
+    pub(crate) fn is_linked(&self) -> bool {
+        match self.link {
+            Link::Joining { .. } | Link::Lifeline { .. } | Link::Own => true,
+            Link::None | Link::Over => false,
+        }
+    }
+
+    /// This instance supervises from now on, in `term`: all that it brings to that.
+    pub(crate) fn elected(&mut self, term: u64, registry_port: u16, max_members: usize) -> Elected {
+        self.link = Link::Own;
+        let known = self.known.take();
+        let before = Before::of(known.clone(), term, self.vacant);
+        let gone = known.filter(|known| {
+            known.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown
+        });
+        Elected {
+            me: self.me.clone(),
+            term,
+            registry_port,
+            before,
+            predecessor: gone.map(|known| (known.supervisor, left_cause(self.loss))),
+            claims: self.holdings.claims(),
+            settings: self.holdings.settings().clone(),
+            settle_time: self.settle_time,
+            max_members,
+        }
+    }
+
+    /// Its own office is open; what is to be said to it first.
+    pub(crate) fn opened(&mut self, now: Time, term: u64, settled: bool) -> Vec<Message> {
+        self.election.saw_term(term);
+        self.holdings.begin(now, term, settled)
+    }
+
+    /// What its own supervisorship has come to: a raised term, or that the group is settled. News
+    /// of an earlier one changes nothing.
+    pub(crate) fn on_own_state(&mut self, term: u64, settled: bool) {
+        if let (Link::Own, true) = (&self.link, term >= self.election.last_term()) {
+            self.election.saw_term(term);
+            self.holdings.on_state(term, settled);
+        }
+    }
+
+    /// For good: nothing is said any more.
+    pub(crate) fn leave(&mut self) {
+        self.link = Link::Over;
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        matches!(self.link, Link::Over)
+    }
+
+    /// What it was told by the supervisor that it follows, or followed last.
+    pub(crate) fn known(&self) -> Option<&Subordinate> {
+        self.known.as_ref()
+    }
+
+    /// The highest term it has seen.
+    pub(crate) fn last_term(&self) -> u64 {
+        self.election.last_term()
+    }
+
+    /// Why the present, or next, supervisorship began.
+    pub(crate) fn cause(&self) -> ElectionCause {
+        self.election.cause()
+    }
+
+    /// By when the present deed must have come to something, if it must.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.election.deadline()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::registry::test_entry;
+    use crate::wire::Refusal;
+
+    const NOW: Time = Time::from_secs(7);
+    const ADMIN: u16 = 9;
+
+    fn member(resets_lose: bool) -> Member {
+        let election = Election::new(1, Time::from_secs(10), true);
+        let settle_time = Time::from_millis(500);
+        Member::new(test_entry("one", 1, 1), election, vec![], settle_time, resets_lose)
+    }
+
+    /// A witness, who knows of one other member.
+    fn following(resets_lose: bool) -> Member {
+        let mut member = member(resets_lose);
+        member.on(NOW, Outcome::Started);
+        member.on(NOW, Outcome::PortTaken);
+        member.hello();
+        let (_, deed) = member.on(NOW, Outcome::Answered(welcome()));
+        assert_eq!(deed, Deed::Follow);
+        let added = vec![1, 2];
+        let roster = Message::Roster { anew: true, unknown_since_ns: None, added, removed: vec![] };
+        assert_eq!(member.hear(roster), Heard::Quiet);
+        member
+    }
+
+    fn welcome() -> Message {
+        Message::Welcome {
+            term: 7,
+            supervisor: "boss".into(),
+            supervisor_admin: ADMIN,
+            registry_port: 10,
+            settled: true,
+            members: 3,
+        }
+    }
+
+    fn is_witness(member: &Member) -> bool {
+        member.known().is_some_and(|known| known.roster.is_some())
+    }
+
+    fn release(id: u64) -> Message {
+        Message::Release { id }
+    }
+
+    #[test]
+    fn a_lifeline_that_ends_without_a_word_is_a_death() {
+        let mut member = following(false);
+        let next = member.on(NOW, Outcome::LifelineEnded { sure: true });
+        assert_eq!(next, (Some(Report::Contending(Loss::Died)), Deed::TryPort));
+        assert!(is_witness(&member));
+        let elected = member.elected(8, 10, 100);
+        assert!(matches!(elected.before, Before::These(_)));
+        assert_eq!(elected.predecessor, Some(("boss".into(), left_cause(Loss::Died))));
+    }
+
+    #[test]
+    fn after_a_reset_it_is_looked_whether_the_supervisor_lives() {
+        for (resets_lose, lives, loss, witness) in [
+            (false, false, Loss::Died, true),
+            (false, true, Loss::Evicted, false),
+            (true, false, Loss::Died, false),
+        ] {
+            let mut member = following(resets_lose);
+            let next = member.on(NOW, Outcome::LifelineEnded { sure: false });
+            assert_eq!(next, (None, Deed::LookAfter { admin: ADMIN }));
+            let next = member.on(NOW, Outcome::LookedAfter { lives });
+            assert_eq!(next, (Some(Report::Contending(loss)), Deed::TryPort));
+            assert_eq!(is_witness(&member), witness, "{resets_lose} {lives}");
+        }
+    }
+
+    #[test]
+    fn who_has_said_why_is_not_looked_after() {
+        let refusal = Refusal::Malformed;
+        for (goodbye, loss) in [
+            (Message::Leaving { reason: Departure::Leaves }, Loss::Left),
+            (Message::Leaving { reason: Departure::StepsDown }, Loss::SteppedDown),
+            (Message::rejected(refusal, ""), Loss::Evicted),
+        ] {
+            let mut member = following(false);
+            assert_eq!(member.hear(goodbye), Heard::Quiet);
+            let (report, _) = member.on(NOW, Outcome::LifelineEnded { sure: false });
+            assert_eq!(report, Some(Report::Contending(loss)));
+        }
+    }
+
+    #[test]
+    fn what_is_said_while_joining_is_the_first_word_after_the_welcome() {
+        let mut member = member(false);
+        assert_eq!(member.say(release(1)), Word::Kept);
+        member.on(NOW, Outcome::Started);
+        member.on(NOW, Outcome::PortTaken);
+        member.hello();
+        assert_eq!(member.say(release(2)), Word::Kept);
+        member.on(NOW, Outcome::Answered(welcome()));
+        assert_eq!(member.take_first_words(), [release(2)]);
+        assert_eq!(member.say(release(3)), Word::Lifeline(release(3)));
+        member.on(NOW, Outcome::LifelineEnded { sure: true });
+        assert_eq!(member.say(release(4)), Word::Kept);
+        member.elected(8, 10, 100);
+        assert_eq!(member.say(release(5)), Word::Own(release(5)));
+        member.leave();
+        assert_eq!(member.say(release(6)), Word::Kept);
+    }
+
+    #[test]
+    fn a_term_that_was_raised_is_one_that_it_has_seen() {
+        let mut member = following(false);
+        member.on(NOW, Outcome::LifelineEnded { sure: true });
+        member.elected(8, 10, 100);
+        member.opened(NOW, 8, false);
+        member.on_own_state(11, false);
+        assert_eq!(member.last_term(), 11);
+        // Late news of the time before.
+        member.on_own_state(8, true);
+        assert_eq!((member.last_term(), member.hello().last_term), (11, 11));
+    }
+
+    #[test]
+    fn an_answer_that_is_no_welcome_is_another_program() {
+        let mut member = member(false);
+        member.on(NOW, Outcome::Started);
+        member.on(NOW, Outcome::PortTaken);
+        member.hello();
+        let (_, deed) = member.on(NOW, Outcome::Answered(release(1)));
+        assert_eq!(deed, Deed::Fail(Obstacle::NotPares));
+    }
+}
