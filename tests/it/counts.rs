@@ -156,11 +156,11 @@ fn a_failover_takes_messages_in_proportion_to_the_group() {
 
 /// How many members are told whom the group has.
 fn witnesses() -> usize {
-    let config = include_str!("../../src/config.rs");
+    let config = include_str!("../../src/config/limits.rs");
     let number = |line: &str| {
         line.strip_prefix("pub(crate) const WITNESSES: usize = ")?.strip_suffix(';')?.parse().ok()
     };
-    config.lines().find_map(number).expect("the number of witnesses in config.rs")
+    config.lines().find_map(number).expect("the number of witnesses in limits.rs")
 }
 
 /// What so many survivors send from the death of their supervisor until they are settled.

@@ -251,14 +251,15 @@ fn every_socket_is_entered_in_the_book_as_it_is_made() {
     none(&complaints);
 }
 
-/// Ten files have grown past 600 by narrower lines, and are to be split.
 #[test]
-fn a_room_that_grows_past_680_lines_is_two_rooms() {
+fn a_room_that_grows_past_630_lines_is_two_rooms() {
+    // These two are being rebuilt.
+    let excepted = ["src/net/role.rs", "src/state/sim/mod.rs"];
     let mut complaints = Vec::new();
     for (path, text) in files("src", &["rs"]) {
         let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
         let lines = text[..end].lines().count();
-        if lines > 680 {
+        if lines > 630 && !excepted.iter().any(|one| path == Path::new(one)) {
             complaints.push(format!("{}: {lines} lines", path.display()));
         }
     }

@@ -1,0 +1,90 @@
+//! What a name, a word, metadata and resources may be.
+
+use std::collections::BTreeSet;
+
+use super::limits::{
+    MAX_FUNCTION_NAME, MAX_META, MAX_META_BYTES, MAX_NAME, MAX_RESOURCES, MAX_UNITS, MAX_WORD,
+};
+use crate::error::ConfigError;
+
+/// Names appear in tables, logs and shell commands, so nothing that could garble those.
+pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
+    let bad = |c: char| c.is_control() || c.is_whitespace();
+    if name.is_empty()
+        || name.len() > MAX_NAME
+        || name.contains(bad)
+        || name.starts_with(['@', '-'])
+        || name == "main"
+    {
+        let rule = "an instance's name has 1 to 128 bytes, no white space or control characters, \
+                    does not begin with @ or -, and is not `main`";
+        return Err(ConfigError::new("name", name, rule));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_meta(meta: &[(String, String)]) -> Result<(), ConfigError> {
+    let bytes: usize = meta.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let bad_key = |key: &str| {
+        key.is_empty() || key.contains(|c: char| c.is_control() || c.is_whitespace() || c == '=')
+    };
+    if let Some((key, _)) = meta.iter().find(|(key, _)| bad_key(key)) {
+        return Err(ConfigError::new(
+            "meta",
+            key,
+            "a key is not empty and has no white space, control characters or `=`",
+        ));
+    }
+    if let Some((_, value)) = meta.iter().find(|(_, value)| value.contains(char::is_control)) {
+        return Err(ConfigError::new("meta", value, "a value has no control characters"));
+    }
+    if meta.len() > MAX_META || bytes > MAX_META_BYTES {
+        return Err(ConfigError::new("meta", meta.len(), "at most 32 pairs, of 4096 bytes in all"));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_function(name: &str) -> Result<(), ConfigError> {
+    let bad = |c: char| c.is_control() || c.is_whitespace();
+    if name.is_empty()
+        || name.len() > MAX_FUNCTION_NAME
+        || name.contains(bad)
+        || name.starts_with('-')
+    {
+        let rule = "a function's name has 1 to 64 bytes, no white space or control characters, and \
+                    does not begin with -";
+        return Err(ConfigError::new("function", name, rule));
+    }
+    Ok(())
+}
+
+/// The name of a resource, the key of a setting, the topic of a message.
+pub(crate) fn check_word(what: &'static str, word: &str) -> Result<(), ConfigError> {
+    let bad = |c: char| c.is_control() || c.is_whitespace();
+    if word.is_empty() || word.len() > MAX_WORD || word.contains(bad) || word.starts_with('-') {
+        let rule =
+            "it has 1 to 64 bytes, no white space or control characters, and does not begin with -";
+        return Err(ConfigError::new(what, word, rule));
+    }
+    Ok(())
+}
+
+/// What an instance declares: names, limits, and what one holder may have.
+pub(crate) fn check_resources<'a>(
+    declared: impl Iterator<Item = (&'a str, u64, Option<u64>)>,
+) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    for (name, limit, per_holder) in declared {
+        check_word("resource", name)?;
+        if limit > MAX_UNITS || per_holder.is_some_and(|most| most > MAX_UNITS) {
+            return Err(ConfigError::new("resource", name, "a limit is 0 to 274877906944 (2^38)"));
+        }
+        if !names.insert(name) {
+            return Err(ConfigError::new("resource", name, "it is declared twice"));
+        }
+    }
+    if names.len() > MAX_RESOURCES {
+        return Err(ConfigError::new("resource", names.len(), "at most 64 resources"));
+    }
+    Ok(())
+}
