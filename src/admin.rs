@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::error::{CallError, JoinError};
 use crate::event::Replies;
-use crate::net::ask::{Asker, Viewpoint};
-use crate::net::clock::deadline;
-use crate::net::store::TermFile;
-use crate::net::{Pass, files, key, obstacle};
+use crate::net::client::ask::{Asker, Viewpoint};
+use crate::net::files::store::TermFile;
+use crate::net::files::{self, key};
+use crate::net::procs::obstacle;
+use crate::net::rt::clock::deadline;
+use crate::net::transport::handshake::Pass;
 use crate::registry::Registry;
 
 /// A view of a group from outside: it asks and calls, and is no member.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::error::JoinError;
 use crate::event::Role;
-use crate::net::clock::deadline;
-use crate::net::complaint::complain;
-use crate::net::role::Shared;
-use crate::net::threads::{FORKED, Threads};
+use crate::net::member::role::Shared;
+use crate::net::rt::clock::deadline;
+use crate::net::rt::complaint::complain;
+use crate::net::rt::threads::{FORKED, Threads};
 use crate::sys::{self, Origin, signals};
 
 /// A job that is run whenever, and as long as, its instance is supervisor.

@@ -77,7 +77,7 @@
 //! to hold and no lifeline: every process broadcasts heartbeats, five in a second unless told
 //! otherwise, keeps its own record of all others, and from the record alone follows who is
 //! *primary* of each service type. It is one thread (`pares-peer`) and one UDP socket.
-//! `state/group` says how that is decided.
+//! `state/masterless` says how that is decided.
 //!
 //! # The log
 //!

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::MessageError;
 use crate::instance::Instance;
-use crate::net::clock::deadline;
+use crate::net::rt::clock::deadline;
 
 impl Instance {
     /// Sends a message to all instances, this one included: each gets

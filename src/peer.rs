@@ -8,12 +8,12 @@ use crossbeam_channel::{Receiver, bounded};
 use crate::config::{PeerConfig, SMALL_STACK};
 use crate::error::PeerError;
 use crate::event::{PeerEvent, PeerEventKind, Token};
-use crate::net::clock::{deadline, monotonic_ns};
-use crate::net::peer::{Deeds, PEER_THREAD, Shared, Wish};
+use crate::net::masterless::{Deeds, PEER_THREAD, Shared, Wish};
+use crate::net::rt::clock::{deadline, monotonic_ns};
 #[cfg(feature = "capi")]
-use crate::net::ready::Ready;
-use crate::net::threads::Threads;
-use crate::state::group::{Machine, Member, Millis};
+use crate::net::rt::ready::Ready;
+use crate::net::rt::threads::Threads;
+use crate::state::masterless::{Machine, Member, Millis};
 use crate::wire::heartbeat::Foreign;
 use crate::wire::{PeerId, PeerStatus, Tail};
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::config::{self, CALL_TIMEOUT, MAX_UNITS};
 use crate::error::{AcquireError, ConfigError};
 use crate::instance::Instance;
-use crate::net::clock::deadline;
-use crate::net::holding::{Answer, NoAnswer};
-use crate::net::role::Shared;
+use crate::net::member::holding::{Answer, NoAnswer};
+use crate::net::member::role::Shared;
+use crate::net::rt::clock::deadline;
 use crate::wire::Shortage;
 
 /// Units of a resource, counted once for the whole machine. Dropping it gives them back.

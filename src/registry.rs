@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::error::AskError;
 use crate::event::{Change, Role};
-use crate::net::ask::{Answered, Asker};
-use crate::net::clock::deadline;
-use crate::net::watch::Watcher;
+use crate::net::client::ask::{Answered, Asker};
+use crate::net::client::watch::Watcher;
+use crate::net::rt::clock::deadline;
 use crate::sys::Origin;
 use crate::wire::{Entry, Status};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::admin::Admin;
 use crate::error::{AskError, SettingError};
 use crate::instance::Instance;
-use crate::net::clock::deadline;
+use crate::net::rt::clock::deadline;
 use crate::wire::{Scope, Setting};
 
 fn pairs<'a>(settings: impl Iterator<Item = &'a Setting>) -> BTreeMap<String, String> {

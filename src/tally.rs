@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::config::{self, MAX_RESOURCES};
 use crate::error::{AskError, ConfigError};
 use crate::instance::Instance;
-use crate::net::clock::deadline;
-use crate::net::holding::{Answer, NoAnswer};
-use crate::net::role::Shared;
+use crate::net::member::holding::{Answer, NoAnswer};
+use crate::net::member::role::Shared;
+use crate::net::rt::clock::deadline;
 
 /// This instance's count of a resource. All values of one resource in one instance are the same
 /// count.

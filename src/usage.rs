@@ -6,7 +6,7 @@ use crate::admin::Admin;
 use crate::error::ResourceError;
 use crate::event::Usage;
 use crate::instance::Instance;
-use crate::net::clock::deadline;
+use crate::net::rt::clock::deadline;
 
 macro_rules! usage {
     ($holder:ident) => {

@@ -7,8 +7,8 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
 
 use super::result::{Code, Failure};
 use super::time;
-use crate::net::clock::deadline;
-use crate::net::ready::Ready;
+use crate::net::rt::clock::deadline;
+use crate::net::rt::ready::Ready;
 
 /// Events, and what it takes to poll for them.
 pub(super) type Pollable<E> = (Receiver<E>, Arc<Ready>);

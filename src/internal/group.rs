@@ -3,7 +3,7 @@
 use super::Choices;
 use crate::config::Need;
 use crate::event::{PeerEventKind, Token};
-use crate::state::group::{Action, Event, Machine, Rules};
+use crate::state::masterless::{Action, Event, Machine, Rules};
 use crate::wire::heartbeat::{Directive, Few, Heartbeat, MAX_NUMBER, Seal, Start, View};
 use crate::wire::proof::Key;
 use crate::wire::{PeerId, PeerStatus, Tail};

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 pub(crate) mod election;
-pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod hello;
 pub(crate) mod holdings;
+pub(crate) mod masterless;
 pub(crate) mod member;
 pub(crate) mod permits;
 pub(crate) mod registry;

@@ -20,7 +20,7 @@ use super::result::{Code, Failure, asked, guarded};
 use super::table::table;
 use super::time;
 use crate::event::Token;
-use crate::net::clock::deadline;
+use crate::net::rt::clock::deadline;
 use crate::peer::{Peer, PeerCounters, PeerInfo};
 use crate::wire::{PeerId, PeerStatus, Tail};
 

@@ -1,0 +1,198 @@
+//! Following the registry from supervisor to supervisor, on a thread of its own.
+
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::ask::{Asker, Registry, Viewpoint};
+use crate::config::{HANDSHAKE_TIMEOUT, SMALL_STACK};
+use crate::error::AskError;
+use crate::event::{Change, ChangeKind};
+use crate::net::member::presence::{Inside, Place};
+use crate::net::rt::clock::monotonic_ns;
+use crate::net::rt::lock::{Condvar, Mutex};
+use crate::net::rt::threads::Threads;
+use crate::net::transport::handshake;
+use crate::net::transport::port::{self, Stream};
+use crate::state::view::View;
+use crate::sys::Kind;
+use crate::sys::tripwire::Wire;
+use crate::wire::{Message, Purpose};
+
+pub(crate) struct Watcher {
+    shared: Arc<Shared>,
+    thread: Threads,
+}
+
+struct Shared {
+    asker: Arc<Asker>,
+    // Locked for moments, never across a read.
+    state: Mutex<State>,
+    stopped: Condvar,
+    /// A watcher from outside waits without end, too.
+    _wire: Wire,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    /// The connection that is being read, so that it can be ended.
+    stream: Option<Arc<Stream>>,
+}
+
+/// How many changes may wait for the program. When it is full, the watcher waits, its connection
+/// fills, and the supervisor keeps for it not the changes but the newest state: nothing is lost but
+/// steps in between.
+const CAPACITY: usize = 256;
+
+/// How long a watcher from outside waits before it looks again whether a supervisor is there (an
+/// instance needs no such thing: it is told), and any watcher before it tries a registry port again
+/// that has just failed.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+impl Watcher {
+    pub(crate) fn start(asker: Arc<Asker>) -> Result<(Self, Receiver<Change>), AskError> {
+        asker.present()?;
+        let (changes, receiver) = bounded(CAPACITY);
+        let _wire = Wire::lay();
+        let shared =
+            Arc::new(Shared { asker, state: Mutex::default(), stopped: Condvar::new(), _wire });
+        let thread = Threads::default();
+        let run = {
+            let shared = shared.clone();
+            move || shared.run(&changes)
+        };
+        let started = thread.spawn("pares-watch", SMALL_STACK, run);
+        started.map_err(|source| AskError::Io { doing: "start the watching thread", source })?;
+        Ok((Watcher { shared, thread }, receiver))
+    }
+}
+
+impl Drop for Watcher {
+    /// Ends the thread; the receiver must be gone or be drained, for the thread may wait for room
+    /// in it.
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.stopping = true;
+        state.stream.iter().for_each(|stream| _ = stream.shutdown(Shutdown::Both));
+        drop(state);
+        self.shared.stopped.notify_all();
+        if let Viewpoint::Member(member) = &self.shared.asker.viewpoint {
+            member.standing.change(|_| {}); // it may wait there for a role
+        }
+        self.thread.join_all();
+    }
+}
+
+impl Shared {
+    fn run(&self, changes: &Sender<Change>) {
+        let mut view = View::default();
+        let mut avoid = 0;
+        loop {
+            let Some(registry_port) = self.locate(avoid) else { return };
+            if !self.follow(registry_port, &mut view, changes) {
+                return;
+            }
+            let mut news = Vec::new();
+            view.lost(&mut news);
+            if !give(changes, news) {
+                return;
+            }
+            avoid = registry_port;
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.state.lock().stopping
+    }
+
+    /// Waits until there is a supervisor; `None` if the watch is to end. The registry port `avoid`
+    /// has just failed: another one is taken at once, the same one only after a pause. (It may be
+    /// too busy, or its connection was cut.)
+    fn locate(&self, avoid: u16) -> Option<u16> {
+        match &self.asker.viewpoint {
+            Viewpoint::Member(member) => {
+                let other_than = |avoid: u16| {
+                    move |inside: &mut Inside| {
+                        if self.stopping() {
+                            return Some(None);
+                        }
+                        let found = match &inside.place {
+                            Place::Supervisor(office) => office.registry_port(),
+                            Place::Subordinate(at) => at.registry_port,
+                            Place::Contending => return None,
+                            Place::Stopped => return Some(None),
+                        };
+                        (found != avoid).then_some(Some(found))
+                    }
+                };
+                let pause = Instant::now() + LOOK_AGAIN;
+                let other = member.standing.wait(Some(pause), other_than(avoid));
+                other.or_else(|| member.standing.wait(None, other_than(0)))?
+            }
+            Viewpoint::Outside { .. } => {
+                let mut paused = false;
+                loop {
+                    let found = self.asker.locate(avoid, Instant::now() + HANDSHAKE_TIMEOUT);
+                    let mut state = self.state.lock();
+                    if state.stopping {
+                        return None;
+                    }
+                    match found {
+                        Ok(Registry::At(port)) if port != avoid || paused => return Some(port),
+                        Ok(Registry::At(_) | Registry::Here(_)) | Err(_) => {}
+                    }
+                    self.stopped.wait_for(&mut state, LOOK_AGAIN);
+                    if state.stopping {
+                        return None;
+                    }
+                    paused = true;
+                }
+            }
+        }
+    }
+
+    /// Reads what one supervisor tells until it is gone; false if the watch is to end.
+    fn follow(&self, registry_port: u16, view: &mut View, changes: &Sender<Change>) -> bool {
+        let Ok(Some(stream)) =
+            port::connect(port::here(registry_port), Kind::Peer, HANDSHAKE_TIMEOUT)
+        else {
+            return !self.stopping();
+        };
+        let stream = Arc::new(stream);
+        let mut state = self.state.lock();
+        if state.stopping {
+            return false;
+        }
+        state.stream = Some(stream.clone());
+        drop(state);
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let opened = handshake::open(
+            stream,
+            &self.asker.pass,
+            port::here(registry_port),
+            Purpose::Ask,
+            Message::Watch {},
+            deadline,
+        );
+        if let Ok(mut link) = opened {
+            while let Ok(message) = link.read(None) {
+                let mut news = Vec::new();
+                if !view.on(message, &mut news) {
+                    break;
+                }
+                if !give(changes, news) {
+                    return false;
+                }
+            }
+        }
+        !self.stopping()
+    }
+}
+
+/// Waits for room; false if nobody receives any more.
+fn give(changes: &Sender<Change>, news: Vec<ChangeKind>) -> bool {
+    news.into_iter().all(|kind| changes.send(Change { monotonic_ns: monotonic_ns(), kind }).is_ok())
+}

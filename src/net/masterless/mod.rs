@@ -1,0 +1,608 @@
+//! One process of a masterless group: a socket, a clock, a thread. What is done is decided in
+//! `state/masterless`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::config::{
+    MAX_WAITING, PeerConfig, REOPEN, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource,
+};
+use crate::error::PeerError;
+use crate::event::{PeerEventKind, RoleCause};
+use crate::net::files::store::EpochFile;
+use crate::net::files::{self, key};
+use crate::net::rt::clock::{self, awake_or_asleep_ms};
+use crate::net::rt::hub::Hub;
+use crate::net::rt::lock::{Condvar, Mutex};
+use crate::net::rt::threads::Threads;
+use crate::net::rt::waker::Waker;
+use crate::state::masterless::{Action, Event, Machine, Millis, Rules};
+use crate::sys::tripwire::{self, Wire};
+use crate::sys::{self, Origin, signals};
+use crate::wire::heartbeat::{Foreign, MAX_DATAGRAM, Seal};
+use crate::wire::proof::Key;
+use crate::wire::{PeerStatus, Tail};
+
+use destinations::Destinations;
+use launch::Launcher;
+use lives::{Files, Lives};
+use resolver::Resolver;
+use socket::Socket;
+
+mod destinations;
+mod launch;
+mod lives;
+mod resolver;
+mod shared;
+mod socket;
+
+use shared::{Inside, Traffic};
+pub(crate) use shared::{Shared, Wish};
+
+/// The name of the thread that does everything.
+pub(crate) const PEER_THREAD: &str = "pares-peer";
+
+/// The thread's own: whatever it does.
+pub(crate) struct Deeds {
+    shared: Arc<Shared>,
+    socket: Socket,
+    /// Where each address is sent to by itself.
+    destinations: Option<(Destinations, Resolver)>,
+    seal: Seal,
+    lives: Lives,
+    /// Not of one that only looks on.
+    epochs: Option<EpochFile>,
+    launcher: Option<(Arc<Launcher>, Threads)>,
+    workload: Option<WorkloadSource>,
+    /// When the workload is to be asked for next.
+    workload_at: Millis,
+    /// All that had come by then has been taken in. What is decided is decided as of then: if this
+    /// thread is stopped afterwards, what comes meanwhile is not taken for silence.
+    heard_until: Millis,
+    interval: Millis,
+    prepares: bool,
+    observes: bool,
+    name: String,
+    /// Tails that are to be doubted.
+    doubts: Vec<Tail>,
+    breaches: BTreeMap<Foreign, Instant>,
+    /// When it was last said that some address cannot be sent to.
+    cannot_send: Option<Instant>,
+    /// The last heartbeat has not got out.
+    failing: bool,
+    transport: Transport,
+    port: Option<u16>,
+    /// When its socket was last made anew.
+    opened_at: Option<Instant>,
+    no_workload: Option<Instant>,
+    wire: Wire,
+    /// Kept to be filled again.
+    actions: Vec<Action>,
+}
+
+impl Deeds {
+    /// Opens everything, and sends the first request to be let in.
+    pub(crate) fn begin(config: &PeerConfig) -> Result<(Arc<Shared>, Self), PeerError> {
+        config.check()?;
+        sys::install();
+        let wire = Wire::lay();
+        let io = |doing| move |source| PeerError::Io { doing, source };
+        let directory = config.state_directory()?;
+        files::make_directory(&directory)?;
+        let group = &config.group;
+        let seal = seal(config, &directory)?;
+        let observes = config.observe;
+        let epoch_path = directory.join(format!("{group}.{}.epoch", config.service));
+        let epochs = if observes { None } else { Some(EpochFile::open(epoch_path)?) };
+        let lives = Lives::new(Files::open(directory.join(format!("{group}.peers")))?);
+        let waker = Arc::new(Waker::new().map_err(io("make a waker"))?);
+        let destinations = match &config.transport {
+            Transport::Unicast { bind, peers } => {
+                Some(resolver::begin(*bind, peers, config.interval, &waker))
+            }
+            Transport::Local(_) | Transport::Multicast { .. } => None,
+        };
+        let socket = Socket::open(&config.transport, config.local_port())?;
+        let launcher = launcher(config).map_err(io("start the launching thread"))?;
+        getrandom::fill(&mut [0; 8])
+            .map_err(std::io::Error::other)
+            .map_err(io("read random bytes"))?;
+
+        let rules = rules(config, epochs.as_ref().map_or(0, EpochFile::last));
+        let (interval, now) = (rules.interval, awake_or_asleep_ms());
+        let mut actions = Vec::new();
+        let machine = Machine::new(rules, now, Box::new(chance), &mut actions);
+        let joining = PeerStatus::Joining;
+        let role = PeerEventKind::Role {
+            from: joining,
+            to: joining,
+            token: None,
+            cause: RoleCause::Started,
+        };
+        let first = machine.id();
+        let inside = Inside {
+            machine,
+            hub: Hub::default(),
+            role,
+            outage: None,
+            wishes: Vec::new(),
+            traffic: Traffic::default(),
+            gone: false,
+        };
+        let shared = Arc::new(Shared {
+            group: group.clone(),
+            first,
+            inside: Mutex::new(inside),
+            bell: Condvar::new(),
+            waker,
+            origin: Origin::here(),
+        });
+        let mut deeds = Deeds {
+            shared: shared.clone(),
+            socket,
+            destinations,
+            seal,
+            lives,
+            epochs,
+            launcher,
+            workload: config.workload_source.clone(),
+            workload_at: now,
+            heard_until: now,
+            interval,
+            prepares: config.prepare_handover,
+            observes,
+            name: format!("{group}/{} {}", config.service, first.tail()),
+            doubts: Vec::new(),
+            breaches: BTreeMap::new(),
+            cannot_send: None,
+            failing: false,
+            transport: config.transport.clone(),
+            port: config.local_port(),
+            opened_at: None,
+            no_workload: None,
+            wire,
+            actions,
+        };
+        deeds.carry_out();
+        Ok((shared, deeds))
+    }
+
+    /// The thread: until the process has left.
+    pub(crate) fn run(mut self) {
+        let _end = End(self.shared.clone());
+        let mut buffer = [0; MAX_DATAGRAM + 1];
+        let mut deaf = false;
+        loop {
+            self.wait(deaf);
+            // It works by itself, a few times a second: not into the program's sockets.
+            tripwire::look();
+            if self.wire.is_cut() {
+                log::error!("{}: {}", self.name, sys::TAKEN_AWAY);
+                return;
+            }
+            // What was said before the present moment comes first: a heartbeat that waits here must
+            // not be missed.
+            deaf = self.hear(&mut buffer);
+            for tail in std::mem::take(&mut self.doubts) {
+                self.lives.end(tail);
+                self.step(Event::Doubt(tail));
+            }
+            self.look_names_up();
+            self.grant_wishes();
+            self.keep_time();
+            if self.shared.inside.lock().gone {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a datagram, the program, the end of another process, or the time.
+    fn wait(&mut self, deaf: bool) {
+        let now = awake_or_asleep_ms();
+        let names_at = self.destinations.as_ref().map_or(Millis::MAX, |(them, _)| them.wake_at());
+        let wake_at = self.shared.inside.lock().machine.wake_at().min(names_at);
+        let left = Duration::from_millis(if self.doubts.is_empty() {
+            wake_at.saturating_sub(now)
+        } else {
+            0
+        });
+        let lives: Vec<(Tail, _)> = self.lives.ends().collect();
+        let mut waits = Vec::with_capacity(lives.len() + 3);
+        waits.extend(lives.iter().map(|(_, end)| PollFd::new(*end, PollFlags::IN)));
+        // A socket that gives errors would be ready for ever.
+        if !deaf {
+            waits.push(PollFd::new(&self.socket, PollFlags::IN));
+        }
+        if self.shared.waker.wait(&mut waits, Some(left)).is_err() {
+            return; // a signal: look again
+        }
+        let ended = lives.iter().zip(&waits).filter(|(_, wait)| !wait.revents().is_empty());
+        let ended: Vec<Tail> = ended.map(|((tail, _), _)| *tail).collect();
+        drop(lives);
+        self.doubts.extend(ended);
+    }
+
+    /// Takes what has come. True if the socket gives an error instead.
+    fn hear(&mut self, buffer: &mut [u8]) -> bool {
+        self.heard_until = awake_or_asleep_ms();
+        for _ in 0..MAX_WAITING {
+            match self.socket.receive(buffer) {
+                Ok(Some((length, from))) => match self.seal.open(&buffer[..length]) {
+                    Ok(beat) => self.step_on(Event::Heard(beat), Some(from)),
+                    Err(reason) => self.drop_foreign(reason, from),
+                },
+                Ok(None) => return false,
+                Err(error) => {
+                    log::debug!("{}: cannot receive: {error}", self.name);
+                    self.shared.inside.lock().traffic.not_received += 1;
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn grant_wishes(&mut self) {
+        let wishes = std::mem::take(&mut self.shared.inside.lock().wishes);
+        for wish in wishes {
+            match wish {
+                Wish::HandoverReady => self.step(Event::HandoverReady),
+                Wish::Leave => self.step(Event::Leave),
+                Wish::Rank(rank) => self.step(Event::Rank(rank)),
+                Wish::Direct(target, rank) => self.step(Event::Direct { target, rank }),
+                Wish::Workload(workload) => self.step(Event::Workload(workload)),
+                Wish::Ended(pid) => {
+                    for tail in self.lives.of_process(pid) {
+                        self.lives.end(tail);
+                        self.step(Event::Doubt(tail));
+                    }
+                }
+                Wish::Quit => self.quit(),
+            }
+        }
+    }
+
+    fn look_names_up(&mut self) {
+        let Some((them, resolver)) = &mut self.destinations else { return };
+        let now = awake_or_asleep_ms();
+        for (name, answer) in resolver.answers() {
+            them.answer(name, answer, now);
+        }
+        them.questions(now).into_iter().for_each(|question| resolver.ask(question));
+    }
+
+    fn keep_time(&mut self) {
+        let now = self.heard_until;
+        if let Some(source) = self.workload.clone().filter(|_| now >= self.workload_at) {
+            // Just before a heartbeat is due at the earliest, so that it says what is so now.
+            self.workload_at = now + self.interval * 9 / 10;
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                signals::as_program(|| source())
+            })) {
+                Ok(workload) => self.step(Event::Workload(workload)),
+                Err(_) if is_due(&mut self.no_workload) => {
+                    log::warn!("{}: the program's function for the workload panicked", self.name);
+                }
+                Err(_) => {}
+            }
+        }
+        if now >= self.shared.inside.lock().machine.wake_at() {
+            self.step(Event::Tick);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        self.step_on(event, None);
+    }
+
+    /// Where it came from counts only if it is news of another: not of a copy of what was heard
+    /// before.
+    fn step_on(&mut self, event: Event, from: Option<SocketAddr>) {
+        let shared = self.shared.clone();
+        let mut inside = shared.inside.lock();
+        let now = self.heard_until;
+        let before = inside.machine.counts().heard;
+        inside.step(now, event, self.prepares, &mut self.actions);
+        let epoch = inside.machine.max_epoch();
+        let from = from.filter(|_| inside.machine.counts().heard > before);
+        drop(inside);
+        if let (Some((them, _)), Some(from)) = (&mut self.destinations, from) {
+            them.heard(from, now);
+        }
+        self.carry_out();
+        if let Some(epochs) = self.epochs.as_mut().filter(|epochs| epoch > epochs.last()) {
+            epochs.keep(epoch);
+        }
+    }
+
+    /// Leaves at once. The three goodbyes, usually some milliseconds apart in case one is lost, go
+    /// out together.
+    fn quit(&mut self) {
+        let shared = self.shared.clone();
+        let mut inside = shared.inside.lock();
+        let now = awake_or_asleep_ms();
+        inside.machine.leave_at_once(now, &mut self.actions);
+        while !self.actions.contains(&Action::Exit) && !inside.gone {
+            let next = inside.machine.wake_at();
+            inside.machine.step(next, Event::Tick, &mut self.actions);
+        }
+        let told = self
+            .actions
+            .iter()
+            .filter_map(|action| if let Action::Tell(kind) = action { Some(kind) } else { None });
+        told.cloned().for_each(|kind| inside.tell(kind));
+        drop(inside);
+        self.carry_out();
+    }
+
+    /// Does what was decided. The program has been told already.
+    fn carry_out(&mut self) {
+        // Each failure is news, and the first success after one.
+        match self.do_all() {
+            Some(Err(errno)) => {
+                self.failing = true;
+                if socket::is_gone(errno) && is_due_after(&mut self.opened_at, REOPEN) {
+                    self.open_anew();
+                }
+                self.step(Event::NotSent { errno });
+            }
+            Some(Ok(())) if std::mem::take(&mut self.failing) => self.step(Event::Sent),
+            Some(Ok(())) | None => {}
+        }
+    }
+
+    /// Gives what came of the last heartbeat, if one was sent.
+    fn do_all(&mut self) -> Option<Result<(), i32>> {
+        let mut sent = None;
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Send { until, .. } if awake_or_asleep_ms() > until => {
+                    sent = Some(Err(Errno::TIMEDOUT.raw_os_error()));
+                }
+                Action::Send { beat, .. } => {
+                    if !self.observes {
+                        self.lives.be(beat.id.tail());
+                    }
+                    sent = Some(self.send(&self.seal.close(&beat)));
+                }
+                Action::Flush => self.flush(),
+                Action::Tell(kind) => self.heed(&kind),
+                Action::Exit => {}
+            }
+        }
+        self.actions = actions;
+        sent
+    }
+
+    /// An error if it has got out to nobody: the system's reason.
+    fn send(&mut self, datagram: &[u8]) -> Result<(), i32> {
+        if let Some((them, _)) = &mut self.destinations {
+            if let Some(addresses) = them.changed() {
+                self.socket.send_all_to(addresses);
+            }
+            if !them.are_known(self.socket.has_others()) {
+                return Err(socket::NOBODY_KNOWN.raw_os_error());
+            }
+        }
+        let sent = self.socket.send(datagram);
+        let Some((count, error)) = sent.failed else { return Ok(()) };
+        self.shared.inside.lock().traffic.not_sent += count;
+        // That nothing gets out is told by itself, when it is certain.
+        let warns = sent.got_out && is_due(&mut self.cannot_send);
+        let level = if warns { log::Level::Warn } else { log::Level::Debug };
+        log::log!(
+            level,
+            "{}: a heartbeat could not be sent to {count} addresses: {error}",
+            self.name
+        );
+        if sent.got_out { Ok(()) } else { Err(error.raw_os_error().unwrap_or_default()) }
+    }
+
+    /// Of an interface that was down or gone and has come back the socket may know nothing: neither
+    /// its number, nor what was joined there, nor that the address it is bound to is one for all.
+    /// One of a list has its port for itself, and needs none of it.
+    fn open_anew(&mut self) {
+        if let Transport::Unicast { .. } = self.transport {
+            return;
+        }
+        match Socket::open(&self.transport, self.port) {
+            Ok(socket) => self.socket = socket,
+            Err(error) => log::debug!("{}: the socket cannot be made anew: {error}", self.name),
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut buffer = [0; 1];
+        for _ in 0..MAX_WAITING {
+            if !matches!(self.socket.receive(&mut buffer), Ok(Some(_))) {
+                return;
+            }
+        }
+    }
+
+    /// To the log, and what else follows from it.
+    fn heed(&mut self, kind: &PeerEventKind) {
+        let name = &self.name;
+        match kind {
+            PeerEventKind::Role { from, to, token, cause } => {
+                match token {
+                    Some(token) => {
+                        log::info!("{name}: {from} -> {to} ({cause}), epoch {}", token.epoch)
+                    }
+                    None => log::info!("{name}: {from} -> {to} ({cause})"),
+                }
+                self.shared.bell.notify_all();
+            }
+            PeerEventKind::Joined { id, service } => {
+                log::debug!("{name}: {id} of service type {service} joined");
+                if self.lives.begin(id.tail()) {
+                    self.doubts.push(id.tail());
+                }
+            }
+            PeerEventKind::Left { id, service, cause } => {
+                log::debug!("{name}: {id} of service type {service} left ({cause})");
+                self.lives.forget(id.tail());
+            }
+            PeerEventKind::Suspected { id, service, cause } => {
+                log::debug!("{name}: {id} of service type {service} is suspected ({cause})");
+            }
+            PeerEventKind::PrepareHandover { to, within_ms } => {
+                log::debug!("{name}: to hand over to {to} within {within_ms} ms");
+            }
+            PeerEventKind::EpochBump { token } => {
+                log::info!("{name}: primary on, under epoch {}", token.epoch)
+            }
+            PeerEventKind::Paused { for_ms } => log::info!("{name}: stood still for {for_ms} ms"),
+            PeerEventKind::CannotSend { errno } => {
+                let why = socket::why_not_sent(*errno, &self.transport);
+                log::warn!(
+                    "{name}: nothing that this process says gets out: {why}; it is not admitted, \
+                     and does not stay primary"
+                );
+            }
+            PeerEventKind::SendsAgain { after_ms } => {
+                log::info!("{name}: what it says gets out again, after {after_ms} ms");
+                self.open_anew();
+            }
+            PeerEventKind::Spawn { service, nonce } => {
+                log::debug!("{name}: to start a process of service type {service}, start {nonce}");
+                if let Some((launcher, _)) = &self.launcher {
+                    launcher.order(*service, *nonce);
+                }
+            }
+            PeerEventKind::Missed { .. } | PeerEventKind::Stopped => {}
+        }
+    }
+
+    fn drop_foreign(&mut self, reason: Foreign, from: SocketAddr) {
+        *self.shared.inside.lock().traffic.dropped.entry(reason).or_default() += 1;
+        let what = match reason {
+            Foreign::Group => return, // several groups may share a port
+            Foreign::Shape => "is no heartbeat",
+            Foreign::Version => "is of another version of the protocol",
+            Foreign::Key | Foreign::Tag => "is from somebody who does not have this group's key",
+            Foreign::Field => "has a field that means nothing",
+        };
+        let mut last = self.breaches.get(&reason).copied();
+        if is_due(&mut last) {
+            log::warn!(
+                "{}: a datagram from {from} {what}; dropped, as are more of them",
+                self.name
+            );
+        }
+        self.breaches.extend(last.map(|last| (reason, last)));
+    }
+}
+
+/// Whether something is to be said again, which it then is.
+fn is_due(last: &mut Option<Instant>) -> bool {
+    is_due_after(last, WARN_AGAIN)
+}
+
+fn is_due_after(last: &mut Option<Instant>, pause: Duration) -> bool {
+    let due = last.is_none_or(|last| last.elapsed() >= pause);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
+}
+
+impl Drop for Deeds {
+    fn drop(&mut self) {
+        if let Some((launcher, threads)) = &self.launcher {
+            launcher.end();
+            threads.join_all();
+        }
+    }
+}
+
+/// The end of the thread, however it comes: nobody waits for it any more.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut inside = self.0.inside.lock();
+        if !inside.gone {
+            inside.tell(PeerEventKind::Stopped);
+            inside.gone = true; // whatever has ended the thread: it leads no more
+        }
+        inside.hub.close();
+        drop(inside);
+        self.0.bell.notify_all();
+    }
+}
+
+fn rules(config: &PeerConfig, epoch: u64) -> Rules {
+    Rules {
+        service: config.service,
+        rank: config.rank,
+        workload: config.workload,
+        origin: config.origin,
+        interval: config.interval.as_millis() as Millis,
+        delay: config.delay.as_millis() as Millis,
+        preempt: config.preempt,
+        quorum: config.quorum,
+        slow_above: config.slow_above,
+        max_members: config.max_members,
+        can_start: config.can_start,
+        needs: config.needs.clone(),
+        epoch,
+        observe: config.observe,
+    }
+}
+
+fn seal(config: &PeerConfig, directory: &std::path::Path) -> Result<Seal, PeerError> {
+    let key = match &config.key_file {
+        Some(path) => key::named(path)?,
+        None => key::made(&directory.join(format!("{}.key", config.group)))?,
+    };
+    let also =
+        config.also_key_file.as_deref().map(key::named).transpose()?.filter(|also| *also != key);
+    Ok(Seal::new(&config.group, (number(&key), key), also.map(|also| (number(&also), also))))
+}
+
+/// What a key is called in a datagram: made from the key, so that nobody has to choose it.
+fn number(key: &Key) -> u8 {
+    Sha256::digest(key.0)[0]
+}
+
+fn launcher(config: &PeerConfig) -> std::io::Result<Option<(Arc<Launcher>, Threads)>> {
+    if config.launcher.is_empty() {
+        return Ok(None);
+    }
+    let mut environment = vec![("PARES_GROUP", config.group.clone().into())];
+    environment
+        .extend(config.directory.iter().map(|path| ("PARES_DIR", path.clone().into_os_string())));
+    // Not the one that is made from the group: an instance of it that is told a port is on
+    // 127.0.0.1.
+    if let Transport::Local(Some(port)) = config.transport {
+        environment.push(("PARES_PORT", port.to_string().into()));
+    }
+    let launcher = Launcher::new(config.launcher.clone(), environment)?;
+    let threads = Threads::default();
+    threads.spawn("pares-launch", SMALL_STACK, {
+        let launcher = launcher.clone();
+        move || launcher.run()
+    })?;
+    Ok(Some((launcher, threads)))
+}
+
+/// Random numbers from the system.
+fn chance() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        // It has worked before. What is left differs from process to process.
+        Err(_) => {
+            clock::monotonic_ns().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                ^ u64::from(std::process::id())
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What the program and the thread of a peer share, and what each tells the other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use crate::config::MAX_WISHES;
+use crate::event::{PeerEvent, PeerEventKind};
+use crate::net::rt::clock::awake_or_asleep_ms;
+use crate::net::rt::hub::Hub;
+use crate::net::rt::lock::{Condvar, Mutex};
+use crate::net::rt::ready::Ready;
+use crate::net::rt::waker::Waker;
+use crate::state::masterless::{Action, Event, Machine, Millis};
+use crate::sys::{Origin, crash};
+use crate::wire::heartbeat::Foreign;
+use crate::wire::{PeerId, Tail};
+
+/// What the program and the thread both see of a peer.
+pub(crate) struct Shared {
+    pub(crate) group: String,
+    /// The identifier with which it began to join, for those who may not look inside.
+    pub(crate) first: PeerId,
+    // Held for moments: one step of the machine, or to read what that knows. Nothing in it waits.
+    pub(super) inside: Mutex<Inside>,
+    /// Rung whenever the status has changed.
+    pub(super) bell: Condvar,
+    pub(super) waker: Arc<Waker>,
+    pub(super) origin: Origin,
+}
+
+pub(crate) struct Inside {
+    pub(crate) machine: Machine,
+    pub(super) hub: Hub<PeerEventKind>,
+    /// The last change of the status.
+    pub(super) role: PeerEventKind,
+    /// That nothing can be sent, while that is so.
+    pub(super) outage: Option<PeerEventKind>,
+    pub(super) wishes: Vec<Wish>,
+    pub(crate) traffic: Traffic,
+    pub(crate) gone: bool,
+}
+
+/// What the program wants of the thread.
+#[derive(Clone, Copy)]
+pub(crate) enum Wish {
+    HandoverReady,
+    Leave,
+    Rank(u8),
+    Direct(Tail, u8),
+    Workload(u16),
+    /// It knows that this process has ended.
+    Ended(u32),
+    /// To leave without a handover.
+    Quit,
+}
+
+impl Wish {
+    /// The later of two that are like this counts.
+    fn replaces(&self, before: &Wish) -> bool {
+        match (self, before) {
+            (Wish::Direct(target, _), Wish::Direct(other, _)) => target == other,
+            (Wish::Ended(pid), Wish::Ended(other)) => pid == other,
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        }
+    }
+}
+
+/// What went over the socket, besides what the machine counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) dropped: BTreeMap<Foreign, u64>,
+    pub(crate) not_sent: u64,
+    pub(crate) not_received: u64,
+}
+
+impl Shared {
+    /// True in a forked child, where the peer is its parent's, and in a process that is crashing.
+    /// To be asked before everything else here, for a lock may be held by a thread that is not in
+    /// this process.
+    pub(crate) fn is_void(&self) -> bool {
+        self.origin.is_elsewhere() || crash::is_crashing()
+    }
+
+    /// Looks inside, at this moment of the group's clock.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside, Millis) -> T) -> T {
+        let inside = self.inside.lock();
+        look(&inside, awake_or_asleep_ms())
+    }
+
+    /// Tells the thread what the program wants. Of too many at once the oldest are lost.
+    pub(crate) fn wish(&self, wish: Wish) {
+        let mut inside = self.inside.lock();
+        inside.wishes.retain(|before| !wish.replaces(before));
+        if inside.wishes.len() == MAX_WISHES {
+            inside.wishes.remove(0);
+        }
+        inside.wishes.push(wish);
+        self.waker.wake();
+    }
+
+    pub(crate) fn subscribe(
+        &self,
+        capacity: usize,
+        ready: Option<Arc<Ready>>,
+    ) -> Receiver<PeerEvent> {
+        let mut inside = self.inside.lock();
+        let present = inside.present();
+        let receiver = inside.hub.subscribe(capacity, ready, present);
+        if inside.gone {
+            inside.hub.close();
+        }
+        receiver
+    }
+
+    /// Waits until `is_it`, or has left, or the deadline is over; says which.
+    pub(crate) fn wait(&self, deadline: Instant, is_it: impl Fn(&Machine) -> bool) -> bool {
+        let mut inside = self.inside.lock();
+        loop {
+            if inside.gone || is_it(&inside.machine) {
+                return !inside.gone;
+            }
+            if self.bell.wait_until(&mut inside, deadline).timed_out() {
+                return !inside.gone && is_it(&inside.machine);
+            }
+        }
+    }
+}
+
+impl Inside {
+    /// What a new receiver is told first.
+    fn present(&self) -> Vec<PeerEventKind> {
+        let mut role = self.role.clone();
+        if let PeerEventKind::Role { token, .. } = &mut role {
+            *token = self.machine.token();
+        }
+        let more = if self.gone { Some(PeerEventKind::Stopped) } else { self.outage.clone() };
+        [role].into_iter().chain(more).collect()
+    }
+
+    /// One step, and what the program is told of it.
+    pub(super) fn step(
+        &mut self,
+        now: Millis,
+        event: Event,
+        prepares: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        self.machine.step(now, event, actions);
+        let mut at = 0;
+        while let Some(action) = actions.get(at) {
+            at += 1;
+            let Action::Tell(kind) = action else { continue };
+            let kind = kind.clone();
+            if let PeerEventKind::PrepareHandover { .. } = kind {
+                if !prepares {
+                    self.machine.step(now, Event::HandoverReady, actions);
+                }
+            }
+            self.tell(kind);
+        }
+    }
+
+    pub(super) fn tell(&mut self, kind: PeerEventKind) {
+        match kind {
+            PeerEventKind::Role { .. } => self.role = kind.clone(),
+            PeerEventKind::CannotSend { .. } => self.outage = Some(kind.clone()),
+            PeerEventKind::SendsAgain { .. } => self.outage = None,
+            _ => {}
+        }
+        self.gone |= kind == PeerEventKind::Stopped;
+        self.hub.emit(kind);
+    }
+}

@@ -1,0 +1,61 @@
+//! What an instance has when it has won an election, before it supervises.
+
+use std::io;
+use std::sync::Arc;
+
+use super::role::Shared;
+use crate::config::{MAX_CLIENTS, SMALL_STACK};
+use crate::error::KeepError;
+use crate::net::rt::waker::Waker;
+use crate::net::transport::port::{self, Listening};
+use crate::net::transport::service::{Kind, Service};
+use crate::state::term::Last;
+use crate::sys;
+use crate::wire::Purpose;
+
+/// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by
+/// halves.
+pub(super) struct Claim {
+    pub(super) listener: Listening,
+    pub(super) registry: Listening,
+    pub(super) registry_port: u16,
+    pub(super) members: Arc<Service>,
+    pub(super) askers: Arc<Service>,
+    /// The announcer's, until the office takes it.
+    pub(super) waker: Option<Waker>,
+    /// What the directory says of the supervisorship before; why not, if it says nothing.
+    pub(super) last: Result<Last, KeepError>,
+}
+
+/// Binds and listens on the group's port, opens the rest, and looks what the last term was.
+pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
+    let Shared { at, pass, max_members, .. } = shared;
+    let listener = port::listen(*at, sys::Kind::Port)?;
+    // The election is won. What follows fails only where the system is at its limit.
+    let registry = port::listen(port::here(0), sys::Kind::Peer)?;
+    let registry_port = registry.local_addr()?.port();
+    let max_clients = max_members + MAX_CLIENTS;
+    let purposes = &[Purpose::Join, Purpose::Ask];
+    let kind =
+        Kind { name: "pares-member", purposes, max_clients, stack: SMALL_STACK, on_top: true };
+    let members = Service::new(kind, *at, pass.clone())?;
+    let purposes = &[Purpose::Ask];
+    let kind = Kind {
+        name: "pares-registry",
+        purposes,
+        max_clients: MAX_CLIENTS,
+        stack: SMALL_STACK,
+        on_top: false,
+    };
+    let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
+    let waker = Some(Waker::new()?);
+    Ok(Claim {
+        listener,
+        registry,
+        registry_port,
+        members,
+        askers,
+        waker,
+        last: shared.terms().read(),
+    })
+}

@@ -1,0 +1,530 @@
+//! What this instance holds, and its end of telling the supervisor about it.
+//!
+//! Whoever wants something writes it to the lifeline itself, without waiting: the kernel takes it
+//! at once, or it stays here until a thread has seen it off. While there is no supervisor nothing
+//! is written: the next hello carries it all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::lifeline::{Lead, Lifeline};
+use super::presence::Standing;
+use crate::config::SMALL_STACK;
+use crate::event::EventKind;
+use crate::net::rt::clock::{self, monotonic_ns};
+use crate::net::rt::lock::{Condvar, Mutex, MutexGuard};
+use crate::net::rt::threads::Threads;
+use crate::net::supervising::server::Office;
+use crate::net::transport::link::await_ready;
+use crate::net::transport::outbox::push;
+use crate::net::transport::port::Stream;
+use crate::state::election::{Deed, Report};
+use crate::state::hello::Hello;
+use crate::state::holdings::{Holdings, Upshot};
+use crate::state::member::{Heard, Member, Outcome, Word};
+use crate::state::settings::Settings;
+use crate::state::supervisor::{Elected, Supervisor};
+use crate::wire::frame::put_frame;
+use crate::wire::{Counted, Departure, Message, Scope, Setting, Shortage};
+
+/// The way to the supervisor, while [`Member`] says that there is one.
+enum Route {
+    Nowhere,
+    Lifeline(Arc<Lifeline>),
+    /// This instance is supervisor itself.
+    Office(Arc<Office>),
+}
+
+/// How long someone who has asked reads in the role thread's place, which would hear of the
+/// supervisor's death through that one only: much longer than an answer takes that has not to wait
+/// for other instances.
+const LEAD_TIME: Duration = Duration::from_millis(20);
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Granted,
+    Denied(Shortage, u64),
+    Total(u64),
+    /// The instance has left the group.
+    Stopped,
+}
+
+/// Why there was no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    TooMany,
+    Late,
+}
+
+struct Waiter {
+    /// One for each, so that an answer wakes the one who waits for it and nobody else.
+    bell: Arc<Condvar>,
+    /// Whoever reads the answer itself needs no bell, which would be a system call.
+    asleep: bool,
+    answer: Option<Answer>,
+}
+
+struct Inside {
+    member: Member,
+    route: Route,
+    /// What the kernel had no room for, or must wait for the welcome.
+    unsent: Vec<u8>,
+    /// Tallies that the supervisor has yet to hear of: a state, so that the newest is enough.
+    changed: BTreeSet<String>,
+    /// A thread is waiting for the kernel to take what is unsent.
+    flushing: bool,
+    waiters: BTreeMap<u64, Waiter>,
+}
+
+pub(crate) struct Holding {
+    // Under it: maps, sends that do not wait, the office's lock, the standing's. Never a read,
+    // never a wait.
+    inside: Mutex<Inside>,
+    threads: Threads,
+}
+
+impl Holding {
+    pub(crate) fn new(member: Member) -> Self {
+        let inside = Inside {
+            member,
+            route: Route::Nowhere,
+            unsent: Vec::new(),
+            changed: BTreeSet::new(),
+            flushing: false,
+            waiters: BTreeMap::new(),
+        };
+        Holding { inside: Mutex::new(inside), threads: Threads::default() }
+    }
+
+    // -------------------------------------------------------------------------------------------
+    // for the role thread
+
+    /// Looks at what the instance is as a member of its group.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Member) -> T) -> T {
+        look(&self.inside.lock().member)
+    }
+
+    /// The last deed came to `outcome`: what to do next, and what to tell the program before. A
+    /// welcome begins a lifeline, which is `lifeline`.
+    pub(crate) fn on(
+        self: &Arc<Self>,
+        outcome: Outcome,
+        lifeline: Option<&Arc<Lifeline>>,
+    ) -> (Option<Report>, Deed) {
+        let mut inside = self.inside.lock();
+        let next = inside.member.on(clock::now(), outcome);
+        if let (Some(lifeline), Deed::Follow) = (lifeline, &next.1) {
+            let first = inside.member.take_first_words();
+            first.iter().for_each(|message| put_frame(message, &mut inside.unsent));
+            inside.route = Route::Lifeline(lifeline.clone());
+            self.flush(&mut inside);
+        }
+        next
+    }
+
+    /// What a hello says; from now on changes are kept for the lifeline that it begins.
+    pub(crate) fn hello(&self) -> Hello {
+        let mut inside = self.inside.lock();
+        inside.unsent.clear();
+        inside.changed.clear();
+        inside.member.hello()
+    }
+
+    /// This instance is supervisor: `open` makes an office of what it brings. Under the lock, so
+    /// that nothing is asked in between which the office then never hears of.
+    pub(crate) fn elected(
+        self: &Arc<Self>,
+        standing: &Standing,
+        (term, registry_port, max_members): (u64, u16, usize),
+        open: impl FnOnce(Elected) -> Arc<Office>,
+    ) -> Arc<Office> {
+        let mut inside = self.inside.lock();
+        let office = open(inside.member.elected(term, registry_port, max_members));
+        inside.unsent.clear();
+        inside.changed.clear();
+        inside.route = Route::Office(office.clone());
+        let (term, settled) = (office.read(Supervisor::term), office.read(Supervisor::settled));
+        let first = inside.member.opened(clock::now(), term, settled);
+        self.take_held(&mut inside, standing, office.take_own());
+        for message in first {
+            let answers = office.said_own(message);
+            self.take_held(&mut inside, standing, answers);
+        }
+        office
+    }
+
+    /// There is no supervisor any more, or this instance is none. What was told before is still
+    /// taken.
+    pub(crate) fn lost(self: &Arc<Self>, standing: &Standing) {
+        let mut inside = self.inside.lock();
+        match std::mem::replace(&mut inside.route, Route::Nowhere) {
+            Route::Office(office) => self.take_held(&mut inside, standing, office.take_own()),
+            // Also wakes the thread that waits for room on it.
+            Route::Lifeline(lifeline) => _ = lifeline.stream().shutdown(Shutdown::Both),
+            Route::Nowhere => {}
+        }
+        inside.unsent.clear();
+    }
+
+    /// As [`lost`](Holding::lost), for a supervisor whose time is over before its deed is done.
+    pub(crate) fn resigned(self: &Arc<Self>, standing: &Standing) {
+        self.lost(standing);
+        self.inside.lock().member.unlink(clock::now());
+    }
+
+    /// What its own supervisorship has come to.
+    pub(crate) fn on_own_state(&self, term: u64, settled: bool) {
+        self.inside.lock().member.on_own_state(term, settled);
+    }
+
+    /// Says something over the lifeline, if there is one, that this instance need not know of
+    /// again.
+    pub(crate) fn say_aside(self: &Arc<Self>, message: &Message) {
+        let mut inside = self.inside.lock();
+        if let Route::Lifeline(_) = inside.route {
+            put_frame(message, &mut inside.unsent);
+            self.flush(&mut inside);
+        }
+    }
+
+    /// The last word on a lifeline. The supervisor's reader sees it before the end of the stream.
+    pub(crate) fn say_goodbye(self: &Arc<Self>) {
+        let mut inside = self.inside.lock();
+        put_frame(&Message::Leaving { reason: Departure::Leaves }, &mut inside.unsent);
+        self.flush(&mut inside);
+    }
+
+    /// The instance leaves for good: all that it holds is void, and nobody waits any longer.
+    pub(crate) fn stop(&self) {
+        let mut inside = self.inside.lock();
+        inside.member.leave();
+        if let Route::Lifeline(lifeline) = std::mem::replace(&mut inside.route, Route::Nowhere) {
+            _ = lifeline.stream().shutdown(Shutdown::Both);
+        }
+        for waiter in inside.waiters.values_mut() {
+            waiter.answer.get_or_insert(Answer::Stopped);
+            waiter.bell.notify_one();
+        }
+        drop(inside);
+        self.threads.join_all();
+    }
+
+    /// Takes what the supervisor says; gives what is left to do of it.
+    pub(crate) fn hear(self: &Arc<Self>, standing: &Standing, message: Message) -> Heard {
+        let mut inside = self.inside.lock();
+        let heard = inside.member.hear(message);
+        self.heed(&mut inside, standing, heard)
+    }
+
+    /// Takes what this instance's own `office` has for it, if it still is its supervisor.
+    pub(crate) fn collect(self: &Arc<Self>, standing: &Standing) {
+        let mut inside = self.inside.lock();
+        if let Route::Office(office) = &inside.route {
+            let messages = office.take_own();
+            self.take_held(&mut inside, standing, messages);
+        }
+    }
+
+    /// Takes messages about what this instance holds.
+    fn take_held(
+        self: &Arc<Self>,
+        inside: &mut MutexGuard<'_, Inside>,
+        standing: &Standing,
+        messages: impl IntoIterator<Item = Message>,
+    ) {
+        for message in messages {
+            let heard = inside.member.hear_held(message);
+            self.heed(inside, standing, heard);
+        }
+    }
+
+    /// Wakes who waits for it, tells the program, and answers.
+    fn heed(
+        self: &Arc<Self>,
+        inside: &mut MutexGuard<'_, Inside>,
+        standing: &Standing,
+        heard: Heard,
+    ) -> Heard {
+        let (upshot, answer) = match heard {
+            Heard::Held(upshot, answer) => (upshot, answer),
+            other => return other,
+        };
+        match upshot {
+            Upshot::Quiet => {}
+            Upshot::Granted(id) => answered(inside, id, Answer::Granted),
+            Upshot::Denied { id, shortage, units } => {
+                answered(inside, id, Answer::Denied(shortage, units))
+            }
+            Upshot::Total { id, units } => answered(inside, id, Answer::Total(units)),
+            Upshot::Lost(held) => {
+                let (resource, units) = (held.resource, held.units);
+                standing.emit(EventKind::PermitLost { permit: held.id, resource, units });
+            }
+            Upshot::Changed(setting) => changed(standing, setting),
+            Upshot::Delivered { from, topic, payload } => {
+                standing.emit(EventKind::Message { from, topic, payload: payload.0.into() });
+            }
+            Upshot::Missed(messages) => standing.emit(EventKind::Missed { events: messages }),
+            Upshot::OverLimit { resource, in_use, limit } => {
+                standing.emit(EventKind::OverLimit { resource, in_use, limit });
+            }
+        }
+        if let (Some(answer), Route::Lifeline(_)) = (answer, &inside.route) {
+            put_frame(&answer, &mut inside.unsent);
+            self.flush(inside);
+        }
+        Heard::Quiet
+    }
+
+    // -------------------------------------------------------------------------------------------
+    // for the program
+
+    /// Asks for a permit and waits for the answer; `None` as deadline waits for ever. Gives the
+    /// permit's number with it.
+    pub(crate) fn acquire(
+        self: &Arc<Self>,
+        standing: &Standing,
+        (resource, units): (&str, u64),
+        wait: bool,
+        deadline: Option<Instant>,
+    ) -> Result<(u64, Answer), NoAnswer> {
+        let ask = |holdings: &mut Holdings| {
+            let wanted = holdings.ask(resource, units, wait, monotonic_ns())?;
+            Some((wanted.id, Message::Acquire { wanted }))
+        };
+        self.ask(standing, ask, deadline)
+    }
+
+    /// Asks for the sum of what all instances count of a resource.
+    pub(crate) fn total(
+        self: &Arc<Self>,
+        standing: &Standing,
+        resource: &str,
+        deadline: Instant,
+    ) -> Result<Answer, NoAnswer> {
+        let ask = |holdings: &mut Holdings| holdings.ask_total(resource);
+        self.ask(standing, ask, Some(deadline)).map(|(_, answer)| answer)
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        standing: &Standing,
+        question: impl FnOnce(&mut Holdings) -> Option<(u64, Message)>,
+        deadline: Option<Instant>,
+    ) -> Result<(u64, Answer), NoAnswer> {
+        let lifeline = self.lifeline();
+        // Before anything is said: the answer shall not wake the role thread.
+        let lead = lifeline.as_ref().and_then(|lifeline| lifeline.lead());
+        let mut inside = self.inside.lock();
+        let (id, question) = question(&mut inside.member.holdings).ok_or(NoAnswer::TooMany)?;
+        let bell = Arc::new(Condvar::new());
+        let stopped = inside.member.has_left().then_some(Answer::Stopped);
+        inside.waiters.insert(id, Waiter { bell: bell.clone(), asleep: false, answer: stopped });
+        self.say(&mut inside, standing, question);
+        if let Some(lead) = lead {
+            drop(inside);
+            self.read_answer(standing, id, lead, deadline);
+            inside = self.inside.lock();
+        }
+        inside.waiters.get_mut(&id).into_iter().for_each(|waiter| waiter.asleep = true);
+        let mut late = false;
+        loop {
+            if let Some(answer) = inside.waiters.get(&id).and_then(|waiter| waiter.answer) {
+                inside.waiters.remove(&id);
+                if answer == Answer::Stopped {
+                    inside.member.holdings.release(id);
+                }
+                return Ok((id, answer));
+            }
+            if late {
+                inside.waiters.remove(&id);
+                self.give_back(&mut inside, standing, id);
+                return Err(NoAnswer::Late);
+            }
+            match deadline {
+                None => bell.wait(&mut inside),
+                Some(deadline) => late = bell.wait_until(&mut inside, deadline).timed_out(),
+            }
+        }
+    }
+
+    fn lifeline(&self) -> Option<Arc<Lifeline>> {
+        if let Route::Lifeline(lifeline) = &self.inside.lock().route {
+            Some(lifeline.clone())
+        } else {
+            None
+        }
+    }
+
+    /// Reads from the lifeline, in the role thread's place, until there is an answer, but not for
+    /// long.
+    fn read_answer(
+        self: &Arc<Self>,
+        standing: &Standing,
+        id: u64,
+        mut lead: Lead<'_>,
+        deadline: Option<Instant>,
+    ) {
+        let longest = Instant::now() + LEAD_TIME;
+        let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
+        while let Some(message) = lead.next(deadline) {
+            let mut inside = self.inside.lock();
+            self.take_held(&mut inside, standing, [message]);
+            if inside.waiters.get(&id).is_none_or(|waiter| waiter.answer.is_some()) {
+                return;
+            }
+        }
+    }
+
+    /// Gives a permit back.
+    pub(crate) fn release(self: &Arc<Self>, standing: &Standing, id: u64) {
+        self.give_back(&mut self.inside.lock(), standing, id);
+    }
+
+    fn give_back(
+        self: &Arc<Self>,
+        inside: &mut MutexGuard<'_, Inside>,
+        standing: &Standing,
+        id: u64,
+    ) {
+        if inside.member.holdings.release(id) {
+            self.say(inside, standing, Message::Release { id });
+        }
+    }
+
+    /// True if the permit is held, as far as can be known: see [`Holdings::is_certain`].
+    pub(crate) fn is_valid(&self, id: u64) -> bool {
+        let inside = self.inside.lock();
+        let holdings = &inside.member.holdings;
+        holdings.holds(id) && holdings.is_certain(clock::now()) && !inside.member.has_left()
+    }
+
+    /// Makes room for a tally; false if this instance counts under as many names as it may.
+    pub(crate) fn begin_tally(&self, resource: &str) -> bool {
+        self.inside.lock().member.holdings.begin_tally(resource)
+    }
+
+    /// Changes this instance's tally of a resource; gives the new number.
+    pub(crate) fn count(
+        self: &Arc<Self>,
+        standing: &Standing,
+        resource: &str,
+        change: impl FnOnce(u64) -> u64,
+    ) -> u64 {
+        let mut inside = self.inside.lock();
+        let units = inside.member.holdings.count(resource, change);
+        if let Route::Office(_) = &inside.route {
+            let counted = Counted { resource: resource.into(), units };
+            self.say(&mut inside, standing, Message::Count { counted });
+        } else if inside.member.is_linked() {
+            // Not a word for each: the newest is enough.
+            inside.changed.insert(resource.into());
+            self.flush(&mut inside);
+        }
+        units
+    }
+
+    pub(crate) fn counted(&self, resource: &str) -> u64 {
+        self.inside.lock().member.holdings.counted(resource)
+    }
+
+    /// Looks at the settings as this instance knows them.
+    pub(crate) fn settings<T>(&self, look: impl FnOnce(&Settings) -> T) -> T {
+        look(self.inside.lock().member.holdings.settings())
+    }
+
+    /// Takes a setting that this instance has just set, so that it sees what it did.
+    pub(crate) fn merge(&self, standing: &Standing, setting: Setting) {
+        let mut inside = self.inside.lock();
+        if inside.member.holdings.merge(setting.clone()) {
+            changed(standing, setting);
+        }
+    }
+
+    fn say(
+        self: &Arc<Self>,
+        inside: &mut MutexGuard<'_, Inside>,
+        standing: &Standing,
+        message: Message,
+    ) {
+        match inside.member.say(message) {
+            Word::Kept => {}
+            Word::Lifeline(message) => {
+                put_frame(&message, &mut inside.unsent);
+                self.flush(inside);
+            }
+            Word::Own(message) => {
+                if let Route::Office(office) = &inside.route {
+                    let answers = office.said_own(message);
+                    self.take_held(inside, standing, answers);
+                }
+            }
+        }
+    }
+
+    /// Gives the kernel what it takes; what it does not take is left to a thread.
+    fn flush(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>) {
+        let Inside { route: Route::Lifeline(lifeline), unsent, changed, member, flushing, .. } =
+            &mut **inside
+        else {
+            return;
+        };
+        let stream = lifeline.stream();
+        push(stream, unsent);
+        if unsent.is_empty() && !changed.is_empty() {
+            for resource in std::mem::take(changed) {
+                let units = member.holdings.counted(&resource);
+                put_frame(&Message::Count { counted: Counted { resource, units } }, unsent);
+            }
+            push(stream, unsent);
+        }
+        if !unsent.is_empty() && !*flushing {
+            let (this, stream) = (self.clone(), stream.clone());
+            // Without a thread for it, it goes with what is said next.
+            *flushing = self
+                .threads
+                .spawn("pares-flush", SMALL_STACK, move || this.see_off(&stream))
+                .is_ok();
+        }
+    }
+
+    /// Waits until the kernel has taken what is unsent, or the lifeline has ended.
+    fn see_off(self: &Arc<Self>, stream: &Arc<Stream>) {
+        loop {
+            let waited = await_ready(stream, PollFlags::OUT, None).is_ok();
+            let mut inside = self.inside.lock();
+            let ours = matches!(&inside.route, Route::Lifeline(present) if Arc::ptr_eq(present.stream(), stream));
+            if ours {
+                self.flush(&mut inside);
+            }
+            // If the system does not let us wait (no memory), it goes with what is said next.
+            if !ours || !waited || inside.unsent.is_empty() {
+                inside.flushing = false;
+                if !ours {
+                    self.flush(&mut inside); // another lifeline may have begun and been left to us
+                }
+                return;
+            }
+        }
+    }
+}
+
+fn answered(inside: &mut Inside, id: u64, answer: Answer) {
+    if let Some(waiter) = inside.waiters.get_mut(&id) {
+        waiter.answer = Some(answer);
+        if waiter.asleep {
+            waiter.bell.notify_one();
+        }
+    }
+}
+
+fn changed(standing: &Standing, setting: Setting) {
+    if setting.scope == Scope::Program {
+        standing.emit(EventKind::Setting { key: setting.key, value: setting.value });
+    }
+}

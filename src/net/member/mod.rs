@@ -1,0 +1,8 @@
+//! An instance in its group: what it is, what it holds, and the thread that plays its role.
+
+mod claim;
+pub(crate) mod hand_over;
+pub(crate) mod holding;
+mod lifeline;
+pub(crate) mod presence;
+pub(crate) mod role;

@@ -1,0 +1,272 @@
+//! What an instance is at the moment, for all its threads: one lock, one bell.
+
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use crate::event::{ContendingCause, Event, EventKind, Role};
+use crate::net::rt::complaint::complain;
+use crate::net::rt::hub::Hub;
+use crate::net::rt::lock::{Condvar, Mutex, MutexGuard};
+use crate::net::rt::ready::Ready;
+use crate::net::supervising::server::Office;
+use crate::net::transport::port::Stream;
+use crate::net::transport::service::Service;
+use crate::state::election::{Obstacle, Report};
+use crate::state::subordinate::Subordinate;
+use crate::sys::tripwire::Wire;
+use crate::sys::{Origin, crash};
+
+/// Where an instance stands.
+pub(crate) enum Place {
+    Contending,
+    Subordinate(Subordinate),
+    Supervisor(Arc<Office>),
+    Stopped,
+}
+
+/// What the role thread waits on at the moment, so that it can be called away.
+pub(crate) enum Wait {
+    /// The bell.
+    Bell,
+    /// A connection; ending it wakes the thread.
+    Stream(Arc<Stream>),
+    /// The accepting loop of the supervisor port.
+    Service(Arc<Service>),
+}
+
+pub(crate) struct Inside {
+    pub(crate) place: Place,
+    pub(crate) term: u64,
+    /// How many instances the registry had when the group was settled in this term, once it is.
+    pub(crate) settled: Option<u32>,
+    /// Why there is no role, while there is none.
+    pub(crate) cause: Option<ContendingCause>,
+    pub(crate) wait: Wait,
+    /// The program, or someone who called `stop`, wants this instance to leave.
+    pub(crate) halting: bool,
+    /// The role is being given up: jobs are told to end.
+    pub(crate) stepping_down: bool,
+    /// The jobs have ended; the role thread may hand over.
+    pub(crate) hand_over: bool,
+    /// Running jobs of `while_supervisor`.
+    pub(crate) jobs: usize,
+    /// Why the first join failed.
+    pub(crate) failed: Option<Obstacle>,
+    pub(crate) hub: Hub<EventKind>,
+}
+
+pub(crate) struct Standing {
+    // Held for moments: to look, to change, to hand events to receivers (which never waits).
+    inside: Mutex<Inside>,
+    /// Rung whenever something inside has changed.
+    bell: Condvar,
+    origin: Origin,
+    wire: Wire,
+}
+
+impl Standing {
+    pub(crate) fn new(wire: Wire) -> Self {
+        let inside = Inside {
+            place: Place::Contending,
+            term: 0,
+            settled: None,
+            cause: None,
+            wait: Wait::Bell,
+            halting: false,
+            stepping_down: false,
+            hand_over: false,
+            jobs: 0,
+            failed: None,
+            hub: Hub::default(),
+        };
+        Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here(), wire }
+    }
+
+    /// True in a forked child, where the instance is its parent's, and in a process that has given
+    /// its connections up because it is crashing. To be asked before everything else here, for a
+    /// lock may be held by a thread that is not in this process.
+    pub(crate) fn is_void(&self) -> bool {
+        self.origin.is_elsewhere() || crash::is_crashing()
+    }
+
+    /// The same, and true once the program is known to have closed our descriptors. Then the
+    /// instance leaves, and answers as one that has left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_void() || self.is_lost()
+    }
+
+    /// True once the program is known to have closed our descriptors.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.wire.is_cut()
+    }
+
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside) -> T) -> T {
+        look(&self.inside.lock())
+    }
+
+    /// Changes what is inside and rings the bell.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Inside) -> T) -> T {
+        let result = change(&mut self.inside.lock());
+        self.bell.notify_all();
+        result
+    }
+
+    /// Waits until `ready` gives something, or until the deadline.
+    pub(crate) fn wait<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut(&mut Inside) -> Option<T>,
+    ) -> Option<T> {
+        let mut inside: MutexGuard<'_, Inside> = self.inside.lock();
+        loop {
+            if let Some(result) = ready(&mut inside) {
+                return Some(result);
+            }
+            match deadline {
+                None => self.bell.wait(&mut inside),
+                Some(deadline) => {
+                    if self.bell.wait_until(&mut inside, deadline).timed_out() {
+                        return ready(&mut inside);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn office(&self) -> Option<Arc<Office>> {
+        self.look(|inside| {
+            if let Place::Supervisor(office) = &inside.place { Some(office.clone()) } else { None }
+        })
+    }
+
+    /// Tells the program something that nobody else waits for.
+    pub(crate) fn emit(&self, kind: EventKind) {
+        self.inside.lock().hub.emit(kind);
+    }
+
+    /// Tells the role thread to leave the group, and wakes it wherever it waits.
+    pub(crate) fn halt(&self) {
+        self.change(|inside| {
+            inside.halting = true;
+            inside.call_away();
+        });
+    }
+
+    pub(crate) fn subscribe(&self, capacity: usize, ready: Option<Arc<Ready>>) -> Receiver<Event> {
+        self.change(|inside| {
+            let mut present = vec![inside.present()];
+            let stopped = present[0] == EventKind::Stopped;
+            present.extend(
+                inside.settled.map(|members| EventKind::Settled { term: inside.term, members }),
+            );
+            let receiver = inside.hub.subscribe(capacity, ready, present);
+            if stopped {
+                inside.hub.close();
+            }
+            receiver
+        })
+    }
+}
+
+impl Inside {
+    pub(crate) fn role(&self) -> Role {
+        match self.place {
+            Place::Contending => Role::Contending,
+            Place::Subordinate(_) => Role::Subordinate,
+            Place::Supervisor(_) => Role::Supervisor,
+            Place::Stopped => Role::Stopped,
+        }
+    }
+
+    /// The unique name of the supervisor, if it is another instance.
+    pub(crate) fn supervisor_name(&self) -> Option<String> {
+        if let Place::Subordinate(subordinate) = &self.place {
+            Some(subordinate.supervisor.clone())
+        } else {
+            None
+        }
+    }
+
+    /// Wakes the role thread wherever it waits; the bell is the caller's.
+    pub(crate) fn call_away(&self) {
+        match &self.wait {
+            Wait::Bell => {}
+            // Only our reading end: the goodbye can still be sent.
+            Wait::Stream(stream) => _ = stream.shutdown(Shutdown::Read),
+            Wait::Service(service) => service.wake(),
+        }
+    }
+
+    /// True if a job may run: supervisor, and to stay it.
+    pub(crate) fn jobs_wanted(&self) -> bool {
+        self.role() == Role::Supervisor && !self.stepping_down && !self.halting
+    }
+
+    pub(crate) fn settle(&mut self, term: u64, members: u32) {
+        if self.settled.replace(members).is_none() {
+            self.hub.emit(EventKind::Settled { term, members });
+        }
+    }
+
+    /// What the election machine reports, to the log and to the program.
+    pub(crate) fn report(&mut self, name: &str, old: Role, report: &Report) {
+        let kind = match report {
+            Report::Supervisor { term, .. } => EventKind::Supervisor { term: *term },
+            Report::Subordinate { term } => {
+                let supervisor = match &self.place {
+                    Place::Subordinate(subordinate) => subordinate.supervisor.clone(),
+                    Place::Contending | Place::Supervisor(_) | Place::Stopped => String::new(),
+                };
+                EventKind::Subordinate { term: *term, supervisor }
+            }
+            Report::Contending(_) | Report::Obstructed(_) => EventKind::Contending {
+                cause: self.cause.clone().unwrap_or(ContendingCause::SupervisorDied),
+            },
+            Report::Stopped => EventKind::Stopped,
+        };
+        match &kind {
+            EventKind::Supervisor { term } => {
+                log::info!("{name}: {old} -> supervisor, term {term}")
+            }
+            EventKind::Subordinate { term, supervisor } => {
+                log::info!("{name}: {old} -> subordinate of {supervisor}, term {term}");
+            }
+            EventKind::Contending { cause: ContendingCause::Obstructed(text) } => {
+                complain!(Error, name, "{name}: cannot take part: {text}; trying again");
+            }
+            EventKind::Contending { cause } => log::info!("{name}: {old} -> contending ({cause})"),
+            EventKind::Stopped => log::info!("{name}: {old} -> stopped"),
+            EventKind::Settled { .. }
+            | EventKind::Stalled { .. }
+            | EventKind::Resumed { .. }
+            | EventKind::StopAsked
+            | EventKind::Missed { .. }
+            | EventKind::PermitLost { .. }
+            | EventKind::OverLimit { .. }
+            | EventKind::Setting { .. }
+            | EventKind::Message { .. } => {}
+        }
+        self.hub.emit(kind);
+        if *report == Report::Stopped {
+            self.hub.close();
+        }
+    }
+
+    /// The event that describes the present role, for a new receiver.
+    fn present(&self) -> EventKind {
+        match &self.place {
+            Place::Contending => EventKind::Contending {
+                cause: self.cause.clone().unwrap_or(ContendingCause::SupervisorDied),
+            },
+            Place::Subordinate(subordinate) => EventKind::Subordinate {
+                term: self.term,
+                supervisor: subordinate.supervisor.clone(),
+            },
+            Place::Supervisor(_) => EventKind::Supervisor { term: self.term },
+            Place::Stopped => EventKind::Stopped,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What stood in the way, for a person: with what the system knows of the port's holder.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use super::port_holder;
+use crate::error::{JoinError, KeyError, PortHolder};
+use crate::net::member::role::Shared;
+use crate::net::transport::handshake::Pass;
+use crate::net::transport::port;
+use crate::state::election::Obstacle;
+use crate::wire::PROTOCOL_VERSION;
+
+/// Tells a person what stood in the way, with what the system knows of the port's holder.
+pub(crate) fn join_error(shared: &Shared, obstacle: Obstacle, waited: Duration) -> JoinError {
+    obstacle_error(obstacle, &shared.pass, shared.at, Some(&shared.me.name), waited)
+}
+
+/// The same for one who only wants to ask, and has no name.
+pub(crate) fn obstacle_error(
+    obstacle: Obstacle,
+    pass: &Pass,
+    address: SocketAddrV4,
+    name: Option<&str>,
+    waited: Duration,
+) -> JoinError {
+    with_holder(obstacle, pass, address, name, waited, || port_holder::of(address))
+}
+
+/// The same for an instance that goes on trying: all of a process may meet the same obstacle at
+/// once.
+pub(crate) fn passing_error(shared: &Shared, obstacle: Obstacle) -> JoinError {
+    let (pass, address) = (&shared.pass, shared.at);
+    with_holder(obstacle, pass, address, Some(&shared.me.name), Duration::ZERO, || {
+        port_holder::of_seldom(address)
+    })
+}
+
+/// An error if this machine does not have the group's address. Then nobody could be elected there,
+/// and whoever connects could wait in vain: what is sent there goes astray. Not a reason to go
+/// elsewhere: where others have found the address there would be two supervisors.
+pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), JoinError> {
+    // The admin endpoints are on 127.0.0.1, wherever the port is.
+    let admin = Some(Ipv4Addr::LOCALHOST).filter(|admin| admin != address.ip());
+    match admin.into_iter().chain([*address.ip()]).find(|ip| !port::is_here(*ip)) {
+        Some(missing) => {
+            Err(JoinError::NotHere { address: SocketAddrV4::new(missing, address.port()) })
+        }
+        None => Ok(()),
+    }
+}
+
+fn with_holder(
+    obstacle: Obstacle,
+    pass: &Pass,
+    address: SocketAddrV4,
+    name: Option<&str>,
+    waited: Duration,
+    look: impl Fn() -> Option<PortHolder>,
+) -> JoinError {
+    let holder = || look().unwrap_or_default();
+    let deadline = |obstacle: &str| JoinError::Deadline {
+        address,
+        waited,
+        holder: look(),
+        obstacle: obstacle.to_owned(),
+    };
+    match obstacle {
+        Obstacle::NotPares => JoinError::PortHeld { address, holder: holder() },
+        Obstacle::TurnedAway if port_holder::is_full(address) => deadline(
+            "the supervisor takes connections only to close them: its process is at the limit of \
+             its descriptors or threads, \
+             as its log says (see `pares doctor`, `ulimit -n`, `ulimit -u`)",
+        ),
+        Obstacle::TurnedAway => JoinError::PortHeld { address, holder: holder() },
+        Obstacle::OtherGroup(theirs) => {
+            JoinError::OtherGroup { address, ours: pass.group.clone(), theirs }
+        }
+        Obstacle::KeyMismatch => {
+            JoinError::KeyMismatch { address, holder: holder(), key_file: pass.key_file.clone() }
+        }
+        Obstacle::Version { min, max } => JoinError::Version {
+            address,
+            ours: (PROTOCOL_VERSION, PROTOCOL_VERSION),
+            theirs: (min, max),
+        },
+        Obstacle::NameTaken(holder) => {
+            JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder }
+        }
+        Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
+        Obstacle::Unkept(error) => JoinError::Key(KeyError::Unkept(error)),
+        Obstacle::NoSupervisor => JoinError::NoSupervisor { address },
+        Obstacle::PortForbidden => JoinError::PortForbidden { address },
+        Obstacle::Busy => deadline(
+            "nobody on the port, or one too busy, took this instance in, or a firewall rejects \
+             what is sent to it",
+        ),
+        Obstacle::SteppingDown => deadline("the supervisor is handing over"),
+        Obstacle::Malformed(detail) => {
+            deadline(&format!("the supervisor says that we broke the protocol: {detail}"))
+        }
+        Obstacle::Silent => deadline(
+            "nobody answers on the port: its holder hangs or stands still, or a firewall drops \
+             what is sent to it",
+        ),
+        Obstacle::System { doing, errno } => {
+            JoinError::Io { doing, source: io::Error::from_raw_os_error(errno) }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What can be seen of a process that gives no good answer (Linux, by /proc): whether it hangs, or
+//! only lacks a processor.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::port_holder;
+use crate::event::StallCause;
+use crate::net::rt::clock;
+use crate::state::Time;
+
+/// One look.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    at: Time,
+    stopped: bool,
+    dumping_core: bool,
+    /// A thread of this library wants to be run.
+    ours_wait: bool,
+    /// Any thread wants to be run, or runs.
+    any_waits: bool,
+    /// What all threads together were run so far; `None` where the kernel does not say.
+    ran: Option<Duration>,
+}
+
+/// A process that is run for less than this part of the time, and wants more, is starved. With fair
+/// shares that takes more than eight busy processes on each processor.
+const STARVED: u32 = 8;
+
+impl Look {
+    pub(crate) fn at(pid: u32) -> Option<Self> {
+        let mut look = Look {
+            at: clock::now(),
+            stopped: port_holder::is_stopped(pid),
+            dumping_core: port_holder::is_dumping_core(pid),
+            ours_wait: false,
+            any_waits: false,
+            ran: Some(Duration::ZERO),
+        };
+        // Whoever looks runs, and may be in the same process.
+        let own = fs::read_link("/proc/thread-self")
+            .map(|own| Path::new("/proc").join(own))
+            .unwrap_or_default();
+        let threads =
+            fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().map(|thread| thread.path());
+        threads.filter(|thread| *thread != own).for_each(|thread| look.add(&thread));
+        Some(look)
+    }
+
+    fn add(&mut self, thread: &Path) {
+        let read = |file| fs::read_to_string(thread.join(file)).ok();
+        let Some(stat) = read("stat") else { return }; // it has just ended
+        let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'))
+        else {
+            return;
+        };
+        let waits = rest.trim_start().starts_with('R');
+        self.any_waits |= waits;
+        self.ours_wait |= waits && is_ours(name);
+        let ran =
+            read("schedstat").and_then(|stat| stat.split_ascii_whitespace().next()?.parse().ok());
+        self.ran = self.ran.zip(ran).map(|(sum, more)| sum + Duration::from_nanos(more));
+    }
+
+    /// What is wrong with it; `silence` if nothing can be seen from outside. `before` is the look
+    /// at the end of the part before this one.
+    pub(crate) fn cause(&self, before: Option<&Look>, silence: StallCause) -> StallCause {
+        if self.stopped {
+            StallCause::Stopped
+        } else if self.dumping_core {
+            StallCause::DumpingCore
+        } else if self.ours_wait || (self.any_waits && self.got_little(before)) {
+            StallCause::Starved
+        } else {
+            silence
+        }
+    }
+
+    /// In doubt it got little.
+    fn got_little(&self, before: Option<&Look>) -> bool {
+        let Some((before, now, then)) =
+            before.and_then(|before| Some((before, self.ran?, before.ran?)))
+        else {
+            return true;
+        };
+        now.saturating_sub(then) < self.at.saturating_sub(before.at) / STARVED
+    }
+}
+
+/// The threads that answer, or whose locks those wait for. Not those that run functions of the
+/// program, which may do what they want.
+fn is_ours(name: &str) -> bool {
+    name.strip_prefix(concat!("pares", "-")).is_some_and(|kind| !["admin", "job"].contains(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PART: Duration = Duration::from_millis(100);
+
+    fn look(parts: u32, ran_ms: u64) -> Look {
+        let ran = Some(Duration::from_millis(ran_ms));
+        Look {
+            at: PART * parts,
+            stopped: false,
+            dumping_core: false,
+            ours_wait: false,
+            any_waits: false,
+            ran,
+        }
+    }
+
+    #[test]
+    fn one_that_sleeps_hangs() {
+        assert_eq!(look(1, 0).cause(None, StallCause::Silent), StallCause::Silent);
+        assert_eq!(
+            look(2, 0).cause(Some(&look(1, 0)), StallCause::NoProgress),
+            StallCause::NoProgress
+        );
+    }
+
+    #[test]
+    fn one_whose_threads_want_to_be_run_and_are_not_is_starved() {
+        let waits = Look { any_waits: true, ..look(2, 10) };
+        assert_eq!(
+            waits.cause(None, StallCause::Silent),
+            StallCause::Starved,
+            "nothing is known of before"
+        );
+        assert_eq!(waits.cause(Some(&look(1, 0)), StallCause::Silent), StallCause::Starved);
+        let unknown = Look { ran: None, ..waits.clone() };
+        assert_eq!(unknown.cause(Some(&look(1, 0)), StallCause::NoProgress), StallCause::Starved);
+        let ours = Look { ours_wait: true, ..look(2, 100) };
+        assert_eq!(ours.cause(Some(&look(1, 0)), StallCause::Silent), StallCause::Starved);
+    }
+
+    #[test]
+    fn one_whose_program_is_run_and_does_not_answer_hangs() {
+        let busy = Look { any_waits: true, ..look(2, 13) };
+        assert_eq!(busy.cause(Some(&look(1, 0)), StallCause::NoProgress), StallCause::NoProgress);
+    }
+
+    #[test]
+    fn what_the_system_says_of_a_process_comes_first() {
+        let stopped = Look { stopped: true, any_waits: true, ..look(1, 0) };
+        assert_eq!(stopped.cause(None, StallCause::Silent), StallCause::Stopped);
+        let dumping = Look { dumping_core: true, any_waits: true, ..look(1, 0) };
+        assert_eq!(dumping.cause(None, StallCause::Silent), StallCause::DumpingCore);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_is_seen_to_run() {
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let (before, now) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let look = || Look::at(std::process::id()).unwrap();
+            let before = look();
+            let deadline = clock::now() + Duration::from_secs(30);
+            let mut now = look();
+            while !(now.any_waits && now.ran > before.ran) && clock::now() < deadline {
+                now = look();
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            (before, now)
+        });
+        assert!(now.any_waits && now.ran > before.ran, "{before:?} {now:?}");
+        assert!(Look::at(u32::MAX).is_none());
+    }
+}

@@ -1,0 +1,239 @@
+//! Reading from a lifeline while watching whether its other end still answers, where somebody wants
+//! to know; and ending its process.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::event::{EventKind, StallCause};
+use crate::net::procs::port_holder;
+use crate::net::procs::sample::Look;
+use crate::net::rt::clock;
+use crate::net::rt::complaint::complain;
+use crate::net::transport::link::{Link, LinkError};
+use crate::net::transport::port::Stream;
+use crate::state::health::{Health, Overdue};
+use crate::wire::Message;
+
+/// The program's own sign of life.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    /// When the program gave the last one (CLOCK_MONOTONIC in nanoseconds); 0 if it never does.
+    last_ns: AtomicU64,
+}
+
+impl Pulse {
+    pub(crate) fn beat(&self) {
+        self.last_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+    }
+
+    /// The answer to a [`Message::Probe`]: a program that never gave a sign of life is not expected
+    /// to.
+    pub(crate) fn answer(&self, number: u64, within_ns: u64) -> Message {
+        let last_ns = self.last_ns.load(Ordering::Relaxed);
+        let progress = last_ns == 0 || clock::monotonic_ns().saturating_sub(last_ns) <= within_ns;
+        Message::Alive { number, progress }
+    }
+}
+
+/// What a watcher can do.
+pub(crate) struct Hands<'a> {
+    /// Says something over the lifeline, without waiting.
+    pub(crate) say: &'a dyn Fn(Message),
+    pub(crate) report: &'a dyn Fn(EventKind),
+    /// Whether to end the process of one that is stalled.
+    pub(crate) end: bool,
+}
+
+/// Where messages are read from.
+pub(crate) trait Source {
+    /// Waits for the next message, without a deadline for as long as the connection lives.
+    fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError>;
+    /// True if something has come that is not read yet.
+    fn is_stale(&self) -> bool;
+    fn stream(&self) -> &Arc<Stream>;
+}
+
+impl Source for Link {
+    fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
+        self.read(deadline)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.is_stale()
+    }
+
+    fn stream(&self) -> &Arc<Stream> {
+        self.stream()
+    }
+}
+
+/// Watches over the other end of one lifeline.
+pub(crate) struct Vigil {
+    name: String,
+    timeout: Duration,
+    health: Health,
+    /// What it was reported for.
+    reported: Option<StallCause>,
+    /// The look at its process at the end of the last part, if it was overdue then, and what that
+    /// was taken for.
+    seen: Option<(Option<Look>, StallCause)>,
+}
+
+/// What one read may take beyond the end of a part, so that what has arrived is read before it is
+/// judged.
+const MOMENT: Duration = Duration::from_millis(1);
+
+impl Vigil {
+    /// Begins with a question to the instance `name`.
+    pub(crate) fn new(name: String, timeout: Duration, hands: &Hands<'_>) -> Self {
+        let vigil = Vigil {
+            name,
+            timeout,
+            health: Health::new(timeout, clock::now()),
+            reported: None,
+            seen: None,
+        };
+        vigil.ask(0, hands);
+        vigil
+    }
+
+    fn ask(&self, number: u64, hands: &Hands<'_>) {
+        (hands.say)(Message::Probe { number, within_ns: self.timeout.as_nanos() as u64 });
+    }
+
+    fn on_time(&mut self, link: &impl Source, hands: &Hands<'_>) {
+        let step = self.health.on_time(clock::now());
+        match step.overdue {
+            Some(overdue) => self.on_overdue(overdue, link, hands),
+            None => self.seen = None,
+        }
+        // Last: whoever has just been asked wants to be run, and would look starved.
+        if let Some(number) = step.ask {
+            self.ask(number, hands);
+        }
+    }
+
+    fn on_overdue(&mut self, overdue: Overdue, link: &impl Source, hands: &Hands<'_>) {
+        let look = port_holder::other_end(link.stream())
+            .and_then(port_holder::process_with)
+            .and_then(Look::at);
+        if overdue == Overdue::Silent && link.is_stale() {
+            // It has answered meanwhile: whoever sleeps after that does not hang.
+            return;
+        }
+        let silence = match overdue {
+            Overdue::Silent => StallCause::Silent,
+            Overdue::NoProgress => StallCause::NoProgress,
+        };
+        let before = self.seen.take();
+        let look_before = before.as_ref().and_then(|(look, _)| look.as_ref());
+        let cause = look.as_ref().map_or(silence, |look| look.cause(look_before, silence));
+        let seen_twice = before.is_some_and(|(_, before)| before == cause);
+        self.seen = Some((look, cause));
+        // One that hangs on a busy machine may look starved in between: that is no news.
+        if self.reported != Some(cause) && (self.reported.is_none() || cause != StallCause::Starved)
+        {
+            self.reported = Some(cause);
+            complain!(
+                Warn,
+                &self.name,
+                "`{}` has given no good answer for {:?}: {cause}",
+                self.name,
+                self.timeout
+            );
+            (hands.report)(EventKind::Stalled { name: self.name.clone(), cause });
+        }
+        let sure = match cause {
+            StallCause::Stopped | StallCause::DumpingCore => true,
+            // Threads are looked at one after the other: one that runs only in between is not seen
+            // to.
+            StallCause::Silent | StallCause::NoProgress => seen_twice,
+            StallCause::Starved => false,
+        };
+        if hands.end && sure {
+            match end_other(link.stream()) {
+                Ok(pid) => complain!(
+                    Warn,
+                    &self.name,
+                    "ended `{}` (pid {pid}), which was stalled: {cause}",
+                    self.name
+                ),
+                Err(error) => complain!(
+                    Warn,
+                    &self.name,
+                    "cannot end `{}`, which is stalled: {error}",
+                    self.name
+                ),
+            }
+        }
+    }
+
+    fn on_answer(&mut self, number: u64, progress: bool, hands: &Hands<'_>) {
+        if self.health.on_answer(number, progress) && self.reported.take().is_some() {
+            complain!(Warn, &self.name, "`{}` answers again", self.name);
+            (hands.report)(EventKind::Resumed { name: self.name.clone() });
+        }
+    }
+}
+
+/// Waits for the next message that is not about health, for as long as the connection lives.
+/// Without a vigil, which is the usual case, it is one read and no timer.
+pub(crate) fn read(
+    link: &mut impl Source,
+    vigil: &mut Option<Vigil>,
+    hands: &Hands<'_>,
+) -> Result<Message, LinkError> {
+    loop {
+        let deadline = match vigil {
+            None => None,
+            Some(vigil) => {
+                if clock::now() >= vigil.health.due() && !link.is_stale() {
+                    vigil.on_time(link, hands);
+                }
+                Some(Instant::now() + vigil.health.due().saturating_sub(clock::now()).max(MOMENT))
+            }
+        };
+        match link.read(deadline) {
+            Ok(Message::Alive { number, progress }) => {
+                vigil.iter_mut().for_each(|vigil| vigil.on_answer(number, progress, hands));
+            }
+            Err(LinkError::Late) if vigil.is_some() => {}
+            other => return other,
+        }
+    }
+}
+
+/// Ends the process at the other end; gives its number.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn end_other(stream: &TcpStream) -> std::io::Result<u32> {
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+    let unknown = || {
+        std::io::Error::new(std::io::ErrorKind::NotFound, "its process cannot be seen from here")
+    };
+    let inode = port_holder::other_end(stream).ok_or_else(unknown)?;
+    let pid = port_holder::process_with(inode).ok_or_else(unknown)?;
+    if pid == std::process::id() {
+        // Another instance of this program here: whoever runs this does not hang.
+        return Err(std::io::Error::other("it is in this very process"));
+    }
+    let process = pidfd_open(
+        i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(unknown)?,
+        PidfdFlags::empty(),
+    )?;
+    // Looked at again, now that the number cannot be given to another: it could have been, in
+    // between.
+    if !port_holder::has_socket(pid, inode) {
+        return Err(unknown());
+    }
+    pidfd_send_signal(&process, Signal::KILL)?;
+    Ok(pid)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn end_other(_: &TcpStream) -> std::io::Result<u32> {
+    // By its number alone it could be another process by then.
+    Err(std::io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,224 @@
+//! The handshake, both ends of it: who are you, prove it, here is my proof and my first request.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::link::{Link, LinkError};
+use super::port::Stream;
+use crate::error::printable;
+use crate::net::procs::port_holder;
+use crate::state::election::Obstacle;
+use crate::wire::proof::{Key, Meeting, Prover};
+use crate::wire::{MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version};
+
+/// What makes two ends members of one group.
+#[derive(Clone, Debug)]
+pub(crate) struct Pass {
+    pub(crate) group: String,
+    pub(crate) key: Key,
+    /// Where the key is from, for messages.
+    pub(crate) key_file: PathBuf,
+}
+
+/// Why a client did not get through.
+#[derive(Debug)]
+pub(crate) enum Denied {
+    /// The connection ended before a valid word.
+    ClosedAtOnce,
+    /// The other end is not, or not now, one that would let us in.
+    Obstructed(Obstacle),
+}
+
+/// The client's side: proves itself to whoever listens at `at`, has it prove itself, and sends
+/// `first`.
+///
+/// Nothing of `first` is shown to an end that has not proved that it has the key.
+pub(crate) fn open(
+    stream: Arc<Stream>,
+    pass: &Pass,
+    at: SocketAddrV4,
+    purpose: Purpose,
+    first: Message,
+    deadline: Instant,
+) -> Result<Link, Denied> {
+    let mut link = Link::to_stranger(stream);
+    let client_nonce = nonce().map_err(|error| system("read random bytes", &error))?;
+    let opening = Message::Opening {
+        magic: MAGIC,
+        version_min: PROTOCOL_VERSION,
+        version_max: PROTOCOL_VERSION,
+        purpose,
+        group: pass.group.clone(),
+        nonce: client_nonce,
+    };
+    link.write(&[opening], deadline).map_err(|error| denied(error, at))?;
+    let (version, server_nonce, proof) =
+        match link.read(Some(deadline)).map_err(|error| denied(error, at))? {
+            Message::Challenge { version, nonce, proof } => (version, nonce, proof),
+            Message::Rejected { refusal, version_min, version_max, detail } => {
+                let theirs = (version_min, version_max);
+                return Err(Denied::Obstructed(match refusal {
+                    Refusal::Version | Refusal::OtherGroup | Refusal::Key => {
+                        obstacle(refusal, theirs, detail)
+                    }
+                    // A supervisor says these only after its proof, or never to us. Of one who has
+                    // proved nothing they are not believed: it would pass for a supervisor that is
+                    // full, or busy until our deadline.
+                    Refusal::NameTaken
+                    | Refusal::GroupFull
+                    | Refusal::Busy
+                    | Refusal::Malformed
+                    | Refusal::SteppingDown => Obstacle::NotPares,
+                }));
+            }
+            _ => return Err(Denied::Obstructed(Obstacle::NotPares)),
+        };
+    if common_version(version, version).is_none() {
+        return Err(Denied::Obstructed(Obstacle::Version { min: version, max: version }));
+    }
+    let meeting = Meeting {
+        purpose,
+        version_min: PROTOCOL_VERSION,
+        version_max: PROTOCOL_VERSION,
+        version,
+        group: pass.group.clone(),
+        port: at.port(),
+        ip: at.ip().octets(),
+        client_nonce,
+        server_nonce,
+    };
+    if !meeting.check(&pass.key, Prover::Server, &proof) {
+        return Err(Denied::Obstructed(Obstacle::KeyMismatch));
+    }
+    link.trust();
+    let proof = Message::Proof { proof: meeting.proof(&pass.key, Prover::Client) };
+    link.write(&[proof, first], deadline).map_err(|error| denied(error, at))?;
+    Ok(link)
+}
+
+/// What a refusal means to the one who was refused.
+pub(crate) fn obstacle(refusal: Refusal, (min, max): (u16, u16), detail: String) -> Obstacle {
+    let detail = printable(&detail);
+    match refusal {
+        Refusal::Version => Obstacle::Version { min, max },
+        Refusal::OtherGroup => Obstacle::OtherGroup(detail),
+        Refusal::Key => Obstacle::KeyMismatch,
+        Refusal::NameTaken => Obstacle::NameTaken(detail),
+        Refusal::GroupFull => Obstacle::GroupFull(detail),
+        Refusal::Busy => Obstacle::Busy,
+        Refusal::Malformed => Obstacle::Malformed(detail),
+        Refusal::SteppingDown => Obstacle::SteppingDown,
+    }
+}
+
+/// What it means that the holder of the port `at` takes connections and does not answer: a
+/// supervisor that is stopped or starved may still go on, another program never will.
+pub(crate) fn silence(at: SocketAddrV4) -> Obstacle {
+    if port_holder::is_another_program(at) { Obstacle::NotPares } else { Obstacle::Silent }
+}
+
+fn denied(error: LinkError, at: SocketAddrV4) -> Denied {
+    match error {
+        LinkError::Gone { .. } => Denied::ClosedAtOnce,
+        LinkError::Late => Denied::Obstructed(silence(at)),
+        LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
+        LinkError::Io(error) => system("talk to the supervisor", &error),
+    }
+}
+
+fn system(doing: &'static str, error: &io::Error) -> Denied {
+    Denied::Obstructed(Obstacle::System { doing, errno: error.raw_os_error().unwrap_or(0) })
+}
+
+/// Why a server did not let a client in: for its log, after the client has been told.
+#[derive(Debug)]
+pub(crate) enum Unwelcome {
+    /// It went away, before or after its first byte: a look whether anybody is here, or a death.
+    Gone,
+    /// It broke the protocol, or has no business here.
+    Broke(String),
+}
+
+/// The server's side: reads the opening, proves itself, checks the proof and reads the first
+/// request.
+///
+/// `opened` is called once the opening is valid: from then on the client is worth some patience.
+pub(crate) fn answer(
+    mut link: Link,
+    pass: &Pass,
+    at: SocketAddrV4,
+    purposes: &[Purpose],
+    opened: impl FnOnce(),
+    deadline: Instant,
+) -> Result<(Link, Purpose, Message), Unwelcome> {
+    let opening = link.read(Some(deadline)).map_err(unwelcome)?;
+    let Message::Opening {
+        magic: MAGIC,
+        version_min,
+        version_max,
+        purpose,
+        group,
+        nonce: client_nonce,
+    } = opening
+    else {
+        return Err(reject(link, Refusal::Malformed, "not the opening of a pares connection"));
+    };
+    let Some(version) = common_version(version_min, version_max) else {
+        return Err(reject(link, Refusal::Version, &format!("{version_min} to {version_max}")));
+    };
+    if group != pass.group {
+        return Err(reject(link, Refusal::OtherGroup, &pass.group));
+    }
+    if !purposes.contains(&purpose) {
+        return Err(reject(link, Refusal::Malformed, "this port serves another purpose"));
+    }
+    opened();
+    let server_nonce = nonce().map_err(|error| Unwelcome::Broke(error.to_string()))?;
+    let (port, ip) = (at.port(), at.ip().octets());
+    let meeting = Meeting {
+        purpose,
+        version_min,
+        version_max,
+        version,
+        group,
+        port,
+        ip,
+        client_nonce,
+        server_nonce,
+    };
+    let proof = meeting.proof(&pass.key, Prover::Server);
+    link.write(&[Message::Challenge { version, nonce: server_nonce, proof }], deadline)
+        .map_err(unwelcome)?;
+    let Message::Proof { proof } = link.read(Some(deadline)).map_err(unwelcome)? else {
+        return Err(reject(link, Refusal::Malformed, "not a proof"));
+    };
+    if !meeting.check(&pass.key, Prover::Client, &proof) {
+        return Err(reject(link, Refusal::Key, "wrong proof"));
+    }
+    link.trust();
+    let first = link.read(Some(deadline)).map_err(unwelcome)?;
+    Ok((link, purpose, first))
+}
+
+fn reject(link: Link, refusal: Refusal, detail: &str) -> Unwelcome {
+    link.close_with(&Message::rejected(refusal, detail));
+    Unwelcome::Broke(format!("{refusal:?}: {detail}"))
+}
+
+fn unwelcome(error: LinkError) -> Unwelcome {
+    match error {
+        LinkError::Gone { .. } => Unwelcome::Gone,
+        LinkError::Late => Unwelcome::Broke("silent".into()),
+        LinkError::Malformed(error) => Unwelcome::Broke(error.to_string()),
+        LinkError::Io(error) => Unwelcome::Broke(error.to_string()),
+    }
+}
+
+fn nonce() -> io::Result<Nonce> {
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+    Ok(nonce)
+}

@@ -1,0 +1,7 @@
+//! Connections: ports, messages over one connection, the handshake, a port that is served.
+
+pub(crate) mod handshake;
+pub(crate) mod link;
+pub(crate) mod outbox;
+pub(crate) mod port;
+pub(crate) mod service;

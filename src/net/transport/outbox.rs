@@ -1,0 +1,78 @@
+//! Writing to a connection without ever waiting for whoever reads it.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::send;
+
+use super::link::AT_ONCE;
+use super::port::Stream;
+use crate::net::rt::lock::Mutex;
+use crate::wire::Message;
+use crate::wire::frame::put_frame;
+
+/// What is on its way to one connection. Who puts something in flushes it, then or later: whoever
+/// flushes first sends all of it, in the order in which it was put.
+pub(crate) struct Outbox {
+    stream: Arc<Stream>,
+    // Its own lock, so that sending needs no other. Held for a send that does not wait, and with it
+    // for whatever the kernel does to deliver.
+    unsent: Mutex<Vec<u8>>,
+}
+
+impl Outbox {
+    pub(crate) fn new(stream: Arc<Stream>) -> Self {
+        Outbox { stream, unsent: Mutex::default() }
+    }
+
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    pub(crate) fn put(&self, bytes: &[u8]) {
+        self.unsent.lock().extend_from_slice(bytes);
+    }
+
+    pub(crate) fn put_frame(&self, message: &Message) {
+        put_frame(message, &mut self.unsent.lock());
+    }
+
+    /// Gives the kernel what it takes at once; false if something is left.
+    pub(crate) fn flush(&self) -> bool {
+        let mut unsent = self.unsent.lock();
+        push(&self.stream, &mut unsent);
+        unsent.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.unsent.lock().len()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.unsent.lock().clear();
+    }
+}
+
+/// Gives the kernel as much of `unsent` as it takes at once; what it takes is gone from there. If
+/// the other end is gone, so is all of it: whoever reads from the connection sees the end and does
+/// what is to be done.
+pub(crate) fn push(stream: &Stream, unsent: &mut Vec<u8>) {
+    let mut rest = &unsent[..];
+    if !stream.is_usable() {
+        rest = &[];
+    }
+    while !rest.is_empty() {
+        match send(&**stream, rest, AT_ONCE) {
+            Ok(sent) => rest = &rest[sent..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => break,
+            Err(_) => rest = &[],
+        }
+    }
+    let sent = unsent.len() - rest.len();
+    unsent.drain(..sent);
+    if unsent.is_empty() {
+        // What was large once must not stay.
+        unsent.shrink_to(256);
+    }
+}
