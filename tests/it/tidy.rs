@@ -266,6 +266,19 @@ fn a_room_that_grows_past_630_lines_is_two_rooms() {
     none(&complaints);
 }
 
+/// The rooms of `src` count without the tests at their ends, and may be somewhat larger.
+#[test]
+fn a_file_of_tests_that_grows_past_500_lines_is_two_files() {
+    let mut complaints = Vec::new();
+    for (path, text) in files("tests", &["rs", "c"]) {
+        let lines = text.lines().count();
+        if lines > 500 {
+            complaints.push(format!("{}: {lines} lines", path.display()));
+        }
+    }
+    none(&complaints);
+}
+
 /// Rows of tables cannot be broken, nor addresses of pages, and commands are copied whole.
 #[test]
 fn no_line_is_wider_than_100_columns() {
