@@ -48,6 +48,16 @@
             poll(NULL, 0, 10);                                                                     \
     } while (0)
 
+/* As `poll` says: 1 if there is something to read within that time. */
+static inline int readable(int descriptor, int patience_ms)
+{
+    struct pollfd one;
+    one.fd = descriptor;
+    one.events = POLLIN;
+    one.revents = 0;
+    return poll(&one, 1, patience_ms);
+}
+
 /* The port is the first argument; the directory is in the environment. Ends the program if it
  * hangs. */
 static inline uint16_t begin(int count, char **arguments)

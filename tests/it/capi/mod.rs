@@ -18,7 +18,17 @@ use rustix::process::Signal;
 
 use crate::support::{Answer, Ground, PATIENCE, Proc, exit_code, finish};
 
-const PROGRAMS: [&str; 7] = ["calls", "misuse", "threads", "forks", "peer", "signals", "closed"];
+const PROGRAMS: [&str; 9] = [
+    "calls",
+    "peer_calls",
+    "misuse",
+    "peer_misuse",
+    "threads",
+    "forks",
+    "peer",
+    "signals",
+    "closed",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -167,7 +177,9 @@ fn the_c_pages_program_works() {
 #[test]
 fn the_header_serves_cplusplus() {
     if has("g++") {
-        run(&[], &compile("g++", &source("calls"), "cxx", &["-std=c++11", "-x", "c++"]));
+        for program in ["calls", "peer_calls"] {
+            run(&[], &compile("g++", &source(program), "cxx", &["-std=c++11", "-x", "c++"]));
+        }
     }
 }
 
@@ -271,19 +283,21 @@ fn the_header_the_library_and_the_tests_have_the_same_functions() {
     let header = fs::read_to_string(root().join("include/pares.h")).unwrap();
     let declared = functions_in(&header);
     assert_eq!(exported, declared.iter().map(String::as_str).collect());
-    let calls = fs::read_to_string(source("calls")).unwrap()
-        + &fs::read_to_string(root().join("tests/capi/check.h")).unwrap();
+    let text = |names: [&str; 3]| {
+        names.map(|name| fs::read_to_string(root().join("tests/capi").join(name)).unwrap()).concat()
+    };
+    let calls = text(["calls.c", "peer_calls.c", "check.h"]);
     let uncalled: Vec<_> =
         declared.iter().filter(|name| !calls.contains(&format!("{name}("))).collect();
-    assert!(uncalled.is_empty(), "calls.c does not call {uncalled:?}");
-    let misuse = fs::read_to_string(source("misuse")).unwrap();
+    assert!(uncalled.is_empty(), "no program calls {uncalled:?}");
+    let misuse = text(["misuse.c", "peer_misuse.c", "bad.h"]);
     let with_arguments = declared.iter().filter(|name| {
         let declaration = header.split(&format!("{name}(")).nth(1).unwrap();
         !declaration.starts_with("void)") && !declaration.starts_with("int ")
     });
     let untried: Vec<_> =
         with_arguments.filter(|name| !misuse.contains(&format!("{name}("))).collect();
-    assert!(untried.is_empty(), "misuse.c does not try {untried:?}");
+    assert!(untried.is_empty(), "no program misuses {untried:?}");
 }
 
 /// The functions that a header declares: lines that begin with a type, and comments left out.
