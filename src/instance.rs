@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::admin::pass;
-use crate::config::{Config, Resource, SMALL_STACK};
+use crate::config::{Config, Resource};
 use crate::error::{CallError, JoinError, StepDownError};
 use crate::event::{Event, EventKind, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
@@ -17,15 +17,15 @@ use crate::net::files::store::TermFile;
 use crate::net::member::hand_over::hand_over;
 use crate::net::member::holding::Holding;
 use crate::net::member::presence::Standing;
-use crate::net::member::role::{self, Shared};
+use crate::net::member::role;
+use crate::net::member::shared::Shared;
 use crate::net::procs::obstacle;
 use crate::net::rt::clock::unix_ms;
 use crate::net::rt::clock::{self, deadline};
 use crate::net::rt::lock::Mutex;
 #[cfg(feature = "capi")]
 use crate::net::rt::ready::Ready;
-use crate::net::rt::threads::Threads;
-use crate::net::supervising::watchdog::Pulse;
+use crate::net::rt::threads::{self, Threads};
 use crate::net::transport::port;
 use crate::registry::Registry;
 use crate::state::election::Election;
@@ -171,7 +171,7 @@ impl Instance {
             max_members: config.max_members,
             hang_timeout: config.hang_timeout,
             end_hung_supervisor: config.end_hung_supervisor,
-            pulse: Pulse::default(),
+            pulse: Arc::default(),
             holding: Arc::new(Holding::new(member)),
             standing: Standing::new(wire),
         });
@@ -189,8 +189,7 @@ impl Instance {
             endpoint: Mutex::new(Some(endpoint)),
             shared: shared.clone(),
         };
-        let started =
-            instance.role.spawn(role::ROLE_THREAD, SMALL_STACK, move || role::run(&shared));
+        let started = instance.role.spawn(threads::ROLE, move || role::run(&shared));
         started.map_err(io("start the role thread"))?;
 
         let settled = instance.shared.standing.wait(None, |inside| match inside.role() {
@@ -200,9 +199,10 @@ impl Instance {
         });
         match settled.flatten() {
             None => Ok(instance),
-            Some(obstacle) => {
-                Err(obstacle::join_error(&instance.shared, obstacle, began.elapsed()))
-            }
+            Some(obstacle) => Err({
+                let Shared { pass, at, me, .. } = &*instance.shared;
+                obstacle::join_error(obstacle, pass, *at, Some(&me.name), began.elapsed())
+            }),
         }
     }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::error::JoinError;
 use crate::event::Role;
-use crate::net::member::role::Shared;
+use crate::net::member::shared::Shared;
 use crate::net::rt::clock::deadline;
 use crate::net::rt::complaint::complain;
-use crate::net::rt::threads::{FORKED, Threads};
+use crate::net::rt::threads::{FORKED, JOB, Threads};
 use crate::sys::{self, Origin, signals};
 
 /// A job that is run whenever, and as long as, its instance is supervisor.
@@ -50,7 +50,7 @@ impl Job {
         }
         let cancelled = Arc::new(AtomicBool::new(false));
         let thread = Threads::default();
-        let started = thread.spawn("pares-job", 0, {
+        let started = thread.spawn(JOB, {
             let (shared, cancelled) = (shared.clone(), cancelled.clone());
             move || work(&shared, &cancelled, run)
         });

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::config::{PeerConfig, SMALL_STACK};
+use crate::config::PeerConfig;
 use crate::error::PeerError;
 use crate::event::{PeerEvent, PeerEventKind, Token};
-use crate::net::masterless::{Deeds, PEER_THREAD, Shared, Wish};
+use crate::net::masterless::{Deeds, Shared, Wish};
 use crate::net::rt::clock::{deadline, monotonic_ns};
 #[cfg(feature = "capi")]
 use crate::net::rt::ready::Ready;
-use crate::net::rt::threads::Threads;
+use crate::net::rt::threads::{self, Threads};
 use crate::state::masterless::{Machine, Member, Millis};
 use crate::wire::heartbeat::Foreign;
 use crate::wire::{PeerId, PeerStatus, Tail};
@@ -158,8 +158,8 @@ impl Peer {
         let thread = Threads::default();
         // The program's function for the workload runs on it, which may want more than the library
         // does.
-        let stack = if config.workload_source.is_some() { 0 } else { SMALL_STACK };
-        let started = thread.spawn(PEER_THREAD, stack, move || deeds.run());
+        let kind = threads::PEER.for_program(config.workload_source.is_some());
+        let started = thread.spawn(kind, move || deeds.run());
         started.map_err(|source| PeerError::Io { doing: "start the peer's thread", source })?;
         Ok(Peer { events: config.events, shared, thread })
     }

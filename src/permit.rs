@@ -7,7 +7,7 @@ use crate::config::{self, CALL_TIMEOUT, MAX_UNITS};
 use crate::error::{AcquireError, ConfigError};
 use crate::instance::Instance;
 use crate::net::member::holding::{Answer, NoAnswer};
-use crate::net::member::role::Shared;
+use crate::net::member::shared::Shared;
 use crate::net::rt::clock::deadline;
 use crate::wire::Shortage;
 

@@ -7,7 +7,7 @@ use crate::config::{self, MAX_RESOURCES};
 use crate::error::{AskError, ConfigError};
 use crate::instance::Instance;
 use crate::net::member::holding::{Answer, NoAnswer};
-use crate::net::member::role::Shared;
+use crate::net::member::shared::Shared;
 use crate::net::rt::clock::deadline;
 
 /// This instance's count of a resource. All values of one resource in one instance are the same

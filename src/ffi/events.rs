@@ -204,7 +204,7 @@ pub(super) fn stall_number(cause: StallCause) -> c_int {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::parcel::take_back;
+    use super::super::table::take_back;
     use super::*;
 
     #[track_caller]

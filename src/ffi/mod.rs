@@ -62,7 +62,7 @@ pub(crate) extern "C" fn pares_last_error() -> *const c_char {
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_free(memory: Address) -> c_int {
-    guarded(|| parcel::take_back(memory.number()))
+    guarded(|| table::take_back(memory.number()))
 }
 
 /// A time as C gives it; the largest number, `PARES_FOR_EVER`, is as long as any.

@@ -5,8 +5,9 @@ use std::ffi::{c_char, c_int};
 
 use super::given::{Data, Handle, Slot, Text};
 use super::instance::Member;
-use super::parcel::{Parcel, hand_out_bytes};
+use super::parcel::Parcel;
 use super::result::{Code, Failure, guarded};
+use super::table::hand_out_bytes;
 use super::time;
 use crate::error::SettingError;
 

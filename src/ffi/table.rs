@@ -6,12 +6,13 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::parcel::Parcel;
-use super::result::{Code, Failure};
+use super::result::{Code, Failure, c_text};
 use crate::sys;
 
 type Object = Arc<dyn Any + Send + Sync>;
@@ -131,12 +132,12 @@ impl Table {
     }
 
     /// Remembers memory that C is given, by its address.
-    pub(super) fn hand_out(&self, address: usize, parcel: Parcel) {
+    fn hand_out(&self, address: usize, parcel: Parcel) {
         self.inside().parcels.insert(address, parcel);
     }
 
     /// Memory that C gives back.
-    pub(super) fn take_back(&self, address: usize) -> Result<Parcel, Failure> {
+    fn take_back(&self, address: usize) -> Result<Parcel, Failure> {
         let taken = self.inside().parcels.remove(&address);
         taken.ok_or_else(|| {
             // What the parent was given cannot be told from nonsense without the parent's table.
@@ -152,13 +153,77 @@ impl Table {
     }
 }
 
+impl Parcel {
+    /// Hands out the whole, by `root`, the address that C gives back.
+    pub(super) fn hand_out<T: Any>(mut self, root: T) -> *const T {
+        let root = self.keep(root);
+        table().hand_out(root.addr(), self);
+        root
+    }
+}
+
+/// Text as a parcel of its own.
+pub(super) fn hand_out_text(text: &str) -> *const c_char {
+    hand_out_bytes(c_text(text).into_bytes()).cast()
+}
+
+/// Bytes as a parcel of their own, with a NUL after them.
+pub(super) fn hand_out_bytes(bytes: Vec<u8>) -> *const c_void {
+    let mut parcel = Parcel::default();
+    let bytes = parcel.bytes(bytes);
+    table().hand_out(bytes.addr(), parcel);
+    bytes
+}
+
+/// Frees what was handed out at this address; nothing at NULL.
+pub(super) fn take_back(address: usize) -> Result<(), Failure> {
+    if address != 0 {
+        drop(table().take_back(address)?);
+    }
+    Ok(())
+}
+
 fn bad_handle() -> Failure {
     Failure::new(Code::BadHandle, "the handle was freed, never existed, or is of another type")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CStr;
+
     use super::*;
+
+    struct Outer {
+        names: *const *const c_char,
+        value: *const c_void,
+    }
+
+    #[test]
+    fn what_is_handed_out_can_be_read_until_it_is_given_back_once() {
+        let mut parcel = Parcel::default();
+        let names = parcel.texts(["one", "t\0wo"]);
+        let value = parcel.bytes(b"a\0b".to_vec());
+        assert!(parcel.texts([]).is_null());
+        let outer = parcel.hand_out(Outer { names, value });
+        // SAFETY: all of it lives until it is given back.
+        unsafe {
+            assert_eq!(CStr::from_ptr(*(*outer).names), c"one");
+            assert_eq!(CStr::from_ptr(*(*outer).names.add(1)), c"t\u{fffd}wo");
+            assert_eq!(std::slice::from_raw_parts((*outer).value.cast::<u8>(), 4), b"a\0b\0");
+        }
+        assert_eq!(take_back(names.addr()).unwrap_err().code, Code::BadHandle);
+        take_back(outer.addr()).unwrap();
+        assert_eq!(take_back(outer.addr()).unwrap_err().code, Code::BadHandle);
+        take_back(0).unwrap();
+    }
+
+    #[test]
+    fn a_text_is_a_parcel_of_its_own() {
+        let text = hand_out_text("");
+        // SAFETY: it lives until it is given back.
+        assert_eq!(unsafe { CStr::from_ptr(text) }, c"");
+        take_back(text.addr()).unwrap();
+    }
 
     #[test]
     fn a_handle_is_its_object_until_it_is_taken_and_never_again() {

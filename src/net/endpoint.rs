@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::config::{Function, MAX_CLIENTS, MAX_PAYLOAD, SMALL_STACK, WRITE_TIMEOUT};
+use crate::config::{Function, MAX_CLIENTS, MAX_PAYLOAD, WRITE_TIMEOUT};
 use crate::event::EventKind;
 use crate::net::member::hand_over::hand_over;
-use crate::net::member::role::Shared;
+use crate::net::member::shared::Shared;
 use crate::net::rt::complaint::complain;
-use crate::net::rt::threads::Threads;
+use crate::net::rt::threads::{self, Threads};
 use crate::net::transport::handshake::Pass;
 use crate::net::transport::link::LinkError;
 use crate::net::transport::port::{self, Listening};
@@ -39,19 +39,17 @@ impl Endpoint {
         lost: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let at = port::here(listener.local_addr()?.port());
-        // The system's usual stack: the program's functions run on it.
         let kind = Kind {
-            name: "pares-admin",
+            thread: threads::ADMIN,
             purposes: &[Purpose::Call],
             max_clients: MAX_CLIENTS,
-            stack: 0,
             on_top: false,
         };
         let service = Service::new(kind, at, pass)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let thread = Threads::default();
         let functions = Arc::new(functions);
-        thread.spawn("pares-endpoint", SMALL_STACK, {
+        thread.spawn(threads::ENDPOINT, {
             let (service, stopping) = (service.clone(), stopping.clone());
             move || {
                 let done = || stopping.load(Ordering::Acquire);

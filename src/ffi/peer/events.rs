@@ -214,7 +214,7 @@ pub(in crate::ffi) fn left_cause_number(cause: PeerLeftCause) -> c_int {
 mod tests {
     use super::*;
     use crate::event::Token;
-    use crate::ffi::parcel::take_back;
+    use crate::ffi::table::take_back;
     use crate::wire::{PeerId, PeerStatus};
 
     const TAIL: &str = "0102030405060708090a0b";

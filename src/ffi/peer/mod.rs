@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use super::callback::not_inside;
 use super::given::{Handle, Slot, Text};
-use super::parcel::{Parcel, hand_out_text};
+use super::parcel::Parcel;
 use super::result::{Code, Failure, asked, guarded};
-use super::table::table;
+use super::table::{hand_out_text, table};
 use super::time;
 use crate::event::Token;
 use crate::net::rt::clock::deadline;

@@ -16,10 +16,11 @@ use crate::config::{CALL_ALL_THREADS, MAX_IDLE_CALLS, MAX_PAYLOAD};
 use crate::error::{AskError, CallError};
 use crate::event::Replies;
 use crate::net::member::presence::Place;
-use crate::net::member::role::Shared;
-use crate::net::procs::obstacle::obstacle_error;
+use crate::net::member::shared::Shared;
+use crate::net::procs::obstacle::{join_error, silence};
 use crate::net::rt::clock;
 use crate::net::rt::lock::Mutex;
+use crate::net::rt::threads::CALL_ALL;
 use crate::net::transport::handshake::{self, Denied, Pass};
 use crate::net::transport::link::{Link, LinkError};
 use crate::net::transport::port::{self, Stream};
@@ -420,7 +421,7 @@ impl Asker {
                         begin.begin();
                         work();
                     };
-                    thread::Builder::new().name("pares-call-all".into()).spawn_scoped(scope, work)
+                    thread::Builder::new().name(CALL_ALL.name.into()).spawn_scoped(scope, work)
                 });
             }
             work();
@@ -461,7 +462,7 @@ impl Asker {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Err(Fault::Nobody),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Err(Fault::Denied(handshake::silence(at)));
+                return Err(Fault::Denied(silence(at)));
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 return Err(Fault::Lost);
@@ -472,6 +473,7 @@ impl Asker {
         let mut link = handshake::open(stream, &self.pass, at, purpose, request, deadline)
             .map_err(|denied| match denied {
                 Denied::ClosedAtOnce => Fault::Lost,
+                Denied::Late => Fault::Denied(silence(at)),
                 Denied::Obstructed(obstacle) => Fault::Denied(obstacle),
             })?;
         let answer = link.read(Some(deadline)).map_err(fault)?;
@@ -489,7 +491,7 @@ impl Asker {
             Fault::Late | Fault::Denied(Obstacle::Silent) => AskError::Deadline,
             Fault::Denied(Obstacle::Busy) => AskError::Busy,
             Fault::Denied(Obstacle::SteppingDown) => AskError::NoSupervisor { address },
-            Fault::Denied(obstacle) => AskError::Refused(Box::new(obstacle_error(
+            Fault::Denied(obstacle) => AskError::Refused(Box::new(join_error(
                 obstacle,
                 &self.pass,
                 address,

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::ask::{Asker, Registry, Viewpoint};
-use crate::config::{HANDSHAKE_TIMEOUT, SMALL_STACK};
+use crate::config::HANDSHAKE_TIMEOUT;
 use crate::error::AskError;
 use crate::event::{Change, ChangeKind};
 use crate::net::member::presence::{Inside, Place};
 use crate::net::rt::clock::monotonic_ns;
 use crate::net::rt::lock::{Condvar, Mutex};
-use crate::net::rt::threads::Threads;
+use crate::net::rt::threads::{self, Threads};
 use crate::net::transport::handshake;
 use crate::net::transport::port::{self, Stream};
 use crate::state::view::View;
@@ -64,7 +64,7 @@ impl Watcher {
             let shared = shared.clone();
             move || shared.run(&changes)
         };
-        let started = thread.spawn("pares-watch", SMALL_STACK, run);
+        let started = thread.spawn(threads::WATCH, run);
         started.map_err(|source| AskError::Io { doing: "start the watching thread", source })?;
         Ok((Watcher { shared, thread }, receiver))
     }

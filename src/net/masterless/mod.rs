@@ -10,9 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::config::{
-    MAX_WAITING, PeerConfig, REOPEN, SMALL_STACK, Transport, WARN_AGAIN, WorkloadSource,
-};
+use crate::config::{MAX_WAITING, PeerConfig, REOPEN, Transport, WARN_AGAIN, WorkloadSource};
 use crate::error::PeerError;
 use crate::event::{PeerEventKind, RoleCause};
 use crate::net::files::store::EpochFile;
@@ -20,7 +18,7 @@ use crate::net::files::{self, key};
 use crate::net::rt::clock::{self, awake_or_asleep_ms};
 use crate::net::rt::hub::Hub;
 use crate::net::rt::lock::{Condvar, Mutex};
-use crate::net::rt::threads::Threads;
+use crate::net::rt::threads::{LAUNCH, Threads};
 use crate::net::rt::waker::Waker;
 use crate::state::masterless::{Action, Event, Machine, Millis, Rules};
 use crate::sys::tripwire::{self, Wire};
@@ -44,9 +42,6 @@ mod socket;
 
 use shared::{Inside, Traffic};
 pub(crate) use shared::{Shared, Wish};
-
-/// The name of the thread that does everything.
-pub(crate) const PEER_THREAD: &str = "pares-peer";
 
 /// The thread's own: whatever it does.
 pub(crate) struct Deeds {
@@ -587,7 +582,7 @@ fn launcher(config: &PeerConfig) -> std::io::Result<Option<(Arc<Launcher>, Threa
     }
     let launcher = Launcher::new(config.launcher.clone(), environment)?;
     let threads = Threads::default();
-    threads.spawn("pares-launch", SMALL_STACK, {
+    threads.spawn(LAUNCH, {
         let launcher = launcher.clone();
         move || launcher.run()
     })?;

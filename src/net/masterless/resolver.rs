@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::destinations::{Destinations, Question};
 use crate::config::{Destination, FIRST_LOOK_UP, MAX_DESTINATIONS};
 use crate::net::rt::clock::awake_or_asleep_ms;
-use crate::net::rt::threads::Threads;
+use crate::net::rt::threads::{NAME, Threads};
 use crate::net::rt::waker::Waker;
 use crate::sys::{self, Unresolved};
 
@@ -61,7 +61,7 @@ impl Resolver {
         };
         // The usual stack: what looks names up are modules of the system's, which need what they
         // need.
-        if let Err(error) = self.threads.spawn("pares-name", 0, look_up) {
+        if let Err(error) = self.threads.spawn(NAME, look_up) {
             let why = format!("there is no thread for it: {error}");
             _ = self.tell.send((name, Err(Unresolved { is_absent: false, why })));
         }

@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use super::role::Shared;
-use crate::config::{MAX_CLIENTS, SMALL_STACK};
+use super::shared::Shared;
+use crate::config::MAX_CLIENTS;
 use crate::error::KeepError;
+use crate::net::rt::threads;
 use crate::net::rt::waker::Waker;
 use crate::net::transport::port::{self, Listening};
 use crate::net::transport::service::{Kind, Service};
@@ -36,17 +37,11 @@ pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
     let registry_port = registry.local_addr()?.port();
     let max_clients = max_members + MAX_CLIENTS;
     let purposes = &[Purpose::Join, Purpose::Ask];
-    let kind =
-        Kind { name: "pares-member", purposes, max_clients, stack: SMALL_STACK, on_top: true };
+    let kind = Kind { thread: threads::MEMBER, purposes, max_clients, on_top: true };
     let members = Service::new(kind, *at, pass.clone())?;
     let purposes = &[Purpose::Ask];
-    let kind = Kind {
-        name: "pares-registry",
-        purposes,
-        max_clients: MAX_CLIENTS,
-        stack: SMALL_STACK,
-        on_top: false,
-    };
+    let kind =
+        Kind { thread: threads::REGISTRY, purposes, max_clients: MAX_CLIENTS, on_top: false };
     let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
     let waker = Some(Waker::new()?);
     Ok(Claim {

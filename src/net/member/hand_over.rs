@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::role::Shared;
+use super::shared::Shared;
 use crate::error::StepDownError;
 use crate::event::Role;
 

@@ -13,11 +13,10 @@ use rustix::event::PollFlags;
 
 use super::lifeline::{Lead, Lifeline};
 use super::presence::Standing;
-use crate::config::SMALL_STACK;
 use crate::event::EventKind;
 use crate::net::rt::clock::{self, monotonic_ns};
 use crate::net::rt::lock::{Condvar, Mutex, MutexGuard};
-use crate::net::rt::threads::Threads;
+use crate::net::rt::threads::{self, Threads};
 use crate::net::supervising::server::Office;
 use crate::net::transport::link::await_ready;
 use crate::net::transport::outbox::push;
@@ -486,10 +485,7 @@ impl Holding {
         if !unsent.is_empty() && !*flushing {
             let (this, stream) = (self.clone(), stream.clone());
             // Without a thread for it, it goes with what is said next.
-            *flushing = self
-                .threads
-                .spawn("pares-flush", SMALL_STACK, move || this.see_off(&stream))
-                .is_ok();
+            *flushing = self.threads.spawn(threads::FLUSH, move || this.see_off(&stream)).is_ok();
         }
     }
 

@@ -14,8 +14,7 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 
 use crate::net::rt::lock::{Mutex, MutexGuard};
-use crate::net::supervising::watchdog::Source;
-use crate::net::transport::link::{Link, LinkError, await_ready};
+use crate::net::transport::link::{Link, LinkError, Source, await_ready};
 use crate::net::transport::port::Stream;
 use crate::wire::{Message, kinds};
 

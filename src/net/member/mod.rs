@@ -6,3 +6,4 @@ pub(crate) mod holding;
 mod lifeline;
 pub(crate) mod presence;
 pub(crate) mod role;
+pub(crate) mod shared;

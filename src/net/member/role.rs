@@ -2,57 +2,32 @@
 //! instance.
 
 use std::io;
-use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::claim::{Claim, claim};
-use super::holding::Holding;
 use super::lifeline::Lifeline;
-use super::presence::{Inside, Place, Standing, Wait};
-use crate::config::{CROWD, HANDSHAKE_TIMEOUT, REAP_WAIT, SMALL_STACK, SURVIVOR_PATIENCE};
+use super::presence::{Inside, Place, Wait};
+use super::shared::Shared;
+use crate::config::{CROWD, HANDSHAKE_TIMEOUT, REAP_WAIT, SURVIVOR_PATIENCE};
 use crate::event::{ContendingCause, EventKind, Role};
-use crate::net::files::store::TermFile;
 use crate::net::procs::obstacle;
 use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
-use crate::net::rt::threads::Threads;
+use crate::net::rt::threads::{self, Threads};
 use crate::net::supervising::serve;
 use crate::net::supervising::server::{Facts, Notice, Office};
-use crate::net::supervising::watchdog::{self, Hands, Pulse, Vigil};
-use crate::net::transport::handshake::{self, Denied, Pass};
+use crate::net::supervising::watchdog::{self, Hands, Vigil};
+use crate::net::transport::handshake::{self, Denied};
 use crate::net::transport::link::{Link, LinkError, has_ended};
 use crate::net::transport::port::{self, Stream};
 use crate::state::election::{Deed, Loss, Obstacle, Report};
 use crate::state::member::{Heard, Member, Outcome};
 use crate::state::supervisor::Supervisor;
 use crate::sys::{self, tripwire};
-use crate::wire::{Departure, ElectionCause, Entry, Message, Purpose};
-
-/// Everything about an instance that stays the same, and its standing, which does not.
-pub(crate) struct Shared {
-    pub(crate) pass: Pass,
-    /// The supervisor port.
-    pub(crate) at: SocketAddrV4,
-    pub(crate) me: Entry,
-    /// `None` if this instance may not supervise.
-    pub(crate) terms: Option<TermFile>,
-    pub(crate) max_members: usize,
-    pub(crate) hang_timeout: Option<Duration>,
-    pub(crate) end_hung_supervisor: bool,
-    pub(crate) pulse: Pulse,
-    pub(crate) holding: Arc<Holding>,
-    pub(crate) standing: Standing,
-}
-
-impl Shared {
-    /// For one who has the port, or is about to try it.
-    pub(super) fn terms(&self) -> &TermFile {
-        self.terms.as_ref().expect("who may not supervise does not try the port")
-    }
-}
+use crate::wire::{Departure, ElectionCause, Message, Purpose};
 
 /// What the role thread carries from one deed to the next.
 struct Duty {
@@ -68,10 +43,6 @@ struct Duty {
 /// How long to wait at most to see whether somebody listens on the port. The kernel answers at
 /// once, unless its queue is full.
 const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
-
-/// The name of the thread that every instance has: by it others tell a stopped instance from
-/// another program.
-pub(crate) const ROLE_THREAD: &str = "pares-role";
 
 /// Runs until the instance has left or cannot join.
 pub(crate) fn run(shared: &Arc<Shared>) {
@@ -232,7 +203,7 @@ impl Duty {
             Ok(Some(stream)) => Arc::new(stream),
             Ok(None) => return Outcome::NobodyThere,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Outcome::Obstructed(handshake::silence(shared.at));
+                return Outcome::Obstructed(obstacle::silence(shared.at));
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 return Outcome::ClosedAtOnce;
@@ -281,6 +252,7 @@ impl Duty {
                 Outcome::Answered(answer)
             }
             Err(Denied::ClosedAtOnce) => Outcome::ClosedAtOnce,
+            Err(Denied::Late) => Outcome::Obstructed(obstacle::silence(self.shared.at)),
             Err(Denied::Obstructed(obstacle)) => Outcome::Obstructed(obstacle),
         }
     }
@@ -373,7 +345,7 @@ impl Duty {
             (i32::try_from(members).unwrap_or(i32::MAX).saturating_add(64)).saturating_mul(2);
         if let Some(wanted) = port::wants_room(wanted) {
             // Without a thread for it the next failover is a little slower, nothing else.
-            _ = self.helpers.spawn("pares-room", SMALL_STACK, move || port::make_room(wanted));
+            _ = self.helpers.spawn(threads::ROOM, move || port::make_room(wanted));
         }
     }
 
@@ -399,9 +371,9 @@ impl Duty {
         };
         let Claim { listener, registry, members, askers, .. } = claim;
         log::debug!("{}: elected because: {cause}", shared.me.name);
-        let threads = Threads::default();
-        let started = threads
-            .spawn("pares-announce", SMALL_STACK, {
+        let workers = Threads::default();
+        let started = workers
+            .spawn(threads::ANNOUNCE, {
                 let office = office.clone();
                 move || office.announce()
             })
@@ -411,7 +383,7 @@ impl Duty {
                     let office = office.clone();
                     move || office.is_closed()
                 };
-                threads.spawn("pares-registry", SMALL_STACK, move || {
+                workers.spawn(threads::REGISTRY, move || {
                     drop(askers.run(registry, done, move |visit| serve::asker(&office, visit)));
                 })
             });
@@ -422,8 +394,8 @@ impl Duty {
                         .standing
                         .look(|inside| inside.hand_over || (inside.halting && inside.jobs == 0))
                 };
-                let (shared, office) = (shared.clone(), office.clone());
-                members.run(listener, done, move |visit| serve::member(&shared, &office, visit))
+                let office = office.clone();
+                members.run(listener, done, move |visit| serve::member(&office, visit))
             }
             Ok(()) => listener,
             Err(error) => {
@@ -451,7 +423,7 @@ impl Duty {
         askers.wake();
         members.close();
         askers.close();
-        threads.join_all();
+        workers.join_all();
         askers.close(); // once more, for one that was accepted while the others were waited for
         if halting { Outcome::Halted } else { Outcome::SteppedDown { term: last.term } }
     }
@@ -479,9 +451,10 @@ impl Duty {
             | Report::Stopped => None,
         };
         let obstacle = match &report {
-            Report::Obstructed(obstacle) => {
-                Some(obstacle::passing_error(&shared, obstacle.clone()).to_string())
-            }
+            Report::Obstructed(obstacle) => Some({
+                let Shared { pass, at, me, .. } = &*shared;
+                obstacle::passing_error(obstacle.clone(), pass, *at, &me.name).to_string()
+            }),
             Report::Supervisor { .. }
             | Report::Subordinate { .. }
             | Report::Contending(_)
@@ -541,6 +514,8 @@ impl Duty {
             me: shared.me.clone(),
             registry_port,
             cause: shared.holding.look(Member::cause),
+            hang_timeout: shared.hang_timeout,
+            pulse: shared.pulse.clone(),
         };
         // Weak: the office is part of the standing, and must not keep alive what keeps it alive.
         let weak = Arc::downgrade(&shared);
@@ -569,6 +544,7 @@ fn on_notice(shared: &Shared, notice: Notice) {
             });
         }
         Notice::Own => shared.holding.collect(&shared.standing),
+        Notice::Event(event) => shared.standing.emit(event),
         Notice::TermRaised { term } => {
             shared.terms().raise(term);
             shared.holding.on_own_state(term, false);

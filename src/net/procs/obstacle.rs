@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use super::port_holder;
 use crate::error::{JoinError, KeyError, PortHolder};
-use crate::net::member::role::Shared;
 use crate::net::transport::handshake::Pass;
 use crate::net::transport::port;
 use crate::state::election::Obstacle;
 use crate::wire::PROTOCOL_VERSION;
 
-/// Tells a person what stood in the way, with what the system knows of the port's holder.
-pub(crate) fn join_error(shared: &Shared, obstacle: Obstacle, waited: Duration) -> JoinError {
-    obstacle_error(obstacle, &shared.pass, shared.at, Some(&shared.me.name), waited)
+/// What it means that the holder of the port `at` takes connections and does not answer: a
+/// supervisor that is stopped or starved may still go on, another program never will.
+pub(crate) fn silence(at: SocketAddrV4) -> Obstacle {
+    if port_holder::is_another_program(at) { Obstacle::NotPares } else { Obstacle::Silent }
 }
 
-/// The same for one who only wants to ask, and has no name.
-pub(crate) fn obstacle_error(
+/// Tells a person what stood in the way, with what the system knows of the port's holder. Whoever
+/// only wants to ask has no `name`.
+pub(crate) fn join_error(
     obstacle: Obstacle,
     pass: &Pass,
     address: SocketAddrV4,
@@ -30,9 +31,13 @@ pub(crate) fn obstacle_error(
 
 /// The same for an instance that goes on trying: all of a process may meet the same obstacle at
 /// once.
-pub(crate) fn passing_error(shared: &Shared, obstacle: Obstacle) -> JoinError {
-    let (pass, address) = (&shared.pass, shared.at);
-    with_holder(obstacle, pass, address, Some(&shared.me.name), Duration::ZERO, || {
+pub(crate) fn passing_error(
+    obstacle: Obstacle,
+    pass: &Pass,
+    address: SocketAddrV4,
+    name: &str,
+) -> JoinError {
+    with_holder(obstacle, pass, address, Some(name), Duration::ZERO, || {
         port_holder::of_seldom(address)
     })
 }

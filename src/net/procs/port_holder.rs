@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::error::{PortHolder, printable};
-use crate::net::member::role::ROLE_THREAD;
 use crate::net::rt::lock::Mutex;
+use crate::net::rt::threads;
 
 /// True if the port's holder, who takes connections and does not answer, is surely no instance that
 /// is merely stopped or starved: it has no role thread, or it is of another user and hidden from
@@ -99,7 +99,7 @@ fn has_role_thread(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     let name =
         |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-    threads.flatten().any(|thread| name(&thread).trim_end() == ROLE_THREAD)
+    threads.flatten().any(|thread| name(&thread).trim_end() == threads::ROLE.name)
 }
 
 /// True if a process is about to be gone: it dumps core, frees its memory (100 ms for each GiB), or

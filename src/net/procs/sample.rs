@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::port_holder;
 use crate::event::StallCause;
 use crate::net::rt::clock;
+use crate::net::rt::threads;
 use crate::state::Time;
 
 /// One look.
@@ -16,7 +17,7 @@ pub(crate) struct Look {
     at: Time,
     stopped: bool,
     dumping_core: bool,
-    /// A thread of this library wants to be run.
+    /// A thread that answers, or whose locks those wait for, wants to be run.
     ours_wait: bool,
     /// Any thread wants to be run, or runs.
     any_waits: bool,
@@ -57,7 +58,7 @@ impl Look {
         };
         let waits = rest.trim_start().starts_with('R');
         self.any_waits |= waits;
-        self.ours_wait |= waits && is_ours(name);
+        self.ours_wait |= waits && threads::is_ours(name);
         let ran =
             read("schedstat").and_then(|stat| stat.split_ascii_whitespace().next()?.parse().ok());
         self.ran = self.ran.zip(ran).map(|(sum, more)| sum + Duration::from_nanos(more));
@@ -86,12 +87,6 @@ impl Look {
         };
         now.saturating_sub(then) < self.at.saturating_sub(before.at) / STARVED
     }
-}
-
-/// The threads that answer, or whose locks those wait for. Not those that run functions of the
-/// program, which may do what they want.
-fn is_ours(name: &str) -> bool {
-    name.strip_prefix(concat!("pares", "-")).is_some_and(|kind| !["admin", "job"].contains(&kind))
 }
 
 #[cfg(test)]

@@ -6,7 +6,62 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::lock::Mutex;
+use crate::config::SMALL_STACK;
 use crate::sys::{Origin, signals};
+
+/// A kind of thread: what others see of it in `/proc`, and what it needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadKind {
+    pub(crate) name: &'static str,
+    /// In bytes; 0 for the system's usual size.
+    stack: usize,
+    /// It runs the program's own code, which may do what it wants.
+    runs_program: bool,
+}
+
+/// Runs this library's code only. Others tell by these whether a process hangs.
+const fn ours(name: &'static str) -> ThreadKind {
+    ThreadKind { name, stack: SMALL_STACK, runs_program: false }
+}
+
+/// Runs the program's code, on a stack as large as programs expect.
+const fn the_programs(name: &'static str) -> ThreadKind {
+    ThreadKind { name, stack: 0, runs_program: true }
+}
+
+/// Every instance has one: by its name others tell a stopped instance from another program.
+pub(crate) const ROLE: ThreadKind = ours("pares-role");
+pub(crate) const ENDPOINT: ThreadKind = ours("pares-endpoint");
+pub(crate) const ADMIN: ThreadKind = the_programs("pares-admin");
+pub(crate) const MEMBER: ThreadKind = ours("pares-member");
+pub(crate) const ANNOUNCE: ThreadKind = ours("pares-announce");
+pub(crate) const REGISTRY: ThreadKind = ours("pares-registry");
+pub(crate) const ROOM: ThreadKind = ours("pares-room");
+pub(crate) const FLUSH: ThreadKind = ours("pares-flush");
+pub(crate) const WATCH: ThreadKind = ours("pares-watch");
+pub(crate) const PEER: ThreadKind = ours("pares-peer");
+/// The system's resolver may want more stack than this library does.
+pub(crate) const NAME: ThreadKind = ThreadKind { stack: 0, ..ours("pares-name") };
+pub(crate) const LAUNCH: ThreadKind = ours("pares-launch");
+pub(crate) const JOB: ThreadKind = the_programs("pares-job");
+pub(crate) const CALL_ALL: ThreadKind = ThreadKind { stack: 0, ..ours("pares-call-all") };
+
+const ALL: [ThreadKind; 14] = [
+    ROLE, ENDPOINT, ADMIN, MEMBER, ANNOUNCE, REGISTRY, ROOM, FLUSH, WATCH, PEER, NAME, LAUNCH, JOB,
+    CALL_ALL,
+];
+
+/// True if a thread of this name runs this library's code only.
+pub(crate) fn is_ours(name: &str) -> bool {
+    ALL.iter().any(|kind| kind.name == name && !kind.runs_program)
+}
+
+impl ThreadKind {
+    /// The same, if it happens to run the program's code.
+    pub(crate) fn for_program(self, runs_program: bool) -> Self {
+        if runs_program { ThreadKind { stack: 0, runs_program, ..self } } else { self }
+    }
+}
 
 /// A set of threads that are joined at the latest when their owner joins all.
 ///
@@ -30,8 +85,7 @@ struct Inner {
 impl Threads {
     pub(crate) fn spawn(
         &self,
-        name: &str,
-        stack: usize,
+        kind: ThreadKind,
         run: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         if self.origin.is_elsewhere() {
@@ -41,9 +95,9 @@ impl Threads {
         let number = inner.next;
         inner.next += 1;
         let shared = self.inner.clone();
-        let mut builder = thread::Builder::new().name(name.to_owned());
-        if stack > 0 {
-            builder = builder.stack_size(stack);
+        let mut builder = thread::Builder::new().name(kind.name.to_owned());
+        if kind.stack > 0 {
+            builder = builder.stack_size(kind.stack);
         }
         // The new thread's last step takes the lock, so that it cannot have ended before its handle
         // is kept.

@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::server::Office;
 use super::watchdog::{self, Hands, Vigil};
 use crate::config::WRITE_TIMEOUT;
-use crate::net::member::role::Shared;
 use crate::net::rt::complaint::complain;
 use crate::net::transport::link::LinkError;
 use crate::net::transport::service::Visit;
@@ -15,7 +14,7 @@ use crate::wire::{Message, Purpose, Refusal};
 
 /// A connection to the supervisor port: a member for as long as it lives, or one question for the
 /// status.
-pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
+pub(crate) fn member(office: &Office, mut visit: Visit) {
     let (conn, stream) = (visit.conn, visit.link.stream().clone());
     match (visit.purpose, visit.first) {
         (Purpose::Ask, Message::StatusQuery {}) => {
@@ -28,16 +27,14 @@ pub(crate) fn member(shared: &Shared, office: &Office, mut visit: Visit) {
             }
             let hands = Hands {
                 say: &|message| office.say(conn, message),
-                report: &|event| shared.standing.emit(event),
+                report: &|event| office.report(event),
                 end: false,
             };
-            let mut vigil = shared.hang_timeout.map(|timeout| Vigil::new(name, timeout, &hands));
+            let mut vigil = office.hang_timeout().map(|timeout| Vigil::new(name, timeout, &hands));
             loop {
                 match watchdog::read(&mut visit.link, &mut vigil, &hands) {
-                    // Under the lock of everything else that the supervisor does: if that hangs, so
-                    // does this.
                     Ok(Message::Probe { number, within_ns }) => {
-                        office.say(conn, shared.pulse.answer(number, within_ns))
+                        office.probed(conn, number, within_ns)
                     }
                     Ok(message) => office.said(conn, message),
                     Err(LinkError::Malformed(error)) => {

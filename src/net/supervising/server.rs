@@ -14,7 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags};
 
+use super::watchdog::Pulse;
 use crate::config::{MAX_UNSENT, REAP_WAIT};
+use crate::event::EventKind;
 use crate::net::rt::clock::{self, unix_ms};
 use crate::net::rt::complaint::complain;
 use crate::net::rt::lock::{Condvar, Mutex};
@@ -96,7 +98,7 @@ struct Desk {
 }
 
 /// What the supervisor's own instance is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     Settled {
         term: u64,
@@ -107,6 +109,8 @@ pub(crate) enum Notice {
     },
     /// There is something to be [taken](Office::take_own).
     Own,
+    /// Something that the program is to be told.
+    Event(EventKind),
 }
 
 /// What stays the same for one supervisorship.
@@ -116,6 +120,10 @@ pub(crate) struct Facts {
     pub(crate) me: Entry,
     pub(crate) registry_port: u16,
     pub(crate) cause: ElectionCause,
+    /// For how long a subordinate may give no good answer, if that is watched.
+    pub(crate) hang_timeout: Option<Duration>,
+    /// The program's own sign of life.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 pub(crate) struct Office {
@@ -268,7 +276,22 @@ impl Office {
         self.send(&mut self.desk.lock(), Listener::Member(conn), &[message]);
     }
 
-    /// The same from our own instance, whose lock is held; gives what it is to be told.
+    /// Answers a member that asks whether this supervisor lives. Under the lock of everything else
+    /// that the supervisor does: if that hangs, so does this.
+    pub(crate) fn probed(&self, conn: ConnId, number: u64, within_ns: u64) {
+        self.say(conn, self.facts.pulse.answer(number, within_ns));
+    }
+
+    pub(crate) fn hang_timeout(&self) -> Option<Duration> {
+        self.facts.hang_timeout
+    }
+
+    /// Has our own instance tell the program something.
+    pub(crate) fn report(&self, event: EventKind) {
+        (self.notice)(Notice::Event(event));
+    }
+
+    /// Takes what our own instance says, whose lock is held; gives what it is to be told.
     pub(crate) fn said_own(&self, message: Message) -> VecDeque<Message> {
         let mut desk = self.desk.lock();
         let mut notices = self.decide(&mut desk, Input::Said { conn: OWN, message });

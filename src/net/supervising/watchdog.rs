@@ -2,7 +2,6 @@
 //! to know; and ending its process.
 
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,8 +10,7 @@ use crate::net::procs::port_holder;
 use crate::net::procs::sample::Look;
 use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
-use crate::net::transport::link::{Link, LinkError};
-use crate::net::transport::port::Stream;
+use crate::net::transport::link::{LinkError, Source};
 use crate::state::health::{Health, Overdue};
 use crate::wire::Message;
 
@@ -44,29 +42,6 @@ pub(crate) struct Hands<'a> {
     pub(crate) report: &'a dyn Fn(EventKind),
     /// Whether to end the process of one that is stalled.
     pub(crate) end: bool,
-}
-
-/// Where messages are read from.
-pub(crate) trait Source {
-    /// Waits for the next message, without a deadline for as long as the connection lives.
-    fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError>;
-    /// True if something has come that is not read yet.
-    fn is_stale(&self) -> bool;
-    fn stream(&self) -> &Arc<Stream>;
-}
-
-impl Source for Link {
-    fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
-        self.read(deadline)
-    }
-
-    fn is_stale(&self) -> bool {
-        self.is_stale()
-    }
-
-    fn stream(&self) -> &Arc<Stream> {
-        self.stream()
-    }
 }
 
 /// Watches over the other end of one lifeline.

@@ -9,7 +9,6 @@ use std::time::Instant;
 use super::link::{Link, LinkError};
 use super::port::Stream;
 use crate::error::printable;
-use crate::net::procs::port_holder;
 use crate::state::election::Obstacle;
 use crate::wire::proof::{Key, Meeting, Prover};
 use crate::wire::{MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version};
@@ -28,6 +27,8 @@ pub(crate) struct Pass {
 pub(crate) enum Denied {
     /// The connection ended before a valid word.
     ClosedAtOnce,
+    /// The other end takes connections and does not answer: see `procs` for what that means.
+    Late,
     /// The other end is not, or not now, one that would let us in.
     Obstructed(Obstacle),
 }
@@ -54,28 +55,27 @@ pub(crate) fn open(
         group: pass.group.clone(),
         nonce: client_nonce,
     };
-    link.write(&[opening], deadline).map_err(|error| denied(error, at))?;
-    let (version, server_nonce, proof) =
-        match link.read(Some(deadline)).map_err(|error| denied(error, at))? {
-            Message::Challenge { version, nonce, proof } => (version, nonce, proof),
-            Message::Rejected { refusal, version_min, version_max, detail } => {
-                let theirs = (version_min, version_max);
-                return Err(Denied::Obstructed(match refusal {
-                    Refusal::Version | Refusal::OtherGroup | Refusal::Key => {
-                        obstacle(refusal, theirs, detail)
-                    }
-                    // A supervisor says these only after its proof, or never to us. Of one who has
-                    // proved nothing they are not believed: it would pass for a supervisor that is
-                    // full, or busy until our deadline.
-                    Refusal::NameTaken
-                    | Refusal::GroupFull
-                    | Refusal::Busy
-                    | Refusal::Malformed
-                    | Refusal::SteppingDown => Obstacle::NotPares,
-                }));
-            }
-            _ => return Err(Denied::Obstructed(Obstacle::NotPares)),
-        };
+    link.write(&[opening], deadline).map_err(denied)?;
+    let (version, server_nonce, proof) = match link.read(Some(deadline)).map_err(denied)? {
+        Message::Challenge { version, nonce, proof } => (version, nonce, proof),
+        Message::Rejected { refusal, version_min, version_max, detail } => {
+            let theirs = (version_min, version_max);
+            return Err(Denied::Obstructed(match refusal {
+                Refusal::Version | Refusal::OtherGroup | Refusal::Key => {
+                    obstacle(refusal, theirs, detail)
+                }
+                // A supervisor says these only after its proof, or never to us. Of one who has
+                // proved nothing they are not believed: it would pass for a supervisor that is
+                // full, or busy until our deadline.
+                Refusal::NameTaken
+                | Refusal::GroupFull
+                | Refusal::Busy
+                | Refusal::Malformed
+                | Refusal::SteppingDown => Obstacle::NotPares,
+            }));
+        }
+        _ => return Err(Denied::Obstructed(Obstacle::NotPares)),
+    };
     if common_version(version, version).is_none() {
         return Err(Denied::Obstructed(Obstacle::Version { min: version, max: version }));
     }
@@ -95,7 +95,7 @@ pub(crate) fn open(
     }
     link.trust();
     let proof = Message::Proof { proof: meeting.proof(&pass.key, Prover::Client) };
-    link.write(&[proof, first], deadline).map_err(|error| denied(error, at))?;
+    link.write(&[proof, first], deadline).map_err(denied)?;
     Ok(link)
 }
 
@@ -114,16 +114,10 @@ pub(crate) fn obstacle(refusal: Refusal, (min, max): (u16, u16), detail: String)
     }
 }
 
-/// What it means that the holder of the port `at` takes connections and does not answer: a
-/// supervisor that is stopped or starved may still go on, another program never will.
-pub(crate) fn silence(at: SocketAddrV4) -> Obstacle {
-    if port_holder::is_another_program(at) { Obstacle::NotPares } else { Obstacle::Silent }
-}
-
-fn denied(error: LinkError, at: SocketAddrV4) -> Denied {
+fn denied(error: LinkError) -> Denied {
     match error {
         LinkError::Gone { .. } => Denied::ClosedAtOnce,
-        LinkError::Late => Denied::Obstructed(silence(at)),
+        LinkError::Late => Denied::Late,
         LinkError::Malformed(_) => Denied::Obstructed(Obstacle::NotPares),
         LinkError::Io(error) => system("talk to the supervisor", &error),
     }

@@ -235,6 +235,29 @@ impl Link {
     }
 }
 
+/// Where messages are read from.
+pub(crate) trait Source {
+    /// Waits for the next message, without a deadline for as long as the connection lives.
+    fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError>;
+    /// True if something has come that is not read yet.
+    fn is_stale(&self) -> bool;
+    fn stream(&self) -> &Arc<Stream>;
+}
+
+impl Source for Link {
+    fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
+        self.read(deadline)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.is_stale()
+    }
+
+    fn stream(&self) -> &Arc<Stream> {
+        self.stream()
+    }
+}
+
 /// An error once the program is known to have closed the connection.
 fn usable(stream: &Stream) -> io::Result<()> {
     if stream.is_usable() { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) }

@@ -14,11 +14,11 @@ use rustix::event::{PollFd, PollFlags};
 use super::handshake::{self, Pass, Unwelcome};
 use super::link::{Link, has_input};
 use super::port::{self, Listening, Reserve, Stream};
-use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING, SMALL_STACK};
+use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING};
 use crate::error::{Port, cure};
 use crate::net::rt::complaint::complain;
 use crate::net::rt::lock::{Condvar, Mutex};
-use crate::net::rt::threads::Threads;
+use crate::net::rt::threads::{self, ThreadKind, Threads};
 use crate::net::rt::waker::Waker;
 use crate::state::ConnId;
 use crate::sys;
@@ -27,13 +27,11 @@ use crate::wire::{Message, Purpose, Refusal};
 /// What a port is for and how much it takes.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
-    /// For thread names and the log.
-    pub(crate) name: &'static str,
+    /// Of those that attend, one to each connection; its name stands in the log, too.
+    pub(crate) thread: ThreadKind,
     pub(crate) purposes: &'static [Purpose],
     /// Most connections at once that have passed the handshake.
     pub(crate) max_clients: usize,
-    /// Stack of an attending thread; 0 for the system's usual size.
-    pub(crate) stack: usize,
     /// True if the listener's descriptor shall stay above those of the connections.
     pub(crate) on_top: bool,
 }
@@ -193,7 +191,7 @@ impl Service {
         if !self.making_room.swap(true, Ordering::Relaxed) {
             let service = self.clone();
             // Without a thread for it the failover is a little slower, nothing else.
-            _ = self.threads.spawn("pares-room", SMALL_STACK, move || {
+            _ = self.threads.spawn(threads::ROOM, move || {
                 port::make_room(wanted);
                 service.making_room.store(false, Ordering::Relaxed);
                 service.wake();
@@ -240,7 +238,7 @@ impl Service {
         let stream = Arc::new(stream);
         let Some(conn) = self.admit(&stream) else { return };
         let service = self.clone();
-        let spawned = self.threads.spawn(self.kind.name, self.kind.stack, move || {
+        let spawned = self.threads.spawn(self.kind.thread, move || {
             service.meet(conn, stream, attend);
         });
         if let Err(error) = spawned {
@@ -296,7 +294,7 @@ impl Service {
 
     /// The port, for the log.
     fn named(&self) -> String {
-        format!("{} {}", self.kind.name, Port(self.at))
+        format!("{} {}", self.kind.thread.name, Port(self.at))
     }
 
     /// Says who was cut off, and why. Whoever comes next with something else is of the same
@@ -400,10 +398,9 @@ mod tests {
         let at = port::here(listener.local_addr().unwrap().port());
         let pass = Pass { group: "web".into(), key: Key([7; 32]), key_file: "web.key".into() };
         let kind = Kind {
-            name: "test",
+            thread: threads::REGISTRY,
             purposes: &[Purpose::Ask],
             max_clients: 1,
-            stack: 0,
             on_top: false,
         };
         let service = Service::new(kind, at, pass.clone()).unwrap();

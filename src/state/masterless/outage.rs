@@ -8,7 +8,6 @@
 //! long as its lease, which counts from the last heartbeat that went out; one that has not yet been
 //! able to say that it is one, for no longer than a heartbeat may need on its way.
 
-use super::sending::Sending;
 use super::{Action, Machine, Millis};
 use crate::event::{PeerEventKind, RoleCause};
 use crate::wire::PeerStatus;
@@ -59,20 +58,5 @@ impl Machine {
     /// The last heartbeat could not be sent.
     pub(super) fn is_failing(&self) -> bool {
         self.sending.outage.is_some()
-    }
-}
-
-impl Sending {
-    fn fail(&mut self, outage: Outage, now: Millis, pause: Millis) {
-        if self.outage.replace(outage).is_none() {
-            self.last = self.before;
-        }
-        self.try_again(now, now + pause);
-    }
-
-    fn recover(&mut self) -> Option<Outage> {
-        let outage = self.outage.take()?;
-        self.last = self.tried;
-        Some(outage)
     }
 }

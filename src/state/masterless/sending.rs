@@ -114,6 +114,21 @@ impl Sending {
         self.last_request = None;
     }
 
+    /// The last one did not go out: the one before counts again, and the next is due in `pause`.
+    pub(super) fn fail(&mut self, outage: Outage, now: Millis, pause: Millis) {
+        if self.outage.replace(outage).is_none() {
+            self.last = self.before;
+        }
+        self.try_again(now, now + pause);
+    }
+
+    /// The last one went out; gives the outage that has ended with it.
+    pub(super) fn recover(&mut self) -> Option<Outage> {
+        let outage = self.outage.take()?;
+        self.last = self.tried;
+        Some(outage)
+    }
+
     fn start_burst(&mut self, burst: Burst) {
         self.burst = Some(burst);
     }

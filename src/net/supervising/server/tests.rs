@@ -28,6 +28,8 @@ fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
         me: elected.me.clone(),
         registry_port: elected.registry_port,
         cause: ElectionCause::Started,
+        hang_timeout: None,
+        pulse: Arc::default(),
     };
     let open = |now, actions: &mut Vec<Action>| Supervisor::new(elected, now, actions);
     let office = Office::new(facts, Waker::new().unwrap(), open, |_| {});

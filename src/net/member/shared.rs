@@ -1,0 +1,35 @@
+//! An instance as all its threads know it.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::holding::Holding;
+use super::presence::Standing;
+use crate::net::files::store::TermFile;
+use crate::net::supervising::watchdog::Pulse;
+use crate::net::transport::handshake::Pass;
+use crate::wire::Entry;
+
+/// Everything about an instance that stays the same, and its standing, which does not.
+pub(crate) struct Shared {
+    pub(crate) pass: Pass,
+    /// The supervisor port.
+    pub(crate) at: SocketAddrV4,
+    pub(crate) me: Entry,
+    /// `None` if this instance may not supervise.
+    pub(crate) terms: Option<TermFile>,
+    pub(crate) max_members: usize,
+    pub(crate) hang_timeout: Option<Duration>,
+    pub(crate) end_hung_supervisor: bool,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) holding: Arc<Holding>,
+    pub(crate) standing: Standing,
+}
+
+impl Shared {
+    /// For one who has the port, or is about to try it.
+    pub(super) fn terms(&self) -> &TermFile {
+        self.terms.as_ref().expect("who may not supervise does not try the port")
+    }
+}
