@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use rustix::event::{PollFd, PollFlags};
-
+use super::subscriber::Subscriber;
 use super::watchdog::Pulse;
 use crate::config::{MAX_UNSENT, REAP_WAIT};
 use crate::event::EventKind;
@@ -23,75 +22,31 @@ use crate::net::rt::lock::{Condvar, Mutex};
 use crate::net::rt::waker::Waker;
 use crate::net::transport::link::has_ended;
 use crate::net::transport::outbox::{Outbox, push};
-use crate::net::transport::port::{self, Stream};
+use crate::net::transport::port::Stream;
 use crate::state::hello::Hello;
-use crate::state::supervisor::{Action, Cursor, Input, OWN, Supervisor};
+use crate::state::supervisor::{Action, Input, OWN, Supervisor};
 use crate::state::term::Last;
 use crate::state::{ConnId, Time};
-use crate::sys::Kind;
 use crate::wire::frame::put_frame;
 use crate::wire::{Departure, ElectionCause, Entry, Fault, Message, Refusal, Status};
 
 /// Someone who is told of changes: a member on its lifeline, or a watcher on the registry port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Listener {
+pub(super) enum Listener {
     Member(ConnId),
     Watcher(ConnId),
 }
 
-struct Told {
-    outbox: Arc<Outbox>,
-    cursor: Cursor,
-    /// The kernel had no room for what is in the outbox.
-    blocked: bool,
-    /// Rosters were left out; it needs a whole one.
-    roster_behind: bool,
-    /// Settings were left out; it needs all of them.
-    settings_behind: bool,
-}
-
-impl Told {
-    fn new(stream: &Arc<Stream>, cursor: Cursor) -> Self {
-        let outbox = Arc::new(Outbox::new(stream.clone()));
-        Told { outbox, cursor, blocked: false, roster_behind: false, settings_behind: false }
-    }
-
-    /// Puts a message into the outbox, unless it can wait.
-    fn put(&mut self, message: &Message) {
-        log::trace!("-> {}", message.name());
-        if !self.can_wait(message) {
-            self.outbox.put_frame(message);
-        }
-    }
-
-    /// Gives the kernel what is in the outbox; what it does not take stays.
-    fn flush(&mut self) {
-        self.blocked = !self.outbox.flush();
-    }
-
-    /// True if the message need not be sent now: one who is behind gets the newest state once it
-    /// reads again. What tells of a moment that will have passed by then is left out.
-    fn can_wait(&mut self, message: &Message) -> bool {
-        match message {
-            Message::Roster { .. } => self.roster_behind |= self.blocked,
-            Message::Setting { .. } => self.settings_behind |= self.blocked,
-            Message::OverLimit { .. } => {}
-            _ => return false,
-        }
-        self.blocked
-    }
-}
-
-struct Desk {
-    supervisor: Supervisor,
-    told: BTreeMap<Listener, Told>,
+pub(super) struct Inner {
+    pub(super) supervisor: Supervisor,
+    pub(super) subscribers: BTreeMap<Listener, Subscriber>,
     /// Those with something unsent.
-    blocked: BTreeSet<Listener>,
+    pub(super) blocked: BTreeSet<Listener>,
     /// Whom the announcer has yet to look at.
-    behind: BTreeSet<Listener>,
+    pub(super) behind: BTreeSet<Listener>,
     /// The version of the state for which the members were put into `behind`.
     announced: u64,
-    probes: Vec<u16>,
+    pub(super) probes: Vec<u16>,
     /// For our own instance, in the order in which it was decided.
     own: VecDeque<Message>,
     closing: bool,
@@ -129,23 +84,16 @@ pub(crate) struct Facts {
 pub(crate) struct Office {
     // The one lock of the supervisor. Under it are decisions and sends that do not wait; never a
     // read, never a wait.
-    desk: Mutex<Desk>,
+    pub(super) inner: Mutex<Inner>,
     facts: Facts,
     since: SystemTime,
-    waker: Waker,
+    pub(super) waker: Waker,
     /// Rung when the group is settled, and when the office closes: askers may wait for that on
     /// their own threads.
     settled: Condvar,
     stopped: AtomicBool,
     notice: Box<dyn Fn(Notice) + Send + Sync>,
 }
-
-/// How many are told under one hold of the lock, so that requests get their turn in between.
-const BATCH: usize = 64;
-
-/// How long a look at whether somebody listens may take. The kernel answers at once, unless the
-/// queue of the one asked is full, and then it lives.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(10);
 
 impl Office {
     pub(crate) fn new(
@@ -156,9 +104,9 @@ impl Office {
     ) -> Arc<Self> {
         let mut actions = Vec::new();
         let supervisor = open(clock::now(), &mut actions);
-        let desk = Desk {
+        let inner = Inner {
             supervisor,
-            told: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
             blocked: BTreeSet::new(),
             behind: BTreeSet::new(),
             announced: 0,
@@ -167,7 +115,7 @@ impl Office {
             closing: false,
         };
         let office = Arc::new(Office {
-            desk: Mutex::new(desk),
+            inner: Mutex::new(inner),
             facts,
             since: SystemTime::now(),
             waker,
@@ -176,13 +124,13 @@ impl Office {
             notice: Box::new(notice),
         });
         // Whoever opens an office looks for itself what there is to notice.
-        office.perform(&mut office.desk.lock(), actions);
+        office.perform(&mut office.inner.lock(), actions);
         office
     }
 
     /// Reads the state, under the lock.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Supervisor) -> T) -> T {
-        look(&self.desk.lock().supervisor)
+        look(&self.inner.lock().supervisor)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -205,26 +153,27 @@ impl Office {
     pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<Stream>, hello: Hello) -> bool {
         self.reap(&hello.entry);
         let name = hello.entry.name.clone();
-        let mut desk = self.desk.lock();
-        if desk.closing {
-            drop(desk);
+        let mut inner = self.inner.lock();
+        if inner.closing {
+            drop(inner);
             return self.refuse(stream, Refusal::SteppingDown, "another instance takes over");
         }
         let member = Listener::Member(conn);
-        let cursor = desk.supervisor.member_cursor();
-        desk.told.insert(member, Told::new(stream, cursor));
-        let notices = self.decide(&mut desk, Input::Hello { conn, hello });
-        let admitted = desk.supervisor.is_member(conn);
+        let cursor = inner.supervisor.member_cursor();
+        inner.subscribers.insert(member, Subscriber::new(stream, cursor));
+        let notices = self.decide(&mut inner, Input::Hello { conn, hello });
+        let admitted = inner.supervisor.is_member(conn);
         if admitted {
             // The welcome has said all that was decided until now.
-            let Desk { told, supervisor, .. } = &mut *desk;
-            told.get_mut(&member)
+            let Inner { subscribers, supervisor, .. } = &mut *inner;
+            subscribers
+                .get_mut(&member)
                 .into_iter()
-                .for_each(|told| told.cursor = supervisor.member_cursor());
+                .for_each(|one| one.cursor = supervisor.member_cursor());
         } else {
-            desk.told.remove(&member);
+            inner.subscribers.remove(&member);
         }
-        drop(desk);
+        drop(inner);
         log::debug!(
             "{}: {name:?} {}",
             self.facts.me.name,
@@ -236,44 +185,46 @@ impl Office {
 
     /// If the name's holder is dying, waits for its end, so that its successor is not refused.
     fn reap(&self, entry: &Entry) {
-        let desk = self.desk.lock();
-        let Some(holder) = desk.supervisor.rival(entry) else { return };
-        let Some(stream) =
-            desk.told.get(&Listener::Member(holder)).map(|told| told.outbox.stream().clone())
+        let inner = self.inner.lock();
+        let Some(holder) = inner.supervisor.rival(entry) else { return };
+        let Some(stream) = inner
+            .subscribers
+            .get(&Listener::Member(holder))
+            .map(|subscriber| subscriber.outbox.stream().clone())
         else {
             return;
         };
-        drop(desk);
+        drop(inner);
         if has_ended(&stream, REAP_WAIT) {
             self.ended(holder);
         }
     }
 
     pub(crate) fn said(&self, conn: ConnId, message: Message) {
-        let mut desk = self.desk.lock();
-        let actions = self.consider(&mut desk, Input::Said { conn, message });
+        let mut inner = self.inner.lock();
+        let actions = self.consider(&mut inner, Input::Said { conn, message });
         let outbox = match &actions[..] {
             // Most are answered, and nobody else is concerned: then the kernel delivers the answer
             // while others decide. What concerns several is sent under the lock, so that all have
             // it in the order of the decisions.
             [Action::Send { conn: asker, message }] if *asker == conn => {
-                self.put(&mut desk, conn, message)
+                self.put(&mut inner, conn, message)
             }
             _ => {
-                let notices = self.perform(&mut desk, actions);
-                drop(desk);
+                let notices = self.perform(&mut inner, actions);
+                drop(inner);
                 return self.give(notices);
             }
         };
-        drop(desk);
+        drop(inner);
         if outbox.is_some_and(|outbox| !outbox.flush()) {
-            self.deliver(&mut self.desk.lock(), Listener::Member(conn));
+            self.deliver(&mut self.inner.lock(), Listener::Member(conn));
         }
     }
 
     /// Says something to a member that is nobody's decision.
     pub(crate) fn say(&self, conn: ConnId, message: Message) {
-        self.send(&mut self.desk.lock(), Listener::Member(conn), &[message]);
+        self.send(&mut self.inner.lock(), Listener::Member(conn), &[message]);
     }
 
     /// Answers a member that asks whether this supervisor lives. Under the lock of everything else
@@ -293,10 +244,10 @@ impl Office {
 
     /// Takes what our own instance says, whose lock is held; gives what it is to be told.
     pub(crate) fn said_own(&self, message: Message) -> VecDeque<Message> {
-        let mut desk = self.desk.lock();
-        let mut notices = self.decide(&mut desk, Input::Said { conn: OWN, message });
-        let own = std::mem::take(&mut desk.own);
-        drop(desk);
+        let mut inner = self.inner.lock();
+        let mut notices = self.decide(&mut inner, Input::Said { conn: OWN, message });
+        let own = std::mem::take(&mut inner.own);
+        drop(inner);
         notices.retain(|notice| *notice != Notice::Own);
         self.give(notices);
         own
@@ -304,7 +255,7 @@ impl Office {
 
     /// What our own instance has yet to be told.
     pub(crate) fn take_own(&self) -> VecDeque<Message> {
-        std::mem::take(&mut self.desk.lock().own)
+        std::mem::take(&mut self.inner.lock().own)
     }
 
     /// Answers what may be asked at the registry port, except for a watch.
@@ -324,9 +275,9 @@ impl Office {
     /// Answers a question about resources, settings or messages, once all who must be told have
     /// been told. May wait until the group is settled.
     fn ask(&self, question: &Message) -> Vec<Message> {
-        let mut desk = self.desk.lock();
+        let mut inner = self.inner.lock();
         loop {
-            if desk.closing {
+            if inner.closing {
                 return vec![Message::rejected(
                     Refusal::SteppingDown,
                     "another instance takes over",
@@ -334,13 +285,13 @@ impl Office {
             }
             log::debug!("{}: asked for {}", self.facts.me.name, question.name());
             let mut actions = Vec::new();
-            let answer = desk.supervisor.ask(question.clone(), &mut actions);
+            let answer = inner.supervisor.ask(question.clone(), &mut actions);
             if matches!(answer[..], [Message::NotDone { fault: Fault::NotSettled, .. }]) {
-                self.settled.wait(&mut desk);
+                self.settled.wait(&mut inner);
                 continue;
             }
-            let notices = self.perform(&mut desk, actions);
-            drop(desk);
+            let notices = self.perform(&mut inner, actions);
+            drop(inner);
             self.give(notices);
             return answer;
         }
@@ -348,16 +299,16 @@ impl Office {
 
     /// The member's bytes are no message.
     pub(crate) fn broke(&self, conn: ConnId, why: String) {
-        let notices = self.decide(&mut self.desk.lock(), Input::Broke { conn, why });
+        let notices = self.decide(&mut self.inner.lock(), Input::Broke { conn, why });
         self.give(notices);
     }
 
     pub(crate) fn ended(&self, conn: ConnId) {
-        let mut desk = self.desk.lock();
-        desk.told.remove(&Listener::Member(conn));
-        let left = desk.supervisor.departure(conn);
-        let notices = self.decide(&mut desk, Input::Ended { conn });
-        drop(desk);
+        let mut inner = self.inner.lock();
+        inner.subscribers.remove(&Listener::Member(conn));
+        let left = inner.supervisor.departure(conn);
+        let notices = self.decide(&mut inner, Input::Ended { conn });
+        drop(inner);
         if let Some((name, cause)) = left {
             log::debug!("{}: `{name}` is gone: {cause}", self.facts.me.name);
         }
@@ -366,42 +317,42 @@ impl Office {
 
     /// Sends the whole registry to a watcher, and from then on what changes.
     pub(crate) fn watch(&self, conn: ConnId, stream: &Arc<Stream>) {
-        let mut desk = self.desk.lock();
+        let mut inner = self.inner.lock();
         let watcher = Listener::Watcher(conn);
-        let cursor = desk.supervisor.watcher_cursor();
-        desk.told.insert(watcher, Told::new(stream, cursor));
+        let cursor = inner.supervisor.watcher_cursor();
+        inner.subscribers.insert(watcher, Subscriber::new(stream, cursor));
         // The predecessor's end first: after the listing it would count as one that nobody
         // explained.
-        let mut messages: Vec<Message> = desk.supervisor.predecessor().into_iter().collect();
-        desk.supervisor.list(&mut messages);
-        self.send(&mut desk, watcher, &messages);
+        let mut messages: Vec<Message> = inner.supervisor.predecessor().into_iter().collect();
+        inner.supervisor.list(&mut messages);
+        self.send(&mut inner, watcher, &messages);
     }
 
     pub(crate) fn unwatch(&self, conn: ConnId) {
-        self.desk.lock().told.remove(&Listener::Watcher(conn));
+        self.inner.lock().subscribers.remove(&Listener::Watcher(conn));
     }
 
     /// Takes no more members. Gives what is to be kept of this supervisorship, which from now on
     /// stays so.
     pub(crate) fn begin_closing(&self, reason: Departure) -> Last {
-        let mut desk = self.desk.lock();
-        desk.closing = true;
+        let mut inner = self.inner.lock();
+        inner.closing = true;
         self.settled.notify_all();
-        desk.supervisor.last(reason)
+        inner.supervisor.last(reason)
     }
 
     /// Says goodbye to all members and watchers and ends their connections.
     pub(crate) fn close(&self, reason: Departure) {
-        let mut desk = self.desk.lock();
-        desk.closing = true;
-        let listeners: Vec<Listener> = desk.told.keys().copied().collect();
+        let mut inner = self.inner.lock();
+        inner.closing = true;
+        let listeners: Vec<Listener> = inner.subscribers.keys().copied().collect();
         for listener in listeners {
             if matches!(listener, Listener::Member(_)) {
-                self.send(&mut desk, listener, &[Message::Leaving { reason }]);
+                self.send(&mut inner, listener, &[Message::Leaving { reason }]);
             }
-            _ = desk.told[&listener].outbox.stream().shutdown(Shutdown::Both);
+            _ = inner.subscribers[&listener].outbox.stream().shutdown(Shutdown::Both);
         }
-        drop(desk);
+        drop(inner);
         self.stopped.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -414,126 +365,44 @@ impl Office {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// The announcer: sleeps until there is something to tell, until the kernel takes more for one
-    /// that was behind, or until it is time to ask whether missing members live. While nothing
-    /// happens, it sleeps for ever.
-    pub(crate) fn announce(&self) {
-        while !self.is_closed() && self.waker.is_usable() {
-            self.sleep();
-            self.flush();
-            while self.tell_some() {}
-            self.probe();
-        }
+    pub(super) fn decide(&self, inner: &mut Inner, input: Input) -> Vec<Notice> {
+        let actions = self.consider(inner, input);
+        self.perform(inner, actions)
     }
 
-    fn sleep(&self) {
-        let desk = self.desk.lock();
-        let streams: Vec<Arc<Stream>> = desk
-            .blocked
-            .iter()
-            .filter_map(|listener| desk.told.get(listener))
-            .map(|told| told.outbox.stream().clone())
-            .collect();
-        let wake_at = desk.supervisor.wake_at();
-        drop(desk);
-        let mut fds: Vec<PollFd<'_>> =
-            streams.iter().map(|stream| PollFd::new(&**stream, PollFlags::OUT)).collect();
-        _ = self.waker.wait(&mut fds, wake_at.map(|at| at.saturating_sub(clock::now())));
-    }
-
-    /// Sends on what the kernel had no room for.
-    fn flush(&self) {
-        let mut desk = self.desk.lock();
-        for listener in std::mem::take(&mut desk.blocked) {
-            let Some(told) = desk.told.get_mut(&listener) else { continue };
-            told.flush();
-            if told.blocked {
-                desk.blocked.insert(listener);
-            } else {
-                desk.behind.insert(listener);
-            }
-        }
-    }
-
-    /// Tells some of those who are behind what is new; false if nobody is behind any more.
-    fn tell_some(&self) -> bool {
-        let mut desk = self.desk.lock();
-        for _ in 0..BATCH {
-            let Some(listener) = desk.behind.pop_first() else { return false };
-            let Desk { told, supervisor, .. } = &mut *desk;
-            let Some(told) = told.get_mut(&listener) else { continue };
-            if told.blocked {
-                continue; // looked at again once the kernel has taken it
-            }
-            let mut messages = Vec::new();
-            if let (true, Listener::Member(conn)) =
-                (std::mem::take(&mut told.roster_behind), listener)
-            {
-                messages.push(supervisor.whole_roster(conn));
-            }
-            if std::mem::take(&mut told.settings_behind) {
-                messages.extend(supervisor.all_settings());
-            }
-            supervisor.news(&mut told.cursor, &mut messages);
-            self.send(&mut desk, listener, &messages);
-        }
-        true
-    }
-
-    fn probe(&self) {
-        let mut desk = self.desk.lock();
-        if desk.supervisor.wake_at().is_some_and(|at| at <= clock::now()) {
-            let notices = self.decide(&mut desk, Input::Woken);
-            let probes = std::mem::take(&mut desk.probes);
-            drop(desk);
-            self.give(notices);
-            for admin in probes {
-                if matches!(port::connect(port::here(admin), Kind::Peer, PROBE_TIMEOUT), Ok(None)) {
-                    let notices = self.decide(&mut self.desk.lock(), Input::Dead { admin });
-                    self.give(notices);
-                }
-            }
-        }
-    }
-
-    fn decide(&self, desk: &mut Desk, input: Input) -> Vec<Notice> {
-        let actions = self.consider(desk, input);
-        self.perform(desk, actions)
-    }
-
-    fn consider(&self, desk: &mut Desk, input: Input) -> Vec<Action> {
+    fn consider(&self, inner: &mut Inner, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
-        let wake_at = desk.supervisor.wake_at();
-        desk.supervisor.on(clock::now(), input, &mut actions);
+        let wake_at = inner.supervisor.wake_at();
+        inner.supervisor.on(clock::now(), input, &mut actions);
         let sooner =
-            desk.supervisor.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before));
+            inner.supervisor.wake_at().is_some_and(|at| wake_at.is_none_or(|before| at < before));
         if sooner {
             self.waker.wake(); // the announcer sleeps until the time it knew of
         }
         actions
     }
 
-    fn perform(&self, desk: &mut Desk, actions: Vec<Action>) -> Vec<Notice> {
+    pub(super) fn perform(&self, inner: &mut Inner, actions: Vec<Action>) -> Vec<Notice> {
         let mut notices = Vec::new();
         for action in actions {
             match action {
                 Action::Send { conn, message } => {
-                    self.send(desk, Listener::Member(conn), &[message])
+                    self.send(inner, Listener::Member(conn), &[message])
                 }
                 Action::Close { conn } => {
-                    if let Some(told) = desk.told.get(&Listener::Member(conn)) {
-                        _ = told.outbox.stream().shutdown(Shutdown::Both);
+                    if let Some(subscriber) = inner.subscribers.get(&Listener::Member(conn)) {
+                        _ = subscriber.outbox.stream().shutdown(Shutdown::Both);
                     }
                 }
-                Action::Tell { conns, message } => self.tell(desk, &conns, &message),
+                Action::Tell { conns, message } => self.tell(inner, &conns, &message),
                 Action::Own { message } => {
-                    desk.own.push_back(message);
+                    inner.own.push_back(message);
                     if notices.last() != Some(&Notice::Own) {
                         notices.push(Notice::Own);
                     }
                 }
-                Action::Probe { admin } => desk.probes.push(admin),
-                Action::Announce => self.mark_behind(desk),
+                Action::Probe { admin } => inner.probes.push(admin),
+                Action::Announce => self.mark_behind(inner),
                 Action::Settled { term, members } => {
                     self.settled.notify_all();
                     notices.push(Notice::Settled { term, members });
@@ -545,52 +414,52 @@ impl Office {
     }
 
     /// Outside the lock: what is noticed takes other locks.
-    fn give(&self, notices: Vec<Notice>) {
+    pub(super) fn give(&self, notices: Vec<Notice>) {
         notices.into_iter().for_each(&self.notice);
     }
 
     /// All watchers are behind after a change of the registry; members only after one of the state.
-    fn mark_behind(&self, desk: &mut Desk) {
-        let version = desk.supervisor.state_version();
+    fn mark_behind(&self, inner: &mut Inner) {
+        let version = inner.supervisor.state_version();
         let first =
-            if desk.announced == version { Listener::Watcher(0) } else { Listener::Member(0) };
-        desk.announced = version;
-        let Desk { told, behind, .. } = desk;
+            if inner.announced == version { Listener::Watcher(0) } else { Listener::Member(0) };
+        inner.announced = version;
+        let Inner { subscribers, behind, .. } = inner;
         let before = behind.len();
-        behind.extend(told.range(first..).map(|(&listener, _)| listener));
+        behind.extend(subscribers.range(first..).map(|(&listener, _)| listener));
         if behind.len() > before {
             self.waker.wake();
         }
     }
 
     /// Gives messages to the kernel, or keeps what it does not take.
-    fn send(&self, desk: &mut Desk, listener: Listener, messages: &[Message]) {
-        let Some(told) = desk.told.get_mut(&listener) else { return };
-        messages.iter().for_each(|message| told.put(message));
-        self.deliver(desk, listener);
+    pub(super) fn send(&self, inner: &mut Inner, listener: Listener, messages: &[Message]) {
+        let Some(subscriber) = inner.subscribers.get_mut(&listener) else { return };
+        messages.iter().for_each(|message| subscriber.put(message));
+        self.deliver(inner, listener);
     }
 
     /// Puts a message where the next flush takes it from; `None` if nothing is to be flushed now.
-    fn put(&self, desk: &mut Desk, conn: ConnId, message: &Message) -> Option<Arc<Outbox>> {
-        let told = desk.told.get_mut(&Listener::Member(conn))?;
-        told.put(message);
-        if !told.blocked {
-            return Some(told.outbox.clone());
+    fn put(&self, inner: &mut Inner, conn: ConnId, message: &Message) -> Option<Arc<Outbox>> {
+        let subscriber = inner.subscribers.get_mut(&Listener::Member(conn))?;
+        subscriber.put(message);
+        if !subscriber.backlog.is_blocked() {
+            return Some(subscriber.outbox.clone());
         }
-        self.deliver(desk, Listener::Member(conn));
+        self.deliver(inner, Listener::Member(conn));
         None
     }
 
     /// The same message to many members: made into bytes once.
-    fn tell(&self, desk: &mut Desk, conns: &[ConnId], message: &Message) {
+    fn tell(&self, inner: &mut Inner, conns: &[ConnId], message: &Message) {
         log::trace!("-> {} to {}", message.name(), conns.len());
         let mut bytes = Vec::new();
         put_frame(message, &mut bytes);
         for member in conns.iter().map(|&conn| Listener::Member(conn)) {
-            if let Some(told) = desk.told.get_mut(&member) {
-                if !told.can_wait(message) {
-                    told.outbox.put(&bytes);
-                    self.deliver(desk, member);
+            if let Some(subscriber) = inner.subscribers.get_mut(&member) {
+                if !subscriber.backlog.can_wait(message) {
+                    subscriber.outbox.put(&bytes);
+                    self.deliver(inner, member);
                 }
             }
         }
@@ -598,22 +467,19 @@ impl Office {
 
     /// Gives the kernel what is in the outbox of one who is told; what it does not take is left to
     /// the announcer.
-    fn deliver(&self, desk: &mut Desk, listener: Listener) {
-        let Some(told) = desk.told.get_mut(&listener) else { return };
+    fn deliver(&self, inner: &mut Inner, listener: Listener) {
+        let Some(subscriber) = inner.subscribers.get_mut(&listener) else { return };
         // Else the announcer waits already until the kernel has room.
-        if !told.blocked {
-            told.flush();
-        }
-        if !told.blocked {
+        if !subscriber.backlog.is_blocked() && subscriber.flush() {
             return;
         }
         // (A watcher asks once, for a registry that may be larger than that.)
-        if told.outbox.len() > MAX_UNSENT && matches!(listener, Listener::Member(_)) {
+        if subscriber.outbox.len() > MAX_UNSENT && matches!(listener, Listener::Member(_)) {
             let name = &self.facts.me.name;
             complain!(Warn, name, "{name}: cut off one that asks and never reads the answers");
-            told.outbox.clear();
-            _ = told.outbox.stream().shutdown(Shutdown::Both);
-        } else if desk.blocked.insert(listener) {
+            subscriber.outbox.clear();
+            _ = subscriber.outbox.stream().shutdown(Shutdown::Both);
+        } else if inner.blocked.insert(listener) {
             self.waker.wake();
         }
     }

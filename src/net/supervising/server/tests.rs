@@ -3,10 +3,12 @@ use std::time::Instant;
 
 use super::*;
 use crate::net::transport::link::{Link, has_input};
+use crate::net::transport::port;
 use crate::state::permits::Claims;
 use crate::state::registry::test_entry;
 use crate::state::settings::Settings;
 use crate::state::supervisor::{Before, Elected};
+use crate::sys::Kind;
 
 /// A settled group of a supervisor and one member, whose connection is real: the supervisor's end
 /// of it, and the member's.
@@ -82,7 +84,8 @@ fn with_announcer(office: &Office, deed: impl FnOnce()) {
 fn who_asks_and_reads_later_has_every_answer_in_order() {
     let (office, _ours, member) = office_with_a_member();
     with_announcer(&office, || {
-        let is_blocked = || office.desk.lock().told[&Listener::Member(MEMBER)].blocked;
+        let is_blocked =
+            || office.inner.lock().subscribers[&Listener::Member(MEMBER)].backlog.is_blocked();
         let blocking = (1..100_000).inspect(|&id| ask(&office, id)).find(|_| is_blocked());
         let kept = blocking.expect("the kernel keeps less than that, with buffers this small");
         let last = 4 * kept;
@@ -117,7 +120,7 @@ fn who_asks_and_never_reads_is_cut_off() {
         let is_cut_off = |_: &usize| has_input(&ours);
         let asked = (0..enough).inspect(|&id| ask(&office, id as u64)).find(is_cut_off);
         assert!(asked.is_some(), "not after {enough} questions");
-        assert_eq!(office.desk.lock().told[&Listener::Member(MEMBER)].outbox.len(), 0);
+        assert_eq!(office.inner.lock().subscribers[&Listener::Member(MEMBER)].outbox.len(), 0);
     });
 }
 

@@ -1,0 +1,98 @@
+//! What one who does not read in time is not told: its newest state is sent when it reads again.
+//!
+//! What is a state rather than a message (rosters, settings) is left out while the kernel has no
+//! room for more, so that one who never reads costs no memory. What tells of a moment that will
+//! have passed by then is left out for good.
+
+use crate::wire::Message;
+
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    /// The kernel had no room for all that was sent.
+    is_blocked: bool,
+    /// Rosters were left out; it needs a whole one.
+    roster: bool,
+    /// Settings were left out; it needs all of them.
+    settings: bool,
+}
+
+/// What was left out, and is to be sent in its newest state.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) roster: bool,
+    pub(crate) settings: bool,
+}
+
+impl Backlog {
+    /// The kernel was given what there was to send, and has taken all of it or not.
+    pub(crate) fn flushed(&mut self, all: bool) {
+        self.is_blocked = !all;
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    /// True if the message is not to be sent now; what is missing then is remembered.
+    pub(crate) fn can_wait(&mut self, message: &Message) -> bool {
+        match message {
+            Message::Roster { .. } => self.roster |= self.is_blocked,
+            Message::Setting { .. } => self.settings |= self.is_blocked,
+            Message::OverLimit { .. } => {}
+            _ => return false,
+        }
+        self.is_blocked
+    }
+
+    /// Takes what was left out: the caller sends it.
+    pub(crate) fn take_missing(&mut self) -> Missing {
+        Missing {
+            roster: std::mem::take(&mut self.roster),
+            settings: std::mem::take(&mut self.settings),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Scope, Setting};
+
+    fn setting() -> Message {
+        Message::Setting {
+            setting: Setting {
+                scope: Scope::Program,
+                key: "k".into(),
+                value: None,
+                term: 1,
+                sequence: 1,
+            },
+        }
+    }
+
+    fn over_limit() -> Message {
+        Message::OverLimit { resource: "db".into(), in_use: 2, limit: 1 }
+    }
+
+    #[test]
+    fn one_who_reads_is_told_everything_at_once() {
+        let mut backlog = Backlog::default();
+        for message in [setting(), over_limit(), Message::Granted { id: 1 }] {
+            assert!(!backlog.can_wait(&message), "{message:?}");
+        }
+        assert_eq!(backlog.take_missing(), Missing { roster: false, settings: false });
+    }
+
+    #[test]
+    fn one_who_does_not_read_gets_answers_and_later_the_newest_state() {
+        let mut backlog = Backlog::default();
+        backlog.flushed(false);
+        assert!(backlog.is_blocked());
+        assert!(backlog.can_wait(&setting()) && backlog.can_wait(&over_limit()));
+        assert!(!backlog.can_wait(&Message::Granted { id: 1 }), "nobody else would say it again");
+        backlog.flushed(true);
+        assert!(!backlog.is_blocked() && !backlog.can_wait(&setting()));
+        assert_eq!(backlog.take_missing(), Missing { roster: false, settings: true });
+        assert_eq!(backlog.take_missing(), Missing { roster: false, settings: false });
+    }
+}
