@@ -14,7 +14,7 @@ use crate::net::rt::clock::{deadline, monotonic_ns};
 use crate::net::rt::ready::Ready;
 use crate::net::rt::threads::{self, Threads};
 use crate::state::masterless::{Machine, Member, Millis};
-use crate::wire::heartbeat::Foreign;
+use crate::wire::seal::Foreign;
 use crate::wire::{PeerId, PeerStatus, Tail};
 
 /// One process of a masterless group, from [`join`](Peer::join) until it is dropped.

@@ -4,8 +4,9 @@ use super::Choices;
 use crate::config::Need;
 use crate::event::{PeerEventKind, Token};
 use crate::state::masterless::{Action, Event, Machine, Rules};
-use crate::wire::heartbeat::{Directive, Few, Heartbeat, MAX_NUMBER, Seal, Start, View};
+use crate::wire::heartbeat::{Directive, Few, Heartbeat, MAX_NUMBER, Start, View};
 use crate::wire::proof::Key;
+use crate::wire::seal::Seal;
 use crate::wire::{PeerId, PeerStatus, Tail};
 
 /// Any bytes as a datagram, with a right tag and without: never a panic, and what is understood is

@@ -87,7 +87,9 @@
 pub(crate) mod field;
 pub(crate) mod frame;
 pub(crate) mod heartbeat;
+pub(crate) mod peer_id;
 pub(crate) mod proof;
+pub(crate) mod seal;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;
@@ -95,7 +97,8 @@ mod values;
 use std::sync::Arc;
 
 use field::{Field, Payload, Reader};
-pub use heartbeat::{PeerId, PeerStatus, Tail};
+pub use heartbeat::PeerStatus;
+pub use peer_id::{PeerId, Tail};
 pub use values::*;
 
 /// The version of the protocol that this code speaks; the range it accepts has only this one so

@@ -23,8 +23,9 @@ use crate::net::rt::waker::Waker;
 use crate::state::masterless::{Action, Event, Machine, Millis, Rules};
 use crate::sys::tripwire::{self, Wire};
 use crate::sys::{self, Origin, signals};
-use crate::wire::heartbeat::{Foreign, MAX_DATAGRAM, Seal};
+use crate::wire::heartbeat::MAX_DATAGRAM;
 use crate::wire::proof::Key;
+use crate::wire::seal::{Foreign, Seal};
 use crate::wire::{PeerStatus, Tail};
 
 use destinations::Destinations;

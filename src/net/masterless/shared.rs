@@ -15,7 +15,7 @@ use crate::net::rt::ready::Ready;
 use crate::net::rt::waker::Waker;
 use crate::state::masterless::{Action, Event, Machine, Millis};
 use crate::sys::{Origin, crash};
-use crate::wire::heartbeat::Foreign;
+use crate::wire::seal::Foreign;
 use crate::wire::{PeerId, Tail};
 
 /// What the program and the thread both see of a peer.

@@ -34,7 +34,8 @@ use self::record::Record;
 use self::sending::Sending;
 use crate::config::{MAX_DIRECTIVES, Need};
 use crate::event::{PeerEventKind, RoleCause, Token};
-use crate::wire::heartbeat::{Heartbeat, UNADMITTED};
+use crate::wire::heartbeat::Heartbeat;
+use crate::wire::peer_id::UNADMITTED;
 use crate::wire::{PeerId, PeerStatus, Tail};
 
 mod claim;

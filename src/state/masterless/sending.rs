@@ -8,9 +8,9 @@ use super::{Action, Machine, Member, Millis};
 use crate::config::{MAX_DIRECTIVES, MAX_VIEWED};
 use crate::event::{PeerEventKind, PeerLeftCause};
 use crate::wire::heartbeat::{
-    CAN_START, Directive, ELIGIBLE, Few, Heartbeat, NO_PREEMPTION, REQUEST, STRONG, UNADMITTED,
-    View,
+    CAN_START, Directive, ELIGIBLE, Few, Heartbeat, NO_PREEMPTION, REQUEST, STRONG, View,
 };
+use crate::wire::peer_id::UNADMITTED;
 use crate::wire::{PeerStatus, Tail};
 
 /// Of its own heartbeats that come back, so many are recognised; older ones are from somebody who
