@@ -952,6 +952,14 @@ pares_result pares_peer_config_service(pares_peer_config *config, uint16_t servi
 pares_result pares_peer_config_rank(pares_peer_config *config, uint8_t rank);
 
 /**
+ * Sets what people call this process: its heartbeats carry it, and the others show it. Any UTF-8
+ * makes a label: at most 32 bytes of it count, cut at a character, and control characters become
+ * '?'. Two processes may have the same one. "": no label. Default: the machine's name up to the
+ * first dot and the program's, as "worker-1/scheduler".
+ */
+pares_result pares_peer_config_label(pares_peer_config *config, const char *label);
+
+/**
  * Sets the number of the start by which this process came to be, as PARES_PEER_EVENT_SPAWN has it,
  * or the environment variable PARES_ORIGIN where a launcher has started it. Default: 0, started by
  * nobody of the group.
@@ -1187,6 +1195,8 @@ typedef struct pares_peer_info {
     int direct;
     /** 1 if it is this process, else 0. */
     int own;
+    /** What people call it; "" if it has no label, or if only others hear it. Safe to print. */
+    const char *label;
 } pares_peer_info;
 
 /** The record of one process at one moment. */
@@ -1297,6 +1307,9 @@ pares_result pares_peer_group(const pares_peer *peer, const char **group_out);
  */
 pares_result pares_peer_id(const pares_peer *peer, const pares_identifier **id_out);
 
+/** Hands out what people call the peer, as pares_peer_config_label() says. */
+pares_result pares_peer_label(const pares_peer *peer, const char **label_out);
+
 /** Puts a pares_peer_status into `status_out`. */
 pares_result pares_peer_status(const pares_peer *peer, int *status_out);
 
@@ -1373,7 +1386,7 @@ typedef enum pares_peer_event_kind {
      * `token` if it is primary. */
     PARES_PEER_EVENT_ROLE = 1,
     /**
-     * A better process, `id`, is to be primary instead of this one: bring the work to an end where
+     * A better process, `id` and `label`, is to be primary instead of this one: bring the work to an end where
      * it can go on, then call pares_peer_handover_ready(). After `within_ms` it hands over all the
      * same.
      */
@@ -1383,14 +1396,15 @@ typedef enum pares_peer_event_kind {
      * acts under a new `token`.
      */
     PARES_PEER_EVENT_EPOCH_BUMP = 3,
-    /** A process has been admitted, or this one hears of it for the first time: `id`, `service`. */
+    /** A process has been admitted, or this one hears of it for the first time: `id`, `label`,
+     * `service`. */
     PARES_PEER_EVENT_JOINED = 4,
-    /** A process is no longer in the group: `id`, `service`, `cause`, a pares_peer_left_cause, and
-     * `text` for it. */
+    /** A process is no longer in the group: `id`, `label`, `service`, `cause`, a
+     * pares_peer_left_cause, and `text` for it. */
     PARES_PEER_EVENT_LEFT = 5,
     /**
-     * A process is probably dead: `id`, `service`, `cause`, a pares_suspicion_cause, and `text` for
-     * it. That is certain only when it has left; until then it may speak again.
+     * A process is probably dead: `id`, `label`, `service`, `cause`, a pares_suspicion_cause, and
+     * `text` for it. That is certain only when it has left; until then it may speak again.
      */
     PARES_PEER_EVENT_SUSPECTED = 6,
     /** This process is the one to start another: of `service`, which is to be given `origin` as its
@@ -1500,6 +1514,8 @@ typedef struct pares_peer_event {
     uint64_t for_ms;
     uint64_t missed;
     const char *text;
+    /** What people call the process `id`; "" if it has no label. Safe to print. */
+    const char *label;
 } pares_peer_event;
 
 /**

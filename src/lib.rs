@@ -133,12 +133,12 @@ pub use event::{
 };
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
-pub use peer::{Peer, PeerCounters, PeerInfo};
+pub use peer::{Peer, PeerCounters, PeerInfo, default_label};
 pub use permit::Permit;
 pub use registry::{Listing, Registry, Watch};
 pub use tally::Tally;
 pub use wire::{
-    ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, PeerId, PeerStatus, Status, Tail,
+    ElectionCause, Entry, Label, LeftCause, PROTOCOL_VERSION, PeerId, PeerStatus, Status, Tail,
 };
 
 /// The programs of the README and of every page, as tests.

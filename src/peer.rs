@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 use crate::config::PeerConfig;
 use crate::error::PeerError;
 use crate::event::{PeerEvent, PeerEventKind, Token};
+pub use crate::net::masterless::default_label;
 use crate::net::masterless::{Deeds, Shared, Wish};
 use crate::net::rt::clock::{deadline, monotonic_ns};
 #[cfg(feature = "capi")]
@@ -15,7 +16,7 @@ use crate::net::rt::ready::Ready;
 use crate::net::rt::threads::{self, Threads};
 use crate::state::masterless::{Machine, Member, Millis};
 use crate::wire::seal::Foreign;
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, PeerStatus, Tail};
 
 /// One process of a masterless group, from [`join`](Peer::join) until it is dropped.
 ///
@@ -60,6 +61,8 @@ pub struct Peer {
 pub struct PeerInfo {
     /// Who it is.
     pub id: PeerId,
+    /// What people call it; empty if it has no label, or if only others hear it.
+    pub label: Label,
     /// What it says to be.
     pub status: PeerStatus,
     /// Its service type.
@@ -182,6 +185,12 @@ impl Peer {
         } else {
             self.shared.look(|inside, _| inside.machine.id())
         }
+    }
+
+    /// What people call this process, as [`Config::label`](PeerConfig::label) says. Does not block.
+    #[must_use]
+    pub fn label(&self) -> Label {
+        self.shared.label
     }
 
     /// What it is at the moment. Does not block.
@@ -445,6 +454,7 @@ impl std::fmt::Debug for Peer {
 fn own(machine: &Machine) -> PeerInfo {
     PeerInfo {
         id: machine.id(),
+        label: machine.label(),
         status: machine.status(),
         service: machine.service(),
         workload: machine.workload(),
@@ -459,6 +469,7 @@ fn own(machine: &Machine) -> PeerInfo {
 fn other(machine: &Machine, member: &Member, now: Millis) -> PeerInfo {
     PeerInfo {
         id: member.id,
+        label: member.label,
         status: member.status,
         service: member.service,
         workload: member.workload,

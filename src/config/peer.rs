@@ -146,6 +146,7 @@ pub struct PeerConfig {
     pub(crate) group: String,
     pub(crate) service: u16,
     pub(crate) rank: u8,
+    pub(crate) label: Option<String>,
     pub(crate) origin: u32,
     pub(crate) transport: Transport,
     pub(crate) interval: Duration,
@@ -178,6 +179,7 @@ impl PeerConfig {
             group: group.into(),
             service: 0,
             rank: 128,
+            label: None,
             origin: 0,
             transport: Transport::Local(None),
             interval: Duration::from_millis(200),
@@ -217,6 +219,18 @@ impl PeerConfig {
     /// of who is. Default: 128.
     pub fn rank(mut self, rank: u8) -> Self {
         self.rank = rank;
+        self
+    }
+
+    /// Sets what people call this process: its heartbeats carry it, and the others show it in their
+    /// records and events. Default: the machine's name up to the first dot and the program's, as
+    /// [`default_label`](crate::default_label) makes them, such as `worker-1/scheduler`.
+    ///
+    /// Any text makes a label, as [`Label::new`](crate::Label::new) says: at most 32 bytes of it count, and control
+    /// characters become `?`. With an empty text the process has no label. Two processes may have
+    /// the same one.
+    pub fn label(mut self, label: &str) -> Self {
+        self.label = Some(label.into());
         self
     }
 
@@ -579,6 +593,7 @@ impl std::fmt::Debug for PeerConfig {
             .field("group", &self.group)
             .field("service", &self.service)
             .field("rank", &self.rank)
+            .field("label", &self.label)
             .field("transport", &self.transport)
             .field("interval", &self.interval)
             .field("delay", &self.delay)

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::wire::{PeerId, PeerStatus};
+use crate::wire::{Label, PeerId, PeerStatus};
 
 /// A number for each time that a process becomes primary: who stores something for the service
 /// keeps the largest token that it has seen, and refuses what comes with a smaller one.
@@ -90,6 +90,8 @@ pub enum PeerEventKind {
     PrepareHandover {
         /// Who is to be primary.
         to: PeerId,
+        /// What people call that one.
+        label: Label,
         /// How long this one waits for that, in milliseconds; then it hands over all the same.
         within_ms: u64,
     },
@@ -103,6 +105,8 @@ pub enum PeerEventKind {
     Joined {
         /// Who.
         id: PeerId,
+        /// What people call it.
+        label: Label,
         /// Its service type.
         service: u16,
     },
@@ -110,6 +114,8 @@ pub enum PeerEventKind {
     Left {
         /// Who.
         id: PeerId,
+        /// What people call it.
+        label: Label,
         /// Its service type.
         service: u16,
         /// Why.
@@ -120,6 +126,8 @@ pub enum PeerEventKind {
     Suspected {
         /// Who.
         id: PeerId,
+        /// What people call it.
+        label: Label,
         /// Its service type.
         service: u16,
         /// Why.

@@ -243,7 +243,8 @@ fn claim_peers(claims: &mut Claims) {
         age_ms,
         suspected,
         direct,
-        own
+        own,
+        label
     );
     layout!(claims, CPeerListing, "pares_peer_listing", count, peers);
     layout!(
@@ -283,7 +284,8 @@ fn claim_peers(claims: &mut Claims) {
         within_ms,
         for_ms,
         missed,
-        text
+        text,
+        label
     );
     claims.number("sizeof(pares_workload_function)", size_of::<peer::WorkloadFunction>());
 }

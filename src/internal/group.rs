@@ -7,7 +7,7 @@ use crate::state::masterless::{Action, Event, Machine, Rules};
 use crate::wire::heartbeat::{Directive, Few, Heartbeat, MAX_NUMBER, Start, View};
 use crate::wire::proof::Key;
 use crate::wire::seal::Seal;
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, PeerStatus, Tail};
 
 /// Any bytes as a datagram, with a right tag and without: never a panic, and what is understood is
 /// written as it was read.
@@ -38,6 +38,7 @@ pub fn fuzz_group(input: &[u8]) {
         service: 1,
         rank: [0, 128, 255][choices.below(3)],
         workload: 0,
+        label: Label::new("fuzz"),
         origin: 0,
         interval: 200,
         delay: [20, 100, 200][choices.below(3)],
@@ -157,6 +158,7 @@ fn beat(choices: &mut Choices<'_>, machine: &Machine, said: Option<&Heartbeat>) 
         starts: Few::default(),
         directive: None,
         handed_to: None,
+        label: Label::EMPTY,
     };
     for _ in 0..choices.below(5) {
         let age_ms = u32::from(choices.u16());
@@ -184,6 +186,10 @@ fn beat(choices: &mut Choices<'_>, machine: &Machine, said: Option<&Heartbeat>) 
     }
     if choices.below(4) == 0 {
         beat.handed_to = Some(tail(choices, machine));
+    }
+    if choices.below(4) == 0 {
+        let bytes = [choices.byte(), choices.byte()].repeat(choices.below(20));
+        beat.label = Label::new(&String::from_utf8_lossy(&bytes));
     }
     beat
 }

@@ -5,7 +5,7 @@
 //! | at | size | field | |
 //! |---:|-----:|-------|---|
 //! | 0 | 2 | magic | 0x4D47 |
-//! | 2 | 1 | version | 1 |
+//! | 2 | 1 | version | 2 |
 //! | 3 | 1 | key | which of the receiver's keys the tag was made with |
 //! | 4 | 8 | group | the first bytes of SHA-256 of the group's name |
 //! | 12 | 8 | session | a random number of this one life of the sender |
@@ -24,6 +24,7 @@
 //! | | 8 each | start | `service: 2, nonce: 4, load: 1, started: 1`: whom the sender is about to start |
 //! | | 16 | directive | `tail: 11, rank: 1, nonce: 4`: the rank that another is to have |
 //! | | 11 | handed to | the tail of the successor that a primary named |
+//! | | 1 to 33 | label | its length, at most 32, and its UTF-8, which is safe to print |
 //! | end | 16 | tag | HMAC-SHA256 of all before it under the group's key, its first 16 bytes |
 //!
 //! The tag ([`seal`](super::seal)) is checked before any field but the length, the magic, the version, the group and the
@@ -31,6 +32,7 @@
 
 use super::DecodeError;
 use super::field::{Field, Reader, byte_enum, record};
+use super::label::Label;
 use super::peer_id::{PeerId, Tail};
 
 /// The most that one datagram may hold: it shall pass every network in one piece.
@@ -113,6 +115,7 @@ pub(crate) struct Heartbeat {
     pub(crate) starts: Few<Start>,
     pub(crate) directive: Option<Directive>,
     pub(crate) handed_to: Option<Tail>,
+    pub(crate) label: Label,
 }
 
 impl Heartbeat {
@@ -133,6 +136,7 @@ impl Heartbeat {
         self.starts.iter().for_each(|start| start.put(out));
         self.directive.iter().for_each(|directive| directive.put(out));
         self.handed_to.iter().for_each(|tail| tail.put(out));
+        self.label.put(out);
     }
 
     pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -154,6 +158,7 @@ impl Heartbeat {
             starts: Few::default(),
             directive: None,
             handed_to: None,
+            label: Label::EMPTY,
         };
         let counts = u8::take(reader)?;
         let present = within(u8::take(reader)?, 3)?;
@@ -168,6 +173,7 @@ impl Heartbeat {
         if present & 2 != 0 {
             beat.handed_to = Some(Field::take(reader)?);
         }
+        beat.label = Field::take(reader)?;
         Ok(beat)
     }
 }

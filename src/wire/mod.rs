@@ -87,6 +87,7 @@
 pub(crate) mod field;
 pub(crate) mod frame;
 pub(crate) mod heartbeat;
+pub(crate) mod label;
 pub(crate) mod peer_id;
 pub(crate) mod proof;
 pub(crate) mod seal;
@@ -98,6 +99,7 @@ use std::sync::Arc;
 
 use field::{Field, Payload, Reader};
 pub use heartbeat::PeerStatus;
+pub use label::Label;
 pub use peer_id::{PeerId, Tail};
 pub use values::*;
 

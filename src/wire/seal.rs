@@ -8,7 +8,8 @@ use super::heartbeat::{Heartbeat, MAX_DATAGRAM};
 use super::proof::Key;
 
 const MAGIC: u16 = 0x4d47;
-const VERSION: u8 = 1;
+/// Version 1 had no label.
+const VERSION: u8 = 2;
 const TAG: usize = 16;
 
 /// Why a datagram was dropped. What it says has changed nothing.
@@ -114,6 +115,7 @@ fn tag(key: &Key, body: &[u8]) -> [u8; TAG] {
 #[cfg(test)]
 mod tests {
     use super::super::heartbeat::*;
+    use super::super::label::Label;
     use super::super::peer_id::{PeerId, Tail};
     use super::*;
     use crate::wire::PeerStatus;
@@ -138,6 +140,7 @@ mod tests {
             starts: Few::default(),
             directive: None,
             handed_to: None,
+            label: Label::EMPTY,
         }
     }
 
@@ -148,6 +151,7 @@ mod tests {
         assert!(beat.starts.push(Start { service: 2, nonce: 77, load: 1, started: true }));
         beat.directive = Some(Directive { target: tail(0xee), rank: 255, nonce: 42 });
         beat.handed_to = Some(tail(0xdd));
+        beat.label = Label::new("worker-1/größe");
         beat
     }
 
@@ -168,18 +172,19 @@ mod tests {
     fn heartbeat_bytes() {
         check_bytes(
             beat(),
-            "4d47 01 09 37a8eec1ce19687d 1122334455667788 0000000000000005 \
+            "4d47 02 09 37a8eec1ce19687d 1122334455667788 0000000000000005 \
              80000000030102030405060708090a0b 03 18 0007 012c \
-             000000c8 0000000000000009 abcdef01 00 00 5e40040449a9104beadb1789afe41d17",
+             000000c8 0000000000000009 abcdef01 00 00 00 9d49e04ed15ab31f6694b5df04920c04",
         );
         check_bytes(
             full(),
-            "4d47 01 09 37a8eec1ce19687d 1122334455667788 0000000000000005 \
+            "4d47 02 09 37a8eec1ce19687d 1122334455667788 0000000000000005 \
              80000000030102030405060708090a0b 03 18 0007 012c \
              000000c8 0000000000000009 abcdef01 11 03 0007 0a00000001eeeeeeeeeeeeeeeeeeeeee \
              0000000000000008 00000096 \
              0002 0000004d 01 01 eeeeeeeeeeeeeeeeeeeeee ff 0000002a dddddddddddddddddddddd \
-             2952b08c53abbbf2192f45adc1885c0b",
+             10 776f726b65722d312f6772c3b6c39f65 \
+             f6b16dbb60cd85ddf70ce4aaefcf296f",
         );
     }
 
@@ -190,8 +195,9 @@ mod tests {
             (*beat.views.iter().next().unwrap(), *beat.starts.iter().next().unwrap());
         while beat.views.push(view) {}
         while beat.starts.push(start) {}
+        beat.label = Label::new(&"x".repeat(32));
         let datagram = seal().close(&beat);
-        assert_eq!(datagram.len(), 263);
+        assert_eq!(datagram.len(), 296);
         assert_eq!(seal().open(&datagram), Ok(beat));
     }
 
@@ -222,7 +228,8 @@ mod tests {
             seal().open(&changed)
         };
         assert_eq!(change(0, 0), Err(Foreign::Shape));
-        assert_eq!(change(2, 2), Err(Foreign::Version));
+        assert_eq!(change(2, 1), Err(Foreign::Version));
+        assert_eq!(change(2, 3), Err(Foreign::Version));
         assert_eq!(Seal::new("other", key(), None).open(&datagram), Err(Foreign::Group));
         assert_eq!(
             Seal::new("default", (8, Key([7; 32])), None).open(&datagram),
@@ -266,6 +273,12 @@ mod tests {
             "age of a view"
         );
         assert_eq!(forge(68 + 30 + 7, &[2]), Err(Foreign::Field), "started");
+        let label = body - "worker-1/größe".len() - 1;
+        assert_eq!(forge(label, &[17]), Err(Foreign::Field), "a label beyond the end");
+        assert_eq!(forge(label, &[15]), Err(Foreign::Field), "a byte after the label");
+        assert_eq!(forge(label, &[14]), Err(Foreign::Field), "half a character");
+        assert_eq!(forge(label + 1, b"\x1b"), Err(Foreign::Field), "a control character");
+        assert_eq!(forge(label + 1, b"\xff"), Err(Foreign::Field), "not UTF-8");
         assert_eq!(forge(44, &[1]), Ok(Heartbeat { status: PeerStatus::Standby, ..full() }));
     }
 

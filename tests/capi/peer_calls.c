@@ -69,6 +69,8 @@ static pares_peer *join_peer_with_everything(uint16_t port, uint8_t rank,
     OK(pares_peer_config_interval(config, 1000));
     OK(pares_peer_config_service(config, 7));
     OK(pares_peer_config_rank(config, rank));
+    OK(pares_peer_config_label(config, ""));
+    OK(pares_peer_config_label(config, rank == 10 ? "one" : "two\033\n"));
     OK(pares_peer_config_origin(config, 0));
     OK(pares_peer_config_preempt(config, 0));
     OK(pares_peer_config_preempt(config, 1));
@@ -113,6 +115,7 @@ static int follows(pares_peer *peer)
     CHECK(strcmp(listing->peers[0]->id->text, listing->peers[1]->id->text) < 0);
     CHECK(listing->peers[0]->own + listing->peers[1]->own == 1);
     other = listing->peers[listing->peers[0]->own];
+    CHECK(strcmp(other->label, "one") == 0);
     CHECK(other->service == 7 && other->direct == 1 && strlen(other->id->tail) == 22);
     yes = other->status == PARES_PEER_PRIMARY && other->epoch > 0 && other->workload == 41;
     OK(pares_free(listing));
@@ -153,7 +156,7 @@ static void peers(uint16_t port)
     const pares_identifier *id = NULL;
     const pares_token *token = NULL, *next = NULL;
     const pares_counters *counters = NULL;
-    const char *group = NULL;
+    const char *group = NULL, *label = NULL;
     int status = 0, descriptor = -1, same = -1;
     one = join_peer_with_everything(port, 10, workload);
     pthread_mutex_lock(&lock);
@@ -176,6 +179,9 @@ static void peers(uint16_t port)
     OK(pares_peer_group(two, &group));
     CHECK(strcmp(group, "capi") == 0);
     OK(pares_free(group));
+    OK(pares_peer_label(two, &label));
+    CHECK(strcmp(label, "two?") == 0);
+    OK(pares_free(label));
     AWAIT(follows(two));
     OK(pares_peer_set_workload(two, 3));
     AWAIT(is_least_loaded(two));
@@ -194,6 +200,7 @@ static void peers(uint16_t port)
     OK(pares_free(id));
     event = await_peer_event(events_of_one, PARES_PEER_EVENT_PREPARE_HANDOVER);
     CHECK(event->id->rank == 200 && event->within_ms > 0);
+    CHECK(strcmp(event->label, "two?") == 0);
     OK(pares_free(event));
     OK(pares_peer_handover_ready(one));
     CHECK(readable(descriptor, PATIENCE_MS) == 1);
@@ -219,7 +226,7 @@ static void peers(uint16_t port)
     CHECK(freed == 2);
     event = await_peer_event(events, PARES_PEER_EVENT_LEFT);
     CHECK(event->cause == PARES_PEER_LEFT && strcmp(event->text, "left") == 0 &&
-          event->service == 7);
+          event->service == 7 && strcmp(event->label, "one") == 0);
     OK(pares_free(event));
     event = await_peer_event(events_of_one, PARES_PEER_EVENT_STOPPED);
     OK(pares_free(event));

@@ -24,6 +24,7 @@ static void handles(void)
     size_t bad_at;
     REFUSES_HANDLES(pares_peer_config, pares_peer_config_service(H, 1));
     REFUSES_HANDLES(pares_peer_config, pares_peer_config_rank(H, 1));
+    REFUSES_HANDLES(pares_peer_config, pares_peer_config_label(H, "a"));
     REFUSES_HANDLES(pares_peer_config, pares_peer_config_origin(H, 1));
     REFUSES_HANDLES(pares_peer_config, pares_peer_config_local(H, 1));
     REFUSES_HANDLES(pares_peer_config, pares_peer_config_multicast(H, "239.1.2.3:1", NULL));
@@ -52,6 +53,7 @@ static void handles(void)
 
     REFUSES_HANDLES(pares_peer, pares_peer_wait_admitted(H, PARES_FOR_EVER));
     REFUSES_HANDLES(pares_peer, pares_peer_group(H, &text));
+    REFUSES_HANDLES(pares_peer, pares_peer_label(H, &text));
     REFUSES_HANDLES(pares_peer, pares_peer_id(H, &id));
     REFUSES_HANDLES(pares_peer, pares_peer_status(H, &number));
     REFUSES_HANDLES(pares_peer, pares_peer_token(H, &token));
@@ -121,6 +123,8 @@ static void nulls_and_values(pares_peer_config *config, pares_peer *peer)
     GIVES(null, pares_peer_config_launcher(config, MISSING, 1));
     GIVES(PARES_INVALID, pares_peer_config_launcher(config, NULL, 0));
     GIVES(PARES_INVALID, pares_peer_config_launcher(config, EMPTY, 1));
+    GIVES(null, pares_peer_config_label(config, NULL));
+    GIVES(PARES_NOT_UTF8, pares_peer_config_label(config, LATIN));
     GIVES(null, pares_peer_config_directory(config, NULL));
     GIVES(null, pares_peer_config_key_file(config, NULL));
     GIVES(null, pares_peer_config_also_key_file(config, NULL));
@@ -133,6 +137,7 @@ static void nulls_and_values(pares_peer_config *config, pares_peer *peer)
     OK(pares_peer_config_workload_from(config, workload, NULL, count_free));
     GIVES(null, pares_peer_join(config, NULL));
     GIVES(null, pares_peer_group(peer, NULL));
+    GIVES(null, pares_peer_label(peer, NULL));
     GIVES(null, pares_peer_id(peer, NULL));
     GIVES(null, pares_peer_status(peer, NULL));
     GIVES(null, pares_peer_token(peer, NULL));

@@ -48,7 +48,7 @@ fn tail(ground: &Ground, service: u16) -> String {
 fn join_tells_its_own_role_and_what_the_others_do() {
     let ground = Ground::new();
     let one = process(&ground, &format!("{CALM} --service 7"));
-    let role = ["event", "monotonic_ns", "from", "to", "cause", "id"];
+    let role = ["event", "monotonic_ns", "from", "to", "cause", "id", "label"];
     let event = one.event();
     has_fields(&event, &role);
     assert_eq!(
@@ -68,15 +68,15 @@ fn join_tells_its_own_role_and_what_the_others_do() {
 
     let mut two = admitted(&ground, "--service 7 --rank 200");
     let joined = one.expect_event("joined");
-    has_fields(&joined, &["event", "monotonic_ns", "id", "tail", "service"]);
+    has_fields(&joined, &["event", "monotonic_ns", "id", "tail", "label", "service"]);
     assert!(joined["id"].as_str().unwrap().starts_with("c8.00000002."), "{joined}");
     assert_eq!(joined["service"], 7);
     two.expect_event("joined");
     one.kill();
     let suspected = two.expect_event("suspected");
-    has_fields(&suspected, &["event", "monotonic_ns", "id", "tail", "service", "cause"]);
+    has_fields(&suspected, &["event", "monotonic_ns", "id", "tail", "label", "service", "cause"]);
     let left = two.expect_event("left");
-    has_fields(&left, &["event", "monotonic_ns", "id", "tail", "service", "cause"]);
+    has_fields(&left, &["event", "monotonic_ns", "id", "tail", "label", "service", "cause"]);
     assert_eq!(left["cause"], "died");
     let event = two.expect(is_primary);
     assert!(event["cause"] == "unopposed" && event["epoch"] == 2, "{event}");
@@ -95,7 +95,7 @@ fn a_primary_that_is_told_to_end_hands_over_first_and_says_so() {
     one.signal(Signal::INT);
     has_fields(
         &one.expect_event("prepare-handover"),
-        &["event", "monotonic_ns", "to", "within_ms"],
+        &["event", "monotonic_ns", "to", "label", "within_ms"],
     );
     one.expect(|event| event["cause"] == "handed-over");
     assert_eq!(two.expect(is_primary)["cause"], "named");
@@ -112,22 +112,22 @@ fn ls_in_a_pipe_is_tabs_and_in_json_has_every_field() {
     let out = ground.ask(&format!("peer ls {CALM} --wait 1500")).code(0).out;
     let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split('\t').collect()).collect();
     assert_eq!(rows.len(), 2, "{out}");
-    assert_eq!((&rows[0][2..4], rows[0][5]), (&["7", "128"][..], "12"));
-    assert_eq!(rows[1][2..4], ["8", "200"]);
+    assert_eq!((&rows[0][3..5], rows[0][6]), (&["7", "128"][..], "12"));
+    assert_eq!(rows[1][3..5], ["8", "200"]);
     assert!(
-        rows[0].len() == 10 && rows[0][0].len() == 22 && rows[0][8..] == ["false", "true"],
+        rows[0].len() == 11 && rows[0][0].len() == 22 && rows[0][9..] == ["false", "true"],
         "{out}"
     );
     let listed =
         ground.ask(&format!("peer ls {CALM} --json --service 7 --wait 1500")).code(0).json();
     let [one] = listed.as_array().expect("an array").as_slice() else { panic!("{listed}") };
     let names =
-        ["id", "tail", "status", "service", "rank", "sequence", "workload", "epoch", "age_ms"];
-    has_fields(one, &[&names[..], &["suspected", "direct"]].concat());
+        ["id", "tail", "label", "status", "service", "rank", "sequence", "workload", "epoch"];
+    has_fields(one, &[&names[..], &["age_ms", "suspected", "direct"]].concat());
     assert_eq!((&one["tail"], &one["service"]), (&rows[0][0].into(), &7.into()));
     // Primary, unless it has stood still for a second.
     assert!(
-        ["primary", "standby"].contains(&one["status"].as_str().unwrap()) && rows[0][1].len() == 7,
+        ["primary", "standby"].contains(&one["status"].as_str().unwrap()) && rows[0][2].len() == 7,
         "{out}"
     );
     ground.ask("peer ls --service 9").code(3);
@@ -138,7 +138,7 @@ fn watch_tells_who_is_there_and_then_each_change() {
     let ground = Ground::new();
     let one = primary(&ground, "");
     let mut watch = ground.start(&format!("peer watch {CALM} --json"));
-    has_fields(&watch.event(), &["event", "monotonic_ns", "id", "tail", "service"]);
+    has_fields(&watch.event(), &["event", "monotonic_ns", "id", "tail", "label", "service"]);
     let mut two = admitted(&ground, "--service 5");
     assert_eq!(watch.expect_event("joined")["service"], 5);
     two.signal(Signal::TERM);
@@ -367,4 +367,88 @@ fn the_second_key_lets_a_group_change_its_key() {
     let key = ground.directory.join("it.key").display().to_string();
     other.ask(&format!("peer ls --wait 700 --also-key {key}")).code(0);
     assert_eq!(tail(&ground, 0).len(), 22);
+}
+
+/// A process that joins with these words more, and with PARES_LABEL in its environment if there is
+/// one.
+fn labelled(ground: &Ground, variable: &str, words: &[&str]) -> Proc {
+    let all = "peer join --json --interval 400 --delay 400".split(' ').chain(words.iter().copied());
+    let mut command = ground.command_of(all);
+    command.env("PARES_LABEL", variable);
+    Proc::start(command)
+}
+
+/// Goal: people read names, which no stranger can use to write to their terminal. Method: a label
+/// by option, by environment, by default, and none; two that are equal; a hostile one.
+#[test]
+fn a_process_is_shown_by_its_label() {
+    let ground = Ground::new();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = host.split('.').next().expect("a first part");
+    let one = labelled(&ground, "", &["--service", "1"]);
+    let default = one.expect(is_primary)["label"].as_str().expect("a label").to_owned();
+    assert!(default.starts_with(&host[..host.len().min(23)]), "{default} on {host}");
+    assert!(default.ends_with("/pares") && default.len() <= 32, "{default}");
+
+    let red = "red \x1b[31m\u{202e}\n";
+    let long = "ö".repeat(20);
+    let _others = [
+        labelled(&ground, "by environment", &["--service", "2"]),
+        labelled(&ground, "by environment", &["--service", "3", "--label", "by option"]),
+        labelled(&ground, "by environment", &["--service", "4", "--label", ""]),
+        labelled(&ground, "", &["--service", "5", "--label", red]),
+        labelled(&ground, "", &["--service", "6", "--label", &long]),
+        labelled(&ground, "", &["--service", "7", "--label", "by option"]),
+    ];
+    let labels = ["by environment", "by option", "", "red ?[31m?", &"ö".repeat(16), "by option"];
+    let mut seen: Vec<(u64, String)> = labels
+        .iter()
+        .map(|_| one.expect_event("joined"))
+        .map(|event| {
+            let label = event["label"].as_str().expect("a label").to_owned();
+            (event["service"].as_u64().expect("a service"), label)
+        })
+        .collect();
+    seen.sort();
+    let expected: Vec<(u64, String)> = (2..).zip(labels.map(str::to_owned)).collect();
+    assert_eq!(seen, expected);
+
+    let out = ground.ask(&format!("peer ls {CALM} --wait 1500")).code(0).out;
+    let mut rows: Vec<(&str, &str)> = out
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .map(|row| (row[3], row[1]))
+        .collect();
+    rows.sort_unstable();
+    let services = ["1", "2", "3", "4", "5", "6", "7"];
+    let all = [default.as_str()].into_iter().chain(labels);
+    assert_eq!(rows, services.into_iter().zip(all).collect::<Vec<_>>());
+    assert!(!out.contains(['\x1b', '\u{202e}']), "{out:?}");
+
+    let listed = ground.ask(&format!("peer ls {CALM} --json --service 5 --wait 1500")).code(0);
+    assert_eq!(listed.json()[0]["label"], "red ?[31m?");
+}
+
+/// Goal: who guards a command is known by that command's name, not as one more `pares`.
+#[test]
+fn a_process_that_runs_a_command_has_its_name() {
+    let ground = Ground::new();
+    let watch = ground.start(&format!("peer watch {CALM} --json"));
+    let command = format!("peer run --when-primary {CALM} -- /bin/sleep 1000");
+    let _run = ground.start(&command);
+    let label = watch.expect_event("joined")["label"].as_str().expect("a label").to_owned();
+    assert!(label.ends_with("/sleep"), "{label}");
+}
+
+#[test]
+fn a_process_that_is_started_anew_may_have_another_label() {
+    let ground = Ground::new();
+    let watch = ground.start(&format!("peer watch {CALM} --json"));
+    for label in ["before", "after"] {
+        let mut one = labelled(&ground, "", &["--label", label]);
+        assert_eq!(watch.expect_event("joined")["label"], label);
+        one.signal(Signal::TERM);
+        assert_eq!(one.end_code(), 0);
+        assert_eq!(watch.expect_event("left")["label"], label);
+    }
 }

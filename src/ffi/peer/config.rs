@@ -105,6 +105,14 @@ pub(crate) extern "C" fn pares_peer_config_rank(config: Handle<PeerPlan>, rank: 
 }
 
 #[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_peer_config_label(config: Handle<PeerPlan>, label: Text) -> c_int {
+    guarded(|| {
+        let label = label.get("label")?;
+        change(config, |config| config.label(label))
+    })
+}
+
+#[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_peer_config_origin(config: Handle<PeerPlan>, origin: u32) -> c_int {
     guarded(|| change(config, |config| config.origin(origin)))
 }

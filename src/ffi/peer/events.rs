@@ -31,6 +31,7 @@ pub(in crate::ffi) struct CPeerEvent {
     pub(in crate::ffi) for_ms: u64,
     pub(in crate::ffi) missed: u64,
     pub(in crate::ffi) text: *const c_char,
+    pub(in crate::ffi) label: *const c_char,
 }
 
 /// The numbers of `pares_peer_event_kind`, with their names.
@@ -124,6 +125,7 @@ fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
         for_ms: 0,
         missed: 0,
         text: ptr::null(),
+        label: ptr::null(),
     };
     let c = &mut c_event;
     match &event.kind {
@@ -134,20 +136,24 @@ fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
             }
             (c.cause, c.text) = (role_cause_number(*cause), parcel.text(&cause.to_string()));
         }
-        PeerEventKind::PrepareHandover { to, within_ms } => {
+        PeerEventKind::PrepareHandover { to, label, within_ms } => {
+            c.label = parcel.text(label.as_str());
             (c.kind, c.id, c.within_ms) = (2, put_id(&mut parcel, *to), *within_ms);
         }
         PeerEventKind::EpochBump { token } => {
             (c.kind, c.token) = (3, put_token(&mut parcel, *token))
         }
-        PeerEventKind::Joined { id, service } => {
+        PeerEventKind::Joined { id, label, service } => {
+            c.label = parcel.text(label.as_str());
             (c.kind, c.id, c.service) = (4, put_id(&mut parcel, *id), u32::from(*service));
         }
-        PeerEventKind::Left { id, service, cause } => {
+        PeerEventKind::Left { id, label, service, cause } => {
+            c.label = parcel.text(label.as_str());
             (c.kind, c.id, c.service) = (5, put_id(&mut parcel, *id), u32::from(*service));
             (c.cause, c.text) = (left_cause_number(*cause), parcel.text(&cause.to_string()));
         }
-        PeerEventKind::Suspected { id, service, cause } => {
+        PeerEventKind::Suspected { id, label, service, cause } => {
+            c.label = parcel.text(label.as_str());
             (c.kind, c.id, c.service) = (6, put_id(&mut parcel, *id), u32::from(*service));
             (c.cause, c.text) = (suspicion_cause_number(*cause), parcel.text(&cause.to_string()));
         }
@@ -215,7 +221,7 @@ mod tests {
     use super::*;
     use crate::event::Token;
     use crate::ffi::table::take_back;
-    use crate::wire::{PeerId, PeerStatus};
+    use crate::wire::{Label, PeerId, PeerStatus};
 
     const TAIL: &str = "0102030405060708090a0b";
 
@@ -248,7 +254,7 @@ mod tests {
 
     #[test]
     fn each_event_has_its_number_and_its_fields() {
-        let token = Token { epoch: 3, id: id() };
+        let (token, label) = (Token { epoch: 3, id: id() }, Label::new("a/b"));
         let role = |token, cause| {
             let (from, to) = (PeerStatus::Standby, PeerStatus::Primary);
             PeerEventKind::Role { from, to, token, cause }
@@ -263,24 +269,31 @@ mod tests {
         check(role(None, RoleCause::Barred), 1, |it| {
             assert!(it.token.is_null() && it.id.is_null())
         });
-        check(PeerEventKind::PrepareHandover { to: id(), within_ms: 400 }, 2, |it| {
+        check(PeerEventKind::PrepareHandover { to: id(), label, within_ms: 400 }, 2, |it| {
+            assert_eq!(text(it.label), "a/b");
             assert_eq!(it.within_ms, 400);
             check_id(it.id);
         });
         check(PeerEventKind::EpochBump { token }, 3, |it| assert!(!it.token.is_null()));
-        check(PeerEventKind::Joined { id: id(), service: 9 }, 4, |it| {
-            assert_eq!(it.service, 9);
-            check_id(it.id);
-        });
-        check(PeerEventKind::Left { id: id(), service: 9, cause: PeerLeftCause::Died }, 5, |it| {
-            assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "died"));
+        check(PeerEventKind::Joined { id: id(), label, service: 9 }, 4, |it| {
+            assert_eq!((it.service, text(it.label)), (9, "a/b"));
             check_id(it.id);
         });
         check(
-            PeerEventKind::Suspected { id: id(), service: 9, cause: SuspicionCause::Ended },
+            PeerEventKind::Left { id: id(), label, service: 9, cause: PeerLeftCause::Died },
+            5,
+            |it| {
+                assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "died"));
+                assert_eq!(text(it.label), "a/b");
+                check_id(it.id);
+            },
+        );
+        check(
+            PeerEventKind::Suspected { id: id(), label, service: 9, cause: SuspicionCause::Ended },
             6,
             |it| {
                 assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "ended"));
+                assert_eq!(text(it.label), "a/b");
                 check_id(it.id);
             },
         );

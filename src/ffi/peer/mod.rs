@@ -81,6 +81,7 @@ pub(super) struct CPeerInfo {
     pub(super) suspected: c_int,
     pub(super) direct: c_int,
     pub(super) own: c_int,
+    pub(super) label: *const c_char,
 }
 
 /// `pares_peer_listing`.
@@ -208,6 +209,18 @@ pub(crate) extern "C" fn pares_peer_id(
         let mut parcel = Parcel::default();
         let c_id = c_id(&mut parcel, id);
         id_out.set(parcel.hand_out(c_id));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn pares_peer_label(
+    peer: Handle<Peer>,
+    label_out: Slot<*const c_char>,
+) -> c_int {
+    guarded(|| {
+        let label_out = label_out.open("label_out")?;
+        label_out.set(hand_out_text(peer.get("peer")?.label().as_str()));
         Ok(())
     })
 }
@@ -363,6 +376,7 @@ fn c_info(parcel: &mut Parcel, info: &PeerInfo) -> CPeerInfo {
         suspected: c_int::from(info.suspected),
         direct: c_int::from(info.direct),
         own: c_int::from(info.own),
+        label: parcel.text(info.label.as_str()),
     }
 }
 

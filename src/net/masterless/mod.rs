@@ -35,12 +35,14 @@ use resolver::Resolver;
 use socket::Socket;
 
 mod destinations;
+mod label;
 mod launch;
 mod lives;
 mod resolver;
 mod shared;
 mod socket;
 
+pub use label::default_label;
 use shared::{Inside, Traffic};
 pub(crate) use shared::{Shared, Wish};
 
@@ -111,7 +113,7 @@ impl Deeds {
             .map_err(io("read random bytes"))?;
 
         let rules = rules(config, epochs.as_ref().map_or(0, EpochFile::last));
-        let (interval, now) = (rules.interval, awake_or_asleep_ms());
+        let (interval, label, now) = (rules.interval, rules.label, awake_or_asleep_ms());
         let mut actions = Vec::new();
         let machine = Machine::new(rules, now, Box::new(chance), &mut actions);
         let joining = PeerStatus::Joining;
@@ -133,6 +135,7 @@ impl Deeds {
         };
         let shared = Arc::new(Shared {
             group: group.clone(),
+            label,
             first,
             inside: Mutex::new(inside),
             bell: Condvar::new(),
@@ -436,21 +439,23 @@ impl Deeds {
                 }
                 self.shared.bell.notify_all();
             }
-            PeerEventKind::Joined { id, service } => {
-                log::debug!("{name}: {id} of service type {service} joined");
+            PeerEventKind::Joined { id, label, service } => {
+                log::debug!("{name}: {label} ({id}) of service type {service} joined");
                 if self.lives.begin(id.tail()) {
                     self.doubts.push(id.tail());
                 }
             }
-            PeerEventKind::Left { id, service, cause } => {
-                log::debug!("{name}: {id} of service type {service} left ({cause})");
+            PeerEventKind::Left { id, label, service, cause } => {
+                log::debug!("{name}: {label} ({id}) of service type {service} left ({cause})");
                 self.lives.forget(id.tail());
             }
-            PeerEventKind::Suspected { id, service, cause } => {
-                log::debug!("{name}: {id} of service type {service} is suspected ({cause})");
+            PeerEventKind::Suspected { id, label, service, cause } => {
+                log::debug!(
+                    "{name}: {label} ({id}) of service type {service} is suspected ({cause})"
+                );
             }
-            PeerEventKind::PrepareHandover { to, within_ms } => {
-                log::debug!("{name}: to hand over to {to} within {within_ms} ms");
+            PeerEventKind::PrepareHandover { to, label, within_ms } => {
+                log::debug!("{name}: to hand over to {label} ({to}) within {within_ms} ms");
             }
             PeerEventKind::EpochBump { token } => {
                 log::info!("{name}: primary on, under epoch {}", token.epoch)
@@ -540,6 +545,7 @@ fn rules(config: &PeerConfig, epoch: u64) -> Rules {
         service: config.service,
         rank: config.rank,
         workload: config.workload,
+        label: label::of(config),
         origin: config.origin,
         interval: config.interval.as_millis() as Millis,
         delay: config.delay.as_millis() as Millis,

@@ -16,11 +16,12 @@ use crate::net::rt::waker::Waker;
 use crate::state::masterless::{Action, Event, Machine, Millis};
 use crate::sys::{Origin, crash};
 use crate::wire::seal::Foreign;
-use crate::wire::{PeerId, Tail};
+use crate::wire::{Label, PeerId, Tail};
 
 /// What the program and the thread both see of a peer.
 pub(crate) struct Shared {
     pub(crate) group: String,
+    pub(crate) label: Label,
     /// The identifier with which it began to join, for those who may not look inside.
     pub(crate) first: PeerId,
     // Held for moments: one step of the machine, or to read what that knows. Nothing in it waits.

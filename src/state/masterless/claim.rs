@@ -8,7 +8,7 @@ use crate::config::MAX_RIVALS;
 use crate::event::{PeerEventKind, PeerLeftCause, RoleCause, SuspicionCause};
 use crate::wire::heartbeat::Heartbeat;
 use crate::wire::heartbeat::{MAX_NUMBER, NO_PREEMPTION};
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, PeerStatus, Tail};
 
 /// What one that is to become primary has claimed.
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl Machine {
     fn expire(&mut self, out: &mut Vec<Action>) {
         for fate in self.record.check(&self.rules, self.now) {
             let (Fate::Suspected(member) | Fate::Dead(member)) = &fate;
-            let (id, service) = (member.id, member.service);
+            let (id, label, service) = (member.id, member.label, member.service);
             if let Fate::Suspected(_) = fate {
                 if member.told_joined {
                     let cause = if member.is_doubted() {
@@ -94,13 +94,14 @@ impl Machine {
                     } else {
                         SuspicionCause::Silent
                     };
-                    out.push(Action::Tell(PeerEventKind::Suspected { id, service, cause }));
+                    out.push(Action::Tell(PeerEventKind::Suspected { id, label, service, cause }));
                 }
                 continue;
             }
             if member.told_joined {
                 out.push(Action::Tell(PeerEventKind::Left {
                     id,
+                    label,
                     service,
                     cause: PeerLeftCause::Died,
                 }));
@@ -318,7 +319,8 @@ impl Machine {
         }
         let within_ms = 2 * self.rules.interval;
         self.drain = Some(Drain { to: to.tail(), deadline: self.now + within_ms, ready: false });
-        out.push(Action::Tell(PeerEventKind::PrepareHandover { to, within_ms }));
+        let label = self.record.get(to.tail()).map_or(Label::EMPTY, |one| one.label);
+        out.push(Action::Tell(PeerEventKind::PrepareHandover { to, label, within_ms }));
     }
 
     fn hand_over_in_time(&mut self, out: &mut Vec<Action>) {

@@ -36,7 +36,7 @@ use crate::config::{MAX_DIRECTIVES, Need};
 use crate::event::{PeerEventKind, RoleCause, Token};
 use crate::wire::heartbeat::Heartbeat;
 use crate::wire::peer_id::UNADMITTED;
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, PeerStatus, Tail};
 
 mod claim;
 mod need;
@@ -60,6 +60,7 @@ pub(crate) struct Rules {
     pub(crate) service: u16,
     pub(crate) rank: u8,
     pub(crate) workload: u16,
+    pub(crate) label: Label,
     /// The number of the start by which this process came to be, else 0.
     pub(crate) origin: u32,
     /// Time between two heartbeats.
@@ -483,6 +484,10 @@ impl Machine {
 
     pub(crate) fn status(&self) -> PeerStatus {
         self.status
+    }
+
+    pub(crate) fn label(&self) -> Label {
+        self.rules.label
     }
 
     pub(crate) fn service(&self) -> u16 {

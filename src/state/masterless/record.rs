@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::{Millis, NEVER, Rules};
 use crate::config::MAX_TOMBSTONES;
 use crate::wire::heartbeat::{ELIGIBLE, Heartbeat, View};
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, PeerStatus, Tail};
 
 /// Another process.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Member {
     pub(crate) flags: u8,
     pub(crate) service: u16,
     pub(crate) workload: u16,
+    /// Empty of one that was never heard itself.
+    pub(crate) label: Label,
     pub(crate) interval: Millis,
     pub(crate) epoch: u64,
     pub(crate) origin: u32,
@@ -219,6 +221,7 @@ impl Record {
         member.flags = beat.flags;
         member.service = beat.service;
         member.workload = beat.workload;
+        member.label = beat.label;
         member.interval = u64::from(beat.interval_ms).clamp(rules.interval, 5 * rules.interval);
         member.epoch = beat.epoch;
         member.origin = beat.origin;
@@ -411,6 +414,7 @@ impl Member {
             flags: 0,
             service: view.service,
             workload: 0,
+            label: Label::EMPTY,
             interval: 0,
             epoch: view.epoch,
             origin: 0,

@@ -324,6 +324,7 @@ impl Machine {
             starts: self.needs.said(self.sending.counter),
             directive: self.sending.directives.front().map(|(directive, _)| *directive),
             handed_to,
+            label: self.rules.label,
         }
     }
 
@@ -415,7 +416,7 @@ impl Machine {
     }
 
     fn enter(&mut self, beat: &Heartbeat, before: Option<&Member>, out: &mut Vec<Action>) -> bool {
-        let (id, service) = (beat.id, beat.service);
+        let (id, label, service) = (beat.id, beat.label, beat.service);
         if let Some(before) = before.filter(|one| one.direct) {
             let gap = self.now.saturating_sub(before.heard);
             self.counts.longest_gap = self.counts.longest_gap.max(gap);
@@ -431,7 +432,7 @@ impl Machine {
             if beat.status != PeerStatus::Joining
                 && !std::mem::replace(&mut member.told_joined, true)
             {
-                out.push(Action::Tell(PeerEventKind::Joined { id, service }));
+                out.push(Action::Tell(PeerEventKind::Joined { id, label, service }));
             }
         }
         true
@@ -441,9 +442,10 @@ impl Machine {
         let Some(member) = forgotten else { return };
         self.counts.record_full += 1;
         if member.told_joined {
-            let (id, service) = (member.id, member.service);
+            let (id, label, service) = (member.id, member.label, member.service);
             out.push(Action::Tell(PeerEventKind::Left {
                 id,
+                label,
                 service,
                 cause: PeerLeftCause::Forgotten,
             }));
@@ -457,8 +459,9 @@ impl Machine {
         };
         self.record.remove(beat.id.tail(), true);
         if before.told_joined {
-            let (id, service) = (beat.id, beat.service);
-            out.push(Action::Tell(PeerEventKind::Left { id, service, cause: PeerLeftCause::Left }));
+            let (id, label, service) = (beat.id, beat.label, beat.service);
+            let cause = PeerLeftCause::Left;
+            out.push(Action::Tell(PeerEventKind::Left { id, label, service, cause }));
         }
     }
 

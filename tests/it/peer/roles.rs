@@ -114,7 +114,7 @@ fn a_primary_that_prepares_hands_over_when_it_says_so() {
     let events = old.events();
     let new = join(config(&ground).rank(1));
     let prepare = |kind| {
-        if let PeerEventKind::PrepareHandover { to, within_ms } = kind {
+        if let PeerEventKind::PrepareHandover { to, within_ms, .. } = kind {
             Some((to, within_ms))
         } else {
             None

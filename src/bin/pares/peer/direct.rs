@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pares::channel::RecvTimeoutError;
-use pares::{Peer, Tail};
+use pares::{Peer, PeerInfo, Tail};
 
 use super::look::others;
 use super::options::Network;
@@ -38,6 +38,10 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
     let peer = Peer::join(args.network.observer(group))?;
     let interval = args.network.interval;
     let began = Instant::now();
+    let called = |found: Option<PeerInfo>| match found {
+        Some(one) if !one.label.as_str().is_empty() => format!("{} ({})", one.label, args.tail),
+        Some(_) | None => args.tail.to_string(),
+    };
     let find = || others(&peer).find(|one| one.id.tail() == args.tail);
     // Each has been asked six times by then, and would be taken for dead by the others.
     let (appeared, deadline) =
@@ -62,7 +66,7 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
         if Instant::now() >= deadline {
             return Err(Failure::new(
                 DEADLINE,
-                format!("{} was not heard with rank {} in time", args.tail, args.rank),
+                format!("{} was not heard with rank {} in time", called(find()), args.rank),
             ));
         }
         // A new rank is no event of the group's: it is looked for.

@@ -14,11 +14,11 @@ use crate::signals;
 
 /// Take part until SIGINT or SIGTERM, one line per event; then hand over and leave
 ///
-/// Events: role (from, to, cause, identifier; of a primary also epoch and fence), prepare-handover,
-/// epoch-bump, joined, left and suspected (the others), spawn, paused, cannot-send (nothing that
-/// this process says gets out: it is not let in, and not primary for longer than its lease),
-/// sends-again, missed, stopped. A status is joining, standby, to-become-primary, primary or
-/// leaving.
+/// Events: role (from, to, cause, identifier, label; of a primary also epoch and fence),
+/// prepare-handover, epoch-bump, joined, left and suspected (the others), spawn, paused,
+/// cannot-send (nothing that this process says gets out: it is not let in, and not primary for
+/// longer than its lease), sends-again, missed, stopped. A status is joining, standby,
+/// to-become-primary, primary or leaving.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -57,7 +57,7 @@ fn need(text: &str) -> Result<(u16, u16, Option<u16>), String> {
 pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let form = Form::new(args.json);
     let mut ends = signals::ends(false)?;
-    let mut config = args.member.config(group)?;
+    let mut config = args.member.config(group, None)?;
     for (service, min, max) in args.need {
         config = config.need(service, min, max);
     }
@@ -66,7 +66,7 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     }
     let peer = Peer::join(config)?;
     let events = peer.events();
-    let mut id = peer.id();
+    let (mut id, label) = (peer.id(), peer.label());
     // Taken when it is to leave, which is on a thread of its own: what happens until it has left is
     // told meanwhile.
     let mut peer = Some(peer);
@@ -80,7 +80,7 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
                         note(&format!("{events} events are missing: standard output is read too \
                                        slowly"));
                     }
-                    lines::of(id, &event).map_or(Ok(()), |line| line.print(form))?;
+                    lines::of(id, label, &event).map_or(Ok(()), |line| line.print(form))?;
                 }
                 Err(_) => break,
             },

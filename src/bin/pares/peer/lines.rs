@@ -1,12 +1,12 @@
 //! Events of masterless groups as lines.
 
-use pares::{PeerEvent, PeerEventKind, PeerId, Token};
+use pares::{Label, PeerEvent, PeerEventKind, PeerId, Token};
 
 use crate::events::Line;
 use crate::output::{Fields, json};
 
-/// One event of a process that has this identifier.
-pub(crate) fn of(id: PeerId, event: &PeerEvent) -> Option<Line> {
+/// One event of a process that has this identifier and label.
+pub(crate) fn of(id: PeerId, own: Label, event: &PeerEvent) -> Option<Line> {
     let (word, fields) = match &event.kind {
         PeerEventKind::Role { from, to, token, cause } => {
             let mut fields = vec![
@@ -14,21 +14,26 @@ pub(crate) fn of(id: PeerId, event: &PeerEvent) -> Option<Line> {
                 ("to", json!(to.to_string())),
                 ("cause", json!(cause.to_string())),
                 ("id", json!(token.map_or(id, |token| token.id).to_string())),
+                ("label", json!(own.as_str())),
             ];
             fields.extend(token.iter().flat_map(of_token));
             ("role", fields)
         }
-        PeerEventKind::PrepareHandover { to, within_ms } => (
+        PeerEventKind::PrepareHandover { to, label, within_ms } => (
             "prepare-handover",
-            vec![("to", json!(to.to_string())), ("within_ms", json!(within_ms))],
+            vec![
+                ("to", json!(to.to_string())),
+                ("label", json!(label.as_str())),
+                ("within_ms", json!(within_ms)),
+            ],
         ),
         PeerEventKind::EpochBump { token } => ("epoch-bump", of_token(token)),
-        PeerEventKind::Joined { id, service } => ("joined", of_other(*id, *service)),
-        PeerEventKind::Left { id, service, cause } => {
-            ("left", because(*id, *service, &cause.to_string()))
+        PeerEventKind::Joined { id, label, service } => ("joined", of_other(*id, *label, *service)),
+        PeerEventKind::Left { id, label, service, cause } => {
+            ("left", because(*id, *label, *service, &cause.to_string()))
         }
-        PeerEventKind::Suspected { id, service, cause } => {
-            ("suspected", because(*id, *service, &cause.to_string()))
+        PeerEventKind::Suspected { id, label, service, cause } => {
+            ("suspected", because(*id, *label, *service, &cause.to_string()))
         }
         PeerEventKind::Spawn { service, nonce } => {
             ("spawn", vec![("service", json!(service)), ("nonce", json!(nonce))])
@@ -52,14 +57,15 @@ fn of_token(token: &Token) -> Fields {
     vec![("epoch", json!(token.epoch)), ("fence", json!(token.fence()))]
 }
 
-fn of_other(id: PeerId, service: u16) -> Fields {
+fn of_other(id: PeerId, label: Label, service: u16) -> Fields {
     vec![
         ("id", json!(id.to_string())),
         ("tail", json!(id.tail().to_string())),
+        ("label", json!(label.as_str())),
         ("service", json!(service)),
     ]
 }
 
-fn because(id: PeerId, service: u16, cause: &str) -> Fields {
-    [of_other(id, service), vec![("cause", json!(cause))]].concat()
+fn because(id: PeerId, label: Label, service: u16, cause: &str) -> Fields {
+    [of_other(id, label, service), vec![("cause", json!(cause))]].concat()
 }

@@ -15,9 +15,9 @@ use crate::signals;
 /// List all processes of a masterless group, the best first
 ///
 /// Everybody is asked for a heartbeat; what comes within --wait is listed. In a pipe the fields
-/// are: tail, status, service type, rank, sequence, workload, epoch, age of the last heartbeat in
-/// ms, whether it is suspected, and whether it was heard itself, and not of by another. The exit
-/// code is 3 if nobody is there.
+/// are: tail, label, status, service type, rank, sequence, workload, epoch, age of the last
+/// heartbeat in ms, whether it is suspected, and whether it was heard itself, and not of by
+/// another. The exit code is 3 if nobody is there.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +36,7 @@ pub(crate) struct LsArgs {
     wait: Option<Duration>,
 
     /// Print an array of
-    /// {id,tail,status,service,rank,sequence,workload,epoch,age_ms,suspected,direct}
+    /// {id,tail,label,status,service,rank,sequence,workload,epoch,age_ms,suspected,direct}
     #[arg(long)]
     json: bool,
 }
@@ -79,6 +79,7 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
         let row = |fields: &Fields| fields.iter().skip(1).map(|(_, value)| plain(value)).collect();
         let header = [
             "TAIL",
+            "LABEL",
             "STATUS",
             "SERVICE",
             "RANK",
@@ -105,6 +106,7 @@ fn fields(one: &PeerInfo) -> Fields {
     vec![
         ("id", json!(one.id.to_string())),
         ("tail", json!(one.id.tail().to_string())),
+        ("label", json!(one.label.as_str())),
         ("status", json!(one.status.to_string())),
         ("service", json!(one.service)),
         ("rank", json!(one.id.rank())),
@@ -134,7 +136,7 @@ pub(crate) fn watch(group: &Group, args: &WatchArgs) -> Result<(), Failure> {
                     _ => continue, // its own
                 };
                 if about.is_none() || args.service.is_none() || about == args.service {
-                    lines::of(peer.id(), &event).map_or(Ok(()), |line| line.print(form))?;
+                    lines::of(peer.id(), peer.label(), &event).map_or(Ok(()), |line| line.print(form))?;
                 }
             },
             recv(ends) -> _ => return Ok(()),

@@ -34,9 +34,8 @@ Exit codes: as `pares --help` has them; 3 nobody is there, 4 no such process, 75
 primary (-n), 125 the
 role of primary was lost while CMD ran.
 
-Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and last epochs); PARES_SERVICE \
-and PARES_ORIGIN, which
---launch sets for what it starts.")]
+Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and last epochs); PARES_LABEL; \
+PARES_SERVICE and PARES_ORIGIN, which --launch sets for what it starts.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

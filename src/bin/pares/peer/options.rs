@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pares::PeerConfig;
+use pares::{PeerConfig, default_label};
 
 use crate::failure::Failure;
 use crate::group::{Group, variable};
@@ -99,6 +99,11 @@ pub(crate) struct Member {
     #[arg(long, value_name = "N", default_value = "128")]
     rank: u8,
 
+    /// What people call this process; at most 32 bytes count [env: PARES_LABEL; default: the names
+    /// of this machine and of the program]
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+
     /// How much it has to do
     #[arg(long, value_name = "N", default_value = "0")]
     workload: u16,
@@ -117,7 +122,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn config(&self, group: &Group) -> Result<PeerConfig, Failure> {
+    /// `program` is what it is called by, if not by this command's own name.
+    pub(crate) fn config(
+        &self,
+        group: &Group,
+        program: Option<&str>,
+    ) -> Result<PeerConfig, Failure> {
         let origin = match self.origin {
             Some(origin) => origin,
             None => variable("PARES_ORIGIN", "the number of a start")?.unwrap_or(0),
@@ -128,6 +138,12 @@ impl Member {
             .service(self.service()?)
             .rank(self.rank)
             .workload(self.workload);
+        let label = match &self.label {
+            Some(label) => Some(label.clone()),
+            None => variable("PARES_LABEL", "a text in UTF-8")?
+                .or_else(|| program.map(|program| default_label(program).to_string())),
+        };
+        let config = label.iter().fold(config, |config, label| config.label(label));
         Ok(config.preempt(!self.no_preempt).quorum(self.quorum).origin(origin))
     }
 

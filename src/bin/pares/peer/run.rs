@@ -1,6 +1,7 @@
 //! `pares peer run`: a command that runs only while its process is primary.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -29,6 +30,8 @@ use crate::wrap::{self, Ended, Guard, Loss, supervise};
 /// primary, the group gets SIGTERM first, and this one hands over when CMD has ended, two intervals
 /// later at the latest. Who cannot send (an interface is down, a filter refuses) is not primary: it
 /// waits, and says so on standard error.
+///
+/// The group calls this process by the name of CMD, unless --label says otherwise.
 ///
 /// CMD finds PARES_ROLE=primary, PARES_EPOCH, PARES_FENCE (a fencing token: 48 digits that grow),
 /// PARES_GROUP and PARES_SERVICE in its environment.
@@ -83,7 +86,9 @@ pub(super) fn guarded(group: &Group, args: Args, guard: &Guard) -> Result<Ended,
     let interval = args.member.network.interval;
     let kill_after = args.kill_after.unwrap_or_else(|| args.member.network.delay());
     let service = args.member.service()?;
-    let config = args.member.config(group)?.prepare_handover(true);
+    let program = args.command.first().map(Path::new).and_then(Path::file_name);
+    let program = program.map(|name| name.to_string_lossy());
+    let config = args.member.config(group, program.as_deref())?.prepare_handover(true);
     let peer = match guard.unless_ended(move || Peer::join(config))? {
         Ok(peer) => Arc::new(peer),
         Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),

@@ -8,6 +8,7 @@ use crate::event::{PeerEventKind, RoleCause, Token};
 use crate::state::masterless::{Action, Entropy, Event, Machine, Millis, Rules};
 use crate::state::sim::random::Random;
 use crate::wire::heartbeat::Heartbeat;
+use crate::wire::label::Label;
 use crate::wire::{PeerId, PeerStatus, Tail};
 
 /// The interval between two heartbeats; all else is in units of it.
@@ -57,6 +58,7 @@ impl Profile {
             service: 1,
             rank: 128,
             workload: 0,
+            label: Label::EMPTY,
             origin: 0,
             interval: H,
             delay: self.delay,

@@ -1,0 +1,26 @@
+//! What people call this process, if it does not say.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::PeerConfig;
+use crate::wire::Label;
+
+pub(super) fn of(config: &PeerConfig) -> Label {
+    config.label.as_deref().map_or_else(|| default_label(&program()), Label::new)
+}
+
+/// The label of a process that gives none: the name of this machine up to its first dot, and
+/// `program`, as in `worker-1/scheduler`.
+///
+/// If both do not fit into a label, the program's name is cut first, to no less than 8 bytes.
+#[must_use]
+pub fn default_label(program: &str) -> Label {
+    Label::of(&rustix::system::uname().nodename().to_string_lossy(), program)
+}
+
+/// The name by which this program was called.
+fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from).or(std::env::current_exe().ok());
+    let name = called.as_deref().and_then(Path::file_name).unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
