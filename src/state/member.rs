@@ -326,8 +326,9 @@ impl Member {
         self.link = Link::Own;
         let known = self.known.take();
         let before = Before::of(known.clone(), term, self.vacant);
+        // One that stepped down lives on, and so may one that cut us off, or was cut off from us.
         let gone = known.filter(|known| {
-            known.term.checked_add(1) == Some(term) && self.loss != Loss::SteppedDown
+            known.term.checked_add(1) == Some(term) && matches!(self.loss, Loss::Died | Loss::Left)
         });
         Elected {
             me: self.me.clone(),
@@ -459,6 +460,8 @@ mod tests {
             let next = member.on(NOW, Outcome::LookedAfter { lives });
             assert_eq!(next, (Some(Report::Contending(loss)), Deed::TryPort));
             assert_eq!(is_witness(&member), witness, "{resets_lose} {lives}");
+            // Watchers are told of its end only if it has come to one.
+            assert_eq!(member.elected(8, 10, 100).predecessor.is_some(), !lives);
         }
     }
 

@@ -305,10 +305,11 @@ impl Supervisor {
     }
 
     /// The end of the supervisor before this one, for a watcher that may have known it: no other
-    /// end is in the registry's changes that this supervisor did not see itself.
+    /// end is in the registry's changes that this supervisor did not see itself. `None` while
+    /// another life of that name is here: the listing shows that.
     pub(crate) fn predecessor(&self) -> Option<Message> {
         let (name, cause) = self.predecessor.clone()?;
-        Some(Message::Left { name, cause })
+        self.registry.entry(&name).is_none().then_some(Message::Left { name, cause })
     }
 
     /// A cursor for a subordinate that is welcomed now.

@@ -14,6 +14,7 @@ impl World {
             return self.at(Time::from_secs(1), What::Start(0));
         }
         self.faults -= 1;
+        self.cut_watch();
         let gap = self.random.time(if self.family == Family::Hasty { 16 } else { 21 });
         self.at(gap, What::Fault);
         if living.is_empty() {
@@ -209,6 +210,7 @@ impl World {
         }
         assert_eq!(witnesses, others.len().min(WITNESSES));
         self.check_shared_at_the_end(leader);
+        self.check_watch_at_the_end();
         self.seen.more_than_witnesses += u64::from(others.len() > WITNESSES);
     }
 }

@@ -27,6 +27,7 @@ use crate::wire::{Departure, Entry, Message};
 use random::Random;
 use sharing::{Question, QuestionId, RESOURCES};
 use store::Store;
+use watching::Watching;
 
 macro_rules! tell {
     ($world:expr, $($text:tt)*) => { if $world.story { println!("{:>12?}  {}", $world.now, format!($($text)*)); } };
@@ -39,6 +40,7 @@ mod seeds;
 mod sharing;
 mod store;
 mod supervising;
+mod watching;
 
 const SETTLE: Time = Time::from_millis(500);
 const JOIN_TIMEOUT: Time = Time::from_secs(10);
@@ -142,6 +144,8 @@ struct Instance {
     died_at: Time,
     /// Its last lifeline was cut while both ends lived.
     was_cut: bool,
+    /// Ever: a supervisor has taken it out of the registry, or settled without it.
+    was_gone: bool,
     /// Ever: as if the supervisor had died before it welcomed us, of which there is nothing to tell
     /// it.
     cut_while_joining: bool,
@@ -191,6 +195,7 @@ enum What {
     Start(usize),
     Fault,
     Trouble,
+    Watch,
     Use,
     Arrive(QuestionId),
     Answered(QuestionId),
@@ -221,6 +226,7 @@ seen! {
     found_nobody replaced evicted looked_after_the_living looked_after_the_dead nobody_there closed_at_once silent more_than_witnesses
     granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
     acknowledged conflict asked_too_early died_before_the_answer missed elected_in_doubt
+    watch_cut watched_leaving watched_settling watched_election predecessor_told
 }
 
 /// What kind of worlds.
@@ -274,6 +280,7 @@ struct World {
     ceilings: [u64; RESOURCES.len()],
     /// The highest limit that each had.
     most: [u64; RESOURCES.len()],
+    watching: Watching,
     story: bool,
     seen: Seen,
 }
@@ -315,6 +322,7 @@ impl World {
             void: BTreeSet::new(),
             ceilings: [0; RESOURCES.len()],
             most: [0; RESOURCES.len()],
+            watching: Watching::new(seed),
             story,
             seen: Seen::default(),
         };
@@ -331,6 +339,7 @@ impl World {
         let delay = world.random.time(20);
         world.at(delay, What::Fault);
         world.at(Time::ZERO, What::Use);
+        world.watch_soon();
         if world.store.in_trouble {
             world.soon(What::Trouble);
         }
@@ -374,6 +383,7 @@ impl World {
             What::Start(name) => self.start(name),
             What::Fault => self.fault(),
             What::Trouble => self.trouble(),
+            What::Watch => self.watch(),
             What::Use => self.use_it(),
             What::Arrive(id) => self.arrive(id, what),
             What::Answered(id) => self.answered(id, what),
@@ -446,6 +456,7 @@ impl World {
             dies_in: None,
             died_at: Time::ZERO,
             was_cut: false,
+            was_gone: false,
             cut_while_joining: false,
             given_back: BTreeSet::new(),
             last_delivered: None,

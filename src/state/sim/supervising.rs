@@ -7,6 +7,7 @@ impl World {
     pub(super) fn decide(&mut self, who: Who, input: Input) {
         tell!(self, "{} decides on {input:?}", self.name(who));
         let mut actions = Vec::new();
+        let before = self.registered(who);
         let Some(desk) = self.instances[who].desk() else { return };
         let was_settled = desk.supervisor.settled();
         desk.supervisor.on(self.now, input, &mut actions);
@@ -15,6 +16,7 @@ impl World {
         let registry = desk.supervisor.registry();
         desk.welcomed
             .retain(|&member| registry.entries().any(|entry| entry.id as usize == member + 1));
+        self.note_removed(who, &before);
         self.carry_through(who, actions);
     }
 
@@ -109,6 +111,7 @@ impl World {
     /// time, or whom to expect was not known for as long as that may last. And it says so no later
     /// than when none came for the settle time.
     pub(super) fn settled(&mut self, who: Who) {
+        self.note_missing(who);
         self.survivors.retain(|&who, _| self.instances[who].lives());
         let now = self.now;
         let stalled = self.instances[who].stalled_until;
@@ -168,6 +171,7 @@ impl World {
             self.instances[who].desk().unwrap().supervisor.news(cursor, &mut news);
             news.into_iter().for_each(|message| self.send(link, Server, message));
         }
+        self.tell_watcher();
     }
 
     /// True if `who` is killed at this very point.
@@ -188,6 +192,7 @@ impl World {
         let (members, pending) = (std::mem::take(welcomed), std::mem::take(pending));
         members.into_iter().for_each(|who| _ = self.survivors.entry(who).or_insert(self.now));
         pending.into_iter().for_each(|id| self.end_question(id));
+        self.watch_soon();
     }
 
     /// Says goodbye to all as a supervisor. True if it lived to the end of it.

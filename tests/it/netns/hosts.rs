@@ -174,6 +174,11 @@ impl Network {
                 .switch
                 .script(&until(&format!("ip -d link show p{number} | grep -q 'state forwarding'")));
             host.script(&until("ip link show eth0 | grep -q 'state UP'"));
+            // The kernel makes an IPv6 address usable after that, when it comes to it.
+            let (ip, unusable) = (address_v6(number), "tentative");
+            host.script(&until(&format!(
+                "ip -6 address show dev eth0 | grep '{ip}/' | grep -qv {unusable}"
+            )));
         }
         network
     }
