@@ -14,7 +14,7 @@ use std::io::BufRead;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use pares::{Peer, PeerConfig, PeerEventKind, Token};
+use pares::masterless::{Config, EventKind, Peer, Token};
 use postgres::{Client, Error, NoTls};
 
 enum News {
@@ -32,13 +32,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
          NULL);
          CREATE TABLE IF NOT EXISTS work (step text NOT NULL, token text NOT NULL)",
     )?;
-    let peer = Peer::join(PeerConfig::new(group))?;
+    let peer = Peer::join(Config::new(group))?;
     let (tell, news) = channel();
     read_steps(tell.clone());
     let events = peer.events();
     thread::spawn(move || {
         for event in events {
-            if let PeerEventKind::Role { token: Some(token), .. } = event.kind {
+            if let EventKind::Role { token: Some(token), .. } = event.kind {
                 _ = tell.send(News::Primary(token));
             }
         }

@@ -11,15 +11,13 @@ use crate::error::ConfigError;
 mod check;
 mod directory;
 mod limits;
-mod peer;
+pub(crate) mod masterless;
 mod place;
 
 pub(crate) use check::*;
 pub use directory::StateDirectory;
 pub(crate) use limits::*;
 pub use limits::{DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD};
-pub use peer::PeerConfig;
-pub(crate) use peer::*;
 use place::check_group;
 pub use place::{default_address, default_port};
 /// An admin function: takes the caller's bytes, gives the result or an error text for the caller.

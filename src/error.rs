@@ -9,12 +9,11 @@ use std::time::Duration;
 
 mod keep;
 mod key;
-mod peer;
+pub(crate) mod masterless;
 mod sharing;
 
 pub use keep::KeepError;
 pub use key::KeyError;
-pub use peer::PeerError;
 pub use sharing::{AcquireError, MessageError, ResourceError, SettingError};
 
 /// A [`Config`](crate::Config) asks for something that cannot be. Nothing was done.

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use crate::error::CallError;
 use crate::wire::{Entry, LeftCause};
 
-mod peer;
-
-pub use peer::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause, SuspicionCause, Token};
+pub(crate) mod masterless;
 
 /// Something that happened to an instance, and when it knew.
 #[derive(Clone, Debug, PartialEq, Eq)]

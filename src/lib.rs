@@ -71,13 +71,10 @@
 //! table of all threads is in `docs/architecture.md`. None takes a signal of the program's;
 //! functions of the program run on them with its mask.
 //!
-//! # Groups without a master
+//! # Groups without a supervisor
 //!
-//! A [`Peer`] is a process of another kind of group, one that can span machines. There is no port
-//! to hold and no lifeline: every process broadcasts heartbeats, five in a second unless told
-//! otherwise, keeps its own record of all others, and from the record alone follows who is
-//! *primary* of each service type. It is one thread (`pares-peer`) and one UDP socket.
-//! `state/masterless` says how that is decided.
+//! The module [`masterless`] is a second system: its groups need no port and no lifeline, and can
+//! span machines. They rely on heartbeats.
 //!
 //! # The log
 //!
@@ -101,9 +98,9 @@ mod instance;
 #[doc(hidden)]
 pub mod internal;
 mod job;
+pub mod masterless;
 mod message;
 mod net;
-mod peer;
 mod permit;
 mod registry;
 mod setting;
@@ -118,28 +115,24 @@ mod wire;
 
 pub use admin::Admin;
 pub use config::{
-    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, PeerConfig, StateDirectory,
-    default_address, default_port,
+    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, StateDirectory, default_address,
+    default_port,
 };
 /// The channels on which events and changes come.
 pub use crossbeam_channel as channel;
 pub use error::{
     AcquireError, AskError, CallError, ConfigError, JoinError, KeepError, KeyError, MessageError,
-    PeerError, PortHolder, ResourceError, SettingError, StepDownError,
+    PortHolder, ResourceError, SettingError, StepDownError,
 };
 pub use event::{
-    Change, ChangeKind, ContendingCause, Event, EventKind, PeerEvent, PeerEventKind, PeerLeftCause,
-    Replies, Role, RoleCause, StallCause, SuspicionCause, Token, Usage,
+    Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role, StallCause, Usage,
 };
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
-pub use peer::{Peer, PeerCounters, PeerInfo, default_label};
 pub use permit::Permit;
 pub use registry::{Listing, Registry, Watch};
 pub use tally::Tally;
-pub use wire::{
-    ElectionCause, Entry, Label, LeftCause, PROTOCOL_VERSION, PeerId, PeerStatus, Status, Tail,
-};
+pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, Status};
 
 /// The programs of the README and of every page, as tests.
 #[cfg(doctest)]

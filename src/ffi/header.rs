@@ -175,14 +175,14 @@ fn claims() -> String {
 }
 
 fn claim_peers(claims: &mut Claims) {
-    use crate::event::{PeerLeftCause, RoleCause, SuspicionCause};
-    use crate::wire::PeerStatus;
+    use crate::event::masterless::{LeftCause, RoleCause, SuspicionCause};
+    use crate::wire::heartbeat::Status;
     for status in [
-        PeerStatus::Joining,
-        PeerStatus::Standby,
-        PeerStatus::ToBecomePrimary,
-        PeerStatus::Primary,
-        PeerStatus::Leaving,
+        Status::Joining,
+        Status::Standby,
+        Status::ToBecomePrimary,
+        Status::Primary,
+        Status::Leaving,
     ] {
         let number = peer::status_number(status);
         claims.number(&format!("PARES_PEER_{}", constant(&status.to_string())), number);
@@ -219,7 +219,7 @@ fn claim_peers(claims: &mut Claims) {
             peer::role_cause_number(cause),
         );
     }
-    for cause in [PeerLeftCause::Left, PeerLeftCause::Died, PeerLeftCause::Forgotten] {
+    for cause in [LeftCause::Left, LeftCause::Died, LeftCause::Forgotten] {
         claims.number(
             &format!("PARES_PEER_{}", constant(&cause.to_string())),
             peer::left_cause_number(cause),

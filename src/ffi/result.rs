@@ -6,8 +6,9 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::error::masterless;
 use crate::error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError, PeerError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError,
     ResourceError, SettingError, StepDownError,
 };
 
@@ -141,7 +142,7 @@ pub(super) fn c_text(text: &str) -> CString {
 }
 
 macro_rules! failures {
-    ($($error:ident => |$it:ident| $code:expr),* $(,)?) => {$(
+    ($($error:ty => |$it:ident| $code:expr),* $(,)?) => {$(
         impl From<$error> for Failure {
             fn from($it: $error) -> Self {
                 Failure { code: code_of(&$it), text: $it.to_string() }
@@ -230,13 +231,13 @@ failures! {
         MessageError::Invalid(_) => Code::Invalid,
         MessageError::Ask(error) => error.code(),
     },
-    PeerError => |error| match error {
-        PeerError::Config(error) => error.code(),
-        PeerError::Key(error) => key_code(error),
-        PeerError::PortHeld { .. } => Code::PortHeld,
-        PeerError::PortForbidden { .. } => Code::PortForbidden,
-        PeerError::NotHere { .. } => Code::NotHere,
-        PeerError::Io { .. } => Code::Io,
+    masterless::JoinError => |error| match error {
+        masterless::JoinError::Config(error) => error.code(),
+        masterless::JoinError::Key(error) => key_code(error),
+        masterless::JoinError::PortHeld { .. } => Code::PortHeld,
+        masterless::JoinError::PortForbidden { .. } => Code::PortForbidden,
+        masterless::JoinError::NotHere { .. } => Code::NotHere,
+        masterless::JoinError::Io { .. } => Code::Io,
     },
     StepDownError => |error| match error {
         StepDownError::NotSupervisor => Code::NotSupervisor,

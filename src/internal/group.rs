@@ -1,13 +1,14 @@
 //! The fuzz targets of masterless groups.
 
 use super::Choices;
-use crate::config::Need;
-use crate::event::{PeerEventKind, Token};
-use crate::state::masterless::{Action, Event, Machine, Rules};
+use crate::config::masterless::Need;
+use crate::event::masterless::{EventKind, Token};
+use crate::state::masterless::{Action, Input, Machine, Rules};
+use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{Directive, Few, Heartbeat, MAX_NUMBER, Start, View};
 use crate::wire::proof::Key;
 use crate::wire::seal::Seal;
-use crate::wire::{Label, PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, Tail};
 
 /// Any bytes as a datagram, with a right tag and without: never a panic, and what is understood is
 /// written as it was read.
@@ -73,17 +74,17 @@ pub fn fuzz_group(input: &[u8]) {
             _ => now,
         };
         let event = match choices.below(16) {
-            0..4 => Event::Tick,
-            4 => Event::HandoverReady,
-            5 if choices.below(4) == 0 => Event::Leave,
-            6 => Event::Rank(choices.byte()),
-            7 => Event::Direct { target: tail(&mut choices, &machine), rank: choices.byte() },
-            8 => Event::Workload(choices.u16()),
-            9 => Event::Doubt(tail(&mut choices, &machine)),
-            10 => said.map_or(Event::Tick, Event::Heard),
-            11 if choices.below(4) == 0 => Event::NotSent { errno: 1 },
-            12 if choices.below(4) == 0 => Event::Sent,
-            _ => Event::Heard(beat(&mut choices, &machine, said.as_ref())),
+            0..4 => Input::Tick,
+            4 => Input::HandoverReady,
+            5 if choices.below(4) == 0 => Input::Leave,
+            6 => Input::Rank(choices.byte()),
+            7 => Input::Direct { target: tail(&mut choices, &machine), rank: choices.byte() },
+            8 => Input::Workload(choices.u16()),
+            9 => Input::Doubt(tail(&mut choices, &machine)),
+            10 => said.map_or(Input::Tick, Input::Heard),
+            11 if choices.below(4) == 0 => Input::NotSent { errno: 1 },
+            12 if choices.below(4) == 0 => Input::Sent,
+            _ => Input::Heard(beat(&mut choices, &machine, said.as_ref())),
         };
         machine.step(now, event, &mut out);
         machine.check();
@@ -91,7 +92,7 @@ pub fn fuzz_group(input: &[u8]) {
             match action {
                 Action::Send { beat, .. } => said = Some(beat),
                 Action::Tell(kind) => {
-                    if let Some(token) = PeerEventKind::token(&kind) {
+                    if let Some(token) = EventKind::token(&kind) {
                         // At the end of all numbers, where only a hostile member can bring it,
                         // there is no larger one.
                         let grows =
@@ -105,7 +106,7 @@ pub fn fuzz_group(input: &[u8]) {
         }
         latest = latest.max(now);
         assert!(machine.wake_at() <= latest + 200, "it sleeps for longer than an interval");
-        assert!(!machine.lease_ok(now) || machine.status() == PeerStatus::Primary);
+        assert!(!machine.lease_ok(now) || machine.status() == Status::Primary);
     }
 }
 
@@ -135,11 +136,11 @@ fn id(choices: &mut Choices<'_>, machine: &Machine) -> PeerId {
 fn beat(choices: &mut Choices<'_>, machine: &Machine, said: Option<&Heartbeat>) -> Heartbeat {
     let id = id(choices, machine);
     let status = [
-        PeerStatus::Joining,
-        PeerStatus::Standby,
-        PeerStatus::ToBecomePrimary,
-        PeerStatus::Primary,
-        PeerStatus::Leaving,
+        Status::Joining,
+        Status::Standby,
+        Status::ToBecomePrimary,
+        Status::Primary,
+        Status::Leaving,
     ][choices.below(5)];
     let mut beat = Heartbeat {
         session: said

@@ -27,13 +27,14 @@
 //! | | 1 to 33 | label | its length, at most 32, and its UTF-8, which is safe to print |
 //! | end | 16 | tag | HMAC-SHA256 of all before it under the group's key, its first 16 bytes |
 //!
-//! The tag ([`seal`](super::seal)) is checked before any field but the length, the magic, the version, the group and the
-//! key's number is looked at.
+//! The [`seal`](super::seal) checks the tag before it looks at any field but the length, the magic,
+//! the version, the group and the key's number.
 
 use super::DecodeError;
 use super::field::{Field, Reader, byte_enum, record};
 use super::label::Label;
 use super::peer_id::{PeerId, Tail};
+use super::values::name_bytes;
 
 /// The most that one datagram may hold: it shall pass every network in one piece.
 pub(crate) const MAX_DATAGRAM: usize = 1200;
@@ -50,7 +51,7 @@ pub(crate) const MAX_AGE: u32 = 1 << 31;
 
 byte_enum! {
     /// What a process is in its group.
-    pub enum PeerStatus {
+    pub enum Status {
         /// It listens, and is not admitted yet.
         0 Joining,
         /// It is ready to become primary, if it is to be.
@@ -63,6 +64,9 @@ byte_enum! {
         4 Leaving,
     }
 }
+
+name_bytes!(Status: Joining = "joining", Standby = "standby",
+    ToBecomePrimary = "to-become-primary", Primary = "primary", Leaving = "leaving");
 
 record! {
     /// Whom a process follows as primary of one service type, and how long ago it heard that one
@@ -104,7 +108,7 @@ pub(crate) struct Heartbeat {
     pub(crate) session: u64,
     pub(crate) counter: u64,
     pub(crate) id: PeerId,
-    pub(crate) status: PeerStatus,
+    pub(crate) status: Status,
     pub(crate) flags: u8,
     pub(crate) service: u16,
     pub(crate) workload: u16,

@@ -12,7 +12,7 @@ pub(crate) const MAX_LABEL: usize = 32;
 /// print.
 ///
 /// A label names nobody: two processes may have the same one. A process is known by its
-/// [`Tail`](crate::Tail).
+/// [`Tail`](crate::masterless::Tail).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label {
     // The rest is zero, so that equal labels are equal bytes.
@@ -33,7 +33,7 @@ impl Label {
     /// # Examples
     ///
     /// ```
-    /// use pares::Label;
+    /// use pares::masterless::Label;
     ///
     /// assert_eq!(Label::new("worker-1\n").as_str(), "worker-1");
     /// assert_eq!(Label::new("red \x1b[31m").as_str(), "red ?[31m");

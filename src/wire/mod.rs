@@ -98,7 +98,6 @@ mod values;
 use std::sync::Arc;
 
 use field::{Field, Payload, Reader};
-pub use heartbeat::PeerStatus;
 pub use label::Label;
 pub use peer_id::{PeerId, Tail};
 pub use values::*;

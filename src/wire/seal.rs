@@ -118,7 +118,7 @@ mod tests {
     use super::super::label::Label;
     use super::super::peer_id::{PeerId, Tail};
     use super::*;
-    use crate::wire::PeerStatus;
+    use crate::wire::heartbeat::Status;
 
     fn tail(byte: u8) -> Tail {
         Tail([byte; 11])
@@ -129,7 +129,7 @@ mod tests {
             session: 0x1122_3344_5566_7788,
             counter: 5,
             id: PeerId::new(128, 3, Tail([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])),
-            status: PeerStatus::Primary,
+            status: Status::Primary,
             flags: CAN_START | ELIGIBLE,
             service: 7,
             workload: 300,
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(forge(label, &[14]), Err(Foreign::Field), "half a character");
         assert_eq!(forge(label + 1, b"\x1b"), Err(Foreign::Field), "a control character");
         assert_eq!(forge(label + 1, b"\xff"), Err(Foreign::Field), "not UTF-8");
-        assert_eq!(forge(44, &[1]), Ok(Heartbeat { status: PeerStatus::Standby, ..full() }));
+        assert_eq!(forge(44, &[1]), Ok(Heartbeat { status: Status::Standby, ..full() }));
     }
 
     #[test]

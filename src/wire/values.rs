@@ -1,7 +1,6 @@
 //! What the fields of messages hold: the enums and records of the table, and what they are called.
 
 use super::field::{byte_enum, record};
-use super::heartbeat::PeerStatus;
 
 byte_enum! {
     /// What a client opened a connection for.
@@ -147,11 +146,11 @@ macro_rules! name_bytes {
         }
     };
 }
+pub(super) use name_bytes;
+
 name_bytes!(LeftCause: Left = "left", Died = "died", Evicted = "evicted");
 name_bytes!(ElectionCause: Started = "started", Died = "died", SteppedDown = "stepped-down",
     Left = "left");
-name_bytes!(PeerStatus: Joining = "joining", Standby = "standby",
-    ToBecomePrimary = "to-become-primary", Primary = "primary", Leaving = "leaving");
 
 record! {
     /// What the registry knows of one instance; each instance says it of itself when it registers.

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{GROUP, Ground, Proc, await_true, right_once};
-use pares::{Peer, PeerConfig, PeerStatus};
+use pares::masterless::{Config, Peer, Status};
 use server::{Known, RESOLVER_TIMEOUT, Server};
 
 /// Times that a stall on a busy machine does not upset, and shorter than the resolver's timeout:
@@ -26,8 +26,8 @@ fn free_port() -> u16 {
 }
 
 fn sees(one: &Peer, other: &Peer) {
-    let admitted = |info: &pares::PeerInfo| {
-        info.id.tail() == other.id().tail() && info.status != PeerStatus::Joining
+    let admitted = |info: &pares::masterless::PeerInfo| {
+        info.id.tail() == other.id().tail() && info.status != Status::Joining
     };
     await_true("seen", || one.peers().iter().any(admitted));
 }
@@ -66,7 +66,7 @@ fn peers_find_one_another_by_name_and_by_address_in_one_list() {
     let join = |port: u16| {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Peer::join(
-            PeerConfig::new(GROUP).directory(&ground.directory).unicast_names(bind, list.clone()),
+            Config::new(GROUP).directory(&ground.directory).unicast_names(bind, list.clone()),
         )
         .unwrap()
     };
@@ -287,7 +287,7 @@ fn who_does_not_have_the_key_is_not_sent_to() {
     drop((one, two));
     let list = [one_at, two_at, address(&spy)];
     let join = |bind| {
-        Peer::join(PeerConfig::new(GROUP).directory(&ground.directory).unicast(bind, list)).unwrap()
+        Peer::join(Config::new(GROUP).directory(&ground.directory).unicast(bind, list)).unwrap()
     };
     let (one, two) = (join(one_at), join(two_at));
     sees(&one, &two);

@@ -4,7 +4,8 @@
 use std::fs;
 use std::process::Command;
 
-use pares::{Instance, Peer, PeerConfig};
+use pares::Instance;
+use pares::masterless::{Config, Peer};
 
 use crate::support::{Ground, PATIENCE, Proc, await_true};
 
@@ -107,8 +108,7 @@ fn what_functions_of_the_program_start_hears_its_signals() {
 
     let file = ground.directory.join("mask").display().to_string();
     let script = format!("grep SigBlk /proc/self/status >{file}.new && mv {file}.new {file}");
-    let config =
-        PeerConfig::new("it").local(ground.port).directory(&ground.directory).need(7, 1, None);
+    let config = Config::new("it").local(ground.port).directory(&ground.directory).need(7, 1, None);
     let _peer = Peer::join(config.launcher(["sh", "-c", &script])).unwrap();
     await_true("started", || fs::exists(&file).unwrap());
     assert_eq!(

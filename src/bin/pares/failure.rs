@@ -3,8 +3,9 @@
 use std::io;
 use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 
+use pares::masterless::{self};
 use pares::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, PeerError, ResourceError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, ResourceError,
     SettingError,
 };
 
@@ -64,13 +65,13 @@ impl From<JoinError> for Failure {
     }
 }
 
-impl From<PeerError> for Failure {
-    fn from(error: PeerError) -> Self {
+impl From<masterless::JoinError> for Failure {
+    fn from(error: masterless::JoinError) -> Self {
         let code = match &error {
-            PeerError::Config(_) => USAGE,
-            PeerError::PortHeld { .. } => UNAVAILABLE,
-            PeerError::Key(error) => key_code(error),
-            PeerError::PortForbidden { .. } => NOT_AUTHORISED,
+            masterless::JoinError::Config(_) => USAGE,
+            masterless::JoinError::PortHeld { .. } => UNAVAILABLE,
+            masterless::JoinError::Key(error) => key_code(error),
+            masterless::JoinError::PortForbidden { .. } => NOT_AUTHORISED,
             _ => FAILED,
         };
         Failure::new(code, error.to_string())

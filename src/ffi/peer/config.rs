@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_void};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{DEFAULT_GROUP, PeerConfig};
+use crate::config::DEFAULT_GROUP;
+use crate::config::masterless::Config;
 use crate::ffi::callback::{FreeUser, Inside, User};
 use crate::ffi::given::{Handle, Slot, Text, Texts};
 use crate::ffi::result::{Code, Failure, guarded, null};
@@ -22,7 +23,7 @@ pub(crate) struct PeerPlan {
 }
 
 struct Draft {
-    config: PeerConfig,
+    config: Config,
     workload: Option<Arc<Workload>>,
 }
 
@@ -47,7 +48,7 @@ impl PeerPlan {
     }
 
     /// The configuration for the peer whose handle will be `peer`.
-    pub(super) fn config(&self, peer: usize) -> PeerConfig {
+    pub(super) fn config(&self, peer: usize) -> Config {
         let draft = self.draft();
         match draft.workload.clone() {
             Some(workload) => draft.config.clone().workload_from(move || workload.ask(peer)),
@@ -57,10 +58,7 @@ impl PeerPlan {
 }
 
 /// Makes the change if the result is allowed; else nothing is changed.
-fn change(
-    plan: Handle<PeerPlan>,
-    change: impl FnOnce(PeerConfig) -> PeerConfig,
-) -> Result<(), Failure> {
+fn change(plan: Handle<PeerPlan>, change: impl FnOnce(Config) -> Config) -> Result<(), Failure> {
     let plan = plan.get("config")?;
     let mut draft = plan.draft();
     let changed = change(draft.config.clone());
@@ -83,7 +81,7 @@ pub(crate) extern "C" fn pares_peer_config_new(
 ) -> c_int {
     guarded(|| {
         let config_out = config_out.open("config_out")?;
-        let config = PeerConfig::new(group.optional("group")?.unwrap_or(DEFAULT_GROUP));
+        let config = Config::new(group.optional("group")?.unwrap_or(DEFAULT_GROUP));
         config.check()?;
         let draft = Mutex::new(Draft { config, workload: None });
         config_out.set(Handle::of(table().add(PeerPlan { draft })?));
@@ -152,12 +150,12 @@ pub(crate) extern "C" fn pares_peer_config_unicast(
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_peer_config_lan(config: Handle<PeerPlan>) -> c_int {
-    guarded(|| change(config, PeerConfig::lan))
+    guarded(|| change(config, Config::lan))
 }
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_peer_config_lossy(config: Handle<PeerPlan>) -> c_int {
-    guarded(|| change(config, PeerConfig::lossy))
+    guarded(|| change(config, Config::lossy))
 }
 
 #[unsafe(no_mangle)]

@@ -4,16 +4,16 @@ use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
 use super::{CIdentifier, CToken, put_id, put_token, status_number};
-use crate::event::{PeerEvent, PeerEventKind, PeerLeftCause, RoleCause, SuspicionCause};
+use crate::event::masterless::{Event, EventKind, LeftCause, RoleCause, SuspicionCause};
 use crate::ffi::given::{Handle, Slot};
 use crate::ffi::parcel::Parcel;
 use crate::ffi::result::guarded;
 use crate::ffi::subscription::Subscription;
 use crate::ffi::table::table;
-use crate::peer::Peer;
+use crate::masterless::Peer;
 
 /// `pares_peer_events`.
-pub(crate) type PeerEvents = Subscription<PeerEvent>;
+pub(crate) type PeerEvents = Subscription<Event>;
 
 /// `pares_peer_event`, in the layout of `pares.h`.
 #[repr(C)]
@@ -109,7 +109,7 @@ pub(crate) extern "C" fn pares_peer_events_close(events: Handle<PeerEvents>) -> 
 }
 
 /// An event as C reads it.
-fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
+fn hand_out(event: &Event) -> *const CPeerEvent {
     let mut parcel = Parcel::default();
     let mut c_event = CPeerEvent {
         kind: 0,
@@ -129,45 +129,43 @@ fn hand_out(event: &PeerEvent) -> *const CPeerEvent {
     };
     let c = &mut c_event;
     match &event.kind {
-        PeerEventKind::Role { from, to, token, cause } => {
+        EventKind::Role { from, to, token, cause } => {
             (c.kind, c.from, c.to) = (1, status_number(*from), status_number(*to));
             if let Some(token) = token {
                 c.token = put_token(&mut parcel, *token);
             }
             (c.cause, c.text) = (role_cause_number(*cause), parcel.text(&cause.to_string()));
         }
-        PeerEventKind::PrepareHandover { to, label, within_ms } => {
+        EventKind::PrepareHandover { to, label, within_ms } => {
             c.label = parcel.text(label.as_str());
             (c.kind, c.id, c.within_ms) = (2, put_id(&mut parcel, *to), *within_ms);
         }
-        PeerEventKind::EpochBump { token } => {
-            (c.kind, c.token) = (3, put_token(&mut parcel, *token))
-        }
-        PeerEventKind::Joined { id, label, service } => {
+        EventKind::EpochBump { token } => (c.kind, c.token) = (3, put_token(&mut parcel, *token)),
+        EventKind::Joined { id, label, service } => {
             c.label = parcel.text(label.as_str());
             (c.kind, c.id, c.service) = (4, put_id(&mut parcel, *id), u32::from(*service));
         }
-        PeerEventKind::Left { id, label, service, cause } => {
+        EventKind::Left { id, label, service, cause } => {
             c.label = parcel.text(label.as_str());
             (c.kind, c.id, c.service) = (5, put_id(&mut parcel, *id), u32::from(*service));
             (c.cause, c.text) = (left_cause_number(*cause), parcel.text(&cause.to_string()));
         }
-        PeerEventKind::Suspected { id, label, service, cause } => {
+        EventKind::Suspected { id, label, service, cause } => {
             c.label = parcel.text(label.as_str());
             (c.kind, c.id, c.service) = (6, put_id(&mut parcel, *id), u32::from(*service));
             (c.cause, c.text) = (suspicion_cause_number(*cause), parcel.text(&cause.to_string()));
         }
-        PeerEventKind::Spawn { service, nonce } => {
+        EventKind::Spawn { service, nonce } => {
             (c.kind, c.service, c.origin) = (7, u32::from(*service), *nonce)
         }
-        PeerEventKind::Paused { for_ms } => (c.kind, c.for_ms) = (8, *for_ms),
-        PeerEventKind::Missed { events } => (c.kind, c.missed) = (9, *events),
-        PeerEventKind::Stopped => c.kind = 10,
-        PeerEventKind::CannotSend { errno } => {
+        EventKind::Paused { for_ms } => (c.kind, c.for_ms) = (8, *for_ms),
+        EventKind::Missed { events } => (c.kind, c.missed) = (9, *events),
+        EventKind::Stopped => c.kind = 10,
+        EventKind::CannotSend { errno } => {
             let why = std::io::Error::from_raw_os_error(*errno).to_string();
             (c.kind, c.cause, c.text) = (11, *errno, parcel.text(&why));
         }
-        PeerEventKind::SendsAgain { after_ms } => (c.kind, c.for_ms) = (12, *after_ms),
+        EventKind::SendsAgain { after_ms } => (c.kind, c.for_ms) = (12, *after_ms),
     }
     parcel.hand_out(c_event)
 }
@@ -208,20 +206,21 @@ pub(in crate::ffi) fn suspicion_cause_number(cause: SuspicionCause) -> c_int {
 }
 
 /// The numbers of `pares_peer_left_cause`.
-pub(in crate::ffi) fn left_cause_number(cause: PeerLeftCause) -> c_int {
+pub(in crate::ffi) fn left_cause_number(cause: LeftCause) -> c_int {
     match cause {
-        PeerLeftCause::Left => 1,
-        PeerLeftCause::Died => 2,
-        PeerLeftCause::Forgotten => 3,
+        LeftCause::Left => 1,
+        LeftCause::Died => 2,
+        LeftCause::Forgotten => 3,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Token;
+    use crate::event::masterless::Token;
     use crate::ffi::table::take_back;
-    use crate::wire::{Label, PeerId, PeerStatus};
+    use crate::wire::heartbeat::Status;
+    use crate::wire::{Label, PeerId};
 
     const TAIL: &str = "0102030405060708090a0b";
 
@@ -230,8 +229,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(kind: PeerEventKind, number: c_int, more: impl FnOnce(&CPeerEvent)) {
-        let c_event = hand_out(&PeerEvent { monotonic_ns: 5, kind });
+    fn check(kind: EventKind, number: c_int, more: impl FnOnce(&CPeerEvent)) {
+        let c_event = hand_out(&Event { monotonic_ns: 5, kind });
         // SAFETY: it lives until it is given back.
         let read = unsafe { &*c_event };
         assert_eq!((read.kind, read.monotonic_ns), (number, 5));
@@ -256,8 +255,8 @@ mod tests {
     fn each_event_has_its_number_and_its_fields() {
         let (token, label) = (Token { epoch: 3, id: id() }, Label::new("a/b"));
         let role = |token, cause| {
-            let (from, to) = (PeerStatus::Standby, PeerStatus::Primary);
-            PeerEventKind::Role { from, to, token, cause }
+            let (from, to) = (Status::Standby, Status::Primary);
+            EventKind::Role { from, to, token, cause }
         };
         check(role(Some(token), RoleCause::Unopposed), 1, |it| {
             assert_eq!((it.from, it.to, it.cause, text(it.text)), (2, 4, 6, "unopposed"));
@@ -269,27 +268,23 @@ mod tests {
         check(role(None, RoleCause::Barred), 1, |it| {
             assert!(it.token.is_null() && it.id.is_null())
         });
-        check(PeerEventKind::PrepareHandover { to: id(), label, within_ms: 400 }, 2, |it| {
+        check(EventKind::PrepareHandover { to: id(), label, within_ms: 400 }, 2, |it| {
             assert_eq!(text(it.label), "a/b");
             assert_eq!(it.within_ms, 400);
             check_id(it.id);
         });
-        check(PeerEventKind::EpochBump { token }, 3, |it| assert!(!it.token.is_null()));
-        check(PeerEventKind::Joined { id: id(), label, service: 9 }, 4, |it| {
+        check(EventKind::EpochBump { token }, 3, |it| assert!(!it.token.is_null()));
+        check(EventKind::Joined { id: id(), label, service: 9 }, 4, |it| {
             assert_eq!((it.service, text(it.label)), (9, "a/b"));
             check_id(it.id);
         });
+        check(EventKind::Left { id: id(), label, service: 9, cause: LeftCause::Died }, 5, |it| {
+            assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "died"));
+            assert_eq!(text(it.label), "a/b");
+            check_id(it.id);
+        });
         check(
-            PeerEventKind::Left { id: id(), label, service: 9, cause: PeerLeftCause::Died },
-            5,
-            |it| {
-                assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "died"));
-                assert_eq!(text(it.label), "a/b");
-                check_id(it.id);
-            },
-        );
-        check(
-            PeerEventKind::Suspected { id: id(), label, service: 9, cause: SuspicionCause::Ended },
+            EventKind::Suspected { id: id(), label, service: 9, cause: SuspicionCause::Ended },
             6,
             |it| {
                 assert_eq!((it.service, it.cause, text(it.text)), (9, 2, "ended"));
@@ -297,15 +292,15 @@ mod tests {
                 check_id(it.id);
             },
         );
-        let spawn = PeerEventKind::Spawn { service: 9, nonce: 11 };
+        let spawn = EventKind::Spawn { service: 9, nonce: 11 };
         check(spawn, 7, |it| assert_eq!((it.service, it.origin), (9, 11)));
-        check(PeerEventKind::Paused { for_ms: 900 }, 8, |it| assert_eq!(it.for_ms, 900));
-        check(PeerEventKind::Missed { events: 6 }, 9, |it| assert_eq!(it.missed, 6));
-        check(PeerEventKind::Stopped, 10, |it| assert!(it.text.is_null()));
-        check(PeerEventKind::CannotSend { errno: libc::EPERM }, 11, |it| {
+        check(EventKind::Paused { for_ms: 900 }, 8, |it| assert_eq!(it.for_ms, 900));
+        check(EventKind::Missed { events: 6 }, 9, |it| assert_eq!(it.missed, 6));
+        check(EventKind::Stopped, 10, |it| assert!(it.text.is_null()));
+        check(EventKind::CannotSend { errno: libc::EPERM }, 11, |it| {
             assert_eq!(it.cause, libc::EPERM);
             assert!(text(it.text).starts_with("Operation not permitted"), "{}", text(it.text));
         });
-        check(PeerEventKind::SendsAgain { after_ms: 700 }, 12, |it| assert_eq!(it.for_ms, 700));
+        check(EventKind::SendsAgain { after_ms: 700 }, 12, |it| assert_eq!(it.for_ms, 700));
     }
 }

@@ -19,10 +19,11 @@ use super::parcel::Parcel;
 use super::result::{Code, Failure, asked, guarded};
 use super::table::{hand_out_text, table};
 use super::time;
-use crate::event::Token;
+use crate::event::masterless::Token;
+use crate::masterless::{Counters, Peer, PeerInfo};
 use crate::net::rt::clock::deadline;
-use crate::peer::{Peer, PeerCounters, PeerInfo};
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::heartbeat::Status;
+use crate::wire::{PeerId, Tail};
 
 use config::PeerPlan;
 
@@ -32,9 +33,9 @@ fn wait_admitted(peer: &Peer, timeout_ms: u64) -> Result<(), Failure> {
     loop {
         // Not what the events say: one that finds no room is lost, and with it the news.
         match peer.status() {
-            PeerStatus::Joining => {}
-            PeerStatus::Leaving => return Err(stopped()),
-            PeerStatus::Standby | PeerStatus::ToBecomePrimary | PeerStatus::Primary => {
+            Status::Joining => {}
+            Status::Leaving => return Err(stopped()),
+            Status::Standby | Status::ToBecomePrimary | Status::Primary => {
                 return Ok(());
             }
         }
@@ -113,15 +114,15 @@ pub(super) struct CCounters {
 }
 
 /// The numbers of `pares_peer_status`, with their names.
-const STATUSES: [(c_int, PeerStatus, &CStr); 5] = [
-    (1, PeerStatus::Joining, c"joining"),
-    (2, PeerStatus::Standby, c"standby"),
-    (3, PeerStatus::ToBecomePrimary, c"to-become-primary"),
-    (4, PeerStatus::Primary, c"primary"),
-    (5, PeerStatus::Leaving, c"leaving"),
+const STATUSES: [(c_int, Status, &CStr); 5] = [
+    (1, Status::Joining, c"joining"),
+    (2, Status::Standby, c"standby"),
+    (3, Status::ToBecomePrimary, c"to-become-primary"),
+    (4, Status::Primary, c"primary"),
+    (5, Status::Leaving, c"leaving"),
 ];
 
-pub(super) fn status_number(status: PeerStatus) -> c_int {
+pub(super) fn status_number(status: Status) -> c_int {
     STATUSES.iter().find(|(_, one, _)| *one == status).map_or(0, |(number, ..)| *number)
 }
 
@@ -380,9 +381,9 @@ fn c_info(parcel: &mut Parcel, info: &PeerInfo) -> CPeerInfo {
     }
 }
 
-fn c_counters(counters: &PeerCounters) -> CCounters {
+fn c_counters(counters: &Counters) -> CCounters {
     // All fields are named here, so that a new one must be thought of.
-    let PeerCounters {
+    let Counters {
         sent,
         not_sent,
         not_received,

@@ -12,7 +12,7 @@
 use std::net::SocketAddr;
 
 use super::Millis;
-use crate::config::{
+use crate::config::masterless::{
     Destination, LOOK_UP_AGAIN, LOOK_UP_AT_LEAST, MAX_DESTINATIONS, SILENT_ADDRESS, host_and_port,
 };
 use crate::sys::Unresolved;

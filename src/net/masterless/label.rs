@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::PeerConfig;
+use crate::config::masterless::Config;
 use crate::wire::Label;
 
-pub(super) fn of(config: &PeerConfig) -> Label {
+pub(super) fn of(config: &Config) -> Label {
     config.label.as_deref().map_or_else(|| default_label(&program()), Label::new)
 }
 

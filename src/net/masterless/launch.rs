@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 
 use super::lives::end_of;
-use crate::config::MAX_PENDING_STARTS;
+use crate::config::masterless::MAX_PENDING_STARTS;
 use crate::net::rt::complaint::complain;
 use crate::net::rt::lock::Mutex;
 use crate::net::rt::waker::Waker;

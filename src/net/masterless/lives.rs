@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{MAX_LIVES, MAX_SWEPT};
+use crate::config::masterless::{MAX_LIVES, MAX_SWEPT};
 use crate::error::KeyError;
 use crate::net::files;
 use crate::net::procs::port_holder::started;

@@ -10,9 +10,11 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::config::{MAX_WAITING, PeerConfig, REOPEN, Transport, WARN_AGAIN, WorkloadSource};
-use crate::error::PeerError;
-use crate::event::{PeerEventKind, RoleCause};
+use crate::config::masterless::{
+    Config, MAX_WAITING, REOPEN, Transport, WARN_AGAIN, WorkloadSource,
+};
+use crate::error::masterless::JoinError;
+use crate::event::masterless::{EventKind, RoleCause};
 use crate::net::files::store::EpochFile;
 use crate::net::files::{self, key};
 use crate::net::rt::clock::{self, awake_or_asleep_ms};
@@ -20,13 +22,14 @@ use crate::net::rt::hub::Hub;
 use crate::net::rt::lock::{Condvar, Mutex};
 use crate::net::rt::threads::{LAUNCH, Threads};
 use crate::net::rt::waker::Waker;
-use crate::state::masterless::{Action, Event, Machine, Millis, Rules};
+use crate::state::masterless::{Action, Input, Machine, Millis, Rules};
 use crate::sys::tripwire::{self, Wire};
 use crate::sys::{self, Origin, signals};
+use crate::wire::Tail;
 use crate::wire::heartbeat::MAX_DATAGRAM;
+use crate::wire::heartbeat::Status;
 use crate::wire::proof::Key;
 use crate::wire::seal::{Foreign, Seal};
-use crate::wire::{PeerStatus, Tail};
 
 use destinations::Destinations;
 use launch::Launcher;
@@ -43,8 +46,8 @@ mod shared;
 mod socket;
 
 pub use label::default_label;
-use shared::{Inside, Traffic};
-pub(crate) use shared::{Shared, Wish};
+use shared::Inside;
+pub(crate) use shared::{Shared, Traffic, Wish};
 
 /// The thread's own: whatever it does.
 pub(crate) struct Deeds {
@@ -86,11 +89,11 @@ pub(crate) struct Deeds {
 
 impl Deeds {
     /// Opens everything, and sends the first request to be let in.
-    pub(crate) fn begin(config: &PeerConfig) -> Result<(Arc<Shared>, Self), PeerError> {
+    pub(crate) fn begin(config: &Config) -> Result<(Arc<Shared>, Self), JoinError> {
         config.check()?;
         sys::install();
         let wire = Wire::lay();
-        let io = |doing| move |source| PeerError::Io { doing, source };
+        let io = |doing| move |source| JoinError::Io { doing, source };
         let directory = config.state_directory()?;
         files::make_directory(&directory)?;
         let group = &config.group;
@@ -116,13 +119,9 @@ impl Deeds {
         let (interval, label, now) = (rules.interval, rules.label, awake_or_asleep_ms());
         let mut actions = Vec::new();
         let machine = Machine::new(rules, now, Box::new(chance), &mut actions);
-        let joining = PeerStatus::Joining;
-        let role = PeerEventKind::Role {
-            from: joining,
-            to: joining,
-            token: None,
-            cause: RoleCause::Started,
-        };
+        let joining = Status::Joining;
+        let role =
+            EventKind::Role { from: joining, to: joining, token: None, cause: RoleCause::Started };
         let first = machine.id();
         let inside = Inside {
             machine,
@@ -190,7 +189,7 @@ impl Deeds {
             deaf = self.hear(&mut buffer);
             for tail in std::mem::take(&mut self.doubts) {
                 self.lives.end(tail);
-                self.step(Event::Doubt(tail));
+                self.step(Input::Doubt(tail));
             }
             self.look_names_up();
             self.grant_wishes();
@@ -233,7 +232,7 @@ impl Deeds {
         for _ in 0..MAX_WAITING {
             match self.socket.receive(buffer) {
                 Ok(Some((length, from))) => match self.seal.open(&buffer[..length]) {
-                    Ok(beat) => self.step_on(Event::Heard(beat), Some(from)),
+                    Ok(beat) => self.step_on(Input::Heard(beat), Some(from)),
                     Err(reason) => self.drop_foreign(reason, from),
                 },
                 Ok(None) => return false,
@@ -251,15 +250,15 @@ impl Deeds {
         let wishes = std::mem::take(&mut self.shared.inside.lock().wishes);
         for wish in wishes {
             match wish {
-                Wish::HandoverReady => self.step(Event::HandoverReady),
-                Wish::Leave => self.step(Event::Leave),
-                Wish::Rank(rank) => self.step(Event::Rank(rank)),
-                Wish::Direct(target, rank) => self.step(Event::Direct { target, rank }),
-                Wish::Workload(workload) => self.step(Event::Workload(workload)),
+                Wish::HandoverReady => self.step(Input::HandoverReady),
+                Wish::Leave => self.step(Input::Leave),
+                Wish::Rank(rank) => self.step(Input::Rank(rank)),
+                Wish::Direct(target, rank) => self.step(Input::Direct { target, rank }),
+                Wish::Workload(workload) => self.step(Input::Workload(workload)),
                 Wish::Ended(pid) => {
                     for tail in self.lives.of_process(pid) {
                         self.lives.end(tail);
-                        self.step(Event::Doubt(tail));
+                        self.step(Input::Doubt(tail));
                     }
                 }
                 Wish::Quit => self.quit(),
@@ -284,7 +283,7 @@ impl Deeds {
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 signals::as_program(|| source())
             })) {
-                Ok(workload) => self.step(Event::Workload(workload)),
+                Ok(workload) => self.step(Input::Workload(workload)),
                 Err(_) if is_due(&mut self.no_workload) => {
                     log::warn!("{}: the program's function for the workload panicked", self.name);
                 }
@@ -292,17 +291,17 @@ impl Deeds {
             }
         }
         if now >= self.shared.inside.lock().machine.wake_at() {
-            self.step(Event::Tick);
+            self.step(Input::Tick);
         }
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: Input) {
         self.step_on(event, None);
     }
 
     /// Where it came from counts only if it is news of another: not of a copy of what was heard
     /// before.
-    fn step_on(&mut self, event: Event, from: Option<SocketAddr>) {
+    fn step_on(&mut self, event: Input, from: Option<SocketAddr>) {
         let shared = self.shared.clone();
         let mut inside = shared.inside.lock();
         let now = self.heard_until;
@@ -329,7 +328,7 @@ impl Deeds {
         inside.machine.leave_at_once(now, &mut self.actions);
         while !self.actions.contains(&Action::Exit) && !inside.gone {
             let next = inside.machine.wake_at();
-            inside.machine.step(next, Event::Tick, &mut self.actions);
+            inside.machine.step(next, Input::Tick, &mut self.actions);
         }
         let told = self
             .actions
@@ -349,9 +348,9 @@ impl Deeds {
                 if socket::is_gone(errno) && is_due_after(&mut self.opened_at, REOPEN) {
                     self.open_anew();
                 }
-                self.step(Event::NotSent { errno });
+                self.step(Input::NotSent { errno });
             }
-            Some(Ok(())) if std::mem::take(&mut self.failing) => self.step(Event::Sent),
+            Some(Ok(())) if std::mem::take(&mut self.failing) => self.step(Input::Sent),
             Some(Ok(())) | None => {}
         }
     }
@@ -427,10 +426,10 @@ impl Deeds {
     }
 
     /// To the log, and what else follows from it.
-    fn heed(&mut self, kind: &PeerEventKind) {
+    fn heed(&mut self, kind: &EventKind) {
         let name = &self.name;
         match kind {
-            PeerEventKind::Role { from, to, token, cause } => {
+            EventKind::Role { from, to, token, cause } => {
                 match token {
                     Some(token) => {
                         log::info!("{name}: {from} -> {to} ({cause}), epoch {}", token.epoch)
@@ -439,46 +438,46 @@ impl Deeds {
                 }
                 self.shared.bell.notify_all();
             }
-            PeerEventKind::Joined { id, label, service } => {
+            EventKind::Joined { id, label, service } => {
                 log::debug!("{name}: {label} ({id}) of service type {service} joined");
                 if self.lives.begin(id.tail()) {
                     self.doubts.push(id.tail());
                 }
             }
-            PeerEventKind::Left { id, label, service, cause } => {
+            EventKind::Left { id, label, service, cause } => {
                 log::debug!("{name}: {label} ({id}) of service type {service} left ({cause})");
                 self.lives.forget(id.tail());
             }
-            PeerEventKind::Suspected { id, label, service, cause } => {
+            EventKind::Suspected { id, label, service, cause } => {
                 log::debug!(
                     "{name}: {label} ({id}) of service type {service} is suspected ({cause})"
                 );
             }
-            PeerEventKind::PrepareHandover { to, label, within_ms } => {
+            EventKind::PrepareHandover { to, label, within_ms } => {
                 log::debug!("{name}: to hand over to {label} ({to}) within {within_ms} ms");
             }
-            PeerEventKind::EpochBump { token } => {
+            EventKind::EpochBump { token } => {
                 log::info!("{name}: primary on, under epoch {}", token.epoch)
             }
-            PeerEventKind::Paused { for_ms } => log::info!("{name}: stood still for {for_ms} ms"),
-            PeerEventKind::CannotSend { errno } => {
+            EventKind::Paused { for_ms } => log::info!("{name}: stood still for {for_ms} ms"),
+            EventKind::CannotSend { errno } => {
                 let why = socket::why_not_sent(*errno, &self.transport);
                 log::warn!(
                     "{name}: nothing that this process says gets out: {why}; it is not admitted, \
                      and does not stay primary"
                 );
             }
-            PeerEventKind::SendsAgain { after_ms } => {
+            EventKind::SendsAgain { after_ms } => {
                 log::info!("{name}: what it says gets out again, after {after_ms} ms");
                 self.open_anew();
             }
-            PeerEventKind::Spawn { service, nonce } => {
+            EventKind::Spawn { service, nonce } => {
                 log::debug!("{name}: to start a process of service type {service}, start {nonce}");
                 if let Some((launcher, _)) = &self.launcher {
                     launcher.order(*service, *nonce);
                 }
             }
-            PeerEventKind::Missed { .. } | PeerEventKind::Stopped => {}
+            EventKind::Missed { .. } | EventKind::Stopped => {}
         }
     }
 
@@ -531,7 +530,7 @@ impl Drop for End {
     fn drop(&mut self) {
         let mut inside = self.0.inside.lock();
         if !inside.gone {
-            inside.tell(PeerEventKind::Stopped);
+            inside.tell(EventKind::Stopped);
             inside.gone = true; // whatever has ended the thread: it leads no more
         }
         inside.hub.close();
@@ -540,7 +539,7 @@ impl Drop for End {
     }
 }
 
-fn rules(config: &PeerConfig, epoch: u64) -> Rules {
+fn rules(config: &Config, epoch: u64) -> Rules {
     Rules {
         service: config.service,
         rank: config.rank,
@@ -560,7 +559,7 @@ fn rules(config: &PeerConfig, epoch: u64) -> Rules {
     }
 }
 
-fn seal(config: &PeerConfig, directory: &std::path::Path) -> Result<Seal, PeerError> {
+fn seal(config: &Config, directory: &std::path::Path) -> Result<Seal, JoinError> {
     let key = match &config.key_file {
         Some(path) => key::named(path)?,
         None => key::made(&directory.join(format!("{}.key", config.group)))?,
@@ -575,7 +574,7 @@ fn number(key: &Key) -> u8 {
     Sha256::digest(key.0)[0]
 }
 
-fn launcher(config: &PeerConfig) -> std::io::Result<Option<(Arc<Launcher>, Threads)>> {
+fn launcher(config: &Config) -> std::io::Result<Option<(Arc<Launcher>, Threads)>> {
     if config.launcher.is_empty() {
         return Ok(None);
     }

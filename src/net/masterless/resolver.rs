@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::destinations::{Destinations, Question};
-use crate::config::{Destination, FIRST_LOOK_UP, MAX_DESTINATIONS};
+use crate::config::masterless::{Destination, FIRST_LOOK_UP, MAX_DESTINATIONS};
 use crate::net::rt::clock::awake_or_asleep_ms;
 use crate::net::rt::threads::{NAME, Threads};
 use crate::net::rt::waker::Waker;

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
-use crate::config::MAX_WISHES;
-use crate::event::{PeerEvent, PeerEventKind};
+use crate::config::masterless::MAX_WISHES;
+use crate::event::masterless::{Event, EventKind};
 use crate::net::rt::clock::awake_or_asleep_ms;
 use crate::net::rt::hub::Hub;
 use crate::net::rt::lock::{Condvar, Mutex};
 use crate::net::rt::ready::Ready;
 use crate::net::rt::waker::Waker;
-use crate::state::masterless::{Action, Event, Machine, Millis};
+use crate::state::masterless::{Action, Input, Machine, Millis};
 use crate::sys::{Origin, crash};
 use crate::wire::seal::Foreign;
 use crate::wire::{Label, PeerId, Tail};
@@ -34,11 +34,11 @@ pub(crate) struct Shared {
 
 pub(crate) struct Inside {
     pub(crate) machine: Machine,
-    pub(super) hub: Hub<PeerEventKind>,
+    pub(super) hub: Hub<EventKind>,
     /// The last change of the status.
-    pub(super) role: PeerEventKind,
+    pub(super) role: EventKind,
     /// That nothing can be sent, while that is so.
-    pub(super) outage: Option<PeerEventKind>,
+    pub(super) outage: Option<EventKind>,
     pub(super) wishes: Vec<Wish>,
     pub(crate) traffic: Traffic,
     pub(crate) gone: bool,
@@ -102,11 +102,7 @@ impl Shared {
         self.waker.wake();
     }
 
-    pub(crate) fn subscribe(
-        &self,
-        capacity: usize,
-        ready: Option<Arc<Ready>>,
-    ) -> Receiver<PeerEvent> {
+    pub(crate) fn subscribe(&self, capacity: usize, ready: Option<Arc<Ready>>) -> Receiver<Event> {
         let mut inside = self.inside.lock();
         let present = inside.present();
         let receiver = inside.hub.subscribe(capacity, ready, present);
@@ -132,12 +128,12 @@ impl Shared {
 
 impl Inside {
     /// What a new receiver is told first.
-    fn present(&self) -> Vec<PeerEventKind> {
+    fn present(&self) -> Vec<EventKind> {
         let mut role = self.role.clone();
-        if let PeerEventKind::Role { token, .. } = &mut role {
+        if let EventKind::Role { token, .. } = &mut role {
             *token = self.machine.token();
         }
-        let more = if self.gone { Some(PeerEventKind::Stopped) } else { self.outage.clone() };
+        let more = if self.gone { Some(EventKind::Stopped) } else { self.outage.clone() };
         [role].into_iter().chain(more).collect()
     }
 
@@ -145,7 +141,7 @@ impl Inside {
     pub(super) fn step(
         &mut self,
         now: Millis,
-        event: Event,
+        event: Input,
         prepares: bool,
         actions: &mut Vec<Action>,
     ) {
@@ -155,23 +151,23 @@ impl Inside {
             at += 1;
             let Action::Tell(kind) = action else { continue };
             let kind = kind.clone();
-            if let PeerEventKind::PrepareHandover { .. } = kind {
+            if let EventKind::PrepareHandover { .. } = kind {
                 if !prepares {
-                    self.machine.step(now, Event::HandoverReady, actions);
+                    self.machine.step(now, Input::HandoverReady, actions);
                 }
             }
             self.tell(kind);
         }
     }
 
-    pub(super) fn tell(&mut self, kind: PeerEventKind) {
+    pub(super) fn tell(&mut self, kind: EventKind) {
         match kind {
-            PeerEventKind::Role { .. } => self.role = kind.clone(),
-            PeerEventKind::CannotSend { .. } => self.outage = Some(kind.clone()),
-            PeerEventKind::SendsAgain { .. } => self.outage = None,
+            EventKind::Role { .. } => self.role = kind.clone(),
+            EventKind::CannotSend { .. } => self.outage = Some(kind.clone()),
+            EventKind::SendsAgain { .. } => self.outage = None,
             _ => {}
         }
-        self.gone |= kind == PeerEventKind::Stopped;
+        self.gone |= kind == EventKind::Stopped;
         self.hub.emit(kind);
     }
 }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Type};
 
-use crate::config::{RECEIVE_BUFFER, Transport};
-use crate::error::PeerError;
+use crate::config::masterless::{RECEIVE_BUFFER, Transport};
+use crate::error::masterless::JoinError;
 use crate::sys::{Booked, Kind};
 
 /// The loopback network's broadcast address. Linux hands what is sent there to every socket that is
@@ -38,7 +38,7 @@ pub(super) struct Sent {
 
 impl Socket {
     /// `port` is that of the transport on one machine.
-    pub(super) fn open(transport: &Transport, port: Option<u16>) -> Result<Self, PeerError> {
+    pub(super) fn open(transport: &Transport, port: Option<u16>) -> Result<Self, JoinError> {
         match transport {
             Transport::Local(_) => {
                 let address = SocketAddr::from((ALL_HERE, port.unwrap_or_default()));
@@ -127,11 +127,11 @@ impl AsFd for Socket {
     }
 }
 
-fn io(doing: &'static str) -> impl Fn(io::Error) -> PeerError {
-    move |source| PeerError::Io { doing, source }
+fn io(doing: &'static str) -> impl Fn(io::Error) -> JoinError {
+    move |source| JoinError::Io { doing, source }
 }
 
-fn new(address: SocketAddr) -> Result<Booked<socket2::Socket>, PeerError> {
+fn new(address: SocketAddr) -> Result<Booked<socket2::Socket>, JoinError> {
     let domain = Domain::for_address(address);
     // Close-on-exec.
     Booked::make(Kind::Peer, || socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)))
@@ -142,17 +142,17 @@ fn bound(
     socket: Booked<socket2::Socket>,
     address: SocketAddr,
     destinations: Vec<SocketAddr>,
-) -> Result<Socket, PeerError> {
+) -> Result<Socket, JoinError> {
     // As much as the system allows, if that is less.
     socket.set_recv_buffer_size(RECEIVE_BUFFER).map_err(io("make room for datagrams"))?;
     if address.is_ipv6() {
         socket.set_only_v6(true).map_err(io("use IPv6 alone"))?;
     }
     socket.bind(&address.into()).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => PeerError::PortHeld { address },
-        io::ErrorKind::PermissionDenied => PeerError::PortForbidden { address },
-        io::ErrorKind::AddrNotAvailable => PeerError::NotHere { what: address.ip().to_string() },
-        _ => PeerError::Io { doing: "bind the port", source: error },
+        io::ErrorKind::AddrInUse => JoinError::PortHeld { address },
+        io::ErrorKind::PermissionDenied => JoinError::PortForbidden { address },
+        io::ErrorKind::AddrNotAvailable => JoinError::NotHere { what: address.ip().to_string() },
+        _ => JoinError::Io { doing: "bind the port", source: error },
     })?;
     socket.set_nonblocking(true).map_err(io("prepare the socket"))?;
     let mut socket = Socket { socket: socket.become_a(), bound: address, destinations: Vec::new() };
@@ -234,7 +234,7 @@ pub(super) fn why_not_sent(errno: i32, transport: &Transport) -> String {
     format!("{error}{cure}")
 }
 
-fn multicast_v4(group: SocketAddrV4, name: Option<&str>) -> Result<Socket, PeerError> {
+fn multicast_v4(group: SocketAddrV4, name: Option<&str>) -> Result<Socket, JoinError> {
     let socket = new(group.into())?;
     // Several processes of one machine may be in the group.
     socket.set_reuse_address(true).map_err(io("share the port"))?;
@@ -242,7 +242,7 @@ fn multicast_v4(group: SocketAddrV4, name: Option<&str>) -> Result<Socket, PeerE
         None => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
         Some((_, Ok(IpAddr::V4(address)))) => InterfaceIndexOrAddress::Address(address),
         Some((name, Ok(IpAddr::V6(_)))) => {
-            return Err(PeerError::NotHere { what: format!("{name} for IPv4") });
+            return Err(JoinError::NotHere { what: format!("{name} for IPv4") });
         }
         Some((name, Err(_))) => InterfaceIndexOrAddress::Index(index_of(&socket, name)?),
     };
@@ -259,14 +259,14 @@ fn multicast_v4(group: SocketAddrV4, name: Option<&str>) -> Result<Socket, PeerE
     bound(socket, group.into(), vec![group.into()])
 }
 
-fn multicast_v6(group: SocketAddrV6, name: Option<&str>) -> Result<Socket, PeerError> {
+fn multicast_v6(group: SocketAddrV6, name: Option<&str>) -> Result<Socket, JoinError> {
     let socket = new(group.into())?;
     socket.set_reuse_address(true).map_err(io("share the port"))?;
     let index = match name.map(|name| (name, name.parse::<IpAddr>())) {
         None => group.scope_id(),
         Some((_, Ok(IpAddr::V6(address)))) => index_with(address)?,
         Some((name, Ok(IpAddr::V4(_)))) => {
-            return Err(PeerError::NotHere { what: format!("{name} for IPv6") });
+            return Err(JoinError::NotHere { what: format!("{name} for IPv6") });
         }
         Some((name, Err(_))) => index_of(&socket, name)?,
     };
@@ -279,27 +279,27 @@ fn multicast_v6(group: SocketAddrV6, name: Option<&str>) -> Result<Socket, PeerE
     bound(socket, address, vec![address])
 }
 
-fn not_here(error: io::Error, interface: Option<&str>, group: SocketAddr) -> PeerError {
+fn not_here(error: io::Error, interface: Option<&str>, group: SocketAddr) -> JoinError {
     let what = match interface {
         Some(name) => format!("{name} that is up and can do multicast"),
         None => format!("for multicast to {group}: name one, or add a route to it"),
     };
     match Errno::from_io_error(&error) {
-        Some(Errno::NODEV | Errno::ADDRNOTAVAIL | Errno::NETUNREACH) => PeerError::NotHere { what },
-        _ => PeerError::Io { doing: "join the multicast group", source: error },
+        Some(Errno::NODEV | Errno::ADDRNOTAVAIL | Errno::NETUNREACH) => JoinError::NotHere { what },
+        _ => JoinError::Io { doing: "join the multicast group", source: error },
     }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn index_of(socket: &Booked<socket2::Socket>, name: &str) -> Result<u32, PeerError> {
+fn index_of(socket: &Booked<socket2::Socket>, name: &str) -> Result<u32, JoinError> {
     rustix::net::netdevice::name_to_index(socket, name)
-        .map_err(|_| PeerError::NotHere { what: name.to_owned() })
+        .map_err(|_| JoinError::NotHere { what: name.to_owned() })
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn index_of(_: &Booked<socket2::Socket>, name: &str) -> Result<u32, PeerError> {
+fn index_of(_: &Booked<socket2::Socket>, name: &str) -> Result<u32, JoinError> {
     name.parse()
-        .map_err(|_| PeerError::NotHere { what: format!("{name}: give its address or its number") })
+        .map_err(|_| JoinError::NotHere { what: format!("{name}: give its address or its number") })
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -315,9 +315,9 @@ fn send_through(socket: &Booked<socket2::Socket>, index: u32) -> io::Result<()> 
 }
 
 /// The number of the interface that has an IPv6 address, as the kernel's table of them says.
-fn index_with(address: Ipv6Addr) -> Result<u32, PeerError> {
+fn index_with(address: Ipv6Addr) -> Result<u32, JoinError> {
     let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-    find_index(&table, address).ok_or_else(|| PeerError::NotHere { what: address.to_string() })
+    find_index(&table, address).ok_or_else(|| JoinError::NotHere { what: address.to_string() })
 }
 
 fn find_index(table: &str, address: Ipv6Addr) -> Option<u32> {

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::clock::monotonic_ns;
 use super::ready::Ready;
-use crate::event::{Event, EventKind, PeerEvent, PeerEventKind};
+use crate::event::{Event, EventKind, masterless};
 
 /// What can happen to one who is told of it.
 pub(crate) trait Happening: Sized {
@@ -31,15 +31,15 @@ impl Happening for EventKind {
     }
 }
 
-impl Happening for PeerEventKind {
-    type Event = PeerEvent;
+impl Happening for masterless::EventKind {
+    type Event = masterless::Event;
 
-    fn at(self, monotonic_ns: u64) -> PeerEvent {
-        PeerEvent { monotonic_ns, kind: self }
+    fn at(self, monotonic_ns: u64) -> masterless::Event {
+        masterless::Event { monotonic_ns, kind: self }
     }
 
     fn missed(events: u64) -> Self {
-        PeerEventKind::Missed { events }
+        masterless::EventKind::Missed { events }
     }
 }
 

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 
 use super::record::Fate;
 use super::{Action, Machine, Millis, NEVER};
-use crate::config::MAX_RIVALS;
-use crate::event::{PeerEventKind, PeerLeftCause, RoleCause, SuspicionCause};
+use crate::config::masterless::MAX_RIVALS;
+use crate::event::masterless::{EventKind, LeftCause, RoleCause, SuspicionCause};
 use crate::wire::heartbeat::Heartbeat;
+use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{MAX_NUMBER, NO_PREEMPTION};
-use crate::wire::{Label, PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, Tail};
 
 /// What one that is to become primary has claimed.
 #[derive(Default)]
@@ -73,10 +74,10 @@ impl Machine {
         self.expire(out);
         self.count_quorum();
         match self.status {
-            PeerStatus::Joining => self.admit(out),
-            PeerStatus::Standby | PeerStatus::ToBecomePrimary => self.claims(out),
-            PeerStatus::Primary => self.presides(out),
-            PeerStatus::Leaving => {}
+            Status::Joining => self.admit(out),
+            Status::Standby | Status::ToBecomePrimary => self.claims(out),
+            Status::Primary => self.presides(out),
+            Status::Leaving => {}
         }
         self.look_after_needs(out);
         self.leave_in_time(out);
@@ -94,20 +95,19 @@ impl Machine {
                     } else {
                         SuspicionCause::Silent
                     };
-                    out.push(Action::Tell(PeerEventKind::Suspected { id, label, service, cause }));
+                    out.push(Action::Tell(EventKind::Suspected { id, label, service, cause }));
                 }
                 continue;
             }
             if member.told_joined {
-                out.push(Action::Tell(PeerEventKind::Left {
+                out.push(Action::Tell(EventKind::Left {
                     id,
                     label,
                     service,
-                    cause: PeerLeftCause::Died,
+                    cause: LeftCause::Died,
                 }));
             }
-            let claimed =
-                matches!(member.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
+            let claimed = matches!(member.status, Status::Primary | Status::ToBecomePrimary);
             if service == self.rules.service && claimed && self.rules.quorum > 0 {
                 // The other side of a divided group forgets this side as much later as its last
                 // heartbeat came later.
@@ -126,11 +126,8 @@ impl Machine {
         if self.rules.quorum == 0 {
             return;
         }
-        let others = self
-            .record
-            .members()
-            .filter(|one| one.direct && one.status != PeerStatus::Joining)
-            .count();
+        let others =
+            self.record.members().filter(|one| one.direct && one.status != Status::Joining).count();
         if others + 1 >= self.rules.quorum {
             self.enough_since.get_or_insert(self.now);
         } else {
@@ -172,14 +169,14 @@ impl Machine {
             return;
         }
         if self.id.rank() == NEVER || !self.is_strong() {
-            if self.status == PeerStatus::ToBecomePrimary {
+            if self.status == Status::ToBecomePrimary {
                 self.stand_by(RoleCause::Barred, out);
             }
             return;
         }
         let highest = self.is_highest();
         let present = self.present();
-        if self.status == PeerStatus::Standby {
+        if self.status == Status::Standby {
             if highest {
                 self.considers(present.as_ref(), out);
             }
@@ -226,7 +223,7 @@ impl Machine {
     /// Flags itself to become primary.
     fn flag(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
         self.claim = Claim { since: self.now, named: false };
-        self.become_status(PeerStatus::ToBecomePrimary, cause, out);
+        self.become_status(Status::ToBecomePrimary, cause, out);
         if cause == RoleCause::Failover {
             // Whoever has heard the primary is asked for it, again and again: one answer is enough.
             self.sending.insist(self.now, self.rules.interval / 4);
@@ -266,7 +263,7 @@ impl Machine {
         self.followed_at = self.now;
         self.outdated_since = None;
         self.handed_to = None;
-        self.become_status(PeerStatus::Primary, cause, out);
+        self.become_status(Status::Primary, cause, out);
         self.announce();
     }
 
@@ -281,7 +278,7 @@ impl Machine {
     /// Back to standby.
     pub(super) fn stand_by(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
         self.forget_role();
-        self.become_status(PeerStatus::Standby, cause, out);
+        self.become_status(Status::Standby, cause, out);
         self.announce();
     }
 
@@ -304,10 +301,10 @@ impl Machine {
             return;
         }
         self.hand_over_in_time(out);
-        if self.status == PeerStatus::Primary {
+        if self.status == Status::Primary {
             self.settle_all(out);
         }
-        if self.status == PeerStatus::Primary {
+        if self.status == Status::Primary {
             self.catch_up(out);
         }
     }
@@ -320,7 +317,7 @@ impl Machine {
         let within_ms = 2 * self.rules.interval;
         self.drain = Some(Drain { to: to.tail(), deadline: self.now + within_ms, ready: false });
         let label = self.record.get(to.tail()).map_or(Label::EMPTY, |one| one.label);
-        out.push(Action::Tell(PeerEventKind::PrepareHandover { to, label, within_ms }));
+        out.push(Action::Tell(EventKind::PrepareHandover { to, label, within_ms }));
     }
 
     fn hand_over_in_time(&mut self, out: &mut Vec<Action>) {
@@ -332,7 +329,7 @@ impl Machine {
         let (to, ready) = (drain.to, drain.ready);
         self.drain = None;
         let willing = self.record.get(to).is_some_and(|one| {
-            one.status == PeerStatus::ToBecomePrimary
+            one.status == Status::ToBecomePrimary
                 && one.id < self.id
                 && !one.is_suspected(&self.rules, self.now)
         });
@@ -376,7 +373,7 @@ impl Machine {
         self.raise_epoch();
         self.counts.bumps += 1;
         self.outdated_since = None;
-        out.extend(self.token().map(|token| Action::Tell(PeerEventKind::EpochBump { token })));
+        out.extend(self.token().map(|token| Action::Tell(EventKind::EpochBump { token })));
         self.announce();
     }
 
@@ -391,7 +388,7 @@ impl Machine {
         let began = self.conflict.as_ref().map_or(self.now, |conflict| conflict.since);
         for member in self.record.members() {
             let counts =
-                member.direct && member.status != PeerStatus::Joining && member.id.tail() != rival;
+                member.direct && member.status != Status::Joining && member.id.tail() != rival;
             let Some((vote, at)) = member.vote.filter(|(_, at)| counts && *at > fresh) else {
                 continue;
             };
@@ -438,7 +435,7 @@ impl Machine {
         let third = |one: &super::Member| {
             one.service == self.rules.service
                 && one.id.tail() != rival.tail
-                && one.status != PeerStatus::Joining
+                && one.status != Status::Joining
         };
         self.now >= self.followed_at + long && self.record.members().any(third)
     }
@@ -456,7 +453,7 @@ impl Machine {
 
     /// One that says that it is primary of this process's type was heard, or reported.
     fn meets_primary(&mut self, tail: Tail, directly: bool, out: &mut Vec<Action>) {
-        if self.status != PeerStatus::Primary || tail == self.id.tail() {
+        if self.status != Status::Primary || tail == self.id.tail() {
             return;
         }
         if self.conflict.is_none() {
@@ -482,16 +479,15 @@ impl Machine {
         was_primary: bool,
         out: &mut Vec<Action>,
     ) {
-        let named = was_primary
-            && beat.status != PeerStatus::Primary
-            && beat.handed_to == Some(self.id.tail());
-        if named && self.status == PeerStatus::ToBecomePrimary {
+        let named =
+            was_primary && beat.status != Status::Primary && beat.handed_to == Some(self.id.tail());
+        if named && self.status == Status::ToBecomePrimary {
             self.claim.named = true;
         }
         match beat.status {
-            PeerStatus::Primary => self.meets_primary(beat.id.tail(), true, out),
-            PeerStatus::ToBecomePrimary => match self.status {
-                PeerStatus::Primary => {
+            Status::Primary => self.meets_primary(beat.id.tail(), true, out),
+            Status::ToBecomePrimary => match self.status {
+                Status::Primary => {
                     let better = beat.id < self.id && beat.id.rank() < NEVER;
                     let yields = self.rules.preempt || self.id.rank() == NEVER;
                     if better && yields {
@@ -500,14 +496,14 @@ impl Machine {
                         self.trigger();
                     }
                 }
-                PeerStatus::Standby | PeerStatus::ToBecomePrimary => {
+                Status::Standby | Status::ToBecomePrimary => {
                     if self.id < beat.id && self.id.rank() < NEVER && self.is_eligible() {
                         self.trigger();
                     }
                 }
-                PeerStatus::Joining | PeerStatus::Leaving => {}
+                Status::Joining | Status::Leaving => {}
             },
-            PeerStatus::Joining | PeerStatus::Standby | PeerStatus::Leaving => {}
+            Status::Joining | Status::Standby | Status::Leaving => {}
         }
         let recent = self.now.saturating_sub(self.rules.halves(3));
         let own = self.rules.service;
@@ -516,7 +512,7 @@ impl Machine {
             if view.id.tail() == self.id.tail() {
                 self.followed_at = self.followed_at.max(heard);
             } else if heard >= recent {
-                let primary = |one: &super::Member| one.status == PeerStatus::Primary;
+                let primary = |one: &super::Member| one.status == Status::Primary;
                 if self.record.get(view.id.tail()).is_some_and(primary) {
                     self.meets_primary(view.id.tail(), false, out);
                 }
@@ -534,13 +530,13 @@ impl Machine {
             && self.leaving_until.is_none()
             && self.needs.is_empty();
         let settled = match self.status {
-            PeerStatus::Primary => {
+            Status::Primary => {
                 self.conflict.is_none() && self.drain.is_none() && self.outdated_since.is_none()
             }
-            PeerStatus::Standby => {
+            Status::Standby => {
                 self.id.rank() == NEVER || self.present().is_some_and(|one| one.id < self.id)
             }
-            PeerStatus::Joining | PeerStatus::ToBecomePrimary | PeerStatus::Leaving => false,
+            Status::Joining | Status::ToBecomePrimary | Status::Leaving => false,
         };
         calm && settled && self.rules.quorum == 0 && !self.is_failing()
     }
@@ -553,7 +549,7 @@ impl Machine {
         assert!(self.is_highest(), "there is a better one");
         let claiming = |one: &super::Member| {
             one.service == self.rules.service
-                && one.status == PeerStatus::ToBecomePrimary
+                && one.status == Status::ToBecomePrimary
                 && one.id < self.id
         };
         let better = self

@@ -32,11 +32,12 @@ use self::claim::{Claim, Conflict, Drain};
 use self::need::Needs;
 use self::record::Record;
 use self::sending::Sending;
-use crate::config::{MAX_DIRECTIVES, Need};
-use crate::event::{PeerEventKind, RoleCause, Token};
+use crate::config::masterless::{MAX_DIRECTIVES, Need};
+use crate::event::masterless::{EventKind, RoleCause, Token};
 use crate::wire::heartbeat::Heartbeat;
+use crate::wire::heartbeat::Status;
 use crate::wire::peer_id::UNADMITTED;
-use crate::wire::{Label, PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, Tail};
 
 mod claim;
 mod need;
@@ -119,7 +120,7 @@ impl Rules {
 // One at a time, on the stack: a box would cost more than what is moved.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Event {
+pub(crate) enum Input {
     /// Time has passed.
     Tick,
     /// An authentic heartbeat has come, of this process itself perhaps.
@@ -150,14 +151,14 @@ pub(crate) enum Event {
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    /// Not later than `until`: then it has become untrue, and was [not sent](Event::NotSent).
+    /// Not later than `until`: then it has become untrue, and was [not sent](Input::NotSent).
     Send {
         beat: Heartbeat,
         until: Millis,
     },
     /// What waits in the socket is from before a pause, and is to be thrown away.
     Flush,
-    Tell(PeerEventKind),
+    Tell(EventKind),
     /// It has left.
     Exit,
 }
@@ -192,7 +193,7 @@ pub(crate) struct Machine {
     undecided: bool,
     id: PeerId,
     session: u64,
-    status: PeerStatus,
+    status: Status,
     workload: u16,
     /// Its own, while it is primary.
     epoch: u64,
@@ -233,7 +234,7 @@ impl Machine {
         let mut machine = Machine {
             id: PeerId::new(rules.rank, UNADMITTED, Tail([0; 11])),
             session: 0,
-            status: PeerStatus::Joining,
+            status: Status::Joining,
             workload: rules.workload,
             epoch: 0,
             max_epoch: rules.epoch,
@@ -271,11 +272,11 @@ impl Machine {
 
     /// Takes in what has happened at `now`, and adds what is to be done to `out`.
     ///
-    /// Only [`Event::Tick`] decides what follows from it, and from silence. Whoever calls it has
+    /// Only [`Input::Tick`] decides what follows from it, and from silence. Whoever calls it has
     /// handed in all heartbeats that had come before `now`, for silence counts only while somebody
     /// listens, and the first of many that wait unread may hide an objection. A clock that goes
     /// back stands still here.
-    pub(crate) fn step(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
+    pub(crate) fn step(&mut self, now: Millis, event: Input, out: &mut Vec<Action>) {
         if self.gone {
             return;
         }
@@ -284,35 +285,35 @@ impl Machine {
         if gap > self.rules.away() {
             self.resume(gap, out);
             // What came during the pause may be of any age.
-            if let Event::Heard(_) = event {
+            if let Input::Heard(_) = event {
                 self.send_if_due(out);
                 return;
             }
         }
         match event {
-            Event::Tick => self.evaluate(out),
-            Event::Heard(beat) => self.heard(&beat, out),
-            Event::HandoverReady => {
+            Input::Tick => self.evaluate(out),
+            Input::Heard(beat) => self.heard(&beat, out),
+            Input::HandoverReady => {
                 if let Some(drain) = &mut self.drain {
                     drain.ready = true;
                 }
                 self.undecided = true;
             }
-            Event::Leave => self.leave(out),
-            Event::Rank(rank) => self.take_rank(rank),
-            Event::Direct { target, rank } if target == self.id.tail() => self.take_rank(rank),
-            Event::Direct { target, rank } => {
+            Input::Leave => self.leave(out),
+            Input::Rank(rank) => self.take_rank(rank),
+            Input::Direct { target, rank } if target == self.id.tail() => self.take_rank(rank),
+            Input::Direct { target, rank } => {
                 let nonce = self.nonce();
                 self.sending.direct(target, rank, nonce, self.now + 5 * self.rules.interval);
                 self.trigger();
             }
-            Event::Workload(workload) => self.workload = workload,
-            Event::Doubt(tail) => {
+            Input::Workload(workload) => self.workload = workload,
+            Input::Doubt(tail) => {
                 let suspect = |interval| self.rules.suspect(interval);
                 self.undecided |= self.record.doubt(tail, self.now, suspect);
             }
-            Event::NotSent { errno } => self.not_sent(errno, out),
-            Event::Sent => self.sent_again(out),
+            Input::NotSent { errno } => self.not_sent(errno, out),
+            Input::Sent => self.sent_again(out),
         }
         self.send_if_due(out);
     }
@@ -323,7 +324,7 @@ impl Machine {
     fn resume(&mut self, gap: Millis, out: &mut Vec<Action>) {
         self.counts.pauses += 1;
         out.push(Action::Flush);
-        out.push(Action::Tell(PeerEventKind::Paused { for_ms: gap }));
+        out.push(Action::Tell(EventKind::Paused { for_ms: gap }));
         self.record.shift(gap);
         self.claim.shift(gap);
         self.needs.shift(gap);
@@ -340,12 +341,12 @@ impl Machine {
             *until += gap;
         }
         match self.status {
-            PeerStatus::Joining => self.collect_until = self.now + 3 * self.rules.interval,
-            PeerStatus::Primary if self.now > self.lease_until() => {
+            Status::Joining => self.collect_until = self.now + 3 * self.rules.interval,
+            Status::Primary if self.now > self.lease_until() => {
                 self.lose_primary(RoleCause::Paused, out);
             }
-            PeerStatus::ToBecomePrimary => self.stand_by(RoleCause::Paused, out),
-            PeerStatus::Primary | PeerStatus::Standby | PeerStatus::Leaving => {}
+            Status::ToBecomePrimary => self.stand_by(RoleCause::Paused, out),
+            Status::Primary | Status::Standby | Status::Leaving => {}
         }
         self.relisten_until = self.now + 2 * self.rules.interval;
         self.sending.request_now(self.now);
@@ -357,7 +358,7 @@ impl Machine {
         tail[8..].copy_from_slice(&(self.entropy)().to_be_bytes()[..3]);
         self.id = PeerId::new(self.id.rank(), UNADMITTED, Tail(tail));
         self.session = (self.entropy)();
-        self.status = PeerStatus::Joining;
+        self.status = Status::Joining;
         self.collect_until = self.now + 3 * self.rules.interval;
         self.sending.start_anew(self.now);
     }
@@ -368,8 +369,8 @@ impl Machine {
         let from = self.status;
         self.forget_role();
         self.begin_to_join();
-        if from != PeerStatus::Joining {
-            out.push(Action::Tell(PeerEventKind::Role {
+        if from != Status::Joining {
+            out.push(Action::Tell(EventKind::Role {
                 from,
                 to: self.status,
                 token: None,
@@ -389,7 +390,7 @@ impl Machine {
         self.renew_sequence();
         self.admitted_at = self.now;
         self.followed_at = self.now;
-        self.become_status(PeerStatus::Standby, RoleCause::Admitted, out);
+        self.become_status(Status::Standby, RoleCause::Admitted, out);
         self.announce();
         self.claims(out);
     }
@@ -432,7 +433,7 @@ impl Machine {
             return;
         }
         self.leaving_until = Some(self.now + 6 * self.rules.interval);
-        if self.status == PeerStatus::Primary && self.record.has_candidate(&self.rules, self.now) {
+        if self.status == Status::Primary && self.record.has_candidate(&self.rules, self.now) {
             self.set_rank(NEVER);
             self.announce();
         } else {
@@ -453,9 +454,9 @@ impl Machine {
 
     /// Says three times that it leaves.
     fn say_goodbye(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
-        if self.status != PeerStatus::Leaving {
+        if self.status != Status::Leaving {
             self.forget_role();
-            self.become_status(PeerStatus::Leaving, cause, out);
+            self.become_status(Status::Leaving, cause, out);
             self.sending.goodbye(self.now, self.rules.interval / 8);
         }
     }
@@ -469,9 +470,9 @@ impl Machine {
     }
 
     /// Every change of this process's status goes through here.
-    fn become_status(&mut self, to: PeerStatus, cause: RoleCause, out: &mut Vec<Action>) {
+    fn become_status(&mut self, to: Status, cause: RoleCause, out: &mut Vec<Action>) {
         let from = std::mem::replace(&mut self.status, to);
-        out.push(Action::Tell(PeerEventKind::Role { from, to, token: self.token(), cause }));
+        out.push(Action::Tell(EventKind::Role { from, to, token: self.token(), cause }));
     }
 
     fn nonce(&mut self) -> u32 {
@@ -482,7 +483,7 @@ impl Machine {
         self.id
     }
 
-    pub(crate) fn status(&self) -> PeerStatus {
+    pub(crate) fn status(&self) -> Status {
         self.status
     }
 
@@ -512,7 +513,7 @@ impl Machine {
 
     /// What fences this process's work, while it is primary.
     pub(crate) fn token(&self) -> Option<Token> {
-        (self.status == PeerStatus::Primary).then_some(Token { epoch: self.epoch, id: self.id })
+        (self.status == Status::Primary).then_some(Token { epoch: self.epoch, id: self.id })
     }
 
     /// True if it is primary and no other can be, as far as heartbeats can tell: also before the
@@ -523,18 +524,18 @@ impl Machine {
 
     /// How long that is true without another heartbeat of its own.
     pub(crate) fn lease_left(&self, now: Millis) -> Option<Millis> {
-        let until = (self.status == PeerStatus::Primary).then(|| self.lease_until());
+        let until = (self.status == Status::Primary).then(|| self.lease_until());
         until?.checked_sub(now.max(self.now))
     }
 
-    /// When `step` is to be called with [`Event::Tick`] at the latest.
+    /// When `step` is to be called with [`Input::Tick`] at the latest.
     pub(crate) fn wake_at(&self) -> Millis {
         if self.undecided {
             return self.now;
         }
         let quiet = match self.status {
-            PeerStatus::Standby | PeerStatus::Primary => self.is_quiet(),
-            PeerStatus::Joining | PeerStatus::ToBecomePrimary | PeerStatus::Leaving => false,
+            Status::Standby | Status::Primary => self.is_quiet(),
+            Status::Joining | Status::ToBecomePrimary | Status::Leaving => false,
         };
         let next = self.sending.next().min(self.record.next_check());
         let step = if quiet { self.rules.interval } else { (self.rules.interval / 8).max(1) };
@@ -551,11 +552,9 @@ impl Machine {
         self.record.check_limits();
         self.needs.check_limits();
         assert!(
-            self.status != PeerStatus::Primary || self.epoch <= self.max_epoch,
+            self.status != Status::Primary || self.epoch <= self.max_epoch,
             "its epoch is not known"
         );
-        assert!(
-            self.status == PeerStatus::Primary || self.conflict.is_none() && self.drain.is_none()
-        );
+        assert!(self.status == Status::Primary || self.conflict.is_none() && self.drain.is_none());
     }
 }

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 
 use super::record::Member;
 use super::{Action, Machine, Millis};
-use crate::config::{MAX_PENDING_STARTS, Need};
-use crate::event::{PeerEventKind, RoleCause};
+use crate::config::masterless::{MAX_PENDING_STARTS, Need};
+use crate::event::masterless::{EventKind, RoleCause};
+use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{CAN_START, Few, Heartbeat, MAX_LISTED, Start};
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::{PeerId, Tail};
 
 /// A start that somebody has made known. It counts as one process until that shows up, or for a
 /// time.
@@ -166,8 +167,7 @@ fn load(workload: u16) -> u8 {
 impl Machine {
     /// Starts what is missing, and leaves if it is too many.
     pub(super) fn look_after_needs(&mut self, out: &mut Vec<Action>) {
-        if self.needs.is_empty() || matches!(self.status, PeerStatus::Joining | PeerStatus::Leaving)
-        {
+        if self.needs.is_empty() || matches!(self.status, Status::Joining | Status::Leaving) {
             return;
         }
         self.needs.forget_old(self.now);
@@ -221,7 +221,7 @@ impl Machine {
                 // one more.
                 self.speak_up();
                 self.send_if_due(out);
-                out.push(Action::Tell(PeerEventKind::Spawn { service, nonce }));
+                out.push(Action::Tell(EventKind::Spawn { service, nonce }));
             }
         }
         if !able {
@@ -234,7 +234,7 @@ impl Machine {
         let own = (load(self.workload), self.id);
         let mut others = self.record.members().filter(|one| {
             one.flags & CAN_START != 0
-                && one.status != PeerStatus::Joining
+                && one.status != Status::Joining
                 && !one.is_suspected(&self.rules, self.now)
         });
         !others.any(|one| (load(one.workload), one.id) < own)
@@ -250,9 +250,9 @@ impl Machine {
         let mut standbys = self
             .record
             .members()
-            .filter(|one| one.service == service && one.status == PeerStatus::Standby);
+            .filter(|one| one.service == service && one.status == Status::Standby);
         let youngest =
-            self.status == PeerStatus::Standby && !standbys.any(|one| age(one.id) > age(self.id));
+            self.status == Status::Standby && !standbys.any(|one| age(one.id) > age(self.id));
         drop(standbys);
         if !too_many || !youngest || self.leaving_until.is_some() {
             self.needs.surplus_since = None;

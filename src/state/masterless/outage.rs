@@ -9,8 +9,8 @@
 //! able to say that it is one, for no longer than a heartbeat may need on its way.
 
 use super::{Action, Machine, Millis};
-use crate::event::{PeerEventKind, RoleCause};
-use crate::wire::PeerStatus;
+use crate::event::masterless::{EventKind, RoleCause};
+use crate::wire::heartbeat::Status;
 
 /// A row of heartbeats that could not be sent.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ impl Machine {
         let long = self.now >= outage.since + interval;
         if long && !outage.is_told {
             outage.is_told = true;
-            out.push(Action::Tell(PeerEventKind::CannotSend { errno }));
+            out.push(Action::Tell(EventKind::CannotSend { errno }));
         }
         self.sending.fail(outage, self.now, interval / 4);
         self.needs.take_back();
@@ -38,9 +38,9 @@ impl Machine {
         // What it has heard meanwhile, if anything, were no answers to what it has said.
         self.relisten_until = self.now + 2 * interval;
         match self.status {
-            PeerStatus::Joining => self.collect_until = self.now + 3 * interval,
-            PeerStatus::ToBecomePrimary => self.stand_by(RoleCause::CannotSend, out),
-            PeerStatus::Standby | PeerStatus::Primary | PeerStatus::Leaving => {}
+            Status::Joining => self.collect_until = self.now + 3 * interval,
+            Status::ToBecomePrimary => self.stand_by(RoleCause::CannotSend, out),
+            Status::Standby | Status::Primary | Status::Leaving => {}
         }
     }
 
@@ -51,7 +51,7 @@ impl Machine {
         self.claim.begin_anew(self.now);
         if outage.is_told {
             let after_ms = self.now.saturating_sub(outage.since);
-            out.push(Action::Tell(PeerEventKind::SendsAgain { after_ms }));
+            out.push(Action::Tell(EventKind::SendsAgain { after_ms }));
         }
     }
 

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Millis, NEVER, Rules};
-use crate::config::MAX_TOMBSTONES;
+use crate::config::masterless::MAX_TOMBSTONES;
+use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{ELIGIBLE, Heartbeat, View};
-use crate::wire::{Label, PeerId, PeerStatus, Tail};
+use crate::wire::{Label, PeerId, Tail};
 
 /// Another process.
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub(crate) struct Member {
     pub(crate) id: PeerId,
     session: u64,
     counter: u64,
-    pub(crate) status: PeerStatus,
+    pub(crate) status: Status,
     pub(crate) flags: u8,
     pub(crate) service: u16,
     pub(crate) workload: u16,
@@ -46,7 +47,7 @@ impl Member {
 
     /// When it last gave a sign of life. A primary's is also what others have heard.
     pub(super) fn last(&self) -> Millis {
-        if self.status == PeerStatus::Primary { self.heard.max(self.evidence) } else { self.heard }
+        if self.status == Status::Primary { self.heard.max(self.evidence) } else { self.heard }
     }
 
     pub(super) fn is_suspected(&self, rules: &Rules, now: Millis) -> bool {
@@ -64,9 +65,8 @@ impl Member {
 
     /// Whether it could be primary as well as this process.
     pub(super) fn is_candidate(&self, rules: &Rules, now: Millis) -> bool {
-        let primary = self.status == PeerStatus::Primary;
-        let admitted =
-            primary || matches!(self.status, PeerStatus::Standby | PeerStatus::ToBecomePrimary);
+        let primary = self.status == Status::Primary;
+        let admitted = primary || matches!(self.status, Status::Standby | Status::ToBecomePrimary);
         self.service == rules.service
             && admitted
             && self.id.rank() < NEVER
@@ -76,7 +76,7 @@ impl Member {
     }
 
     fn is_protected(&self, service: u16) -> bool {
-        let claims = matches!(self.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
+        let claims = matches!(self.status, Status::Primary | Status::ToBecomePrimary);
         self.service == service && claims
     }
 }
@@ -164,7 +164,7 @@ impl Record {
     pub(super) fn joiners_before(&self, id: PeerId, since: Millis) -> usize {
         let key = |id: PeerId| (id.rank(), id.tail());
         let joining =
-            self.members().filter(|one| one.status == PeerStatus::Joining && one.heard >= since);
+            self.members().filter(|one| one.status == Status::Joining && one.heard >= since);
         joining.filter(|one| key(one.id) < key(id)).count()
     }
 
@@ -206,10 +206,10 @@ impl Record {
             forgotten = self.insert(member, rules.service)?;
         }
         let Some(member) = self.members.get_mut(&tail) else { return Err(NoRoom) };
-        if beat.status == PeerStatus::Primary && member.status != PeerStatus::Primary {
+        if beat.status == Status::Primary && member.status != Status::Primary {
             member.primary_since = now;
         }
-        if beat.status == PeerStatus::Primary {
+        if beat.status == Status::Primary {
             self.primaries.insert(tail);
         } else {
             self.primaries.remove(&tail);
@@ -246,7 +246,7 @@ impl Record {
             if stale || member.service != view.service {
                 return None;
             }
-            if member.status == PeerStatus::Primary {
+            if member.status == Status::Primary {
                 if view.epoch > member.epoch {
                     (member.epoch, member.evidence) = (view.epoch, heard.max(member.evidence));
                 } else if view.epoch == member.epoch {
@@ -256,9 +256,9 @@ impl Record {
                 }
             } else if view.epoch > member.epoch
                 && heard > member.heard
-                && member.status != PeerStatus::Joining
+                && member.status != Status::Joining
             {
-                member.status = PeerStatus::Primary;
+                member.status = Status::Primary;
                 self.primaries.insert(tail);
                 member.primary_since = now;
                 (member.epoch, member.evidence) = (view.epoch, heard);
@@ -305,7 +305,7 @@ impl Record {
                 Some(_) | None => return Err(NoRoom),
             }
         }
-        if member.status == PeerStatus::Primary {
+        if member.status == Status::Primary {
             self.primaries.insert(member.id.tail());
         }
         self.members.insert(member.id.tail(), member);
@@ -398,7 +398,7 @@ impl Record {
     pub(super) fn check_limits(&self) {
         assert!(self.members.len() <= self.limit.max(1));
         let primary =
-            |tail: &Tail| self.get(*tail).is_some_and(|one| one.status == PeerStatus::Primary);
+            |tail: &Tail| self.get(*tail).is_some_and(|one| one.status == Status::Primary);
         assert!(self.primaries.iter().all(primary), "the index of primaries is wrong");
         assert!(self.buried.len() <= MAX_TOMBSTONES && self.tombstones.len() == self.buried.len());
     }
@@ -410,7 +410,7 @@ impl Member {
             id: view.id,
             session: 0,
             counter: 0,
-            status: PeerStatus::Primary,
+            status: Status::Primary,
             flags: 0,
             service: view.service,
             workload: 0,

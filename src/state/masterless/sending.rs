@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use super::outage::Outage;
 use super::record::NoRoom;
 use super::{Action, Machine, Member, Millis};
-use crate::config::{MAX_DIRECTIVES, MAX_VIEWED};
-use crate::event::{PeerEventKind, PeerLeftCause};
+use crate::config::masterless::{MAX_DIRECTIVES, MAX_VIEWED};
+use crate::event::masterless::{EventKind, LeftCause, RoleCause};
+use crate::wire::Tail;
+use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{
     CAN_START, Directive, ELIGIBLE, Few, Heartbeat, NO_PREEMPTION, REQUEST, STRONG, View,
 };
 use crate::wire::peer_id::UNADMITTED;
-use crate::wire::{PeerStatus, Tail};
 
 /// Of its own heartbeats that come back, so many are recognised; older ones are from somebody who
 /// plays them again.
@@ -190,7 +191,7 @@ impl Machine {
             return;
         }
         let interval = self.rules.interval;
-        let claims = matches!(self.status, PeerStatus::Primary | PeerStatus::ToBecomePrimary);
+        let claims = matches!(self.status, Status::Primary | Status::ToBecomePrimary);
         let crowd = self.record.len() > FEW && !claims;
         let since = self.now - self.sending.tried.at;
         if since < if crowd && !vote { interval } else { interval / 4 } {
@@ -210,7 +211,7 @@ impl Machine {
     /// if so configured.
     fn interval(&self) -> Millis {
         let (members, limit) = (self.record.len() + 1, self.rules.slow_above);
-        if limit == 0 || members <= limit || self.status != PeerStatus::Standby {
+        if limit == 0 || members <= limit || self.status != Status::Standby {
             return self.rules.interval;
         }
         let better = self
@@ -227,7 +228,7 @@ impl Machine {
     /// and they may have given it up.
     fn true_until(&self) -> Millis {
         let present = self.now + self.rules.away();
-        if self.status == PeerStatus::Primary { present.min(self.lease_until()) } else { present }
+        if self.status == Status::Primary { present.min(self.lease_until()) } else { present }
     }
 
     /// For a primary: until when no other can be, as far as heartbeats can tell. Others count from
@@ -257,18 +258,17 @@ impl Machine {
         let beat = self.compose(interval);
         self.counts.sent += 1;
         let until = self.true_until();
-        self.sending.tried = Said { at: self.now, primary: self.status == PeerStatus::Primary };
+        self.sending.tried = Said { at: self.now, primary: self.status == Status::Primary };
         if self.sending.outage.is_none() {
             self.sending.before = std::mem::replace(&mut self.sending.last, self.sending.tried);
         }
         self.sending.soon = None;
         // While it joins, everybody is asked twice in each interval, and a request may be lost.
         let (least, most) = match self.status {
-            PeerStatus::Joining => (interval / 2, interval / 2),
-            PeerStatus::Standby
-            | PeerStatus::ToBecomePrimary
-            | PeerStatus::Primary
-            | PeerStatus::Leaving => (interval * 9 / 10, interval * 11 / 10),
+            Status::Joining => (interval / 2, interval / 2),
+            Status::Standby | Status::ToBecomePrimary | Status::Primary | Status::Leaving => {
+                (interval * 9 / 10, interval * 11 / 10)
+            }
         };
         self.sending.regular = self.now + self.between(least, most);
         if self.rules.observe && self.sending.regular >= self.collect_until {
@@ -279,16 +279,16 @@ impl Machine {
         }
         self.sending.sent.push_back(beat);
         out.push(Action::Send { beat, until });
-        if self.status == PeerStatus::Leaving && self.sending.has_said_all() {
+        if self.status == Status::Leaving && self.sending.has_said_all() {
             self.gone = true;
-            out.push(Action::Tell(PeerEventKind::Stopped));
+            out.push(Action::Tell(EventKind::Stopped));
             out.push(Action::Exit);
         }
     }
 
     fn compose(&mut self, interval: Millis) -> Heartbeat {
-        let joining = self.status == PeerStatus::Joining;
-        let pause = if self.status == PeerStatus::ToBecomePrimary { 4 } else { 2 };
+        let joining = self.status == Status::Joining;
+        let pause = if self.status == Status::ToBecomePrimary { 4 } else { 2 };
         let asks = self.sending.request || joining;
         let allowed = self
             .sending
@@ -318,7 +318,7 @@ impl Machine {
             service: self.rules.service,
             workload: self.workload,
             interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
-            epoch: if self.status == PeerStatus::Primary { self.epoch } else { self.max_epoch },
+            epoch: if self.status == Status::Primary { self.epoch } else { self.max_epoch },
             origin: self.rules.origin,
             views: self.views(),
             starts: self.needs.said(self.sending.counter),
@@ -339,12 +339,11 @@ impl Machine {
             self.sending.followed.keys().copied().filter(|service| *service != own).collect();
         services.insert(0, own);
         for service in services {
-            if service == own && self.status == PeerStatus::Primary {
+            if service == own && self.status == Status::Primary {
                 continue;
             }
             let Some(followed) = self.sending.followed.get_mut(&service) else { continue };
-            let claims =
-                |one: &&Member| one.status == PeerStatus::Primary && one.service == service;
+            let claims = |one: &&Member| one.status == Status::Primary && one.service == service;
             let kept = followed.tail.and_then(|tail| self.record.get(tail)).filter(claims);
             let chosen = kept.or_else(|| self.record.primary(service));
             followed.tail = chosen.map(|one| one.id.tail());
@@ -382,14 +381,14 @@ impl Machine {
         self.counts.heard += 1;
         let before = self.record.get(beat.id.tail()).cloned();
         let own_type = beat.service == self.rules.service;
-        if beat.status != PeerStatus::Joining && beat.id.sequence() != UNADMITTED {
+        if beat.status != Status::Joining && beat.id.sequence() != UNADMITTED {
             self.max_sequence = self.max_sequence.max(beat.id.sequence());
         }
         if own_type {
             self.max_epoch = self.max_epoch.max(beat.epoch);
         }
-        let was_primary = before.as_ref().is_some_and(|one| one.status == PeerStatus::Primary);
-        if beat.status == PeerStatus::Leaving {
+        let was_primary = before.as_ref().is_some_and(|one| one.status == Status::Primary);
+        if beat.status == Status::Leaving {
             self.bid_farewell(beat, before.as_ref(), out);
         } else if !self.enter(beat, before.as_ref(), out) {
             return;
@@ -410,9 +409,9 @@ impl Machine {
                 == (beat.status, beat.id, beat.epoch, beat.flags)
         };
         let changed = !before.as_ref().is_some_and(same);
-        let claiming = self.status == PeerStatus::ToBecomePrimary || self.in_conflict();
+        let claiming = self.status == Status::ToBecomePrimary || self.in_conflict();
         // Who joins has nothing to decide but when: time alone tells.
-        self.undecided |= (own_type && changed || claiming) && self.status != PeerStatus::Joining;
+        self.undecided |= (own_type && changed || claiming) && self.status != Status::Joining;
     }
 
     fn enter(&mut self, beat: &Heartbeat, before: Option<&Member>, out: &mut Vec<Action>) -> bool {
@@ -429,10 +428,8 @@ impl Machine {
             }
         }
         if let Some(member) = self.record.get_mut(id.tail()) {
-            if beat.status != PeerStatus::Joining
-                && !std::mem::replace(&mut member.told_joined, true)
-            {
-                out.push(Action::Tell(PeerEventKind::Joined { id, label, service }));
+            if beat.status != Status::Joining && !std::mem::replace(&mut member.told_joined, true) {
+                out.push(Action::Tell(EventKind::Joined { id, label, service }));
             }
         }
         true
@@ -443,11 +440,11 @@ impl Machine {
         self.counts.record_full += 1;
         if member.told_joined {
             let (id, label, service) = (member.id, member.label, member.service);
-            out.push(Action::Tell(PeerEventKind::Left {
+            out.push(Action::Tell(EventKind::Left {
                 id,
                 label,
                 service,
-                cause: PeerLeftCause::Forgotten,
+                cause: LeftCause::Forgotten,
             }));
         }
     }
@@ -460,8 +457,8 @@ impl Machine {
         self.record.remove(beat.id.tail(), true);
         if before.told_joined {
             let (id, label, service) = (beat.id, beat.label, beat.service);
-            let cause = PeerLeftCause::Left;
-            out.push(Action::Tell(PeerEventKind::Left { id, label, service, cause }));
+            let cause = LeftCause::Left;
+            out.push(Action::Tell(EventKind::Left { id, label, service, cause }));
         }
     }
 
@@ -485,13 +482,13 @@ impl Machine {
     fn answers_request(&mut self, beat: &Heartbeat) {
         let other_type = beat.service != self.rules.service;
         if beat.flags & REQUEST != 0 {
-            if other_type && beat.status == PeerStatus::ToBecomePrimary {
+            if other_type && beat.status == Status::ToBecomePrimary {
                 self.view_of(beat.service);
             }
             self.reply(false);
         }
         let two = self.record.primaries(beat.service).nth(1).is_some();
-        if two && beat.status == PeerStatus::Primary && self.status != PeerStatus::Primary {
+        if two && beat.status == Status::Primary && self.status != Status::Primary {
             if other_type {
                 self.view_of(beat.service);
             }
@@ -508,9 +505,8 @@ impl Machine {
             }
             self.give_way(out); // a copy of this very process: both do
         } else {
-            let joins = beat.status == PeerStatus::Joining;
-            let yields =
-                self.status == PeerStatus::Joining || (!joins && self.session > beat.session);
+            let joins = beat.status == Status::Joining;
+            let yields = self.status == Status::Joining || (!joins && self.session > beat.session);
             if yields {
                 self.give_way(out);
             }
@@ -521,14 +517,11 @@ impl Machine {
     pub(super) fn leave_in_time(&mut self, out: &mut Vec<Action>) {
         let Some(until) = self.leaving_until else { return };
         match self.status {
-            PeerStatus::Leaving => {}
-            PeerStatus::Primary
+            Status::Leaving => {}
+            Status::Primary
                 if self.now < until && self.record.has_candidate(&self.rules, self.now) => {}
-            PeerStatus::Primary
-            | PeerStatus::Joining
-            | PeerStatus::Standby
-            | PeerStatus::ToBecomePrimary => {
-                self.say_goodbye(crate::event::RoleCause::Left, out);
+            Status::Primary | Status::Joining | Status::Standby | Status::ToBecomePrimary => {
+                self.say_goodbye(RoleCause::Left, out);
             }
         }
     }

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use pares::channel::RecvTimeoutError;
-use pares::{Instance, Peer, PeerStatus, Role};
+use pares::masterless::{Peer, Status};
+use pares::{Instance, Role};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{compile, has, library, root};
@@ -147,8 +148,10 @@ fn the_c_peer_shares_a_masterless_group_with_rust_peers() {
     expect(&first, "primary (unopposed)");
     let (mut second, _second_in) = start(&ground, &program, &[&port, "20"]);
     expect(&second, "standby (admitted)");
-    let config =
-        pares::PeerConfig::new("peer").local(ground.port).directory(&ground.directory).rank(30);
+    let config = pares::masterless::Config::new("peer")
+        .local(ground.port)
+        .directory(&ground.directory)
+        .rank(30);
     let rust = Peer::join(config).unwrap();
     assert!(rust.wait_admitted(PATIENCE));
     await_true("both heard", || rust.peers().len() == 3);
@@ -156,7 +159,7 @@ fn the_c_peer_shares_a_masterless_group_with_rust_peers() {
     first.kill();
     expect(&second, "primary (unopposed)");
     let of_rank = |rank| rust.peers().into_iter().find(|peer| peer.id.rank() == rank);
-    await_true("followed", || of_rank(20).is_some_and(|peer| peer.status == PeerStatus::Primary));
+    await_true("followed", || of_rank(20).is_some_and(|peer| peer.status == Status::Primary));
     await_true("forgotten", || of_rank(10).is_none());
     second.signal(Signal::TERM);
     expect(&second, "left");

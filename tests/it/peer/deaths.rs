@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pares::channel::Select;
-use pares::{PeerConfig, PeerEventKind, PeerStatus, SuspicionCause};
+use pares::masterless::{Config, EventKind, Status, SuspicionCause};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde_json::Value;
 
@@ -72,13 +72,13 @@ fn a_process_that_the_program_says_has_ended_is_suspected_at_once() {
     let here = join(config(&ground).interval(MS(2000)).delay(MS(100)));
     let events = here.events();
     let there = process(&ground, "--interval 2000 --delay 100");
-    let joined = |kind| if let PeerEventKind::Joined { id, .. } = kind { Some(id) } else { None };
+    let joined = |kind| if let EventKind::Joined { id, .. } = kind { Some(id) } else { None };
     let id = expect(&events, joined);
     there.stop();
     here.process_ended(std::process::id() + 1_000_000); // of nobody
     here.process_ended(there.pid());
     let suspected = |kind| {
-        if let PeerEventKind::Suspected { id, cause, .. } = kind {
+        if let EventKind::Suspected { id, cause, .. } = kind {
             Some((id.tail(), cause))
         } else {
             None
@@ -174,22 +174,19 @@ fn forking_process() {
     let Ok(directory) = std::env::var("PEER_FORKER") else { return };
     let port = std::env::var("PARES_PORT").unwrap().parse().unwrap();
     let config =
-        PeerConfig::new(GROUP).local(port).directory(&directory).interval(MS(400)).delay(MS(400));
+        Config::new(GROUP).local(port).directory(&directory).interval(MS(400)).delay(MS(400));
     let (peer, token) = primary(config.clone());
     let events = peer.events();
     let child = fork(|| {
-        assert_eq!(
-            (peer.status(), peer.token(), peer.lease_ok()),
-            (PeerStatus::Leaving, None, false)
-        );
+        assert_eq!((peer.status(), peer.token(), peer.lease_ok()), (Status::Leaving, None, false));
         assert!(
             peer.peers().is_empty()
                 && peer.least_loaded(0).is_none()
                 && !peer.wait_admitted(PATIENCE)
         );
-        assert_eq!(peer.counters(), pares::PeerCounters::default());
+        assert_eq!(peer.counters(), pares::masterless::Counters::default());
         let kinds: Vec<_> = peer.events().iter().map(|event| event.kind).collect();
-        assert_eq!(kinds, [PeerEventKind::Stopped]);
+        assert_eq!(kinds, [EventKind::Stopped]);
         peer.set_rank(255);
         peer.set_workload(1);
         peer.direct(token.id.tail(), 255);
@@ -207,13 +204,11 @@ fn forking_process() {
         assert!(own.wait_admitted(PATIENCE));
         assert_ne!(own.id().tail(), token.id.tail());
         assert!(
-            own.peers()
-                .iter()
-                .any(|info| info.id == token.id && info.status == PeerStatus::Primary)
+            own.peers().iter().any(|info| info.id == token.id && info.status == Status::Primary)
         );
         own.leave();
     });
-    let joined = |kind| if let PeerEventKind::Joined { id, .. } = kind { Some(id) } else { None };
+    let joined = |kind| if let EventKind::Joined { id, .. } = kind { Some(id) } else { None };
     expect(&events, joined);
     let ended = waitpid(Pid::from_raw(child as i32), WaitOptions::empty()).unwrap().unwrap();
     assert_eq!(ended.1.exit_status(), Some(0), "the child failed");

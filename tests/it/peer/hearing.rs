@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
-use pares::{Peer, PeerConfig, PeerError, PeerEventKind, PeerStatus};
+use pares::masterless::{Config, EventKind, JoinError, Peer, Status};
 use socket2::{Domain, Socket, Type};
 
 use super::{MS, config, expect, join, primary, sees, to};
@@ -27,7 +27,7 @@ fn a_key_is_changed_step_by_step() {
     let mut firsts = 1..;
     while {
         make(&new, firsts.next().unwrap());
-        matches!(Peer::join(config().key_file(&old).also_key_file(&new)), Err(PeerError::Config(_)))
+        matches!(Peer::join(config().key_file(&old).also_key_file(&new)), Err(JoinError::Config(_)))
     } {}
     let steps = [
         config().key_file(&old),
@@ -41,7 +41,7 @@ fn a_key_is_changed_step_by_step() {
         sees(&two, &one);
     }
     let missing = Peer::join(config().also_key_file(ground.directory.join("missing")));
-    assert!(matches!(missing, Err(PeerError::Key(_))), "{missing:?}");
+    assert!(matches!(missing, Err(JoinError::Key(_))), "{missing:?}");
 }
 
 #[test]
@@ -50,11 +50,11 @@ fn who_has_another_key_or_another_group_is_not_heard_and_counted() {
     let (one, _) = primary(config(&ground));
     let stranger = Ground::on_port(ground.port);
     let (two, _) = primary(config(&stranger));
-    let other = PeerConfig::new("other").local(ground.port).directory(&ground.directory);
+    let other = Config::new("other").local(ground.port).directory(&ground.directory);
     let (three, _) = primary(other);
     for peer in [&one, &two, &three] {
         assert_eq!(peer.peers().len(), 1);
-        await_true("primary", || peer.status() == PeerStatus::Primary);
+        await_true("primary", || peer.status() == Status::Primary);
     }
     await_true("counted", || {
         let counters = one.counters();
@@ -87,7 +87,7 @@ fn what_is_played_again_and_rubbish_change_nothing() {
     let second = join(config(&ground));
     assert!(second.wait_admitted(PATIENCE));
     gone.leave();
-    let token = expect(&second.events(), to(PeerStatus::Primary)).0;
+    let token = expect(&second.events(), to(Status::Primary)).0;
     let third = join(config(&ground));
     assert!(third.wait_admitted(PATIENCE));
     sees(&second, &third);
@@ -120,9 +120,9 @@ fn what_is_played_again_and_rubbish_change_nothing() {
             && now.malformed > before.malformed
     });
     assert_eq!(second.token(), token);
-    assert_eq!((second.peers().len(), third.status()), (2, PeerStatus::Standby));
+    assert_eq!((second.peers().len(), third.status()), (2, Status::Standby));
     let roles =
-        events.try_iter().skip(1).filter(|event| matches!(event.kind, PeerEventKind::Role { .. }));
+        events.try_iter().skip(1).filter(|event| matches!(event.kind, EventKind::Role { .. }));
     assert_eq!(roles.count(), 0);
 }
 
@@ -196,15 +196,15 @@ fn link_local() -> Option<(Ipv6Addr, String)> {
 fn what_this_machine_does_not_have_is_said() {
     let ground = Ground::new();
     let group = "239.77.71.1:4000".parse().unwrap();
-    let error = |config: PeerConfig| Peer::join(config).expect_err("joined");
+    let error = |config: Config| Peer::join(config).expect_err("joined");
     let refused = error(config(&ground).multicast(group, Some("nonsense0")));
-    assert!(matches!(&refused, PeerError::NotHere { what } if what == "nonsense0"), "{refused}");
+    assert!(matches!(&refused, JoinError::NotHere { what } if what == "nonsense0"), "{refused}");
     let elsewhere = "192.0.2.1:4000".parse().unwrap();
     let refused = error(config(&ground).unicast(elsewhere, [elsewhere]));
-    assert!(matches!(refused, PeerError::NotHere { .. }), "{refused}");
+    assert!(matches!(refused, JoinError::NotHere { .. }), "{refused}");
     let held = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = held.local_addr().unwrap();
     let refused = error(config(&ground).unicast(address, [address]));
-    assert!(matches!(refused, PeerError::PortHeld { .. }), "{refused}");
-    assert!(matches!(error(config(&ground).delay(MS(1))), PeerError::Config(_)));
+    assert!(matches!(refused, JoinError::PortHeld { .. }), "{refused}");
+    assert!(matches!(error(config(&ground).delay(MS(1))), JoinError::Config(_)));
 }

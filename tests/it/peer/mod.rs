@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pares::channel::Receiver;
-use pares::{Peer, PeerConfig, PeerEvent, PeerEventKind, PeerInfo, PeerStatus, RoleCause, Token};
+use pares::masterless::{Config, Event, EventKind, Peer, PeerInfo, RoleCause, Status, Token};
 
 use crate::support::{GROUP, Ground, PATIENCE, Proc, await_true};
 
@@ -16,8 +16,8 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// One on this machine, with times that a stall of a second, as there are on a machine busy with
 /// other tests, does not upset.
-pub(crate) fn config(ground: &Ground) -> PeerConfig {
-    PeerConfig::new(GROUP)
+pub(crate) fn config(ground: &Ground) -> Config {
+    Config::new(GROUP)
         .local(ground.port)
         .directory(&ground.directory)
         .interval(MS(400))
@@ -25,13 +25,13 @@ pub(crate) fn config(ground: &Ground) -> PeerConfig {
 }
 
 #[track_caller]
-fn join(config: PeerConfig) -> Peer {
+fn join(config: Config) -> Peer {
     Peer::join(config).expect("joined")
 }
 
 /// The first event that is as wanted.
 #[track_caller]
-fn expect<T>(events: &Receiver<PeerEvent>, wanted: impl Fn(PeerEventKind) -> Option<T>) -> T {
+fn expect<T>(events: &Receiver<Event>, wanted: impl Fn(EventKind) -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let event = events.recv_deadline(deadline).expect("the event that is waited for");
@@ -41,18 +41,18 @@ fn expect<T>(events: &Receiver<PeerEvent>, wanted: impl Fn(PeerEventKind) -> Opt
     }
 }
 
-fn to(wanted: PeerStatus) -> impl Fn(PeerEventKind) -> Option<(Option<Token>, RoleCause)> {
+fn to(wanted: Status) -> impl Fn(EventKind) -> Option<(Option<Token>, RoleCause)> {
     move |kind| match kind {
-        PeerEventKind::Role { to, token, cause, .. } if to == wanted => Some((token, cause)),
+        EventKind::Role { to, token, cause, .. } if to == wanted => Some((token, cause)),
         _ => None,
     }
 }
 
 /// One that is primary.
 #[track_caller]
-fn primary(config: PeerConfig) -> (Peer, Token) {
+fn primary(config: Config) -> (Peer, Token) {
     let peer = join(config);
-    let (token, _) = expect(&peer.events(), to(PeerStatus::Primary));
+    let (token, _) = expect(&peer.events(), to(Status::Primary));
     (peer, token.expect("a primary has a token"))
 }
 
@@ -60,7 +60,7 @@ fn primary(config: PeerConfig) -> (Peer, Token) {
 #[track_caller]
 fn sees(one: &Peer, other: &Peer) {
     let admitted =
-        |info: &PeerInfo| info.id.tail() == other.id().tail() && info.status != PeerStatus::Joining;
+        |info: &PeerInfo| info.id.tail() == other.id().tail() && info.status != Status::Joining;
     await_true("seen", || one.peers().iter().any(admitted));
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pares::{PeerEventKind, PeerLeftCause, PeerStatus, RoleCause};
+use pares::masterless::{EventKind, LeftCause, RoleCause, Status};
 
 use super::{MS, config, expect, join, primary, sees, to};
 use crate::support::{Ground, PATIENCE, await_true};
@@ -13,11 +13,11 @@ fn who_is_alone_becomes_primary_and_its_epochs_grow_from_life_to_life() {
     for epoch in 1..=3 {
         let (peer, token) = primary(config(&ground));
         assert_eq!((token.epoch, token.id, peer.token()), (epoch, peer.id(), Some(token)));
-        assert!(peer.lease_ok() && peer.status() == PeerStatus::Primary);
+        assert!(peer.lease_ok() && peer.status() == Status::Primary);
         assert_eq!(peer.id().rank(), 128);
         let events = peer.events();
         peer.leave();
-        assert_eq!(events.iter().last().map(|event| event.kind), Some(PeerEventKind::Stopped));
+        assert_eq!(events.iter().last().map(|event| event.kind), Some(EventKind::Stopped));
     }
     assert_eq!(
         fs::read_dir(ground.directory.join("it.peers")).unwrap().count(),
@@ -31,7 +31,7 @@ fn a_new_receiver_is_told_the_present_status_first_and_one_after_the_end_its_end
     let ground = Ground::new();
     let (peer, token) = primary(config(&ground));
     let first = peer.events().recv_timeout(PATIENCE).expect("an event").kind;
-    assert!(matches!(first, PeerEventKind::Role { to: PeerStatus::Primary, .. }), "{first:?}");
+    assert!(matches!(first, EventKind::Role { to: Status::Primary, .. }), "{first:?}");
     assert_eq!(first.token(), Some(token));
     let small = join(config(&ground).events(2));
     let events = small.events();
@@ -53,11 +53,11 @@ fn two_see_each_other_and_the_first_one_stays_primary() {
     let [one, two] = infos.as_slice() else { panic!("{infos:?}") };
     assert_eq!(
         (one.id, one.status, one.workload, one.epoch, one.own),
-        (first.id(), PeerStatus::Primary, 7, 1, false)
+        (first.id(), Status::Primary, 7, 1, false)
     );
     assert_eq!(
         (two.id, two.status, two.workload, two.own),
-        (second.id(), PeerStatus::Standby, 3, true)
+        (second.id(), Status::Standby, 3, true)
     );
     assert!(one.direct && !one.suspected && one.age_ms < PATIENCE.as_millis() as u64);
     assert_eq!(second.least_loaded(0).map(|info| info.id), Some(second.id()));
@@ -78,16 +78,12 @@ fn leaving_hands_over_and_dropping_says_goodbye() {
     let (events, farewells) = (second.events(), second.events());
     let own = first.id();
     first.leave();
-    let (token, cause) = expect(&events, to(PeerStatus::Primary));
+    let (token, cause) = expect(&events, to(Status::Primary));
     assert_eq!((token.map(|token| token.epoch), cause), (Some(2), RoleCause::Named));
     let left = |kind| {
-        if let PeerEventKind::Left { id, cause, .. } = kind {
-            Some((id.tail(), cause))
-        } else {
-            None
-        }
+        if let EventKind::Left { id, cause, .. } = kind { Some((id.tail(), cause)) } else { None }
     };
-    assert_eq!(expect(&farewells, left), (own.tail(), PeerLeftCause::Left));
+    assert_eq!(expect(&farewells, left), (own.tail(), LeftCause::Left));
 
     let third = join(slow(&ground));
     assert!(third.wait_admitted(PATIENCE));
@@ -96,9 +92,9 @@ fn leaving_hands_over_and_dropping_says_goodbye() {
     let own = second.id();
     drop(second);
     // It was not its silence that told of it.
-    assert_eq!(expect(&farewells, left), (own.tail(), PeerLeftCause::Left));
+    assert_eq!(expect(&farewells, left), (own.tail(), LeftCause::Left));
     assert_eq!(
-        expect(&events, to(PeerStatus::Primary)).1,
+        expect(&events, to(Status::Primary)).1,
         RoleCause::Unopposed,
         "named: it handed over"
     );
@@ -114,7 +110,7 @@ fn a_primary_that_prepares_hands_over_when_it_says_so() {
     let events = old.events();
     let new = join(config(&ground).rank(1));
     let prepare = |kind| {
-        if let PeerEventKind::PrepareHandover { to, within_ms, .. } = kind {
+        if let EventKind::PrepareHandover { to, within_ms, .. } = kind {
             Some((to, within_ms))
         } else {
             None
@@ -122,10 +118,10 @@ fn a_primary_that_prepares_hands_over_when_it_says_so() {
     };
     let (to_whom, within_ms) = expect(&events, prepare);
     assert_eq!((to_whom, within_ms), (new.id(), 800));
-    assert_eq!(old.status(), PeerStatus::Primary);
+    assert_eq!(old.status(), Status::Primary);
     old.handover_ready();
-    assert_eq!(expect(&events, to(PeerStatus::Standby)).1, RoleCause::HandedOver);
-    let (_, cause) = expect(&new.events(), to(PeerStatus::Primary));
+    assert_eq!(expect(&events, to(Status::Standby)).1, RoleCause::HandedOver);
+    let (_, cause) = expect(&new.events(), to(Status::Primary));
     assert_eq!(cause, RoleCause::Named);
     assert!(!old.lease_ok() && old.token().is_none());
 }
@@ -136,8 +132,8 @@ fn a_primary_that_prepares_and_never_says_so_hands_over_all_the_same() {
     let (old, _) = primary(config(&ground).prepare_handover(true));
     let events = old.events();
     let new = join(config(&ground).rank(1));
-    assert_eq!(expect(&events, to(PeerStatus::Standby)).1, RoleCause::Overdue);
-    assert_eq!(expect(&new.events(), to(PeerStatus::Primary)).1, RoleCause::Named);
+    assert_eq!(expect(&events, to(Status::Standby)).1, RoleCause::Overdue);
+    assert_eq!(expect(&new.events(), to(Status::Primary)).1, RoleCause::Named);
 }
 
 /// Goal: a program that leaves as primary still says itself when its work is at an end.
@@ -153,14 +149,14 @@ fn who_leaves_says_from_another_thread_that_its_work_has_ended() {
     std::thread::scope(|scope| {
         scope.spawn(|| old.leave());
         let prepare = |kind| {
-            if let PeerEventKind::PrepareHandover { to, .. } = kind { Some(to) } else { None }
+            if let EventKind::PrepareHandover { to, .. } = kind { Some(to) } else { None }
         };
         assert_eq!(expect(&of_old, prepare), new.id());
         old.handover_ready();
-        assert_eq!(expect(&of_old, to(PeerStatus::Standby)).1, RoleCause::HandedOver);
+        assert_eq!(expect(&of_old, to(Status::Standby)).1, RoleCause::HandedOver);
     });
-    assert_eq!(old.status(), PeerStatus::Leaving);
-    assert_eq!(expect(&of_new, to(PeerStatus::Primary)).1, RoleCause::Named);
+    assert_eq!(old.status(), Status::Leaving);
+    assert_eq!(expect(&of_new, to(Status::Primary)).1, RoleCause::Named);
 }
 
 #[test]
@@ -172,12 +168,12 @@ fn anyone_can_promote_and_demote_anyone() {
     sees(&first, &second);
     let (of_first, of_second) = (first.events(), second.events());
     first.direct(second.id().tail(), 3);
-    expect(&of_second, to(PeerStatus::Primary));
+    expect(&of_second, to(Status::Primary));
     assert_eq!(second.id().rank(), 3);
-    expect(&of_first, to(PeerStatus::Standby));
+    expect(&of_first, to(Status::Standby));
     second.set_rank(255);
-    expect(&of_first, to(PeerStatus::Primary));
-    await_true("demoted", || second.status() == PeerStatus::Standby);
+    expect(&of_first, to(Status::Primary));
+    await_true("demoted", || second.status() == Status::Standby);
 }
 
 #[test]
@@ -218,9 +214,9 @@ fn an_onlooker_sees_all_and_is_nobody() {
     let onlooker = join(config(&ground).service(9).rank(255).observe(true));
     await_true("heard", || onlooker.peers().iter().any(|info| info.id == first.id()));
     assert!(!onlooker.wait_admitted(MS(500)));
-    assert_eq!(onlooker.status(), PeerStatus::Joining);
+    assert_eq!(onlooker.status(), Status::Joining);
     assert!(!ground.directory.join("it.9.epoch").exists());
     let joined =
-        first.events().try_iter().any(|event| matches!(event.kind, PeerEventKind::Joined { .. }));
+        first.events().try_iter().any(|event| matches!(event.kind, EventKind::Joined { .. }));
     assert!(!joined, "an onlooker is none of the group");
 }

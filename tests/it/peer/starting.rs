@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use pares::{PeerConfig, PeerEventKind};
+use pares::masterless::{Config, EventKind};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -70,14 +70,14 @@ pub(super) fn first(line: &str) -> i32 {
 fn starter() {
     let Some(program) = std::env::var_os("STARTER").map(PathBuf::from) else { return };
     let port = std::env::var("STARTER_PORT").unwrap().parse().unwrap();
-    let config = PeerConfig::new(GROUP)
+    let config = Config::new(GROUP)
         .local(port)
         .directory(program.parent().unwrap())
         .interval(MS(100))
         .delay(MS(100));
     let peer = join(config.need(7, 1, None).launcher([&program]));
     for event in peer.events() {
-        if let PeerEventKind::Spawn { service, nonce } = event.kind {
+        if let EventKind::Spawn { service, nonce } = event.kind {
             println!("\n> {service} {}", nonce > 0);
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pares::channel::RecvTimeoutError;
-use pares::{Peer, PeerInfo, Tail};
+use pares::masterless::{Peer, PeerInfo, Tail};
 
 use super::look::others;
 use super::options::Network;

@@ -3,7 +3,7 @@
 use std::thread;
 
 use pares::channel::{never, select};
-use pares::{Peer, PeerEventKind};
+use pares::masterless::{EventKind, Peer};
 
 use super::lines;
 use super::options::Member;
@@ -76,7 +76,7 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
             recv(events) -> event => match event {
                 Ok(event) => {
                     id = peer.as_ref().map_or(id, Peer::id);
-                    if let PeerEventKind::Missed { events } = event.kind {
+                    if let EventKind::Missed { events } = event.kind {
                         note(&format!("{events} events are missing: standard output is read too \
                                        slowly"));
                     }

@@ -1,14 +1,14 @@
 //! Events of masterless groups as lines.
 
-use pares::{Label, PeerEvent, PeerEventKind, PeerId, Token};
+use pares::masterless::{Event, EventKind, Label, PeerId, Token};
 
 use crate::events::Line;
 use crate::output::{Fields, json};
 
 /// One event of a process that has this identifier and label.
-pub(crate) fn of(id: PeerId, own: Label, event: &PeerEvent) -> Option<Line> {
+pub(crate) fn of(id: PeerId, own: Label, event: &Event) -> Option<Line> {
     let (word, fields) = match &event.kind {
-        PeerEventKind::Role { from, to, token, cause } => {
+        EventKind::Role { from, to, token, cause } => {
             let mut fields = vec![
                 ("from", json!(from.to_string())),
                 ("to", json!(to.to_string())),
@@ -19,7 +19,7 @@ pub(crate) fn of(id: PeerId, own: Label, event: &PeerEvent) -> Option<Line> {
             fields.extend(token.iter().flat_map(of_token));
             ("role", fields)
         }
-        PeerEventKind::PrepareHandover { to, label, within_ms } => (
+        EventKind::PrepareHandover { to, label, within_ms } => (
             "prepare-handover",
             vec![
                 ("to", json!(to.to_string())),
@@ -27,27 +27,25 @@ pub(crate) fn of(id: PeerId, own: Label, event: &PeerEvent) -> Option<Line> {
                 ("within_ms", json!(within_ms)),
             ],
         ),
-        PeerEventKind::EpochBump { token } => ("epoch-bump", of_token(token)),
-        PeerEventKind::Joined { id, label, service } => ("joined", of_other(*id, *label, *service)),
-        PeerEventKind::Left { id, label, service, cause } => {
+        EventKind::EpochBump { token } => ("epoch-bump", of_token(token)),
+        EventKind::Joined { id, label, service } => ("joined", of_other(*id, *label, *service)),
+        EventKind::Left { id, label, service, cause } => {
             ("left", because(*id, *label, *service, &cause.to_string()))
         }
-        PeerEventKind::Suspected { id, label, service, cause } => {
+        EventKind::Suspected { id, label, service, cause } => {
             ("suspected", because(*id, *label, *service, &cause.to_string()))
         }
-        PeerEventKind::Spawn { service, nonce } => {
+        EventKind::Spawn { service, nonce } => {
             ("spawn", vec![("service", json!(service)), ("nonce", json!(nonce))])
         }
-        PeerEventKind::Paused { for_ms } => ("paused", vec![("for_ms", json!(for_ms))]),
-        PeerEventKind::CannotSend { errno } => {
+        EventKind::Paused { for_ms } => ("paused", vec![("for_ms", json!(for_ms))]),
+        EventKind::CannotSend { errno } => {
             let reason = std::io::Error::from_raw_os_error(*errno).to_string();
             ("cannot-send", vec![("errno", json!(errno)), ("reason", json!(reason))])
         }
-        PeerEventKind::SendsAgain { after_ms } => {
-            ("sends-again", vec![("after_ms", json!(after_ms))])
-        }
-        PeerEventKind::Missed { events } => ("missed", vec![("events", json!(events))]),
-        PeerEventKind::Stopped => ("stopped", vec![]),
+        EventKind::SendsAgain { after_ms } => ("sends-again", vec![("after_ms", json!(after_ms))]),
+        EventKind::Missed { events } => ("missed", vec![("events", json!(events))]),
+        EventKind::Stopped => ("stopped", vec![]),
         _ => return None,
     };
     Some(Line::new(word, event.monotonic_ns, fields))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pares::channel::select;
-use pares::{Peer, PeerEventKind, PeerInfo, PeerStatus};
+use pares::masterless::{EventKind, Peer, PeerInfo, Status};
 
 use super::lines;
 use super::options::{Network, ONLOOKER, milliseconds};
@@ -99,7 +99,7 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
 pub(super) fn others(peer: &Peer) -> impl Iterator<Item = PeerInfo> {
     peer.peers()
         .into_iter()
-        .filter(|one| !(one.own || one.service == ONLOOKER && one.status == PeerStatus::Joining))
+        .filter(|one| !(one.own || one.service == ONLOOKER && one.status == Status::Joining))
 }
 
 fn fields(one: &PeerInfo) -> Fields {
@@ -129,14 +129,15 @@ pub(crate) fn watch(group: &Group, args: &WatchArgs) -> Result<(), Failure> {
             recv(events) -> event => {
                 let Ok(event) = event else { return Ok(()) };
                 let about = match event.kind {
-                    PeerEventKind::Joined { service, .. }
-                    | PeerEventKind::Left { service, .. }
-                    | PeerEventKind::Suspected { service, .. } => Some(service),
-                    PeerEventKind::Missed { .. } => None,
+                    EventKind::Joined { service, .. }
+                    | EventKind::Left { service, .. }
+                    | EventKind::Suspected { service, .. } => Some(service),
+                    EventKind::Missed { .. } => None,
                     _ => continue, // its own
                 };
                 if about.is_none() || args.service.is_none() || about == args.service {
-                    lines::of(peer.id(), peer.label(), &event).map_or(Ok(()), |line| line.print(form))?;
+                    let told = lines::of(peer.id(), peer.label(), &event);
+                    told.map_or(Ok(()), |line| line.print(form))?;
                 }
             },
             recv(ends) -> _ => return Ok(()),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pares::{PeerConfig, default_label};
+use pares::masterless::{Config, default_label};
 
 use crate::failure::Failure;
 use crate::group::{Group, variable};
@@ -48,10 +48,10 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn config(&self, group: &Group) -> PeerConfig {
+    pub(crate) fn config(&self, group: &Group) -> Config {
         let delay =
             self.delay.unwrap_or_else(|| (self.interval / 2).max(Duration::from_millis(20)));
-        let mut config = PeerConfig::new(&group.name).interval(self.interval).delay(delay);
+        let mut config = Config::new(&group.name).interval(self.interval).delay(delay);
         if let Some(port) = group.port {
             config = config.local(port);
         }
@@ -71,7 +71,7 @@ impl Network {
     }
 
     /// One that asks who is there, and is never let in.
-    pub(crate) fn observer(&self, group: &Group) -> PeerConfig {
+    pub(crate) fn observer(&self, group: &Group) -> Config {
         self.config(group).service(ONLOOKER).rank(255).observe(true)
     }
 
@@ -123,11 +123,7 @@ pub(crate) struct Member {
 
 impl Member {
     /// `program` is what it is called by, if not by this command's own name.
-    pub(crate) fn config(
-        &self,
-        group: &Group,
-        program: Option<&str>,
-    ) -> Result<PeerConfig, Failure> {
+    pub(crate) fn config(&self, group: &Group, program: Option<&str>) -> Result<Config, Failure> {
         let origin = match self.origin {
             Some(origin) => origin,
             None => variable("PARES_ORIGIN", "the number of a start")?.unwrap_or(0),

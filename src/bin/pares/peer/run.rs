@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, Sender, bounded, never, select};
-use pares::{Peer, PeerEvent, PeerEventKind, PeerStatus, Token};
+use pares::masterless::{Event, EventKind, Peer, Status, Token};
 
 use super::look::others;
 use super::options::Member;
@@ -98,7 +98,7 @@ pub(super) fn guarded(group: &Group, args: Args, guard: &Guard) -> Result<Ended,
 
     let prepare = |command: &mut Command| {
         tell_of_group(command, peer.group(), group.port);
-        command.env("PARES_ROLE", PeerStatus::Primary.to_string());
+        command.env("PARES_ROLE", Status::Primary.to_string());
         command.env("PARES_EPOCH", token.epoch.to_string()).env("PARES_FENCE", token.fence());
         command.env("PARES_SERVICE", service.to_string());
         command.env_remove("PARES_ORIGIN"); // this process's own
@@ -123,13 +123,13 @@ pub(super) fn guarded(group: &Group, args: Args, guard: &Guard) -> Result<Ended,
 
 fn wait_for_role(
     peer: &Peer,
-    events: &Receiver<PeerEvent>,
+    events: &Receiver<Event>,
     guard: &Guard,
     args: &Args,
     service: u16,
 ) -> Result<Token, Failure> {
     let deadline = args.wait.map(|wait| Instant::now() + wait);
-    let is_mute = |event: &PeerEvent| matches!(event.kind, PeerEventKind::CannotSend { .. });
+    let is_mute = |event: &Event| matches!(event.kind, EventKind::CannotSend { .. });
     loop {
         select! {
             recv(events) -> event => match event {
@@ -148,9 +148,10 @@ fn wait_for_role(
         if let Some(token) = peer.token() {
             return Ok(token);
         }
-        let mine =
-            |one: &pares::PeerInfo| one.service == service && one.status == PeerStatus::Primary;
-        let admitted = peer.status() != PeerStatus::Joining;
+        let mine = |one: &pares::masterless::PeerInfo| {
+            one.service == service && one.status == Status::Primary
+        };
+        let admitted = peer.status() != Status::Joining;
         if args.no_wait && admitted && others(peer).any(|one| mine(&one) && !one.suspected) {
             return Err(Failure::new(BUSY, "another process is primary"));
         }
@@ -165,7 +166,7 @@ struct Watch {
     peer: Arc<Peer>,
     /// Under which the command runs.
     token: Token,
-    events: Receiver<PeerEvent>,
+    events: Receiver<Event>,
     lose: Sender<Loss>,
     let_go: Receiver<()>,
     interval: Duration,
@@ -184,7 +185,7 @@ impl Watch {
                 },
                 recv(self.events) -> event => match event.map(|event| event.kind) {
                     // Gone before this process is no longer primary, whatever the command does.
-                    Ok(PeerEventKind::PrepareHandover { within_ms, .. }) => {
+                    Ok(EventKind::PrepareHandover { within_ms, .. }) => {
                         let within = Duration::from_millis(within_ms);
                         let drained = within.saturating_sub(self.interval / 4);
                         self.say("a better process is to be primary", drained);

@@ -2,8 +2,8 @@
 
 use super::every_seed;
 use super::world::{FAST, H, MID, Overlap, PROFILES, Pause, Profile, ROBUST, World};
-use crate::state::masterless::{Event, Millis, Rules};
-use crate::wire::PeerStatus;
+use crate::state::masterless::{Input, Millis, Rules};
+use crate::wire::heartbeat::Status;
 
 /// What goes wrong besides crashes, starts, departures, pauses that are seen, and changes of rank.
 #[derive(Clone, Copy)]
@@ -93,7 +93,7 @@ fn fault(world: &mut World, family: Family, types: u16) {
     match world.random.below(if family.splits { 12 } else { 9 }) {
         0 | 1 => world.kill(who),
         2 | 3 => start(world, types),
-        4 => world.step(who, Event::Leave),
+        4 => world.step(who, Input::Leave),
         5 => {
             let pause = if family.frozen && world.random.one_in(2) {
                 Pause::Frozen
@@ -106,7 +106,7 @@ fn fault(world: &mut World, family: Family, types: u16) {
         7 => {
             let rank = [10, 128, 200, 255][world.random.below(4)];
             if world.processes[who].is_running() {
-                world.step(who, Event::Rank(rank));
+                world.step(who, Input::Rank(rank));
             }
         }
         8 => {
@@ -114,7 +114,7 @@ fn fault(world: &mut World, family: Family, types: u16) {
             let by = living[world.random.below(living.len())];
             let rank = [10, 128, 200][world.random.below(3)];
             if world.processes[by].is_running() {
-                world.step(by, Event::Direct { target, rank });
+                world.step(by, Input::Direct { target, rank });
             }
         }
         9 | 10 => {
@@ -151,7 +151,7 @@ fn converged(world: &mut World, family: Family) {
     for service in world.services() {
         // Who is never to be primary and is, stays as long as nobody else could be it.
         let able = world.processes.iter().any(|one| {
-            let could = one.could_lead() && one.machine.status() != PeerStatus::Leaving;
+            let could = one.could_lead() && one.machine.status() != Status::Leaving;
             one.is_running() && one.rules.service == service && (could || one.is_primary())
         });
         // At some loss there are moments of a change; at none there is peace by now.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::every_seed;
 use super::scenes::{group, join, no_overlap, until_another};
 use super::world::{FAST, H, MID, PROFILES, Pause, Profile, ROBUST, Who, World};
-use crate::event::{PeerEventKind, RoleCause};
-use crate::state::masterless::{Event, Millis, Rules};
+use crate::event::masterless::{EventKind, RoleCause};
+use crate::state::masterless::{Input, Millis, Rules};
 use crate::state::sim::random::Random;
-use crate::wire::PeerStatus;
+use crate::wire::heartbeat::Status;
 
 fn why_lost(world: &World, who: Who) -> Option<RoleCause> {
     world.processes[who].news.iter().rev().find_map(|(_, kind)| match kind {
-        PeerEventKind::Role { from: PeerStatus::Primary, cause, .. } => Some(*cause),
+        EventKind::Role { from: Status::Primary, cause, .. } => Some(*cause),
         _ => None,
     })
 }
@@ -42,9 +42,8 @@ fn a_primary_that_stood_still_for_longer_than_its_lease_steps_down_before_it_say
         world.run_for(2);
         if time > lease {
             assert_eq!(why_lost(&world, old), Some(RoleCause::Paused));
-            let claimed = |world: &World| {
-                world.processes[old].machine.status() == PeerStatus::ToBecomePrimary
-            };
+            let claimed =
+                |world: &World| world.processes[old].machine.status() == Status::ToBecomePrimary;
             assert!(
                 !world.run_while(2 * H - (world.now - resumed) - 1, |world| !claimed(world)),
                 "it claims too soon"
@@ -64,7 +63,7 @@ fn a_standby_that_stood_still_claims_nothing() {
         let standby = world.living().into_iter().find(|who| *who != primary).expect("three live");
         world.pause(standby, Pause::Visible, 30 * H);
         world.run_for(60 * H);
-        let left = |(_, kind): &(Millis, PeerEventKind)| matches!(kind, PeerEventKind::Left { .. });
+        let left = |(_, kind): &(Millis, EventKind)| matches!(kind, EventKind::Left { .. });
         assert!(
             !world.processes[standby].news.iter().any(left),
             "its own silence was taken for that of others"
@@ -96,9 +95,8 @@ fn a_primary_whose_clock_stood_still_too_steps_down_when_it_hears_of_its_success
                 assert!(replaced && world.primary() != old, "the stale one has kept the role");
             } else if replaced && world.primary() == old {
                 let kinds = world.processes[old].news.iter().filter(|(at, _)| *at >= resumed);
-                let told = kinds
-                    .filter(|(_, kind)| matches!(kind, PeerEventKind::EpochBump { .. }))
-                    .count();
+                let told =
+                    kinds.filter(|(_, kind)| matches!(kind, EventKind::EpochBump { .. })).count();
                 assert!(told > 0, "it was not told that another has acted");
             }
         });
@@ -395,9 +393,7 @@ fn whoever_has_the_same_random_numbers_gets_another_identity() {
         assert_ne!(world.tail(one), world.tail(other));
         assert!(seed % 2 == 1 || world.tail(one) != tail);
         assert!(world.has_one(1));
-        assert!(
-            world.processes.iter().all(|process| process.machine.status() != PeerStatus::Joining)
-        );
+        assert!(world.processes.iter().all(|process| process.machine.status() != Status::Joining));
         no_overlap(&mut world);
     });
 }
@@ -424,9 +420,7 @@ fn of_two_with_one_tail_the_established_one_keeps_it() {
         world.run_for(15 * H);
         assert_ne!(world.tail(second), world.tail(established));
         assert!(seed % 2 == 0 || world.tail(established) == tail);
-        assert!(
-            world.processes.iter().all(|process| process.machine.status() != PeerStatus::Joining)
-        );
+        assert!(world.processes.iter().all(|process| process.machine.status() != Status::Joining));
         assert!(world.has_one(1));
         no_overlap(&mut world);
     });
@@ -549,7 +543,7 @@ fn whichever_heartbeats_are_lost_in_a_change_there_are_never_two_primaries() {
                 world.losses = losses;
                 match change {
                     "a death" => world.kill(old),
-                    _ => world.step(old, Event::Leave),
+                    _ => world.step(old, Input::Leave),
                 }
             }
             world.run_for(30 * H);
@@ -592,7 +586,7 @@ fn the_kernels_news_make_a_takeover_sooner_and_a_mistaken_one_harms_nothing() {
         }
         let others: Vec<Who> = world.living().into_iter().filter(|who| *who != old).collect();
         for who in &others {
-            world.step(*who, Event::Doubt(tail));
+            world.step(*who, Input::Doubt(tail));
         }
         if seed % 2 == 0 {
             let took: Millis = until_another(&mut world, old, 10 * H);
@@ -612,7 +606,7 @@ fn a_clock_that_goes_back_changes_nothing() {
         let primary = world.primary();
         let mut out = Vec::new();
         let back = world.processes[primary].clock(world.now) - 5 * H;
-        world.processes[primary].machine.step(back, Event::Tick, &mut out);
+        world.processes[primary].machine.step(back, Input::Tick, &mut out);
         assert!(out.is_empty(), "{out:?}");
         world.run_for(20 * H);
         assert_eq!((world.primary(), world.acquisitions.len()), (primary, 1));

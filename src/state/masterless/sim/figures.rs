@@ -41,8 +41,8 @@ fn crash(seed: u64, members: usize) -> (u64, u64, f64, f64) {
     world.kill(old);
     let took = until_another(&mut world, old, 20 * H);
     let suspected = |one: &super::world::Process| {
-        let told = |(at, kind): &&(u64, crate::event::PeerEventKind)| {
-            *at >= died && matches!(kind, crate::event::PeerEventKind::Suspected { .. })
+        let told = |(at, kind): &&(u64, crate::event::masterless::EventKind)| {
+            *at >= died && matches!(kind, crate::event::masterless::EventKind::Suspected { .. })
         };
         one.news.iter().find(told).map(|(at, _)| *at)
     };
@@ -68,7 +68,7 @@ fn heal(seed: u64, members: usize) -> u64 {
 fn handover(seed: u64, members: usize) -> u64 {
     let mut world = group(seed, MID.slowest(H / 20), members);
     let old = world.primary();
-    world.step(old, crate::state::masterless::Event::Leave);
+    world.step(old, crate::state::masterless::Input::Leave);
     assert!(world.run_while(10 * H, |world| world.processes[old].is_primary()));
     let from = world.now;
     assert!(world.run_while(10 * H, |world| !world.has_one(1)));

@@ -1,7 +1,7 @@
 //! What is measured of a world: who is primary, when there are two, and when there is none.
 
 use super::world::{Overlap, Process, Who, World};
-use crate::wire::PeerStatus;
+use crate::wire::heartbeat::Status;
 
 impl World {
     /// Running primaries of a type.
@@ -53,10 +53,7 @@ impl World {
                 one.rules.service == service
                     && one.is_running()
                     && one.could_lead()
-                    && matches!(
-                        one.machine.status(),
-                        PeerStatus::Standby | PeerStatus::ToBecomePrimary
-                    )
+                    && matches!(one.machine.status(), Status::Standby | Status::ToBecomePrimary)
             });
             if led || !able {
                 if let Some(from) = self.headless.remove(&service) {

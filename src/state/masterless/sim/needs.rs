@@ -4,9 +4,9 @@
 use super::every_seed;
 use super::scenes::{group, until_another};
 use super::world::{H, MID, ROBUST, World};
-use crate::config::Need;
-use crate::state::masterless::{Event, Rules};
-use crate::wire::PeerStatus;
+use crate::config::masterless::Need;
+use crate::state::masterless::{Input, Rules};
+use crate::wire::heartbeat::Status;
 
 fn needing(seed: u64, loss: u64, needs: &[(u16, u16, Option<u16>)], members: &[u16]) -> World {
     let mut world = World::new(seed, MID.loss(loss));
@@ -39,14 +39,14 @@ fn of_two_that_both_think_that_they_have_least_to_do_one_starts() {
     every_seed(200, |seed| {
         let mut world = needing(seed, 0, &[(1, 3, None)], &[1; 3]);
         let (idle, busy, victim) = (0, 1, 2);
-        world.step(idle, Event::Workload(0x4000));
-        world.step(busy, Event::Workload(0x8000));
+        world.step(idle, Input::Workload(0x4000));
+        world.step(busy, Input::Workload(0x8000));
         world.run_for(3 * H);
         world.kill(victim);
         // About when the start is due; the others hear of it only with its next heartbeat.
         let pause = 6 * H + world.random.next() % (5 * H);
         world.run_for(pause);
-        world.step(busy, Event::Workload(0));
+        world.step(busy, Input::Workload(0));
         world.run_for(40 * H);
         assert_eq!((world.starts.len(), world.count(1)), (1, 3));
     });
@@ -86,7 +86,7 @@ fn a_start_that_comes_to_nothing_is_tried_again_once() {
         let expected = if seed % 2 == 1 {
             let starter = (0..world.processes.len()).find(|who| {
                 let spawned = |(_, kind): &(u64, _)| {
-                    matches!(kind, crate::event::PeerEventKind::Spawn { .. })
+                    matches!(kind, crate::event::masterless::EventKind::Spawn { .. })
                 };
                 world.processes[*who].alive && world.processes[*who].news.iter().any(spawned)
             });
@@ -141,7 +141,7 @@ fn when_there_are_too_many_the_youngest_standby_leaves() {
         let left = world
             .processes
             .iter()
-            .filter(|one| !one.alive && one.machine.status() == PeerStatus::Primary);
+            .filter(|one| !one.alive && one.machine.status() == Status::Primary);
         assert_eq!(left.count(), 0, "a primary has left");
     });
 }

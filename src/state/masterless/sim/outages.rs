@@ -4,9 +4,9 @@
 use super::every_seed;
 use super::scenes::{group, no_overlap, until_another};
 use super::world::{FAST, H, MID, PROFILES, Pause, Who, World};
-use crate::event::{PeerEventKind, RoleCause};
-use crate::state::masterless::{Event, Millis, Rules};
-use crate::wire::PeerStatus;
+use crate::event::masterless::{EventKind, RoleCause};
+use crate::state::masterless::{Input, Millis, Rules};
+use crate::wire::heartbeat::Status;
 
 impl World {
     /// Whether its system takes what it sends at `moment`.
@@ -42,18 +42,18 @@ impl World {
 fn causes(world: &World, who: Who) -> Vec<RoleCause> {
     let news = world.processes[who].news.iter();
     news.filter_map(
-        |(_, kind)| if let PeerEventKind::Role { cause, .. } = kind { Some(*cause) } else { None },
+        |(_, kind)| if let EventKind::Role { cause, .. } = kind { Some(*cause) } else { None },
     )
     .collect()
 }
 
 /// How often it was told that nothing can be sent, and that it can again.
 fn told(world: &World, who: Who) -> (usize, usize) {
-    let count = |is_it: fn(&PeerEventKind) -> bool| {
+    let count = |is_it: fn(&EventKind) -> bool| {
         world.processes[who].news.iter().filter(|(_, kind)| is_it(kind)).count()
     };
-    let cannot = |kind: &PeerEventKind| matches!(kind, PeerEventKind::CannotSend { .. });
-    (count(cannot), count(|kind| matches!(kind, PeerEventKind::SendsAgain { .. })))
+    let cannot = |kind: &EventKind| matches!(kind, EventKind::CannotSend { .. });
+    (count(cannot), count(|kind| matches!(kind, EventKind::SendsAgain { .. })))
 }
 
 /// The loopback interface goes down, or comes up: all processes are on one machine.
@@ -75,7 +75,7 @@ fn who_cannot_send_is_not_let_in_and_is_told_so_once() {
         }
         world.run_for(30 * H);
         for who in world.living() {
-            assert_eq!(world.processes[who].machine.status(), PeerStatus::Joining);
+            assert_eq!(world.processes[who].machine.status(), Status::Joining);
             assert_eq!(told(&world, who), (1, 0));
         }
         link(&mut world, true);
@@ -153,7 +153,7 @@ fn a_heartbeat_that_is_refused_now_and_then_costs_nobody_anything() {
         world.processes[late].flaky = 20;
         world.run_for(100 * H);
         assert_eq!((world.primary(), world.acquisitions.len()), (primary, 1));
-        assert_eq!(world.processes[late].machine.status(), PeerStatus::Standby);
+        assert_eq!(world.processes[late].machine.status(), Status::Standby);
         no_overlap(&mut world);
     });
 }
@@ -182,7 +182,7 @@ fn a_claim_that_is_not_heard_does_not_count() {
         let old = world.primary();
         world.kill(old);
         let claims = |world: &World, who: Who| {
-            world.processes[who].machine.status() == PeerStatus::ToBecomePrimary
+            world.processes[who].machine.status() == Status::ToBecomePrimary
         };
         assert!(
             world.run_while(20 * H, |world| !world
@@ -212,7 +212,7 @@ fn who_leaves_and_cannot_send_is_gone_in_time() {
         world.processes[primary].refused = true;
         let pause = world.random.next() % (6 * H);
         world.run_for(pause);
-        world.step(primary, Event::Leave);
+        world.step(primary, Input::Leave);
         world.run_for(7 * H);
         assert!(!world.processes[primary].alive, "it has not left");
     });
@@ -228,7 +228,7 @@ fn a_new_primary_that_cannot_say_so_yields_before_another_follows() {
         let old = world.primary();
         world.kill(old);
         let claims = |world: &World, who: Who| {
-            world.processes[who].machine.status() == PeerStatus::ToBecomePrimary
+            world.processes[who].machine.status() == Status::ToBecomePrimary
         };
         assert!(
             world.run_while(20 * H, |world| !world
@@ -247,7 +247,7 @@ fn a_new_primary_that_cannot_say_so_yields_before_another_follows() {
             cut_short.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         let other = world.living().into_iter().find(|who| *who != next).expect("two others");
-        world.step(other, Event::Rank(10));
+        world.step(other, Input::Rank(10));
         world.run_for(20 * H);
         assert!(!world.processes[next].is_primary());
         no_overlap(&mut world);
@@ -281,9 +281,9 @@ fn a_claim_counts_from_when_it_is_heard_and_not_from_when_it_could_last_not_be_s
         }
         world.run_for(9 * H);
         world.processes[0].refused = true;
-        world.step(0, Event::Rank(10));
+        world.step(0, Input::Rank(10));
         world.run_for(H / 8);
-        world.step(1, Event::Rank(20));
+        world.step(1, Input::Rank(20));
         let time = world.random.next() % FAST.window();
         world.run_for(time);
         world.processes[0].refused = false;

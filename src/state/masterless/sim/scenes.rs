@@ -2,9 +2,9 @@
 
 use super::every_seed;
 use super::world::{FAST, H, MID, PROFILES, Pause, Profile, Who, World};
-use crate::event::RoleCause;
-use crate::state::masterless::{Event, Millis, Rules};
-use crate::wire::PeerStatus;
+use crate::event::masterless::RoleCause;
+use crate::state::masterless::{Input, Millis, Rules};
+use crate::wire::heartbeat::Status;
 
 /// So fast that what is measured is the algorithm, not the network.
 const QUICK: Millis = H / 20;
@@ -88,7 +88,7 @@ fn a_cold_start_has_one_primary_and_no_second() {
             let joining = world
                 .processes
                 .iter()
-                .filter(|one| one.machine.status() == PeerStatus::Joining)
+                .filter(|one| one.machine.status() == Status::Joining)
                 .count();
             assert_eq!(joining, 0, "not admitted after 5.3 H");
             world.run_for(10 * H);
@@ -233,7 +233,7 @@ fn a_fault_inside_a_handover_leaves_one_primary() {
         let profile = PROFILES[seed as usize % 3];
         let (mut world, old, better) = challenged(seed, profile, 2 + seed as usize % 3, Some(H));
         let begun =
-            |world: &World| world.processes[better].machine.status() == PeerStatus::ToBecomePrimary;
+            |world: &World| world.processes[better].machine.status() == Status::ToBecomePrimary;
         assert!(world.run_while(30 * H, |world| !begun(world)));
         let instant = world.random.next() % (3 * H);
         world.run_for(instant);
@@ -247,8 +247,8 @@ fn a_fault_inside_a_handover_leaves_one_primary() {
             }
             3 => world.pause(old, Pause::Visible, time),
             4 => world.pause(better, Pause::Visible, time),
-            5 => world.step(old, Event::Leave),
-            6 => world.step(better, Event::Leave),
+            5 => world.step(old, Input::Leave),
+            6 => world.step(better, Input::Leave),
             _ => {
                 let rules = Rules { rank: 5, ..world.rules() };
                 world.start(rules);
@@ -269,7 +269,7 @@ fn a_primary_that_never_yields_is_left_in_peace() {
         let (mut world, old, better) = challenged(seed, MID, 1, Some(0));
         world.cut.insert((better, old));
         let claims =
-            |world: &World| world.processes[better].machine.status() == PeerStatus::ToBecomePrimary;
+            |world: &World| world.processes[better].machine.status() == Status::ToBecomePrimary;
         assert!(world.run_while(30 * H, |world| !claims(world)));
         for peace in [30 * H, 60 * H] {
             let from = world.now;
@@ -293,7 +293,7 @@ fn of_two_that_claim_a_released_role_only_the_named_one_takes_it_at_once() {
         let mut world = group(seed, profile, 4);
         let old = world.primary();
         world.processes[old].drain = Some(H);
-        world.step(old, Event::Leave);
+        world.step(old, Input::Leave);
         // The best of the others is to be named; the second best does not hear of its claim, and
         // makes one of its own.
         let mut others = world.living();
@@ -322,13 +322,13 @@ fn who_leaves_hands_over_first() {
                 world.living().into_iter().filter(|who| *who != primary).collect();
             // A standby's leaving changes nothing.
             if seed % 2 == 1 && others.len() > 1 {
-                world.step(others[0], Event::Leave);
+                world.step(others[0], Input::Leave);
                 world.run_for(5 * H);
                 assert_eq!(world.primary(), primary);
                 continue;
             }
             world.longest_gap = 0;
-            world.step(primary, Event::Leave);
+            world.step(primary, Input::Leave);
             world.run_for(8 * H);
             assert!(!world.processes[primary].alive, "it has not left");
             if others.is_empty() {
@@ -358,7 +358,7 @@ fn a_directive_changes_who_is_primary_once() {
         let others: Vec<Who> = world.living().into_iter().filter(|who| *who != old).collect();
         let (target, rank) = [(others[0], 10), (old, 200), (old, 255)][seed as usize / 3 % 3];
         let by = others[1];
-        let directive = Event::Direct { target: world.tail(target), rank };
+        let directive = Input::Direct { target: world.tail(target), rank };
         world.step(by, directive);
         world.run_for(100 * H);
         assert_ne!(world.primary(), old);
@@ -379,10 +379,10 @@ fn of_two_that_are_let_lead_at_the_same_time_one_does() {
         }
         world.run_for(9 * H);
         assert!(world.primaries(1).is_empty());
-        world.step(0, Event::Rank(10));
+        world.step(0, Input::Rank(10));
         let pause = world.random.next() % (2 * profile.delay);
         world.run_for(pause);
-        world.step(1, Event::Rank(10));
+        world.step(1, Input::Rank(10));
         world.run_for(10 * H);
         assert!(world.has_one(1));
         no_overlap(&mut world);
@@ -399,13 +399,13 @@ fn a_better_claim_that_waits_unread_is_heard_before_an_own_one_succeeds() {
             world.start(Rules { rank: 255, ..world.rules() });
         }
         world.run_for(9 * H);
-        world.step(0, Event::Rank(20));
+        world.step(0, Input::Rank(20));
         world.run_for(world.profile.slowest);
         // No longer than the others bear.
         world.pause(0, Pause::Visible, 7 * H / 4);
         let pause = world.random.next() % (H / 4);
         world.run_for(pause);
-        world.step(1, Event::Rank(10));
+        world.step(1, Input::Rank(10));
         world.run_for(10 * H);
         assert_eq!((world.primary(), world.acquisitions.len()), (1, 1));
     });

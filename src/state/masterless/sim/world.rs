@@ -3,13 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
-use crate::config::Need;
-use crate::event::{PeerEventKind, RoleCause, Token};
-use crate::state::masterless::{Action, Entropy, Event, Machine, Millis, Rules};
+use crate::config::masterless::Need;
+use crate::event::masterless::{EventKind, RoleCause, Token};
+use crate::state::masterless::{Action, Entropy, Input, Machine, Millis, Rules};
 use crate::state::sim::random::Random;
 use crate::wire::heartbeat::Heartbeat;
+use crate::wire::heartbeat::Status;
 use crate::wire::label::Label;
-use crate::wire::{PeerId, PeerStatus, Tail};
+use crate::wire::{PeerId, Tail};
 
 /// The interval between two heartbeats; all else is in units of it.
 pub(super) const H: Millis = 1000;
@@ -108,7 +109,7 @@ pub(super) struct Process {
     /// When its last heartbeat went out, by its clock.
     pub(super) got_out: Millis,
     failing: bool,
-    pub(super) news: Vec<(Millis, PeerEventKind)>,
+    pub(super) news: Vec<(Millis, EventKind)>,
     /// After so many more heartbeats it is killed, before the last of them goes out.
     pub(super) dies_after: Option<u32>,
 }
@@ -119,7 +120,7 @@ impl Process {
     }
 
     pub(super) fn is_primary(&self) -> bool {
-        self.machine.status() == PeerStatus::Primary
+        self.machine.status() == Status::Primary
     }
 
     pub(super) fn clock(&self, now: Millis) -> Millis {
@@ -351,13 +352,13 @@ impl World {
             What::Wake { who, wake } => {
                 let process = &self.processes[who];
                 if process.is_running() && process.wake == wake {
-                    self.step(who, Event::Tick);
+                    self.step(who, Input::Tick);
                 }
             }
             What::Resume { who } => self.resume(who),
             What::HandOver { who } => {
                 if self.processes[who].is_running() {
-                    self.step(who, Event::HandoverReady);
+                    self.step(who, Input::HandoverReady);
                 }
             }
             What::Start { nonce, service, part } => {
@@ -384,21 +385,21 @@ impl World {
             if !self.processes[who].alive {
                 return;
             }
-            self.step(who, Event::Heard(beat));
+            self.step(who, Input::Heard(beat));
         }
         let process = &self.processes[who];
         if process.alive && process.clock(self.now) >= process.machine.wake_at() {
-            self.step(who, Event::Tick);
+            self.step(who, Input::Tick);
         }
     }
 
-    pub(super) fn step(&mut self, who: Who, event: Event) {
+    pub(super) fn step(&mut self, who: Who, event: Input) {
         self.step_at(who, self.now, event);
     }
 
-    fn step_at(&mut self, who: Who, moment: Millis, event: Event) {
+    fn step_at(&mut self, who: Who, moment: Millis, event: Input) {
         let mut out = Vec::new();
-        let looks = matches!(event, Event::Tick);
+        let looks = matches!(event, Input::Tick);
         let process = &mut self.processes[who];
         process.machine.step(process.clock(moment), event, &mut out);
         process.machine.check();
@@ -429,7 +430,7 @@ impl World {
                 }
                 Action::Flush => self.processes[who].inbox.clear(),
                 Action::Tell(kind) => {
-                    if let PeerEventKind::Spawn { nonce, .. } = &kind {
+                    if let EventKind::Spawn { nonce, .. } = &kind {
                         assert!(said.contains(nonce), "what it starts is not known if it dies now");
                     }
                     self.told(who, kind);
@@ -444,8 +445,8 @@ impl World {
         }
         let failed = std::mem::replace(&mut self.processes[who].failing, taken == Some(false));
         match taken {
-            Some(false) => return self.step_at(who, moment, Event::NotSent { errno: 101 }),
-            Some(true) if failed => return self.step_at(who, moment, Event::Sent),
+            Some(false) => return self.step_at(who, moment, Input::NotSent { errno: 101 }),
+            Some(true) if failed => return self.step_at(who, moment, Input::Sent),
             Some(true) => {}
             None => self.processes[who].failing = failed,
         }
@@ -456,24 +457,24 @@ impl World {
         self.later(at, What::Wake { who, wake });
     }
 
-    fn told(&mut self, who: Who, kind: PeerEventKind) {
+    fn told(&mut self, who: Who, kind: EventKind) {
         tell!(self, "{who}: {kind:?}");
-        self.changed |= matches!(kind, PeerEventKind::Role { .. });
+        self.changed |= matches!(kind, EventKind::Role { .. });
         match &kind {
-            PeerEventKind::Role { to: PeerStatus::Primary, cause, token: Some(token), .. } => {
+            EventKind::Role { to: Status::Primary, cause, token: Some(token), .. } => {
                 assert!(self.tokens.insert((token.epoch, token.id)), "{token} was issued before");
                 let acquisition = Acquisition { at: self.now, who, cause: *cause, token: *token };
                 self.acquisitions.push(acquisition);
             }
-            PeerEventKind::EpochBump { token } => {
+            EventKind::EpochBump { token } => {
                 assert!(self.tokens.insert((token.epoch, token.id)), "{token} was issued before");
             }
-            PeerEventKind::PrepareHandover { .. } => {
+            EventKind::PrepareHandover { .. } => {
                 if let Some(drain) = self.processes[who].drain {
                     self.later(self.now + drain, What::HandOver { who });
                 }
             }
-            PeerEventKind::Spawn { service, nonce } => {
+            EventKind::Spawn { service, nonce } => {
                 self.starts.push((self.now, *service, *nonce));
                 if !self.starts_fail {
                     let part = self.processes[who].part;
@@ -576,11 +577,11 @@ impl World {
         tell!(self, "{who} goes on");
         self.changed = true;
         if self.random.one_in(2) {
-            self.step_at(who, stopped_at, Event::Tick);
+            self.step_at(who, stopped_at, Input::Tick);
         }
         self.read(who);
         if self.processes[who].alive {
-            self.step(who, Event::Tick);
+            self.step(who, Input::Tick);
         }
     }
 

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::config::PeerConfig;
-use crate::error::PeerError;
-use crate::event::{PeerEvent, PeerEventKind, Token};
-pub use crate::net::masterless::default_label;
+use super::{Counters, PeerInfo};
+use crate::config::masterless::Config;
+use crate::error::masterless::JoinError;
+use crate::event::masterless::{Event, EventKind, Token};
 use crate::net::masterless::{Deeds, Shared, Wish};
 use crate::net::rt::clock::{deadline, monotonic_ns};
 #[cfg(feature = "capi")]
 use crate::net::rt::ready::Ready;
 use crate::net::rt::threads::{self, Threads};
-use crate::state::masterless::{Machine, Member, Millis};
-use crate::wire::seal::Foreign;
-use crate::wire::{Label, PeerId, PeerStatus, Tail};
+use crate::state::masterless::Machine;
+use crate::wire::heartbeat::Status;
+use crate::wire::{Label, PeerId, Tail};
 
 /// One process of a masterless group, from [`join`](Peer::join) until it is dropped.
 ///
@@ -29,7 +29,7 @@ use crate::wire::{Label, PeerId, PeerStatus, Tail};
 ///
 /// # Being primary
 ///
-/// As long as heartbeats arrive in time (see [`PeerConfig::delay`]) no two processes are primary of
+/// As long as heartbeats arrive in time (see [`Config::delay`]) no two processes are primary of
 /// one service type at once. On a network that breaks apart, or with a process that stands still
 /// and cannot know it yet, that cannot be had. So whoever acts as primary asks
 /// [`lease_ok`](Peer::lease_ok) before it acts, and gives its [`token`](Peer::token) to whoever
@@ -38,7 +38,7 @@ use crate::wire::{Label, PeerId, PeerStatus, Tail};
 /// # Forks
 ///
 /// A peer belongs to the process that has joined. A child forked from it has neither its socket nor
-/// its thread; there its status is [`PeerStatus::Leaving`], it has no token and knows nobody,
+/// its thread; there its status is [`Status::Leaving`], it has no token and knows nobody,
 /// everything else does nothing, and so does dropping it. A receiver of [`events`](Peer::events)
 /// that was made before the fork must not be used there. The child may join by itself, and is then
 /// another process of the group.
@@ -46,8 +46,8 @@ use crate::wire::{Label, PeerId, PeerStatus, Tail};
 /// # Leaving
 ///
 /// [`leave`](Peer::leave) hands over first. Dropping it leaves at once: it says so to the others,
-/// who have a new primary after twice the [delay](PeerConfig::delay), and waits for nobody. No
-/// descriptor is left behind, and no thread but those that look a [name](PeerConfig::unicast_names)
+/// who have a new primary after twice the [delay](Config::delay), and waits for nobody. No
+/// descriptor is left behind, and no thread but those that look a [name](Config::unicast_names)
 /// up, until the system has an answer.
 pub struct Peer {
     events: usize,
@@ -55,92 +55,25 @@ pub struct Peer {
     thread: Threads,
 }
 
-/// What one process knows of another one, or of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PeerInfo {
-    /// Who it is.
-    pub id: PeerId,
-    /// What people call it; empty if it has no label, or if only others hear it.
-    pub label: Label,
-    /// What it says to be.
-    pub status: PeerStatus,
-    /// Its service type.
-    pub service: u16,
-    /// How much it has to do.
-    pub workload: u16,
-    /// Its own epoch if it is primary, else the largest that it knows.
-    pub epoch: u64,
-    /// How long ago it was last heard, in milliseconds; by another process, if not directly.
-    pub age_ms: u64,
-    /// It has been silent for three intervals, or the kernel says that it has ended.
-    pub suspected: bool,
-    /// It is heard by this process itself; else others follow it as primary.
-    pub direct: bool,
-    /// It is this process.
-    pub own: bool,
-}
-
-/// How often what has happened to a peer, since it began to join.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PeerCounters {
-    /// Heartbeats sent.
-    pub sent: u64,
-    /// Times that one could not be sent to one address. If none gets out to anybody for an
-    /// interval, that is [`PeerEventKind::CannotSend`].
-    pub not_sent: u64,
-    /// Times that the socket gave an error instead of a datagram.
-    pub not_received: u64,
-    /// Heartbeats of others taken in.
-    pub heard: u64,
-    /// Heartbeats that were played again, or of a second process with the same identifier; dropped.
-    pub replayed: u64,
-    /// Datagrams that are no heartbeat; dropped, as all that follow.
-    pub malformed: u64,
-    /// Datagrams of another version of the protocol.
-    pub other_version: u64,
-    /// Datagrams of another group, which may share the port.
-    pub other_group: u64,
-    /// Datagrams made with a key that this process does not have.
-    pub unknown_key: u64,
-    /// Datagrams that were forged, or damaged on the way.
-    pub not_authentic: u64,
-    /// Claims to become primary that turned out to be mistaken: the primary lived.
-    pub false_claims: u64,
-    /// Times that this process as primary met another one.
-    pub conflicts: u64,
-    /// Times that this process stayed primary under a new token.
-    pub epoch_bumps: u64,
-    /// Times that there was no room for a process in the record.
-    pub record_full: u64,
-    /// Times that this process stood still for longer than two intervals.
-    pub pauses: u64,
-    /// Longest time between two heartbeats of one process, in milliseconds. More than an interval
-    /// and the [delay](PeerConfig::delay), where none is lost, says that the delay is set too
-    /// small.
-    pub longest_gap_ms: u64,
-}
-
 impl Peer {
     /// Begins to join the group: opens the socket, asks all others for a heartbeat, and starts a
     /// thread.
     ///
     /// Blocks for some system calls only, and for up to a second where
-    /// [names](PeerConfig::unicast_names) take long to be looked up; not until it is admitted: that
+    /// [names](Config::unicast_names) take long to be looked up; not until it is admitted: that
     /// takes three intervals, usually; see [`wait_admitted`](Peer::wait_admitted).
     ///
     /// # Errors
     ///
-    /// Any [`PeerError`]; nothing is left behind.
+    /// Any [`JoinError`]; nothing is left behind.
     ///
     /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
-    /// use pares::{Peer, PeerConfig};
+    /// use pares::masterless::{Config, Peer};
     ///
-    /// let config = PeerConfig::new("my-group");
+    /// let config = Config::new("my-group");
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/peers.rs"));
     /// let first = Peer::join(config.clone())?;
     /// let second = Peer::join(config)?;
@@ -156,14 +89,14 @@ impl Peer {
     /// assert!(is_primary(&standby));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn join(config: PeerConfig) -> Result<Self, PeerError> {
+    pub fn join(config: Config) -> Result<Self, JoinError> {
         let (shared, deeds) = Deeds::begin(&config)?;
         let thread = Threads::default();
         // The program's function for the workload runs on it, which may want more than the library
         // does.
         let kind = threads::PEER.for_program(config.workload_source.is_some());
         let started = thread.spawn(kind, move || deeds.run());
-        started.map_err(|source| PeerError::Io { doing: "start the peer's thread", source })?;
+        started.map_err(|source| JoinError::Io { doing: "start the peer's thread", source })?;
         Ok(Peer { events: config.events, shared, thread })
     }
 
@@ -187,7 +120,7 @@ impl Peer {
         }
     }
 
-    /// What people call this process, as [`Config::label`](PeerConfig::label) says. Does not block.
+    /// What people call this process, as [`Config::label`](Config::label) says. Does not block.
     #[must_use]
     pub fn label(&self) -> Label {
         self.shared.label
@@ -195,13 +128,12 @@ impl Peer {
 
     /// What it is at the moment. Does not block.
     #[must_use]
-    pub fn status(&self) -> PeerStatus {
+    pub fn status(&self) -> Status {
         if self.is_void() {
-            return PeerStatus::Leaving;
+            return Status::Leaving;
         }
-        self.shared.look(
-            |inside, _| if inside.gone { PeerStatus::Leaving } else { inside.machine.status() },
-        )
+        self.shared
+            .look(|inside, _| if inside.gone { Status::Leaving } else { inside.machine.status() })
     }
 
     /// What fences its work while it is primary, else `None`. Does not block.
@@ -245,14 +177,14 @@ impl Peer {
     /// left.
     #[must_use]
     pub fn wait_admitted(&self, timeout: Duration) -> bool {
-        let admitted = |machine: &Machine| machine.status() != PeerStatus::Joining;
+        let admitted = |machine: &Machine| machine.status() != Status::Joining;
         !self.is_void() && self.shared.wait(deadline(timeout), admitted)
     }
 
     /// A new receiver of the peer's events. The first one tells the present status, and its last
     /// cause; while nothing can be sent, the second one says that.
     ///
-    /// Each receiver gets every event. A receiver that holds as many as [`PeerConfig::events`] says
+    /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says
     /// misses the next ones, and is told how many; the library never waits for a receiver. It ends
     /// when the peer has left.
     ///
@@ -260,17 +192,17 @@ impl Peer {
     ///
     /// ```
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/peers.rs"));
-    /// use pares::{Peer, PeerEventKind, PeerStatus};
+    /// use pares::masterless::{EventKind, Peer, Status};
     ///
     /// let peer = Peer::join(config)?;
     /// for event in peer.events() {
     ///     match event.kind {
-    ///         PeerEventKind::Role { to: PeerStatus::Primary, token: Some(token), .. } => {
+    ///         EventKind::Role { to: Status::Primary, token: Some(token), .. } => {
     ///             println!("primary: act under {}", token.fence());
     /// #           break;
     ///         }
-    ///         PeerEventKind::Role { from, to, cause, .. } => println!("{from} -> {to}, {cause}"),
-    ///         PeerEventKind::EpochBump { token } => {
+    ///         EventKind::Role { from, to, cause, .. } => println!("{from} -> {to}, {cause}"),
+    ///         EventKind::EpochBump { token } => {
     ///             println!("read all again, and go on under {}", token.fence());
     ///         }
     ///         other => println!("{other:?}"),
@@ -279,10 +211,10 @@ impl Peer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn events(&self) -> Receiver<PeerEvent> {
+    pub fn events(&self) -> Receiver<Event> {
         if self.is_void() {
             let (tell, events) = bounded(1);
-            _ = tell.send(PeerEvent { monotonic_ns: monotonic_ns(), kind: PeerEventKind::Stopped });
+            _ = tell.send(Event { monotonic_ns: monotonic_ns(), kind: EventKind::Stopped });
             return events;
         }
         self.shared.subscribe(self.events, None)
@@ -290,7 +222,7 @@ impl Peer {
 
     /// The same, with what it takes to poll for them.
     #[cfg(feature = "capi")]
-    pub(crate) fn events_to_poll(&self) -> (Receiver<PeerEvent>, Arc<Ready>) {
+    pub(crate) fn events_to_poll(&self) -> (Receiver<Event>, Arc<Ready>) {
         let ready = Arc::new(Ready::default());
         (self.shared.subscribe(self.events, Some(ready.clone())), ready)
     }
@@ -304,8 +236,8 @@ impl Peer {
         }
         let mut peers: Vec<PeerInfo> = self.shared.look(|inside, now| {
             let machine = &inside.machine;
-            let others = machine.members().map(|member| other(machine, member, now));
-            others.chain([own(machine)]).collect()
+            let others = machine.members().map(|member| PeerInfo::other(machine, member, now));
+            others.chain([PeerInfo::own(machine)]).collect()
         });
         peers.sort_unstable_by_key(|peer| peer.id);
         peers
@@ -316,8 +248,7 @@ impl Peer {
     /// Perhaps itself. Does not block.
     #[must_use]
     pub fn least_loaded(&self, service: u16) -> Option<PeerInfo> {
-        let admitted =
-            |one: &PeerInfo| !matches!(one.status, PeerStatus::Joining | PeerStatus::Leaving);
+        let admitted = |one: &PeerInfo| !matches!(one.status, Status::Joining | Status::Leaving);
         let fit = |one: &PeerInfo| {
             one.service == service && admitted(one) && one.direct && !one.suspected
         };
@@ -343,7 +274,7 @@ impl Peer {
     }
 
     /// The program has brought its work as primary to an end, and hands over: the answer to
-    /// [`PeerEventKind::PrepareHandover`], where [`PeerConfig::prepare_handover`] says that there
+    /// [`EventKind::PrepareHandover`], where [`Config::prepare_handover`] says that there
     /// is one. Does not block.
     pub fn handover_ready(&self) {
         self.wish(Wish::HandoverReady);
@@ -361,33 +292,13 @@ impl Peer {
 
     /// How often what has happened. Does not block.
     #[must_use]
-    pub fn counters(&self) -> PeerCounters {
+    pub fn counters(&self) -> Counters {
         if self.is_void() {
-            return PeerCounters::default();
+            return Counters::default();
         }
         let (counts, traffic) =
             self.shared.look(|inside, _| (inside.machine.counts(), inside.traffic.clone()));
-        let dropped = |reasons: &[Foreign]| {
-            reasons.iter().filter_map(|reason| traffic.dropped.get(reason)).sum()
-        };
-        PeerCounters {
-            sent: counts.sent,
-            not_sent: traffic.not_sent,
-            not_received: traffic.not_received,
-            heard: counts.heard,
-            replayed: counts.dropped,
-            malformed: dropped(&[Foreign::Shape, Foreign::Field]),
-            other_version: dropped(&[Foreign::Version]),
-            other_group: dropped(&[Foreign::Group]),
-            unknown_key: dropped(&[Foreign::Key]),
-            not_authentic: dropped(&[Foreign::Tag]),
-            false_claims: counts.false_claims,
-            conflicts: counts.conflicts,
-            epoch_bumps: counts.bumps,
-            record_full: counts.record_full,
-            pauses: counts.pauses,
-            longest_gap_ms: counts.longest_gap,
-        }
+        Counters::new(&counts, &traffic)
     }
 
     /// Leaves the group in order: a primary lets another process take over first.
@@ -395,8 +306,8 @@ impl Peer {
     /// Blocks until it has left: without a handover a quarter of an interval, with one usually
     /// about an interval, at most six and a half. Meanwhile another thread answers with
     /// [`handover_ready`](Peer::handover_ready), where the program
-    /// [prepares](PeerConfig::prepare_handover) a handover. Afterwards its status is
-    /// [`PeerStatus::Leaving`] for good.
+    /// [prepares](Config::prepare_handover) a handover. Afterwards its status is
+    /// [`Status::Leaving`] for good.
     pub fn leave(&self) {
         self.end(Wish::Leave);
     }
@@ -405,7 +316,7 @@ impl Peer {
     /// same.
     ///
     /// Says so to all others, so that they need not wait for its silence; blocks for moments.
-    /// Afterwards its status is [`PeerStatus::Leaving`] for good.
+    /// Afterwards its status is [`Status::Leaving`] for good.
     pub fn leave_at_once(&self) {
         self.end(Wish::Quit);
     }
@@ -448,35 +359,5 @@ impl std::fmt::Debug for Peer {
             .field("id", &self.id())
             .field("status", &self.status())
             .finish_non_exhaustive()
-    }
-}
-
-fn own(machine: &Machine) -> PeerInfo {
-    PeerInfo {
-        id: machine.id(),
-        label: machine.label(),
-        status: machine.status(),
-        service: machine.service(),
-        workload: machine.workload(),
-        epoch: machine.token().map_or(machine.max_epoch(), |token| token.epoch),
-        age_ms: 0,
-        suspected: false,
-        direct: true,
-        own: true,
-    }
-}
-
-fn other(machine: &Machine, member: &Member, now: Millis) -> PeerInfo {
-    PeerInfo {
-        id: member.id,
-        label: member.label,
-        status: member.status,
-        service: member.service,
-        workload: member.workload,
-        epoch: member.epoch,
-        age_ms: now.saturating_sub(if member.direct { member.heard_at } else { member.evidence }),
-        suspected: machine.suspects(member, now),
-        direct: member.direct,
-        own: false,
     }
 }

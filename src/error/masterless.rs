@@ -12,7 +12,7 @@ use super::{ConfigError, KeyError, cure};
 /// no error: it is then alone.
 #[non_exhaustive]
 #[derive(Debug)]
-pub enum PeerError {
+pub enum JoinError {
     /// The configuration asks for something that cannot be.
     Config(ConfigError),
     /// A key cannot be used.
@@ -42,54 +42,54 @@ pub enum PeerError {
     },
 }
 
-impl fmt::Display for PeerError {
+impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PeerError::Config(error) => error.fmt(f),
-            PeerError::Key(error) => error.fmt(f),
-            PeerError::PortHeld { address } => {
+            JoinError::Config(error) => error.fmt(f),
+            JoinError::Key(error) => error.fmt(f),
+            JoinError::PortHeld { address } => {
                 write!(
                     f,
                     "another program has the UDP port of {address} for itself; choose another one \
                      for all of the group"
                 )
             }
-            PeerError::PortForbidden { address } => write!(
+            JoinError::PortForbidden { address } => write!(
                 f,
                 "this user may not bind the UDP port of {address}; choose one from 1024 upwards \
                  for all of the group"
             ),
-            PeerError::NotHere { what } => {
+            JoinError::NotHere { what } => {
                 write!(f, "this machine has no network interface or address {what}")
             }
-            PeerError::Io { doing, source } => {
+            JoinError::Io { doing, source } => {
                 write!(f, "cannot {doing}: {source}{}", cure(source))
             }
         }
     }
 }
 
-impl std::error::Error for PeerError {
+impl std::error::Error for JoinError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            PeerError::Config(error) => Some(error),
-            PeerError::Key(error) => Some(error),
-            PeerError::Io { source, .. } => Some(source),
-            PeerError::PortHeld { .. }
-            | PeerError::PortForbidden { .. }
-            | PeerError::NotHere { .. } => None,
+            JoinError::Config(error) => Some(error),
+            JoinError::Key(error) => Some(error),
+            JoinError::Io { source, .. } => Some(source),
+            JoinError::PortHeld { .. }
+            | JoinError::PortForbidden { .. }
+            | JoinError::NotHere { .. } => None,
         }
     }
 }
 
-impl From<ConfigError> for PeerError {
+impl From<ConfigError> for JoinError {
     fn from(error: ConfigError) -> Self {
-        PeerError::Config(error)
+        JoinError::Config(error)
     }
 }
 
-impl From<KeyError> for PeerError {
+impl From<KeyError> for JoinError {
     fn from(error: KeyError) -> Self {
-        PeerError::Key(error)
+        JoinError::Key(error)
     }
 }

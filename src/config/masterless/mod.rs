@@ -1,6 +1,5 @@
 //! What a process of a masterless group may choose, and the limits that such a group keeps.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,90 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::directory::state_directory;
-use super::place::{check_group, default_port};
+use super::place::default_port;
 use crate::error::ConfigError;
 
+mod check;
 mod destination;
+mod limits;
 
 pub(crate) use destination::{Destination, host_and_port};
-
-/// Directives that one process remembers to have followed, and that it gives at a time.
-pub(crate) const MAX_DIRECTIVES: usize = 16;
-
-/// Service types of which one process tells at a time whom it follows.
-pub(crate) const MAX_VIEWED: usize = 16;
-
-/// Other primaries whose claims one counts while it is in conflict with them.
-pub(crate) const MAX_RIVALS: usize = 8;
-
-/// Starts that have been made known and not been seen, and dead that still count.
-pub(crate) const MAX_PENDING_STARTS: usize = 256;
-
-/// Gone processes whose last heartbeat is remembered, so that it is not taken for new when somebody
-/// plays it again.
-pub(crate) const MAX_TOMBSTONES: usize = 4096;
-
-/// Most other processes in the record of one.
-pub(crate) const MAX_PEERS: usize = 4096;
-
-/// Most addresses that each heartbeat is sent to, one by one. Larger groups use multicast.
-pub(crate) const MAX_DESTINATIONS: usize = 256;
-
-/// Most service types whose need one process looks after.
-pub(crate) const MAX_NEEDS: usize = 64;
-
-/// Most processes of the own machine whose end the kernel tells: a descriptor each. The others'
-/// silence says it, later.
-pub(crate) const MAX_LIVES: usize = 256;
-
-/// What a program may want of a peer before the peer's thread has taken it in, which it does at
-/// once.
-pub(crate) const MAX_WISHES: usize = 1024;
-
-/// Datagrams for which there shall be room while this process does not read. The kernel counts more
-/// than the bytes: at most 2,304 for one of ours.
-pub(crate) const RECEIVE_BUFFER: usize = 256 * 2304;
-
-/// Datagrams that can wait there at most: the kernel doubles what it is asked for, and counts 768
-/// bytes for the smallest. As many are taken before anything is decided, so that nothing has been
-/// missed of what came before; a flood delays a heartbeat by no more than these take, a few
-/// milliseconds.
-pub(crate) const MAX_WAITING: usize = 2 * RECEIVE_BUFFER / 768;
-
-/// Left-over files of dead processes that are looked for at each join, so that a join takes no
-/// longer the more there are.
-pub(crate) const MAX_SWEPT: usize = 64;
-
-/// Between two warnings about the same breach of the protocol: whoever sends rubbish shall not fill
-/// the log.
-pub(crate) const WARN_AGAIN: Duration = Duration::from_secs(60 * 60);
-
-/// Between two attempts to find a network interface again that is gone.
-pub(crate) const REOPEN: Duration = Duration::from_secs(1);
-
-/// A member that was not heard for so long from an address, and for three intervals, is no longer
-/// there.
-pub(crate) const SILENT_ADDRESS: Duration = Duration::from_secs(5);
-
-/// So long a process that begins to join waits for its peers' names to be looked up.
-pub(crate) const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
-
-/// Between two look-ups of a peer's name, after something new. Twice as long after each that finds
-/// nothing new.
-pub(crate) const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
-
-/// Between two look-ups of a peer's name, at most: the system's resolver waits longer for a server
-/// that does not answer.
-pub(crate) const LOOK_UP_AT_LEAST: Duration = Duration::from_secs(30);
-
-/// Below it the timer's own inaccuracy is no longer small.
-const MIN_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Above it a death would be noticed after minutes.
-const MAX_INTERVAL: Duration = Duration::from_secs(60);
-
-/// A busy machine runs a process some ten milliseconds late.
-const MIN_DELAY: Duration = Duration::from_millis(20);
+pub(crate) use limits::*;
 
 /// How many processes of a service type a group is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,24 +49,24 @@ pub(crate) type WorkloadSource = Arc<dyn Fn() -> u16 + Send + Sync>;
 /// What a process of a masterless group is to be: its group, service type, rank, and how heartbeats
 /// come to the others.
 ///
-/// A builder; nothing is checked or done until it is given to [`Peer::join`](crate::Peer::join).
+/// A builder; nothing is checked or done until it is given to [`Peer::join`](crate::masterless::Peer::join).
 /// What is said here of *all processes* must be the same in all of them: group, key, transport,
 /// interval and delay.
 ///
 /// # Examples
 ///
 /// ```
-/// use pares::PeerConfig;
+/// use pares::masterless::Config;
 ///
 /// // A worker of service type 7 on a network, that shall be primary only if nobody else can.
 /// let address = "239.1.2.3:4000".parse()?;
-/// let config = PeerConfig::new("web").service(7).rank(200).lan().multicast(address, Some("eth0"));
+/// let config = Config::new("web").service(7).rank(200).lan().multicast(address, Some("eth0"));
 /// assert_eq!(config.group(), "web");
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
-pub struct PeerConfig {
+pub struct Config {
     pub(crate) group: String,
     pub(crate) service: u16,
     pub(crate) rank: u8,
@@ -168,14 +92,14 @@ pub struct PeerConfig {
     pub(crate) observe: bool,
 }
 
-impl PeerConfig {
+impl Config {
     /// A process of `group` on this machine with all defaults: service type 0, rank 128, 200 ms
     /// between two heartbeats.
     ///
     /// A group's name has 1 to 64 characters out of `A-Z a-z 0-9 . _ -` and does not begin with a
     /// dot or a dash.
     pub fn new(group: impl Into<String>) -> Self {
-        PeerConfig {
+        Config {
             group: group.into(),
             service: 0,
             rank: 128,
@@ -224,9 +148,9 @@ impl PeerConfig {
 
     /// Sets what people call this process: its heartbeats carry it, and the others show it in their
     /// records and events. Default: the machine's name up to the first dot and the program's, as
-    /// [`default_label`](crate::default_label) makes them, such as `worker-1/scheduler`.
+    /// [`default_label`](crate::masterless::default_label) makes them, such as `worker-1/scheduler`.
     ///
-    /// Any text makes a label, as [`Label::new`](crate::Label::new) says: at most 32 bytes of it count, and control
+    /// Any text makes a label, as [`Label::new`](crate::masterless::Label::new) says: at most 32 bytes of it count, and control
     /// characters become `?`. With an empty text the process has no label. Two processes may have
     /// the same one.
     pub fn label(mut self, label: &str) -> Self {
@@ -235,8 +159,8 @@ impl PeerConfig {
     }
 
     /// Sets the number of the start by which this process came to be, as
-    /// [`PeerEventKind::Spawn`](crate::PeerEventKind::Spawn) has it, or `PARES_ORIGIN` where a
-    /// [`launcher`](PeerConfig::launcher) has started it. Default: 0, started by nobody of the
+    /// [`EventKind::Spawn`](crate::masterless::EventKind::Spawn) has it, or `PARES_ORIGIN` where a
+    /// [`launcher`](Config::launcher) has started it. Default: 0, started by nobody of the
     /// group.
     pub fn origin(mut self, origin: u32) -> Self {
         self.origin = origin;
@@ -256,7 +180,7 @@ impl PeerConfig {
     /// network that has joined it. They do not pass routers.
     ///
     /// `interface` is the name of a network interface or an address that it has; without one, the
-    /// system chooses. Choose [`lan`](PeerConfig::lan) or [`lossy`](PeerConfig::lossy) times too.
+    /// system chooses. Choose [`lan`](Config::lan) or [`lossy`](Config::lossy) times too.
     pub fn multicast(mut self, group: SocketAddr, interface: Option<&str>) -> Self {
         self.transport = Transport::Multicast { group, interface: interface.map(Into::into) };
         self
@@ -269,7 +193,7 @@ impl PeerConfig {
     /// Whoever of the group is heard from another address is sent to there, too, for as long as it
     /// is heard. A heartbeat has got out when the system has taken it for one address that is not
     /// its own; if that goes for none, this process [cannot
-    /// send](crate::PeerEventKind::CannotSend). That others do not listen does not count.
+    /// send](crate::masterless::EventKind::CannotSend). That others do not listen does not count.
     pub fn unicast(
         mut self,
         bind: SocketAddr,
@@ -282,12 +206,12 @@ impl PeerConfig {
         self
     }
 
-    /// As [`unicast`](PeerConfig::unicast), with peers that are an address or a name, each with a
+    /// As [`unicast`](Config::unicast), with peers that are an address or a name, each with a
     /// port: `worker-1:4000`.
     ///
     /// Heartbeats go to all addresses of a name that are of the family of `bind`. Names are looked
     /// up as the system is set up to, each on a thread of its own, so that no heartbeat waits for a
-    /// name server: by [`Peer::join`](crate::Peer::join), which waits for up to a second, and goes
+    /// name server: by [`Peer::join`](crate::masterless::Peer::join), which waits for up to a second, and goes
     /// on without those that take longer; again when an address of the name falls silent, for
     /// whoever is started anew may have another one; and else after 1 s, 2 s, and so on to every 30
     /// s. What goes wrong is logged once, and tried again for ever. A name that cannot be looked up
@@ -295,18 +219,18 @@ impl PeerConfig {
     ///
     /// A process is not let in before all names were looked up once; nor, if there is nobody else
     /// to send to, while a name server does not answer: it [cannot
-    /// send](crate::PeerEventKind::CannotSend), for it cannot know that it is alone. A name that
+    /// send](crate::masterless::EventKind::CannotSend), for it cannot know that it is alone. A name that
     /// does not exist is that of a machine that is not started, and keeps nobody out. Look for it
     /// in the log: it may be mistyped.
     ///
     /// # Examples
     ///
     /// ```
-    /// use pares::PeerConfig;
+    /// use pares::masterless::Config;
     ///
     /// // All have one list, with their own name in it.
     /// let all = ["worker-1:4000", "worker-2:4000", "10.0.0.7:4000"];
-    /// let config = PeerConfig::new("web").lan().unicast_names("0.0.0.0:4000".parse()?, all);
+    /// let config = Config::new("web").lan().unicast_names("0.0.0.0:4000".parse()?, all);
     /// # Ok::<(), std::net::AddrParseError>(())
     /// ```
     pub fn unicast_names<N: Into<String>>(
@@ -335,7 +259,7 @@ impl PeerConfig {
     /// 200 ms.
     ///
     /// Who was not heard for three of these is suspected, and after twice the
-    /// [delay](PeerConfig::delay) more taken for dead.
+    /// [delay](Config::delay) more taken for dead.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
@@ -345,7 +269,7 @@ impl PeerConfig {
     /// ms, at most ten intervals; the same for all processes. Default: 100 ms.
     ///
     /// Never two primaries at once holds as long as this holds.
-    /// [`Peer::counters`](crate::Peer::counters) tell what was seen.
+    /// [`Peer::counters`](crate::masterless::Peer::counters) tell what was seen.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -383,7 +307,7 @@ impl PeerConfig {
 
     /// The group is to have at least `min` processes of a service type, and at most `max`.
     ///
-    /// If there are fewer, one process that [can](PeerConfig::can_start) starts another; if there
+    /// If there are fewer, one process that [can](Config::can_start) starts another; if there
     /// are more for long, the youngest standby leaves by itself. All processes should be told the
     /// same.
     pub fn need(mut self, service: u16, min: u16, max: Option<u16>) -> Self {
@@ -392,7 +316,7 @@ impl PeerConfig {
     }
 
     /// Says that this process can start others: its program does so on
-    /// [`PeerEventKind::Spawn`](crate::PeerEventKind::Spawn). Default: false.
+    /// [`EventKind::Spawn`](crate::masterless::EventKind::Spawn). Default: false.
     pub fn can_start(mut self, can: bool) -> Self {
         self.can_start = can;
         self
@@ -401,7 +325,7 @@ impl PeerConfig {
     /// Says that this process can start others, and how: by this program with these arguments.
     ///
     /// It finds the group, the service type that it is to be of, and the number it is to give as
-    /// its [`origin`](PeerConfig::origin) in `PARES_GROUP`, `PARES_SERVICE` and `PARES_ORIGIN`; and
+    /// its [`origin`](Config::origin) in `PARES_GROUP`, `PARES_SERVICE` and `PARES_ORIGIN`; and
     /// in `PARES_DIR` and `PARES_PORT` what is set here of the two. It lives on when this process
     /// ends; its end is noticed, and logged if it is a failure, as long as this process takes part.
     pub fn launcher<A: Into<OsString>>(mut self, command: impl IntoIterator<Item = A>) -> Self {
@@ -422,7 +346,7 @@ impl PeerConfig {
     /// Sets the file with the group's key, the same key for all processes; checked as
     /// [`Config::key_file`](crate::Config::key_file).
     ///
-    /// Default: `GROUP.key` in the [directory](PeerConfig::directory), made with random bytes at
+    /// Default: `GROUP.key` in the [directory](Config::directory), made with random bytes at
     /// first use.
     pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
         self.key_file = Some(key_file.into());
@@ -432,7 +356,7 @@ impl PeerConfig {
     /// Sets the file with a second key, that this process accepts and does not use.
     ///
     /// So a key is changed without a pause: start all processes anew, one by one, with the new key
-    /// here; then with the new one as [`key_file`](PeerConfig::key_file) and the old one here; then
+    /// here; then with the new one as [`key_file`](Config::key_file) and the old one here; then
     /// without the old one.
     pub fn also_key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
         self.also_key_file = Some(key_file.into());
@@ -446,11 +370,11 @@ impl PeerConfig {
     }
 
     /// Sets whether this program brings its work to an end before it hands over, and then says so
-    /// by [`Peer::handover_ready`](crate::Peer::handover_ready). Default: false, it hands over at
+    /// by [`Peer::handover_ready`](crate::masterless::Peer::handover_ready). Default: false, it hands over at
     /// once.
     ///
     /// It has two intervals from
-    /// [`PeerEventKind::PrepareHandover`](crate::PeerEventKind::PrepareHandover) on; then it hands
+    /// [`EventKind::PrepareHandover`](crate::masterless::EventKind::PrepareHandover) on; then it hands
     /// over all the same.
     pub fn prepare_handover(mut self, prepares: bool) -> Self {
         self.prepare_handover = prepares;
@@ -480,93 +404,6 @@ impl PeerConfig {
         self
     }
 
-    /// Checks everything that can be checked without touching the system.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        check_group(&self.group)?;
-        if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&self.interval) {
-            return Err(ConfigError::new(
-                "interval",
-                format!("{:?}", self.interval),
-                "20 ms to 60 s",
-            ));
-        }
-        if !(MIN_DELAY..=10 * self.interval).contains(&self.delay) {
-            let rule = "at least 20 ms, and at most ten intervals";
-            return Err(ConfigError::new("delay", format!("{:?}", self.delay), rule));
-        }
-        if !(1..=MAX_PEERS).contains(&self.max_members) {
-            return Err(ConfigError::new("max_members", self.max_members, "1 to 4096"));
-        }
-        if self.quorum > self.max_members {
-            return Err(ConfigError::new("quorum", self.quorum, "at most as many as max_members"));
-        }
-        if self.events < 2 {
-            return Err(ConfigError::new("events", self.events, "at least 2"));
-        }
-        if self.launcher.first().is_some_and(|program| program.is_empty()) {
-            return Err(ConfigError::new("launcher", "", "a program and its arguments"));
-        }
-        self.check_needs()?;
-        self.check_transport()
-    }
-
-    fn check_needs(&self) -> Result<(), ConfigError> {
-        let mut services = BTreeSet::new();
-        for need in &self.needs {
-            if need.max.is_some_and(|max| max < need.min) {
-                return Err(ConfigError::new(
-                    "need",
-                    need.service,
-                    "the most are no fewer than the least",
-                ));
-            }
-            if !services.insert(need.service) {
-                return Err(ConfigError::new("need", need.service, "once for each service type"));
-            }
-        }
-        if services.len() > MAX_NEEDS {
-            return Err(ConfigError::new("need", services.len(), "at most 64 service types"));
-        }
-        Ok(())
-    }
-
-    fn check_transport(&self) -> Result<(), ConfigError> {
-        match &self.transport {
-            Transport::Local(Some(0)) => {
-                Err(ConfigError::new("local", "0", "a port is 1 to 65535"))
-            }
-            Transport::Local(_) => Ok(()),
-            Transport::Multicast { group, .. }
-                if !group.ip().is_multicast() || group.port() == 0 =>
-            {
-                let rule =
-                    "a multicast address and a port, such as 239.1.2.3:4000 or [ff02::4d47]:4000";
-                Err(ConfigError::new("multicast", group, rule))
-            }
-            Transport::Multicast { .. } => Ok(()),
-            Transport::Unicast { bind, peers } => {
-                if peers.is_empty() || peers.len() > MAX_DESTINATIONS {
-                    return Err(ConfigError::new(
-                        "unicast",
-                        format!("{} peers", peers.len()),
-                        "1 to 256 peers",
-                    ));
-                }
-                let fault = |peer: &Destination| {
-                    peer.fault(*bind).map(|rule| ConfigError::new("unicast", peer, rule))
-                };
-                if let Some(error) = peers.iter().find_map(fault) {
-                    return Err(error);
-                }
-                if bind.port() == 0 || bind.ip().is_multicast() {
-                    let rule = "an address of this machine and the port that the others send to";
-                    return Err(ConfigError::new("unicast", bind, rule));
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// The UDP port of the transport on one machine.
     pub(crate) fn local_port(&self) -> Option<u16> {
         match self.transport {
@@ -580,16 +417,16 @@ impl PeerConfig {
     }
 }
 
-impl Default for PeerConfig {
+impl Default for Config {
     /// A process of the group `default`.
     fn default() -> Self {
-        PeerConfig::new(super::DEFAULT_GROUP)
+        Config::new(super::DEFAULT_GROUP)
     }
 }
 
-impl std::fmt::Debug for PeerConfig {
+impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PeerConfig")
+        f.debug_struct("Config")
             .field("group", &self.group)
             .field("service", &self.service)
             .field("rank", &self.rank)
@@ -598,67 +435,5 @@ impl std::fmt::Debug for PeerConfig {
             .field("interval", &self.interval)
             .field("delay", &self.delay)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn refused(config: PeerConfig, what: &str) {
-        assert_eq!(config.check().expect_err("accepted").what(), what);
-    }
-
-    fn address(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn the_defaults_and_the_presets_are_accepted() {
-        let default = PeerConfig::default;
-        for config in [default(), default().lan(), default().lossy(), default().launcher(["true"])]
-        {
-            assert_eq!(config.check(), Ok(()));
-        }
-        assert_eq!(default().multicast(address("[ff02::1]:1"), None).check(), Ok(()));
-        assert_eq!(
-            default().unicast(address("0.0.0.0:1"), [address("10.0.0.1:1")]).check(),
-            Ok(())
-        );
-        assert_eq!(default().local_port(), Some(30099));
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_by_the_name_of_its_setting() {
-        let default = PeerConfig::default;
-        let ms = Duration::from_millis;
-        refused(PeerConfig::new("a/b"), "group");
-        refused(default().interval(ms(19)), "interval");
-        refused(default().interval(ms(60_001)), "interval");
-        refused(default().delay(ms(19)), "delay");
-        refused(default().delay(ms(2001)), "delay");
-        refused(default().max_members(0), "max_members");
-        refused(default().max_members(4097), "max_members");
-        refused(default().quorum(5000), "quorum");
-        refused(default().events(1), "events");
-        refused(default().launcher([""]), "launcher");
-        refused(default().need(1, 2, Some(1)), "need");
-        refused(default().need(1, 1, None).need(1, 2, None), "need");
-        refused((0..65).fold(default(), |config, service| config.need(service, 1, None)), "need");
-        refused(default().local(0), "local");
-        refused(default().multicast(address("10.0.0.1:1"), None), "multicast");
-        refused(default().multicast(address("239.0.0.1:0"), None), "multicast");
-        refused(default().unicast(address("0.0.0.0:1"), []), "unicast");
-        refused(default().unicast(address("0.0.0.0:0"), [address("10.0.0.1:1")]), "unicast");
-        refused(default().unicast(address("0.0.0.0:1"), [address("[::1]:1")]), "unicast");
-        refused(default().unicast(address("0.0.0.0:1"), [address("10.0.0.1:0")]), "unicast");
-        let many = (1..=257).map(|port| SocketAddr::new(address("10.0.0.1:1").ip(), port));
-        refused(default().unicast(address("0.0.0.0:1"), many), "unicast");
-        refused(default().unicast_names(address("0.0.0.0:1"), ["one"]), "unicast");
-        assert_eq!(
-            default().unicast_names(address("0.0.0.0:1"), ["one:1", "10.0.0.1:1"]).check(),
-            Ok(())
-        );
     }
 }

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::wire::{Label, PeerId, PeerStatus};
+use crate::wire::heartbeat::Status;
+use crate::wire::{Label, PeerId};
 
 /// A number for each time that a process becomes primary: who stores something for the service
 /// keeps the largest token that it has seen, and refuses what comes with a smaller one.
@@ -25,9 +26,9 @@ impl Token {
     /// # Examples
     ///
     /// ```
-    /// use pares::{Peer, PeerConfig};
+    /// use pares::masterless::{Config, Peer};
     ///
-    /// let config = PeerConfig::new("my-group");
+    /// let config = Config::new("my-group");
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/peers.rs"));
     /// let peer = Peer::join(config)?;
     /// let token = peer.events().iter().find_map(|event| event.kind.token());
@@ -62,24 +63,24 @@ impl fmt::Display for Token {
 /// Something that happened to a process of a masterless group, and when it knew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PeerEvent {
+pub struct Event {
     /// CLOCK_MONOTONIC in nanoseconds, taken when the process knew it; comparable between processes
     /// of one machine.
     pub monotonic_ns: u64,
     /// What happened.
-    pub kind: PeerEventKind,
+    pub kind: EventKind,
 }
 
 /// What happened to a process of a masterless group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum PeerEventKind {
+pub enum EventKind {
     /// Its status has changed.
     Role {
         /// What it was.
-        from: PeerStatus,
+        from: Status,
         /// What it is.
-        to: PeerStatus,
+        to: Status,
         /// What fences its work, if it is primary now.
         token: Option<Token>,
         /// Why.
@@ -119,7 +120,7 @@ pub enum PeerEventKind {
         /// Its service type.
         service: u16,
         /// Why.
-        cause: PeerLeftCause,
+        cause: LeftCause,
     },
     /// A process is probably dead. That is certain only when it has left; until then it may speak
     /// again.
@@ -168,23 +169,23 @@ pub enum PeerEventKind {
     Stopped,
 }
 
-impl PeerEventKind {
+impl EventKind {
     /// The token that counts from this event on, if it is one that brings a token.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         match self {
-            PeerEventKind::Role { token, .. } => *token,
-            PeerEventKind::EpochBump { token } => Some(*token),
-            PeerEventKind::PrepareHandover { .. }
-            | PeerEventKind::Joined { .. }
-            | PeerEventKind::Left { .. }
-            | PeerEventKind::Suspected { .. }
-            | PeerEventKind::Spawn { .. }
-            | PeerEventKind::Paused { .. }
-            | PeerEventKind::CannotSend { .. }
-            | PeerEventKind::SendsAgain { .. }
-            | PeerEventKind::Missed { .. }
-            | PeerEventKind::Stopped => None,
+            EventKind::Role { token, .. } => *token,
+            EventKind::EpochBump { token } => Some(*token),
+            EventKind::PrepareHandover { .. }
+            | EventKind::Joined { .. }
+            | EventKind::Left { .. }
+            | EventKind::Suspected { .. }
+            | EventKind::Spawn { .. }
+            | EventKind::Paused { .. }
+            | EventKind::CannotSend { .. }
+            | EventKind::SendsAgain { .. }
+            | EventKind::Missed { .. }
+            | EventKind::Stopped => None,
         }
     }
 }
@@ -255,7 +256,7 @@ causes! {
 
 causes! {
     /// Why a process is no longer in a masterless group.
-    PeerLeftCause {
+    LeftCause {
         /// It has said so.
         Left = "left",
         /// It was silent for too long.

@@ -1,0 +1,23 @@
+//! Groups without a supervisor, on one machine or on many.
+//!
+//! A [`Peer`] is one process of such a group. There is no port to hold and no lifeline. Each
+//! process broadcasts heartbeats, five in a second unless [`Config`] says otherwise, and keeps its
+//! own record of all others. The record alone decides which process is *primary* of each service
+//! type. A peer has one thread (`pares-peer`) and one UDP socket.
+//!
+//! `docs/masterless.md` has a first example, what the group promises, and what it cannot.
+
+mod counters;
+mod info;
+mod peer;
+
+pub use counters::Counters;
+pub use info::PeerInfo;
+pub use peer::Peer;
+
+pub use crate::config::masterless::Config;
+pub use crate::error::masterless::JoinError;
+pub use crate::event::masterless::{Event, EventKind, LeftCause, RoleCause, SuspicionCause, Token};
+pub use crate::net::masterless::default_label;
+pub use crate::wire::heartbeat::Status;
+pub use crate::wire::{Label, PeerId, Tail};
