@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::error::{CallError, JoinError};
 use crate::event::Replies;
 use crate::net::client::ask::{Asker, Viewpoint};
-use crate::net::files::store::TermFile;
+use crate::net::files::term::TermFile;
 use crate::net::files::{self, key};
 use crate::net::procs::obstacle;
 use crate::net::rt::clock::deadline;

@@ -13,7 +13,7 @@ use crate::job::{Job, SupervisorGuard};
 use crate::net::client::ask::{Asker, Viewpoint};
 use crate::net::endpoint::{self, About, Endpoint};
 use crate::net::files;
-use crate::net::files::store::TermFile;
+use crate::net::files::term::TermFile;
 use crate::net::member::hand_over::hand_over;
 use crate::net::member::holding::Holding;
 use crate::net::member::presence::Standing;

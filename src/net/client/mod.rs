@@ -1,5 +1,7 @@
 //! Asking the supervisor, calling instances, and watching the registry.
 
 pub(crate) mod ask;
+mod exchange;
+mod pool;
 mod sharing;
 pub(crate) mod watch;

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::ask::{Answers, Asker, Fault as NoAnswer};
+use super::ask::Asker;
+use super::exchange::{Answers, Unanswered};
 use crate::error::{AskError, MessageError, ResourceError, SettingError};
 use crate::event::Usage;
 use crate::wire::field::Payload;
@@ -16,13 +17,13 @@ enum Outcome {
     NotDone(Fault, String),
 }
 
-fn outcome(answers: &mut Answers) -> Result<Outcome, NoAnswer> {
+fn outcome(answers: &mut Answers) -> Result<Outcome, Unanswered> {
     Ok(match answers.next()? {
         Message::Done { count } => Outcome::Done(count),
         Message::Setting { setting } => Outcome::Stored(setting),
         Message::Conflict { present } => Outcome::Conflict(present),
         Message::NotDone { fault, detail } => Outcome::NotDone(fault, detail),
-        _ => return Err(NoAnswer::Nonsense),
+        _ => return Err(Unanswered::Nonsense),
     })
 }
 
@@ -37,12 +38,12 @@ impl Asker {
         let answer =
             self.question(&question, true, deadline, |answers| match answers.next()? {
                 Message::Resources { count } => {
-                    let usages: Result<Vec<Usage>, NoAnswer> =
+                    let usages: Result<Vec<Usage>, Unanswered> =
                         (0..count).map(|_| read_usage(answers)).collect();
                     Ok(Ok(usages?))
                 }
                 Message::NotDone { fault, detail } => Ok(Err((fault, detail))),
-                _ => Err(NoAnswer::Nonsense),
+                _ => Err(Unanswered::Nonsense),
             })?;
         answer.map_err(|(fault, detail)| resource_error(fault, detail))
     }
@@ -86,11 +87,11 @@ impl Asker {
         let question = Message::SettingQuery { key: key.map(str::to_owned) };
         self.question(&question, true, deadline, |answers| {
             let Message::Settings { count } = answers.next()? else {
-                return Err(NoAnswer::Nonsense);
+                return Err(Unanswered::Nonsense);
             };
             let setting = |answers: &mut Answers| match answers.next()? {
                 Message::Setting { setting } => Ok(setting),
-                _ => Err(NoAnswer::Nonsense),
+                _ => Err(Unanswered::Nonsense),
             };
             (0..count).map(|_| setting(answers)).collect()
         })
@@ -143,16 +144,16 @@ impl Asker {
     }
 }
 
-fn read_usage(answers: &mut Answers) -> Result<Usage, NoAnswer> {
+fn read_usage(answers: &mut Answers) -> Result<Usage, Unanswered> {
     let Message::Resource { resource, limit, in_use, waiting, holders, .. } = answers.next()?
     else {
-        return Err(NoAnswer::Nonsense);
+        return Err(Unanswered::Nonsense);
     };
     let holder = |answers: &mut Answers| match answers.next()? {
         Message::Holder { name, units } => Ok((name, units)),
-        _ => Err(NoAnswer::Nonsense),
+        _ => Err(Unanswered::Nonsense),
     };
-    let holders: Result<Vec<(String, u64)>, NoAnswer> =
+    let holders: Result<Vec<(String, u64)>, Unanswered> =
         (0..holders).map(|_| holder(answers)).collect();
     Ok(Usage { resource, limit, in_use, waiting, holders: holders? })
 }

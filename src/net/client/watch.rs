@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::ask::{Asker, Registry, Viewpoint};
+use super::ask::{Asker, Located, Viewpoint};
 use crate::config::HANDSHAKE_TIMEOUT;
 use crate::error::AskError;
 use crate::event::{Change, ChangeKind};
@@ -141,8 +141,8 @@ impl Shared {
                         return None;
                     }
                     match found {
-                        Ok(Registry::At(port)) if port != avoid || paused => return Some(port),
-                        Ok(Registry::At(_) | Registry::Here(_)) | Err(_) => {}
+                        Ok(Located::At(port)) if port != avoid || paused => return Some(port),
+                        Ok(Located::At(_) | Located::Here(_)) | Err(_) => {}
                     }
                     self.stopped.wait_for(&mut state, LOOK_AGAIN);
                     if state.stopping {

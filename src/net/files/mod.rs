@@ -9,8 +9,10 @@
 //! Who can rename a directory further up can put another one there. It is not this user's and so
 //! refused, or is another one of this user's; `pares doctor` speaks of it.
 
+pub(crate) mod epoch;
 pub(crate) mod key;
-pub(crate) mod store;
+mod line;
+pub(crate) mod term;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};

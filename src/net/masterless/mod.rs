@@ -15,7 +15,7 @@ use crate::config::masterless::{
 };
 use crate::error::masterless::JoinError;
 use crate::event::masterless::{EventKind, RoleCause};
-use crate::net::files::store::EpochFile;
+use crate::net::files::epoch::EpochFile;
 use crate::net::files::{self, key};
 use crate::net::rt::clock::{self, awake_or_asleep_ms};
 use crate::net::rt::hub::Hub;

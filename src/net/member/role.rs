@@ -20,6 +20,7 @@ use crate::net::rt::threads::{self, Threads};
 use crate::net::supervising::serve;
 use crate::net::supervising::server::{Facts, Notice, Office};
 use crate::net::supervising::watchdog::{self, Hands, Vigil};
+use crate::net::transport::descriptors;
 use crate::net::transport::handshake::{self, Denied};
 use crate::net::transport::link::{Link, LinkError, has_ended};
 use crate::net::transport::port::{self, Stream};
@@ -343,9 +344,9 @@ impl Duty {
         }
         let wanted =
             (i32::try_from(members).unwrap_or(i32::MAX).saturating_add(64)).saturating_mul(2);
-        if let Some(wanted) = port::wants_room(wanted) {
+        if let Some(wanted) = descriptors::wants_room(wanted) {
             // Without a thread for it the next failover is a little slower, nothing else.
-            _ = self.helpers.spawn(threads::ROOM, move || port::make_room(wanted));
+            _ = self.helpers.spawn(threads::ROOM, move || descriptors::make_room(wanted));
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::holding::Holding;
 use super::presence::Standing;
-use crate::net::files::store::TermFile;
+use crate::net::files::term::TermFile;
 use crate::net::supervising::watchdog::Pulse;
 use crate::net::transport::handshake::Pass;
 use crate::wire::Entry;

@@ -1,5 +1,6 @@
 //! Connections: ports, messages over one connection, the handshake, a port that is served.
 
+pub(crate) mod descriptors;
 pub(crate) mod handshake;
 pub(crate) mod link;
 pub(crate) mod outbox;

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+use super::descriptors::{self, Reserve};
 use super::handshake::{self, Pass, Unwelcome};
 use super::link::{Link, has_input};
-use super::port::{self, Listening, Reserve, Stream};
+use super::port::{self, Listening, Stream};
 use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING};
 use crate::error::{Port, cure};
 use crate::net::rt::complaint::complain;
@@ -159,7 +160,7 @@ impl Service {
                         let me = self.named();
                         complain!(Warn, &me, "{me}: cannot accept: {error}{}", cure(&error));
                     }
-                    if port::is_out_of_descriptors(&error) {
+                    if descriptors::is_out_of_descriptors(&error) {
                         // Not for the sake of one, but of all that are waiting: those who had their
                         // chance go.
                         let mut lobby = self.lobby.lock();
@@ -182,17 +183,17 @@ impl Service {
         let wanted = self
             .kind
             .on_top
-            .then(|| port::wanted_descriptor(listener.as_raw_fd(), highest))
+            .then(|| descriptors::wanted_descriptor(listener.as_raw_fd(), highest))
             .flatten();
         let Some(wanted) = wanted else { return listener };
-        if port::has_room(wanted) {
-            return port::raise(listener, wanted);
+        if descriptors::has_room(wanted) {
+            return descriptors::raise(listener, wanted);
         }
         if !self.making_room.swap(true, Ordering::Relaxed) {
             let service = self.clone();
             // Without a thread for it the failover is a little slower, nothing else.
             _ = self.threads.spawn(threads::ROOM, move || {
-                port::make_room(wanted);
+                descriptors::make_room(wanted);
                 service.making_room.store(false, Ordering::Relaxed);
                 service.wake();
             });

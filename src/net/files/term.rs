@@ -1,44 +1,19 @@
-//! What the group's directory keeps: the last term, and the last epochs of a masterless group.
+//! What a group's directory keeps of its supervisors: the last term.
 //!
-//! Each is a file of one line of fixed length. It has its whole length from the moment it can be
-//! seen, and is forced to the disk then; from then on it is written in place, which needs no space
-//! and survives every death of processes. (What is written later is not forced to the disk: after a
-//! power cut it may be some elections old.)
-//!
-//! The term is read and written only by an instance that holds the supervisor port, so that the
-//! kernel's election is its lock. What cannot be read is never taken for "nothing was there": terms
-//! that have been given would be given again.
+//! It is read and written only by an instance that holds the supervisor port, so that the kernel's
+//! election is its lock.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
+use super::line::{DIGITS, Doing, Line, open_line};
 use crate::error::{KeepError, KeyError};
 use crate::net::files;
 use crate::net::rt::lock::Mutex;
 use crate::state::term::Last;
-use crate::sys::Booked;
-
-/// A file of one line, whose length never changes.
-struct Line {
-    path: PathBuf,
-    file: Booked<File>,
-    /// What the file is made with.
-    first: String,
-    doing: &'static Doing,
-}
-
-/// What is being done with a line, for a person.
-struct Doing {
-    open: &'static str,
-    make: &'static str,
-    read: &'static str,
-    write: &'static str,
-}
 
 const TERM: Doing = Doing {
     open: "open the term file",
@@ -46,183 +21,6 @@ const TERM: Doing = Doing {
     read: "read the last term from",
     write: "keep the term in",
 };
-
-const EPOCH: Doing = Doing {
-    open: "open the epoch file",
-    make: "make the epoch file",
-    read: "read the last epoch from",
-    write: "keep the epoch in",
-};
-
-impl Line {
-    /// Opens the file; makes it, with `first`, where there is none.
-    fn open(path: PathBuf, first: String, doing: &'static Doing) -> Result<Self, KeyError> {
-        let file = match open_line(&path, doing.open) {
-            Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                files::make(&path, first.as_bytes()).map_err(|source| match source.kind() {
-                    io::ErrorKind::PermissionDenied => files::refused(&path, doing.make, source),
-                    _ => KeyError::Unkept(KeepError::system(&path, doing.make, &source)),
-                })?;
-                open_line(&path, doing.open)
-            }
-            opened => opened,
-        };
-        Ok(Line { file: file?, path, first, doing })
-    }
-
-    fn read(&mut self) -> Result<String, KeepError> {
-        self.find_again()?;
-        let mut bytes = vec![0; self.first.len()];
-        match self.file.read_at(&mut bytes, 0) {
-            Ok(count) => String::from_utf8(bytes[..count].to_vec())
-                .map_err(|_| self.damaged(&bytes[..count])),
-            Err(error) => Err(KeepError::system(&self.path, self.doing.read, &error)),
-        }
-    }
-
-    fn write(&mut self, line: &str) -> Result<(), KeepError> {
-        debug_assert_eq!(line.len(), self.first.len());
-        self.find_again()?;
-        let written = files::write(&self.file, line.as_bytes());
-        written.map_err(|error| KeepError::system(&self.path, self.doing.write, &error))
-    }
-
-    /// Cleaners of old files, and whoever puts a copy back, leave us with a file that has no name
-    /// any more: what we wrote there nobody would find.
-    fn find_again(&mut self) -> Result<(), KeepError> {
-        self.file
-            .check()
-            .map_err(|error| KeepError::system(&self.path, self.doing.write, &error))?;
-        if self.file.metadata().is_ok_and(|about| about.nlink() > 0) {
-            return Ok(());
-        }
-        match Line::open(self.path.clone(), self.first.clone(), self.doing) {
-            Ok(line) => *self = line,
-            Err(KeyError::Unkept(error)) => return Err(error),
-            Err(KeyError::Io { path, doing, source }) => {
-                return Err(KeepError::system(&path, doing, &source));
-            }
-            Err(error) => {
-                return Err(KeepError::system(
-                    &self.path,
-                    self.doing.open,
-                    &io::Error::other(error),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn damaged(&self, found: &[u8]) -> KeepError {
-        KeepError::damaged(&self.path, found)
-    }
-
-    /// The number with which a line begins: whole as this program writes it, or all that somebody
-    /// has written.
-    fn number(&self, line: &str) -> Result<u64, KeepError> {
-        let word = line.split_ascii_whitespace().next().unwrap_or_default();
-        // The beginning of a number of ours would be read as a smaller one.
-        let whole = word.len() == DIGITS
-            || (!word.starts_with('0') && word.len() < DIGITS)
-            || line.trim_end() == "0";
-        let number =
-            word.parse().ok().filter(|_| whole && word.bytes().all(|byte| byte.is_ascii_digit()));
-        number.ok_or_else(|| self.damaged(line.as_bytes()))
-    }
-}
-
-/// The digits of every number that is kept.
-const DIGITS: usize = 20;
-
-fn open_line(path: &Path, doing: &'static str) -> Result<Booked<File>, KeyError> {
-    let file = files::open(path, OpenOptions::new().read(true).write(true), doing)?;
-    Booked::file(file).map_err(|source| KeyError::Io { path: path.into(), doing, source })
-}
-
-/// The file with the largest epoch that processes of this machine know of one service type of a
-/// masterless group.
-///
-/// All of them write it. The kernel's lock keeps one from writing less than another just has;
-/// nobody waits for it, because its holder may be a process that stands still.
-pub(crate) struct EpochFile {
-    line: Line,
-    /// The largest one that is known to be written there.
-    kept: u64,
-    /// The largest one that was tried, so that a disk that takes no more does not fill the log.
-    tried: u64,
-}
-
-impl EpochFile {
-    /// Opens it, and sees that it can be written: who begins must be able to keep what it may
-    /// learn.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, KeyError> {
-        let line = Line::open(path, epoch_line(0), &EPOCH)?;
-        let mut epochs = EpochFile { line, kept: 0, tried: 0 };
-        epochs.kept = epochs.read().map_err(KeyError::Unkept)?;
-        let again = epochs.alone(|epochs| {
-            let epoch = epochs.read()?;
-            epochs.line.write(&epoch_line(epoch)).map(|()| epoch)
-        });
-        epochs.kept = again.map_err(KeyError::Unkept)?.unwrap_or(epochs.kept);
-        epochs.tried = epochs.kept;
-        Ok(epochs)
-    }
-
-    /// The largest one that is known to be written there.
-    pub(crate) fn last(&self) -> u64 {
-        self.kept
-    }
-
-    fn read(&mut self) -> Result<u64, KeepError> {
-        let line = self.line.read()?;
-        self.line.number(&line)
-    }
-
-    /// Does it while no other process does the same, if that can be had at once.
-    fn alone<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, KeepError>,
-    ) -> Result<Option<T>, KeepError> {
-        self.line.find_again()?;
-        if flock(&self.line.file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Ok(None);
-        }
-        let done = work(self);
-        _ = flock(&self.line.file, FlockOperation::Unlock);
-        done.map(Some)
-    }
-
-    /// Writes `epoch` if less is written there. While another process does the same, this one
-    /// leaves it for its next time.
-    ///
-    /// Who takes part already goes on if that fails, for it knows the epoch; it says so once for
-    /// each epoch.
-    pub(crate) fn keep(&mut self, epoch: u64) {
-        if epoch <= self.kept {
-            return;
-        }
-        let kept = self.alone(|epochs| {
-            // What is damaged is written anew: this process knows better.
-            if epochs.read().is_ok_and(|written| written >= epoch) {
-                return Ok(());
-            }
-            epochs.line.write(&epoch_line(epoch))
-        });
-        match kept {
-            Ok(None) => {}
-            Ok(Some(())) => self.kept = epoch,
-            Err(error) if epoch > self.tried => {
-                log::error!("{error}; this process goes on, and knows epoch {epoch}")
-            }
-            Err(_) => {}
-        }
-        self.tried = self.tried.max(epoch);
-    }
-}
-
-fn epoch_line(epoch: u64) -> String {
-    format!("{epoch:0DIGITS$}\n")
-}
 
 /// The file with the last term.
 pub(crate) struct TermFile {
@@ -347,71 +145,11 @@ fn network_namespace() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::DAMAGED;
     use super::*;
 
     fn at(port: u16) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
-    }
-
-    #[test]
-    fn an_epoch_that_is_kept_never_shrinks_whoever_writes() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("web.7.epoch");
-        let open = || EpochFile::open(path.clone()).unwrap();
-        let (mut one, mut two) = (open(), open());
-        assert_eq!(one.last(), 0);
-        one.keep(9);
-        two.keep(8);
-        assert_eq!(open().last(), 9);
-        two.keep(10);
-        one.keep(9);
-        assert_eq!((open().last(), fs::read_to_string(&path).unwrap().len()), (10, DIGITS + 1));
-    }
-
-    /// Goal: one that stands still in the middle of writing holds up nobody, and what was left out
-    /// is written later.
-    #[test]
-    fn nobody_waits_for_who_writes_the_epoch() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("web.7.epoch");
-        let (one, mut two) =
-            (EpochFile::open(path.clone()).unwrap(), EpochFile::open(path.clone()).unwrap());
-        flock(&one.line.file, FlockOperation::LockExclusive).unwrap();
-        two.keep(5);
-        assert_eq!((two.last(), EpochFile::open(path.clone()).unwrap().last()), (0, 0));
-        flock(&one.line.file, FlockOperation::Unlock).unwrap();
-        two.keep(5);
-        assert_eq!(EpochFile::open(path).unwrap().last(), 5);
-    }
-
-    /// What may be in a file instead of what this program has written: nothing, what is left after
-    /// a power cut, or the beginning of a line, of which the number could be read as a smaller one.
-    const DAMAGED: [&[u8]; 8] = [
-        b"",
-        b"\n",
-        b"nonsense\n",
-        &[0; 45],
-        b"0000000000000000001",
-        b"00000000000000000012x 0 00000000000000000000\n",
-        b"99999999999999999999 0 00000000000000000000\n",
-        b"-3\n",
-    ];
-
-    #[test]
-    fn an_epoch_file_that_is_damaged_is_an_error_until_one_who_knows_writes_it_anew() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("web.7.epoch");
-        let mut knows = EpochFile::open(path.clone()).unwrap();
-        for (epoch, content) in (5..).zip(DAMAGED) {
-            fs::write(&path, content).unwrap();
-            let error = EpochFile::open(path.clone()).err().unwrap();
-            assert!(
-                matches!(&error, KeyError::Unkept(error) if error.is_damaged()),
-                "{content:?}: {error}"
-            );
-            knows.keep(epoch);
-            assert_eq!(EpochFile::open(path.clone()).unwrap().last(), epoch);
-        }
     }
 
     fn end(file: &TermFile, term: u64, vacant: bool) {
