@@ -14,12 +14,12 @@ use crate::net::member::shared::Shared;
 use crate::net::rt::complaint::complain;
 use crate::net::rt::threads::{self, Threads};
 use crate::net::transport::handshake::Pass;
-use crate::net::transport::link::LinkError;
 use crate::net::transport::port::{self, Listening};
-use crate::net::transport::service::{Kind, Service, Visit};
+use crate::net::transport::service::{Service, ServiceKind};
+use crate::net::transport::session::{Session, Turn};
 use crate::sys::{self, Origin, signals};
 use crate::wire::field::Payload;
-use crate::wire::{Message, Outcome, Purpose, Refusal};
+use crate::wire::{Message, Outcome, Purpose};
 
 pub(crate) type Functions = BTreeMap<String, Function>;
 
@@ -39,7 +39,7 @@ impl Endpoint {
         lost: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let at = port::here(listener.local_addr()?.port());
-        let kind = Kind {
+        let kind = ServiceKind {
             thread: threads::ADMIN,
             purposes: &[Purpose::Call],
             max_clients: MAX_CLIENTS,
@@ -54,8 +54,8 @@ impl Endpoint {
             move || {
                 let done = || stopping.load(Ordering::Acquire);
                 let stopping = stopping.clone();
-                let listener =
-                    service.run(listener, done, move |visit| attend(&functions, &stopping, visit));
+                let listener = service
+                    .run(listener, done, move |session| serve(&functions, &stopping, session));
                 if !listener.is_usable() {
                     lost();
                 }
@@ -189,39 +189,20 @@ fn log_level(payload: &[u8]) -> Result<Vec<u8>, String> {
 
 /// One caller's connection: calls, one after the other, until the caller or the instance has had
 /// enough.
-fn attend(functions: &Functions, stopping: &AtomicBool, mut visit: Visit) {
-    let mut request = std::mem::replace(&mut visit.first, Message::List {});
-    loop {
+fn serve(functions: &Functions, stopping: &AtomicBool, session: Session) {
+    session.serve(|session, request| {
         let Message::Call { function, payload } = request else {
-            complain!(
-                Warn,
-                "",
-                "pares-admin: cut off a peer that broke the protocol: {}",
-                request.name()
-            );
-            visit.link.close_with(&Message::rejected(Refusal::Malformed, "not a call"));
-            return;
+            return Turn::Broke("not a call");
         };
         log::debug!("call of {function:?} with {} bytes", payload.0.len());
         let (outcome, payload) = call(functions, &function, &payload.0);
         let answer = Message::Answer { outcome, payload: Payload(payload) };
-        let written = visit.link.write(&[answer], Instant::now() + WRITE_TIMEOUT);
+        let written = session.link.write(&[answer], Instant::now() + WRITE_TIMEOUT);
         if written.is_err() || stopping.load(Ordering::Acquire) {
-            return;
+            return Turn::Over;
         }
-        visit.idle();
-        let next = visit.link.read(None);
-        visit.busy();
-        match next {
-            Ok(message) => request = message,
-            Err(LinkError::Malformed(error)) => {
-                complain!(Warn, "", "pares-admin: cut off a peer that broke the protocol: {error}");
-                visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
-                return;
-            }
-            Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => return,
-        }
-    }
+        Turn::Next
+    });
 }
 
 fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>) {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+pub(crate) mod admission;
 pub(crate) mod backlog;
 pub(crate) mod election;
 pub(crate) mod health;

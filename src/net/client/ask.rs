@@ -21,6 +21,7 @@ use crate::net::procs::obstacle::join_error;
 use crate::net::rt::clock;
 use crate::net::rt::lock::Mutex;
 use crate::net::rt::threads::CALL_ALL;
+use crate::net::supervising::server::Office;
 use crate::net::transport::handshake::{self, Pass};
 use crate::net::transport::link::Link;
 use crate::net::transport::port;
@@ -254,15 +255,15 @@ impl Asker {
     pub(crate) fn locate(&self, avoid: u16, deadline: Instant) -> Result<Located, AskError> {
         match &self.viewpoint {
             Viewpoint::Member(shared) => {
-                let found = shared.standing.wait(Some(deadline), |inside| match &inside.place {
-                    Place::Supervisor(office) => Some(Ok(Located::Here(office.clone()))),
-                    Place::Subordinate(at) if at.registry_port != avoid => {
-                        Some(Ok(Located::At(at.registry_port)))
-                    }
-                    Place::Subordinate(_) | Place::Contending => None,
-                    Place::Stopped => Some(Err(AskError::Stopped)),
-                });
-                found.unwrap_or(Err(AskError::NoSupervisor { address: shared.at }))
+                let elsewhere = |located: &Located| match located {
+                    Located::Here(_) => true,
+                    Located::At(port) => *port != avoid,
+                };
+                match await_registry(shared, Some(deadline), elsewhere, || false) {
+                    Awaited::Found(located) => Ok(located),
+                    Awaited::Stopped => Err(AskError::Stopped),
+                    Awaited::Late => Err(AskError::NoSupervisor { address: shared.at }),
+                }
             }
             Viewpoint::Outside { at, registry_port } => {
                 let known = registry_port.load(Ordering::Relaxed);
@@ -427,7 +428,48 @@ impl Asker {
 /// Where the registry is.
 pub(crate) enum Located {
     /// In this process, because this instance is supervisor.
-    Here(Arc<crate::net::supervising::server::Office>),
+    Here(Arc<Office>),
     /// Behind this port.
     At(u16),
+}
+
+impl Located {
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            Located::Here(office) => office.registry_port(),
+            Located::At(port) => *port,
+        }
+    }
+}
+
+/// What came of waiting for a registry.
+pub(super) enum Awaited {
+    Found(Located),
+    /// The instance has left, or the wait was called off.
+    Stopped,
+    /// The deadline has passed.
+    Late,
+}
+
+/// Waits until the instance `shared` knows a supervisor whose registry is `wanted`. Whoever calls
+/// the wait off rings the bell of the instance's standing.
+pub(super) fn await_registry(
+    shared: &Shared,
+    deadline: Option<Instant>,
+    wanted: impl Fn(&Located) -> bool,
+    is_called_off: impl Fn() -> bool,
+) -> Awaited {
+    let found = shared.standing.wait(deadline, |inside| {
+        if is_called_off() {
+            return Some(Awaited::Stopped);
+        }
+        let located = match &inside.place {
+            Place::Supervisor(office) => Located::Here(office.clone()),
+            Place::Subordinate(known) => Located::At(known.registry_port),
+            Place::Contending => return None,
+            Place::Stopped => return Some(Awaited::Stopped),
+        };
+        Some(located).filter(&wanted).map(Awaited::Found)
+    });
+    found.unwrap_or(Awaited::Late)
 }

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::ask::{Asker, Located, Viewpoint};
+use super::ask::{Asker, Awaited, Located, Viewpoint, await_registry};
 use crate::config::HANDSHAKE_TIMEOUT;
 use crate::error::AskError;
 use crate::event::{Change, ChangeKind};
-use crate::net::member::presence::{Inside, Place};
 use crate::net::rt::clock::monotonic_ns;
 use crate::net::rt::lock::{Condvar, Mutex};
 use crate::net::rt::threads::{self, Threads};
@@ -114,23 +113,18 @@ impl Shared {
     fn locate(&self, avoid: u16) -> Option<u16> {
         match &self.asker.viewpoint {
             Viewpoint::Member(member) => {
-                let other_than = |avoid: u16| {
-                    move |inside: &mut Inside| {
-                        if self.stopping() {
-                            return Some(None);
-                        }
-                        let found = match &inside.place {
-                            Place::Supervisor(office) => office.registry_port(),
-                            Place::Subordinate(at) => at.registry_port,
-                            Place::Contending => return None,
-                            Place::Stopped => return Some(None),
-                        };
-                        (found != avoid).then_some(Some(found))
-                    }
+                let located = |deadline, avoid| {
+                    let elsewhere = |located: &Located| located.port() != avoid;
+                    await_registry(member, deadline, elsewhere, || self.stopping())
                 };
-                let pause = Instant::now() + LOOK_AGAIN;
-                let other = member.standing.wait(Some(pause), other_than(avoid));
-                other.or_else(|| member.standing.wait(None, other_than(0)))?
+                let awaited = match located(Some(Instant::now() + LOOK_AGAIN), avoid) {
+                    Awaited::Late => located(None, 0),
+                    awaited => awaited,
+                };
+                match awaited {
+                    Awaited::Found(located) => Some(located.port()),
+                    Awaited::Stopped | Awaited::Late => None,
+                }
             }
             Viewpoint::Outside { .. } => {
                 let mut paused = false;

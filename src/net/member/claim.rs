@@ -9,7 +9,7 @@ use crate::error::KeepError;
 use crate::net::rt::threads;
 use crate::net::rt::waker::Waker;
 use crate::net::transport::port::{self, Listening};
-use crate::net::transport::service::{Kind, Service};
+use crate::net::transport::service::{Service, ServiceKind};
 use crate::state::term::Last;
 use crate::sys;
 use crate::wire::Purpose;
@@ -37,11 +37,15 @@ pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
     let registry_port = registry.local_addr()?.port();
     let max_clients = max_members + MAX_CLIENTS;
     let purposes = &[Purpose::Join, Purpose::Ask];
-    let kind = Kind { thread: threads::MEMBER, purposes, max_clients, on_top: true };
+    let kind = ServiceKind { thread: threads::MEMBER, purposes, max_clients, on_top: true };
     let members = Service::new(kind, *at, pass.clone())?;
     let purposes = &[Purpose::Ask];
-    let kind =
-        Kind { thread: threads::REGISTRY, purposes, max_clients: MAX_CLIENTS, on_top: false };
+    let kind = ServiceKind {
+        thread: threads::REGISTRY,
+        purposes,
+        max_clients: MAX_CLIENTS,
+        on_top: false,
+    };
     let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
     let waker = Some(Waker::new()?);
     Ok(Claim {

@@ -385,7 +385,7 @@ impl Duty {
                     move || office.is_closed()
                 };
                 workers.spawn(threads::REGISTRY, move || {
-                    drop(askers.run(registry, done, move |visit| serve::asker(&office, visit)));
+                    drop(askers.run(registry, done, move |session| serve::asker(&office, session)));
                 })
             });
         let listener = match started {
@@ -396,7 +396,7 @@ impl Duty {
                         .look(|inside| inside.hand_over || (inside.halting && inside.jobs == 0))
                 };
                 let office = office.clone();
-                members.run(listener, done, move |visit| serve::member(&office, visit))
+                members.run(listener, done, move |session| serve::member(&office, session))
             }
             Ok(()) => listener,
             Err(error) => {

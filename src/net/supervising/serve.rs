@@ -8,17 +8,18 @@ use super::watchdog::{self, Hands, Vigil};
 use crate::config::WRITE_TIMEOUT;
 use crate::net::rt::complaint::complain;
 use crate::net::transport::link::LinkError;
-use crate::net::transport::service::Visit;
+use crate::net::transport::session::{Session, Turn};
 use crate::state::hello::Hello;
-use crate::wire::{Message, Purpose, Refusal};
+use crate::wire::{Message, Purpose};
 
 /// A connection to the supervisor port: a member for as long as it lives, or one question for the
 /// status.
-pub(crate) fn member(office: &Office, mut visit: Visit) {
-    let (conn, stream) = (visit.conn, visit.link.stream().clone());
-    match (visit.purpose, visit.first) {
+pub(crate) fn member(office: &Office, mut session: Session) {
+    let (conn, stream) = (session.conn, session.link.stream().clone());
+    let first = std::mem::replace(&mut session.first, Message::List {});
+    match (session.purpose, first) {
         (Purpose::Ask, Message::StatusQuery {}) => {
-            visit.link.close_with(&Message::StatusAnswer { status: office.status() });
+            session.link.close_with(&Message::StatusAnswer { status: office.status() });
         }
         (Purpose::Join, Message::Hello { greeting }) => {
             let name = greeting.entry.name.clone();
@@ -32,7 +33,7 @@ pub(crate) fn member(office: &Office, mut visit: Visit) {
             };
             let mut vigil = office.hang_timeout().map(|timeout| Vigil::new(name, timeout, &hands));
             loop {
-                match watchdog::read(&mut visit.link, &mut vigil, &hands) {
+                match watchdog::read(&mut session.link, &mut vigil, &hands) {
                     Ok(Message::Probe { number, within_ns }) => {
                         office.probed(conn, number, within_ns)
                     }
@@ -51,64 +52,30 @@ pub(crate) fn member(office: &Office, mut visit: Visit) {
             }
             office.ended(conn);
         }
-        (_, message) => {
-            complain!(
-                Warn,
-                "",
-                "pares-member: cut off a peer that broke the protocol: {} as first request",
-                message.name()
-            );
-            visit.link.close_with(&Message::rejected(
-                Refusal::Malformed,
-                "not a first request of this port",
-            ));
+        (_, first) => {
+            let why = format!("{} as first request", first.name());
+            session.cut_off(&why, "not a first request of this port");
         }
     }
 }
 
 /// A connection to the registry port: questions and answers, or a watch.
-pub(crate) fn asker(office: &Office, mut visit: Visit) {
-    let stream = visit.link.stream().clone();
-    let mut question = std::mem::replace(&mut visit.first, Message::List {});
-    loop {
+pub(crate) fn asker(office: &Office, session: Session) {
+    session.serve(|session, question| {
         if question == (Message::Watch {}) {
-            office.watch(visit.conn, &stream);
+            office.watch(session.conn, session.link.stream());
             // Nothing more is asked on this connection; this thread waits for its end.
-            _ = visit.link.read(None);
-            office.unwatch(visit.conn);
-            return;
+            _ = session.link.read(None);
+            office.unwatch(session.conn);
+            return Turn::Over;
         }
         if !question.is_question() {
-            complain!(
-                Warn,
-                "",
-                "pares-registry: cut off a peer that broke the protocol: {}",
-                question.name()
-            );
-            visit
-                .link
-                .close_with(&Message::rejected(Refusal::Malformed, "not a registry question"));
-            return;
+            return Turn::Broke("not a registry question");
         }
         let answer = office.answer(&question);
-        if visit.link.write(&answer, Instant::now() + WRITE_TIMEOUT).is_err() {
-            return;
+        match session.link.write(&answer, Instant::now() + WRITE_TIMEOUT) {
+            Ok(()) => Turn::Next,
+            Err(_) => Turn::Over,
         }
-        visit.idle();
-        let next = visit.link.read(None);
-        visit.busy();
-        match next {
-            Ok(message) => question = message,
-            Err(LinkError::Malformed(error)) => {
-                complain!(
-                    Warn,
-                    "",
-                    "pares-registry: cut off a peer that broke the protocol: {error}"
-                );
-                visit.link.close_with(&Message::rejected(Refusal::Malformed, error.to_string()));
-                return;
-            }
-            Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => return,
-        }
-    }
+    });
 }

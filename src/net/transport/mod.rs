@@ -6,3 +6,4 @@ pub(crate) mod link;
 pub(crate) mod outbox;
 pub(crate) mod port;
 pub(crate) mod service;
+pub(crate) mod session;

@@ -1,12 +1,11 @@
-//! A port that is served: one thread accepts, one thread attends to each connection, and nobody who
+//! A port that is served: one thread accepts, one thread serves each connection, and nobody who
 //! is silent, slow or many keeps the others waiting.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -15,20 +14,23 @@ use super::descriptors::{self, Reserve};
 use super::handshake::{self, Pass, Unwelcome};
 use super::link::{Link, has_input};
 use super::port::{self, Listening, Stream};
-use crate::config::{HANDSHAKE_TIMEOUT, MAX_PENDING};
+use super::session::{Idleness, Session};
+use crate::config::HANDSHAKE_TIMEOUT;
 use crate::error::{Port, cure};
+use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
 use crate::net::rt::lock::{Condvar, Mutex};
 use crate::net::rt::threads::{self, ThreadKind, Threads};
 use crate::net::rt::waker::Waker;
 use crate::state::ConnId;
+use crate::state::admission::{Admission, SILENT_PATIENCE};
 use crate::sys;
 use crate::wire::{Message, Purpose, Refusal};
 
 /// What a port is for and how much it takes.
 #[derive(Clone, Copy)]
-pub(crate) struct Kind {
-    /// Of those that attend, one to each connection; its name stands in the log, too.
+pub(crate) struct ServiceKind {
+    /// Of those that serve, one for each connection; its name stands in the log, too.
     pub(crate) thread: ThreadKind,
     pub(crate) purposes: &'static [Purpose],
     /// Most connections at once that have passed the handshake.
@@ -37,77 +39,36 @@ pub(crate) struct Kind {
     pub(crate) on_top: bool,
 }
 
-/// A connection that has passed the handshake.
-pub(crate) struct Visit {
-    pub(crate) conn: ConnId,
-    pub(crate) link: Link,
-    pub(crate) purpose: Purpose,
-    /// The first request, which came with the proof.
-    pub(crate) first: Message,
-    idle: Arc<AtomicU64>,
-    clock: Arc<AtomicU64>,
-}
-
-impl Visit {
-    /// From now on, until [`busy`](Visit::busy), this connection may be closed to make room for
-    /// another.
-    pub(crate) fn idle(&self) {
-        self.idle.store(self.clock.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn busy(&self) {
-        self.idle.store(BUSY, Ordering::Relaxed);
-    }
-}
-
-/// Not idle since any moment.
-const BUSY: u64 = 0;
-
-struct Pending {
-    stream: Arc<Stream>,
-    since: Instant,
-    opened: bool,
-}
-
 struct Client {
     stream: Arc<Stream>,
-    /// [`BUSY`], or a number that grows with each beginning of idleness.
-    idle: Arc<AtomicU64>,
-}
-
-#[derive(Default)]
-struct Lobby {
-    next: ConnId,
-    pending: BTreeMap<ConnId, Pending>,
-    clients: BTreeMap<ConnId, Client>,
-    closed: bool,
+    idleness: Idleness,
 }
 
 pub(crate) struct Service {
-    kind: Kind,
+    kind: ServiceKind,
     at: SocketAddrV4,
     pass: Pass,
     waker: Waker,
     // Locked for a few map operations; never across a read or a write.
-    lobby: Mutex<Lobby>,
-    /// Signalled when a handshake has ended while the lobby is full.
+    admission: Mutex<Admission<Arc<Stream>, Client>>,
+    /// Signalled when a handshake has ended while there is no room for more.
     room: Condvar,
-    clock: Arc<AtomicU64>,
+    idleness: Idleness,
     /// A thread is making room for the listener to move to.
     making_room: AtomicBool,
     threads: Threads,
 }
 
 impl Service {
-    pub(crate) fn new(kind: Kind, at: SocketAddrV4, pass: Pass) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(kind: ServiceKind, at: SocketAddrV4, pass: Pass) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Service {
             kind,
             at,
             pass,
             waker: Waker::new()?,
-            lobby: Mutex::default(),
+            admission: Mutex::new(Admission::new(kind.max_clients)),
             room: Condvar::new(),
-            clock: Arc::default(),
+            idleness: Idleness::default(),
             making_room: AtomicBool::new(false),
             threads: Threads::default(),
         }))
@@ -118,17 +79,17 @@ impl Service {
         self.waker.wake();
     }
 
-    /// Accepts connections and has each attended to on a thread of its own, until `done` says so
+    /// Accepts connections and has each served on a thread of its own, until `done` says so
     /// after a [`wake`](Service::wake). Gives the listener back; connections go on until
     /// [`close`](Service::close).
     pub(crate) fn run<F>(
         self: &Arc<Self>,
         mut listener: Listening,
         done: impl Fn() -> bool,
-        attend: F,
+        serve: F,
     ) -> Listening
     where
-        F: Fn(Visit) + Clone + Send + 'static,
+        F: Fn(Session) + Clone + Send + 'static,
     {
         let mut reserve = Reserve::new();
         let mut highest = 0;
@@ -140,7 +101,7 @@ impl Service {
                 Ok(stream) => {
                     trouble = Duration::ZERO;
                     highest = highest.max(stream.as_raw_fd());
-                    self.receive(stream, attend.clone());
+                    self.receive(stream, serve.clone());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.wait(Some(&listener), None)
@@ -163,9 +124,9 @@ impl Service {
                     if descriptors::is_out_of_descriptors(&error) {
                         // Not for the sake of one, but of all that are waiting: those who had their
                         // chance go.
-                        let mut lobby = self.lobby.lock();
-                        while lobby.make_way() {}
-                        drop(lobby);
+                        let mut admission = self.admission.lock();
+                        while make_way(&mut admission) {}
+                        drop(admission);
                         reserve.turn_away(&listener);
                     }
                     trouble =
@@ -201,23 +162,23 @@ impl Service {
         listener
     }
 
-    /// Ends all connections, takes no more, and waits for all attending threads.
+    /// Ends all connections, takes no more, and waits for all serving threads.
     pub(crate) fn close(&self) {
         self.close_clients(Shutdown::Both);
     }
 
-    /// The same, but what is being answered is answered to its end. The attending threads must not
+    /// The same, but what is being answered is answered to its end. The serving threads must not
     /// read on then: what has arrived, or arrives meanwhile, can still be read.
     pub(crate) fn close_after_answers(&self) {
         self.close_clients(Shutdown::Read);
     }
 
     fn close_clients(&self, how: Shutdown) {
-        let mut lobby = self.lobby.lock();
-        lobby.closed = true;
-        lobby.pending.values().for_each(|pending| end(&pending.stream));
-        lobby.clients.values().for_each(|client| _ = client.stream.shutdown(how));
-        drop(lobby);
+        let mut admission = self.admission.lock();
+        admission.close();
+        admission.pending().for_each(|stream| end(stream));
+        admission.clients().for_each(|client| _ = client.stream.shutdown(how));
+        drop(admission);
         self.threads.join_all();
     }
 
@@ -228,9 +189,9 @@ impl Service {
         _ = self.waker.wait(&mut fds, timeout);
     }
 
-    fn receive<F>(self: &Arc<Self>, stream: Stream, attend: F)
+    fn receive<F>(self: &Arc<Self>, stream: Stream, serve: F)
     where
-        F: Fn(Visit) + Send + 'static,
+        F: Fn(Session) + Send + 'static,
     {
         // A listener that does not block hands this on to its connections on some systems.
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -240,55 +201,47 @@ impl Service {
         let Some(conn) = self.admit(&stream) else { return };
         let service = self.clone();
         let spawned = self.threads.spawn(self.kind.thread, move || {
-            service.meet(conn, stream, attend);
+            service.meet(conn, stream, serve);
         });
         if let Err(error) = spawned {
             let me = self.named();
             complain!(Warn, &me, "{me}: no thread for a connection: {error}{}", cure(&error));
-            self.lobby.lock().pending.remove(&conn);
+            self.admission.lock().end(conn);
         }
     }
 
     /// Makes room for one more handshake: the oldest one goes that has had its chance.
     fn admit(&self, stream: &Arc<Stream>) -> Option<ConnId> {
-        let mut lobby = self.lobby.lock();
-        while !lobby.closed && lobby.pending.len() >= MAX_PENDING {
-            if !lobby.make_way() {
+        let mut admission = self.admission.lock();
+        while !admission.is_closed() && admission.is_full() {
+            if !make_way(&mut admission) {
                 // All are young. One of them gets through, or grows old, within this time.
-                self.room.wait_for(&mut lobby, SILENT_PATIENCE);
+                self.room.wait_for(&mut admission, SILENT_PATIENCE);
             }
         }
-        if lobby.closed {
+        if admission.is_closed() {
             return None;
         }
-        let conn = lobby.next;
-        lobby.next += 1;
-        lobby
-            .pending
-            .insert(conn, Pending { stream: stream.clone(), since: Instant::now(), opened: false });
-        Some(conn)
+        Some(admission.begin(clock::now(), stream.clone()))
     }
 
     /// The life of one connection, on its own thread.
-    fn meet(&self, conn: ConnId, stream: Arc<Stream>, attend: impl Fn(Visit)) {
+    fn meet(&self, conn: ConnId, stream: Arc<Stream>, serve: impl Fn(Session)) {
         let _strikes_off = Departing { service: self, conn };
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let opened = || {
-            if let Some(pending) = self.lobby.lock().pending.get_mut(&conn) {
-                pending.opened = true;
-            }
-        };
+        let opened = || self.admission.lock().opened(conn);
         let link = Link::to_stranger(stream);
         match handshake::answer(link, &self.pass, self.at, self.kind.purposes, opened, deadline) {
             Ok((link, purpose, first)) => match self.promote(conn, link.stream()) {
-                Some(idle) => {
-                    attend(Visit { conn, link, purpose, first, idle, clock: self.clock.clone() })
+                Some(idleness) => {
+                    let name = self.kind.thread.name;
+                    serve(Session { name, conn, link, purpose, first, idleness })
                 }
                 None => link.close_with(&Message::rejected(Refusal::Busy, "too many connections")),
             },
             Err(Unwelcome::Gone) => {}
             Err(Unwelcome::Broke(why)) => {
-                self.complain(&format!("cut off a peer that broke the protocol: {why}"));
+                self.complain(&format!("cut off a client that broke the protocol: {why}"));
             }
         }
     }
@@ -307,21 +260,14 @@ impl Service {
 
     /// From the handshake to the clients, where the one that has been idle longest makes room if
     /// need be.
-    fn promote(&self, conn: ConnId, stream: &Arc<Stream>) -> Option<Arc<AtomicU64>> {
-        let mut lobby = self.lobby.lock();
-        lobby.pending.remove(&conn)?; // it had to make room itself
+    fn promote(&self, conn: ConnId, stream: &Arc<Stream>) -> Option<Idleness> {
+        let idleness = self.idleness.of_another();
+        let client = Client { stream: stream.clone(), idleness: idleness.clone() };
+        let mut admission = self.admission.lock();
+        let promoted = admission.promote(conn, client, |client| client.idleness.since());
         self.room.notify_one();
-        if lobby.clients.len() >= self.kind.max_clients {
-            let idle = lobby
-                .clients
-                .iter()
-                .map(|(&conn, client)| (client.idle.load(Ordering::Relaxed), conn));
-            let (_, longest) = idle.filter(|&(since, _)| since != BUSY).min()?;
-            lobby.clients.remove(&longest).iter().for_each(|client| end(&client.stream));
-        }
-        let idle = Arc::new(AtomicU64::new(BUSY));
-        lobby.clients.insert(conn, Client { stream: stream.clone(), idle: idle.clone() });
-        Some(idle)
+        promoted.ok()?.iter().for_each(|replaced| end(&replaced.stream));
+        Some(idleness)
     }
 }
 
@@ -334,52 +280,16 @@ struct Departing<'a> {
 
 impl Drop for Departing<'_> {
     fn drop(&mut self) {
-        let mut lobby = self.service.lobby.lock();
-        lobby.pending.remove(&self.conn);
-        lobby.clients.remove(&self.conn);
-        drop(lobby);
+        self.service.admission.lock().end(self.conn);
         self.service.room.notify_one();
     }
 }
 
-/// How long a full lobby bears a connection that has not said a valid word. A client of ours speaks
-/// as soon as it is connected; with this, whoever opens silent connections has to open 50,000 a
-/// second to keep the lobby full.
-const SILENT_PATIENCE: Duration = Duration::from_millis(20);
-
-/// How long a full lobby bears one that has: it may be one of thousands that came at once after a
-/// failover.
-const OPENED_PATIENCE: Duration = Duration::from_millis(500);
-
-impl Lobby {
-    /// Ends the most hopeless handshake; false if there is none.
-    fn make_way(&mut self) -> bool {
-        let Some(conn) = self.most_hopeless(Instant::now()) else { return false };
-        self.pending.remove(&conn).iter().for_each(|pending| end(&pending.stream));
-        true
-    }
-
-    /// The connection to end for the sake of another: the oldest silent one, else the oldest one,
-    /// if old enough.
-    fn most_hopeless(&mut self, now: Instant) -> Option<ConnId> {
-        // One that has spoken, and whose thread has not been run yet, is not silent.
-        let mut silent = self.pending.values_mut().filter(|pending| !pending.opened);
-        while let Some(oldest) =
-            silent.next().filter(|oldest| now.duration_since(oldest.since) >= SILENT_PATIENCE)
-        {
-            oldest.opened = has_input(&oldest.stream);
-            if !oldest.opened {
-                break;
-            }
-        }
-        let older = |patience: Duration, opened: bool| {
-            let mut of_kind =
-                self.pending.iter().filter(move |(_, pending)| pending.opened == opened);
-            let (&conn, oldest) = of_kind.next()?;
-            (now.duration_since(oldest.since) >= patience).then_some(conn)
-        };
-        older(SILENT_PATIENCE, false).or_else(|| older(OPENED_PATIENCE, true))
-    }
+/// Ends the most hopeless handshake; false if there is none.
+fn make_way(admission: &mut Admission<Arc<Stream>, Client>) -> bool {
+    let stream = admission.make_way(clock::now(), |stream| has_input(stream));
+    stream.iter().for_each(|stream| end(stream));
+    stream.is_some()
 }
 
 /// Ends a connection under whoever waits on it.
@@ -398,7 +308,7 @@ mod tests {
         let listener = port::listen(port::here(0), sys::Kind::Peer).unwrap();
         let at = port::here(listener.local_addr().unwrap().port());
         let pass = Pass { group: "web".into(), key: Key([7; 32]), key_file: "web.key".into() };
-        let kind = Kind {
+        let kind = ServiceKind {
             thread: threads::REGISTRY,
             purposes: &[Purpose::Ask],
             max_clients: 1,
@@ -427,6 +337,6 @@ mod tests {
         service.wake();
         serving.join().unwrap();
         service.close();
-        assert!(service.lobby.lock().clients.is_empty());
+        assert!(service.admission.lock().clients().next().is_none());
     }
 }

@@ -1,0 +1,97 @@
+//! A connection that has passed the handshake, and serving it request by request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::link::{Link, LinkError};
+use crate::net::rt::complaint::complain;
+use crate::state::ConnId;
+use crate::wire::{Message, Purpose, Refusal};
+
+/// A connection that has passed the handshake.
+pub(crate) struct Session {
+    /// Of its port, for the log.
+    pub(crate) name: &'static str,
+    pub(crate) conn: ConnId,
+    pub(crate) link: Link,
+    pub(crate) purpose: Purpose,
+    /// The first request, which came with the proof.
+    pub(crate) first: Message,
+    pub(super) idleness: Idleness,
+}
+
+/// What becomes of a request.
+pub(crate) enum Turn {
+    /// It has been answered; the next one may come.
+    Next,
+    /// Nothing more is to be read from this connection.
+    Over,
+    /// It was no request that this port knows: the other end is told so, and cut off.
+    Broke(&'static str),
+}
+
+impl Session {
+    /// Serves one request after the other, until the other end or `respond` has had enough. Between
+    /// two requests this connection may be closed to make room for another.
+    pub(crate) fn serve(mut self, mut respond: impl FnMut(&mut Session, Message) -> Turn) {
+        let mut request = std::mem::replace(&mut self.first, Message::List {});
+        loop {
+            let name = request.name();
+            match respond(&mut self, request) {
+                Turn::Next => {}
+                Turn::Over => return,
+                Turn::Broke(detail) => return self.cut_off(name, detail),
+            }
+            self.idleness.begin();
+            let next = self.link.read(None);
+            self.idleness.end();
+            match next {
+                Ok(message) => request = message,
+                Err(LinkError::Malformed(error)) => {
+                    let error = error.to_string();
+                    return self.cut_off(&error, &error);
+                }
+                Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => return,
+            }
+        }
+    }
+
+    /// The other end broke the protocol: says so, `why` to the log and `detail` to it.
+    pub(crate) fn cut_off(self, why: &str, detail: &str) {
+        let name = self.name;
+        complain!(Warn, name, "{name}: cut off a client that broke the protocol: {why}");
+        self.link.close_with(&Message::rejected(Refusal::Malformed, detail));
+    }
+}
+
+/// Since when a connection has been idle, in the order in which those of a port became so.
+#[derive(Clone, Default)]
+pub(super) struct Idleness {
+    /// [`BUSY`], or a number that grows with each beginning of idleness.
+    since: Arc<AtomicU64>,
+    /// The last such number; one for all connections of a port.
+    clock: Arc<AtomicU64>,
+}
+
+/// Not idle since any moment.
+const BUSY: u64 = 0;
+
+impl Idleness {
+    /// That of a new connection to the same port.
+    pub(super) fn of_another(&self) -> Self {
+        Idleness { since: Arc::default(), clock: self.clock.clone() }
+    }
+
+    fn begin(&self) {
+        self.since.store(self.clock.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.since.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// `None` while it is busy.
+    pub(super) fn since(&self) -> Option<u64> {
+        Some(self.since.load(Ordering::Relaxed)).filter(|&since| since != BUSY)
+    }
+}
