@@ -163,6 +163,7 @@ impl Instance {
             config.may_supervise,
         );
         let member = Member::new(me.clone(), election, declared, config.settle_time, RESETS_LOSE);
+        let standing = Arc::new(Standing::new(wire));
         let shared = Arc::new(Shared {
             pass: pass.clone(),
             at,
@@ -172,8 +173,8 @@ impl Instance {
             hang_timeout: config.hang_timeout,
             end_hung_supervisor: config.end_hung_supervisor,
             pulse: Arc::default(),
-            holding: Arc::new(Holding::new(member)),
-            standing: Standing::new(wire),
+            holding: Arc::new(Holding::new(member, standing.clone())),
+            standing,
         });
         _ = late.set(Arc::downgrade(&shared));
         let losing = Arc::downgrade(&shared);

@@ -68,7 +68,7 @@ impl Drop for Permit {
             std::mem::forget(self.shared.clone()); // held by the parent, which has its own of this
             return;
         }
-        self.shared.holding.release(&self.shared.standing, self.id);
+        self.shared.holding.release(self.id);
     }
 }
 
@@ -189,7 +189,7 @@ impl Instance {
         if shared.standing.is_over() {
             return Err(AcquireError::Stopped);
         }
-        let answer = shared.holding.acquire(&shared.standing, (resource, units), wait, deadline);
+        let answer = shared.holding.acquire((resource, units), wait, deadline);
         let resource = resource.to_owned();
         match answer {
             Ok((id, Answer::Granted)) => Ok(Permit { shared, id, resource, units }),

@@ -115,7 +115,7 @@ impl Instance {
         let setting = self.asker.set(key, value, expected, deadline(timeout))?;
         // It is on its way to this instance too, but whoever sets a value expects to see it at
         // once.
-        self.shared.holding.merge(&self.shared.standing, setting);
+        self.shared.holding.merge(setting);
         Ok(())
     }
 }

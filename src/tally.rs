@@ -46,7 +46,7 @@ impl Tally {
 
     fn change(&self, change: impl FnOnce(u64) -> u64) -> u64 {
         let Shared { holding, standing, .. } = &*self.shared;
-        if standing.is_void() { 0 } else { holding.count(standing, &self.resource, change) }
+        if standing.is_void() { 0 } else { holding.count(&self.resource, change) }
     }
 
     /// The sum of all instances' counts; what this instance has counted before the call is in it.
@@ -62,7 +62,7 @@ impl Tally {
         if standing.is_void() {
             return Err(AskError::Stopped);
         }
-        match holding.total(standing, &self.resource, deadline(timeout)) {
+        match holding.total(&self.resource, deadline(timeout)) {
             Ok(Answer::Total(units)) => Ok(units),
             Ok(Answer::Granted | Answer::Denied(..) | Answer::Stopped) => Err(AskError::Stopped),
             Err(NoAnswer::TooMany) => Err(AskError::Busy),

@@ -253,11 +253,6 @@ impl Election {
         self.last_term = self.last_term.max(term);
     }
 
-    /// Why the present, or next, supervisorship began.
-    pub(crate) fn cause(&self) -> ElectionCause {
-        self.cause
-    }
-
     /// By when the present deed must have come to something, if it must.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.deadline

@@ -29,7 +29,7 @@ use super::subordinate::{News, Subordinate};
 use super::supervisor::{Before, Elected};
 use super::term::Last;
 use crate::error::KeepError;
-use crate::wire::{Declared, Departure, ElectionCause, Entry, Message};
+use crate::wire::{Declared, Departure, Entry, Message};
 
 /// What the last deed came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -373,13 +373,9 @@ impl Member {
     }
 
     /// The highest term it has seen.
+    #[cfg(test)]
     pub(crate) fn last_term(&self) -> u64 {
         self.election.last_term()
-    }
-
-    /// Why the present, or next, supervisorship began.
-    pub(crate) fn cause(&self) -> ElectionCause {
-        self.election.cause()
     }
 
     /// By when the present deed must have come to something, if it must.

@@ -306,7 +306,7 @@ impl Asker {
                 Place::Supervisor(_) => {
                     Some(Target { name: shared.me.name.clone(), admin: shared.me.admin })
                 }
-                Place::Contending | Place::Stopped => None,
+                Place::Contending(_) | Place::Stopped => None,
             });
             if let Some(target) = known {
                 return Ok(target);
@@ -466,7 +466,7 @@ pub(super) fn await_registry(
         let located = match &inside.place {
             Place::Supervisor(office) => Located::Here(office.clone()),
             Place::Subordinate(known) => Located::At(known.registry_port),
-            Place::Contending => return None,
+            Place::Contending(_) => return None,
             Place::Stopped => return Some(Awaited::Stopped),
         };
         Some(located).filter(&wanted).map(Awaited::Found)

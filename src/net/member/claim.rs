@@ -22,8 +22,8 @@ pub(super) struct Claim {
     pub(super) registry_port: u16,
     pub(super) members: Arc<Service>,
     pub(super) askers: Arc<Service>,
-    /// The announcer's, until the office takes it.
-    pub(super) waker: Option<Waker>,
+    /// The announcer's.
+    pub(super) waker: Waker,
     /// What the directory says of the supervisorship before; why not, if it says nothing.
     pub(super) last: Result<Last, KeepError>,
 }
@@ -47,7 +47,7 @@ pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
         on_top: false,
     };
     let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
-    let waker = Some(Waker::new()?);
+    let waker = Waker::new()?;
     Ok(Claim {
         listener,
         registry,

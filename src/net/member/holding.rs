@@ -84,11 +84,13 @@ pub(crate) struct Holding {
     // Under it: maps, sends that do not wait, the office's lock, the standing's. Never a read,
     // never a wait.
     inside: Mutex<Inside>,
+    /// Where the program is told what becomes of what it holds.
+    presence: Arc<Standing>,
     threads: Threads,
 }
 
 impl Holding {
-    pub(crate) fn new(member: Member) -> Self {
+    pub(crate) fn new(member: Member, presence: Arc<Standing>) -> Self {
         let inside = Inside {
             member,
             route: Route::Nowhere,
@@ -97,7 +99,7 @@ impl Holding {
             flushing: false,
             waiters: BTreeMap::new(),
         };
-        Holding { inside: Mutex::new(inside), threads: Threads::default() }
+        Holding { inside: Mutex::new(inside), presence, threads: Threads::default() }
     }
 
     // -------------------------------------------------------------------------------------------
@@ -138,7 +140,6 @@ impl Holding {
     /// that nothing is asked in between which the office then never hears of.
     pub(crate) fn elected(
         self: &Arc<Self>,
-        standing: &Standing,
         (term, registry_port, max_members): (u64, u16, usize),
         open: impl FnOnce(Elected) -> Arc<Office>,
     ) -> Arc<Office> {
@@ -149,20 +150,20 @@ impl Holding {
         inside.route = Route::Office(office.clone());
         let (term, settled) = (office.read(Supervisor::term), office.read(Supervisor::settled));
         let first = inside.member.opened(clock::now(), term, settled);
-        self.take_held(&mut inside, standing, office.take_own());
+        self.take_held(&mut inside, office.take_own());
         for message in first {
             let answers = office.said_own(message);
-            self.take_held(&mut inside, standing, answers);
+            self.take_held(&mut inside, answers);
         }
         office
     }
 
     /// There is no supervisor any more, or this instance is none. What was told before is still
     /// taken.
-    pub(crate) fn lost(self: &Arc<Self>, standing: &Standing) {
+    pub(crate) fn lost(self: &Arc<Self>) {
         let mut inside = self.inside.lock();
         match std::mem::replace(&mut inside.route, Route::Nowhere) {
-            Route::Office(office) => self.take_held(&mut inside, standing, office.take_own()),
+            Route::Office(office) => self.take_held(&mut inside, office.take_own()),
             // Also wakes the thread that waits for room on it.
             Route::Lifeline(lifeline) => _ = lifeline.stream().shutdown(Shutdown::Both),
             Route::Nowhere => {}
@@ -171,8 +172,8 @@ impl Holding {
     }
 
     /// As [`lost`](Holding::lost), for a supervisor whose time is over before its deed is done.
-    pub(crate) fn resigned(self: &Arc<Self>, standing: &Standing) {
-        self.lost(standing);
+    pub(crate) fn resigned(self: &Arc<Self>) {
+        self.lost();
         self.inside.lock().member.unlink(clock::now());
     }
 
@@ -214,18 +215,18 @@ impl Holding {
     }
 
     /// Takes what the supervisor says; gives what is left to do of it.
-    pub(crate) fn hear(self: &Arc<Self>, standing: &Standing, message: Message) -> Heard {
+    pub(crate) fn hear(self: &Arc<Self>, message: Message) -> Heard {
         let mut inside = self.inside.lock();
         let heard = inside.member.hear(message);
-        self.heed(&mut inside, standing, heard)
+        self.heed(&mut inside, heard)
     }
 
     /// Takes what this instance's own `office` has for it, if it still is its supervisor.
-    pub(crate) fn collect(self: &Arc<Self>, standing: &Standing) {
+    pub(crate) fn collect(self: &Arc<Self>) {
         let mut inside = self.inside.lock();
         if let Route::Office(office) = &inside.route {
             let messages = office.take_own();
-            self.take_held(&mut inside, standing, messages);
+            self.take_held(&mut inside, messages);
         }
     }
 
@@ -233,22 +234,16 @@ impl Holding {
     fn take_held(
         self: &Arc<Self>,
         inside: &mut MutexGuard<'_, Inside>,
-        standing: &Standing,
         messages: impl IntoIterator<Item = Message>,
     ) {
         for message in messages {
             let heard = inside.member.hear_held(message);
-            self.heed(inside, standing, heard);
+            self.heed(inside, heard);
         }
     }
 
     /// Wakes who waits for it, tells the program, and answers.
-    fn heed(
-        self: &Arc<Self>,
-        inside: &mut MutexGuard<'_, Inside>,
-        standing: &Standing,
-        heard: Heard,
-    ) -> Heard {
+    fn heed(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, heard: Heard) -> Heard {
         let (upshot, answer) = match heard {
             Heard::Held(upshot, answer) => (upshot, answer),
             other => return other,
@@ -262,15 +257,15 @@ impl Holding {
             Upshot::Total { id, units } => answered(inside, id, Answer::Total(units)),
             Upshot::Lost(held) => {
                 let (resource, units) = (held.resource, held.units);
-                standing.emit(EventKind::PermitLost { permit: held.id, resource, units });
+                self.presence.emit(EventKind::PermitLost { permit: held.id, resource, units });
             }
-            Upshot::Changed(setting) => changed(standing, setting),
+            Upshot::Changed(setting) => self.changed(setting),
             Upshot::Delivered { from, topic, payload } => {
-                standing.emit(EventKind::Message { from, topic, payload: payload.0.into() });
+                self.presence.emit(EventKind::Message { from, topic, payload: payload.0.into() });
             }
-            Upshot::Missed(messages) => standing.emit(EventKind::Missed { events: messages }),
+            Upshot::Missed(messages) => self.presence.emit(EventKind::Missed { events: messages }),
             Upshot::OverLimit { resource, in_use, limit } => {
-                standing.emit(EventKind::OverLimit { resource, in_use, limit });
+                self.presence.emit(EventKind::OverLimit { resource, in_use, limit });
             }
         }
         if let (Some(answer), Route::Lifeline(_)) = (answer, &inside.route) {
@@ -287,7 +282,6 @@ impl Holding {
     /// permit's number with it.
     pub(crate) fn acquire(
         self: &Arc<Self>,
-        standing: &Standing,
         (resource, units): (&str, u64),
         wait: bool,
         deadline: Option<Instant>,
@@ -296,23 +290,21 @@ impl Holding {
             let wanted = holdings.ask(resource, units, wait, monotonic_ns())?;
             Some((wanted.id, Message::Acquire { wanted }))
         };
-        self.ask(standing, ask, deadline)
+        self.ask(ask, deadline)
     }
 
     /// Asks for the sum of what all instances count of a resource.
     pub(crate) fn total(
         self: &Arc<Self>,
-        standing: &Standing,
         resource: &str,
         deadline: Instant,
     ) -> Result<Answer, NoAnswer> {
         let ask = |holdings: &mut Holdings| holdings.ask_total(resource);
-        self.ask(standing, ask, Some(deadline)).map(|(_, answer)| answer)
+        self.ask(ask, Some(deadline)).map(|(_, answer)| answer)
     }
 
     fn ask(
         self: &Arc<Self>,
-        standing: &Standing,
         question: impl FnOnce(&mut Holdings) -> Option<(u64, Message)>,
         deadline: Option<Instant>,
     ) -> Result<(u64, Answer), NoAnswer> {
@@ -324,10 +316,10 @@ impl Holding {
         let bell = Arc::new(Condvar::new());
         let stopped = inside.member.has_left().then_some(Answer::Stopped);
         inside.waiters.insert(id, Waiter { bell: bell.clone(), asleep: false, answer: stopped });
-        self.say(&mut inside, standing, question);
+        self.say(&mut inside, question);
         if let Some(lead) = lead {
             drop(inside);
-            self.read_answer(standing, id, lead, deadline);
+            self.read_answer(id, lead, deadline);
             inside = self.inside.lock();
         }
         inside.waiters.get_mut(&id).into_iter().for_each(|waiter| waiter.asleep = true);
@@ -342,7 +334,7 @@ impl Holding {
             }
             if late {
                 inside.waiters.remove(&id);
-                self.give_back(&mut inside, standing, id);
+                self.give_back(&mut inside, id);
                 return Err(NoAnswer::Late);
             }
             match deadline {
@@ -362,18 +354,12 @@ impl Holding {
 
     /// Reads from the lifeline, in the role thread's place, until there is an answer, but not for
     /// long.
-    fn read_answer(
-        self: &Arc<Self>,
-        standing: &Standing,
-        id: u64,
-        mut lead: Lead<'_>,
-        deadline: Option<Instant>,
-    ) {
+    fn read_answer(self: &Arc<Self>, id: u64, mut lead: Lead<'_>, deadline: Option<Instant>) {
         let longest = Instant::now() + LEAD_TIME;
         let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
         while let Some(message) = lead.next(deadline) {
             let mut inside = self.inside.lock();
-            self.take_held(&mut inside, standing, [message]);
+            self.take_held(&mut inside, [message]);
             if inside.waiters.get(&id).is_none_or(|waiter| waiter.answer.is_some()) {
                 return;
             }
@@ -381,18 +367,13 @@ impl Holding {
     }
 
     /// Gives a permit back.
-    pub(crate) fn release(self: &Arc<Self>, standing: &Standing, id: u64) {
-        self.give_back(&mut self.inside.lock(), standing, id);
+    pub(crate) fn release(self: &Arc<Self>, id: u64) {
+        self.give_back(&mut self.inside.lock(), id);
     }
 
-    fn give_back(
-        self: &Arc<Self>,
-        inside: &mut MutexGuard<'_, Inside>,
-        standing: &Standing,
-        id: u64,
-    ) {
+    fn give_back(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, id: u64) {
         if inside.member.holdings.release(id) {
-            self.say(inside, standing, Message::Release { id });
+            self.say(inside, Message::Release { id });
         }
     }
 
@@ -409,17 +390,12 @@ impl Holding {
     }
 
     /// Changes this instance's tally of a resource; gives the new number.
-    pub(crate) fn count(
-        self: &Arc<Self>,
-        standing: &Standing,
-        resource: &str,
-        change: impl FnOnce(u64) -> u64,
-    ) -> u64 {
+    pub(crate) fn count(self: &Arc<Self>, resource: &str, change: impl FnOnce(u64) -> u64) -> u64 {
         let mut inside = self.inside.lock();
         let units = inside.member.holdings.count(resource, change);
         if let Route::Office(_) = &inside.route {
             let counted = Counted { resource: resource.into(), units };
-            self.say(&mut inside, standing, Message::Count { counted });
+            self.say(&mut inside, Message::Count { counted });
         } else if inside.member.is_linked() {
             // Not a word for each: the newest is enough.
             inside.changed.insert(resource.into());
@@ -438,19 +414,20 @@ impl Holding {
     }
 
     /// Takes a setting that this instance has just set, so that it sees what it did.
-    pub(crate) fn merge(&self, standing: &Standing, setting: Setting) {
+    pub(crate) fn merge(&self, setting: Setting) {
         let mut inside = self.inside.lock();
         if inside.member.holdings.merge(setting.clone()) {
-            changed(standing, setting);
+            self.changed(setting);
         }
     }
 
-    fn say(
-        self: &Arc<Self>,
-        inside: &mut MutexGuard<'_, Inside>,
-        standing: &Standing,
-        message: Message,
-    ) {
+    fn changed(&self, setting: Setting) {
+        if setting.scope == Scope::Program {
+            self.presence.emit(EventKind::Setting { key: setting.key, value: setting.value });
+        }
+    }
+
+    fn say(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, message: Message) {
         match inside.member.say(message) {
             Word::Kept => {}
             Word::Lifeline(message) => {
@@ -460,7 +437,7 @@ impl Holding {
             Word::Own(message) => {
                 if let Route::Office(office) = &inside.route {
                     let answers = office.said_own(message);
-                    self.take_held(inside, standing, answers);
+                    self.take_held(inside, answers);
                 }
             }
         }
@@ -516,11 +493,5 @@ fn answered(inside: &mut Inside, id: u64, answer: Answer) {
         if waiter.asleep {
             waiter.bell.notify_one();
         }
-    }
-}
-
-fn changed(standing: &Standing, setting: Setting) {
-    if setting.scope == Scope::Program {
-        standing.emit(EventKind::Setting { key: setting.key, value: setting.value });
     }
 }

@@ -14,14 +14,16 @@ use crate::net::rt::ready::Ready;
 use crate::net::supervising::server::Office;
 use crate::net::transport::port::Stream;
 use crate::net::transport::service::Service;
-use crate::state::election::{Obstacle, Report};
+use crate::state::election::Obstacle;
 use crate::state::subordinate::Subordinate;
+use crate::state::supervisor::Supervisor;
 use crate::sys::tripwire::Wire;
 use crate::sys::{Origin, crash};
 
 /// Where an instance stands.
 pub(crate) enum Place {
-    Contending,
+    /// It has no role, and why.
+    Contending(ContendingCause),
     Subordinate(Subordinate),
     Supervisor(Arc<Office>),
     Stopped,
@@ -42,8 +44,6 @@ pub(crate) struct Inside {
     pub(crate) term: u64,
     /// How many instances the registry had when the group was settled in this term, once it is.
     pub(crate) settled: Option<u32>,
-    /// Why there is no role, while there is none.
-    pub(crate) cause: Option<ContendingCause>,
     pub(crate) wait: Wait,
     /// The program, or someone who called `stop`, wants this instance to leave.
     pub(crate) halting: bool,
@@ -70,10 +70,9 @@ pub(crate) struct Standing {
 impl Standing {
     pub(crate) fn new(wire: Wire) -> Self {
         let inside = Inside {
-            place: Place::Contending,
+            place: Place::Contending(ContendingCause::SupervisorDied),
             term: 0,
             settled: None,
-            cause: None,
             wait: Wait::Bell,
             halting: false,
             stepping_down: false,
@@ -147,6 +146,11 @@ impl Standing {
         self.inside.lock().hub.emit(kind);
     }
 
+    /// The instance takes a place in its group, and the program is told; `name` is for the log.
+    pub(crate) fn enter(&self, name: &str, place: Place) {
+        self.change(|inside| inside.enter(name, place));
+    }
+
     /// Tells the role thread to leave the group, and wakes it wherever it waits.
     pub(crate) fn halt(&self) {
         self.change(|inside| {
@@ -174,7 +178,7 @@ impl Standing {
 impl Inside {
     pub(crate) fn role(&self) -> Role {
         match self.place {
-            Place::Contending => Role::Contending,
+            Place::Contending(_) => Role::Contending,
             Place::Subordinate(_) => Role::Subordinate,
             Place::Supervisor(_) => Role::Supervisor,
             Place::Stopped => Role::Stopped,
@@ -211,56 +215,56 @@ impl Inside {
         }
     }
 
-    /// What the election machine reports, to the log and to the program.
-    pub(crate) fn report(&mut self, name: &str, old: Role, report: &Report) {
-        let kind = match report {
-            Report::Supervisor { term, .. } => EventKind::Supervisor { term: *term },
-            Report::Subordinate { term } => {
-                let supervisor = match &self.place {
-                    Place::Subordinate(subordinate) => subordinate.supervisor.clone(),
-                    Place::Contending | Place::Supervisor(_) | Place::Stopped => String::new(),
-                };
-                EventKind::Subordinate { term: *term, supervisor }
+    fn enter(&mut self, name: &str, place: Place) {
+        let old = self.role();
+        let settled = match &place {
+            Place::Contending(_) => {
+                self.stepping_down = false;
+                None
             }
-            Report::Contending(_) | Report::Obstructed(_) => EventKind::Contending {
-                cause: self.cause.clone().unwrap_or(ContendingCause::SupervisorDied),
-            },
-            Report::Stopped => EventKind::Stopped,
+            Place::Subordinate(known) => {
+                self.term = known.term;
+                known.settled.then_some(known.members)
+            }
+            Place::Supervisor(office) => {
+                self.term = office.read(Supervisor::term);
+                office.read(|supervisor| {
+                    supervisor.settled().then(|| supervisor.registry().len() as u32)
+                })
+            }
+            Place::Stopped => None,
         };
-        match &kind {
-            EventKind::Supervisor { term } => {
-                log::info!("{name}: {old} -> supervisor, term {term}")
+        self.place = place;
+        self.settled = None;
+        self.log(name, old);
+        self.hub.emit(self.present());
+        if let Some(members) = settled {
+            self.settle(self.term, members);
+        }
+        if let Place::Stopped = self.place {
+            self.hub.close();
+        }
+    }
+
+    fn log(&self, name: &str, old: Role) {
+        let term = self.term;
+        match &self.place {
+            Place::Supervisor(_) => log::info!("{name}: {old} -> supervisor, term {term}"),
+            Place::Subordinate(known) => {
+                log::info!("{name}: {old} -> subordinate of {}, term {term}", known.supervisor);
             }
-            EventKind::Subordinate { term, supervisor } => {
-                log::info!("{name}: {old} -> subordinate of {supervisor}, term {term}");
-            }
-            EventKind::Contending { cause: ContendingCause::Obstructed(text) } => {
+            Place::Contending(ContendingCause::Obstructed(text)) => {
                 complain!(Error, name, "{name}: cannot take part: {text}; trying again");
             }
-            EventKind::Contending { cause } => log::info!("{name}: {old} -> contending ({cause})"),
-            EventKind::Stopped => log::info!("{name}: {old} -> stopped"),
-            EventKind::Settled { .. }
-            | EventKind::Stalled { .. }
-            | EventKind::Resumed { .. }
-            | EventKind::StopAsked
-            | EventKind::Missed { .. }
-            | EventKind::PermitLost { .. }
-            | EventKind::OverLimit { .. }
-            | EventKind::Setting { .. }
-            | EventKind::Message { .. } => {}
-        }
-        self.hub.emit(kind);
-        if *report == Report::Stopped {
-            self.hub.close();
+            Place::Contending(cause) => log::info!("{name}: {old} -> contending ({cause})"),
+            Place::Stopped => log::info!("{name}: {old} -> stopped"),
         }
     }
 
     /// The event that describes the present role, for a new receiver.
     fn present(&self) -> EventKind {
         match &self.place {
-            Place::Contending => EventKind::Contending {
-                cause: self.cause.clone().unwrap_or(ContendingCause::SupervisorDied),
-            },
+            Place::Contending(cause) => EventKind::Contending { cause: cause.clone() },
             Place::Subordinate(subordinate) => EventKind::Subordinate {
                 term: self.term,
                 supervisor: subordinate.supervisor.clone(),

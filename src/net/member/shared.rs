@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) end_hung_supervisor: bool,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) holding: Arc<Holding>,
-    pub(crate) standing: Standing,
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl Shared {
