@@ -16,7 +16,7 @@ use crate::net::files;
 use crate::net::files::term::TermFile;
 use crate::net::member::hand_over::hand_over;
 use crate::net::member::holding::Holding;
-use crate::net::member::presence::Standing;
+use crate::net::member::presence::Presence;
 use crate::net::member::role;
 use crate::net::member::shared::Shared;
 use crate::net::procs::obstacle;
@@ -163,7 +163,7 @@ impl Instance {
             config.may_supervise,
         );
         let member = Member::new(me.clone(), election, declared, config.settle_time, RESETS_LOSE);
-        let standing = Arc::new(Standing::new(wire));
+        let presence = Arc::new(Presence::new(wire));
         let shared = Arc::new(Shared {
             pass: pass.clone(),
             at,
@@ -173,8 +173,8 @@ impl Instance {
             hang_timeout: config.hang_timeout,
             end_hung_supervisor: config.end_hung_supervisor,
             pulse: Arc::default(),
-            holding: Arc::new(Holding::new(member, standing.clone())),
-            standing,
+            holding: Arc::new(Holding::new(member, presence.clone())),
+            presence,
         });
         _ = late.set(Arc::downgrade(&shared));
         let losing = Arc::downgrade(&shared);
@@ -193,7 +193,7 @@ impl Instance {
         let started = instance.role.spawn(threads::ROLE, move || role::run(&shared));
         started.map_err(io("start the role thread"))?;
 
-        let settled = instance.shared.standing.wait(None, |inside| match inside.role() {
+        let settled = instance.shared.presence.wait(None, |inside| match inside.role() {
             Role::Supervisor | Role::Subordinate => Some(None),
             Role::Stopped => Some(inside.failed.take()),
             Role::Contending => None,
@@ -228,10 +228,10 @@ impl Instance {
     /// What the instance is at the moment; in a forked child [`Role::Stopped`]. Does not block.
     #[must_use]
     pub fn role(&self) -> Role {
-        if self.shared.standing.is_over() {
+        if self.shared.presence.is_over() {
             return Role::Stopped;
         }
-        self.shared.standing.look(|inside| inside.role())
+        self.shared.presence.look(|inside| inside.role())
     }
 
     /// True if the instance is supervisor at the moment. Does not block.
@@ -251,7 +251,7 @@ impl Instance {
     /// survivor knows it too.
     #[must_use]
     pub fn term(&self) -> u64 {
-        if self.is_void() { 0 } else { self.shared.standing.look(|inside| inside.term) }
+        if self.is_void() { 0 } else { self.shared.presence.look(|inside| inside.term) }
     }
 
     /// A new receiver of the instance's events. The first ones tell the present role, and whether
@@ -284,14 +284,14 @@ impl Instance {
             _ = tell.send(Event { monotonic_ns: clock::monotonic_ns(), kind: EventKind::Stopped });
             return events;
         }
-        self.shared.standing.subscribe(self.events, None)
+        self.shared.presence.subscribe(self.events, None)
     }
 
     /// The same, with what it takes to poll for them.
     #[cfg(feature = "capi")]
     pub(crate) fn events_to_poll(&self) -> (Receiver<Event>, Arc<Ready>) {
         let ready = Arc::new(Ready::default());
-        (self.shared.standing.subscribe(self.events, Some(ready.clone())), ready)
+        (self.shared.presence.subscribe(self.events, Some(ready.clone())), ready)
     }
 
     /// The group's registry.
@@ -461,7 +461,7 @@ impl Instance {
     /// Leaves the group, whoever else still holds this instance: what others wait for in its
     /// methods ends with their `Stopped`. Not to be called by its own job, which is waited for.
     pub(crate) fn end(&self) {
-        self.shared.standing.halt();
+        self.shared.presence.halt();
         self.asker.stop();
         self.role.join_all();
         let endpoint = self.endpoint.lock().take();
@@ -470,7 +470,7 @@ impl Instance {
 
     /// True in a forked child, and in a process that is crashing.
     fn is_void(&self) -> bool {
-        self.shared.standing.is_void()
+        self.shared.presence.is_void()
     }
 }
 

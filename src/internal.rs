@@ -12,7 +12,9 @@ use crate::state::hello::Hello;
 use crate::state::permits::Claims;
 use crate::state::settings::Settings;
 use crate::state::subordinate::Roster;
-use crate::state::supervisor::{Action, Before, Cursor, Elected, Input, OWN, Supervisor};
+use crate::state::supervisor::{
+    Before, Cursor, Elected, OWN, ServerAction, ServerInput, Supervisor,
+};
 use crate::wire::field::Payload;
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::proof::{Key, Meeting, Prover};
@@ -54,7 +56,7 @@ impl Choices<'_> {
 /// Any bytes, in any pieces: never a panic, the same messages however cut, and what decodes encodes
 /// back.
 ///
-/// Input: which limit is in force, the number of cuts, the cuts, the stream.
+/// ServerInput: which limit is in force, the number of cuts, the cuts, the stream.
 pub fn fuzz_stream(input: &[u8]) {
     let mut choices = Choices(input);
     let max_body = if choices.byte() % 2 == 0 { MAX_FRAME } else { MAX_STRANGER_FRAME };
@@ -121,7 +123,7 @@ pub fn recode(stream: &[u8], out: &mut Vec<u8>) {
 
 /// A proof is accepted in its own meeting and under its own key, and nowhere else.
 ///
-/// Input: the fields of a meeting, a key, a change, an attacker's proof.
+/// ServerInput: the fields of a meeting, a key, a change, an attacker's proof.
 pub fn fuzz_handshake(input: &[u8]) {
     let mut choices = Choices(input);
     let key = Key(choices.array());
@@ -193,7 +195,7 @@ fn text(choices: &mut Choices<'_>) -> String {
 
 /// Any sequence of inputs keeps the supervisor's invariants and its words to others true.
 ///
-/// Input: what is known before, then one event after the other.
+/// ServerInput: what is known before, then one event after the other.
 pub fn fuzz_supervisor(input: &[u8]) {
     let mut choices = Choices(input);
     let before = match choices.below(3) {
@@ -215,7 +217,7 @@ pub fn fuzz_supervisor(input: &[u8]) {
         max_members: 12,
     };
     let supervisor = Supervisor::new(elected, Duration::ZERO, &mut actions);
-    let mut office = Office {
+    let mut server = Server {
         term: 5,
         settled: false,
         burst: false,
@@ -225,18 +227,18 @@ pub fn fuzz_supervisor(input: &[u8]) {
         now: Duration::ZERO,
         next_conn: 0,
     };
-    office.carry_out(actions);
+    server.carry_out(actions);
     while !choices.0.is_empty() {
-        office.step(&mut choices);
+        server.step(&mut choices);
     }
-    for index in 0..office.watchers.len() {
-        office.tell_watcher(index);
+    for index in 0..server.watchers.len() {
+        server.tell_watcher(index);
     }
-    office.tell_members();
+    server.tell_members();
 }
 
 /// A supervisor, and what those around it have been told.
-struct Office {
+struct Server {
     supervisor: Supervisor,
     now: Duration,
     next_conn: u64,
@@ -276,7 +278,7 @@ impl Watcher {
     }
 }
 
-impl Office {
+impl Server {
     fn step(&mut self, choices: &mut Choices<'_>) {
         match choices.below(12) {
             0..4 => self.hello(None, choices),
@@ -294,7 +296,7 @@ impl Office {
                     _ => shared(choices),
                 };
                 match self.someone(choices) {
-                    Some(conn) => self.on(Input::Said { conn, message }),
+                    Some(conn) => self.on(ServerInput::Said { conn, message }),
                     // The supervisor's own instance is not cut off for anything; it says nothing
                     // wrong.
                     None if matches!(
@@ -304,7 +306,7 @@ impl Office {
                             | Message::TotalQuery { .. }
                     ) =>
                     {
-                        self.on(Input::Said { conn: OWN, message });
+                        self.on(ServerInput::Said { conn: OWN, message });
                     }
                     None => {}
                 }
@@ -314,10 +316,10 @@ impl Office {
                 let conn = self.known.keys().copied().nth(nth);
                 conn.into_iter().for_each(|conn| self.end(conn));
             }
-            7 => self.on(Input::Dead { admin: u16::from(choices.byte()) % 16 }),
+            7 => self.on(ServerInput::Dead { admin: u16::from(choices.byte()) % 16 }),
             8 => {
                 self.now += Duration::from_millis(u64::from(choices.byte()));
-                self.on(Input::Woken);
+                self.on(ServerInput::Woken);
             }
             9 => self.tell_watcher(choices.below(self.watchers.len())),
             10 => self.tell_members(),
@@ -330,7 +332,7 @@ impl Office {
                 for round in 0..rounds {
                     let conn = self.new_conn();
                     let entry = entry(11, round, 11);
-                    self.on(Input::Hello { conn, hello: greeting(entry) });
+                    self.on(ServerInput::Hello { conn, hello: greeting(entry) });
                     self.end(conn);
                 }
             }
@@ -426,7 +428,7 @@ impl Office {
         }
         let name = entry.name.clone();
         let holder = self.supervisor.registry().entry(&name).map(|holder| holder.id);
-        self.on(Input::Hello {
+        self.on(ServerInput::Hello {
             conn,
             hello: Hello { last_term, roster, claims, ..greeting(entry) },
         });
@@ -437,21 +439,21 @@ impl Office {
     fn end(&mut self, conn: u64) {
         // What is decided about an end must not be told to the one that ended.
         self.known.remove(&conn);
-        self.on(Input::Ended { conn });
+        self.on(ServerInput::Ended { conn });
     }
 
-    fn on(&mut self, input: Input) {
+    fn on(&mut self, input: ServerInput) {
         let mut actions = Vec::new();
         self.supervisor.on(self.now, input, &mut actions);
         self.supervisor.check();
         self.carry_out(actions);
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>) {
+    fn carry_out(&mut self, actions: Vec<ServerAction>) {
         let mut rejected = None;
         for action in actions {
             match action {
-                Action::Send { conn, message } => {
+                ServerAction::Send { conn, message } => {
                     let told = self
                         .known
                         .get_mut(&conn)
@@ -478,12 +480,12 @@ impl Office {
                         other => panic!("{other:?} to a member"),
                     }
                 }
-                Action::Close { conn } => {
+                ServerAction::Close { conn } => {
                     let told = self.known.get_mut(&conn).expect("a connection that has not ended");
                     told.closed = true;
                     told.silenced |= rejected != Some(conn);
                 }
-                Action::Tell { conns, .. } => {
+                ServerAction::Tell { conns, .. } => {
                     let told = |conn| {
                         self.known
                             .get(conn)
@@ -491,19 +493,19 @@ impl Office {
                     };
                     assert!(conns.iter().all(told), "told to one who is no member");
                 }
-                Action::Own { .. } => {}
-                Action::Probe { admin } => {
+                ServerAction::Own { .. } => {}
+                ServerAction::Probe { admin } => {
                     assert!(!self.settled, "looks for {admin} though all is settled")
                 }
-                Action::Announce => {}
-                Action::Settled { term, members } => {
+                ServerAction::Announce => {}
+                ServerAction::Settled { term, members } => {
                     assert!(!std::mem::replace(&mut self.settled, true), "settled twice");
                     assert_eq!(
                         (term, members as usize),
                         (self.term, self.supervisor.registry().len())
                     );
                 }
-                Action::TermRaised { term } => {
+                ServerAction::TermRaised { term } => {
                     assert!(term > self.term);
                     self.term = term;
                 }

@@ -45,7 +45,7 @@ impl Job {
         F: FnMut(&SupervisorGuard<'_>) + Send + 'static,
     {
         let io = |source| JoinError::Io { doing: "start the job's thread", source };
-        if shared.standing.is_void() {
+        if shared.presence.is_void() {
             return Err(io(io::Error::other(FORKED)));
         }
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -61,13 +61,13 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        if self.shared.standing.is_void() {
+        if self.shared.presence.is_void() {
             // Nothing of the parent's instance is torn down here.
             std::mem::forget(self.shared.clone());
             return;
         }
         self.cancelled.store(true, Ordering::Release);
-        self.shared.standing.change(|_| {});
+        self.shared.presence.change(|_| {});
         self.thread.join_all();
     }
 }
@@ -87,7 +87,7 @@ fn work(
 ) {
     let mut done = 0;
     loop {
-        let term = shared.standing.wait(None, |inside| {
+        let term = shared.presence.wait(None, |inside| {
             if cancelled.load(Ordering::Acquire) || inside.halting || inside.role() == Role::Stopped
             {
                 return Some(None);
@@ -109,7 +109,7 @@ fn work(
             sys::end_stray_thread(if result.is_ok() { 0 } else { 101 });
         }
         let told = guard.should_stop();
-        shared.standing.change(|inside| {
+        shared.presence.change(|inside| {
             inside.jobs -= 1;
             if inside.halting {
                 inside.call_away();
@@ -168,16 +168,16 @@ impl Tenure {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.shared.standing.is_void()
-            || self.shared.standing.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
+        self.shared.presence.is_void()
+            || self.shared.presence.look(|inside| !inside.jobs_wanted() || inside.term != self.term)
             || self.cancelled.load(Ordering::Acquire)
     }
 
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
-        if self.shared.standing.is_void() {
+        if self.shared.presence.is_void() {
             return true;
         }
-        let stop = self.shared.standing.wait(Some(deadline(timeout)), |inside| {
+        let stop = self.shared.presence.wait(Some(deadline(timeout)), |inside| {
             let stop = !inside.jobs_wanted()
                 || inside.term != self.term
                 || self.cancelled.load(Ordering::Acquire);

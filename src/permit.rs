@@ -55,7 +55,7 @@ impl Permit {
     /// confirmed it. That this instance is elected confirms nothing. Does not block.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        !self.shared.standing.is_over() && self.shared.holding.is_valid(self.id)
+        !self.shared.presence.is_over() && self.shared.holding.is_valid(self.id)
     }
 
     /// Gives the units back, as dropping does. Does not block.
@@ -64,7 +64,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.shared.standing.is_void() {
+        if self.shared.presence.is_void() {
             std::mem::forget(self.shared.clone()); // held by the parent, which has its own of this
             return;
         }
@@ -186,7 +186,7 @@ impl Instance {
             )));
         }
         let shared = self.shared.clone();
-        if shared.standing.is_over() {
+        if shared.presence.is_over() {
             return Err(AcquireError::Stopped);
         }
         let answer = shared.holding.acquire((resource, units), wait, deadline);

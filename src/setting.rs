@@ -19,7 +19,7 @@ impl Instance {
     /// The value of a setting, as this instance knows it. Does not block, and needs no supervisor.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<String> {
-        if self.shared.standing.is_void() {
+        if self.shared.presence.is_void() {
             return None;
         }
         self.shared
@@ -30,7 +30,7 @@ impl Instance {
     /// All settings, as this instance knows them. Does not block, and needs no supervisor.
     #[must_use]
     pub fn settings(&self) -> BTreeMap<String, String> {
-        if self.shared.standing.is_void() {
+        if self.shared.presence.is_void() {
             return BTreeMap::new();
         }
         self.shared.holding.settings(|settings| pairs(settings.present()))

@@ -41,12 +41,12 @@ impl Tally {
     /// This instance's own count. Does not block.
     #[must_use]
     pub fn count(&self) -> u64 {
-        if self.shared.standing.is_void() { 0 } else { self.shared.holding.counted(&self.resource) }
+        if self.shared.presence.is_void() { 0 } else { self.shared.holding.counted(&self.resource) }
     }
 
     fn change(&self, change: impl FnOnce(u64) -> u64) -> u64 {
-        let Shared { holding, standing, .. } = &*self.shared;
-        if standing.is_void() { 0 } else { holding.count(&self.resource, change) }
+        let Shared { holding, presence, .. } = &*self.shared;
+        if presence.is_void() { 0 } else { holding.count(&self.resource, change) }
     }
 
     /// The sum of all instances' counts; what this instance has counted before the call is in it.
@@ -58,8 +58,8 @@ impl Tally {
     ///
     /// [`AskError::Deadline`], [`AskError::Busy`] and [`AskError::Stopped`].
     pub fn total(&self, timeout: Duration) -> Result<u64, AskError> {
-        let Shared { holding, standing, .. } = &*self.shared;
-        if standing.is_void() {
+        let Shared { holding, presence, .. } = &*self.shared;
+        if presence.is_void() {
             return Err(AskError::Stopped);
         }
         match holding.total(&self.resource, deadline(timeout)) {
@@ -113,7 +113,7 @@ impl Instance {
     /// ```
     pub fn tally(&self, resource: &str) -> Result<Tally, ConfigError> {
         config::check_word("resource", resource)?;
-        if self.shared.standing.is_void() {
+        if self.shared.presence.is_void() {
             return Err(ConfigError::new(
                 "tally",
                 resource,

@@ -173,7 +173,7 @@ fn supervisor(expected: Option<std::ops::Range<u16>>) -> Supervisor {
 /// The admin endpoint of connection 0.
 const FIRST: u16 = 1000;
 
-fn hello(conn: ConnId) -> Input {
+fn hello(conn: ConnId) -> ServerInput {
     let entry = test_entry(&format!("member-{conn:05}"), conn + 2, FIRST + conn as u16);
     let claims = Claims {
         standing: 4,
@@ -182,7 +182,7 @@ fn hello(conn: ConnId) -> Input {
         wanted: vec![],
         counted: vec![Counted { resource: "visits".into(), units: 1 }],
     };
-    Input::Hello {
+    ServerInput::Hello {
         conn,
         hello: Hello { entry, last_term: 4, roster: None, claims, settings: vec![] },
     }
@@ -209,20 +209,20 @@ impl Bill {
 }
 
 /// Has something decided, with room for the actions at hand.
-fn bill(decide: impl FnOnce(&mut Vec<Action>)) -> Bill {
+fn bill(decide: impl FnOnce(&mut Vec<ServerAction>)) -> Bill {
     let mut actions = Vec::with_capacity(64);
     let (taken, ()) = taken(|| decide(&mut actions));
     let (mut messages, mut bytes, mut out) = (0, 0, Vec::new());
     for action in &actions {
         let (message, times) = match action {
-            Action::Send { message, .. } => (message, 1),
-            Action::Tell { conns, message } => (message, conns.len()),
-            Action::Own { .. }
-            | Action::Close { .. }
-            | Action::Probe { .. }
-            | Action::Announce
-            | Action::Settled { .. }
-            | Action::TermRaised { .. } => continue,
+            ServerAction::Send { message, .. } => (message, 1),
+            ServerAction::Tell { conns, message } => (message, conns.len()),
+            ServerAction::Own { .. }
+            | ServerAction::Close { .. }
+            | ServerAction::Probe { .. }
+            | ServerAction::Announce
+            | ServerAction::Settled { .. }
+            | ServerAction::TermRaised { .. } => continue,
         };
         out.clear();
         put_frame(message, &mut out);
@@ -232,7 +232,7 @@ fn bill(decide: impl FnOnce(&mut Vec<Action>)) -> Bill {
     Bill { actions: actions.len(), messages, bytes, taken }
 }
 
-fn decide(supervisor: &mut Supervisor, input: Input) -> Bill {
+fn decide(supervisor: &mut Supervisor, input: ServerInput) -> Bill {
     bill(|actions| supervisor.on(Time::ZERO, input, actions))
 }
 
@@ -319,7 +319,7 @@ fn a_request_takes_so_much_from_the_heap_however_many_members_there_are() {
             ];
             for (message, answers, most) in said {
                 let name = message.name();
-                let bill = decide(&mut supervisor, Input::Said { conn: 0, message });
+                let bill = decide(&mut supervisor, ServerInput::Said { conn: 0, message });
                 assert!(bill.actions <= answers, "{members} members: {name}: {bill:?}");
                 // The first time some maps are made.
                 assert!(
@@ -356,7 +356,7 @@ fn a_change_in_a_group_of_a_thousand_is_told_to_the_witnesses_alone() {
         let comes = decide(&mut supervisor, hello(conn));
         assert!(comes.messages <= WITNESSES + 1 && comes.bytes <= 16 * WITNESSES + 40, "{comes:?}");
         assert!(comes.taken.allocations <= WITNESSES + 20, "{comes:?}");
-        let goes = decide(&mut supervisor, Input::Ended { conn });
+        let goes = decide(&mut supervisor, ServerInput::Ended { conn });
         assert!(goes.messages <= WITNESSES && goes.bytes <= 16 * WITNESSES, "{goes:?}");
         assert!(goes.taken.allocations <= WITNESSES + 6, "{goes:?}");
         let mut news = Vec::with_capacity(2);

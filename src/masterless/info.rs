@@ -1,6 +1,6 @@
 //! What one process of a group knows of another one.
 
-use crate::state::masterless::{Machine, Member, Millis};
+use crate::state::masterless::{Machine, Millis, PeerRecord};
 use crate::wire::heartbeat::Status;
 use crate::wire::{Label, PeerId};
 
@@ -48,7 +48,7 @@ impl PeerInfo {
     }
 
     /// What it knows of another one.
-    pub(super) fn other(machine: &Machine, member: &Member, now: Millis) -> Self {
+    pub(super) fn other(machine: &Machine, member: &PeerRecord, now: Millis) -> Self {
         PeerInfo {
             id: member.id,
             label: member.label,

@@ -9,7 +9,7 @@ use super::{Counters, PeerInfo};
 use crate::config::masterless::Config;
 use crate::error::masterless::JoinError;
 use crate::event::masterless::{Event, EventKind, Token};
-use crate::net::masterless::{Deeds, Shared, Wish};
+use crate::net::masterless::{Deeds, PeerShared, Wish};
 use crate::net::rt::clock::{deadline, monotonic_ns};
 #[cfg(feature = "capi")]
 use crate::net::rt::ready::Ready;
@@ -51,7 +51,7 @@ use crate::wire::{Label, PeerId, Tail};
 /// up, until the system has an answer.
 pub struct Peer {
     events: usize,
-    shared: Arc<Shared>,
+    shared: Arc<PeerShared>,
     thread: Threads,
 }
 

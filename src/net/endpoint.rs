@@ -105,15 +105,15 @@ pub(crate) fn functions(
     let seen = shared();
     add(built_in("stop", "has the instance leave its group", move |_| {
         let shared = seen()?;
-        shared.standing.change(|inside| inside.hub.emit(EventKind::StopAsked));
-        shared.standing.halt();
+        shared.presence.change(|inside| inside.hub.emit(EventKind::StopAsked));
+        shared.presence.halt();
         Ok(b"leaving".to_vec())
     }));
     let seen = shared();
     add(built_in("step-down", "has the supervisor hand over to another instance", move |_| {
         let shared = seen()?;
         hand_over(&shared, Instant::now() + HAND_OVER_TIME).map_err(|error| error.to_string())?;
-        let successor = shared.standing.look(|inside| inside.supervisor_name().unwrap_or_default());
+        let successor = shared.presence.look(|inside| inside.supervisor_name().unwrap_or_default());
         Ok(successor.into_bytes())
     }));
     own.iter().cloned().map(with_the_programs_signals).for_each(&mut add);
@@ -144,7 +144,7 @@ fn with_the_programs_signals(own: Function) -> Function {
 /// successor.
 const HAND_OVER_TIME: Duration = Duration::from_secs(10);
 
-/// What `info` says besides the standing.
+/// What `info` says besides the presence.
 pub(crate) struct About {
     pub(crate) program: String,
 }
@@ -158,7 +158,7 @@ where
 
 fn info(shared: &Shared, about: &About) -> String {
     let me = &shared.me;
-    let (role, term) = shared.standing.look(|inside| (inside.role(), inside.term));
+    let (role, term) = shared.presence.look(|inside| (inside.role(), inside.term));
     let mut lines = format!(
         "name={}\nprogram={}\npid={}\nuid={}\ngroup={}\nport={}\nadmin={}\n\
          role={role}\nterm={term}\njoined_ms={}\npares={}\n",

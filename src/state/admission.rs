@@ -24,12 +24,12 @@ pub(crate) const OPENED_PATIENCE: Time = Time::from_millis(500);
 pub(crate) struct Admission<P, C> {
     max_clients: usize,
     next: ConnId,
-    pending: BTreeMap<ConnId, Pending<P>>,
+    pending: BTreeMap<ConnId, Handshaking<P>>,
     clients: BTreeMap<ConnId, C>,
     closed: bool,
 }
 
-struct Pending<P> {
+struct Handshaking<P> {
     what: P,
     since: Time,
     /// It has said a valid word.
@@ -38,7 +38,7 @@ struct Pending<P> {
 
 /// There is no room for one more client, or the connection itself had to make room.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoRoom;
+pub(crate) struct NotAdmitted;
 
 impl<P, C> Admission<P, C> {
     pub(crate) fn new(max_clients: usize) -> Self {
@@ -69,7 +69,7 @@ impl<P, C> Admission<P, C> {
     pub(crate) fn begin(&mut self, now: Time, what: P) -> ConnId {
         let conn = self.next;
         self.next += 1;
-        self.pending.insert(conn, Pending { what, since: now, opened: false });
+        self.pending.insert(conn, Handshaking { what, since: now, opened: false });
         conn
     }
 
@@ -101,19 +101,19 @@ impl<P, C> Admission<P, C> {
     }
 
     /// A pending connection becomes a client; gives the one that makes room for it, which is to be
-    /// ended, if one has to. `idle_since` gives a number that grows, or `None` for one that is busy.
+    /// ended, if one has to. `idle_since` is a number that grows, or `None` for one that is busy.
     pub(crate) fn promote(
         &mut self,
         conn: ConnId,
         client: C,
         idle_since: impl Fn(&C) -> Option<u64>,
-    ) -> Result<Option<C>, NoRoom> {
-        self.pending.remove(&conn).ok_or(NoRoom)?; // it had to make room itself
+    ) -> Result<Option<C>, NotAdmitted> {
+        self.pending.remove(&conn).ok_or(NotAdmitted)?; // it had to make room itself
         let mut replaced = None;
         if self.clients.len() >= self.max_clients {
             let idle =
                 self.clients.iter().filter_map(|(&conn, one)| Some((idle_since(one)?, conn)));
-            let (_, longest) = idle.min().ok_or(NoRoom)?;
+            let (_, longest) = idle.min().ok_or(NotAdmitted)?;
             replaced = self.clients.remove(&longest);
         }
         self.clients.insert(conn, client);
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(enter("one", None).1, Ok(Some("old")));
         assert_eq!(enter("two", None).1, Ok(Some("young")));
         let (conn, refused) = enter("three", None);
-        assert_eq!(refused, Err(NoRoom));
+        assert_eq!(refused, Err(NotAdmitted));
         port.end(conn);
         assert_eq!(
             port.clients().map(|(name, _)| *name).collect::<Vec<_>>(),
@@ -213,7 +213,7 @@ mod tests {
         let mut port = Port::new(3);
         let conn = port.begin(Time::ZERO, "a");
         assert_eq!(make_way(&mut port, SILENT_PATIENCE), Some("a"));
-        assert_eq!(port.promote(conn, ("a", None), |(_, idle)| *idle), Err(NoRoom));
+        assert_eq!(port.promote(conn, ("a", None), |(_, idle)| *idle), Err(NotAdmitted));
         assert_eq!(port.clients().count(), 0);
     }
 

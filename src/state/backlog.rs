@@ -18,7 +18,7 @@ pub(crate) struct Backlog {
 
 /// What was left out, and is to be sent in its newest state.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Missing {
+pub(crate) struct LeftOut {
     pub(crate) roster: bool,
     pub(crate) settings: bool,
 }
@@ -45,8 +45,8 @@ impl Backlog {
     }
 
     /// Takes what was left out: the caller sends it.
-    pub(crate) fn take_missing(&mut self) -> Missing {
-        Missing {
+    pub(crate) fn take_missing(&mut self) -> LeftOut {
+        LeftOut {
             roster: std::mem::take(&mut self.roster),
             settings: std::mem::take(&mut self.settings),
         }
@@ -80,7 +80,7 @@ mod tests {
         for message in [setting(), over_limit(), Message::Granted { id: 1 }] {
             assert!(!backlog.can_wait(&message), "{message:?}");
         }
-        assert_eq!(backlog.take_missing(), Missing { roster: false, settings: false });
+        assert_eq!(backlog.take_missing(), LeftOut { roster: false, settings: false });
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
         assert!(!backlog.can_wait(&Message::Granted { id: 1 }), "nobody else would say it again");
         backlog.flushed(true);
         assert!(!backlog.is_blocked() && !backlog.can_wait(&setting()));
-        assert_eq!(backlog.take_missing(), Missing { roster: false, settings: true });
-        assert_eq!(backlog.take_missing(), Missing { roster: false, settings: false });
+        assert_eq!(backlog.take_missing(), LeftOut { roster: false, settings: true });
+        assert_eq!(backlog.take_missing(), LeftOut { roster: false, settings: false });
     }
 }

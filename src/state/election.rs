@@ -102,7 +102,7 @@ pub(crate) enum Loss {
 
 /// What a deed came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum ElectionEvent {
     /// The instance is ready to begin.
     Started,
     /// We are bound and listening. The last term that is kept, and the highest that what we hold
@@ -259,16 +259,16 @@ impl Election {
     }
 
     /// Takes what the last deed came to; says what to do next, and what to tell the program before.
-    pub(crate) fn on(&mut self, now: Time, event: Event) -> (Option<Report>, Deed) {
+    pub(crate) fn on(&mut self, now: Time, event: ElectionEvent) -> (Option<Report>, Deed) {
         match (self.phase, event) {
             (Phase::Stopped, _) => (None, Deed::Stop),
-            (_, Event::Halted) => {
+            (_, ElectionEvent::Halted) => {
                 self.phase = Phase::Stopped;
                 (Some(Report::Stopped), Deed::Stop)
             }
 
-            (Phase::Contending, Event::Started) => (None, self.try_port(now)),
-            (Phase::Contending, Event::PortClaimed { last, seen }) => {
+            (Phase::Contending, ElectionEvent::Started) => (None, self.try_port(now)),
+            (Phase::Contending, ElectionEvent::PortClaimed { last, seen }) => {
                 let last = match last {
                     Err(error) if !self.is_survivor() => {
                         return self.obstructed(now, Obstacle::Unkept(error));
@@ -280,7 +280,7 @@ impl Election {
                 self.next_term = last.max(self.last_term).max(seen).saturating_add(1);
                 (None, Deed::Keep { term: self.next_term })
             }
-            (Phase::Contending, Event::Kept(kept)) => {
+            (Phase::Contending, ElectionEvent::Kept(kept)) => {
                 let unkept = match kept {
                     Err(error) if !self.is_survivor() => {
                         return self.obstructed(now, Obstacle::Unkept(error));
@@ -294,8 +294,8 @@ impl Election {
                     Deed::Supervise { term, cause: self.cause },
                 )
             }
-            (Phase::Contending, Event::PortTaken) => (None, Deed::Connect),
-            (Phase::Contending, Event::Welcomed { term }) => {
+            (Phase::Contending, ElectionEvent::PortTaken) => (None, Deed::Connect),
+            (Phase::Contending, ElectionEvent::Welcomed { term }) => {
                 if term > self.last_term {
                     self.brief = 0; // another supervisorship: the one before did die
                 }
@@ -303,7 +303,7 @@ impl Election {
                 self.welcomed_at = now;
                 (Some(Report::Subordinate { term }), Deed::Follow)
             }
-            (Phase::Contending, Event::NobodyThere) => {
+            (Phase::Contending, ElectionEvent::NobodyThere) => {
                 self.strikes = 0;
                 if !self.may_supervise {
                     return self.leaderless(now);
@@ -311,19 +311,19 @@ impl Election {
                 // Between another's bind and its listen, or it died this moment.
                 (None, self.pause(now, Obstacle::Busy))
             }
-            (Phase::Contending, Event::ClosedAtOnce) => {
+            (Phase::Contending, ElectionEvent::ClosedAtOnce) => {
                 self.strikes += 1;
                 let obstacle =
                     if self.strikes < STRIKES { Obstacle::Busy } else { Obstacle::TurnedAway };
                 self.obstructed(now, obstacle)
             }
-            (Phase::Contending, Event::Obstructed(obstacle)) => {
+            (Phase::Contending, ElectionEvent::Obstructed(obstacle)) => {
                 self.strikes = 0;
                 self.obstructed(now, obstacle)
             }
-            (Phase::Contending, Event::Waited) => (None, self.try_port(now)),
+            (Phase::Contending, ElectionEvent::Waited) => (None, self.try_port(now)),
 
-            (Phase::Subordinate, Event::LinkLost(loss)) => {
+            (Phase::Subordinate, ElectionEvent::LinkLost(loss)) => {
                 self.phase = Phase::Contending;
                 self.cause = match loss {
                     Loss::Died | Loss::Evicted => ElectionCause::Died,
@@ -341,7 +341,7 @@ impl Election {
                 (Some(Report::Contending(loss)), deed)
             }
 
-            (Phase::Supervisor, Event::SteppedDown { term }) => {
+            (Phase::Supervisor, ElectionEvent::SteppedDown { term }) => {
                 self.saw_term(term);
                 self.phase = Phase::Contending;
                 self.cause = ElectionCause::SteppedDown;
@@ -350,34 +350,34 @@ impl Election {
             }
 
             // No deed of a phase comes to an event of another one; see the table.
-            (Phase::Contending, Event::LinkLost(_) | Event::SteppedDown { .. }) => {
+            (Phase::Contending, ElectionEvent::LinkLost(_) | ElectionEvent::SteppedDown { .. }) => {
                 (None, self.try_port(now))
             }
             (
                 Phase::Subordinate,
-                Event::Started
-                | Event::PortClaimed { .. }
-                | Event::Kept(_)
-                | Event::PortTaken
-                | Event::Welcomed { .. }
-                | Event::NobodyThere
-                | Event::ClosedAtOnce
-                | Event::Obstructed(_)
-                | Event::Waited
-                | Event::SteppedDown { .. },
+                ElectionEvent::Started
+                | ElectionEvent::PortClaimed { .. }
+                | ElectionEvent::Kept(_)
+                | ElectionEvent::PortTaken
+                | ElectionEvent::Welcomed { .. }
+                | ElectionEvent::NobodyThere
+                | ElectionEvent::ClosedAtOnce
+                | ElectionEvent::Obstructed(_)
+                | ElectionEvent::Waited
+                | ElectionEvent::SteppedDown { .. },
             ) => (None, Deed::Follow),
             (
                 Phase::Supervisor,
-                Event::Started
-                | Event::PortClaimed { .. }
-                | Event::Kept(_)
-                | Event::PortTaken
-                | Event::Welcomed { .. }
-                | Event::NobodyThere
-                | Event::ClosedAtOnce
-                | Event::Obstructed(_)
-                | Event::Waited
-                | Event::LinkLost(_),
+                ElectionEvent::Started
+                | ElectionEvent::PortClaimed { .. }
+                | ElectionEvent::Kept(_)
+                | ElectionEvent::PortTaken
+                | ElectionEvent::Welcomed { .. }
+                | ElectionEvent::NobodyThere
+                | ElectionEvent::ClosedAtOnce
+                | ElectionEvent::Obstructed(_)
+                | ElectionEvent::Waited
+                | ElectionEvent::LinkLost(_),
             ) => (None, Deed::Supervise { term: self.last_term, cause: self.cause }),
         }
     }
@@ -468,14 +468,14 @@ mod tests {
 
     fn contending() -> Election {
         let mut election = Election::new(1, DEADLINE, true);
-        assert_eq!(election.on(Time::ZERO, Event::Started), (None, Deed::TryPort));
+        assert_eq!(election.on(Time::ZERO, ElectionEvent::Started), (None, Deed::TryPort));
         election
     }
 
     fn subordinate() -> Election {
         let mut election = contending();
-        election.on(SOON, Event::PortTaken);
-        election.on(SOON, Event::Welcomed { term: 7 });
+        election.on(SOON, ElectionEvent::PortTaken);
+        election.on(SOON, ElectionEvent::Welcomed { term: 7 });
         election
     }
 
@@ -483,8 +483,8 @@ mod tests {
         KeepError::damaged(std::path::Path::new("web.term"), b"")
     }
 
-    fn claimed(last: u64) -> Event {
-        Event::PortClaimed { last: Ok(last), seen: 0 }
+    fn claimed(last: u64) -> ElectionEvent {
+        ElectionEvent::PortClaimed { last: Ok(last), seen: 0 }
     }
 
     fn supervises(term: u64, cause: ElectionCause) -> (Option<Report>, Deed) {
@@ -494,18 +494,23 @@ mod tests {
     fn supervisor() -> Election {
         let mut election = contending();
         election.on(SOON, claimed(6));
-        election.on(SOON, Event::Kept(Ok(())));
+        election.on(SOON, ElectionEvent::Kept(Ok(())));
         election
     }
 
     #[track_caller]
-    fn check(mut from: Election, event: Event, report: Option<Report>, deed: Deed) -> Election {
+    fn check(
+        mut from: Election,
+        event: ElectionEvent,
+        report: Option<Report>,
+        deed: Deed,
+    ) -> Election {
         assert_eq!(from.on(SOON, event.clone()), (report, deed), "{from:?} on {event:?}");
         from
     }
 
     #[track_caller]
-    fn check_waits(mut from: Election, event: Event) -> Election {
+    fn check_waits(mut from: Election, event: ElectionEvent) -> Election {
         let (report, deed) = from.on(SOON, event.clone());
         assert!(
             report.is_none() && matches!(deed, Deed::Wait(_)),
@@ -518,7 +523,7 @@ mod tests {
     fn who_claims_the_port_is_supervisor() {
         let election = check(contending(), claimed(6), None, Deed::Keep { term: 7 });
         let (report, deed) = supervises(7, ElectionCause::Started);
-        check(election, Event::Kept(Ok(())), report, deed);
+        check(election, ElectionEvent::Kept(Ok(())), report, deed);
     }
 
     #[test]
@@ -528,21 +533,21 @@ mod tests {
         {
             check(
                 contending(),
-                Event::PortClaimed { last: Ok(last), seen },
+                ElectionEvent::PortClaimed { last: Ok(last), seen },
                 None,
                 Deed::Keep { term },
             );
         }
         let mut survivor = subordinate();
-        survivor.on(SOON, Event::LinkLost(Loss::Died));
+        survivor.on(SOON, ElectionEvent::LinkLost(Loss::Died));
         check(survivor, claimed(3), None, Deed::Keep { term: 8 });
     }
 
     #[test]
     fn a_term_that_was_raised_is_known_to_who_stepped_down() {
         let mut election = supervisor();
-        election.on(SOON, Event::SteppedDown { term: 11 });
-        check(election.clone(), Event::PortTaken, None, Deed::Connect);
+        election.on(SOON, ElectionEvent::SteppedDown { term: 11 });
+        check(election.clone(), ElectionEvent::PortTaken, None, Deed::Connect);
         assert_eq!(election.last_term(), 11);
         check(election, claimed(7), None, Deed::Keep { term: 12 });
     }
@@ -550,35 +555,41 @@ mod tests {
     #[test]
     fn who_cannot_keep_its_term_does_not_begin_a_group_anew() {
         let unkept = || Deed::Fail(Obstacle::Unkept(error()));
-        check(contending(), Event::PortClaimed { last: Err(error()), seen: 0 }, None, unkept());
+        check(
+            contending(),
+            ElectionEvent::PortClaimed { last: Err(error()), seen: 0 },
+            None,
+            unkept(),
+        );
         let election = check(contending(), claimed(6), None, Deed::Keep { term: 7 });
-        check(election, Event::Kept(Err(error())), None, unkept());
+        check(election, ElectionEvent::Kept(Err(error())), None, unkept());
     }
 
     #[test]
     fn a_survivor_that_cannot_keep_its_term_goes_on_and_says_so() {
         let mut survivor = subordinate();
-        survivor.on(SOON, Event::LinkLost(Loss::Died));
-        let claimed = Event::PortClaimed { last: Err(error()), seen: 0 };
+        survivor.on(SOON, ElectionEvent::LinkLost(Loss::Died));
+        let claimed = ElectionEvent::PortClaimed { last: Err(error()), seen: 0 };
         let survivor = check(survivor, claimed, None, Deed::Keep { term: 8 });
         let report = Some(Report::Supervisor { term: 8, unkept: Some(error()) });
         let deed = Deed::Supervise { term: 8, cause: ElectionCause::Died };
-        check(survivor, Event::Kept(Err(error())), report, deed);
+        check(survivor, ElectionEvent::Kept(Err(error())), report, deed);
     }
 
     #[test]
     fn who_may_not_supervise_never_tries_the_port() {
         let mut election = Election::new(1, DEADLINE, false);
-        assert_eq!(election.on(Time::ZERO, Event::Started), (None, Deed::Connect));
-        let mut election = check_waits(election, Event::NobodyThere);
-        assert_eq!(election.on(SOON, Event::Waited), (None, Deed::Connect));
-        election.on(SOON, Event::Welcomed { term: 7 });
+        assert_eq!(election.on(Time::ZERO, ElectionEvent::Started), (None, Deed::Connect));
+        let mut election = check_waits(election, ElectionEvent::NobodyThere);
+        assert_eq!(election.on(SOON, ElectionEvent::Waited), (None, Deed::Connect));
+        election.on(SOON, ElectionEvent::Welcomed { term: 7 });
         let lost = Some(Report::Contending(Loss::Died));
-        let mut election = check(election, Event::LinkLost(Loss::Died), lost, Deed::Connect);
+        let mut election =
+            check(election, ElectionEvent::LinkLost(Loss::Died), lost, Deed::Connect);
         let mut reports = Vec::new();
         let mut now = SOON;
         for _ in 0..100 {
-            let (report, deed) = election.on(now, Event::NobodyThere);
+            let (report, deed) = election.on(now, ElectionEvent::NobodyThere);
             let Deed::Wait(time) = deed else { panic!("{deed:?}") };
             assert!(
                 time <= Duration::from_millis(210),
@@ -586,7 +597,7 @@ mod tests {
             );
             reports.extend(report.map(|report| (report, now)));
             now += time;
-            assert_eq!(election.on(now, Event::Waited), (None, Deed::Connect));
+            assert_eq!(election.on(now, ElectionEvent::Waited), (None, Deed::Connect));
         }
         let [(Report::Obstructed(Obstacle::NoSupervisor), when)] = reports[..] else {
             panic!("{reports:?}")
@@ -600,19 +611,19 @@ mod tests {
     #[test]
     fn who_may_not_supervise_gives_up_a_first_join_at_its_deadline() {
         let mut election = Election::new(1, DEADLINE, false);
-        election.on(Time::ZERO, Event::Started);
+        election.on(Time::ZERO, ElectionEvent::Started);
         assert_eq!(
-            election.on(DEADLINE, Event::NobodyThere),
+            election.on(DEADLINE, ElectionEvent::NobodyThere),
             (None, Deed::Fail(Obstacle::NoSupervisor))
         );
     }
 
     #[test]
     fn who_finds_the_port_taken_connects_and_follows() {
-        let election = check(contending(), Event::PortTaken, None, Deed::Connect);
+        let election = check(contending(), ElectionEvent::PortTaken, None, Deed::Connect);
         check(
             election,
-            Event::Welcomed { term: 7 },
+            ElectionEvent::Welcomed { term: 7 },
             Some(Report::Subordinate { term: 7 }),
             Deed::Follow,
         );
@@ -621,10 +632,11 @@ mod tests {
     #[test]
     fn loss_of_the_supervisor_is_reported_and_the_port_is_tried_at_once() {
         let report = Some(Report::Contending(Loss::Died));
-        let election = check(subordinate(), Event::LinkLost(Loss::Died), report, Deed::TryPort);
+        let election =
+            check(subordinate(), ElectionEvent::LinkLost(Loss::Died), report, Deed::TryPort);
         let election = check(election, claimed(7), None, Deed::Keep { term: 8 });
         let (report, deed) = supervises(8, ElectionCause::Died);
-        check(election, Event::Kept(Ok(())), report, deed);
+        check(election, ElectionEvent::Kept(Ok(())), report, deed);
     }
 
     #[test]
@@ -632,10 +644,10 @@ mod tests {
         let mut election = contending();
         let (mut now, mut waits) = (SOON, 0);
         let mut lifeline = |election: &mut Election, length: Time| {
-            election.on(now, Event::PortTaken);
-            election.on(now, Event::Welcomed { term: 7 });
+            election.on(now, ElectionEvent::PortTaken);
+            election.on(now, ElectionEvent::Welcomed { term: 7 });
             now += length;
-            let (report, deed) = election.on(now, Event::LinkLost(Loss::Evicted));
+            let (report, deed) = election.on(now, ElectionEvent::LinkLost(Loss::Evicted));
             assert_eq!(report, Some(Report::Contending(Loss::Evicted)));
             deed
         };
@@ -644,7 +656,7 @@ mod tests {
         }
         for _ in 0..20 {
             let Deed::Wait(time) = lifeline(&mut election, SOON) else { panic!("no pause") };
-            election.on(SOON, Event::Waited);
+            election.on(SOON, ElectionEvent::Waited);
             waits += u32::from(time >= Duration::from_millis(100));
         }
         assert!(waits >= 8, "the pauses grow");
@@ -655,9 +667,9 @@ mod tests {
     fn supervisors_that_die_one_after_the_other_cost_no_pause() {
         let mut election = contending();
         for term in 1..100 {
-            election.on(SOON, Event::PortTaken);
-            election.on(SOON, Event::Welcomed { term });
-            let (_, deed) = election.on(SOON, Event::LinkLost(Loss::Died));
+            election.on(SOON, ElectionEvent::PortTaken);
+            election.on(SOON, ElectionEvent::Welcomed { term });
+            let (_, deed) = election.on(SOON, ElectionEvent::LinkLost(Loss::Died));
             assert_eq!(deed, Deed::TryPort);
         }
     }
@@ -665,36 +677,50 @@ mod tests {
     #[test]
     fn after_a_failed_connect_the_port_is_tried_before_the_next_one() {
         let election = check_waits(
-            check(contending(), Event::PortTaken, None, Deed::Connect),
-            Event::NobodyThere,
+            check(contending(), ElectionEvent::PortTaken, None, Deed::Connect),
+            ElectionEvent::NobodyThere,
         );
-        check(election, Event::Waited, None, Deed::TryPort);
+        check(election, ElectionEvent::Waited, None, Deed::TryPort);
     }
 
     #[test]
     fn who_steps_down_leaves_the_port_to_others_for_a_while() {
-        let election = check(supervisor(), Event::SteppedDown { term: 7 }, None, Deed::Connect);
-        let mut election =
-            check(check_waits(election, Event::NobodyThere), Event::Waited, None, Deed::Connect);
-        election.on(SOON, Event::NobodyThere);
+        let election =
+            check(supervisor(), ElectionEvent::SteppedDown { term: 7 }, None, Deed::Connect);
+        let mut election = check(
+            check_waits(election, ElectionEvent::NobodyThere),
+            ElectionEvent::Waited,
+            None,
+            Deed::Connect,
+        );
+        election.on(SOON, ElectionEvent::NobodyThere);
         let later = SOON + ASIDE;
-        assert_eq!(election.on(later, Event::Waited), (None, Deed::TryPort), "nobody wanted it");
+        assert_eq!(
+            election.on(later, ElectionEvent::Waited),
+            (None, Deed::TryPort),
+            "nobody wanted it"
+        );
     }
 
     #[test]
     fn a_first_join_fails_at_once_on_what_does_not_pass() {
         for obstacle in [Obstacle::NotPares, Obstacle::KeyMismatch, Obstacle::NameTaken("x".into())]
         {
-            check(contending(), Event::Obstructed(obstacle.clone()), None, Deed::Fail(obstacle));
+            check(
+                contending(),
+                ElectionEvent::Obstructed(obstacle.clone()),
+                None,
+                Deed::Fail(obstacle),
+            );
         }
     }
 
     #[test]
     fn a_first_join_waits_for_what_passes_until_its_deadline() {
-        let mut election = check_waits(contending(), Event::Obstructed(Obstacle::Silent));
-        election.on(SOON, Event::Waited);
+        let mut election = check_waits(contending(), ElectionEvent::Obstructed(Obstacle::Silent));
+        election.on(SOON, ElectionEvent::Waited);
         assert_eq!(
-            election.on(DEADLINE, Event::Obstructed(Obstacle::Silent)),
+            election.on(DEADLINE, ElectionEvent::Obstructed(Obstacle::Silent)),
             (None, Deed::Fail(Obstacle::Silent))
         );
     }
@@ -702,12 +728,12 @@ mod tests {
     #[test]
     fn a_member_never_gives_up_and_reports_an_obstacle_once() {
         let mut election = subordinate();
-        election.on(SOON, Event::LinkLost(Loss::Died));
-        let (report, deed) = election.on(SOON, Event::Obstructed(Obstacle::NotPares));
+        election.on(SOON, ElectionEvent::LinkLost(Loss::Died));
+        let (report, deed) = election.on(SOON, ElectionEvent::Obstructed(Obstacle::NotPares));
         assert_eq!(report, Some(Report::Obstructed(Obstacle::NotPares)));
         assert!(matches!(deed, Deed::Wait(wait) if wait >= Duration::from_millis(500)));
-        election.on(SOON, Event::Waited);
-        let (report, _) = election.on(2 * DEADLINE, Event::Obstructed(Obstacle::NotPares));
+        election.on(SOON, ElectionEvent::Waited);
+        let (report, _) = election.on(2 * DEADLINE, ElectionEvent::Obstructed(Obstacle::NotPares));
         assert_eq!(report, None);
     }
 
@@ -716,13 +742,13 @@ mod tests {
         let mut election = contending();
         let mut waited = Duration::ZERO;
         let failed = loop {
-            election.on(SOON, Event::PortTaken);
-            match election.on(SOON, Event::ClosedAtOnce) {
+            election.on(SOON, ElectionEvent::PortTaken);
+            match election.on(SOON, ElectionEvent::ClosedAtOnce) {
                 (None, Deed::Wait(wait)) => waited += wait,
                 (None, Deed::Fail(obstacle)) => break obstacle,
                 other => panic!("{other:?}"),
             }
-            election.on(SOON, Event::Waited);
+            election.on(SOON, ElectionEvent::Waited);
         };
         assert_eq!(failed, Obstacle::TurnedAway);
         assert!(
@@ -736,12 +762,12 @@ mod tests {
         let mut election = contending();
         let mut waits = Vec::new();
         for _ in 0..12 {
-            election.on(SOON, Event::PortTaken);
-            let (_, Deed::Wait(wait)) = election.on(SOON, Event::NobodyThere) else {
+            election.on(SOON, ElectionEvent::PortTaken);
+            let (_, Deed::Wait(wait)) = election.on(SOON, ElectionEvent::NobodyThere) else {
                 panic!("no pause")
             };
             waits.push(wait);
-            election.on(SOON, Event::Waited);
+            election.on(SOON, ElectionEvent::Waited);
         }
         assert!(
             waits[0] < Duration::from_micros(300) && waits[11] > Duration::from_millis(50),
@@ -753,8 +779,8 @@ mod tests {
     #[test]
     fn whoever_is_told_to_halt_stops_from_every_phase() {
         for election in [contending(), subordinate(), supervisor()] {
-            let stopped = check(election, Event::Halted, Some(Report::Stopped), Deed::Stop);
-            check(stopped, Event::LinkLost(Loss::Died), None, Deed::Stop);
+            let stopped = check(election, ElectionEvent::Halted, Some(Report::Stopped), Deed::Stop);
+            check(stopped, ElectionEvent::LinkLost(Loss::Died), None, Deed::Stop);
         }
     }
 }

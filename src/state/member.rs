@@ -22,7 +22,7 @@
 //! was cut off, and the supervisor died before the look.
 
 use super::Time;
-use super::election::{Deed, Election, Event, Loss, Obstacle, Report, left_cause};
+use super::election::{Deed, Election, ElectionEvent, Loss, Obstacle, Report, left_cause};
 use super::hello::Hello;
 use super::holdings::{Holdings, Upshot};
 use super::subordinate::{News, Subordinate};
@@ -95,7 +95,7 @@ pub(crate) enum Word {
 }
 
 #[derive(Debug)]
-enum Link {
+enum Tie {
     None,
     Joining { unsaid: Vec<Message> },
     Lifeline { goodbye: Option<Loss> },
@@ -112,7 +112,7 @@ pub(crate) struct Member {
     election: Election,
     /// What the program holds and wants. Its supervisors are this machine's.
     pub(crate) holdings: Holdings,
-    link: Link,
+    link: Tie,
     /// What is to be said first on a lifeline that has just begun.
     first_words: Vec<Message>,
     /// What it was told by the supervisor that it follows, or followed last.
@@ -136,7 +136,7 @@ impl Member {
             resets_lose,
             election,
             holdings: Holdings::new(declared),
-            link: Link::None,
+            link: Tie::None,
             first_words: Vec::new(),
             known: None,
             loss: Loss::Died,
@@ -147,14 +147,14 @@ impl Member {
     /// Takes what the last deed came to; says what to do next, and what to tell the program before.
     pub(crate) fn on(&mut self, now: Time, outcome: Outcome) -> (Option<Report>, Deed) {
         let event = match outcome {
-            Outcome::Started => Event::Started,
+            Outcome::Started => ElectionEvent::Started,
             Outcome::PortClaimed { last } => {
                 self.vacant = last.as_ref().is_ok_and(|last| last.vacant);
                 let seen = self.holdings.settings().newest_term();
-                Event::PortClaimed { last: last.map(|last| last.term), seen }
+                ElectionEvent::PortClaimed { last: last.map(|last| last.term), seen }
             }
-            Outcome::Kept(kept) => Event::Kept(kept),
-            Outcome::PortTaken => Event::PortTaken,
+            Outcome::Kept(kept) => ElectionEvent::Kept(kept),
+            Outcome::PortTaken => ElectionEvent::PortTaken,
             Outcome::LookedAfter { lives } => {
                 if self.resets_lose {
                     // It may have told us of others, or that what we hold is theirs.
@@ -163,17 +163,17 @@ impl Member {
                 }
                 self.lost(if lives { Loss::Evicted } else { Loss::Died })
             }
-            Outcome::NobodyThere => Event::NobodyThere,
+            Outcome::NobodyThere => ElectionEvent::NobodyThere,
             Outcome::ClosedAtOnce => {
                 self.unlink(now);
-                Event::ClosedAtOnce
+                ElectionEvent::ClosedAtOnce
             }
             Outcome::Obstructed(obstacle) => {
                 self.unlink(now);
-                Event::Obstructed(obstacle)
+                ElectionEvent::Obstructed(obstacle)
             }
             Outcome::Answered(answer) => self.answered(now, answer),
-            Outcome::Waited => Event::Waited,
+            Outcome::Waited => ElectionEvent::Waited,
             Outcome::LifelineEnded { sure } => {
                 let goodbye = self.goodbye();
                 self.unlink(now);
@@ -188,35 +188,35 @@ impl Member {
             }
             Outcome::SteppedDown { term } => {
                 self.unlink(now);
-                Event::SteppedDown { term }
+                ElectionEvent::SteppedDown { term }
             }
             Outcome::Halted => {
                 self.unlink(now);
-                Event::Halted
+                ElectionEvent::Halted
             }
         };
         self.election.on(now, event)
     }
 
     fn goodbye(&self) -> Option<Loss> {
-        if let Link::Lifeline { goodbye } = self.link { goodbye } else { None }
+        if let Tie::Lifeline { goodbye } = self.link { goodbye } else { None }
     }
 
-    fn lost(&mut self, loss: Loss) -> Event {
+    fn lost(&mut self, loss: Loss) -> ElectionEvent {
         self.loss = loss;
         self.known.iter_mut().for_each(|known| known.lost(loss));
         if loss == Loss::Evicted {
             self.holdings.cut_off();
         }
-        Event::LinkLost(loss)
+        ElectionEvent::LinkLost(loss)
     }
 
     /// There is no supervisor any more, or this instance is none. From here on nothing is said.
     pub(crate) fn unlink(&mut self, now: Time) {
         match self.link {
-            Link::None | Link::Over => {}
-            Link::Joining { .. } | Link::Lifeline { .. } | Link::Own => {
-                self.link = Link::None;
+            Tie::None | Tie::Over => {}
+            Tie::Joining { .. } | Tie::Lifeline { .. } | Tie::Own => {
+                self.link = Tie::None;
                 self.holdings.end(now.saturating_add(self.settle_time));
             }
         }
@@ -225,7 +225,7 @@ impl Member {
     /// The one message from which a supervisor rebuilds what it knows of this instance. What is
     /// said from now on waits for the welcome.
     pub(crate) fn hello(&mut self) -> Hello {
-        self.link = Link::Joining { unsaid: Vec::new() };
+        self.link = Tie::Joining { unsaid: Vec::new() };
         self.holdings.join();
         Hello {
             entry: self.me.clone(),
@@ -236,18 +236,18 @@ impl Member {
         }
     }
 
-    fn answered(&mut self, now: Time, answer: Message) -> Event {
+    fn answered(&mut self, now: Time, answer: Message) -> ElectionEvent {
         let Some(known) = Subordinate::welcomed(answer) else {
             // It has the key and yet does not speak our protocol.
             self.unlink(now);
-            return Event::Obstructed(Obstacle::NotPares);
+            return ElectionEvent::Obstructed(Obstacle::NotPares);
         };
         let term = known.term;
-        let link = std::mem::replace(&mut self.link, Link::Lifeline { goodbye: None });
-        self.first_words = if let Link::Joining { unsaid } = link { unsaid } else { Vec::new() };
+        let link = std::mem::replace(&mut self.link, Tie::Lifeline { goodbye: None });
+        self.first_words = if let Tie::Joining { unsaid } = link { unsaid } else { Vec::new() };
         self.first_words.extend(self.holdings.begin(now, term, known.settled));
         self.known = Some(known);
-        Event::Welcomed { term }
+        ElectionEvent::Welcomed { term }
     }
 
     /// What is to be said first on the lifeline that has begun.
@@ -259,13 +259,13 @@ impl Member {
     pub(crate) fn hear(&mut self, message: Message) -> Heard {
         match (&mut self.link, message) {
             // What others have been given meanwhile comes before the welcome.
-            (Link::Joining { .. }, message @ Message::Revoked { .. }) => self.hear_held(message),
-            (Link::Joining { .. }, message) => Heard::Answer(message),
-            (Link::Lifeline { goodbye }, Message::Rejected { .. }) => {
+            (Tie::Joining { .. }, message @ Message::Revoked { .. }) => self.hear_held(message),
+            (Tie::Joining { .. }, message) => Heard::Answer(message),
+            (Tie::Lifeline { goodbye }, Message::Rejected { .. }) => {
                 *goodbye = Some(Loss::Evicted);
                 Heard::Quiet
             }
-            (Link::Lifeline { goodbye }, message) => {
+            (Tie::Lifeline { goodbye }, message) => {
                 let Some(known) = &mut self.known else { return Heard::Nonsense };
                 match known.on(message) {
                     News::Quiet => Heard::Quiet,
@@ -287,7 +287,7 @@ impl Member {
                     News::Nonsense => Heard::Nonsense,
                 }
             }
-            (Link::None | Link::Own | Link::Over, _) => Heard::Nonsense,
+            (Tie::None | Tie::Own | Tie::Over, _) => Heard::Nonsense,
         }
     }
 
@@ -303,27 +303,27 @@ impl Member {
     /// Where something goes that this instance says about what it holds.
     pub(crate) fn say(&mut self, message: Message) -> Word {
         match &mut self.link {
-            Link::None | Link::Over => Word::Kept,
-            Link::Joining { unsaid } => {
+            Tie::None | Tie::Over => Word::Kept,
+            Tie::Joining { unsaid } => {
                 unsaid.push(message);
                 Word::Kept
             }
-            Link::Lifeline { .. } => Word::Lifeline(message),
-            Link::Own => Word::Own(message),
+            Tie::Lifeline { .. } => Word::Lifeline(message),
+            Tie::Own => Word::Own(message),
         }
     }
 
     /// True if what this instance says is heard, or will be with the welcome.
     pub(crate) fn is_linked(&self) -> bool {
         match self.link {
-            Link::Joining { .. } | Link::Lifeline { .. } | Link::Own => true,
-            Link::None | Link::Over => false,
+            Tie::Joining { .. } | Tie::Lifeline { .. } | Tie::Own => true,
+            Tie::None | Tie::Over => false,
         }
     }
 
     /// This instance supervises from now on, in `term`: all that it brings to that.
     pub(crate) fn elected(&mut self, term: u64, registry_port: u16, max_members: usize) -> Elected {
-        self.link = Link::Own;
+        self.link = Tie::Own;
         let known = self.known.take();
         let before = Before::of(known.clone(), term, self.vacant);
         // One that stepped down lives on, and so may one that cut us off, or was cut off from us.
@@ -352,7 +352,7 @@ impl Member {
     /// What its own supervisorship has come to: a raised term, or that the group is settled. News
     /// of an earlier one changes nothing.
     pub(crate) fn on_own_state(&mut self, term: u64, settled: bool) {
-        if let (Link::Own, true) = (&self.link, term >= self.election.last_term()) {
+        if let (Tie::Own, true) = (&self.link, term >= self.election.last_term()) {
             self.election.saw_term(term);
             self.holdings.on_state(term, settled);
         }
@@ -360,11 +360,11 @@ impl Member {
 
     /// For good: nothing is said any more.
     pub(crate) fn leave(&mut self) {
-        self.link = Link::Over;
+        self.link = Tie::Over;
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        matches!(self.link, Link::Over)
+        matches!(self.link, Tie::Over)
     }
 
     /// What it was told by the supervisor that it follows, or followed last.

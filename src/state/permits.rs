@@ -97,7 +97,7 @@ struct Resource {
 
 /// Where a holder's permit or request stands.
 #[derive(Debug)]
-struct Place {
+struct InQueue {
     resource: String,
     /// `None` once it is granted.
     asked_ns: Option<u64>,
@@ -107,7 +107,7 @@ struct Place {
 struct Holder {
     declared: Vec<Declared>,
     counted: BTreeSet<String>,
-    places: BTreeMap<u64, Place>,
+    places: BTreeMap<u64, InQueue>,
 }
 
 #[derive(Debug, Default)]
@@ -243,12 +243,12 @@ impl Book {
                 continue;
             }
             this.enter(holder, id, units, claims.standing);
-            places.insert(id, Place { resource, asked_ns: None });
+            places.insert(id, InQueue { resource, asked_ns: None });
         }
         for Wanted { id, resource, units, wait, asked_ns } in claims.wanted {
             let this = self.resources.entry(resource.clone()).or_default();
             this.waiting.insert((asked_ns, holder, id), Request { units, wait });
-            places.insert(id, Place { resource, asked_ns: Some(asked_ns) });
+            places.insert(id, InQueue { resource, asked_ns: Some(asked_ns) });
         }
         for Counted { resource, units } in &claims.counted {
             self.resources.entry(resource.clone()).or_default().count(holder, *units);
@@ -293,7 +293,7 @@ impl Book {
             let (shortage, units) = (Shortage::TooMany, MAX_PERMITS as u64);
             return verdicts.push(Verdict::Denied { holder, id, shortage, units });
         }
-        this.places.insert(id, Place { resource: resource.clone(), asked_ns: Some(asked_ns) });
+        this.places.insert(id, InQueue { resource: resource.clone(), asked_ns: Some(asked_ns) });
         let at = (asked_ns, holder, id);
         let this = self.resources.entry(resource.clone()).or_default();
         this.waiting.insert(at, Request { units, wait });
@@ -542,7 +542,7 @@ impl Book {
     pub(crate) fn claims_of(&self, holder: ConnId) -> Claims {
         let Some(this) = self.holders.get(&holder) else { return Claims::default() };
         let mut claims = Claims { declared: this.declared.clone(), ..Claims::default() };
-        for (&id, Place { resource, asked_ns }) in &this.places {
+        for (&id, InQueue { resource, asked_ns }) in &this.places {
             let (book, resource) = (&self.resources[resource], resource.clone());
             match *asked_ns {
                 None => {

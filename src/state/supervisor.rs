@@ -76,7 +76,7 @@ pub(crate) struct Elected {
 
 /// What happens to a supervisor.
 #[derive(Clone, Debug)]
-pub(crate) enum Input {
+pub(crate) enum ServerInput {
     /// Someone who has proved that it has the key wants to join.
     Hello { conn: ConnId, hello: Hello },
     /// An admitted member said something else; or the supervisor's own instance, as [`OWN`].
@@ -93,7 +93,7 @@ pub(crate) enum Input {
 
 /// What is to be done about it, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum ServerAction {
     Send {
         conn: ConnId,
         message: Message,
@@ -136,7 +136,7 @@ pub(crate) struct Cursor {
 }
 
 #[derive(Debug)]
-struct Member {
+struct Admitted {
     name: String,
     admin: u16,
     /// How its end is to be called, once it has come.
@@ -156,7 +156,7 @@ pub(crate) struct Supervisor {
     max_members: usize,
     predecessor: Option<(String, LeftCause)>,
     registry: Registry,
-    members: BTreeMap<ConnId, Member>,
+    members: BTreeMap<ConnId, Admitted>,
     connection: BTreeMap<String, ConnId>,
     /// The members that are told whom the group has; as many as there are, up to [`WITNESSES`].
     /// Those longest told first.
@@ -176,7 +176,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<Action>) -> Self {
+    pub(crate) fn new(elected: Elected, now: Time, actions: &mut Vec<ServerAction>) -> Self {
         let Elected { me, term, registry_port, before, predecessor, .. } = elected;
         let Elected { claims, settings, settle_time, max_members, .. } = elected;
         let (mut expected, unknown_since) = match before {
@@ -215,14 +215,14 @@ impl Supervisor {
         this
     }
 
-    pub(crate) fn on(&mut self, now: Time, input: Input, actions: &mut Vec<Action>) {
+    pub(crate) fn on(&mut self, now: Time, input: ServerInput, actions: &mut Vec<ServerAction>) {
         match input {
-            Input::Hello { conn, hello } => self.on_hello(now, conn, hello, actions),
-            Input::Said { conn, message } => self.on_said(conn, message, actions),
-            Input::Broke { conn, why } => self.evict(conn, why, actions),
-            Input::Ended { conn } => self.on_ended(conn, actions),
-            Input::Dead { admin } => self.on_dead(now, admin, actions),
-            Input::Woken => self.on_woken(now, actions),
+            ServerInput::Hello { conn, hello } => self.on_hello(now, conn, hello, actions),
+            ServerInput::Said { conn, message } => self.on_said(conn, message, actions),
+            ServerInput::Broke { conn, why } => self.evict(conn, why, actions),
+            ServerInput::Ended { conn } => self.on_ended(conn, actions),
+            ServerInput::Dead { admin } => self.on_dead(now, admin, actions),
+            ServerInput::Woken => self.on_woken(now, actions),
         }
     }
 
@@ -270,7 +270,7 @@ impl Supervisor {
         Last { term: self.term, vacant: reason == Departure::Leaves && self.leaves_nobody() }
     }
 
-    /// When [`Input::Woken`] is due; `None` while there is nothing to wait for.
+    /// When [`ServerInput::Woken`] is due; `None` while there is nothing to wait for.
     pub(crate) fn wake_at(&self) -> Option<Time> {
         self.settling.as_ref().map(Settling::wake_at)
     }
@@ -347,10 +347,10 @@ impl Supervisor {
         }
     }
 
-    fn on_hello(&mut self, now: Time, conn: ConnId, hello: Hello, actions: &mut Vec<Action>) {
+    fn on_hello(&mut self, now: Time, conn: ConnId, hello: Hello, actions: &mut Vec<ServerAction>) {
         if let Some((refusal, detail)) = self.refusal(conn, &hello) {
-            actions.push(Action::Send { conn, message: Message::rejected(refusal, detail) });
-            actions.push(Action::Close { conn });
+            actions.push(ServerAction::Send { conn, message: Message::rejected(refusal, detail) });
+            actions.push(ServerAction::Close { conn });
             return;
         }
         let Hello { entry, last_term, roster, claims, settings } = hello;
@@ -360,7 +360,7 @@ impl Supervisor {
             // the end. It stays on the witnesses' rosters: were it taken off and put on again, we
             // could die in between.
             self.forget(old);
-            actions.push(Action::Close { conn: old });
+            actions.push(ServerAction::Close { conn: old });
         }
         // Of a setting one may have heard otherwise than from the supervisor that it followed: as
         // the answer to whoever asked for the change. Ours must be newer than all that are known.
@@ -376,8 +376,10 @@ impl Supervisor {
         let mut verdicts = Vec::new();
         let ours = self.settings.newer_than(&settings);
         self.merge(settings, &mut verdicts, actions);
-        self.members
-            .insert(conn, Member { name, admin, cause: LeftCause::Died, under_way: 0, missed: 0 });
+        self.members.insert(
+            conn,
+            Admitted { name, admin, cause: LeftCause::Died, under_way: 0, missed: 0 },
+        );
         if !told {
             self.tell_witnesses(false, &[admin], &[], actions);
         }
@@ -389,10 +391,10 @@ impl Supervisor {
         let lost = |it: &Verdict| matches!(it, Verdict::Revoked { holder, .. } if *holder == conn);
         let (lost, verdicts) = verdicts.into_iter().partition(lost);
         self.pronounce(lost, actions);
-        actions.push(Action::Send { conn, message: self.welcome() });
+        actions.push(ServerAction::Send { conn, message: self.welcome() });
         actions.extend(
             ours.into_iter()
-                .map(|setting| Action::Send { conn, message: Message::Setting { setting } }),
+                .map(|setting| ServerAction::Send { conn, message: Message::Setting { setting } }),
         );
         self.pronounce(verdicts, actions);
         // After the welcome, which may be to one of them.
@@ -403,17 +405,17 @@ impl Supervisor {
         if self.settled() && self.registry.len() >= self.tell_size_at {
             return self.announce_state(actions);
         }
-        actions.push(Action::Announce);
+        actions.push(ServerAction::Announce);
     }
 
     /// Takes a term above `seen`, if that is above ours.
-    fn raise_term(&mut self, seen: u64, actions: &mut Vec<Action>) {
+    fn raise_term(&mut self, seen: u64, actions: &mut Vec<ServerAction>) {
         if seen > self.term {
             // Only possible where the last term could not be kept in the group's directory. Terms
             // still grow: whoever has seen that one will see a higher one from us. (A peer that
             // claims to come from the last of all terms is wrong, but no reason to overflow.)
             self.term = seen.saturating_add(1);
-            actions.push(Action::TermRaised { term: self.term });
+            actions.push(ServerAction::TermRaised { term: self.term });
             self.announce_state(actions);
         }
     }
@@ -452,7 +454,7 @@ impl Supervisor {
         entry: &Entry,
         last_term: u64,
         roster: Option<Roster>,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ServerAction>,
     ) -> bool {
         let Some(settling) = &mut self.settling else { return false };
         // One whose link was cut in our own term was counted when it first came.
@@ -471,7 +473,7 @@ impl Supervisor {
         true
     }
 
-    fn on_said(&mut self, conn: ConnId, message: Message, actions: &mut Vec<Action>) {
+    fn on_said(&mut self, conn: ConnId, message: Message, actions: &mut Vec<ServerAction>) {
         if let Message::Leaving { reason: Departure::Leaves } = message {
             self.members
                 .get_mut(&conn)
@@ -483,14 +485,15 @@ impl Supervisor {
     }
 
     /// Cuts a member off that broke the protocol. Its end comes as that of any connection.
-    fn evict(&mut self, conn: ConnId, why: String, actions: &mut Vec<Action>) {
+    fn evict(&mut self, conn: ConnId, why: String, actions: &mut Vec<ServerAction>) {
         let Some(member) = self.members.get_mut(&conn) else { return };
         member.cause = LeftCause::Evicted;
-        actions.push(Action::Send { conn, message: Message::rejected(Refusal::Malformed, why) });
-        actions.push(Action::Close { conn });
+        actions
+            .push(ServerAction::Send { conn, message: Message::rejected(Refusal::Malformed, why) });
+        actions.push(ServerAction::Close { conn });
     }
 
-    fn on_ended(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
+    fn on_ended(&mut self, conn: ConnId, actions: &mut Vec<ServerAction>) {
         let Some(member) = self.forget(conn) else { return };
         let mut verdicts = Vec::new();
         self.book.leave(conn, &mut verdicts);
@@ -500,37 +503,39 @@ impl Supervisor {
         self.connection.remove(&member.name);
         self.registry.remove(&member.name, member.cause);
         self.appoint_witness(actions);
-        actions.push(Action::Announce);
+        actions.push(ServerAction::Announce);
     }
 
     /// Takes a connection off the members and witnesses; what it stood for in the registry stays.
-    fn forget(&mut self, conn: ConnId) -> Option<Member> {
+    fn forget(&mut self, conn: ConnId) -> Option<Admitted> {
         self.witnesses.retain(|&witness| witness != conn);
         self.queries.retain(|&(asker, _), _| asker != conn);
         self.members.remove(&conn)
     }
 
-    fn on_dead(&mut self, now: Time, admin: u16, actions: &mut Vec<Action>) {
+    fn on_dead(&mut self, now: Time, admin: u16, actions: &mut Vec<ServerAction>) {
         if self.settling.as_mut().is_some_and(|settling| settling.is_dead(now, admin)) {
             self.tell_witnesses(false, &[], &[admin], actions);
             self.settle(actions);
         }
     }
 
-    fn on_woken(&mut self, now: Time, actions: &mut Vec<Action>) {
+    fn on_woken(&mut self, now: Time, actions: &mut Vec<ServerAction>) {
         let Some(settling) = &mut self.settling else { return };
         if settling.gives_up(now) {
             self.settle(actions);
             return self.tell_witnesses(true, &self.roster(), &[], actions);
         }
-        actions.extend(settling.whom_to_ask(now).into_iter().map(|admin| Action::Probe { admin }));
+        actions.extend(
+            settling.whom_to_ask(now).into_iter().map(|admin| ServerAction::Probe { admin }),
+        );
         if settling.knows_all(now) {
             self.tell_witnesses(false, &[], &[], actions);
             self.settle(actions);
         }
     }
 
-    fn settle(&mut self, actions: &mut Vec<Action>) {
+    fn settle(&mut self, actions: &mut Vec<ServerAction>) {
         let mut verdicts = Vec::new();
         self.settle_if_complete(actions, &mut verdicts);
         self.pronounce(verdicts, actions);
@@ -539,20 +544,23 @@ impl Supervisor {
         }
     }
 
-    fn settle_if_complete(&mut self, actions: &mut Vec<Action>, verdicts: &mut Vec<Verdict>) {
+    fn settle_if_complete(&mut self, actions: &mut Vec<ServerAction>, verdicts: &mut Vec<Verdict>) {
         if self.settling.as_ref().is_some_and(Settling::is_complete) {
             self.settling = None;
             self.book.open(verdicts);
             self.answer_totals(actions);
-            actions.push(Action::Settled { term: self.term, members: self.registry.len() as u32 });
+            actions.push(ServerAction::Settled {
+                term: self.term,
+                members: self.registry.len() as u32,
+            });
             self.announce_state(actions);
         }
     }
 
-    fn announce_state(&mut self, actions: &mut Vec<Action>) {
+    fn announce_state(&mut self, actions: &mut Vec<ServerAction>) {
         self.state_version += 1;
         self.tell_size_at = CROWD.max(self.registry.len() * 2);
-        actions.push(Action::Announce);
+        actions.push(ServerAction::Announce);
     }
 
     fn welcome(&self) -> Message {

@@ -21,7 +21,7 @@ use crate::net::procs::obstacle::join_error;
 use crate::net::rt::clock;
 use crate::net::rt::lock::Mutex;
 use crate::net::rt::threads::CALL_ALL;
-use crate::net::supervising::server::Office;
+use crate::net::supervising::server::Server;
 use crate::net::transport::handshake::{self, Pass};
 use crate::net::transport::link::Link;
 use crate::net::transport::port;
@@ -58,7 +58,7 @@ pub(crate) struct Answered {
 }
 
 /// Whom a call goes to.
-struct Target {
+struct Callee {
     name: String,
     admin: u16,
 }
@@ -122,7 +122,7 @@ impl Asker {
             return self.status_from_port(*at, deadline);
         }
         self.with_registry(deadline, |place| match place {
-            Located::Here(office) => Ok(office.status()),
+            Located::Here(server) => Ok(server.status()),
             Located::At(port) => {
                 let at = port::here(port);
                 match self.exchange(
@@ -201,7 +201,7 @@ impl Asker {
         self.with_registry(deadline, |place| {
             let mut answers = Answers { at_hand: VecDeque::new(), link: None, deadline };
             match place {
-                Located::Here(office) => answers.at_hand.extend(office.answer(question)),
+                Located::Here(server) => answers.at_hand.extend(server.answer(question)),
                 Located::At(port) => {
                     let at = port::here(port);
                     let asked =
@@ -291,20 +291,20 @@ impl Asker {
         self.present()?;
         // A kept connection to an instance is as good as a look-up: it ends when the instance does.
         let target = match self.exchanges.pool.port_of(name) {
-            Some(admin) => Target { name: name.into(), admin },
+            Some(admin) => Callee { name: name.into(), admin },
             None => self.target(name, deadline)?,
         };
         self.call_at(&target, function, payload, deadline)
     }
 
-    fn target(&self, name: &str, deadline: Instant) -> Result<Target, AskError> {
+    fn target(&self, name: &str, deadline: Instant) -> Result<Callee, AskError> {
         if let (Viewpoint::Member(shared), "main") = (&self.viewpoint, name) {
-            let known = shared.standing.look(|inside| match &inside.place {
+            let known = shared.presence.look(|inside| match &inside.place {
                 Place::Subordinate(at) => {
-                    Some(Target { name: at.supervisor.clone(), admin: at.supervisor_admin })
+                    Some(Callee { name: at.supervisor.clone(), admin: at.supervisor_admin })
                 }
                 Place::Supervisor(_) => {
-                    Some(Target { name: shared.me.name.clone(), admin: shared.me.admin })
+                    Some(Callee { name: shared.me.name.clone(), admin: shared.me.admin })
                 }
                 Place::Contending(_) | Place::Stopped => None,
             });
@@ -318,17 +318,17 @@ impl Asker {
             .into_iter()
             .next()
             .ok_or_else(|| AskError::NoSuchInstance(name.into()))?;
-        Ok(Target { name: entry.name, admin: entry.admin })
+        Ok(Callee { name: entry.name, admin: entry.admin })
     }
 
     fn call_at(
         &self,
-        target: &Target,
+        target: &Callee,
         function: &str,
         payload: &[u8],
         deadline: Instant,
     ) -> Result<Vec<u8>, CallError> {
-        let Target { name, admin } = target;
+        let Callee { name, admin } = target;
         let at = port::here(*admin);
         let request =
             Message::Call { function: function.into(), payload: Payload(payload.to_vec()) };
@@ -377,7 +377,7 @@ impl Asker {
         let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(entries.len())));
         let work = || {
             while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let target = Target { name: entry.name.clone(), admin: entry.admin };
+                let target = Callee { name: entry.name.clone(), admin: entry.admin };
                 let result = self.call_at(&target, function, payload, clock::deadline(timeout));
                 results.lock().push((target.name, result));
             }
@@ -428,7 +428,7 @@ impl Asker {
 /// Where the registry is.
 pub(crate) enum Located {
     /// In this process, because this instance is supervisor.
-    Here(Arc<Office>),
+    Here(Arc<Server>),
     /// Behind this port.
     At(u16),
 }
@@ -436,7 +436,7 @@ pub(crate) enum Located {
 impl Located {
     pub(super) fn port(&self) -> u16 {
         match self {
-            Located::Here(office) => office.registry_port(),
+            Located::Here(server) => server.registry_port(),
             Located::At(port) => *port,
         }
     }
@@ -452,19 +452,19 @@ pub(super) enum Awaited {
 }
 
 /// Waits until the instance `shared` knows a supervisor whose registry is `wanted`. Whoever calls
-/// the wait off rings the bell of the instance's standing.
+/// the wait off rings the bell of the instance's presence.
 pub(super) fn await_registry(
     shared: &Shared,
     deadline: Option<Instant>,
     wanted: impl Fn(&Located) -> bool,
     is_called_off: impl Fn() -> bool,
 ) -> Awaited {
-    let found = shared.standing.wait(deadline, |inside| {
+    let found = shared.presence.wait(deadline, |inside| {
         if is_called_off() {
             return Some(Awaited::Stopped);
         }
         let located = match &inside.place {
-            Place::Supervisor(office) => Located::Here(office.clone()),
+            Place::Supervisor(server) => Located::Here(server.clone()),
             Place::Subordinate(known) => Located::At(known.registry_port),
             Place::Contending(_) => return None,
             Place::Stopped => return Some(Awaited::Stopped),

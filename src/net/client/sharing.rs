@@ -10,19 +10,19 @@ use crate::wire::field::Payload;
 use crate::wire::{Fault, Message, Setting};
 
 /// What the supervisor said to a request that changes something.
-enum Outcome {
+enum Changed {
     Done(u64),
     Stored(Setting),
     Conflict(Option<String>),
     NotDone(Fault, String),
 }
 
-fn outcome(answers: &mut Answers) -> Result<Outcome, Unanswered> {
+fn outcome(answers: &mut Answers) -> Result<Changed, Unanswered> {
     Ok(match answers.next()? {
-        Message::Done { count } => Outcome::Done(count),
-        Message::Setting { setting } => Outcome::Stored(setting),
-        Message::Conflict { present } => Outcome::Conflict(present),
-        Message::NotDone { fault, detail } => Outcome::NotDone(fault, detail),
+        Message::Done { count } => Changed::Done(count),
+        Message::Setting { setting } => Changed::Stored(setting),
+        Message::Conflict { present } => Changed::Conflict(present),
+        Message::NotDone { fault, detail } => Changed::NotDone(fault, detail),
         _ => return Err(Unanswered::Nonsense),
     })
 }
@@ -57,8 +57,8 @@ impl Asker {
     ) -> Result<(), ResourceError> {
         let question = Message::SetLimit { resource: resource.into(), limit };
         match self.question(&question, true, deadline, outcome)? {
-            Outcome::NotDone(fault, detail) => Err(resource_error(fault, detail)),
-            Outcome::Done(_) | Outcome::Stored(_) | Outcome::Conflict(_) => Ok(()),
+            Changed::NotDone(fault, detail) => Err(resource_error(fault, detail)),
+            Changed::Done(_) | Changed::Stored(_) | Changed::Conflict(_) => Ok(()),
         }
     }
 
@@ -72,9 +72,9 @@ impl Asker {
     ) -> Result<u64, ResourceError> {
         let question = Message::Revoke { resource: resource.into(), holder: holder.into() };
         match self.question(&question, false, deadline, outcome)? {
-            Outcome::Done(count) => Ok(count),
-            Outcome::NotDone(fault, detail) => Err(resource_error(fault, detail)),
-            Outcome::Stored(_) | Outcome::Conflict(_) => Err(AskError::SupervisorLost.into()),
+            Changed::Done(count) => Ok(count),
+            Changed::NotDone(fault, detail) => Err(resource_error(fault, detail)),
+            Changed::Stored(_) | Changed::Conflict(_) => Err(AskError::SupervisorLost.into()),
         }
     }
 
@@ -109,11 +109,11 @@ impl Asker {
         let question =
             Message::Set { key: key.into(), value: owned(value), expected: expected.map(owned) };
         match self.question(&question, expected.is_none(), deadline, outcome)? {
-            Outcome::Stored(setting) => Ok(setting),
-            Outcome::Conflict(present) => Err(SettingError::Changed { key: key.into(), present }),
-            Outcome::NotDone(Fault::Full, detail) => Err(SettingError::Full(detail)),
-            Outcome::NotDone(_, detail) => Err(SettingError::Invalid(detail)),
-            Outcome::Done(_) => Err(AskError::SupervisorLost.into()),
+            Changed::Stored(setting) => Ok(setting),
+            Changed::Conflict(present) => Err(SettingError::Changed { key: key.into(), present }),
+            Changed::NotDone(Fault::Full, detail) => Err(SettingError::Full(detail)),
+            Changed::NotDone(_, detail) => Err(SettingError::Invalid(detail)),
+            Changed::Done(_) => Err(AskError::SupervisorLost.into()),
         }
     }
 
@@ -134,12 +134,12 @@ impl Asker {
             payload,
         };
         match self.question(&question, false, deadline, outcome)? {
-            Outcome::Done(count) => Ok(count),
-            Outcome::NotDone(Fault::NoSuchInstance, name) => {
+            Changed::Done(count) => Ok(count),
+            Changed::NotDone(Fault::NoSuchInstance, name) => {
                 Err(AskError::NoSuchInstance(name).into())
             }
-            Outcome::NotDone(_, detail) => Err(MessageError::Invalid(detail)),
-            Outcome::Stored(_) | Outcome::Conflict(_) => Err(AskError::SupervisorLost.into()),
+            Changed::NotDone(_, detail) => Err(MessageError::Invalid(detail)),
+            Changed::Stored(_) | Changed::Conflict(_) => Err(AskError::SupervisorLost.into()),
         }
     }
 }

@@ -21,21 +21,21 @@ use crate::sys::tripwire::Wire;
 use crate::wire::{Message, Purpose};
 
 pub(crate) struct Watcher {
-    shared: Arc<Shared>,
+    shared: Arc<WatchShared>,
     thread: Threads,
 }
 
-struct Shared {
+struct WatchShared {
     asker: Arc<Asker>,
     // Locked for moments, never across a read.
-    state: Mutex<State>,
+    state: Mutex<WatchState>,
     stopped: Condvar,
     /// A watcher from outside waits without end, too.
     _wire: Wire,
 }
 
 #[derive(Default)]
-struct State {
+struct WatchState {
     stopping: bool,
     /// The connection that is being read, so that it can be ended.
     stream: Option<Arc<Stream>>,
@@ -56,8 +56,12 @@ impl Watcher {
         asker.present()?;
         let (changes, receiver) = bounded(CAPACITY);
         let _wire = Wire::lay();
-        let shared =
-            Arc::new(Shared { asker, state: Mutex::default(), stopped: Condvar::new(), _wire });
+        let shared = Arc::new(WatchShared {
+            asker,
+            state: Mutex::default(),
+            stopped: Condvar::new(),
+            _wire,
+        });
         let thread = Threads::default();
         let run = {
             let shared = shared.clone();
@@ -79,13 +83,13 @@ impl Drop for Watcher {
         drop(state);
         self.shared.stopped.notify_all();
         if let Viewpoint::Member(member) = &self.shared.asker.viewpoint {
-            member.standing.change(|_| {}); // it may wait there for a role
+            member.presence.change(|_| {}); // it may wait there for a role
         }
         self.thread.join_all();
     }
 }
 
-impl Shared {
+impl WatchShared {
     fn run(&self, changes: &Sender<Change>) {
         let mut view = View::default();
         let mut avoid = 0;

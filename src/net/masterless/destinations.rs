@@ -23,7 +23,7 @@ pub(super) struct Destinations {
     given: Vec<SocketAddr>,
     names: Vec<Name>,
     /// Members that are heard from addresses that nobody gave.
-    guests: Vec<Place>,
+    guests: Vec<Address>,
     /// There are others than the last time somebody asked.
     changed: bool,
     is_full: bool,
@@ -40,7 +40,7 @@ pub(super) struct Question {
 struct Name {
     host: String,
     port: u16,
-    places: Vec<Place>,
+    places: Vec<Address>,
     known: Known,
     /// Why it has no address, as far as that was said.
     said: Vec<Known>,
@@ -62,13 +62,13 @@ enum Known {
     Unclear,
 }
 
-struct Place {
+struct Address {
     address: SocketAddr,
     /// Unless it is silent.
     heard: Option<Millis>,
 }
 
-impl Place {
+impl Address {
     fn is_silent(&self, now: Millis, patience: Millis) -> bool {
         self.heard.is_none_or(|heard| heard + patience <= now)
     }
@@ -115,14 +115,14 @@ impl Destinations {
             guest.heard = Some(now);
         } else if self.guests.len() < MAX_DESTINATIONS {
             log::debug!("a member of the group is at {from}, too");
-            self.guests.push(Place { address: from, heard: Some(now) });
+            self.guests.push(Address { address: from, heard: Some(now) });
             self.changed = true;
         }
     }
 
     /// When there is something to do here, if nobody is heard.
     pub(super) fn wake_at(&self) -> Millis {
-        let silent = |place: &Place| place.heard.map(|heard| heard + self.patience);
+        let silent = |place: &Address| place.heard.map(|heard| heard + self.patience);
         let names = self.names.iter().filter(|name| !name.is_asked);
         let names =
             names.flat_map(|name| name.places.iter().filter_map(silent).chain([name.ask_at]));
@@ -233,7 +233,7 @@ impl Name {
         let before: Vec<SocketAddr> = self.places.iter().map(|place| place.address).collect();
         self.places.retain(|place| place.heard.is_some() || addresses.contains(&place.address));
         let new = addresses.iter().filter(|address| !before.contains(address));
-        self.places.extend(new.map(|address| Place { address: *address, heard: None }));
+        self.places.extend(new.map(|address| Address { address: *address, heard: None }));
         let now: Vec<SocketAddr> = self.places.iter().map(|place| place.address).collect();
         let is_new = before != now;
         if is_new || self.known != Known::Addresses {

@@ -46,12 +46,12 @@ mod shared;
 mod socket;
 
 pub use label::default_label;
-use shared::Inside;
-pub(crate) use shared::{Shared, Traffic, Wish};
+use shared::PeerState;
+pub(crate) use shared::{PeerShared, Traffic, Wish};
 
 /// The thread's own: whatever it does.
 pub(crate) struct Deeds {
-    shared: Arc<Shared>,
+    shared: Arc<PeerShared>,
     socket: Socket,
     /// Where each address is sent to by itself.
     destinations: Option<(Destinations, Resolver)>,
@@ -89,7 +89,7 @@ pub(crate) struct Deeds {
 
 impl Deeds {
     /// Opens everything, and sends the first request to be let in.
-    pub(crate) fn begin(config: &Config) -> Result<(Arc<Shared>, Self), JoinError> {
+    pub(crate) fn begin(config: &Config) -> Result<(Arc<PeerShared>, Self), JoinError> {
         config.check()?;
         sys::install();
         let wire = Wire::lay();
@@ -123,7 +123,7 @@ impl Deeds {
         let role =
             EventKind::Role { from: joining, to: joining, token: None, cause: RoleCause::Started };
         let first = machine.id();
-        let inside = Inside {
+        let inside = PeerState {
             machine,
             hub: Hub::default(),
             role,
@@ -132,7 +132,7 @@ impl Deeds {
             traffic: Traffic::default(),
             gone: false,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PeerShared {
             group: group.clone(),
             label,
             first,
@@ -524,7 +524,7 @@ impl Drop for Deeds {
 }
 
 /// The end of the thread, however it comes: nobody waits for it any more.
-struct End(Arc<Shared>);
+struct End(Arc<PeerShared>);
 
 impl Drop for End {
     fn drop(&mut self) {

@@ -14,13 +14,13 @@ use crate::net::rt::threads::{NAME, Threads};
 use crate::net::rt::waker::Waker;
 use crate::sys::{self, Unresolved};
 
-type Answer = (usize, Result<Vec<SocketAddr>, Unresolved>);
+type Resolution = (usize, Result<Vec<SocketAddr>, Unresolved>);
 
 pub(super) struct Resolver {
     bind: SocketAddr,
     waker: Arc<Waker>,
-    tell: Sender<Answer>,
-    answers: Receiver<Answer>,
+    tell: Sender<Resolution>,
+    answers: Receiver<Resolution>,
     /// Never joined: whoever leaves does not wait for a name server.
     threads: Threads,
 }
@@ -67,7 +67,7 @@ impl Resolver {
         }
     }
 
-    pub(super) fn answers(&self) -> impl Iterator<Item = Answer> + '_ {
+    pub(super) fn answers(&self) -> impl Iterator<Item = Resolution> + '_ {
         self.answers.try_iter()
     }
 }

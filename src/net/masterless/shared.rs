@@ -19,20 +19,20 @@ use crate::wire::seal::Foreign;
 use crate::wire::{Label, PeerId, Tail};
 
 /// What the program and the thread both see of a peer.
-pub(crate) struct Shared {
+pub(crate) struct PeerShared {
     pub(crate) group: String,
     pub(crate) label: Label,
     /// The identifier with which it began to join, for those who may not look inside.
     pub(crate) first: PeerId,
     // Held for moments: one step of the machine, or to read what that knows. Nothing in it waits.
-    pub(super) inside: Mutex<Inside>,
+    pub(super) inside: Mutex<PeerState>,
     /// Rung whenever the status has changed.
     pub(super) bell: Condvar,
     pub(super) waker: Arc<Waker>,
     pub(super) origin: Origin,
 }
 
-pub(crate) struct Inside {
+pub(crate) struct PeerState {
     pub(crate) machine: Machine,
     pub(super) hub: Hub<EventKind>,
     /// The last change of the status.
@@ -77,7 +77,7 @@ pub(crate) struct Traffic {
     pub(crate) not_received: u64,
 }
 
-impl Shared {
+impl PeerShared {
     /// True in a forked child, where the peer is its parent's, and in a process that is crashing.
     /// To be asked before everything else here, for a lock may be held by a thread that is not in
     /// this process.
@@ -86,7 +86,7 @@ impl Shared {
     }
 
     /// Looks inside, at this moment of the group's clock.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside, Millis) -> T) -> T {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&PeerState, Millis) -> T) -> T {
         let inside = self.inside.lock();
         look(&inside, awake_or_asleep_ms())
     }
@@ -126,7 +126,7 @@ impl Shared {
     }
 }
 
-impl Inside {
+impl PeerState {
     /// What a new receiver is told first.
     fn present(&self) -> Vec<EventKind> {
         let mut role = self.role.clone();

@@ -16,7 +16,7 @@ use crate::wire::Purpose;
 
 /// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by
 /// halves.
-pub(super) struct Claim {
+pub(super) struct ClaimedPort {
     pub(super) listener: Listening,
     pub(super) registry: Listening,
     pub(super) registry_port: u16,
@@ -29,7 +29,7 @@ pub(super) struct Claim {
 }
 
 /// Binds and listens on the group's port, opens the rest, and looks what the last term was.
-pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
+pub(super) fn claim(shared: &Shared) -> io::Result<ClaimedPort> {
     let Shared { at, pass, max_members, .. } = shared;
     let listener = port::listen(*at, sys::Kind::Port)?;
     // The election is won. What follows fails only where the system is at its limit.
@@ -48,7 +48,7 @@ pub(super) fn claim(shared: &Shared) -> io::Result<Claim> {
     };
     let askers = Service::new(kind, port::here(registry_port), pass.clone())?;
     let waker = Waker::new()?;
-    Ok(Claim {
+    Ok(ClaimedPort {
         listener,
         registry,
         registry_port,

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use super::lifeline::{Lead, Lifeline};
-use super::presence::Standing;
+use super::presence::Presence;
 use crate::event::EventKind;
 use crate::net::rt::clock::{self, monotonic_ns};
 use crate::net::rt::lock::{Condvar, Mutex, MutexGuard};
 use crate::net::rt::threads::{self, Threads};
-use crate::net::supervising::server::Office;
+use crate::net::supervising::server::Server;
 use crate::net::transport::link::await_ready;
 use crate::net::transport::outbox::push;
 use crate::net::transport::port::Stream;
@@ -35,7 +35,7 @@ enum Route {
     Nowhere,
     Lifeline(Arc<Lifeline>),
     /// This instance is supervisor itself.
-    Office(Arc<Office>),
+    Server(Arc<Server>),
 }
 
 /// How long someone who has asked reads in the role thread's place, which would hear of the
@@ -68,7 +68,7 @@ struct Waiter {
     answer: Option<Answer>,
 }
 
-struct Inside {
+struct HoldingState {
     member: Member,
     route: Route,
     /// What the kernel had no room for, or must wait for the welcome.
@@ -81,17 +81,17 @@ struct Inside {
 }
 
 pub(crate) struct Holding {
-    // Under it: maps, sends that do not wait, the office's lock, the standing's. Never a read,
+    // Under it: maps, sends that do not wait, the server's lock, the presence's. Never a read,
     // never a wait.
-    inside: Mutex<Inside>,
+    inside: Mutex<HoldingState>,
     /// Where the program is told what becomes of what it holds.
-    presence: Arc<Standing>,
+    presence: Arc<Presence>,
     threads: Threads,
 }
 
 impl Holding {
-    pub(crate) fn new(member: Member, presence: Arc<Standing>) -> Self {
-        let inside = Inside {
+    pub(crate) fn new(member: Member, presence: Arc<Presence>) -> Self {
+        let inside = HoldingState {
             member,
             route: Route::Nowhere,
             unsent: Vec::new(),
@@ -136,26 +136,26 @@ impl Holding {
         inside.member.hello()
     }
 
-    /// This instance is supervisor: `open` makes an office of what it brings. Under the lock, so
-    /// that nothing is asked in between which the office then never hears of.
+    /// This instance is supervisor: `open` makes an server of what it brings. Under the lock, so
+    /// that nothing is asked in between which the server then never hears of.
     pub(crate) fn elected(
         self: &Arc<Self>,
         (term, registry_port, max_members): (u64, u16, usize),
-        open: impl FnOnce(Elected) -> Arc<Office>,
-    ) -> Arc<Office> {
+        open: impl FnOnce(Elected) -> Arc<Server>,
+    ) -> Arc<Server> {
         let mut inside = self.inside.lock();
-        let office = open(inside.member.elected(term, registry_port, max_members));
+        let server = open(inside.member.elected(term, registry_port, max_members));
         inside.unsent.clear();
         inside.changed.clear();
-        inside.route = Route::Office(office.clone());
-        let (term, settled) = (office.read(Supervisor::term), office.read(Supervisor::settled));
+        inside.route = Route::Server(server.clone());
+        let (term, settled) = (server.read(Supervisor::term), server.read(Supervisor::settled));
         let first = inside.member.opened(clock::now(), term, settled);
-        self.take_held(&mut inside, office.take_own());
+        self.take_held(&mut inside, server.take_own());
         for message in first {
-            let answers = office.said_own(message);
+            let answers = server.said_own(message);
             self.take_held(&mut inside, answers);
         }
-        office
+        server
     }
 
     /// There is no supervisor any more, or this instance is none. What was told before is still
@@ -163,7 +163,7 @@ impl Holding {
     pub(crate) fn lost(self: &Arc<Self>) {
         let mut inside = self.inside.lock();
         match std::mem::replace(&mut inside.route, Route::Nowhere) {
-            Route::Office(office) => self.take_held(&mut inside, office.take_own()),
+            Route::Server(server) => self.take_held(&mut inside, server.take_own()),
             // Also wakes the thread that waits for room on it.
             Route::Lifeline(lifeline) => _ = lifeline.stream().shutdown(Shutdown::Both),
             Route::Nowhere => {}
@@ -221,11 +221,11 @@ impl Holding {
         self.heed(&mut inside, heard)
     }
 
-    /// Takes what this instance's own `office` has for it, if it still is its supervisor.
+    /// Takes what this instance's own `server` has for it, if it still is its supervisor.
     pub(crate) fn collect(self: &Arc<Self>) {
         let mut inside = self.inside.lock();
-        if let Route::Office(office) = &inside.route {
-            let messages = office.take_own();
+        if let Route::Server(server) = &inside.route {
+            let messages = server.take_own();
             self.take_held(&mut inside, messages);
         }
     }
@@ -233,7 +233,7 @@ impl Holding {
     /// Takes messages about what this instance holds.
     fn take_held(
         self: &Arc<Self>,
-        inside: &mut MutexGuard<'_, Inside>,
+        inside: &mut MutexGuard<'_, HoldingState>,
         messages: impl IntoIterator<Item = Message>,
     ) {
         for message in messages {
@@ -243,7 +243,7 @@ impl Holding {
     }
 
     /// Wakes who waits for it, tells the program, and answers.
-    fn heed(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, heard: Heard) -> Heard {
+    fn heed(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>, heard: Heard) -> Heard {
         let (upshot, answer) = match heard {
             Heard::Held(upshot, answer) => (upshot, answer),
             other => return other,
@@ -371,7 +371,7 @@ impl Holding {
         self.give_back(&mut self.inside.lock(), id);
     }
 
-    fn give_back(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, id: u64) {
+    fn give_back(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>, id: u64) {
         if inside.member.holdings.release(id) {
             self.say(inside, Message::Release { id });
         }
@@ -393,7 +393,7 @@ impl Holding {
     pub(crate) fn count(self: &Arc<Self>, resource: &str, change: impl FnOnce(u64) -> u64) -> u64 {
         let mut inside = self.inside.lock();
         let units = inside.member.holdings.count(resource, change);
-        if let Route::Office(_) = &inside.route {
+        if let Route::Server(_) = &inside.route {
             let counted = Counted { resource: resource.into(), units };
             self.say(&mut inside, Message::Count { counted });
         } else if inside.member.is_linked() {
@@ -427,7 +427,7 @@ impl Holding {
         }
     }
 
-    fn say(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>, message: Message) {
+    fn say(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>, message: Message) {
         match inside.member.say(message) {
             Word::Kept => {}
             Word::Lifeline(message) => {
@@ -435,8 +435,8 @@ impl Holding {
                 self.flush(inside);
             }
             Word::Own(message) => {
-                if let Route::Office(office) = &inside.route {
-                    let answers = office.said_own(message);
+                if let Route::Server(server) = &inside.route {
+                    let answers = server.said_own(message);
                     self.take_held(inside, answers);
                 }
             }
@@ -444,9 +444,15 @@ impl Holding {
     }
 
     /// Gives the kernel what it takes; what it does not take is left to a thread.
-    fn flush(self: &Arc<Self>, inside: &mut MutexGuard<'_, Inside>) {
-        let Inside { route: Route::Lifeline(lifeline), unsent, changed, member, flushing, .. } =
-            &mut **inside
+    fn flush(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>) {
+        let HoldingState {
+            route: Route::Lifeline(lifeline),
+            unsent,
+            changed,
+            member,
+            flushing,
+            ..
+        } = &mut **inside
         else {
             return;
         };
@@ -487,7 +493,7 @@ impl Holding {
     }
 }
 
-fn answered(inside: &mut Inside, id: u64, answer: Answer) {
+fn answered(inside: &mut HoldingState, id: u64, answer: Answer) {
     if let Some(waiter) = inside.waiters.get_mut(&id) {
         waiter.answer = Some(answer);
         if waiter.asleep {

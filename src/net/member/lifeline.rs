@@ -23,10 +23,10 @@ pub(crate) struct Lifeline {
     bell: Option<Bell>,
     // Held by the one who reads, also while it waits for the supervisor. So it is only ever tried,
     // never waited for.
-    inside: Mutex<Inside>,
+    inside: Mutex<LifelineState>,
 }
 
-struct Inside {
+struct LifelineState {
     link: Link,
     /// What the one who led has read and must leave to the role thread.
     left: Option<Result<Message, LinkError>>,
@@ -41,7 +41,11 @@ impl Lifeline {
         let bell = Bell::of(&stream)
             .inspect_err(|error| log::debug!("only one thread reads the lifeline: {error}"))
             .ok();
-        Lifeline { stream, bell, inside: Mutex::new(Inside { link, left: None, ringing: false }) }
+        Lifeline {
+            stream,
+            bell,
+            inside: Mutex::new(LifelineState { link, left: None, ringing: false }),
+        }
     }
 
     pub(crate) fn stream(&self) -> &Arc<Stream> {
@@ -65,7 +69,7 @@ impl Lifeline {
 pub(crate) struct Lead<'a> {
     stream: &'a Stream,
     bell: &'a Bell,
-    inside: MutexGuard<'a, Inside>,
+    inside: MutexGuard<'a, LifelineState>,
 }
 
 impl Lead<'_> {
@@ -84,7 +88,7 @@ impl Lead<'_> {
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
         // Under the lock: who leads next must not be disturbed by what we do.
-        let Inside { link, left, ringing } = &mut *self.inside;
+        let LifelineState { link, left, ringing } = &mut *self.inside;
         *ringing = left.is_some() || !link.is_drained();
         self.bell.unmute(self.stream, *ringing);
     }
@@ -95,7 +99,7 @@ pub(crate) struct Reader<'a> {
     lifeline: &'a Lifeline,
     /// Kept until the next read: nobody else reads what comes after a message before that one is
     /// dealt with.
-    inside: Option<MutexGuard<'a, Inside>>,
+    inside: Option<MutexGuard<'a, LifelineState>>,
 }
 
 impl Source for Reader<'_> {
@@ -107,7 +111,7 @@ impl Source for Reader<'_> {
                 if let (true, Some(bell)) = (std::mem::take(&mut held.ringing), bell) {
                     bell.unmute(stream, false);
                 }
-                let Inside { link, left, .. } = &mut *held;
+                let LifelineState { link, left, .. } = &mut *held;
                 let next = match left.take() {
                     Some(left) => left.map(Some),
                     None if has_come || !link.is_drained() => link.read_now(),
@@ -131,7 +135,7 @@ impl Source for Reader<'_> {
 
     fn is_stale(&self) -> bool {
         // Who leads reads what comes.
-        let is_stale = |inside: &Inside| inside.left.is_some() || inside.link.is_stale();
+        let is_stale = |inside: &LifelineState| inside.left.is_some() || inside.link.is_stale();
         match &self.inside {
             Some(inside) => is_stale(inside),
             None => self.lifeline.inside.try_lock().is_some_and(|inside| is_stale(&inside)),

@@ -11,7 +11,7 @@ use crate::net::rt::complaint::complain;
 use crate::net::rt::hub::Hub;
 use crate::net::rt::lock::{Condvar, Mutex, MutexGuard};
 use crate::net::rt::ready::Ready;
-use crate::net::supervising::server::Office;
+use crate::net::supervising::server::Server;
 use crate::net::transport::port::Stream;
 use crate::net::transport::service::Service;
 use crate::state::election::Obstacle;
@@ -25,7 +25,7 @@ pub(crate) enum Place {
     /// It has no role, and why.
     Contending(ContendingCause),
     Subordinate(Subordinate),
-    Supervisor(Arc<Office>),
+    Supervisor(Arc<Server>),
     Stopped,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Wait {
     Service(Arc<Service>),
 }
 
-pub(crate) struct Inside {
+pub(crate) struct PresenceState {
     pub(crate) place: Place,
     pub(crate) term: u64,
     /// How many instances the registry had when the group was settled in this term, once it is.
@@ -58,18 +58,18 @@ pub(crate) struct Inside {
     pub(crate) hub: Hub<EventKind>,
 }
 
-pub(crate) struct Standing {
+pub(crate) struct Presence {
     // Held for moments: to look, to change, to hand events to receivers (which never waits).
-    inside: Mutex<Inside>,
+    inside: Mutex<PresenceState>,
     /// Rung whenever something inside has changed.
     bell: Condvar,
     origin: Origin,
     wire: Wire,
 }
 
-impl Standing {
+impl Presence {
     pub(crate) fn new(wire: Wire) -> Self {
-        let inside = Inside {
+        let inside = PresenceState {
             place: Place::Contending(ContendingCause::SupervisorDied),
             term: 0,
             settled: None,
@@ -81,7 +81,7 @@ impl Standing {
             failed: None,
             hub: Hub::default(),
         };
-        Standing { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here(), wire }
+        Presence { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here(), wire }
     }
 
     /// True in a forked child, where the instance is its parent's, and in a process that has given
@@ -102,12 +102,12 @@ impl Standing {
         self.wire.is_cut()
     }
 
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside) -> T) -> T {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&PresenceState) -> T) -> T {
         look(&self.inside.lock())
     }
 
     /// Changes what is inside and rings the bell.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Inside) -> T) -> T {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut PresenceState) -> T) -> T {
         let result = change(&mut self.inside.lock());
         self.bell.notify_all();
         result
@@ -117,9 +117,9 @@ impl Standing {
     pub(crate) fn wait<T>(
         &self,
         deadline: Option<Instant>,
-        mut ready: impl FnMut(&mut Inside) -> Option<T>,
+        mut ready: impl FnMut(&mut PresenceState) -> Option<T>,
     ) -> Option<T> {
-        let mut inside: MutexGuard<'_, Inside> = self.inside.lock();
+        let mut inside: MutexGuard<'_, PresenceState> = self.inside.lock();
         loop {
             if let Some(result) = ready(&mut inside) {
                 return Some(result);
@@ -135,9 +135,9 @@ impl Standing {
         }
     }
 
-    pub(crate) fn office(&self) -> Option<Arc<Office>> {
+    pub(crate) fn server(&self) -> Option<Arc<Server>> {
         self.look(|inside| {
-            if let Place::Supervisor(office) = &inside.place { Some(office.clone()) } else { None }
+            if let Place::Supervisor(server) = &inside.place { Some(server.clone()) } else { None }
         })
     }
 
@@ -175,7 +175,7 @@ impl Standing {
     }
 }
 
-impl Inside {
+impl PresenceState {
     pub(crate) fn role(&self) -> Role {
         match self.place {
             Place::Contending(_) => Role::Contending,
@@ -226,9 +226,9 @@ impl Inside {
                 self.term = known.term;
                 known.settled.then_some(known.members)
             }
-            Place::Supervisor(office) => {
-                self.term = office.read(Supervisor::term);
-                office.read(|supervisor| {
+            Place::Supervisor(server) => {
+                self.term = server.read(Supervisor::term);
+                server.read(|supervisor| {
                     supervisor.settled().then(|| supervisor.registry().len() as u32)
                 })
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::holding::Holding;
-use super::presence::Standing;
+use super::presence::Presence;
 use crate::net::files::term::TermFile;
 use crate::net::supervising::watchdog::Pulse;
 use crate::net::transport::handshake::Pass;
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) end_hung_supervisor: bool,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) holding: Arc<Holding>,
-    pub(crate) standing: Arc<Standing>,
+    pub(crate) presence: Arc<Presence>,
 }
 
 impl Shared {

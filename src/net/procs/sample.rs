@@ -13,7 +13,7 @@ use crate::state::Time;
 
 /// One look.
 #[derive(Clone, Debug)]
-pub(crate) struct Look {
+pub(crate) struct ProcessSample {
     at: Time,
     stopped: bool,
     dumping_core: bool,
@@ -29,9 +29,9 @@ pub(crate) struct Look {
 /// shares that takes more than eight busy processes on each processor.
 const STARVED: u32 = 8;
 
-impl Look {
+impl ProcessSample {
     pub(crate) fn at(pid: u32) -> Option<Self> {
-        let mut look = Look {
+        let mut look = ProcessSample {
             at: clock::now(),
             stopped: port_holder::is_stopped(pid),
             dumping_core: port_holder::is_dumping_core(pid),
@@ -66,7 +66,7 @@ impl Look {
 
     /// What is wrong with it; `silence` if nothing can be seen from outside. `before` is the look
     /// at the end of the part before this one.
-    pub(crate) fn cause(&self, before: Option<&Look>, silence: StallCause) -> StallCause {
+    pub(crate) fn cause(&self, before: Option<&ProcessSample>, silence: StallCause) -> StallCause {
         if self.stopped {
             StallCause::Stopped
         } else if self.dumping_core {
@@ -79,7 +79,7 @@ impl Look {
     }
 
     /// In doubt it got little.
-    fn got_little(&self, before: Option<&Look>) -> bool {
+    fn got_little(&self, before: Option<&ProcessSample>) -> bool {
         let Some((before, now, then)) =
             before.and_then(|before| Some((before, self.ran?, before.ran?)))
         else {
@@ -95,9 +95,9 @@ mod tests {
 
     const PART: Duration = Duration::from_millis(100);
 
-    fn look(parts: u32, ran_ms: u64) -> Look {
+    fn look(parts: u32, ran_ms: u64) -> ProcessSample {
         let ran = Some(Duration::from_millis(ran_ms));
-        Look {
+        ProcessSample {
             at: PART * parts,
             stopped: false,
             dumping_core: false,
@@ -118,30 +118,30 @@ mod tests {
 
     #[test]
     fn one_whose_threads_want_to_be_run_and_are_not_is_starved() {
-        let waits = Look { any_waits: true, ..look(2, 10) };
+        let waits = ProcessSample { any_waits: true, ..look(2, 10) };
         assert_eq!(
             waits.cause(None, StallCause::Silent),
             StallCause::Starved,
             "nothing is known of before"
         );
         assert_eq!(waits.cause(Some(&look(1, 0)), StallCause::Silent), StallCause::Starved);
-        let unknown = Look { ran: None, ..waits.clone() };
+        let unknown = ProcessSample { ran: None, ..waits.clone() };
         assert_eq!(unknown.cause(Some(&look(1, 0)), StallCause::NoProgress), StallCause::Starved);
-        let ours = Look { ours_wait: true, ..look(2, 100) };
+        let ours = ProcessSample { ours_wait: true, ..look(2, 100) };
         assert_eq!(ours.cause(Some(&look(1, 0)), StallCause::Silent), StallCause::Starved);
     }
 
     #[test]
     fn one_whose_program_is_run_and_does_not_answer_hangs() {
-        let busy = Look { any_waits: true, ..look(2, 13) };
+        let busy = ProcessSample { any_waits: true, ..look(2, 13) };
         assert_eq!(busy.cause(Some(&look(1, 0)), StallCause::NoProgress), StallCause::NoProgress);
     }
 
     #[test]
     fn what_the_system_says_of_a_process_comes_first() {
-        let stopped = Look { stopped: true, any_waits: true, ..look(1, 0) };
+        let stopped = ProcessSample { stopped: true, any_waits: true, ..look(1, 0) };
         assert_eq!(stopped.cause(None, StallCause::Silent), StallCause::Stopped);
-        let dumping = Look { dumping_core: true, any_waits: true, ..look(1, 0) };
+        let dumping = ProcessSample { dumping_core: true, any_waits: true, ..look(1, 0) };
         assert_eq!(dumping.cause(None, StallCause::Silent), StallCause::DumpingCore);
     }
 
@@ -155,7 +155,7 @@ mod tests {
                     std::hint::spin_loop();
                 }
             });
-            let look = || Look::at(std::process::id()).unwrap();
+            let look = || ProcessSample::at(std::process::id()).unwrap();
             let before = look();
             let deadline = clock::now() + Duration::from_secs(30);
             let mut now = look();
@@ -166,6 +166,6 @@ mod tests {
             (before, now)
         });
         assert!(now.any_waits && now.ran > before.ran, "{before:?} {now:?}");
-        assert!(Look::at(u32::MAX).is_none());
+        assert!(ProcessSample::at(u32::MAX).is_none());
     }
 }

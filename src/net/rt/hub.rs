@@ -44,10 +44,10 @@ impl Happening for masterless::EventKind {
 }
 
 pub(crate) struct Hub<K: Happening> {
-    subscribers: Vec<Subscriber<K>>,
+    subscribers: Vec<EventReceiver<K>>,
 }
 
-struct Subscriber<K: Happening> {
+struct EventReceiver<K: Happening> {
     /// `None` once it has been dropped.
     events: Option<Sender<K::Event>>,
     /// Of a receiver that can be polled.
@@ -71,7 +71,7 @@ impl<K: Happening> Hub<K> {
         present: Vec<K>,
     ) -> Receiver<K::Event> {
         let (events, receiver) = bounded(capacity);
-        let mut subscriber = Subscriber { events: Some(events), ready, missed: 0 };
+        let mut subscriber = EventReceiver { events: Some(events), ready, missed: 0 };
         present.into_iter().for_each(|kind| _ = subscriber.offer(&now(kind)));
         self.subscribers.push(subscriber);
         receiver
@@ -88,7 +88,7 @@ impl<K: Happening> Hub<K> {
     }
 }
 
-impl<K: Happening> Subscriber<K> {
+impl<K: Happening> EventReceiver<K> {
     /// False if nobody receives any more.
     fn offer(&mut self, event: &K::Event) -> bool {
         match self.ready.clone() {
@@ -121,7 +121,7 @@ impl<K: Happening> Subscriber<K> {
     }
 }
 
-impl<K: Happening> Drop for Subscriber<K> {
+impl<K: Happening> Drop for EventReceiver<K> {
     /// The end is something to be taken, too.
     fn drop(&mut self) {
         if let Some(ready) = self.ready.take() {

@@ -13,11 +13,11 @@ use super::waker::Waker;
 pub(crate) struct Ready {
     // Held while an event is put in or taken out without waiting, so that both and the descriptor
     // change at once.
-    inside: Mutex<Inside>,
+    inside: Mutex<ReadyState>,
 }
 
 #[derive(Default)]
-struct Inside {
+struct ReadyState {
     waker: Option<Waker>,
     /// The descriptor is readable.
     raised: bool,
@@ -77,7 +77,7 @@ impl Ready {
     }
 }
 
-impl Inside {
+impl ReadyState {
     fn raise(&mut self) {
         if let Some(waker) = self.waker.as_ref().filter(|_| !self.raised) {
             waker.wake();

@@ -70,12 +70,12 @@ impl ThreadKind {
 #[derive(Default)]
 pub(crate) struct Threads {
     // A lock because threads end on their own; held for a few map operations only.
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<ThreadsState>>,
     origin: Origin,
 }
 
 #[derive(Default)]
-struct Inner {
+struct ThreadsState {
     running: HashMap<u64, JoinHandle<()>>,
     ended: Vec<u64>,
     next: u64,
@@ -132,7 +132,7 @@ impl Threads {
 pub(crate) const FORKED: &str =
     "the instance belongs to the process from which this one was forked; join anew here";
 
-impl Drop for Inner {
+impl Drop for ThreadsState {
     fn drop(&mut self) {
         if self.origin.is_elsewhere() {
             // Not even detached: what the system keeps of these threads is not in this process.

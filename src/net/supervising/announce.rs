@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::server::{Inner, Listener, Office};
+use super::server::{Listener, Server, ServerState};
 use crate::net::rt::clock;
 use crate::net::transport::port::{self, Stream};
-use crate::state::supervisor::Input;
+use crate::state::supervisor::ServerInput;
 use crate::sys::Kind;
 
 /// How many are told under one hold of the lock, so that requests get their turn in between.
@@ -19,7 +19,7 @@ const BATCH: usize = 64;
 /// queue of the one asked is full, and then it lives.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(10);
 
-impl Office {
+impl Server {
     /// The announcer: sleeps until there is something to tell, until the kernel takes more for one
     /// that was behind, or until it is time to ask whether missing members live. While nothing
     /// happens, it sleeps for ever.
@@ -65,7 +65,7 @@ impl Office {
         let mut inner = self.inner.lock();
         for _ in 0..BATCH {
             let Some(listener) = inner.behind.pop_first() else { return false };
-            let Inner { subscribers, supervisor, .. } = &mut *inner;
+            let ServerState { subscribers, supervisor, .. } = &mut *inner;
             let Some(subscriber) = subscribers.get_mut(&listener) else { continue };
             if subscriber.backlog.is_blocked() {
                 continue; // looked at again once the kernel has taken it
@@ -87,13 +87,13 @@ impl Office {
     fn probe(&self) {
         let mut inner = self.inner.lock();
         if inner.supervisor.wake_at().is_some_and(|at| at <= clock::now()) {
-            let notices = self.decide(&mut inner, Input::Woken);
+            let notices = self.decide(&mut inner, ServerInput::Woken);
             let probes = std::mem::take(&mut inner.probes);
             drop(inner);
             self.give(notices);
             for admin in probes {
                 if matches!(port::connect(port::here(admin), Kind::Peer, PROBE_TIMEOUT), Ok(None)) {
-                    let notices = self.decide(&mut self.inner.lock(), Input::Dead { admin });
+                    let notices = self.decide(&mut self.inner.lock(), ServerInput::Dead { admin });
                     self.give(notices);
                 }
             }

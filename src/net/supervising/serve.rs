@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use super::server::Office;
-use super::watchdog::{self, Hands, Vigil};
+use super::server::Server;
+use super::watchdog::{self, Watchdog};
 use crate::config::WRITE_TIMEOUT;
 use crate::net::rt::complaint::complain;
 use crate::net::transport::link::LinkError;
@@ -14,43 +14,42 @@ use crate::wire::{Message, Purpose};
 
 /// A connection to the supervisor port: a member for as long as it lives, or one question for the
 /// status.
-pub(crate) fn member(office: &Office, mut session: Session) {
+pub(crate) fn member(server: &Server, mut session: Session) {
     let (conn, stream) = (session.conn, session.link.stream().clone());
     let first = std::mem::replace(&mut session.first, Message::List {});
     match (session.purpose, first) {
         (Purpose::Ask, Message::StatusQuery {}) => {
-            session.link.close_with(&Message::StatusAnswer { status: office.status() });
+            session.link.close_with(&Message::StatusAnswer { status: server.status() });
         }
         (Purpose::Join, Message::Hello { greeting }) => {
             let name = greeting.entry.name.clone();
-            if !office.hello(conn, &stream, Hello::of(*greeting)) {
+            if !server.hello(conn, &stream, Hello::of(*greeting)) {
                 return;
             }
-            let hands = Hands {
-                say: &|message| office.say(conn, message),
-                report: &|event| office.report(event),
-                end: false,
-            };
-            let mut vigil = office.hang_timeout().map(|timeout| Vigil::new(name, timeout, &hands));
+            let say = |message| server.say(conn, message);
+            let report = |event| server.report(event);
+            let mut watchdog = server
+                .hang_timeout()
+                .map(|timeout| Watchdog::new(name, timeout, &say, &report, false));
             loop {
-                match watchdog::read(&mut session.link, &mut vigil, &hands) {
+                match watchdog::read(&mut session.link, &mut watchdog) {
                     Ok(Message::Probe { number, within_ns }) => {
-                        office.probed(conn, number, within_ns)
+                        server.probed(conn, number, within_ns)
                     }
-                    Ok(message) => office.said(conn, message),
+                    Ok(message) => server.said(conn, message),
                     Err(LinkError::Malformed(error)) => {
                         complain!(
                             Warn,
                             "",
                             "pares-member: cut off a member that broke the protocol: {error}"
                         );
-                        office.broke(conn, error.to_string());
+                        server.broke(conn, error.to_string());
                         break;
                     }
                     Err(LinkError::Gone { .. } | LinkError::Late | LinkError::Io(_)) => break,
                 }
             }
-            office.ended(conn);
+            server.ended(conn);
         }
         (_, first) => {
             let why = format!("{} as first request", first.name());
@@ -60,19 +59,19 @@ pub(crate) fn member(office: &Office, mut session: Session) {
 }
 
 /// A connection to the registry port: questions and answers, or a watch.
-pub(crate) fn asker(office: &Office, session: Session) {
+pub(crate) fn asker(server: &Server, session: Session) {
     session.serve(|session, question| {
         if question == (Message::Watch {}) {
-            office.watch(session.conn, session.link.stream());
+            server.watch(session.conn, session.link.stream());
             // Nothing more is asked on this connection; this thread waits for its end.
             _ = session.link.read(None);
-            office.unwatch(session.conn);
+            server.unwatch(session.conn);
             return Turn::Over;
         }
         if !question.is_question() {
             return Turn::Broke("not a registry question");
         }
-        let answer = office.answer(&question);
+        let answer = server.answer(&question);
         match session.link.write(&answer, Instant::now() + WRITE_TIMEOUT) {
             Ok(()) => Turn::Next,
             Err(_) => Turn::Over,

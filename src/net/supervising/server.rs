@@ -1,4 +1,4 @@
-//! The supervisor's office: the decisions of `state/supervisor` behind one short lock, and the
+//! The supervisor's server: the decisions of `state/supervisor` behind one short lock, and the
 //! deeds that follow.
 //!
 //! Everything is sent without waiting: the kernel takes it at once, or it stays here and the
@@ -24,7 +24,7 @@ use crate::net::transport::link::has_ended;
 use crate::net::transport::outbox::{Outbox, push};
 use crate::net::transport::port::Stream;
 use crate::state::hello::Hello;
-use crate::state::supervisor::{Action, Input, OWN, Supervisor};
+use crate::state::supervisor::{OWN, ServerAction, ServerInput, Supervisor};
 use crate::state::term::Last;
 use crate::state::{ConnId, Time};
 use crate::wire::frame::put_frame;
@@ -37,7 +37,7 @@ pub(super) enum Listener {
     Watcher(ConnId),
 }
 
-pub(super) struct Inner {
+pub(super) struct ServerState {
     pub(super) supervisor: Supervisor,
     pub(super) subscribers: BTreeMap<Listener, Subscriber>,
     /// Those with something unsent.
@@ -62,7 +62,7 @@ pub(crate) enum Notice {
     TermRaised {
         term: u64,
     },
-    /// There is something to be [taken](Office::take_own).
+    /// There is something to be [taken](Server::take_own).
     Own,
     /// Something that the program is to be told.
     Event(EventKind),
@@ -81,30 +81,30 @@ pub(crate) struct Facts {
     pub(crate) pulse: Arc<Pulse>,
 }
 
-pub(crate) struct Office {
+pub(crate) struct Server {
     // The one lock of the supervisor. Under it are decisions and sends that do not wait; never a
     // read, never a wait.
-    pub(super) inner: Mutex<Inner>,
+    pub(super) inner: Mutex<ServerState>,
     facts: Facts,
     since: SystemTime,
     pub(super) waker: Waker,
-    /// Rung when the group is settled, and when the office closes: askers may wait for that on
+    /// Rung when the group is settled, and when the server closes: askers may wait for that on
     /// their own threads.
     settled: Condvar,
     stopped: AtomicBool,
     notice: Box<dyn Fn(Notice) + Send + Sync>,
 }
 
-impl Office {
+impl Server {
     pub(crate) fn new(
         facts: Facts,
         waker: Waker,
-        open: impl FnOnce(Time, &mut Vec<Action>) -> Supervisor,
+        open: impl FnOnce(Time, &mut Vec<ServerAction>) -> Supervisor,
         notice: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let mut actions = Vec::new();
         let supervisor = open(clock::now(), &mut actions);
-        let inner = Inner {
+        let inner = ServerState {
             supervisor,
             subscribers: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -114,7 +114,7 @@ impl Office {
             own: VecDeque::new(),
             closing: false,
         };
-        let office = Arc::new(Office {
+        let server = Arc::new(Server {
             inner: Mutex::new(inner),
             facts,
             since: SystemTime::now(),
@@ -123,9 +123,9 @@ impl Office {
             stopped: AtomicBool::new(false),
             notice: Box::new(notice),
         });
-        // Whoever opens an office looks for itself what there is to notice.
-        office.perform(&mut office.inner.lock(), actions);
-        office
+        // Whoever opens an server looks for itself what there is to notice.
+        server.perform(&mut server.inner.lock(), actions);
+        server
     }
 
     /// Reads the state, under the lock.
@@ -161,11 +161,11 @@ impl Office {
         let member = Listener::Member(conn);
         let cursor = inner.supervisor.member_cursor();
         inner.subscribers.insert(member, Subscriber::new(stream, cursor));
-        let notices = self.decide(&mut inner, Input::Hello { conn, hello });
+        let notices = self.decide(&mut inner, ServerInput::Hello { conn, hello });
         let admitted = inner.supervisor.is_member(conn);
         if admitted {
             // The welcome has said all that was decided until now.
-            let Inner { subscribers, supervisor, .. } = &mut *inner;
+            let ServerState { subscribers, supervisor, .. } = &mut *inner;
             subscribers
                 .get_mut(&member)
                 .into_iter()
@@ -202,12 +202,12 @@ impl Office {
 
     pub(crate) fn said(&self, conn: ConnId, message: Message) {
         let mut inner = self.inner.lock();
-        let actions = self.consider(&mut inner, Input::Said { conn, message });
+        let actions = self.consider(&mut inner, ServerInput::Said { conn, message });
         let outbox = match &actions[..] {
             // Most are answered, and nobody else is concerned: then the kernel delivers the answer
             // while others decide. What concerns several is sent under the lock, so that all have
             // it in the order of the decisions.
-            [Action::Send { conn: asker, message }] if *asker == conn => {
+            [ServerAction::Send { conn: asker, message }] if *asker == conn => {
                 self.put(&mut inner, conn, message)
             }
             _ => {
@@ -245,7 +245,7 @@ impl Office {
     /// Takes what our own instance says, whose lock is held; gives what it is to be told.
     pub(crate) fn said_own(&self, message: Message) -> VecDeque<Message> {
         let mut inner = self.inner.lock();
-        let mut notices = self.decide(&mut inner, Input::Said { conn: OWN, message });
+        let mut notices = self.decide(&mut inner, ServerInput::Said { conn: OWN, message });
         let own = std::mem::take(&mut inner.own);
         drop(inner);
         notices.retain(|notice| *notice != Notice::Own);
@@ -299,7 +299,7 @@ impl Office {
 
     /// The member's bytes are no message.
     pub(crate) fn broke(&self, conn: ConnId, why: String) {
-        let notices = self.decide(&mut self.inner.lock(), Input::Broke { conn, why });
+        let notices = self.decide(&mut self.inner.lock(), ServerInput::Broke { conn, why });
         self.give(notices);
     }
 
@@ -307,7 +307,7 @@ impl Office {
         let mut inner = self.inner.lock();
         inner.subscribers.remove(&Listener::Member(conn));
         let left = inner.supervisor.departure(conn);
-        let notices = self.decide(&mut inner, Input::Ended { conn });
+        let notices = self.decide(&mut inner, ServerInput::Ended { conn });
         drop(inner);
         if let Some((name, cause)) = left {
             log::debug!("{}: `{name}` is gone: {cause}", self.facts.me.name);
@@ -365,12 +365,12 @@ impl Office {
         self.stopped.load(Ordering::Acquire)
     }
 
-    pub(super) fn decide(&self, inner: &mut Inner, input: Input) -> Vec<Notice> {
+    pub(super) fn decide(&self, inner: &mut ServerState, input: ServerInput) -> Vec<Notice> {
         let actions = self.consider(inner, input);
         self.perform(inner, actions)
     }
 
-    fn consider(&self, inner: &mut Inner, input: Input) -> Vec<Action> {
+    fn consider(&self, inner: &mut ServerState, input: ServerInput) -> Vec<ServerAction> {
         let mut actions = Vec::new();
         let wake_at = inner.supervisor.wake_at();
         inner.supervisor.on(clock::now(), input, &mut actions);
@@ -382,32 +382,36 @@ impl Office {
         actions
     }
 
-    pub(super) fn perform(&self, inner: &mut Inner, actions: Vec<Action>) -> Vec<Notice> {
+    pub(super) fn perform(
+        &self,
+        inner: &mut ServerState,
+        actions: Vec<ServerAction>,
+    ) -> Vec<Notice> {
         let mut notices = Vec::new();
         for action in actions {
             match action {
-                Action::Send { conn, message } => {
+                ServerAction::Send { conn, message } => {
                     self.send(inner, Listener::Member(conn), &[message])
                 }
-                Action::Close { conn } => {
+                ServerAction::Close { conn } => {
                     if let Some(subscriber) = inner.subscribers.get(&Listener::Member(conn)) {
                         _ = subscriber.outbox.stream().shutdown(Shutdown::Both);
                     }
                 }
-                Action::Tell { conns, message } => self.tell(inner, &conns, &message),
-                Action::Own { message } => {
+                ServerAction::Tell { conns, message } => self.tell(inner, &conns, &message),
+                ServerAction::Own { message } => {
                     inner.own.push_back(message);
                     if notices.last() != Some(&Notice::Own) {
                         notices.push(Notice::Own);
                     }
                 }
-                Action::Probe { admin } => inner.probes.push(admin),
-                Action::Announce => self.mark_behind(inner),
-                Action::Settled { term, members } => {
+                ServerAction::Probe { admin } => inner.probes.push(admin),
+                ServerAction::Announce => self.mark_behind(inner),
+                ServerAction::Settled { term, members } => {
                     self.settled.notify_all();
                     notices.push(Notice::Settled { term, members });
                 }
-                Action::TermRaised { term } => notices.push(Notice::TermRaised { term }),
+                ServerAction::TermRaised { term } => notices.push(Notice::TermRaised { term }),
             }
         }
         notices
@@ -419,12 +423,12 @@ impl Office {
     }
 
     /// All watchers are behind after a change of the registry; members only after one of the state.
-    fn mark_behind(&self, inner: &mut Inner) {
+    fn mark_behind(&self, inner: &mut ServerState) {
         let version = inner.supervisor.state_version();
         let first =
             if inner.announced == version { Listener::Watcher(0) } else { Listener::Member(0) };
         inner.announced = version;
-        let Inner { subscribers, behind, .. } = inner;
+        let ServerState { subscribers, behind, .. } = inner;
         let before = behind.len();
         behind.extend(subscribers.range(first..).map(|(&listener, _)| listener));
         if behind.len() > before {
@@ -433,14 +437,14 @@ impl Office {
     }
 
     /// Gives messages to the kernel, or keeps what it does not take.
-    pub(super) fn send(&self, inner: &mut Inner, listener: Listener, messages: &[Message]) {
+    pub(super) fn send(&self, inner: &mut ServerState, listener: Listener, messages: &[Message]) {
         let Some(subscriber) = inner.subscribers.get_mut(&listener) else { return };
         messages.iter().for_each(|message| subscriber.put(message));
         self.deliver(inner, listener);
     }
 
     /// Puts a message where the next flush takes it from; `None` if nothing is to be flushed now.
-    fn put(&self, inner: &mut Inner, conn: ConnId, message: &Message) -> Option<Arc<Outbox>> {
+    fn put(&self, inner: &mut ServerState, conn: ConnId, message: &Message) -> Option<Arc<Outbox>> {
         let subscriber = inner.subscribers.get_mut(&Listener::Member(conn))?;
         subscriber.put(message);
         if !subscriber.backlog.is_blocked() {
@@ -451,7 +455,7 @@ impl Office {
     }
 
     /// The same message to many members: made into bytes once.
-    fn tell(&self, inner: &mut Inner, conns: &[ConnId], message: &Message) {
+    fn tell(&self, inner: &mut ServerState, conns: &[ConnId], message: &Message) {
         log::trace!("-> {} to {}", message.name(), conns.len());
         let mut bytes = Vec::new();
         put_frame(message, &mut bytes);
@@ -467,7 +471,7 @@ impl Office {
 
     /// Gives the kernel what is in the outbox of one who is told; what it does not take is left to
     /// the announcer.
-    fn deliver(&self, inner: &mut Inner, listener: Listener) {
+    fn deliver(&self, inner: &mut ServerState, listener: Listener) {
         let Some(subscriber) = inner.subscribers.get_mut(&listener) else { return };
         // Else the announcer waits already until the kernel has room.
         if !subscriber.backlog.is_blocked() && subscriber.flush() {

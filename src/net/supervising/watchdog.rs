@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::{EventKind, StallCause};
 use crate::net::procs::port_holder;
-use crate::net::procs::sample::Look;
+use crate::net::procs::sample::ProcessSample;
 use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
 use crate::net::transport::link::{LinkError, Source};
@@ -35,65 +35,70 @@ impl Pulse {
     }
 }
 
-/// What a watcher can do.
-pub(crate) struct Hands<'a> {
-    /// Says something over the lifeline, without waiting.
-    pub(crate) say: &'a dyn Fn(Message),
-    pub(crate) report: &'a dyn Fn(EventKind),
-    /// Whether to end the process of one that is stalled.
-    pub(crate) end: bool,
-}
-
 /// Watches over the other end of one lifeline.
-pub(crate) struct Vigil {
+pub(crate) struct Watchdog<'a> {
     name: String,
     timeout: Duration,
+    /// Says something over the lifeline, without waiting.
+    say: &'a dyn Fn(Message),
+    report: &'a dyn Fn(EventKind),
+    /// Whether to end the process of one that is stalled.
+    end: bool,
     health: Health,
     /// What it was reported for.
     reported: Option<StallCause>,
     /// The look at its process at the end of the last part, if it was overdue then, and what that
     /// was taken for.
-    seen: Option<(Option<Look>, StallCause)>,
+    seen: Option<(Option<ProcessSample>, StallCause)>,
 }
 
 /// What one read may take beyond the end of a part, so that what has arrived is read before it is
 /// judged.
 const MOMENT: Duration = Duration::from_millis(1);
 
-impl Vigil {
+impl<'a> Watchdog<'a> {
     /// Begins with a question to the instance `name`.
-    pub(crate) fn new(name: String, timeout: Duration, hands: &Hands<'_>) -> Self {
-        let vigil = Vigil {
+    pub(crate) fn new(
+        name: String,
+        timeout: Duration,
+        say: &'a dyn Fn(Message),
+        report: &'a dyn Fn(EventKind),
+        end: bool,
+    ) -> Self {
+        let watchdog = Watchdog {
             name,
             timeout,
+            say,
+            report,
+            end,
             health: Health::new(timeout, clock::now()),
             reported: None,
             seen: None,
         };
-        vigil.ask(0, hands);
-        vigil
+        watchdog.ask(0);
+        watchdog
     }
 
-    fn ask(&self, number: u64, hands: &Hands<'_>) {
-        (hands.say)(Message::Probe { number, within_ns: self.timeout.as_nanos() as u64 });
+    fn ask(&self, number: u64) {
+        (self.say)(Message::Probe { number, within_ns: self.timeout.as_nanos() as u64 });
     }
 
-    fn on_time(&mut self, link: &impl Source, hands: &Hands<'_>) {
+    fn on_time(&mut self, link: &impl Source) {
         let step = self.health.on_time(clock::now());
         match step.overdue {
-            Some(overdue) => self.on_overdue(overdue, link, hands),
+            Some(overdue) => self.on_overdue(overdue, link),
             None => self.seen = None,
         }
         // Last: whoever has just been asked wants to be run, and would look starved.
         if let Some(number) = step.ask {
-            self.ask(number, hands);
+            self.ask(number);
         }
     }
 
-    fn on_overdue(&mut self, overdue: Overdue, link: &impl Source, hands: &Hands<'_>) {
+    fn on_overdue(&mut self, overdue: Overdue, link: &impl Source) {
         let look = port_holder::other_end(link.stream())
             .and_then(port_holder::process_with)
-            .and_then(Look::at);
+            .and_then(ProcessSample::at);
         if overdue == Overdue::Silent && link.is_stale() {
             // It has answered meanwhile: whoever sleeps after that does not hang.
             return;
@@ -118,7 +123,7 @@ impl Vigil {
                 self.name,
                 self.timeout
             );
-            (hands.report)(EventKind::Stalled { name: self.name.clone(), cause });
+            (self.report)(EventKind::Stalled { name: self.name.clone(), cause });
         }
         let sure = match cause {
             StallCause::Stopped | StallCause::DumpingCore => true,
@@ -127,7 +132,7 @@ impl Vigil {
             StallCause::Silent | StallCause::NoProgress => seen_twice,
             StallCause::Starved => false,
         };
-        if hands.end && sure {
+        if self.end && sure {
             match end_other(link.stream()) {
                 Ok(pid) => complain!(
                     Warn,
@@ -145,36 +150,37 @@ impl Vigil {
         }
     }
 
-    fn on_answer(&mut self, number: u64, progress: bool, hands: &Hands<'_>) {
+    fn on_answer(&mut self, number: u64, progress: bool) {
         if self.health.on_answer(number, progress) && self.reported.take().is_some() {
             complain!(Warn, &self.name, "`{}` answers again", self.name);
-            (hands.report)(EventKind::Resumed { name: self.name.clone() });
+            (self.report)(EventKind::Resumed { name: self.name.clone() });
         }
     }
 }
 
 /// Waits for the next message that is not about health, for as long as the connection lives.
-/// Without a vigil, which is the usual case, it is one read and no timer.
+/// Without a watchdog, which is the usual case, it is one read and no timer.
 pub(crate) fn read(
     link: &mut impl Source,
-    vigil: &mut Option<Vigil>,
-    hands: &Hands<'_>,
+    watchdog: &mut Option<Watchdog<'_>>,
 ) -> Result<Message, LinkError> {
     loop {
-        let deadline = match vigil {
+        let deadline = match watchdog {
             None => None,
-            Some(vigil) => {
-                if clock::now() >= vigil.health.due() && !link.is_stale() {
-                    vigil.on_time(link, hands);
+            Some(watchdog) => {
+                if clock::now() >= watchdog.health.due() && !link.is_stale() {
+                    watchdog.on_time(link);
                 }
-                Some(Instant::now() + vigil.health.due().saturating_sub(clock::now()).max(MOMENT))
+                Some(
+                    Instant::now() + watchdog.health.due().saturating_sub(clock::now()).max(MOMENT),
+                )
             }
         };
         match link.read(deadline) {
             Ok(Message::Alive { number, progress }) => {
-                vigil.iter_mut().for_each(|vigil| vigil.on_answer(number, progress, hands));
+                watchdog.iter_mut().for_each(|watchdog| watchdog.on_answer(number, progress));
             }
-            Err(LinkError::Late) if vigil.is_some() => {}
+            Err(LinkError::Late) if watchdog.is_some() => {}
             other => return other,
         }
     }

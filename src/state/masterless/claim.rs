@@ -432,7 +432,7 @@ impl Machine {
             .iter()
             .find(|rival| rival.claims >= 5 && self.now >= rival.first + long);
         let Some(rival) = persistent else { return false };
-        let third = |one: &super::Member| {
+        let third = |one: &super::PeerRecord| {
             one.service == self.rules.service
                 && one.id.tail() != rival.tail
                 && one.status != Status::Joining
@@ -512,7 +512,7 @@ impl Machine {
             if view.id.tail() == self.id.tail() {
                 self.followed_at = self.followed_at.max(heard);
             } else if heard >= recent {
-                let primary = |one: &super::Member| one.status == Status::Primary;
+                let primary = |one: &super::PeerRecord| one.status == Status::Primary;
                 if self.record.get(view.id.tail()).is_some_and(primary) {
                     self.meets_primary(view.id.tail(), false, out);
                 }
@@ -547,7 +547,7 @@ impl Machine {
     fn check_claim(&self) {
         assert!(self.record.primary(self.rules.service).is_none(), "there is a primary");
         assert!(self.is_highest(), "there is a better one");
-        let claiming = |one: &super::Member| {
+        let claiming = |one: &super::PeerRecord| {
             one.service == self.rules.service
                 && one.status == Status::ToBecomePrimary
                 && one.id < self.id

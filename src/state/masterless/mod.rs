@@ -47,7 +47,7 @@ mod sending;
 #[cfg(test)]
 mod sim;
 
-pub(crate) use record::Member;
+pub(crate) use record::PeerRecord;
 
 /// Milliseconds: a moment of the clock, or a time between two.
 pub(crate) type Millis = u64;
@@ -499,7 +499,7 @@ impl Machine {
         self.workload
     }
 
-    pub(crate) fn suspects(&self, member: &Member, now: Millis) -> bool {
+    pub(crate) fn suspects(&self, member: &PeerRecord, now: Millis) -> bool {
         member.is_suspected(&self.rules, now)
     }
 
@@ -542,7 +542,7 @@ impl Machine {
         next.min(self.evaluated_at + step)
     }
 
-    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &PeerRecord> {
         self.record.members()
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::record::Member;
+use super::record::PeerRecord;
 use super::{Action, Machine, Millis};
 use crate::config::masterless::{MAX_PENDING_STARTS, Need};
 use crate::event::masterless::{EventKind, RoleCause};
@@ -72,7 +72,7 @@ impl Needs {
     }
 
     /// One has died; nobody starts another for it before `until`.
-    pub(super) fn missing_from(&mut self, member: &Member, until: Millis) {
+    pub(super) fn missing_from(&mut self, member: &PeerRecord, until: Millis) {
         let counts = member.direct && self.table.iter().any(|need| need.service == member.service);
         if counts {
             if self.missing.len() == MAX_PENDING_STARTS {

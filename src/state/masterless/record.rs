@@ -10,7 +10,7 @@ use crate::wire::{Label, PeerId, Tail};
 
 /// Another process.
 #[derive(Clone, Debug)]
-pub(crate) struct Member {
+pub(crate) struct PeerRecord {
     pub(crate) id: PeerId,
     session: u64,
     counter: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Member {
     doubted: Option<Millis>,
 }
 
-impl Member {
+impl PeerRecord {
     pub(super) fn is_doubted(&self) -> bool {
         self.doubted.is_some()
     }
@@ -94,7 +94,7 @@ struct Tombstone {
 
 /// All others. Invariant: never more than `limit`, and of the tombstones than [`MAX_TOMBSTONES`].
 pub(super) struct Record {
-    members: BTreeMap<Tail, Member>,
+    members: BTreeMap<Tail, PeerRecord>,
     /// Those of them that say that they are primary, of any type: asked for often, and few.
     primaries: BTreeSet<Tail>,
     limit: usize,
@@ -107,8 +107,8 @@ pub(super) struct Record {
 
 /// What a check of all has found.
 pub(super) enum Fate {
-    Suspected(Member),
-    Dead(Member),
+    Suspected(PeerRecord),
+    Dead(PeerRecord),
 }
 
 impl Record {
@@ -123,15 +123,15 @@ impl Record {
         }
     }
 
-    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+    pub(super) fn members(&self) -> impl Iterator<Item = &PeerRecord> {
         self.members.values()
     }
 
-    pub(super) fn get(&self, tail: Tail) -> Option<&Member> {
+    pub(super) fn get(&self, tail: Tail) -> Option<&PeerRecord> {
         self.members.get(&tail)
     }
 
-    pub(super) fn get_mut(&mut self, tail: Tail) -> Option<&mut Member> {
+    pub(super) fn get_mut(&mut self, tail: Tail) -> Option<&mut PeerRecord> {
         self.members.get_mut(&tail)
     }
 
@@ -148,7 +148,7 @@ impl Record {
     }
 
     /// All primaries of a service type.
-    pub(super) fn primaries(&self, service: u16) -> impl Iterator<Item = &Member> {
+    pub(super) fn primaries(&self, service: u16) -> impl Iterator<Item = &PeerRecord> {
         self.primaries
             .iter()
             .filter_map(|tail| self.get(*tail))
@@ -156,7 +156,7 @@ impl Record {
     }
 
     /// The primary of a service type, the best one if there are several.
-    pub(super) fn primary(&self, service: u16) -> Option<&Member> {
+    pub(super) fn primary(&self, service: u16) -> Option<&PeerRecord> {
         self.primaries(service).max_by_key(|one| one.claim())
     }
 
@@ -195,13 +195,13 @@ impl Record {
         beat: &Heartbeat,
         rules: &Rules,
         now: Millis,
-    ) -> Result<Option<Member>, NoRoom> {
+    ) -> Result<Option<PeerRecord>, NoRoom> {
         let tail = beat.id.tail();
         let mut forgotten = None;
         if !self.members.contains_key(&tail) {
             let stub = View { service: beat.service, id: beat.id, epoch: beat.epoch, age_ms: 0 };
             let mut member =
-                Member { status: beat.status, direct: true, ..Member::unheard(&stub, now) };
+                PeerRecord { status: beat.status, direct: true, ..PeerRecord::unheard(&stub, now) };
             member.primary_since = now;
             forgotten = self.insert(member, rules.service)?;
         }
@@ -235,7 +235,7 @@ impl Record {
     }
 
     /// Takes over what a third process says of one that it follows as primary.
-    pub(super) fn report(&mut self, view: &View, rules: &Rules, now: Millis) -> Option<Member> {
+    pub(super) fn report(&mut self, view: &View, rules: &Rules, now: Millis) -> Option<PeerRecord> {
         let tail = view.id.tail();
         let heard = now.saturating_sub(u64::from(view.age_ms));
         let dead = rules.dead(0);
@@ -277,22 +277,23 @@ impl Record {
         if left || heard + dead <= now {
             return None;
         }
-        let stub = Member {
+        let stub = PeerRecord {
             evidence: heard,
             heard: 0,
             heard_at: 0,
             primary_since: now,
-            ..Member::unheard(view, now)
+            ..PeerRecord::unheard(view, now)
         };
         self.next_check = self.next_check.min(heard + rules.suspect(0));
         self.insert(stub, rules.service).ok().flatten()
     }
 
     /// Adds one. If there are too many, the worst has to go, perhaps this one.
-    fn insert(&mut self, member: Member, service: u16) -> Result<Option<Member>, NoRoom> {
+    fn insert(&mut self, member: PeerRecord, service: u16) -> Result<Option<PeerRecord>, NoRoom> {
         let mut forgotten = None;
         if self.members.len() >= self.limit {
-            let rank = |one: &Member| (!one.is_protected(service), one.service != service, one.id);
+            let rank =
+                |one: &PeerRecord| (!one.is_protected(service), one.service != service, one.id);
             let worst = self
                 .members
                 .values()
@@ -312,7 +313,7 @@ impl Record {
         Ok(forgotten)
     }
 
-    pub(super) fn remove(&mut self, tail: Tail, left: bool) -> Option<Member> {
+    pub(super) fn remove(&mut self, tail: Tail, left: bool) -> Option<PeerRecord> {
         let member = self.members.remove(&tail)?;
         self.primaries.remove(&tail);
         if member.direct || left {
@@ -324,12 +325,15 @@ impl Record {
     /// Remembers that one who was never in the record has left.
     pub(super) fn never_mind(&mut self, beat: &Heartbeat) {
         let view = View { service: beat.service, id: beat.id, epoch: beat.epoch, age_ms: 0 };
-        let member =
-            Member { session: beat.session, counter: beat.counter, ..Member::unheard(&view, 0) };
+        let member = PeerRecord {
+            session: beat.session,
+            counter: beat.counter,
+            ..PeerRecord::unheard(&view, 0)
+        };
         self.bury(&member, true);
     }
 
-    fn bury(&mut self, member: &Member, left: bool) {
+    fn bury(&mut self, member: &PeerRecord, left: bool) {
         let tail = member.id.tail();
         let stone = Tombstone { session: member.session, counter: member.counter, left };
         if self.tombstones.insert(tail, stone).is_none() {
@@ -404,9 +408,9 @@ impl Record {
     }
 }
 
-impl Member {
+impl PeerRecord {
     fn unheard(view: &View, now: Millis) -> Self {
-        Member {
+        PeerRecord {
             id: view.id,
             session: 0,
             counter: 0,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::outage::Outage;
 use super::record::NoRoom;
-use super::{Action, Machine, Member, Millis};
+use super::{Action, Machine, Millis, PeerRecord};
 use crate::config::masterless::{MAX_DIRECTIVES, MAX_VIEWED};
 use crate::event::masterless::{EventKind, LeftCause, RoleCause};
 use crate::wire::Tail;
@@ -343,7 +343,8 @@ impl Machine {
                 continue;
             }
             let Some(followed) = self.sending.followed.get_mut(&service) else { continue };
-            let claims = |one: &&Member| one.status == Status::Primary && one.service == service;
+            let claims =
+                |one: &&PeerRecord| one.status == Status::Primary && one.service == service;
             let kept = followed.tail.and_then(|tail| self.record.get(tail)).filter(claims);
             let chosen = kept.or_else(|| self.record.primary(service));
             followed.tail = chosen.map(|one| one.id.tail());
@@ -404,7 +405,7 @@ impl Machine {
         {
             self.directed(directive.rank, directive.nonce);
         }
-        let same = |one: &Member| {
+        let same = |one: &PeerRecord| {
             (one.status, one.id, one.epoch, one.flags)
                 == (beat.status, beat.id, beat.epoch, beat.flags)
         };
@@ -414,7 +415,12 @@ impl Machine {
         self.undecided |= (own_type && changed || claiming) && self.status != Status::Joining;
     }
 
-    fn enter(&mut self, beat: &Heartbeat, before: Option<&Member>, out: &mut Vec<Action>) -> bool {
+    fn enter(
+        &mut self,
+        beat: &Heartbeat,
+        before: Option<&PeerRecord>,
+        out: &mut Vec<Action>,
+    ) -> bool {
         let (id, label, service) = (beat.id, beat.label, beat.service);
         if let Some(before) = before.filter(|one| one.direct) {
             let gap = self.now.saturating_sub(before.heard);
@@ -435,7 +441,7 @@ impl Machine {
         true
     }
 
-    fn forget(&mut self, forgotten: Option<Member>, out: &mut Vec<Action>) {
+    fn forget(&mut self, forgotten: Option<PeerRecord>, out: &mut Vec<Action>) {
         let Some(member) = forgotten else { return };
         self.counts.record_full += 1;
         if member.told_joined {
@@ -449,7 +455,12 @@ impl Machine {
         }
     }
 
-    fn bid_farewell(&mut self, beat: &Heartbeat, before: Option<&Member>, out: &mut Vec<Action>) {
+    fn bid_farewell(
+        &mut self,
+        beat: &Heartbeat,
+        before: Option<&PeerRecord>,
+        out: &mut Vec<Action>,
+    ) {
         let Some(before) = before else {
             self.record.never_mind(beat);
             return;

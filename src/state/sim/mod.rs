@@ -21,7 +21,7 @@ use super::member::{Heard, Member, Outcome, Word};
 use super::registry::test_entry;
 use super::settings::Settings;
 use super::subordinate::{Roster, Subordinate};
-use super::supervisor::{Action, Before, Cursor, Input, Supervisor};
+use super::supervisor::{Before, Cursor, ServerAction as Action, ServerInput as Input, Supervisor};
 use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, MAX_UNKNOWN, NEXT_PROBE, WITNESSES};
 use crate::wire::{Departure, Entry, Message};
 use random::Random;

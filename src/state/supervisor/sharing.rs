@@ -19,8 +19,8 @@ fn not_done(fault: Fault, detail: impl Into<String>) -> Vec<Message> {
     vec![Message::NotDone { fault, detail: detail.into() }]
 }
 
-fn to(conn: ConnId, message: Message) -> Action {
-    if conn == OWN { Action::Own { message } } else { Action::Send { conn, message } }
+fn to(conn: ConnId, message: Message) -> ServerAction {
+    if conn == OWN { ServerAction::Own { message } } else { ServerAction::Send { conn, message } }
 }
 
 impl Supervisor {
@@ -38,7 +38,7 @@ impl Supervisor {
         &mut self,
         conn: ConnId,
         message: Message,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ServerAction>,
     ) -> Result<(), String> {
         if conn != OWN && !self.members.contains_key(&conn) {
             return Ok(()); // cut off or replaced meanwhile
@@ -86,7 +86,11 @@ impl Supervisor {
     /// to be told to members is in `actions`, and must have been done before the answer is sent.
     ///
     /// [`Fault::NotSettled`]: to be asked again once settled.
-    pub(crate) fn ask(&mut self, question: Message, actions: &mut Vec<Action>) -> Vec<Message> {
+    pub(crate) fn ask(
+        &mut self,
+        question: Message,
+        actions: &mut Vec<ServerAction>,
+    ) -> Vec<Message> {
         match question {
             Message::UsageQuery { resource } => self.usage(resource.as_deref()),
             Message::SetLimit { resource, limit } => self.set_limit(resource, limit, actions),
@@ -131,7 +135,7 @@ impl Supervisor {
     }
 
     /// Tells those concerned what the book has decided.
-    pub(super) fn pronounce(&self, verdicts: Vec<Verdict>, actions: &mut Vec<Action>) {
+    pub(super) fn pronounce(&self, verdicts: Vec<Verdict>, actions: &mut Vec<ServerAction>) {
         for verdict in verdicts {
             let (holder, message) = match verdict {
                 Verdict::Granted { holder, id } => (holder, Message::Granted { id }),
@@ -149,7 +153,7 @@ impl Supervisor {
     }
 
     /// Answers the questions for totals, once everybody is here who counts.
-    pub(super) fn answer_totals(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn answer_totals(&mut self, actions: &mut Vec<ServerAction>) {
         if !self.settled() {
             return;
         }
@@ -158,12 +162,12 @@ impl Supervisor {
         }
     }
 
-    fn tell_all(&self, message: Message, actions: &mut Vec<Action>) {
+    fn tell_all(&self, message: Message, actions: &mut Vec<ServerAction>) {
         let conns: Vec<ConnId> = self.members.keys().copied().collect();
         if !conns.is_empty() {
-            actions.push(Action::Tell { conns, message: message.clone() });
+            actions.push(ServerAction::Tell { conns, message: message.clone() });
         }
-        actions.push(Action::Own { message });
+        actions.push(ServerAction::Own { message });
     }
 
     /// Takes settings that are news, and tells all members.
@@ -171,7 +175,7 @@ impl Supervisor {
         &mut self,
         settings: Vec<Setting>,
         verdicts: &mut Vec<Verdict>,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ServerAction>,
     ) {
         for setting in settings {
             if !self.settings.merge(setting.clone()) {
@@ -192,7 +196,7 @@ impl Supervisor {
         scope: Scope,
         key: String,
         value: Option<String>,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ServerAction>,
     ) -> Vec<Message> {
         let sequence = self.settings.next_sequence(self.term);
         let setting = Setting { scope, key, value, term: self.term, sequence };
@@ -207,7 +211,7 @@ impl Supervisor {
         key: String,
         value: Option<String>,
         expected: Option<Option<String>>,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ServerAction>,
     ) -> Vec<Message> {
         if let Err(error) = check_key_and_value(&key, value.as_deref()) {
             return not_done(Fault::Invalid, error);
@@ -304,7 +308,7 @@ impl Supervisor {
         &mut self,
         resource: String,
         limit: u64,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ServerAction>,
     ) -> Vec<Message> {
         if !self.settled() {
             return not_done(Fault::NotSettled, "");
@@ -322,7 +326,12 @@ impl Supervisor {
         self.change(Scope::Limit, resource, Some(value), actions)
     }
 
-    fn revoke(&mut self, resource: &str, holder: &str, actions: &mut Vec<Action>) -> Vec<Message> {
+    fn revoke(
+        &mut self,
+        resource: &str,
+        holder: &str,
+        actions: &mut Vec<ServerAction>,
+    ) -> Vec<Message> {
         if !self.settled() {
             return not_done(Fault::NotSettled, "");
         }
@@ -346,7 +355,7 @@ impl Supervisor {
         to: Option<String>,
         topic: String,
         payload: Payload,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ServerAction>,
     ) -> Vec<Message> {
         let valid = config::check_word("topic", &topic).and_then(|()| config::check_name(&from));
         if let Err(error) = valid {
@@ -381,20 +390,20 @@ impl Supervisor {
         let count = conns.len() as u64 + u64::from(to_us);
         let message = Message::Delivery { from, topic, payload };
         if to_us {
-            actions.push(Action::Own { message: message.clone() });
+            actions.push(ServerAction::Own { message: message.clone() });
         }
         if !conns.is_empty() {
-            actions.push(Action::Tell { conns, message });
+            actions.push(ServerAction::Tell { conns, message });
         }
         vec![Message::Done { count }]
     }
 }
 
-impl Member {
+impl Admitted {
     /// Tells a member, now that it reads again, how many messages it missed.
-    fn mark_missed(&mut self, conn: ConnId) -> Option<Action> {
+    fn mark_missed(&mut self, conn: ConnId) -> Option<ServerAction> {
         let messages = std::mem::take(&mut self.missed);
-        (messages > 0).then_some(Action::Send { conn, message: Message::Missed { messages } })
+        (messages > 0).then_some(ServerAction::Send { conn, message: Message::Missed { messages } })
     }
 }
 

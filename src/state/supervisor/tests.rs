@@ -3,6 +3,7 @@
 use super::super::registry::test_entry;
 use super::witnesses::no_witness;
 use super::*;
+use super::{ServerAction as Action, ServerInput as Input};
 use crate::config::{FIRST_PROBE, MAX_UNKNOWN, NEXT_PROBE, PROBES};
 
 const SETTLE: Time = Time::from_millis(500);

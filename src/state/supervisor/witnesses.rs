@@ -16,10 +16,13 @@ impl Supervisor {
         anew: bool,
         added: &[u16],
         removed: &[u16],
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ServerAction>,
     ) {
         for &conn in &self.witnesses {
-            actions.push(Action::Send { conn, message: self.roster_message(anew, added, removed) });
+            actions.push(ServerAction::Send {
+                conn,
+                message: self.roster_message(anew, added, removed),
+            });
         }
     }
 
@@ -44,7 +47,7 @@ impl Supervisor {
     /// that came last learn of it first, and one of them is elected: it should be one who knows
     /// whom to expect, or hear of it soon. One who does not has to tell its own witnesses of
     /// everybody who comes, one by one.
-    pub(super) fn appoint_witness(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn appoint_witness(&mut self, actions: &mut Vec<ServerAction>) {
         let renews = self.settled() && self.members.len() >= self.renew_at;
         if self.witnesses.len() >= WITNESSES && !renews {
             return;
@@ -60,7 +63,7 @@ impl Supervisor {
 
     /// Makes witnesses of those that came last, after a failover: those that came first have been
     /// told until now.
-    pub(super) fn renew_witnesses(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn renew_witnesses(&mut self, actions: &mut Vec<ServerAction>) {
         if self.members.len() < RENEWED_FROM {
             return;
         }
@@ -81,17 +84,19 @@ impl Supervisor {
         self.members.len() + self.members.len().div_ceil(64)
     }
 
-    fn appoint(&mut self, conn: ConnId, actions: &mut Vec<Action>) {
+    fn appoint(&mut self, conn: ConnId, actions: &mut Vec<ServerAction>) {
         self.witnesses.push(conn);
-        actions
-            .push(Action::Send { conn, message: self.roster_message(true, &self.roster(), &[]) });
+        actions.push(ServerAction::Send {
+            conn,
+            message: self.roster_message(true, &self.roster(), &[]),
+        });
     }
 
     /// Only after another has been told all: we may die in between.
-    fn dismiss_first(&mut self, actions: &mut Vec<Action>) {
+    fn dismiss_first(&mut self, actions: &mut Vec<ServerAction>) {
         if self.witnesses.len() > WITNESSES {
             let conn = self.witnesses.remove(0);
-            actions.push(Action::Send { conn, message: no_witness() });
+            actions.push(ServerAction::Send { conn, message: no_witness() });
         }
     }
 }

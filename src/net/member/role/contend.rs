@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::super::claim::claim;
 use super::super::lifeline::Lifeline;
-use super::super::presence::{Inside, Wait};
+use super::super::presence::{PresenceState, Wait};
 use super::Duty;
 use crate::config::{CROWD, HANDSHAKE_TIMEOUT, REAP_WAIT, SURVIVOR_PATIENCE};
 use crate::net::procs::obstacle;
@@ -73,8 +73,8 @@ impl Duty {
 
     /// Connects. Who is to leave does not wait for a place in the queue.
     fn connect_in_turn(&self, timeout: Duration) -> io::Result<Option<Stream>> {
-        let halted = |inside: &mut Inside| inside.halting.then_some(());
-        let pause = |time| self.shared.standing.wait(Some(Instant::now() + time), halted).is_none();
+        let halted = |inside: &mut PresenceState| inside.halting.then_some(());
+        let pause = |time| self.shared.presence.wait(Some(Instant::now() + time), halted).is_none();
         port::connect_with(self.shared.at, sys::Kind::Lifeline, timeout, pause)
     }
 
@@ -172,7 +172,7 @@ impl Duty {
         self.claim = None; // others may have the port meanwhile
         let halted = self
             .shared
-            .standing
+            .presence
             .wait(Some(Instant::now() + time), |inside| inside.halting.then_some(()));
         if halted.is_some() { Outcome::Halted } else { Outcome::Waited }
     }

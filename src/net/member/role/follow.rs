@@ -4,7 +4,7 @@ use super::super::presence::{Place, Wait};
 use super::Duty;
 use crate::net::rt::complaint::complain;
 use crate::net::rt::threads;
-use crate::net::supervising::watchdog::{self, Hands, Vigil};
+use crate::net::supervising::watchdog::{self, Watchdog};
 use crate::net::transport::descriptors;
 use crate::net::transport::link::LinkError;
 use crate::state::member::{Heard, Outcome};
@@ -20,13 +20,12 @@ impl Duty {
         self.prepare(known.members);
         let mut sure = false;
         if self.wait_on(Wait::Stream(lifeline.stream().clone())) {
-            let hands = Hands {
-                say: &|message| shared.holding.say_aside(&message),
-                report: &|event| shared.standing.emit(event),
-                end: shared.end_hung_supervisor,
-            };
-            let mut vigil =
-                shared.hang_timeout.map(|timeout| Vigil::new(known.supervisor, timeout, &hands));
+            let say = |message| shared.holding.say_aside(&message);
+            let report = |event| shared.presence.emit(event);
+            let mut watchdog = shared.hang_timeout.map(|timeout| {
+                let end = shared.end_hung_supervisor;
+                Watchdog::new(known.supervisor, timeout, &say, &report, end)
+            });
             let mut reader = lifeline.reader();
             let broke = |detail: &str| {
                 let name = &shared.me.name;
@@ -37,7 +36,7 @@ impl Duty {
                 );
             };
             loop {
-                let message = match watchdog::read(&mut reader, &mut vigil, &hands) {
+                let message = match watchdog::read(&mut reader, &mut watchdog) {
                     Ok(message) => message,
                     Err(LinkError::Malformed(error)) => {
                         broke(&format!(": {error}"));
@@ -90,7 +89,7 @@ impl Duty {
             return;
         };
         self.prepare(known.members);
-        self.shared.standing.change(|inside| {
+        self.shared.presence.change(|inside| {
             inside.term = known.term;
             if known.settled {
                 inside.settle(known.term, known.members);

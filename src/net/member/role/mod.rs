@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::claim::Claim;
+use super::claim::ClaimedPort;
 use super::lifeline::Lifeline;
 use super::presence::{Place, Wait};
 use super::shared::Shared;
@@ -23,7 +23,7 @@ mod supervise;
 /// What the role thread carries from one deed to the next.
 struct Duty {
     shared: Arc<Shared>,
-    claim: Option<Claim>,
+    claim: Option<ClaimedPort>,
     /// A connection to whoever was found on the port, not used yet.
     knocked: Option<Stream>,
     lifeline: Option<Arc<Lifeline>>,
@@ -39,10 +39,10 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 
 /// The program has closed our descriptors: the instance leaves, as if it were told to.
 pub(crate) fn lose(shared: &Shared) {
-    if !shared.standing.change(|inside| std::mem::replace(&mut inside.halting, true)) {
+    if !shared.presence.change(|inside| std::mem::replace(&mut inside.halting, true)) {
         log::error!("{}: {}", shared.me.name, sys::TAKEN_AWAY);
     }
-    shared.standing.halt();
+    shared.presence.halt();
 }
 
 fn play(shared: &Arc<Shared>) {
@@ -66,7 +66,7 @@ fn play(shared: &Arc<Shared>) {
             Deed::Supervise { term, cause } => duty.supervise(term, cause, unkept),
             Deed::Follow => duty.follow(),
             Deed::Fail(obstacle) => {
-                shared.standing.change(|inside| {
+                shared.presence.change(|inside| {
                     inside.failed = Some(obstacle);
                     inside.place = Place::Stopped;
                 });
@@ -85,19 +85,19 @@ impl Drop for Duty {
 
 impl Duty {
     fn see_loss(&self) {
-        if self.shared.standing.is_lost() {
+        if self.shared.presence.is_lost() {
             lose(&self.shared);
         }
     }
 
     fn halting(&self) -> bool {
         self.see_loss();
-        self.shared.standing.look(|inside| inside.halting)
+        self.shared.presence.look(|inside| inside.halting)
     }
 
     /// Says what this thread is about to wait on; false if it is to halt instead.
     fn wait_on(&self, wait: Wait) -> bool {
-        self.shared.standing.change(|inside| {
+        self.shared.presence.change(|inside| {
             inside.wait = wait;
             !inside.halting
         })
@@ -125,7 +125,7 @@ impl Duty {
             }
             Report::Stopped => Place::Stopped,
         };
-        shared.standing.enter(&shared.me.name, place);
+        shared.presence.enter(&shared.me.name, place);
         None
     }
 }

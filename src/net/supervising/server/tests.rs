@@ -7,12 +7,13 @@ use crate::net::transport::port;
 use crate::state::permits::Claims;
 use crate::state::registry::test_entry;
 use crate::state::settings::Settings;
+use crate::state::supervisor::ServerAction as Action;
 use crate::state::supervisor::{Before, Elected};
 use crate::sys::Kind;
 
 /// A settled group of a supervisor and one member, whose connection is real: the supervisor's end
 /// of it, and the member's.
-fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
+fn office_with_a_member() -> (Arc<Server>, Arc<Stream>, Stream) {
     let elected = Elected {
         me: test_entry("s", 1, 1),
         term: 1,
@@ -34,7 +35,7 @@ fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
         pulse: Arc::default(),
     };
     let open = |now, actions: &mut Vec<Action>| Supervisor::new(elected, now, actions);
-    let office = Office::new(facts, Waker::new().unwrap(), open, |_| {});
+    let server = Server::new(facts, Waker::new().unwrap(), open, |_| {});
 
     let listener = port::listen(port::here(0), Kind::Port).unwrap();
     let member =
@@ -52,27 +53,27 @@ fn office_with_a_member() -> (Arc<Office>, Arc<Stream>, Stream) {
         claims: Claims::default(),
         settings: vec![],
     };
-    assert!(office.hello(MEMBER, &ours, hello));
-    (office, ours, member)
+    assert!(server.hello(MEMBER, &ours, hello));
+    (server, ours, member)
 }
 
 const MEMBER: ConnId = 7;
 
-fn ask(office: &Office, id: u64) {
-    office.said(MEMBER, Message::TotalQuery { id, resource: "requests".into() });
+fn ask(server: &Server, id: u64) {
+    server.said(MEMBER, Message::TotalQuery { id, resource: "requests".into() });
 }
 
-/// Runs the announcer meanwhile, which ends with the office.
-fn with_announcer(office: &Office, deed: impl FnOnce()) {
-    struct Closing<'a>(&'a Office);
+/// Runs the announcer meanwhile, which ends with the server.
+fn with_announcer(server: &Server, deed: impl FnOnce()) {
+    struct Closing<'a>(&'a Server);
     impl Drop for Closing<'_> {
         fn drop(&mut self) {
             self.0.close(Departure::Leaves);
         }
     }
     thread::scope(|scope| {
-        scope.spawn(|| office.announce());
-        let _closing = Closing(office);
+        scope.spawn(|| server.announce());
+        let _closing = Closing(server);
         deed();
     });
 }
@@ -82,14 +83,14 @@ fn with_announcer(office: &Office, deed: impl FnOnce()) {
 /// are decided.
 #[test]
 fn who_asks_and_reads_later_has_every_answer_in_order() {
-    let (office, _ours, member) = office_with_a_member();
-    with_announcer(&office, || {
+    let (server, _ours, member) = office_with_a_member();
+    with_announcer(&server, || {
         let is_blocked =
-            || office.inner.lock().subscribers[&Listener::Member(MEMBER)].backlog.is_blocked();
-        let blocking = (1..100_000).inspect(|&id| ask(&office, id)).find(|_| is_blocked());
+            || server.inner.lock().subscribers[&Listener::Member(MEMBER)].backlog.is_blocked();
+        let blocking = (1..100_000).inspect(|&id| ask(&server, id)).find(|_| is_blocked());
         let kept = blocking.expect("the kernel keeps less than that, with buffers this small");
         let last = 4 * kept;
-        (kept + 1..=last).for_each(|id| ask(&office, id));
+        (kept + 1..=last).for_each(|id| ask(&server, id));
 
         socket2::SockRef::from(&*member).set_recv_buffer_size(1 << 20).unwrap();
         let mut link = Link::to_stranger(Arc::new(member));
@@ -111,16 +112,16 @@ fn who_asks_and_reads_later_has_every_answer_in_order() {
 /// Goal: answers are kept for one that never reads up to a limit, and then it is cut off.
 #[test]
 fn who_asks_and_never_reads_is_cut_off() {
-    let (office, ours, _member) = office_with_a_member();
-    with_announcer(&office, || {
+    let (server, ours, _member) = office_with_a_member();
+    with_announcer(&server, || {
         let mut answers = Vec::new();
         put_frame(&Message::Total { id: 0, units: 0 }, &mut answers);
         // What the kernel keeps is less than a megabyte, with buffers this small.
         let enough = (MAX_UNSENT + (1 << 20)) / answers.len();
         let is_cut_off = |_: &usize| has_input(&ours);
-        let asked = (0..enough).inspect(|&id| ask(&office, id as u64)).find(is_cut_off);
+        let asked = (0..enough).inspect(|&id| ask(&server, id as u64)).find(is_cut_off);
         assert!(asked.is_some(), "not after {enough} questions");
-        assert_eq!(office.inner.lock().subscribers[&Listener::Member(MEMBER)].outbox.len(), 0);
+        assert_eq!(server.inner.lock().subscribers[&Listener::Member(MEMBER)].outbox.len(), 0);
     });
 }
 

@@ -3,6 +3,7 @@
 use super::super::tests::{Desk, greeting, these};
 use super::*;
 use crate::state::registry::test_entry;
+use crate::state::supervisor::{ServerAction as Action, ServerInput as Input};
 use crate::wire::{Declared, Held, Wanted};
 
 impl Desk {
