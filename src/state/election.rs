@@ -25,67 +25,10 @@
 use std::time::Duration;
 
 use super::Time;
+use super::obstacle::Obstacle;
 use crate::config::ASIDE;
 use crate::error::KeepError;
 use crate::wire::{ElectionCause, LeftCause};
-
-/// What stands between this instance and a role.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Obstacle {
-    /// Whoever holds the port does not speak our protocol.
-    NotPares,
-    /// Whoever holds the port closes each connection without a word.
-    TurnedAway,
-    /// The holder serves another group, of this name.
-    OtherGroup(String),
-    /// The holder does not have our key, or we do not have its.
-    KeyMismatch,
-    /// The holder speaks only these versions.
-    Version { min: u16, max: u16 },
-    /// A living instance has our name.
-    NameTaken(String),
-    /// The group has as many members as it may have.
-    GroupFull(String),
-    /// We may not bind the port.
-    PortForbidden,
-    /// The group's last term cannot be kept.
-    Unkept(KeepError),
-    /// Nobody supervises, and we may not.
-    NoSupervisor,
-    /// The holder has too much to do.
-    Busy,
-    /// The holder is handing over to another.
-    SteppingDown,
-    /// The holder says that we broke the protocol.
-    Malformed(String),
-    /// The holder takes connections and does not answer.
-    Silent,
-    /// The system refused something we cannot do without.
-    System { doing: &'static str, errno: i32 },
-}
-
-impl Obstacle {
-    /// True if trying again soon may well help, so that even a first join goes on until its
-    /// deadline.
-    fn may_pass(&self) -> bool {
-        match self {
-            Obstacle::Busy | Obstacle::SteppingDown | Obstacle::Silent | Obstacle::NoSupervisor => {
-                true
-            }
-            Obstacle::NotPares
-            | Obstacle::TurnedAway
-            | Obstacle::OtherGroup(_)
-            | Obstacle::KeyMismatch
-            | Obstacle::Version { .. }
-            | Obstacle::NameTaken(_)
-            | Obstacle::GroupFull(_)
-            | Obstacle::PortForbidden
-            | Obstacle::Unkept(_)
-            | Obstacle::Malformed(_)
-            | Obstacle::System { .. } => false,
-        }
-    }
-}
 
 /// Why a lifeline ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,9 +22,10 @@
 //! was cut off, and the supervisor died before the look.
 
 use super::Time;
-use super::election::{Deed, Election, ElectionEvent, Loss, Obstacle, Report, left_cause};
+use super::election::{Deed, Election, ElectionEvent, Loss, Report, left_cause};
 use super::hello::Hello;
 use super::holdings::{Holdings, Upshot};
+use super::obstacle::Obstacle;
 use super::subordinate::{News, Subordinate};
 use super::supervisor::{Before, Elected};
 use super::term::Last;

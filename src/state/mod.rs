@@ -12,6 +12,7 @@ pub(crate) mod hello;
 pub(crate) mod holdings;
 pub(crate) mod masterless;
 pub(crate) mod member;
+pub(crate) mod obstacle;
 pub(crate) mod permits;
 pub(crate) mod registry;
 pub(crate) mod settings;

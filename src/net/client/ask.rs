@@ -22,10 +22,10 @@ use crate::net::rt::clock;
 use crate::net::rt::lock::Mutex;
 use crate::net::rt::threads::CALL_ALL;
 use crate::net::supervising::server::Server;
-use crate::net::transport::handshake::{self, Pass};
+use crate::net::transport::handshake::Pass;
 use crate::net::transport::link::Link;
 use crate::net::transport::port;
-use crate::state::election::Obstacle;
+use crate::state::obstacle::Obstacle;
 use crate::sys::{Origin, crash, signals};
 use crate::wire::field::Payload;
 use crate::wire::{Entry, Message, Outcome, Purpose, Status};
@@ -152,7 +152,7 @@ impl Asker {
             match self.exchange(at, "", Purpose::Ask, Message::StatusQuery {}, deadline, true) {
                 Ok((_, Message::StatusAnswer { status })) => return Ok(status),
                 Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
-                    let obstacle = handshake::obstacle(refusal, (version_min, version_max), detail);
+                    let obstacle = Obstacle::refused(refusal, (version_min, version_max), &detail);
                     return Err(self.ask_error(Unanswered::Denied(obstacle)));
                 }
                 Ok(_) => return Err(self.ask_error(Unanswered::Nonsense)),

@@ -12,7 +12,7 @@ use crate::net::rt::lock::Mutex;
 use crate::net::transport::handshake::{self, Denied, Pass};
 use crate::net::transport::link::{Link, LinkError};
 use crate::net::transport::port::{self, Stream};
-use crate::state::election::Obstacle;
+use crate::state::obstacle::Obstacle;
 use crate::sys::Kind;
 use crate::wire::{Message, Purpose};
 
@@ -137,13 +137,9 @@ impl Answers {
             (None, None) => return Err(Unanswered::Nonsense),
         };
         match message {
-            Message::Rejected { refusal, version_min, version_max, detail } => {
-                Err(Unanswered::Denied(handshake::obstacle(
-                    refusal,
-                    (version_min, version_max),
-                    detail,
-                )))
-            }
+            Message::Rejected { refusal, version_min, version_max, detail } => Err(
+                Unanswered::Denied(Obstacle::refused(refusal, (version_min, version_max), &detail)),
+            ),
             message => Ok(message),
         }
     }

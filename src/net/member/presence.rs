@@ -14,7 +14,7 @@ use crate::net::rt::ready::Ready;
 use crate::net::supervising::server::Server;
 use crate::net::transport::port::Stream;
 use crate::net::transport::service::Service;
-use crate::state::election::Obstacle;
+use crate::state::obstacle::Obstacle;
 use crate::state::subordinate::Subordinate;
 use crate::state::supervisor::Supervisor;
 use crate::sys::tripwire::Wire;

@@ -8,7 +8,7 @@ use super::port_holder;
 use crate::error::{JoinError, KeyError, PortHolder};
 use crate::net::transport::handshake::Pass;
 use crate::net::transport::port;
-use crate::state::election::Obstacle;
+use crate::state::obstacle::Obstacle;
 use crate::wire::PROTOCOL_VERSION;
 
 /// What it means that the holder of the port `at` takes connections and does not answer: a

@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use super::link::{Link, LinkError};
 use super::port::Stream;
-use crate::error::printable;
-use crate::state::election::Obstacle;
+use crate::state::obstacle::Obstacle;
 use crate::wire::proof::{Key, Meeting, Prover};
 use crate::wire::{MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version};
 
@@ -62,7 +61,7 @@ pub(crate) fn open(
             let theirs = (version_min, version_max);
             return Err(Denied::Obstructed(match refusal {
                 Refusal::Version | Refusal::OtherGroup | Refusal::Key => {
-                    obstacle(refusal, theirs, detail)
+                    Obstacle::refused(refusal, theirs, &detail)
                 }
                 // A supervisor says these only after its proof, or never to us. Of one who has
                 // proved nothing they are not believed: it would pass for a supervisor that is
@@ -97,21 +96,6 @@ pub(crate) fn open(
     let proof = Message::Proof { proof: meeting.proof(&pass.key, Prover::Client) };
     link.write(&[proof, first], deadline).map_err(denied)?;
     Ok(link)
-}
-
-/// What a refusal means to the one who was refused.
-pub(crate) fn obstacle(refusal: Refusal, (min, max): (u16, u16), detail: String) -> Obstacle {
-    let detail = printable(&detail);
-    match refusal {
-        Refusal::Version => Obstacle::Version { min, max },
-        Refusal::OtherGroup => Obstacle::OtherGroup(detail),
-        Refusal::Key => Obstacle::KeyMismatch,
-        Refusal::NameTaken => Obstacle::NameTaken(detail),
-        Refusal::GroupFull => Obstacle::GroupFull(detail),
-        Refusal::Busy => Obstacle::Busy,
-        Refusal::Malformed => Obstacle::Malformed(detail),
-        Refusal::SteppingDown => Obstacle::SteppingDown,
-    }
 }
 
 fn denied(error: LinkError) -> Denied {

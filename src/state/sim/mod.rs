@@ -15,9 +15,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use super::Time;
-use super::election::{Deed, Election, Obstacle, Report};
+use super::election::{Deed, Election, Report};
 use super::hello::Hello;
 use super::member::{Heard, Member, Outcome, Word};
+use super::obstacle::Obstacle;
 use super::registry::test_entry;
 use super::settings::Settings;
 use super::subordinate::{Roster, Subordinate};
@@ -43,8 +44,8 @@ mod supervising;
 mod watching;
 
 const SETTLE: Time = Time::from_millis(500);
+const UNLIMITED: usize = 1000;
 const JOIN_TIMEOUT: Time = Time::from_secs(10);
-const MAX_MEMBERS: usize = 1000;
 /// The most that any of these takes: a process to close all its sockets, a message to be read, a
 /// probe.
 const SLOWEST: Time = Time::from_millis(33);
@@ -144,6 +145,8 @@ struct Instance {
     died_at: Time,
     /// Its last lifeline was cut while both ends lived.
     was_cut: bool,
+    /// Ever: it has been in a registry.
+    registered: bool,
     /// Ever: a supervisor has taken it out of the registry, or settled without it.
     was_gone: bool,
     /// Ever: as if the supervisor had died before it welcomed us, of which there is nothing to tell
@@ -226,6 +229,7 @@ seen! {
     found_nobody replaced evicted looked_after_the_living looked_after_the_dead nobody_there closed_at_once silent more_than_witnesses
     granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
     acknowledged conflict asked_too_early died_before_the_answer missed elected_in_doubt
+    name_taken refused_a_survivor full looked_up listed
     watch_cut watched_leaving watched_settling watched_election predecessor_told
 }
 
@@ -257,6 +261,10 @@ struct World {
     names: usize,
     /// Of so many names only the first may supervise, and so on.
     shy: usize,
+    /// Instances start under names that living ones have.
+    namesakes: bool,
+    /// So many instances a supervisor admits, itself included.
+    max_members: usize,
     faults: usize,
     /// The highest term of all supervisorships so far.
     highest_term: u64,
@@ -296,6 +304,12 @@ impl World {
         let store = Store::new(random.one_in(2));
         let (lossy, faults) = (random.one_in(4), 1 + random.below(10));
         let shy = if random.one_in(4) { 1 + random.below(3) } else { 1 };
+        let namesakes = random.one_in(if hasty { 16 } else { 8 });
+        let max_members = if random.one_in(if hasty { 16 } else { 8 }) {
+            2 + random.below(names)
+        } else {
+            UNLIMITED
+        };
         let uses = if random.one_in(3) { 0 } else { random.below(60) };
         let mut world = World {
             family,
@@ -310,6 +324,8 @@ impl World {
             lossy,
             names,
             shy,
+            namesakes,
+            max_members,
             faults,
             highest_term: 0,
             astray: false,
@@ -329,7 +345,7 @@ impl World {
         tell!(
             world,
             "{names} names, {shy} of them to one that may supervise, {:?}, lossy {lossy}, {faults} \
-             faults",
+             faults, namesakes {namesakes}, at most {max_members}",
             world.store
         );
         for name in 0..names {
@@ -432,7 +448,7 @@ impl World {
     fn start(&mut self, name: usize) {
         let may_supervise = name % self.shy == 0;
         let name = format!("m{name}");
-        if self.instances.iter().any(|other| other.lives() && other.entry.name == name) {
+        if !self.namesakes && self.has_living(&name) {
             return;
         }
         let who = self.instances.len();
@@ -456,6 +472,7 @@ impl World {
             dies_in: None,
             died_at: Time::ZERO,
             was_cut: false,
+            registered: false,
             was_gone: false,
             cut_while_joining: false,
             given_back: BTreeSet::new(),
@@ -463,6 +480,11 @@ impl World {
         });
         tell!(self, "{} starts, admin {}", self.name(who), admin_of(who));
         self.on(who, Outcome::Started);
+    }
+
+    /// True if an instance of this name lives.
+    fn has_living(&self, name: &str) -> bool {
+        self.instances.iter().any(|one| one.lives() && one.entry.name == name)
     }
 
     fn name(&self, who: Who) -> String {
@@ -504,6 +526,14 @@ impl World {
                     Obstacle::Busy | Obstacle::Silent => true,
                     Obstacle::NoSupervisor => !self.instances[who].may_supervise,
                     Obstacle::Unkept(_) => !self.store.is_well(),
+                    Obstacle::NameTaken(_) => {
+                        self.seen.name_taken += 1;
+                        self.namesakes
+                    }
+                    Obstacle::GroupFull(_) => {
+                        self.seen.full += 1;
+                        self.max_members < UNLIMITED
+                    }
                     _ => false,
                 };
                 assert!(expected, "{} failed: {obstacle:?}", self.name(who));
@@ -584,7 +614,7 @@ impl World {
         if let Some(time) = instance.stepped_down.take() {
             assert!(self.now >= time + ASIDE, "stepped down and did not leave the port to others");
         }
-        let elected = instance.member.elected(term, 1, MAX_MEMBERS);
+        let elected = instance.member.elected(term, 1, self.max_members);
         let before = &elected.before;
         self.seen.found_nobody += u64::from(*before == Before::Nobody && term > 1);
         let inherited = matches!(before, Before::These(Roster { unknown_since: Some(_), .. }));
@@ -624,6 +654,8 @@ impl World {
             collecting: false,
             pending: Vec::new(),
         }));
+        let there = self.registered(who);
+        self.note_there(&there);
         self.carry_through(who, actions);
         self.collect(who);
         let turn = self.instances[who].turn;

@@ -108,6 +108,18 @@ impl World {
                 self.on(who, Outcome::Answered(answer));
                 self.begin(who, link);
             }
+            Heard::Answer(Message::Rejected { refusal, version_min, version_max, detail }) => {
+                let instance = &mut self.instances[who];
+                self.seen.refused_a_survivor += u64::from(instance.member.last_term() > 0);
+                let versions = (version_min, version_max);
+                let obstacle = Obstacle::refused(refusal, versions, &detail);
+                self.close(link, Client, false);
+                self.on(who, Outcome::Obstructed(obstacle));
+                // Nor does it come to an end as long as somebody goes on in vain.
+                if self.faults == 0 && self.instances[who].lives() {
+                    self.kill(who);
+                }
+            }
             Heard::Answer(other) => panic!("{other:?} in answer to a hello"),
             Heard::Nonsense => {
                 self.instances[who].was_cut = true;
@@ -152,7 +164,8 @@ impl World {
         let old = conn as usize;
         if self.instances[self.links[old].owner[0]].lives() {
             // The greeting of one who has died since, and whose name another life has by now.
-            return assert!(!self.instances[entry.id as usize - 1].lives(), "two of one name");
+            let is_late = !self.instances[entry.id as usize - 1].lives();
+            return assert!(self.namesakes || is_late, "two of one name");
         }
         self.close(old, Client, false);
         for message in std::mem::take(&mut self.links[old].inbox[1]) {

@@ -29,6 +29,17 @@ pub(super) struct Question {
     over: bool,
 }
 
+/// A listing says how many entries follow, each of another name.
+fn check_listing(answer: &[Message]) {
+    if let [Message::Listing { count, .. }, entries @ ..] = answer {
+        let name = |message: &Message| match message {
+            Message::Member { entry } => entry.name.clone(),
+            other => panic!("{other:?} in a listing"),
+        };
+        assert_eq!(entries.iter().map(name).collect::<BTreeSet<_>>().len(), *count as usize);
+    }
+}
+
 /// What an instance of this number says of the resources.
 pub(super) fn declared(who: Who) -> Vec<Declared> {
     let declared = |resource: &str, limit, per_holder| Declared {
@@ -113,7 +124,7 @@ impl World {
         let resource =
             String::from(RESOURCES[self.random.below(if hasty { 1 } else { RESOURCES.len() })]);
         let name = format!("m{}", self.random.below(self.names));
-        let kind = if hasty { 4 + self.random.below(2) } else { self.random.below(12) };
+        let kind = if hasty { 4 + self.random.below(2) } else { self.random.below(14) };
         let message = match kind {
             0..4 => {
                 let expected = self.random.one_in(2).then(|| value(&mut self.random));
@@ -123,6 +134,8 @@ impl World {
             5 => Message::Revoke { resource, holder: name },
             6 => Message::SettingQuery { key: self.random.one_in(2).then_some(key) },
             7 => Message::UsageQuery { resource: self.random.one_in(2).then_some(resource) },
+            8 => Message::LookUp { name: if self.random.one_in(3) { "main".into() } else { name } },
+            9 => Message::List {},
             _ => {
                 let to = self.random.one_in(4).then_some(name);
                 // Large ones come in bursts, so that some are missed.
@@ -252,8 +265,19 @@ impl World {
             return self.at(Time::from_millis(50), what);
         };
         let question = self.questions[id].message.clone();
-        let mut actions = Vec::new();
-        let answer = desk.supervisor.ask(question.clone(), &mut actions);
+        let (mut actions, mut answer) = (Vec::new(), Vec::new());
+        match question.clone() {
+            Message::LookUp { name } => {
+                self.seen.looked_up += 1;
+                desk.supervisor.look_up(&name, &mut answer);
+            }
+            Message::List {} => {
+                self.seen.listed += 1;
+                desk.supervisor.list(&mut answer);
+            }
+            question => answer = desk.supervisor.ask(question, &mut actions),
+        }
+        check_listing(&answer);
         desk.supervisor.check();
         if let [Message::NotDone { fault: Fault::NotSettled, .. }] = answer[..] {
             assert!(!desk.supervisor.settled() && actions.is_empty());

@@ -55,8 +55,11 @@ impl World {
                     self.send(conn as usize, Server, message);
                 }
                 Action::Close { conn } => {
-                    self.links[conn as usize].cut = true;
-                    self.close(conn as usize, Server, true);
+                    let link = &mut self.links[conn as usize];
+                    link.cut = true;
+                    // Of whoever was refused everything has been read.
+                    let reset = link.welcomed;
+                    self.close(conn as usize, Server, reset);
                     self.read_soon(conn as usize, Server);
                 }
                 Action::Tell { conns, message } => {
@@ -120,10 +123,14 @@ impl World {
         let desk = self.instances[who].desk().unwrap();
         assert!(!std::mem::replace(&mut desk.settled, true), "settled twice");
         let Desk { claimed_at, came_back_at, came_at, .. } = *desk;
+        let knew = desk.knew.clone();
         assert!(now <= came_at + SETTLE || stalled >= claimed_at, "nobody came since {came_at:?}");
         // Its welcome may be yet to come.
         let registry = desk.supervisor.registry();
-        let missing = |who: Who| !registry.entries().any(|entry| entry.id == who as u64 + 1);
+        let names: BTreeSet<String> = registry.entries().map(|entry| entry.name.clone()).collect();
+        // Another may have its name, or its place.
+        let is_full = names.len() >= self.max_members;
+        let missing = |who: Who| !is_full && !names.contains(&self.instances[who].entry.name);
         let owed = |lost: Time| now < (came_back_at + SETTLE).min(lost + MAX_UNKNOWN * SETTLE);
         let missed: Vec<Who> = self
             .survivors
@@ -137,13 +144,13 @@ impl World {
             return;
         }
         self.survivors.clear();
-        if desk.knew.is_none() {
+        if knew.is_none() {
             self.seen.gave_up_on_the_unknown += 1;
             self.seen.waited_on += u64::from(came_back_at >= claimed_at + SETTLE);
         }
         // It waited till the end: then somebody whom it expected must have been worth it.
-        if let Some(knew) = desk.knew.clone().filter(|_| stalled < claimed_at) {
-            let welcomed = desk.welcomed.clone();
+        if let Some(knew) = knew.filter(|_| stalled < claimed_at) {
+            let welcomed = self.instances[who].desk().unwrap().welcomed.clone();
             let worth_it = |&admin: &u16| {
                 let other = who_has(admin);
                 let Instance { died_at, .. } = self.instances[other];

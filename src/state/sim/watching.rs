@@ -150,7 +150,8 @@ impl World {
                 let id = watching.held.remove(&name);
                 let id = id.unwrap_or_else(|| panic!("{name} left and had not joined"));
                 let other = &self.instances[id as usize - 1];
-                assert!(other.was_gone || !other.lives(), "the watch reports {name} as gone");
+                let is_so = other.was_gone || !other.lives() || self.astray;
+                assert!(is_so, "the watch reports {name} as gone");
                 self.seen.watched_leaving += 1;
             }
             ChangeKind::Supervisor { term, .. } => {
@@ -177,8 +178,25 @@ impl World {
     /// Who was taken out of a registry by the decision that has just been made is gone, even if it
     /// lives.
     pub(super) fn note_removed(&mut self, who: Who, before: &BTreeSet<u64>) {
-        for id in before - &self.registered(who) {
+        let there = self.registered(who);
+        for id in before - &there {
             self.instances[id as usize - 1].was_gone = true;
+        }
+        self.note_there(&there);
+    }
+
+    /// Whose name another has by now is gone, too.
+    pub(super) fn note_there(&mut self, there: &BTreeSet<u64>) {
+        there.iter().for_each(|&id| self.instances[id as usize - 1].registered = true);
+        if self.namesakes {
+            let names: BTreeMap<String, u64> = there
+                .iter()
+                .map(|&id| (self.instances[id as usize - 1].entry.name.clone(), id))
+                .collect();
+            for instance in &mut self.instances {
+                let now = names.get(&instance.entry.name);
+                instance.was_gone |= now.is_some_and(|&id| id != instance.entry.id);
+            }
         }
     }
 
@@ -186,8 +204,7 @@ impl World {
     pub(super) fn note_missing(&mut self, who: Who) {
         let there = self.registered(who);
         for instance in &mut self.instances {
-            instance.was_gone |=
-                instance.member.last_term() > 0 && !there.contains(&instance.entry.id);
+            instance.was_gone |= instance.registered && !there.contains(&instance.entry.id);
         }
     }
 

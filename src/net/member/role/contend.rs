@@ -16,8 +16,8 @@ use crate::net::rt::clock;
 use crate::net::transport::handshake::{self, Denied};
 use crate::net::transport::link::{Link, LinkError, has_ended};
 use crate::net::transport::port::{self, Stream};
-use crate::state::election::Obstacle;
 use crate::state::member::{Heard, Member, Outcome};
+use crate::state::obstacle::Obstacle;
 use crate::sys::{self, tripwire};
 use crate::wire::{Message, Purpose};
 
@@ -152,11 +152,7 @@ impl Duty {
         match result {
             _ if halting => Outcome::Halted,
             Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
-                Outcome::Obstructed(handshake::obstacle(
-                    refusal,
-                    (version_min, version_max),
-                    detail,
-                ))
+                Outcome::Obstructed(Obstacle::refused(refusal, (version_min, version_max), &detail))
             }
             Ok((link, answer)) => {
                 self.lifeline = Some(Arc::new(Lifeline::new(link)));
