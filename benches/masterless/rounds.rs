@@ -1,8 +1,6 @@
 //! The rounds: the one that leads is killed, or its host vanishes, and another leads.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,19 +57,24 @@ struct Series {
 
 /// All that is measured with so many hosts.
 pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
-    let directory = Directory::new();
+    let directory = tempfile::tempdir().expect("make a directory");
+    let fresh = |name| {
+        let path = directory.path().join(name);
+        fs::create_dir(&path).expect("make a directory");
+        path
+    };
     let mut network = Network::new(size);
     let (second, mut third, one_host) = (Network::new(size), Network::new(size), Network::new(1));
     let seldom = INTERVAL * size as u32;
     let start = |network: &Network, times, homes, name| {
-        Pares::start(network, size, times, homes, directory.fresh(name))
+        Pares::start(network, size, times, homes, fresh(name))
     };
     let mut apart = start(&network, (INTERVAL, DELAY), Homes::Apart, "apart");
     let mut quick = start(&second, (INTERVAL, LEAST_DELAY), Homes::Apart, "quick");
     let mut sparse = start(&third, (seldom, DELAY), Homes::Apart, "sparse");
     let mut together = start(&one_host, (INTERVAL, DELAY), Homes::Shared, "together");
-    let mut other = keepalived::lacking()
-        .map_or_else(|| Ok(Keepalived::start(&network, directory.fresh("vrrp"))), Err);
+    let mut other =
+        keepalived::lacking().map_or_else(|| Ok(Keepalived::start(&network, fresh("vrrp"))), Err);
 
     let series = |who, kind| Series { who, kind, times: Vec::new() };
     let mut killed = [
@@ -216,28 +219,4 @@ fn counts_row(size: usize, counts: Vec<(&str, &str, f64, f64)>, skipped: Option<
     let what = format!("datagrams per second, {size} hosts");
     let unit = "per second";
     json!({"group": "datagrams", "what": what, "hosts": size, "unit": unit, "series": series})
-}
-
-/// A directory of the bench's own, gone with this value.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        let name = format!("pares-masterless-{}-{}", std::process::id(), crate::peers::now());
-        let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("make a directory");
-        Directory(path)
-    }
-
-    fn fresh(&self, name: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("make a directory");
-        path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -5,7 +5,7 @@ use pares::Instance;
 
 use crate::drive::timed;
 use crate::floor::{ECHO, Echo, bare_joins};
-use crate::helper::{DEADLINE, Directory, Helper, OneProcessor, free_port, part};
+use crate::helper::{DEADLINE, Helper, OneProcessor, free_port, part};
 use crate::own::{ECHO_FUNCTION, FIRST, RESOURCE, config};
 use crate::peers::{Peers, Server};
 use crate::plan::Plan;
@@ -16,7 +16,7 @@ const TURN: u64 = 100;
 
 /// The processes at the other end.
 struct Scene {
-    directory: Directory,
+    directory: tempfile::TempDir,
     port: u16,
     _first: Helper,
     echo: Helper,
@@ -26,7 +26,7 @@ struct Scene {
 
 impl Scene {
     fn start(peers: &Peers) -> Self {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
         let first = Helper::start(part("first", &[&port, &directory.path().display()]));
         let redis = peers.redis().map(|server| {
             let unix = Helper::start(server.part("redis-caller", &[]));

@@ -7,7 +7,6 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::helper::Directory;
 use crate::peers::Peers;
 use crate::plan::Plan;
 use crate::result::{Kind, Row, Series, Unit};
@@ -16,7 +15,7 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
     if !plan.wants("codec") {
         return Vec::new();
     }
-    let directory = Directory::new();
+    let directory = tempfile::tempdir().expect("make a directory");
     let measured = peers.part("codec", &[&directory.path().display()]).map(|mut command| {
         let status =
             command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("run criterion");

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::helper::{Crowd, Directory, Helper, free_port, part};
+use crate::helper::{Crowd, Helper, free_port, part};
 use crate::peers::{Peers, Server};
 use crate::plan::Plan;
 use crate::result::{Kind, Row, Series, Unit};
@@ -54,7 +54,7 @@ fn measure(
     recovery: bool,
     rows: &mut Vec<Row>,
 ) {
-    let directory = Directory::new();
+    let directory = tempfile::tempdir().expect("make a directory");
     let lock = directory.path().join("lock");
     let port = free_port();
     let rounds = plan.rounds(30);

@@ -6,8 +6,6 @@ use std::env;
 use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -238,27 +236,6 @@ impl Drop for Crowd {
     fn drop(&mut self) {
         self.children.values_mut().for_each(|child| _ = child.kill());
         self.children.values_mut().for_each(|child| _ = child.wait());
-    }
-}
-
-/// A directory of the bench's own, gone with this value.
-pub(crate) struct Directory(pub(crate) PathBuf);
-
-impl Directory {
-    pub(crate) fn new() -> Self {
-        let path = env::temp_dir().join(format!("pares-bench-{}-{}", std::process::id(), now()));
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("make a directory");
-        Directory(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        _ = fs::remove_dir_all(&self.0);
     }
 }
 

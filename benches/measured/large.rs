@@ -9,7 +9,7 @@ use pares::Instance;
 
 use crate::drive::{now, timed};
 use crate::floor::{ECHO, Echo};
-use crate::helper::{DEADLINE, Directory, Helper, OneProcessor, free_port, part, pause};
+use crate::helper::{DEADLINE, Helper, OneProcessor, free_port, part, pause};
 use crate::limits;
 use crate::own::{FIRST, RESOURCE, config};
 use crate::plan::Plan;
@@ -151,7 +151,7 @@ fn ask_all(
 }
 
 fn group(size: u64, took: &mut Took) {
-    let (directory, port) = (Directory::new(), free_port());
+    let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
     let place = directory.path().display();
     let mut first = Helper::start(part("first", &[&port, &place]));
     let mut crowds = Helper::start_all(shares(size).map(|_| part("crowd", &[&port, &place])));

@@ -11,7 +11,7 @@ use pares::Instance;
 
 use crate::drive::{Slot, now};
 use crate::floor::ECHO;
-use crate::helper::{DEADLINE, Directory, Helper, free_port, part, pause};
+use crate::helper::{DEADLINE, Helper, free_port, part, pause};
 use crate::own::{KEY, config};
 use crate::peers::Peers;
 use crate::plan::Plan;
@@ -29,7 +29,7 @@ pub(crate) fn throughput(plan: &Plan, peers: &Peers) -> Vec<Row> {
 }
 
 fn throughput_of(size: u64, plan: &Plan, peers: &Peers) -> Row {
-    let (directory, port) = (Directory::new(), free_port());
+    let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
     let _first = Helper::start(part("first", &[&port, &directory.path().display()]));
     let (echo, counter) = (Helper::start(part("echo", &[])), Helper::start(part("counter", &[])));
     let redis = peers.redis();
@@ -79,7 +79,7 @@ pub(crate) fn setting(plan: &Plan, peers: &Peers) -> Vec<Row> {
     if !plan.wants("setting") {
         return Vec::new();
     }
-    let (directory, port) = (Directory::new(), free_port());
+    let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
     let slots = |name| Slots::new(directory.path(), name);
     let (floor_slots, own_slots, redis_slots) = (slots("floor"), slots("own"), slots("redis"));
 

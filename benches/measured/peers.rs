@@ -12,7 +12,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::helper::{DEADLINE, Directory, Helper, free_port, part};
+use crate::helper::{DEADLINE, Helper, free_port, part};
 
 /// The program that speaks with the peers, or why there is none.
 pub(crate) struct Peers(Result<PathBuf, String>);
@@ -48,7 +48,7 @@ impl Peers {
 
     /// Redis without persistence, on a port and a Unix socket.
     pub(crate) fn redis(&self) -> Result<Server, String> {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
         let socket = directory.path().join("redis");
         let mut command = words(
             "redis-server --bind 127.0.0.1 --appendonly no --daemonize no --maxclients 4000 --port",
@@ -62,7 +62,7 @@ impl Peers {
 
     /// A bus of its own, with room for all.
     pub(crate) fn dbus(&self) -> Result<Server, String> {
-        let directory = Directory::new();
+        let directory = tempfile::tempdir().expect("make a directory");
         let (socket, config) = (directory.path().join("bus"), directory.path().join("config"));
         let limit = |name: &str| format!("<limit name=\"{name}\">100000</limit>");
         let limits =
@@ -87,7 +87,7 @@ impl Peers {
 
     /// One node with the shortest times between its own members that allow a lease of a second.
     pub(crate) fn etcd(&self) -> Result<Server, String> {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
         let peer_port = (port + 1..30_000)
             .find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
         let peer = format!("http://127.0.0.1:{}", peer_port.expect("a free port"));
@@ -113,7 +113,7 @@ impl Peers {
     fn start(
         &self,
         command: Vec<String>,
-        directory: Directory,
+        directory: tempfile::TempDir,
         addresses: Vec<String>,
         is_up: impl Fn() -> bool,
     ) -> Result<Server, String> {
@@ -155,7 +155,7 @@ pub(crate) struct Server {
     program: PathBuf,
     /// Where it is to be found: the fastest way first.
     addresses: Vec<String>,
-    _directory: Directory,
+    _directory: tempfile::TempDir,
 }
 
 impl Server {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::helper::{Directory, Helper, free_port, part};
+use crate::helper::{Helper, free_port, part};
 use crate::limits;
 use crate::plan::Plan;
 use crate::result::{Kind, Row, Series, Unit};
@@ -127,7 +127,7 @@ pub(crate) fn scene(alone: bool, size: u64) -> ! {
 }
 
 fn group(size: u64, seconds: u64) -> [u64; 3] {
-    let (directory, port) = (Directory::new(), free_port());
+    let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
     let place = directory.path().display();
     let first = Helper::start(part("first", &[&port, &place]));
     let alone = resident(first.pid());

@@ -310,14 +310,13 @@ fn the_header_has_the_numbers_and_layouts_of_the_code() {
         constants += 1;
     }
     assert!(constants > 50, "only {constants} constants found");
-    let file = std::env::temp_dir().join(format!("pares-claims-{}.c", std::process::id()));
+    let file = tempfile::Builder::new().suffix(".c").tempfile().unwrap();
     std::fs::write(&file, claims).unwrap();
     let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
     let compiler = Command::new("cc")
         .args(["-std=c11", "-Wall", "-Werror", "-fsyntax-only", "-I", include])
-        .arg(&file)
+        .arg(file.path())
         .output();
-    std::fs::remove_file(&file).unwrap();
     match compiler {
         Err(error) => crate::skipped::skip(format_args!("no C compiler: {error}")),
         Ok(output) => {

@@ -4,54 +4,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::Command;
 
+use crate::actors::subject::{JOIN, ROUNDS};
+use crate::actors::{self, Actor};
 use crate::failover::is_quiet;
-use crate::support::{Ground, PATIENCE, Proc, await_true, finish};
+use crate::support::{Ground, PATIENCE, await_true, finish};
 
-mod process;
 mod trace;
 
-use process::ROUNDS;
-use trace::{JOIN, Trace};
+use trace::Trace;
 
-/// This test binary, started again by `before` to do one of the things that [`process`] knows.
+/// One that does one of the things that a subject knows, started by `before`.
 fn subject(ground: &Ground, before: &[&str], what: &str) -> Command {
-    let own = std::env::current_exe().expect("own path");
-    let mut words =
-        before.iter().map(ToString::to_string).chain([own.to_str().expect("UTF-8").to_owned()]);
-    let mut command = Command::new(words.next().expect("a program"));
-    command.args(words).args([
-        "--exact",
-        "counts::process::process",
-        "--nocapture",
-        "--test-threads=1",
-    ]);
-    command
-        .env("COUNT", what)
-        .env("COUNT_PORT", ground.port.to_string())
-        .env("COUNT_DIR", &ground.directory);
-    command
+    let more = [("WHAT", what.to_owned())];
+    actors::command_in(&ground.directory, ground.port, before, "subject", &more)
 }
 
 /// One that has got so far as to be ready, and goes on when it is told to.
-fn ready(ground: &Ground, what: &str) -> (Proc, ChildStdin) {
-    let mut command = subject(ground, &[], what);
-    command.stdin(Stdio::piped());
-    let (subject, stdin) = Proc::start_with_input(command);
-    assert_eq!(said(&subject), "ready");
-    (subject, stdin)
-}
-
-/// The next thing that it says; the words of the test harness around it are not its own.
-#[track_caller]
-fn said(subject: &Proc) -> String {
-    loop {
-        if let Some(text) = subject.line().strip_prefix("> ") {
-            return text.to_owned();
-        }
-    }
+fn ready(ground: &Ground, what: &str) -> Actor {
+    let subject = Actor::run(subject(ground, &[], what));
+    assert_eq!(subject.word(), "ready");
+    subject
 }
 
 /// What one request may cost: the asker's end, then the supervisor's.
@@ -105,8 +79,7 @@ fn a_request_costs_no_more_system_calls_than_it_must() {
         crate::skipped::skip("there is no strace here, or it may not trace");
         return;
     }
-    let mut command = subject(&ground, &["strace", "-f", "-qq", "-o", log], "requests");
-    command.stdin(Stdio::null());
+    let command = subject(&ground, &["strace", "-f", "-qq", "-o", log], "requests");
     finish(command).code(0);
     let trace = Trace::read(&fs::read_to_string(log).expect("a trace"));
     for (request, costs) in COSTS {
@@ -167,11 +140,11 @@ fn witnesses() -> usize {
 fn failover_messages(members: usize) -> BTreeMap<String, usize> {
     let ground = Ground::new();
     let supervisor = ground.join("first");
-    let (survivors, mut stdin) = ready(&ground, &format!("members {members}"));
-    stdin.write_all(b"count\n").expect("a living process");
-    assert_eq!(said(&survivors), "counting");
+    let mut survivors = ready(&ground, &format!("members {members}"));
+    survivors.order("count");
+    assert_eq!(survivors.word(), "counting");
     supervisor.kill();
-    let sent = said(&survivors);
+    let sent = survivors.word();
     println!("{members} members: {sent}");
     let words = sent.split(' ').map(|word| word.split_once('=').expect("a name and a number"));
     words.map(|(name, times)| (name.to_owned(), times.parse().expect("a number"))).collect()
@@ -184,10 +157,10 @@ fn failover_messages(members: usize) -> BTreeMap<String, usize> {
 fn a_group_that_shares_and_does_nothing_does_not_wake_up() {
     let ground = Ground::new();
     let mut sharers = [(); 3].map(|()| ready(&ground, "sharer"));
-    sharers.iter_mut().for_each(|(_, stdin)| stdin.write_all(b"wait\n").expect("a living process"));
+    sharers.iter_mut().for_each(|sharer| sharer.order("wait"));
     let admin = ground.admin();
     let usage = || admin.usage_of("seats", PATIENCE).map(|usage| (usage.in_use, usage.waiting));
     await_true("all hold and wait", || usage().is_ok_and(|usage| usage == (3, 3)));
-    let pids: Vec<u32> = sharers.iter().map(|(sharer, _)| sharer.pid()).collect();
-    is_quiet(&pids, &sharers[0].0);
+    let pids: Vec<u32> = sharers.iter().map(Actor::pid).collect();
+    is_quiet(&pids, &sharers[0].process);
 }

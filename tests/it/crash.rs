@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pares::{Instance, JoinError};
 
+use crate::actors::forker;
 use crate::fork::{crowd, now_ns, report, taken_over};
-use crate::forker::Forker;
 use crate::support::{Ground, PATIENCE, await_true};
 
 /// True if a dump of a process here becomes a file in its directory. Else the test says why it
@@ -50,14 +50,14 @@ fn a_crashed_supervisor_is_replaced_before_its_dump_is_written() {
     for (how, signal) in [("fault", libc::SIGSEGV), ("abort", libc::SIGABRT)] {
         for release in [false, true] {
             let ground = Ground::new();
-            let environment = [("FORKER_CORE", "unlimited"), ("FORKER_RELEASE", "1")];
+            let environment = [("CORE", "unlimited"), ("RELEASE", "1")];
             let environment = &environment[..1 + usize::from(release)];
-            let mut first = Forker::start_with(&ground, "first", environment);
-            first.tell("touch 300");
-            first.says("touched");
+            let mut first = forker::start_with(&ground, "first", environment);
+            first.order("touch 300");
+            first.expect("touched");
             let crowd = crowd(&ground, 5);
             let began = now_ns();
-            first.tell(&format!("crash {how}"));
+            first.order(&format!("crash {how}"));
             let taken = taken_over(&crowd);
             let (status, _) = first.end();
             let ended = now_ns();
@@ -86,11 +86,11 @@ fn who_waits_for_a_dump_is_told_so() {
         return;
     }
     let ground = Ground::new();
-    let mut first = Forker::start_with(&ground, "first", &[("FORKER_CORE", "unlimited")]);
-    first.tell("touch 900");
-    first.says("touched");
+    let mut first = forker::start_with(&ground, "first", &[("CORE", "unlimited")]);
+    first.order("touch 900");
+    first.expect("touched");
     let pid = first.pid();
-    first.tell("crash fault");
+    first.order("crash fault");
     await_true("dumping", || is_dumping(pid));
     let error = Instance::join(ground.config().join_timeout(Duration::from_millis(60)))
         .expect_err("joined");
@@ -127,10 +127,9 @@ fn a_crash_without_a_dump_ends_as_it_would_have() {
     ];
     for (how, signal) in ways.into_iter().chain(signals) {
         let ground = Ground::new();
-        let mut first =
-            Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
+        let mut first = forker::start_with(&ground, "first", &[("CORE", "0"), ("RELEASE", "1")]);
         let crowd = crowd(&ground, 2);
-        first.tell(&format!("crash {how}"));
+        first.order(&format!("crash {how}"));
         taken_over(&crowd);
         let (status, errors) = first.end();
         assert_eq!(status.signal(), Some(signal), "{how}: {errors}");
@@ -142,22 +141,21 @@ fn a_crash_without_a_dump_ends_as_it_would_have() {
 /// a new supervisor already.
 #[test]
 fn the_programs_own_handler_comes_next() {
-    let environment =
-        [("FORKER_CORE", "0"), ("FORKER_RELEASE", "1"), ("FORKER_HANDLER", "takes its time")];
+    let environment = [("CORE", "0"), ("RELEASE", "1"), ("HANDLER", "takes its time")];
     let ground = Ground::new();
-    let mut first = Forker::start_with(&ground, "first", &environment);
+    let mut first = forker::start_with(&ground, "first", &environment);
     let members = crowd(&ground, 3);
-    first.tell("crash fault");
-    assert_eq!(first.says("handler"), "8", "another address");
+    first.order("crash fault");
+    assert_eq!(first.expect("handler"), "8", "another address");
     taken_over(&members);
     assert!(fs::exists(format!("/proc/{}/fd", first.pid())).expect("an answer"), "it has ended");
-    first.kill();
+    first.process.kill();
 
-    let environment = [("FORKER_CORE", "0"), ("FORKER_RELEASE", "1"), ("FORKER_HANDLER", "exits")];
+    let environment = [("CORE", "0"), ("RELEASE", "1"), ("HANDLER", "exits")];
     let ground = Ground::new();
-    let mut first = Forker::start_with(&ground, "first", &environment);
-    first.tell("crash fault");
-    assert_eq!(first.says("handler"), "8");
+    let mut first = forker::start_with(&ground, "first", &environment);
+    first.order("crash fault");
+    assert_eq!(first.expect("handler"), "8");
     assert_eq!(first.end().0.code(), Some(42));
 }
 
@@ -166,12 +164,11 @@ fn the_programs_own_handler_comes_next() {
 #[test]
 fn a_fault_that_somebody_sent_is_left_to_the_handler_before() {
     let ground = Ground::new();
-    let mut first =
-        Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
-    first.tell("crash 11");
-    first.tell("crash 7");
-    first.tell("touch 1");
-    first.says("touched");
+    let mut first = forker::start_with(&ground, "first", &[("CORE", "0"), ("RELEASE", "1")]);
+    first.order("crash 11");
+    first.order("crash 7");
+    first.order("touch 1");
+    first.expect("touched");
     assert_eq!(
         ground.admin().call("first", "ping", b"still", PATIENCE).expect("an answer"),
         b"still"
@@ -181,16 +178,15 @@ fn a_fault_that_somebody_sent_is_left_to_the_handler_before() {
 /// Goal: the crash of a subordinate frees its place at once, too.
 #[test]
 fn a_crashed_subordinate_is_gone_at_once() {
-    let environment =
-        [("FORKER_CORE", "0"), ("FORKER_RELEASE", "1"), ("FORKER_HANDLER", "takes its time")];
+    let environment = [("CORE", "0"), ("RELEASE", "1"), ("HANDLER", "takes its time")];
     let ground = Ground::new();
     let first = ground.join("first");
-    let mut second = Forker::start_with(&ground, "second", &environment);
+    let mut second = forker::start_with(&ground, "second", &environment);
     first.sees("second");
-    second.tell("crash fault");
-    second.says("handler");
+    second.order("crash fault");
+    second.expect("handler");
     first.expect(|event| event["event"] == "left" && event["name"] == "second");
-    second.kill();
+    second.process.kill();
     // It has not come back meanwhile.
     assert_eq!(ground.names(), ["first"]);
 }
@@ -200,11 +196,10 @@ fn a_crashed_subordinate_is_gone_at_once() {
 #[test]
 fn the_crash_of_a_child_ends_nothing_of_its_parents() {
     let ground = Ground::new();
-    let mut first =
-        Forker::start_with(&ground, "first", &[("FORKER_CORE", "0"), ("FORKER_RELEASE", "1")]);
+    let mut first = forker::start_with(&ground, "first", &[("CORE", "0"), ("RELEASE", "1")]);
     let crowd = crowd(&ground, 2);
-    first.tell("crash-children");
-    first.says("children crashed");
+    first.order("crash-children");
+    first.expect("children crashed");
     assert_eq!(crowd[0].0.term(), 1);
     assert_eq!(crowd[0].0.call("first", "ping", b"still", PATIENCE).expect("an answer"), b"still");
     assert_eq!(ground.names(), ["crowd-0", "crowd-1", "first"]);

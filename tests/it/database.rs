@@ -18,7 +18,7 @@ use postgres::{Client, NoTls};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getuid};
 
-use crate::chaos::Random;
+use crate::random::Random;
 use crate::raw::free_port;
 use crate::sharing::Ended;
 use crate::support::{Ground, PATIENCE, Proc, finish};

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::actors::forker;
 use crate::crash::{dumps_to_a_file, is_dumping};
-use crate::forker::Forker;
 use crate::raw::free_port;
 use crate::support::{Answer, Ground, Proc, await_true, finish};
 
@@ -163,12 +163,12 @@ fn who_dumps_core_is_named() {
     for (check, others) in [("supervisor", 0), ("members", 1)] {
         let ground = Ground::new();
         let _others: Vec<Proc> = (0..others).map(|_| ground.join("first")).collect();
-        let mut second = Forker::start_with(&ground, "second", &[("FORKER_CORE", "unlimited")]);
+        let mut second = forker::start_with(&ground, "second", &[("CORE", "unlimited")]);
         await_true("seen", || ground.names().len() == others + 1);
-        second.tell("touch 900");
-        second.says("touched");
+        second.order("touch 900");
+        second.expect("touched");
         let pid = second.pid();
-        second.tell("crash fault");
+        second.order("crash fault");
         await_true("dumping", || is_dumping(pid));
         let cure = format!("kill -KILL {pid}");
         says(
@@ -178,7 +178,7 @@ fn who_dumps_core_is_named() {
             &["writing its core dump", &cure, "release_on_crash"],
         );
         // So it is: the signal ends the dump as well.
-        second.kill();
+        second.process.kill();
     }
 }
 
@@ -188,7 +188,7 @@ fn who_dumps_core_is_named() {
 fn a_child_that_keeps_sockets_is_named() {
     let ground = Ground::new();
     let first = ground.join("first");
-    let mut second = Forker::start(&ground, "second");
+    let mut second = forker::start(&ground, "second");
     first.sees("second");
     let child = second.fork("clone");
     let cure = format!("kill {}", child.0);
@@ -198,7 +198,7 @@ fn a_child_that_keeps_sockets_is_named() {
         "cure",
         &["admin endpoint", "of second", "which lives", &cure],
     );
-    second.kill();
+    second.process.kill();
     says(
         &doctor(&ground),
         "descriptors",
@@ -215,11 +215,11 @@ fn a_child_that_keeps_sockets_is_named() {
 #[test]
 fn a_child_that_keeps_a_dead_supervisors_port_is_named() {
     let ground = Ground::new();
-    let mut first = Forker::start(&ground, "first");
+    let mut first = forker::start(&ground, "first");
     let child = first.fork("clone");
     let cure = format!("kill {}", child.0);
     says(&doctor(&ground), "descriptors", "cure", &["the supervisor port", &cure]);
-    first.kill();
+    first.process.kill();
     says(&doctor(&ground), "supervisor", "cure", &["forked from a dead supervisor", &cure]);
     drop(child);
     await_true("free", || found(&doctor(&ground), "supervisor")["state"] == "ok");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pares::{Event, EventKind, Instance, LeftCause, channel::Receiver};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::forker::{Forker, Orphan, sockets};
+use crate::actors::forker::{self, Orphan, sockets};
 use crate::support::{Ground, PATIENCE, await_true};
 
 pub(crate) fn now_ns() -> u64 {
@@ -62,12 +62,12 @@ pub(crate) fn report(what: &str, began: u64, ended: u64) {
 #[test]
 fn a_forked_child_does_not_keep_its_dead_parents_port_or_connections() {
     let ground = Ground::new();
-    let mut first = Forker::start(&ground, "first");
+    let mut first = forker::start(&ground, "first");
     let crowd = crowd(&ground, 20);
     let child = first.fork("fork");
     assert_eq!(sockets(child.0), [""; 0], "the child has sockets of ours");
     let began = now_ns();
-    first.kill();
+    first.process.kill();
     report("forked by a thread of the program", began, taken_over(&crowd));
     assert!(child.lives());
 }
@@ -78,7 +78,7 @@ fn a_forked_child_does_not_keep_its_dead_parents_port_or_connections() {
 fn a_function_or_a_job_may_fork() {
     for how in ["function", "job"] {
         let ground = Ground::new();
-        let mut first = Forker::start(&ground, "first");
+        let mut first = forker::start(&ground, "first");
         let crowd = crowd(&ground, 5);
         let child = match how {
             "job" => first.fork("job"),
@@ -89,7 +89,7 @@ fn a_function_or_a_job_may_fork() {
         };
         assert_eq!(sockets(child.0), [""; 0], "{how}: the child has sockets of ours");
         let began = now_ns();
-        first.kill();
+        first.process.kill();
         report(&format!("forked by a {how}"), began, taken_over(&crowd));
         assert!(child.lives());
     }
@@ -100,7 +100,7 @@ fn a_function_or_a_job_may_fork() {
 #[test]
 fn a_child_that_returns_to_the_library_ends() {
     let ground = Ground::new();
-    let _first = Forker::start(&ground, "first");
+    let _first = forker::start(&ground, "first");
     let admin = ground.admin();
     for _ in 0..5 {
         let pid = admin.call("first", "fork-and-return", b"", PATIENCE).expect("an answer");
@@ -116,11 +116,11 @@ fn a_child_that_returns_to_the_library_ends() {
 fn a_subordinate_that_has_forked_dies_at_once() {
     let ground = Ground::new();
     let first = ground.join("first");
-    let mut second = Forker::start(&ground, "second");
+    let mut second = forker::start(&ground, "second");
     first.sees("second");
     let child = second.fork("fork");
     let began = now_ns();
-    second.kill();
+    second.process.kill();
     let left = first.expect(|event| event["event"] == "left" && event["name"] == "second");
     assert_eq!(left["cause"], LeftCause::Died.to_string());
     report("a subordinate's death", began, left["monotonic_ns"].as_u64().expect("a time"));
@@ -133,21 +133,21 @@ fn a_subordinate_that_has_forked_dies_at_once() {
 fn a_storm_of_forks_delays_no_failover() {
     let ground = Ground::new();
     for round in 0..4 {
-        let mut first = Forker::start(&ground, "first");
+        let mut first = forker::start(&ground, "first");
         await_true("supervisor", || ground.names() == ["first"]);
         let crowd = crowd(&ground, 8);
-        first.tell("storm 150");
-        let children: Vec<Orphan> = first.says("children ").split(' ').map(Orphan::of).collect();
+        first.order("storm 150");
+        let children: Vec<Orphan> = first.expect("children ").split(' ').map(Orphan::of).collect();
         await_true("without sockets of ours", || {
             children.iter().all(|child| sockets(child.0).is_empty())
         });
         // Killed in the middle of the next ones, which nobody can name: their alarm ends them, and
         // this.
-        first.tell("storm 5000");
+        first.order("storm 5000");
         std::thread::sleep(Duration::from_millis(20 * round));
         let before = children_of(first.pid());
         let began = now_ns();
-        first.kill();
+        first.process.kill();
         report(&format!("{} children", before.len()), began, taken_over(&crowd));
         assert!(children.iter().all(Orphan::lives));
         before.into_iter().for_each(|child| drop(Orphan(child)));
@@ -170,10 +170,10 @@ fn children_of(pid: u32) -> Vec<u32> {
 #[test]
 fn forks_amid_traffic_leak_nothing() {
     let ground = Ground::new();
-    let mut first = Forker::start(&ground, "first");
+    let mut first = forker::start(&ground, "first");
     let _crowd = crowd(&ground, 3);
-    first.tell("traffic 300");
-    assert_eq!(first.says("leaked"), "[]");
+    first.order("traffic 300");
+    assert_eq!(first.expect("leaked"), "[]");
 }
 
 /// Goal: what the parent has made hangs nobody in the child and costs the parent nothing, used or
@@ -181,12 +181,12 @@ fn forks_amid_traffic_leak_nothing() {
 #[test]
 fn in_the_child_everything_is_stopped() {
     let ground = Ground::new();
-    let mut first = Forker::start(&ground, "first");
+    let mut first = forker::start(&ground, "first");
     let crowd = crowd(&ground, 2);
     for _ in 0..5 {
-        first.tell("use");
-        println!("used and dropped in {}", first.says("used in"));
-        assert_eq!(first.says("ended"), "true");
+        first.order("use");
+        println!("used and dropped in {}", first.expect("used in"));
+        assert_eq!(first.expect("ended"), "true");
     }
     assert_eq!(crowd[0].0.call("first", "ping", b"still", PATIENCE).expect("an answer"), b"still");
 }
@@ -195,13 +195,13 @@ fn in_the_child_everything_is_stopped() {
 #[test]
 fn a_child_can_join_by_itself() {
     let ground = Ground::new();
-    let mut first = Forker::start(&ground, "first");
+    let mut first = forker::start(&ground, "first");
     let crowd = crowd(&ground, 1);
     let child = first.fork("join");
-    assert_eq!(first.says("child is"), "subordinate");
-    assert_eq!(first.says("child hears"), "Ok(5)");
+    assert_eq!(first.expect("child is"), "subordinate");
+    assert_eq!(first.expect("child hears"), "Ok(5)");
     await_true("three", || ground.names() == ["child", "crowd-0", "first"]);
-    first.kill();
+    first.process.kill();
     await_true("two", || {
         ground.admin().registry().list(PATIENCE).is_ok_and(|listing| listing.entries.len() == 2)
     });
@@ -217,11 +217,11 @@ fn a_child_can_join_by_itself() {
 #[test]
 fn executed_programs_have_no_descriptor_of_ours() {
     let ground = Ground::new();
-    let mut first = Forker::start(&ground, "first");
+    let mut first = forker::start(&ground, "first");
     let _crowd = crowd(&ground, 10);
-    first.tell("run");
-    let system = first.says("system");
-    let pids = first.says("run");
+    first.order("run");
+    let system = first.expect("system");
+    let pids = first.expect("run");
     for pid in pids.split(' ').chain([system.as_str()]) {
         let program = Orphan::of(pid);
         let name = || std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

@@ -70,11 +70,10 @@ fn a_supervisor_that_dies_at_any_step_of_a_handshake_is_succeeded() {
     for step in STEPS {
         for reset in [false, true] {
             let port = free_port();
-            let directory =
-                std::env::temp_dir().join(format!("pares-handshake-{}-{port}", std::process::id()));
-            let config = Config::new("mortals").port(port).directory(&directory).name("heir");
+            let directory = tempfile::tempdir().unwrap();
+            let config = Config::new("mortals").port(port).directory(directory.path()).name("heir");
             drop(Admin::new(&config).unwrap()); // makes the key
-            let key = fs::read(directory.join("mortals.key")).unwrap().try_into().unwrap();
+            let key = fs::read(directory.path().join("mortals.key")).unwrap().try_into().unwrap();
             let group = Group { name: "mortals".into(), key };
             let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
             let supervisor = thread::spawn(move || die_at(step, listener, &group, port, reset));
@@ -91,7 +90,6 @@ fn a_supervisor_that_dies_at_any_step_of_a_handshake_is_succeeded() {
             );
             supervisor.join().unwrap();
             drop(heir);
-            fs::remove_dir_all(directory).unwrap();
         }
     }
 }

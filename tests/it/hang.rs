@@ -1,54 +1,22 @@
 //! Processes that live and do nothing: seen, reported, ended where that is wanted, and never
 //! mistaken for the merely late.
 
-use std::io::BufRead;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::{Config, EventKind, Instance, Role, StallCause};
 use rustix::process::Signal;
 
-use crate::sharing::{Other, given, given_config, say};
+use crate::actors::Actor;
 use crate::support::{Ground, PATIENCE, Proc};
 
 /// A hang timeout that a busy machine does not pass by itself, and a test can wait for.
-const TIMEOUT: Duration = Duration::from_millis(800);
-
-/// Goal: to be an instance whose program stops making progress on order.
-#[test]
-fn part() {
-    if given("HANG").is_empty() {
-        return;
-    }
-    let instance = Instance::join(given_config()).unwrap();
-    // Nobody is expected to pulse that never has, and the thread that does may be run only after
-    // the order to hang.
-    instance.pulse();
-    let stuck = AtomicBool::new(false);
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                if !stuck.load(Ordering::Relaxed) {
-                    instance.pulse();
-                }
-                thread::sleep(TIMEOUT / 16);
-            }
-        });
-        say("joined");
-        for order in std::io::stdin().lock().lines().map_while(Result::ok) {
-            stuck.store(order == "hang", Ordering::Relaxed);
-            say("done");
-        }
-        over.store(true, Ordering::Relaxed);
-    });
-}
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(800);
 
 /// A process whose program pulses until it is told to hang.
-fn pulsing(ground: &Ground, name: &str) -> Other {
-    let other = Other::start(ground, "hang::part", name, &[("HANG", "1".to_owned())]);
+fn pulsing(ground: &Ground, name: &str) -> Actor {
+    let other = Actor::start(ground, "pulsing", name, &[]);
     other.expect("joined");
     other
 }
@@ -309,47 +277,13 @@ fn a_starved_supervisor_is_not_ended() {
     assert_eq!(watcher.role()["event"], "supervisor");
 }
 
-/// Prints what the library logs, as words for the other process.
-struct Told;
-
-impl log::Log for Told {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        say(&format!("log {}", record.args()));
-    }
-
-    fn flush(&self) {}
-}
-
-/// Goal: to be a supervisor without progress and one that is to end it and cannot, for they are one
-/// process.
-#[test]
-fn both() {
-    if given("BOTH").is_empty() {
-        return;
-    }
-    log::set_logger(&Told).unwrap();
-    log::set_max_level(log::LevelFilter::Warn);
-    let boss = Instance::join(given_config().name("boss")).unwrap();
-    // On a busy machine a thread may not be run at all between two looks of a shorter one, and then
-    // the watcher cannot be sure.
-    let timeout = Duration::from_secs(1);
-    let watcher = given_config().name("watcher").hang_timeout(timeout).end_hung_supervisor(true);
-    let _watcher = Instance::join(watcher).unwrap();
-    boss.pulse();
-    for _order in std::io::stdin().lock().lines() {}
-}
-
 /// Goal: what cannot be cured is said at once, and not at each look. Method: a watcher looks four
 /// times in each second at one that it may not end. (That it comes again, and with which count, is
 /// for `net::complaint`, where no busy machine is in between.)
 #[test]
 fn a_watcher_that_cannot_end_a_hung_supervisor_does_not_say_so_at_each_look() {
     let ground = Ground::new();
-    let other = Other::start(&ground, "hang::both", "boss", &[("BOTH", "1".to_owned())]);
+    let other = Actor::start(&ground, "both", "boss", &[]);
     let complaint = "log cannot end `boss`, which is stalled: it is in this very process";
     assert_eq!(other.expect(complaint), "");
     let until = Instant::now() + Duration::from_secs(3);

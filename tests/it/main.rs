@@ -2,6 +2,7 @@
 //! rules. On Linux: much of it is read from /proc.
 #![cfg(target_os = "linux")]
 
+mod actors;
 mod address;
 mod capi;
 mod chaos;
@@ -14,7 +15,6 @@ mod doctor_views;
 mod failover;
 mod fencing;
 mod fork;
-mod forker;
 mod handshake;
 mod hang;
 mod hostile;
@@ -27,6 +27,7 @@ mod peer;
 mod peer_cli;
 mod peer_names;
 mod places;
+mod random;
 mod raw;
 mod readme;
 mod run;

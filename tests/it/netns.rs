@@ -10,15 +10,15 @@ mod peers;
 mod rules;
 mod sending;
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use hosts::{Network, abilities};
 use peers::{Homes, Peers, Setup, Transport};
@@ -54,16 +54,13 @@ struct Place {
 struct Scene {
     network: Network,
     peers: Peers,
+    _removed_at_the_end: TempDir,
 }
 
 impl Scene {
     /// Starts all processes at once.
     fn start(place: Place, options: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("pares-netns-{}-{number}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&directory).expect("a directory for the test");
+        let directory = tempfile::tempdir().expect("a directory for the test");
         let timing = format!("--interval {} --delay {}", INTERVAL.as_millis(), DELAY.as_millis());
         let setup = Setup {
             program: PathBuf::from(env!("CARGO_BIN_EXE_pares")),
@@ -72,11 +69,11 @@ impl Scene {
             arguments: format!("{timing} {options}"),
         };
         let network = Network::new(place.hosts);
-        let mut peers = Peers::new(setup, directory);
+        let mut peers = Peers::new(setup, directory.path().to_owned());
         for process in 0..place.processes {
             peers.start(&network, process % place.hosts);
         }
-        Scene { network, peers }
+        Scene { network, peers, _removed_at_the_end: directory }
     }
 
     /// Waits until one is primary and the others are standby; gives the primary.

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
-use crate::support::{Ground, finish};
+use tempfile::TempDir;
+
+use crate::support::{Ground, PATIENCE, finish};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -333,18 +338,36 @@ fn the_table_of_commands_has_every_command_and_no_other() {
     assert_eq!(said, names.map(str::to_owned).collect());
 }
 
+/// The turn of one suite among all of this machine: the examples have one group's name, and so one
+/// port, which a page would not be simpler without.
+fn await_turn() -> UnixListener {
+    let deadline = Instant::now() + 4 * PATIENCE;
+    let place = SocketAddr::from_abstract_name("pares-tests-my-program").unwrap();
+    loop {
+        match UnixListener::bind_addr(&place) {
+            Ok(turn) => return turn,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}"),
+        }
+        assert!(Instant::now() < deadline, "another suite does not come to its end");
+        // Nobody accepts: the connection ends with its listener, which ends with its process.
+        if let Ok(mut other) = UnixStream::connect_addr(&place) {
+            other.set_read_timeout(Some(PATIENCE)).unwrap();
+            _ = other.read(&mut [0]);
+        }
+    }
+}
+
 /// An example, run as a new user would, with a home directory of its own.
 struct Shown {
     child: Killed,
     lines: pares::channel::Receiver<String>,
     reader: std::thread::JoinHandle<()>,
-    home: PathBuf,
+    home: TempDir,
 }
 
 impl Shown {
     fn start(name: &str) -> Self {
-        let home = std::env::temp_dir().join(format!("pares-{name}-{}", std::process::id()));
-        fs::create_dir_all(&home).unwrap();
+        let home = tempfile::tempdir().unwrap();
         // `cargo test` has built it, `cargo test --test it` has not.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
@@ -354,7 +377,7 @@ impl Shown {
         assert!(built.success());
         let program = Path::new(env!("CARGO_BIN_EXE_pares")).with_file_name("examples").join(name);
         let child = Command::new(program)
-            .env("HOME", &home)
+            .env("HOME", home.path())
             .env_remove("PARES_DIR")
             .env_remove("XDG_STATE_HOME")
             .env_remove("STATE_DIRECTORY")
@@ -372,20 +395,19 @@ impl Shown {
     }
 
     fn next(&self) -> String {
-        self.lines.recv_timeout(crate::support::PATIENCE).unwrap()
+        self.lines.recv_timeout(PATIENCE).unwrap()
     }
 
     fn end(self) {
-        assert!(self.home.join(".local/state/pares/my-program.key").exists());
+        assert!(self.home.path().join(".local/state/pares/my-program.key").exists());
         drop(self.child);
         self.reader.join().unwrap();
-        fs::remove_dir_all(self.home).unwrap();
     }
 }
 
-/// Both examples use one group's name, and so one port: one after the other.
 #[test]
 fn the_examples_of_the_pages_do_what_they_say_with_nothing_set_up() {
+    let _turn = await_turn();
     let hello = Shown::start("hello");
     assert!(hello.next().ends_with(" is supervisor"));
     assert_eq!(hello.next(), "hello world");

@@ -1,15 +1,13 @@
 //! Processes that end with their test, and waiting with a deadline.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +15,7 @@ use pares::channel::{Receiver, RecvTimeoutError, unbounded};
 use pares::{Admin, Config};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::raw::free_port;
 
@@ -69,6 +68,7 @@ pub(crate) const GROUP: &str = "it";
 pub(crate) struct Ground {
     pub(crate) port: u16,
     pub(crate) directory: PathBuf,
+    _removed_at_the_end: TempDir,
 }
 
 impl Ground {
@@ -78,14 +78,12 @@ impl Ground {
 
     pub(crate) fn on_port(port: u16) -> Self {
         mind_signals();
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("pares-it-{}-{number}", std::process::id()));
+        let mut directory = tempfile::Builder::new();
         // Whatever the mask: one that a group can write is refused, and a database server, another
         // user, has its place inside.
-        fs::DirBuilder::new().mode(0o711).create(&directory).expect("a directory for the test");
-        Ground { port, directory }
+        directory.prefix("pares-it-").permissions(fs::Permissions::from_mode(0o711));
+        let directory = directory.tempdir().expect("a directory for the test");
+        Ground { port, directory: directory.path().to_owned(), _removed_at_the_end: directory }
     }
 
     /// A copy of the command here, for a user who may not see where it was built.
@@ -176,12 +174,6 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
-    fn drop(&mut self) {
-        _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
 /// What a command that has ended has said.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -243,7 +235,7 @@ pub(crate) struct Proc {
     errors: Receiver<String>,
     /// Events that were read while another was waited for: events of different sources come in any
     /// order.
-    skipped: RefCell<Vec<Value>>,
+    skipped: Mutex<Vec<Value>>,
 }
 
 impl Proc {
@@ -292,7 +284,7 @@ impl Proc {
             _ = tell.send(String::from_utf8_lossy(&bytes).into_owned());
         });
         let stdin = child.stdin.take();
-        (Proc { child, lines, errors, skipped: RefCell::default() }, stdin)
+        (Proc { child, lines, errors, skipped: Mutex::default() }, stdin)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -341,7 +333,7 @@ impl Proc {
     /// The first event that is as wanted and was not waited for yet.
     #[track_caller]
     pub(crate) fn expect(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut skipped = self.skipped.borrow_mut();
+        let mut skipped = self.skipped.lock().expect("no panic meanwhile");
         if let Some(at) = skipped.iter().position(&wanted) {
             return skipped.remove(at);
         }

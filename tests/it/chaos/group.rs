@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::now_ns;
 use super::written::{Told, Written};
-use super::{Random, now_ns};
-use crate::sharing::{Other, word};
+use crate::actors::{Actor, word};
+use crate::random::Random;
 use crate::support::{Ground, PATIENCE};
 
 pub(super) struct Worker {
     name: String,
-    pub(super) other: Other,
+    pub(super) other: Actor,
     /// When it is to go on.
     stopped_until: Option<Instant>,
 }
@@ -71,8 +72,8 @@ impl Chaos {
         let writes = key_of(at).unwrap_or_default();
         self.started += 1;
         let seed = self.random.below(1 << 40).to_string();
-        let more = [("WORKER", "1".to_owned()), ("WRITES", writes), ("SEED", seed)];
-        let other = Other::start(&self.ground, "chaos::worker::worker", &name, &more);
+        let more = [("WRITES", writes), ("SEED", seed)];
+        let other = Actor::start(&self.ground, "worker", &name, &more);
         Worker { name, other, stopped_until: None }
     }
 

@@ -11,65 +11,32 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pares::Instance;
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::sharing::{Ended, Other};
+use crate::actors::Actor;
+use crate::random::Random;
+use crate::sharing::Ended;
 use crate::support::{Ground, PATIENCE, await_true};
 use group::Chaos;
 use written::{Told, Written};
 
 mod group;
-mod worker;
 mod written;
 
 /// How many units of the shared resource there are.
-const UNITS: usize = 5;
+pub(crate) const UNITS: usize = 5;
 
 /// Longer than any process here stands still, so that nobody is taken for dead who is not.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(crate) const SETTLE: Duration = Duration::from_secs(3);
 
 /// How long a unit's file may be held by a process that is being killed.
-const EXIT_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// splitmix64: the same numbers for the same seed.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub(crate) fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_micros(1000 * from + self.below(1000 * (to - from)))
-    }
-
-    /// The seed of this run, which is printed.
-    pub(crate) fn seed() -> u64 {
-        let given =
-            std::env::var("PARES_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
-        let seed = given.unwrap_or_else(|| {
-            SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |time| time.subsec_nanos().into())
-        });
-        println!("PARES_TEST_SEED={seed}");
-        seed
-    }
-}
-
-fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
@@ -214,9 +181,9 @@ fn who_sleeps_through_a_failover_holds_nothing_that_others_got() {
         let (resources, settle) = ("slots=4".to_owned(), "200".to_owned());
         let more = [("MEMBER", "1".to_owned()), ("RESOURCES", resources), ("SETTLE", settle)];
         let name = format!("m{number}");
-        (name.clone(), Other::start(&ground, "sharing::member", &name, &more))
+        (name.clone(), Actor::start(&ground, "member", &name, &more))
     };
-    let mut members: Vec<(String, Other)> = (0..6).map(start).collect();
+    let mut members: Vec<(String, Actor)> = (0..6).map(start).collect();
     members.iter().for_each(|(_, member)| _ = member.expect("joined"));
     let end = AtomicBool::new(false);
     let most = thread::scope(|scope| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::sharing::word;
+use crate::actors::word;
 
 /// The values of one setting. Each has its writer's name and number: those of one writer grow, and
 /// no two write at once.

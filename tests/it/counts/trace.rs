@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::actors::subject::JOIN;
+
 /// Of each request, of each thread's name, of each system call: how often.
 #[derive(Default)]
 pub(super) struct Trace(BTreeMap<String, BTreeMap<String, BTreeMap<String, usize>>>);
-
-/// The request of which threads begin and end.
-pub(super) const JOIN: &str = "join, leave";
 
 /// The thread that asks, and that in which the supervisor supervises.
 const ASKER: &str = "asker";

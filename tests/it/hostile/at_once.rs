@@ -196,9 +196,9 @@ fn forged_lengths_cost_only_their_sender() {
     let mut random = Random(SEED);
     let (limit, mut peers) = (32, Vec::new());
     for round in 0..10_000 {
-        let door = DOORS[random.below(3)];
+        let door = DOORS[random.index(3)];
         // Most of them by strangers, some by those who have the key.
-        let stage = [0, 0, 0, 0, 0, 0, 0, 1, 2, 2][random.below(10)];
+        let stage = [0, 0, 0, 0, 0, 0, 0, 1, 2, 2][random.index(10)];
         let mut body = match stage {
             0 => opening(&target, door, |_| {}),
             1 => proof([3; 32]),
@@ -208,16 +208,16 @@ fn forged_lengths_cost_only_their_sender() {
                 Door::Admin => call("ping", b"hello"),
             },
         };
-        let at = 1 + random.below(body.0.len() - 1);
+        let at = 1 + random.index(body.0.len() - 1);
         // Where the lengths are, more often than elsewhere.
-        let at = if stage == 0 && random.below(2) == 0 { 10 } else { at };
-        let forged = [random.next() as u16, 0xffff, 0, random.next() as u16 % 64][random.below(4)]
+        let at = if stage == 0 && random.index(2) == 0 { 10 } else { at };
+        let forged = [random.next() as u16, 0xffff, 0, random.next() as u16 % 64][random.index(4)]
             .to_be_bytes();
         body.0.iter_mut().skip(at).zip(forged).for_each(|(byte, new)| *byte = new);
-        match random.below(3) {
+        match random.index(3) {
             0 => {}
-            1 => body.0.truncate(1 + random.below(body.0.len())),
-            _ => body.0.extend(std::iter::repeat_n(random.next() as u8, random.below(100))),
+            1 => body.0.truncate(1 + random.index(body.0.len())),
+            _ => body.0.extend(std::iter::repeat_n(random.next() as u8, random.index(100))),
         }
         let mut peer = match stage {
             0 => target.connect(door),

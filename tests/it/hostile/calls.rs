@@ -82,7 +82,7 @@ fn a_call_to_all_is_not_held_up_by_the_stopped_and_the_dead() {
     let (group, port) = (directory.group(), free_port());
     let boss = Instance::join(directory.config(port, "boss")).unwrap();
     let more = [("TIMEOUT", "10000".into()), ("NAME", "stopped".into())];
-    let mut stopped = Other::start("join", &directory.0, port, &more);
+    let mut stopped = start("joiner", &directory, port, &more);
     stopped.expect("here");
     stopped.order("join");
     stopped.expect("joined subordinate");

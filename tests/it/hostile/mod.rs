@@ -1,19 +1,16 @@
 //! Hostile peers against every port that listens, and hostile supervisors against those who join.
 //!
-//! What is attacked is a process of its own: this program again, started with [`target`] as its
-//! only test. So its threads and descriptors can be counted exactly, whatever else runs meanwhile.
-//! After each attack they must be the very same as before (sockets by inode, so that the lifelines
-//! of honest members are the old ones), the registry must be the same to the byte, and an honest
-//! client must be served at once.
+//! What is attacked is a process of its own, so that its threads and descriptors can be counted
+//! exactly, whatever else runs meanwhile. After each attack they must be the very same as before
+//! (sockets by inode, so that the lifelines of honest members are the old ones), the registry must
+//! be the same to the byte, and an honest client must be served at once.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -22,6 +19,8 @@ use std::time::{Duration, Instant};
 use pares::{CallError, Config, Instance, JoinError, Role};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
+use crate::actors::Actor;
+use crate::random::Random;
 use crate::raw::*;
 use crate::support::in_time_once;
 
@@ -34,9 +33,10 @@ mod sharing;
 mod supervisors;
 mod target;
 
-use target::{Directory, Footprint, Other, Target, alone};
+pub(crate) use target::raise_limits;
+use target::{Directory, Footprint, Target, alone, start};
 
-const GROUP: &str = "hostile";
+pub(crate) const GROUP: &str = "hostile";
 
 /// The three ports that listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,21 +176,4 @@ fn opening(target: &Target, door: Door, change: impl FnOnce(&mut Meeting)) -> Bo
     let mut meeting = target.meeting(door);
     change(&mut meeting);
     meeting.opening()
-}
-
-/// splitmix64: the same numbers in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
 }

@@ -112,7 +112,7 @@ fn check_lie(lie: &Lie) {
 fn check_failure(lie: &Lie, directory: &Directory, port: u16) {
     let Lie { what, timeout_ms, within_ms, variant, message, .. } = lie;
     let timeout = ("TIMEOUT", timeout_ms.to_string());
-    let mut comer = Other::start("join", &directory.0, port, &[timeout, ("NAME", "comer".into())]);
+    let mut comer = start("joiner", directory, port, &[timeout, ("NAME", "comer".into())]);
     comer.expect("here");
     let before = Footprint::of(comer.pid());
     comer.order("join");
@@ -189,9 +189,9 @@ fn a_relay_from_port_to_port_is_refused() {
     let target = Target::start();
     let listener = listener();
     let port = listener.local_addr().unwrap().port();
-    let mut joiner = Other::start(
-        "join",
-        &target.directory.0,
+    let mut joiner = start(
+        "joiner",
+        &target.directory,
         port,
         &[("TIMEOUT", "10000".into()), ("NAME", "comer".into())],
     );
@@ -275,7 +275,7 @@ fn a_member_whose_supervisor_turns_hostile_contends_again() {
                     let (group, listener) = (directory.group(), listener());
                     let port = listener.local_addr().unwrap().port();
                     let more = [("TIMEOUT", "10000".into()), ("NAME", "member".into())];
-                    let mut member = Other::start("join", &directory.0, port, &more);
+                    let mut member = start("joiner", &directory, port, &more);
                     member.expect("here");
                     member.order("join");
                     let mut peer = Peer::accept(&listener);
@@ -311,9 +311,9 @@ fn a_member_that_is_welcomed_and_cut_off_again_and_again_does_not_spin() {
         peer.send(&welcome(1, "liar").frame());
         JOINS.fetch_add(1, Ordering::Relaxed);
     });
-    let mut member = Other::start(
-        "join",
-        &directory.0,
+    let mut member = start(
+        "joiner",
+        &directory,
         port,
         &[("TIMEOUT", "10000".into()), ("NAME", "member".into())],
     );

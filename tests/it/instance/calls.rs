@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use pares::{Admin, CallError, EventKind, Instance, Role};
 
-use super::groups::changes_until;
-use super::{Group, expect};
+use super::{Group, changes_until, expect};
 use crate::support::PATIENCE;
 
 #[test]

@@ -4,9 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use pares::channel::Receiver;
-use pares::{Admin, Change, ChangeKind, Config, Event, EventKind, Instance, JoinError};
+use pares::{Admin, Config, Event, EventKind, Instance, JoinError};
 
-use super::{Group, expect};
+use super::{Group, changes_until, expect};
 use crate::support::PATIENCE;
 
 /// Waits until the group is settled in a term after `before`, with so many members.
@@ -17,26 +17,6 @@ pub(super) fn expect_settled(events: &Receiver<Event>, before: u64, wanted: u32)
         _ => false,
     };
     expect(events, later);
-}
-
-/// The next changes up to the one wanted, in words.
-#[track_caller]
-pub(super) fn changes_until(changes: &Receiver<Change>, last: &str) -> Vec<String> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut seen = Vec::new();
-    while seen.last().map(String::as_str) != Some(last) {
-        let change = changes
-            .recv_deadline(deadline)
-            .unwrap_or_else(|error| panic!("{error}; seen: {seen:?}"));
-        seen.push(match change.kind {
-            ChangeKind::Joined(entry) => format!("+{}", entry.name),
-            ChangeKind::Left { name, cause } => format!("-{name} {cause}"),
-            ChangeKind::Supervisor { name, term } => format!("{name} in term {term}"),
-            ChangeKind::Settled { members, .. } => format!("settled with {members}"),
-            other => format!("{other:?}"),
-        });
-    }
-    seen
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What a program holds: instances in this process, on real sockets.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use pares::channel::Receiver;
-use pares::{Config, Event, EventKind, Instance};
+use pares::{Change, ChangeKind, Config, Event, EventKind, Instance};
+use tempfile::TempDir;
 
 use crate::raw::free_port;
 use crate::support::PATIENCE;
@@ -17,27 +17,24 @@ mod roles;
 mod threads;
 
 /// A group of its own for one test: a port that was free, and a directory that goes with it.
-struct Group {
+pub(crate) struct Group {
     config: Config,
     directory: PathBuf,
+    _removed_at_the_end: TempDir,
 }
 
 impl Group {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let port = free_port();
-        let directory =
-            std::env::temp_dir().join(format!("pares-instance-{}-{port}", std::process::id()));
-        Group { config: Config::new("test").port(port).directory(&directory), directory }
+        let home = tempfile::tempdir().expect("a directory for the test");
+        // Which is made by the first instance.
+        let directory = home.path().join("state");
+        let config = Config::new("test").port(port).directory(&directory);
+        Group { config, directory, _removed_at_the_end: home }
     }
 
-    fn join(&self, name: &str) -> Instance {
+    pub(crate) fn join(&self, name: &str) -> Instance {
         Instance::join(self.config.clone().name(name)).unwrap()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -52,4 +49,24 @@ fn expect(events: &Receiver<Event>, wanted: impl Fn(&EventKind) -> bool) -> Even
             Err(error) => panic!("{error}; seen: {seen:?}"),
         }
     }
+}
+
+/// The next changes up to the one wanted, in words.
+#[track_caller]
+pub(crate) fn changes_until(changes: &Receiver<Change>, last: &str) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while seen.last().map(String::as_str) != Some(last) {
+        let change = changes
+            .recv_deadline(deadline)
+            .unwrap_or_else(|error| panic!("{error}; seen: {seen:?}"));
+        seen.push(match change.kind {
+            ChangeKind::Joined(entry) => format!("+{}", entry.name),
+            ChangeKind::Left { name, cause } => format!("-{name} {cause}"),
+            ChangeKind::Supervisor { name, term } => format!("{name} in term {term}"),
+            ChangeKind::Settled { members, .. } => format!("settled with {members}"),
+            other => format!("{other:?}"),
+        });
+    }
+    seen
 }

@@ -2,8 +2,8 @@
 
 use pares::{ChangeKind, EventKind, Instance, JoinError, LeftCause, Role, StepDownError};
 
-use super::Group;
-use super::groups::{changes_until, expect_settled};
+use super::groups::expect_settled;
+use super::{Group, changes_until};
 use crate::support::PATIENCE;
 
 #[test]

@@ -312,6 +312,5 @@ impl Drop for Peers {
             _ = peer.child.kill();
             _ = peer.child.wait();
         }
-        _ = fs::remove_dir_all(&self.directory);
     }
 }

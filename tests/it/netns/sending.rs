@@ -162,8 +162,7 @@ fn while_a_filter_refuses_what_all_say_nobody_of_the_machine_leads() {
 /// Runs a command of `pares` in a network namespace of its own in which no interface is up, after
 /// `script`.
 fn without_network(script: &str, arguments: &[&str]) -> Output {
-    let directory =
-        std::env::temp_dir().join(format!("pares-no-network-{}-{}", std::process::id(), now()));
+    let directory = tempfile::tempdir().expect("a directory for the test");
     let mut command = Command::new("unshare");
     command.args([
         "--net",
@@ -173,13 +172,11 @@ fn without_network(script: &str, arguments: &[&str]) -> Output {
     ]);
     command.arg(env!("CARGO_BIN_EXE_pares")).args(["-g", "real"]).args(arguments);
     command
-        .env("PARES_DIR", &directory)
+        .env("PARES_DIR", directory.path())
         .env_remove("PARES_GROUP")
         .env_remove("PARES_PORT")
         .stdin(Stdio::null());
-    let output = command.output().expect("unshare");
-    _ = std::fs::remove_dir_all(directory);
-    output
+    command.output().expect("unshare")
 }
 
 /// Goal: who asks whether it can be primary now is told why it cannot, and what to do; CMD does not

@@ -2,19 +2,18 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pares::channel::Select;
-use pares::masterless::{Config, EventKind, Status, SuspicionCause};
-use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use pares::masterless::{EventKind, SuspicionCause};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::starting::first;
-use super::{MS, config, expect, join, primary, process};
+use super::{MS, config, expect, join, process};
+use crate::actors::Actor;
 use crate::fork::now_ns;
-use crate::forker::{fork, sockets};
-use crate::support::{GROUP, Ground, PATIENCE, Proc, await_true};
+use crate::support::{Ground, PATIENCE, Proc, await_true};
 
 fn is_primary(event: &Value) -> bool {
     event["event"] == "role" && event["to"] == "primary"
@@ -168,67 +167,10 @@ fn the_primary(ground: &Ground, group: &[Proc], count: usize) -> (usize, u64) {
     }
 }
 
-/// Runs in a process of its own, see below.
-#[test]
-fn forking_process() {
-    let Ok(directory) = std::env::var("PEER_FORKER") else { return };
-    let port = std::env::var("PARES_PORT").unwrap().parse().unwrap();
-    let config =
-        Config::new(GROUP).local(port).directory(&directory).interval(MS(400)).delay(MS(400));
-    let (peer, token) = primary(config.clone());
-    let events = peer.events();
-    let child = fork(|| {
-        assert_eq!((peer.status(), peer.token(), peer.lease_ok()), (Status::Leaving, None, false));
-        assert!(
-            peer.peers().is_empty()
-                && peer.least_loaded(0).is_none()
-                && !peer.wait_admitted(PATIENCE)
-        );
-        assert_eq!(peer.counters(), pares::masterless::Counters::default());
-        let kinds: Vec<_> = peer.events().iter().map(|event| event.kind).collect();
-        assert_eq!(kinds, [EventKind::Stopped]);
-        peer.set_rank(255);
-        peer.set_workload(1);
-        peer.direct(token.id.tail(), 255);
-        peer.handover_ready();
-        peer.process_ended(1);
-        assert_eq!(peer.id().tail(), token.id.tail());
-        assert!(format!("{peer:?}").contains("Leaving"));
-        assert_eq!(sockets(std::process::id()), [""; 0], "the child has a socket of ours");
-        // SAFETY: read once and never used again: the parent's own is in the parent.
-        #[allow(unsafe_code)]
-        unsafe {
-            drop(std::ptr::read(&raw const peer));
-        }
-        let own = join(config.clone());
-        assert!(own.wait_admitted(PATIENCE));
-        assert_ne!(own.id().tail(), token.id.tail());
-        assert!(
-            own.peers().iter().any(|info| info.id == token.id && info.status == Status::Primary)
-        );
-        own.leave();
-    });
-    let joined = |kind| if let EventKind::Joined { id, .. } = kind { Some(id) } else { None };
-    expect(&events, joined);
-    let ended = waitpid(Pid::from_raw(child as i32), WaitOptions::empty()).unwrap().unwrap();
-    assert_eq!(ended.1.exit_status(), Some(0), "the child failed");
-    assert_eq!(peer.token(), Some(token), "the child took something from its parent");
-    assert!(peer.lease_ok());
-    println!("\n> forked");
-}
-
 #[test]
 fn in_a_forked_child_a_peer_is_void_and_the_child_may_join_by_itself() {
     let ground = Ground::new();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "peer::deaths::forking_process", "--nocapture", "--test-threads=1"]);
-    command.env("PEER_FORKER", &ground.directory).env("PARES_PORT", ground.port.to_string());
-    let mut forker = Proc::start(command);
-    let mut said = String::new();
-    while let Some(line) = forker.try_line() {
-        said.push_str(&line);
-        said.push('\n');
-    }
-    assert!(said.contains("> forked"), "{said}\n{}", forker.stderr());
-    assert_eq!(forker.end_code(), 0);
+    let mut forker = Actor::start(&ground, "forking-peer", "", &[]);
+    forker.expect("forked");
+    assert_eq!(forker.process.end_code(), 0);
 }

@@ -12,7 +12,7 @@ mod hearing;
 mod roles;
 mod starting;
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
+pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// One on this machine, with times that a stall of a second, as there are on a machine busy with
 /// other tests, does not upset.
@@ -25,13 +25,13 @@ pub(crate) fn config(ground: &Ground) -> Config {
 }
 
 #[track_caller]
-fn join(config: Config) -> Peer {
+pub(crate) fn join(config: Config) -> Peer {
     Peer::join(config).expect("joined")
 }
 
 /// The first event that is as wanted.
 #[track_caller]
-fn expect<T>(events: &Receiver<Event>, wanted: impl Fn(EventKind) -> Option<T>) -> T {
+pub(crate) fn expect<T>(events: &Receiver<Event>, wanted: impl Fn(EventKind) -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let event = events.recv_deadline(deadline).expect("the event that is waited for");
@@ -50,7 +50,7 @@ fn to(wanted: Status) -> impl Fn(EventKind) -> Option<(Option<Token>, RoleCause)
 
 /// One that is primary.
 #[track_caller]
-fn primary(config: Config) -> (Peer, Token) {
+pub(crate) fn primary(config: Config) -> (Peer, Token) {
     let peer = join(config);
     let (token, _) = expect(&peer.events(), to(Status::Primary));
     (peer, token.expect("a primary has a token"))

@@ -1,16 +1,13 @@
 //! Groups that start what they miss.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
-use pares::masterless::{Config, EventKind};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::deaths::file_of;
-use super::{MS, join};
-use crate::support::{GROUP, Ground, Proc, await_true};
+use crate::actors::{Actor, command_in};
+use crate::support::{Ground, Proc, await_true};
 
 /// A process that is nobody's child any more, and ends with its test.
 struct Launched(i32);
@@ -64,25 +61,6 @@ pub(super) fn first(line: &str) -> i32 {
     line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a pid")
 }
 
-/// To be a process whose group has the program at a given path started, and to say each time that
-/// it is its turn.
-#[test]
-fn starter() {
-    let Some(program) = std::env::var_os("STARTER").map(PathBuf::from) else { return };
-    let port = std::env::var("STARTER_PORT").unwrap().parse().unwrap();
-    let config = Config::new(GROUP)
-        .local(port)
-        .directory(program.parent().unwrap())
-        .interval(MS(100))
-        .delay(MS(100));
-    let peer = join(config.need(7, 1, None).launcher([&program]));
-    for event in peer.events() {
-        if let EventKind::Spawn { service, nonce } = event.kind {
-            println!("\n> {service} {}", nonce > 0);
-        }
-    }
-}
-
 /// Goal: a start that fails harms nobody, and the next one is tried; also in a program that ignores
 /// SIGCHLD, so that nobody can wait for its children. Method: two starts of a program that is not
 /// there, then it is.
@@ -91,16 +69,13 @@ fn a_start_that_fails_is_logged_and_the_starter_goes_on() {
     let starters = ["USR1", "CHLD"].map(|ignored| {
         let ground = Ground::new();
         let program = ground.directory.join("program");
-        let mut command = Command::new("env");
-        command.arg(format!("--ignore-signal={ignored}")).arg(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "peer::starting::starter", "--nocapture"])
-            .env("STARTER", &program);
-        command.env("STARTER_PORT", ground.port.to_string());
-        (Proc::start(command), program, ground)
+        let before = ["env", &format!("--ignore-signal={ignored}")];
+        let more = [("PROGRAM", program.to_str().expect("UTF-8").to_owned())];
+        let command = command_in(&ground.directory, ground.port, &before, "starter", &more);
+        (Actor::run(command), program, ground)
     });
     for (starter, program, ground) in starters {
-        let tried = || while starter.line() != "> 7 true" {};
+        let tried = || while starter.word() != "7 true" {};
         tried();
         tried();
         let ran = ground.directory.join("ran");

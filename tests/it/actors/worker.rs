@@ -1,4 +1,4 @@
-//! One of the workers: what it does in its process.
+//! One of the workers of `chaos`.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use pares::{AcquireError, EventKind, Instance};
 use rustix::fs::{FlockOperation, flock};
 
-use super::{EXIT_PATIENCE, Random, SETTLE, UNITS, now_ns};
-use crate::sharing::{given, given_config, say};
+use super::{given, given_config, orders, say};
+use crate::chaos::{EXIT_PATIENCE, SETTLE, UNITS, now_ns};
+use crate::random::Random;
 use crate::support::PATIENCE;
 
 /// The files of the units, as one process has them open.
@@ -120,12 +121,7 @@ fn use_permits(instance: &Instance, calm: &AtomicBool, fresh: &AtomicBool, rando
     }
 }
 
-/// Goal: to be one of the processes that share and are killed; by itself it does nothing.
-#[test]
-fn worker() {
-    if given("WORKER").is_empty() {
-        return;
-    }
+pub(super) fn play() {
     let config =
         given_config().resource("slots", UNITS as u64).settle_time(SETTLE).join_timeout(PATIENCE);
     let instance = Arc::new(Instance::join(config).unwrap());
@@ -184,8 +180,8 @@ fn worker() {
         })
     });
     say("joined");
-    let mut orders = std::io::stdin().lines().map_while(Result::ok);
-    if let Some(kept) = orders.next() {
+    let mut left = orders();
+    if let Some(kept) = left.next() {
         calm.store(true, Ordering::Relaxed);
         writer.into_iter().for_each(|writer| writer.join().unwrap());
         user.join().unwrap();
@@ -193,7 +189,7 @@ fn worker() {
         let kept: u64 = kept.parse().unwrap();
         let permit = (kept > 0).then(|| instance.acquire("slots", kept).unwrap());
         say(&format!("calm {kept} {counted}"));
-        for order in orders {
+        for order in left {
             let settings: Vec<String> = instance
                 .settings()
                 .into_iter()
@@ -206,7 +202,7 @@ fn worker() {
         }
         drop(permit);
         say("released");
-        std::io::stdin().lines().map_while(Result::ok).for_each(drop);
+        orders().for_each(drop);
     }
     // Whatever its threads wait for.
     std::process::exit(0);

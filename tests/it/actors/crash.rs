@@ -1,4 +1,5 @@
-//! The ways in which the process crashes.
+//! The ways in which a process crashes.
+#![allow(unsafe_code)]
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -6,7 +7,7 @@ use std::process;
 
 use rustix::process::Pid;
 
-use super::{LIFETIME, live_on};
+use super::forker::{LIFETIME, live_on};
 
 /// A child that no handler of forks is told of: it keeps everything open.
 pub(super) fn raw_clone() -> u32 {
@@ -93,7 +94,7 @@ pub(super) fn handle_faults(how: &str) {
     extern "C" fn say_where(info: *const libc::siginfo_t) {
         // SAFETY: what the kernel has given the handler.
         let address = unsafe { (*info).si_addr() } as usize;
-        let line = *b"\n> handler ?\n";
+        let line = *b"\n@@ handler ?\n";
         let line = line.map(|byte| if byte == b'?' { b'0' + (address % 10) as u8 } else { byte });
         // SAFETY: the array is as long as said.
         unsafe { libc::write(1, line.as_ptr().cast(), line.len()) };

@@ -1,48 +1,34 @@
-//! The process in which things are counted: this test binary, started again to run one "test".
+//! The process in which things are counted.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Mutex;
-use std::{env, fs, process, thread};
+use std::{fs, process, thread};
 
 use pares::{Admin, Config, EventKind, Instance};
 
-use super::trace::JOIN;
+use super::{given, given_place, say};
 use crate::support::{GROUP, PATIENCE};
 
 /// How often each request is made.
-pub(super) const ROUNDS: usize = 20;
+pub(crate) const ROUNDS: usize = 20;
 
-/// What is said in a line of its own; the rest of the output is the test harness's.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    _ = out.write_all(format!("\n> {text}\n").as_bytes());
-    _ = out.flush();
-}
+/// The request of which threads begin and end.
+pub(crate) const JOIN: &str = "join, leave";
 
 /// Waits for a line of input, or its end.
 fn await_word() {
     _ = std::io::stdin().read_line(&mut String::new());
 }
 
-#[test]
-fn process() {
-    let (Ok(what), Ok(port), Ok(directory)) =
-        (env::var("COUNT"), env::var("COUNT_PORT"), env::var("COUNT_DIR"))
-    else {
-        return; // an ordinary run of the tests
-    };
-    let config = Config::new(GROUP)
-        .port(port.parse().expect("a port"))
-        .directory(directory)
-        .resource("seats", 3);
+pub(super) fn play() {
+    let config = given_place(GROUP).resource("seats", 3);
+    let what = given("WHAT");
     match what.split_once(' ') {
         None if what == "requests" => requests(&config),
         None if what == "sharer" => share(&config),
         Some(("members", count)) => be_many(&config, count.parse().expect("a number")),
         _ => panic!("{what:?}"),
     }
-    process::exit(0);
 }
 
 /// Makes a system call that fails, and that shows in a trace with its name.

@@ -1,12 +1,10 @@
-//! A process that forks: this test binary, started again to run one "test" that does what it reads
-//! on its standard input.
+//! A process that forks, and crashes on order.
 #![allow(unsafe_code)]
 
-use std::env;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::process::{self, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,21 +13,13 @@ use std::time::Instant;
 use pares::{Admin, AskError, Config, Instance, Role};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
 
-use crate::support::{Ground, PATIENCE, Proc, await_true};
-use crash::{crash, crash_like_vfork, handle_faults, raw_clone};
-
-mod crash;
-
-/// What is said in a line of its own; the rest of the output is the test harness's.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    _ = out.write_all(format!("\n> {text}\n").as_bytes());
-    _ = out.flush();
-}
+use super::crash::{crash, crash_like_vfork, handle_faults, raw_clone};
+use super::{Actor, given, given_place, orders, say};
+use crate::support::{GROUP, Ground, PATIENCE, await_true};
 
 /// Seconds after which a child that hangs is ended; on a busy machine it must not be before its
 /// test is.
-const LIFETIME: u32 = 600;
+pub(super) const LIFETIME: u32 = 600;
 
 /// Forks; `child` runs in the child, which ends when it returns. It lives no longer than
 /// [`LIFETIME`] in any case.
@@ -66,25 +56,19 @@ pub(crate) fn live_on() {
     }
 }
 
-/// The process's side.
-#[test]
-fn process() {
-    let (Ok(name), Ok(port), Ok(directory)) =
-        (env::var("FORKER"), env::var("FORKER_PORT"), env::var("FORKER_DIR"))
-    else {
-        return; // an ordinary run of the tests
-    };
-    if let Ok(limit) = env::var("FORKER_CORE") {
+pub(super) fn play() {
+    let limit = given("CORE");
+    if !limit.is_empty() {
         let current = if limit == "unlimited" { None } else { limit.parse().ok() };
         rustix::process::setrlimit(Resource::Core, Rlimit { current, maximum: None })
             .expect("a limit for core dumps");
     }
-    if let Ok(how) = env::var("FORKER_HANDLER") {
+    let how = given("HANDLER");
+    if !how.is_empty() {
         handle_faults(&how);
     }
-    let config =
-        Config::new(crate::support::GROUP).port(port.parse().expect("a port")).directory(directory);
-    let own = config.clone().name(name).resource("seats", 100);
+    let config = given_place(GROUP);
+    let own = config.clone().name(given("NAME")).resource("seats", 100);
     let own = own.function("fork", "forks a child that lives on", |_| {
         Ok(living_child().to_string().into_bytes())
     });
@@ -93,11 +77,10 @@ fn process() {
         let pid = unsafe { libc::fork() };
         Ok(pid.to_string().into_bytes())
     });
-    let own = own.release_on_crash(env::var_os("FORKER_RELEASE").is_some());
+    let own = own.release_on_crash(!given("RELEASE").is_empty());
     let instance = Instance::join(own).expect("joined");
     say(&format!("role {}", instance.role()));
-    let stdin = BufReader::new(std::io::stdin());
-    for line in stdin.lines().map_while(Result::ok) {
+    for line in orders() {
         let mut words = line.split_whitespace();
         match (words.next().unwrap_or_default(), words.next()) {
             ("fork", _) => say(&format!("child {}", living_child())),
@@ -144,7 +127,6 @@ fn process() {
             (other, _) => panic!("{other:?}"),
         }
     }
-    process::exit(0);
 }
 
 /// Forks again and again while connections come and go; says how many children had a socket of
@@ -302,72 +284,32 @@ fn run_others() {
     assert_eq!(error, 0);
     let by_command = Command::new("sleep").arg("50").spawn().expect("started").id();
     // SAFETY: a string.
-    unsafe { libc::system(c"sleep 50 & echo; echo \"> system $!\"".as_ptr()) };
+    unsafe { libc::system(c"sleep 50 & echo; echo \"@@ system $!\"".as_ptr()) };
     say(&format!("run {by_fork} {by_spawn} {by_command}"));
 }
 
-/// The test's side.
-pub(crate) struct Forker {
-    proc: Proc,
-    stdin: ChildStdin,
+/// Starts one.
+pub(crate) fn start(ground: &Ground, name: &str) -> Actor {
+    start_with(ground, name, &[])
 }
 
-impl Forker {
-    pub(crate) fn start(ground: &Ground, name: &str) -> Self {
-        Self::start_with(ground, name, &[])
-    }
+/// Starts one with more of its part's variables; in the ground's directory.
+pub(crate) fn start_with(ground: &Ground, name: &str, more: &[(&str, &str)]) -> Actor {
+    let more: Vec<_> = more.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let more = [&more[..], &[("NAME", name.to_owned())]].concat();
+    let mut command = super::command_in(&ground.directory, ground.port, &[], "forker", &more);
+    command.current_dir(&ground.directory);
+    let forker = Actor::run(command);
+    forker.expect("role");
+    forker
+}
 
-    /// With more of the environment; in the ground's directory.
-    pub(crate) fn start_with(ground: &Ground, name: &str, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env::current_exe().expect("this program"));
-        command.args(["--exact", "forker::process", "--nocapture", "--test-threads=1"]);
-        command
-            .env("FORKER", name)
-            .env("FORKER_PORT", ground.port.to_string())
-            .env("FORKER_DIR", &ground.directory);
-        command.envs(environment.iter().copied()).current_dir(&ground.directory);
-        command.stdin(Stdio::piped());
-        let (proc, stdin) = Proc::start_with_input(command);
-        let forker = Forker { proc, stdin };
-        forker.says("role");
-        forker
-    }
-
-    pub(crate) fn tell(&mut self, line: &str) {
-        self.stdin.write_all(format!("{line}\n").as_bytes()).expect("a living process");
-    }
-
-    /// The rest of the next line that begins with this.
-    #[track_caller]
-    pub(crate) fn says(&self, beginning: &str) -> String {
-        loop {
-            let line = self.proc.line();
-            if let Some(rest) =
-                line.strip_prefix("> ").and_then(|line| line.strip_prefix(beginning))
-            {
-                return rest.trim().to_owned();
-            }
-        }
-    }
-
+impl Actor {
     /// Has it fork; gives the child.
     #[track_caller]
     pub(crate) fn fork(&mut self, how: &str) -> Orphan {
-        self.tell(how);
-        Orphan::of(&self.says("child "))
-    }
-
-    /// Waits for its end; gives how it ended, and what it said on standard error.
-    pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        (self.proc.end(), self.proc.stderr())
-    }
-
-    pub(crate) fn kill(self) {
-        self.proc.kill();
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.proc.pid()
+        self.order(how);
+        Orphan::of(&self.expect("child "))
     }
 }
 
