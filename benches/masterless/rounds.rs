@@ -82,12 +82,12 @@ pub(crate) fn rows(size: usize, rounds: usize) -> Vec<Value> {
         series("pares, hosts", "pares"),
         series("pares, hosts, delay 20 ms", "pares"),
         series("pares, hosts, as few datagrams in all as keepalived", "pares"),
-        series("keepalived", "peer"),
+        series("keepalived", "rival"),
     ];
     let mut vanished = [
         series("pares, hosts", "pares"),
         series("pares, hosts, delay 20 ms", "pares"),
-        series("keepalived", "peer"),
+        series("keepalived", "rival"),
     ];
     for round in 0..rounds {
         // At any moment between two heartbeats.
@@ -182,7 +182,7 @@ fn count(
         ("pares, hosts, as few datagrams in all as keepalived", "pares", of(few).0, of(few).1),
     ];
     if with_other {
-        counts.push(("keepalived", "peer", of(others).0, of(others).1));
+        counts.push(("keepalived", "rival", of(others).0, of(others).1));
     }
     counts
 }
@@ -195,7 +195,7 @@ fn times_row(
     skipped: Option<&str>,
 ) -> Value {
     let one = |series: &Series| match (skipped, series.kind) {
-        (Some(why), "peer") => json!({"who": series.who, "kind": series.kind, "skipped": why}),
+        (Some(why), "rival") => json!({"who": series.who, "kind": series.kind, "skipped": why}),
         _ => {
             // Tenths of milliseconds: whatever is smaller is the time of a command or a thread's
             // turn.
@@ -215,7 +215,7 @@ fn counts_row(size: usize, counts: Vec<(&str, &str, f64, f64)>, skipped: Option<
         json!({"who": who, "kind": kind, "all": all, "each": each})
     };
     let mut series: Vec<_> = counts.into_iter().map(count).collect();
-    series.extend(skipped.map(|why| json!({"who": "keepalived", "kind": "peer", "skipped": why})));
+    series.extend(skipped.map(|why| json!({"who": "keepalived", "kind": "rival", "skipped": why})));
     let what = format!("datagrams per second, {size} hosts");
     let unit = "per second";
     json!({"group": "datagrams", "what": what, "hosts": size, "unit": unit, "series": series})

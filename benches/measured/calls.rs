@@ -7,9 +7,9 @@ use crate::drive::timed;
 use crate::floor::{ECHO, Echo, bare_joins};
 use crate::helper::{DEADLINE, Helper, OneProcessor, free_port, part};
 use crate::own::{ECHO_FUNCTION, FIRST, RESOURCE, config};
-use crate::peers::{Peers, Server};
 use crate::plan::Plan;
 use crate::result::{Kind, Row, Series, Subject, Unit, in_turns};
+use crate::rivals::{Rivals, Server};
 
 /// How often the same is done before the next subject has its turn.
 const TURN: u64 = 100;
@@ -25,14 +25,14 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(peers: &Peers) -> Self {
+    fn start(rivals: &Rivals) -> Self {
         let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
         let first = Helper::start(part("first", &[&port, &directory.path().display()]));
-        let redis = peers.redis().map(|server| {
+        let redis = rivals.redis().map(|server| {
             let unix = Helper::start(server.part("redis-caller", &[]));
             (unix, Helper::start(server.part_at(1, "redis-caller", &[])), server)
         });
-        let dbus = peers.dbus().map(|server| {
+        let dbus = rivals.dbus().map(|server| {
             let service = Helper::start(server.part("dbus-service", &[]));
             (Helper::start(server.part("dbus-caller", &[])), service, server)
         });
@@ -47,41 +47,42 @@ impl Scene {
     }
 }
 
-/// What the peers do in one row: the order, and how it is called.
-struct Rivals {
+/// What is asked of each rival in one row, and how that is called.
+struct Orders {
     redis: Option<(&'static str, &'static str)>,
     dbus: Option<(&'static str, &'static str)>,
 }
 
-/// One row: the floor, ours, and the peers that have something like it.
+/// One row: the floor, ours, and the rivals that have something like it.
 fn row<'a>(
     scene: &'a mut Scene,
     turns: u64,
     of: u64,
     floor: Subject<'a>,
     own: Subject<'a>,
-    rivals: &Rivals,
+    orders: &Orders,
 ) -> Vec<Series> {
     let mut names = Vec::new();
-    if let Some((_, name)) = rivals.redis {
+    if let Some((_, name)) = orders.redis {
         names.extend([format!("Redis {name}, Unix socket"), format!("Redis {name}, TCP")]);
     }
     let mut subjects = vec![floor, own];
-    if let Some((order, _)) = rivals.redis {
+    if let Some((order, _)) = orders.redis {
         match &mut scene.redis {
             Ok((unix, tcp, _)) => {
+                subjects.push(Subject::new(Kind::Rival, &names[0], move |times| {
+                    unix.ask(order, times)
+                }));
                 subjects
-                    .push(Subject::new(Kind::Peer, &names[0], move |times| unix.ask(order, times)));
-                subjects
-                    .push(Subject::new(Kind::Peer, &names[1], move |times| tcp.ask(order, times)));
+                    .push(Subject::new(Kind::Rival, &names[1], move |times| tcp.ask(order, times)));
             }
             Err(why) => subjects.extend(names.iter().map(|name| Subject::skipped(name, why))),
         }
     }
-    if let Some((order, name)) = rivals.dbus {
+    if let Some((order, name)) = orders.dbus {
         subjects.push(match &mut scene.dbus {
             Ok((caller, ..)) => {
-                Subject::new(Kind::Peer, name, move |times| caller.ask(order, times))
+                Subject::new(Kind::Rival, name, move |times| caller.ask(order, times))
             }
             Err(why) => Subject::skipped(name, why),
         });
@@ -96,37 +97,37 @@ fn echo_row(
     group: &'static str,
     what: &str,
     own: impl FnMut(u64) -> Vec<u64>,
-    rivals: &Rivals,
+    orders: &Orders,
 ) -> Row {
     let mut echo = Echo::<ECHO>::connect(scene.echo.port());
     let floor =
         Subject::new(Kind::Floor, "echo, 32 bytes", move |times| timed(times, || echo.trip()));
     let own = Subject::new(Kind::Own, "pares", own);
-    let series = row(scene, plan.rounds(100), TURN, floor, own, rivals);
+    let series = row(scene, plan.rounds(100), TURN, floor, own, orders);
     Row { group, what: what.into(), size: None, unit: Unit::Time, series }
 }
 
-pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
+pub(crate) fn rows(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
     let (join, others) = (plan.wants("join"), ["look-up", "acquire", "release", "tally", "call"]);
     if !join && !others.iter().any(|group| plan.wants(group)) {
         return Vec::new();
     }
     let _one = OneProcessor::take();
-    let mut scene = Scene::start(peers);
+    let mut scene = Scene::start(rivals);
     let mut rows = Vec::new();
     if join {
         rows.push(join_row(&mut scene, plan));
     }
     let instance = Instance::join(config(scene.port, scene.directory.path())).expect("join");
     let (registry, tally) = (instance.registry(), instance.tally("requests").expect("a tally"));
-    let none = Rivals { redis: None, dbus: None };
-    let redis = |order, name| Rivals { redis: Some((order, name)), dbus: None };
+    let none = Orders { redis: None, dbus: None };
+    let redis = |order, name| Orders { redis: Some((order, name)), dbus: None };
     let scene = &mut scene;
     if plan.wants("look-up") {
-        let rivals =
-            Rivals { redis: Some(("get", "GET")), dbus: Some(("owner", "D-Bus GetNameOwner")) };
+        let orders =
+            Orders { redis: Some(("get", "GET")), dbus: Some(("owner", "D-Bus GetNameOwner")) };
         let own = |times| timed(times, || _ = registry.look_up(FIRST, DEADLINE).expect("an entry"));
-        rows.push(echo_row(scene, plan, "look-up", "registry look-up", own, &rivals));
+        rows.push(echo_row(scene, plan, "look-up", "registry look-up", own, &orders));
     }
     let try_acquire = || instance.try_acquire(RESOURCE, 1).expect("a permit");
     if plan.wants("acquire") {
@@ -159,7 +160,7 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
         rows.push(echo_row(scene, plan, "tally", "tally: total", own, &redis("get", "GET")));
     }
     if plan.wants("call") {
-        let rivals = Rivals { redis: None, dbus: Some(("call", "D-Bus method call")) };
+        let orders = Orders { redis: None, dbus: Some(("call", "D-Bus method call")) };
         let own = |times| {
             timed(times, || {
                 _ = instance.call(FIRST, ECHO_FUNCTION, &[1; ECHO], DEADLINE).expect("echo")
@@ -171,7 +172,7 @@ pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
             "call",
             "admin call, 32 bytes there and back",
             own,
-            &rivals,
+            &orders,
         ));
     }
     if plan.wants("set") {
@@ -203,7 +204,7 @@ fn join_row(scene: &mut Scene, plan: &Plan) -> Row {
         };
         (0..times).map(one).collect()
     });
-    let rivals = Rivals { redis: Some(("join", "connect and SET")), dbus: None };
-    let series = row(scene, plan.rounds(50), 10, floor, own, &rivals);
+    let orders = Orders { redis: Some(("join", "connect and SET")), dbus: None };
+    let series = row(scene, plan.rounds(50), 10, floor, own, &orders);
     Row { group: "join", what: "join".into(), size: None, unit: Unit::Time, series }
 }

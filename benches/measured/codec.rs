@@ -1,4 +1,4 @@
-//! Decode and encode, beside memcpy: criterion measures it in the peers' program, which alone is
+//! Decode and encode, beside memcpy: criterion measures it in the rivals' program, which alone is
 //! built with it.
 
 use std::fs;
@@ -7,16 +7,16 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::peers::Peers;
 use crate::plan::Plan;
 use crate::result::{Kind, Row, Series, Unit};
+use crate::rivals::Rivals;
 
-pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
+pub(crate) fn rows(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
     if !plan.wants("codec") {
         return Vec::new();
     }
     let directory = tempfile::tempdir().expect("make a directory");
-    let measured = peers.part("codec", &[&directory.path().display()]).map(|mut command| {
+    let measured = rivals.part("codec", &[&directory.path().display()]).map(|mut command| {
         let status =
             command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("run criterion");
         assert!(status.success(), "criterion");

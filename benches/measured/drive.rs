@@ -1,5 +1,5 @@
-//! What a process of the bench says, and how it is told what to do; the peers' program
-//! (`benches/peers`) has it too.
+//! What a process of the bench says, and how it is told what to do; the rivals' program
+//! (`benches/rivals`) has it too.
 
 use std::fs::File;
 use std::io::{BufRead, Write};

@@ -6,19 +6,19 @@ use std::thread;
 use std::time::Duration;
 
 use crate::helper::{Crowd, Helper, free_port, part};
-use crate::peers::{Peers, Server};
 use crate::plan::Plan;
 use crate::result::{Kind, Row, Series, Unit};
+use crate::rivals::{Rivals, Server};
 
 const TAKEOVER: &str = "takeover";
 const RECOVERY: &str = "recovery";
 
-pub(crate) fn rows(plan: &Plan, peers: &Peers) -> Vec<Row> {
+pub(crate) fn rows(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
     let mut rows = Vec::new();
     for size in plan.sizes(&[2, 8, 64, 256]) {
         let (takeover, recovery) = (plan.wants(TAKEOVER), plan.wants(RECOVERY) && size > 2);
         if takeover || recovery {
-            measure(plan, peers, size, takeover, recovery, &mut rows);
+            measure(plan, rivals, size, takeover, recovery, &mut rows);
         }
     }
     rows
@@ -48,7 +48,7 @@ impl<'a> Contest<'a> {
 /// halves of the others.
 fn measure(
     plan: &Plan,
-    peers: &Peers,
+    rivals: &Rivals,
     size: u64,
     takeover: bool,
     recovery: bool,
@@ -62,7 +62,7 @@ fn measure(
     let mut group = Crowd::start(size as usize, true, &member);
     let mut waiters =
         takeover.then(|| Contest::start(size, || part("flock-waiter", &[&lock.display()])));
-    let dbus = takeover.then(|| peers.dbus());
+    let dbus = takeover.then(|| rivals.dbus());
     let mut queue =
         dbus.as_ref().map(|dbus| dbus.as_ref().map(|dbus| contest(size, dbus, "dbus-queue")));
     let mut gathering = recovery.then(|| Gathering::start(size - 1));
@@ -70,8 +70,8 @@ fn measure(
     for round in 0..rounds {
         if takeover && round == rounds / 2 {
             let few = |usual: u64| plan.rounds(if size > 64 { usual - 2 } else { usual });
-            leases.push(lease("Redis lock, TTL 1 s", peers.redis(), "redis-lock", size, few(6)));
-            leases.push(lease("etcd lock, TTL 1 s", peers.etcd(), "etcd-lock", size, few(5)));
+            leases.push(lease("Redis lock, TTL 1 s", rivals.redis(), "redis-lock", size, few(6)));
+            leases.push(lease("etcd lock, TTL 1 s", rivals.etcd(), "etcd-lock", size, few(5)));
         }
         group.calm_down();
         let (one, all) = group.replace_leader(&member, Some(size - 1));
@@ -89,8 +89,8 @@ fn measure(
     }
     if let (Some(waiters), Some(queue)) = (waiters, queue) {
         let queue = match queue {
-            Ok(queue) => Series::times(Kind::Peer, "D-Bus name queue", &queue.took),
-            Err(why) => Series::skipped(Kind::Peer, "D-Bus name queue", why),
+            Ok(queue) => Series::times(Kind::Rival, "D-Bus name queue", &queue.took),
+            Err(why) => Series::skipped(Kind::Rival, "D-Bus name queue", why),
         };
         let mut series = vec![
             Series::times(Kind::Floor, "waiter blocked in flock", &waiters.took),
@@ -124,7 +124,7 @@ fn contest<'a>(size: u64, server: &'a Server, name: &'a str) -> Contest<'a> {
 fn lease(who: &str, server: Result<Server, String>, name: &str, size: u64, rounds: u64) -> Series {
     let server = match server {
         Ok(server) => server,
-        Err(why) => return Series::skipped(Kind::Peer, who, &why),
+        Err(why) => return Series::skipped(Kind::Rival, who, &why),
     };
     let mut contest = contest(size, &server, name);
     for round in 0..rounds {
@@ -134,7 +134,7 @@ fn lease(who: &str, server: Result<Server, String>, name: &str, size: u64, round
         thread::sleep(Duration::from_millis(500) + Duration::from_millis(333).mul_f64(share));
         contest.round();
     }
-    Series::times(Kind::Peer, who, &contest.took)
+    Series::times(Kind::Rival, who, &contest.took)
 }
 
 /// The floor of a recovery: as many survivors as there are hold a line to a process that is killed,

@@ -4,8 +4,8 @@
 //! `cargo bench --bench measured [-- WORD… SIZE…]`: only rows whose group has one of the words in
 //! its name (`takeover`, `recovery`, `join`, `look-up`, `acquire`, `release`, `tally`, `call`,
 //! `set`, `throughput`, `setting`, `growth`, `idle`, `memory`, `codec`), and only these sizes.
-//! `PARES_BENCH_ROUNDS` lessens the rounds, `PARES_BENCH_PEERS=0` leaves out the peers. `-- render
-//! FILE` makes the documents of `FILE`'s folder anew from that JSON.
+//! `PARES_BENCH_ROUNDS` lessens the rounds, `PARES_BENCH_RIVALS=0` leaves out the rivals.
+//! `-- render FILE` makes the documents of `FILE`'s folder anew from that JSON.
 //!
 //! A whole run writes into `docs/`, any other one into `target/measured/`.
 
@@ -23,12 +23,12 @@ mod limits;
 mod machine;
 mod many;
 mod own;
-mod peers;
 mod plan;
 mod plot;
 mod quiet;
 mod report;
 mod result;
+mod rivals;
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -71,7 +71,7 @@ fn words_after(word: &str) -> Vec<String> {
 fn measure(plan: &plan::Plan) {
     limits::raise();
     let machine = machine::machine();
-    let peers = peers::Peers::build();
+    let rivals = rivals::Rivals::build();
     let mut rows = Vec::new();
     let mut take = |more: Vec<result::Row>| {
         if more.is_empty() {
@@ -83,13 +83,13 @@ fn measure(plan: &plan::Plan) {
         // Should a later row fail, what was measured is not lost.
         report::write(&report::report(machine.clone(), rows.clone()), false);
     };
-    take(failover::rows(plan, &peers));
-    take(calls::rows(plan, &peers));
-    take(many::throughput(plan, &peers));
-    take(many::setting(plan, &peers));
+    take(failover::rows(plan, &rivals));
+    take(calls::rows(plan, &rivals));
+    take(many::throughput(plan, &rivals));
+    take(many::setting(plan, &rivals));
     take(large::rows(plan));
     take(quiet::rows(plan));
-    take(codec::rows(plan, &peers));
+    take(codec::rows(plan, &rivals));
     if rows.is_empty() {
         panic!("nothing is measured under such a name; the groups are named in docs/measured.json");
     }

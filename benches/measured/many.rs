@@ -13,26 +13,26 @@ use crate::drive::{Slot, now};
 use crate::floor::ECHO;
 use crate::helper::{DEADLINE, Helper, free_port, part, pause};
 use crate::own::{KEY, config};
-use crate::peers::Peers;
 use crate::plan::Plan;
 use crate::result::{Kind, Row, Series, Unit};
+use crate::rivals::Rivals;
 
 /// How long each kind of holders has its turn, in milliseconds.
 const TURN_MS: u64 = 250;
 
 /// Permits acquired and released per second by so many holders at once, all threads of one process.
-pub(crate) fn throughput(plan: &Plan, peers: &Peers) -> Vec<Row> {
+pub(crate) fn throughput(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
     if !plan.wants("throughput") {
         return Vec::new();
     }
-    plan.sizes(&[1, 8, 64, 512]).into_iter().map(|size| throughput_of(size, plan, peers)).collect()
+    plan.sizes(&[1, 8, 64, 512]).into_iter().map(|size| throughput_of(size, plan, rivals)).collect()
 }
 
-fn throughput_of(size: u64, plan: &Plan, peers: &Peers) -> Row {
+fn throughput_of(size: u64, plan: &Plan, rivals: &Rivals) -> Row {
     let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
     let _first = Helper::start(part("first", &[&port, &directory.path().display()]));
     let (echo, counter) = (Helper::start(part("echo", &[])), Helper::start(part("counter", &[])));
-    let redis = peers.redis();
+    let redis = rivals.redis();
     let mut contestants = vec![
         (Kind::Floor, "echo, 32 bytes", Ok(Helper::start(part("echoers", &[&echo.port(), &size])))),
         (
@@ -50,7 +50,7 @@ fn throughput_of(size: u64, plan: &Plan, peers: &Peers) -> Row {
         let holders = redis
             .as_ref()
             .map(|redis| Helper::start(redis.part_at(address, "redis-holders", &[&size])));
-        contestants.push((Kind::Peer, who, holders));
+        contestants.push((Kind::Rival, who, holders));
     }
     let mut rates: Vec<Vec<f64>> = contestants.iter().map(|_| Vec::new()).collect();
     for turn in 0..=plan.rounds(10) {
@@ -75,7 +75,7 @@ fn throughput_of(size: u64, plan: &Plan, peers: &Peers) -> Row {
 const SEERS: u64 = 100;
 
 /// From the call that sets a setting until the last of a hundred processes has seen it.
-pub(crate) fn setting(plan: &Plan, peers: &Peers) -> Vec<Row> {
+pub(crate) fn setting(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
     if !plan.wants("setting") {
         return Vec::new();
     }
@@ -101,7 +101,7 @@ pub(crate) fn setting(plan: &Plan, peers: &Peers) -> Vec<Row> {
     );
     let setter = Instance::join(config(port, directory.path())).expect("join");
 
-    let mut redis = peers.redis().map(|server| {
+    let mut redis = rivals.redis().map(|server| {
         let part =
             |number| server.part("redis-subscriber", &[&redis_slots.path.display(), &number]);
         let subscribers = Helper::start_all((0..SEERS).map(part));
@@ -128,14 +128,14 @@ pub(crate) fn setting(plan: &Plan, peers: &Peers) -> Vec<Row> {
             took[2].push(redis_slots.all_saw(round) - began);
         }
     }
-    let peer = match redis {
-        Ok(_) => Series::times(Kind::Peer, "Redis PUBLISH, Unix socket", &took[2]),
-        Err(why) => Series::skipped(Kind::Peer, "Redis PUBLISH, Unix socket", &why),
+    let rival = match redis {
+        Ok(_) => Series::times(Kind::Rival, "Redis PUBLISH, Unix socket", &took[2]),
+        Err(why) => Series::skipped(Kind::Rival, "Redis PUBLISH, Unix socket", &why),
     };
     let series = vec![
         Series::times(Kind::Floor, "100 bare writes, 100 reads", &took[0]),
         Series::times(Kind::Own, "pares", &took[1]),
-        peer,
+        rival,
     ];
     let what = format!("a setting set until {SEERS} processes have seen it");
     vec![Row { group: "setting", what, size: None, unit: Unit::Time, series }]

@@ -140,15 +140,16 @@ fn summary(report: &Value) -> String {
             let median = series["median"].as_f64().expect("measured");
             if more_is_better { -median } else { median }
         };
-        let measured = of_kind("peer").filter(|peer| peer["median"].is_number());
-        let peer = measured.min_by(|one, other| near(one).total_cmp(&near(other)));
-        let peer =
-            peer.map(|peer| cells(row, peer)).map(|[who, median, ..]| format!("{who}: {median}"));
+        let measured = of_kind("rival").filter(|rival| rival["median"].is_number());
+        let rival = measured.min_by(|one, other| near(one).total_cmp(&near(other)));
+        let rival = rival
+            .map(|rival| cells(row, rival))
+            .map(|[who, median, ..]| format!("{who}: {median}"));
         let what = row["what"].as_str().unwrap_or_default();
         _ = writeln!(
             text,
             "| {what} | {floor} | {median} | {ratio} | {} |",
-            peer.unwrap_or_default()
+            rival.unwrap_or_default()
         );
     }
     text

@@ -38,7 +38,7 @@ impl Unit {
 pub(crate) enum Kind {
     Floor,
     Own,
-    Peer,
+    Rival,
 }
 
 impl Kind {
@@ -46,7 +46,7 @@ impl Kind {
         match self {
             Kind::Floor => "floor",
             Kind::Own => "pares",
-            Kind::Peer => "peer",
+            Kind::Rival => "rival",
         }
     }
 }
@@ -142,7 +142,7 @@ impl<'a> Subject<'a> {
     }
 
     pub(crate) fn skipped(who: &'a str, why: &str) -> Self {
-        Subject { kind: Kind::Peer, who, turn: Err(why.into()) }
+        Subject { kind: Kind::Rival, who, turn: Err(why.into()) }
     }
 }
 

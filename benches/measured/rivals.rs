@@ -1,5 +1,5 @@
 //! What a user could take instead: their servers, each started for one row on ports and sockets of
-//! its own, and the program of `benches/peers` that speaks with them. What is not there is said to
+//! its own, and the program of `benches/rivals` that speaks with them. What is not there is said to
 //! be skipped.
 
 use std::env;
@@ -14,32 +14,32 @@ use std::time::{Duration, Instant};
 
 use crate::helper::{DEADLINE, Helper, free_port, part};
 
-/// The program that speaks with the peers, or why there is none.
-pub(crate) struct Peers(Result<PathBuf, String>);
+/// The program that speaks with the rivals, or why there is none.
+pub(crate) struct Rivals(Result<PathBuf, String>);
 
-impl Peers {
+impl Rivals {
     /// Builds it, with its own dependencies in a folder of its own; nothing else does.
     pub(crate) fn build() -> Self {
-        if env::var("PARES_BENCH_PEERS").is_ok_and(|value| value == "0") {
-            return Peers(Err("left out by PARES_BENCH_PEERS=0".into()));
+        if env::var("PARES_BENCH_RIVALS").is_ok_and(|value| value == "0") {
+            return Rivals(Err("left out by PARES_BENCH_RIVALS=0".into()));
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let target = root.join("target/peers");
-        println!("building benches/peers …");
+        let target = root.join("target/rivals");
+        println!("building benches/rivals …");
         let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["build", "--release", "--locked", "--quiet", "--manifest-path"])
-            .arg(root.join("benches/peers/Cargo.toml"))
+            .arg(root.join("benches/rivals/Cargo.toml"))
             .arg("--target-dir")
             .arg(&target)
             .status();
         if built.is_ok_and(|status| status.success()) {
-            Peers(Ok(target.join("release/pares-peers")))
+            Rivals(Ok(target.join("release/pares-rivals")))
         } else {
-            Peers(Err("benches/peers could not be built".into()))
+            Rivals(Err("benches/rivals could not be built".into()))
         }
     }
 
-    /// The peers' program without a server.
+    /// The rivals' program without a server.
     pub(crate) fn part(&self, name: &str, arguments: &[&dyn Display]) -> Result<Command, String> {
         let mut command = Command::new(self.0.as_ref().map_err(Clone::clone)?);
         command.arg(name).args(arguments.iter().map(|one| one.to_string()));
@@ -90,7 +90,7 @@ impl Peers {
         let (directory, port) = (tempfile::tempdir().expect("make a directory"), free_port());
         let peer_port = (port + 1..30_000)
             .find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
-        let peer = format!("http://127.0.0.1:{}", peer_port.expect("a free port"));
+        let own = format!("http://127.0.0.1:{}", peer_port.expect("a free port"));
         let client = format!("http://127.0.0.1:{port}");
         let mut command = words("etcd --name bench --heartbeat-interval 50 --election-timeout 500");
         let data = directory.path().join("data");
@@ -98,9 +98,9 @@ impl Peers {
             ("--data-dir", text(&data)),
             ("--listen-client-urls", client.clone()),
             ("--advertise-client-urls", client),
-            ("--listen-peer-urls", peer.clone()),
-            ("--initial-advertise-peer-urls", peer.clone()),
-            ("--initial-cluster", format!("bench={peer}")),
+            ("--listen-peer-urls", own.clone()),
+            ("--initial-advertise-peer-urls", own.clone()),
+            ("--initial-cluster", format!("bench={own}")),
         ] {
             command.extend([name.into(), value]);
         }
@@ -159,7 +159,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A part of the peers' program that speaks with this server.
+    /// A part of the rivals' program that speaks with this server.
     pub(crate) fn part(&self, name: &str, arguments: &[&dyn Display]) -> Command {
         self.part_at(0, name, arguments)
     }
