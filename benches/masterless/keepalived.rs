@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreape
 
 use crate::hosts::Network;
 use crate::peers::now;
-use crate::rounds::{DEADLINE, INTERVAL, Subject};
+use crate::subject::{DEADLINE, INTERVAL, Subject};
 
 /// Why it cannot be measured.
 pub(crate) fn lacking() -> Option<String> {

@@ -15,6 +15,10 @@
 use std::env;
 use std::path::Path;
 
+#[path = "../measured/chart.rs"]
+#[expect(dead_code, reason = "the other bench has logarithmic axes")]
+mod chart;
+mod figures;
 #[path = "../../tests/it/netns/hosts.rs"]
 #[expect(dead_code, reason = "the tests have more faults")]
 mod hosts;
@@ -29,6 +33,7 @@ mod peers;
 mod plot;
 mod report;
 mod rounds;
+mod subject;
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::hosts::Network;
 use crate::peers::{Homes, Peers, Setup, Transport};
-use crate::rounds::Subject;
+use crate::subject::Subject;
 
 pub(crate) struct Pares {
     peers: Peers,

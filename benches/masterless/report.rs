@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::figures::{by_size, list, numbers, quantile};
 use crate::keepalived;
 use crate::machine::{filled, load_after, place};
 use crate::plot;
-use crate::rounds::INTERVAL;
+use crate::subject::INTERVAL;
 
 /// The document around the figures.
 const DOCUMENT: &str = include_str!("measured-masterless.md");
@@ -80,25 +81,6 @@ pub(crate) fn render(file: &Path) -> PathBuf {
     path
 }
 
-pub(crate) fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// Numbers in order.
-pub(crate) fn numbers(values: &Value) -> Vec<f64> {
-    let mut numbers: Vec<f64> = list(values).iter().filter_map(Value::as_f64).collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers
-}
-
-/// The value that this share of them, which are in order, does not exceed.
-fn quantile(sorted: &[f64], at: f64) -> f64 {
-    sorted
-        .get(((sorted.len().max(1) - 1) as f64 * at).round() as usize)
-        .copied()
-        .unwrap_or(f64::NAN)
-}
-
 fn name(series: &Value) -> String {
     let who = series["who"].as_str().unwrap_or_default();
     if series["kind"] == "pares" { format!("**{who}**") } else { who.to_owned() }
@@ -159,15 +141,6 @@ fn datagrams(report: &Value) -> String {
         }
     }
     text.trim_end().to_owned()
-}
-
-/// Each figure of the simulator by the number of processes, in the order of the numbers.
-pub(crate) fn by_size(figure: &Value) -> Vec<(u64, Vec<f64>)> {
-    let fields = figure.as_object().into_iter().flatten();
-    let mut sizes: Vec<_> =
-        fields.filter_map(|(size, values)| Some((size.parse().ok()?, numbers(values)))).collect();
-    sizes.sort_by_key(|(size, _)| *size);
-    sizes
 }
 
 fn simulated_table(simulated: &Value) -> String {

@@ -10,9 +10,7 @@ use crate::hosts::Network;
 use crate::keepalived::{self, Keepalived};
 use crate::pares::Pares;
 use crate::peers::Homes;
-
-/// The interval of all: of pares' heartbeats and of VRRP's advertisements.
-pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
+use crate::subject::{INTERVAL, Subject};
 
 /// How often each is killed, and its host vanishes, in a whole run.
 pub(crate) const ROUNDS: usize = 25;
@@ -29,24 +27,6 @@ const LEAST_DELAY: Duration = Duration::from_millis(20);
 
 /// A host's kernel notices within a second that its cable is in again.
 const NOTICED: Duration = Duration::from_millis(1500);
-
-/// Longer than any step takes; only a defect reaches it.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Processes of which one leads, one on each host.
-pub(crate) trait Subject {
-    /// Waits until one leads and all others follow; gives the host of the one that leads.
-    fn settle(&mut self) -> usize;
-
-    /// SIGKILL to all processes of the subject on this host; gives the time before it.
-    fn kill(&mut self, host: usize) -> u64;
-
-    /// Starts it again there.
-    fn restart(&mut self, network: &Network, host: usize);
-
-    /// Waits until another than this host leads since then; gives the time at which it did.
-    fn taken(&mut self, host: usize, since: u64) -> u64;
-}
 
 /// The times of one subject, in nanoseconds.
 struct Series {

@@ -13,6 +13,7 @@ use std::env;
 use std::path::Path;
 
 mod calls;
+mod chart;
 mod codec;
 mod drive;
 mod failover;

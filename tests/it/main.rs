@@ -26,6 +26,7 @@ mod never_supervisor;
 mod peer;
 mod peer_cli;
 mod peer_names;
+mod pictures;
 mod places;
 mod random;
 mod raw;
