@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::config::{self, CALL_TIMEOUT, MAX_UNITS};
 use crate::error::{AcquireError, ConfigError};
 use crate::instance::Instance;
-use crate::net::member::holding::{Answer, NoAnswer};
 use crate::net::member::shared::Shared;
+use crate::net::member::waiters::{Answer, NoAnswer};
 use crate::net::rt::clock::deadline;
 use crate::wire::Shortage;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::config::{self, MAX_RESOURCES};
 use crate::error::{AskError, ConfigError};
 use crate::instance::Instance;
-use crate::net::member::holding::{Answer, NoAnswer};
 use crate::net::member::shared::Shared;
+use crate::net::member::waiters::{Answer, NoAnswer};
 use crate::net::rt::clock::deadline;
 
 /// This instance's count of a resource. All values of one resource in one instance are the same

@@ -4,7 +4,7 @@
 //! at once, or it stays here until a thread has seen it off. While there is no supervisor nothing
 //! is written: the next hello carries it all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,9 +13,10 @@ use rustix::event::PollFlags;
 
 use super::lifeline::{Lead, Lifeline};
 use super::presence::Presence;
+use super::waiters::{Answer, NoAnswer, Waiters};
 use crate::event::EventKind;
 use crate::net::rt::clock::{self, monotonic_ns};
-use crate::net::rt::lock::{Condvar, Mutex, MutexGuard};
+use crate::net::rt::lock::{Mutex, MutexGuard};
 use crate::net::rt::threads::{self, Threads};
 use crate::net::supervising::server::Server;
 use crate::net::transport::link::await_ready;
@@ -28,7 +29,7 @@ use crate::state::member::{Heard, Member, Outcome, Word};
 use crate::state::settings::Settings;
 use crate::state::supervisor::{Elected, Supervisor};
 use crate::wire::frame::put_frame;
-use crate::wire::{Counted, Departure, Message, Scope, Setting, Shortage};
+use crate::wire::{Counted, Departure, Message, Scope, Setting};
 
 /// The way to the supervisor, while [`Member`] says that there is one.
 enum Route {
@@ -43,31 +44,6 @@ enum Route {
 /// for other instances.
 const LEAD_TIME: Duration = Duration::from_millis(20);
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Granted,
-    Denied(Shortage, u64),
-    Total(u64),
-    /// The instance has left the group.
-    Stopped,
-}
-
-/// Why there was no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoAnswer {
-    TooMany,
-    Late,
-}
-
-struct Waiter {
-    /// One for each, so that an answer wakes the one who waits for it and nobody else.
-    bell: Arc<Condvar>,
-    /// Whoever reads the answer itself needs no bell, which would be a system call.
-    asleep: bool,
-    answer: Option<Answer>,
-}
-
 struct HoldingState {
     member: Member,
     route: Route,
@@ -77,7 +53,7 @@ struct HoldingState {
     changed: BTreeSet<String>,
     /// A thread is waiting for the kernel to take what is unsent.
     flushing: bool,
-    waiters: BTreeMap<u64, Waiter>,
+    waiters: Waiters,
 }
 
 pub(crate) struct Holding {
@@ -97,7 +73,7 @@ impl Holding {
             unsent: Vec::new(),
             changed: BTreeSet::new(),
             flushing: false,
-            waiters: BTreeMap::new(),
+            waiters: Waiters::default(),
         };
         Holding { inside: Mutex::new(inside), presence, threads: Threads::default() }
     }
@@ -206,10 +182,7 @@ impl Holding {
         if let Route::Lifeline(lifeline) = std::mem::replace(&mut inside.route, Route::Nowhere) {
             _ = lifeline.stream().shutdown(Shutdown::Both);
         }
-        for waiter in inside.waiters.values_mut() {
-            waiter.answer.get_or_insert(Answer::Stopped);
-            waiter.bell.notify_one();
-        }
+        inside.waiters.stop();
         drop(inside);
         self.threads.join_all();
     }
@@ -250,11 +223,11 @@ impl Holding {
         };
         match upshot {
             Upshot::Quiet => {}
-            Upshot::Granted(id) => answered(inside, id, Answer::Granted),
+            Upshot::Granted(id) => inside.waiters.answer(id, Answer::Granted),
             Upshot::Denied { id, shortage, units } => {
-                answered(inside, id, Answer::Denied(shortage, units))
+                inside.waiters.answer(id, Answer::Denied(shortage, units))
             }
-            Upshot::Total { id, units } => answered(inside, id, Answer::Total(units)),
+            Upshot::Total { id, units } => inside.waiters.answer(id, Answer::Total(units)),
             Upshot::Lost(held) => {
                 let (resource, units) = (held.resource, held.units);
                 self.presence.emit(EventKind::PermitLost { permit: held.id, resource, units });
@@ -313,27 +286,26 @@ impl Holding {
         let lead = lifeline.as_ref().and_then(|lifeline| lifeline.lead());
         let mut inside = self.inside.lock();
         let (id, question) = question(&mut inside.member.holdings).ok_or(NoAnswer::TooMany)?;
-        let bell = Arc::new(Condvar::new());
-        let stopped = inside.member.has_left().then_some(Answer::Stopped);
-        inside.waiters.insert(id, Waiter { bell: bell.clone(), asleep: false, answer: stopped });
+        let has_left = inside.member.has_left();
+        let bell = inside.waiters.begin(id, has_left.then_some(Answer::Stopped));
         self.say(&mut inside, question);
         if let Some(lead) = lead {
             drop(inside);
             self.read_answer(id, lead, deadline);
             inside = self.inside.lock();
         }
-        inside.waiters.get_mut(&id).into_iter().for_each(|waiter| waiter.asleep = true);
+        inside.waiters.fall_asleep(id);
         let mut late = false;
         loop {
-            if let Some(answer) = inside.waiters.get(&id).and_then(|waiter| waiter.answer) {
-                inside.waiters.remove(&id);
+            if let Some(answer) = inside.waiters.answer_of(id) {
+                inside.waiters.end(id);
                 if answer == Answer::Stopped {
                     inside.member.holdings.release(id);
                 }
                 return Ok((id, answer));
             }
             if late {
-                inside.waiters.remove(&id);
+                inside.waiters.end(id);
                 self.give_back(&mut inside, id);
                 return Err(NoAnswer::Late);
             }
@@ -360,7 +332,7 @@ impl Holding {
         while let Some(message) = lead.next(deadline) {
             let mut inside = self.inside.lock();
             self.take_held(&mut inside, [message]);
-            if inside.waiters.get(&id).is_none_or(|waiter| waiter.answer.is_some()) {
+            if !inside.waiters.is_waiting(id) {
                 return;
             }
         }
@@ -477,7 +449,10 @@ impl Holding {
         loop {
             let waited = await_ready(stream, PollFlags::OUT, None).is_ok();
             let mut inside = self.inside.lock();
-            let ours = matches!(&inside.route, Route::Lifeline(present) if Arc::ptr_eq(present.stream(), stream));
+            let ours = match &inside.route {
+                Route::Lifeline(present) => Arc::ptr_eq(present.stream(), stream),
+                Route::Server(_) | Route::Nowhere => false,
+            };
             if ours {
                 self.flush(&mut inside);
             }
@@ -489,15 +464,6 @@ impl Holding {
                 }
                 return;
             }
-        }
-    }
-}
-
-fn answered(inside: &mut HoldingState, id: u64, answer: Answer) {
-    if let Some(waiter) = inside.waiters.get_mut(&id) {
-        waiter.answer = Some(answer);
-        if waiter.asleep {
-            waiter.bell.notify_one();
         }
     }
 }

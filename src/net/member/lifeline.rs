@@ -1,6 +1,10 @@
 //! The lifeline to the supervisor, read by one thread at a time: by whoever waits for an answer
 //! that comes over it, else by the role thread.
 //!
+//! This is the pattern "leader/followers" (Schmidt, O'Ryan, Kircher, Pyarali, Buschmann:
+//! Leader/Followers, a design pattern for efficient multi-threaded event demultiplexing and
+//! dispatching; PLoP 2000), with the role thread as the follower that stays.
+//!
 //! Were it always the role thread, each answer would wake two threads, one after the other. So a
 //! thread that asks something takes the lead: it reads what comes until its answer is there, and
 //! leaves what is not about what the instance holds to the role thread. That one does not wait in a

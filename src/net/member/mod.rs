@@ -7,3 +7,4 @@ mod lifeline;
 pub(crate) mod presence;
 pub(crate) mod role;
 pub(crate) mod shared;
+pub(crate) mod waiters;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::server::{Listener, Server, ServerState};
+use super::server::{Server, ServerState};
+use super::subscriber::Listener;
 use crate::net::rt::clock;
 use crate::net::transport::port::{self, Stream};
 use crate::state::supervisor::ServerInput;

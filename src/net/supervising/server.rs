@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::subscriber::Subscriber;
+use super::subscriber::{Listener, Subscriber};
 use super::watchdog::Pulse;
 use crate::config::{MAX_UNSENT, REAP_WAIT};
 use crate::event::EventKind;
@@ -29,13 +29,6 @@ use crate::state::term::Last;
 use crate::state::{ConnId, Time};
 use crate::wire::frame::put_frame;
 use crate::wire::{Departure, ElectionCause, Entry, Fault, Message, Refusal, Status};
-
-/// Someone who is told of changes: a member on its lifeline, or a watcher on the registry port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Listener {
-    Member(ConnId),
-    Watcher(ConnId),
-}
 
 pub(super) struct ServerState {
     pub(super) supervisor: Supervisor,

@@ -4,9 +4,17 @@ use std::sync::Arc;
 
 use crate::net::transport::outbox::Outbox;
 use crate::net::transport::port::Stream;
+use crate::state::ConnId;
 use crate::state::backlog::Backlog;
 use crate::state::supervisor::Cursor;
 use crate::wire::Message;
+
+/// Someone who is told of changes: a member on its lifeline, or a watcher on the registry port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Listener {
+    Member(ConnId),
+    Watcher(ConnId),
+}
 
 pub(super) struct Subscriber {
     pub(super) outbox: Arc<Outbox>,
