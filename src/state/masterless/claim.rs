@@ -1,22 +1,17 @@
 //! Who is primary: what this process claims, yields, and settles with others who claim the same.
 
-use std::cmp::Reverse;
-
 use super::record::Fate;
 use super::{Action, Machine, Millis, NEVER};
-use crate::config::masterless::MAX_RIVALS;
 use crate::event::masterless::{EventKind, LeftCause, RoleCause, SuspicionCause};
-use crate::wire::heartbeat::Heartbeat;
-use crate::wire::heartbeat::Status;
-use crate::wire::heartbeat::{MAX_NUMBER, NO_PREEMPTION};
-use crate::wire::{Label, PeerId, Tail};
+use crate::wire::PeerId;
+use crate::wire::heartbeat::{MAX_NUMBER, NO_PREEMPTION, Status};
 
 /// What one that is to become primary has claimed.
 #[derive(Default)]
 pub(super) struct Claim {
     since: Millis,
     /// The last primary has handed over to this process.
-    named: bool,
+    pub(super) named: bool,
 }
 
 impl Claim {
@@ -27,34 +22,6 @@ impl Claim {
     /// What was claimed before has not been heard.
     pub(super) fn begin_anew(&mut self, now: Millis) {
         self.since = now;
-    }
-}
-
-/// A primary that is about to hand over.
-pub(super) struct Drain {
-    to: Tail,
-    deadline: Millis,
-    pub(super) ready: bool,
-}
-
-/// Two primaries have met, and this process is one of them.
-pub(super) struct Conflict {
-    since: Millis,
-    /// Some rival's epoch is not smaller than this process's own.
-    outdated: bool,
-    rivals: Vec<Rival>,
-}
-
-struct Rival {
-    tail: Tail,
-    claims: u32,
-    first: Millis,
-}
-
-impl Conflict {
-    pub(super) fn shift(&mut self, gap: Millis) {
-        self.since += gap;
-        self.rivals.iter_mut().for_each(|rival| rival.first += gap);
     }
 }
 
@@ -268,7 +235,7 @@ impl Machine {
     }
 
     /// The next epoch is this process's.
-    fn raise_epoch(&mut self) {
+    pub(super) fn raise_epoch(&mut self) {
         // What others say is below the limit; only a hostile member of the group could bring it
         // near to it.
         self.max_epoch = (self.max_epoch + 1).min(MAX_NUMBER - 1);
@@ -309,221 +276,6 @@ impl Machine {
         }
     }
 
-    /// A better process wants to be primary: the work here is to be brought to an end.
-    fn drain_to(&mut self, to: PeerId, out: &mut Vec<Action>) {
-        if self.drain.is_some() {
-            return;
-        }
-        let within_ms = 2 * self.rules.interval;
-        self.drain = Some(Drain { to: to.tail(), deadline: self.now + within_ms, ready: false });
-        let label = self.record.get(to.tail()).map_or(Label::EMPTY, |one| one.label);
-        out.push(Action::Tell(EventKind::PrepareHandover { to, label, within_ms }));
-    }
-
-    fn hand_over_in_time(&mut self, out: &mut Vec<Action>) {
-        let Some(drain) =
-            self.drain.as_ref().filter(|drain| drain.ready || self.now >= drain.deadline)
-        else {
-            return;
-        };
-        let (to, ready) = (drain.to, drain.ready);
-        self.drain = None;
-        let willing = self.record.get(to).is_some_and(|one| {
-            one.status == Status::ToBecomePrimary
-                && one.id < self.id
-                && !one.is_suspected(&self.rules, self.now)
-        });
-        if willing {
-            self.stand_by(if ready { RoleCause::HandedOver } else { RoleCause::Overdue }, out);
-            self.handed_to = Some((to, self.now + 5 * self.rules.interval));
-        }
-    }
-
-    /// Others whom this process has to settle with: unsuspected primaries, heard or reported a
-    /// moment ago.
-    fn rivals(&self) -> Vec<Tail> {
-        let recent = self.now.saturating_sub(self.rules.halves(3));
-        let rivals = self.record.primaries(self.rules.service).filter(|one| {
-            !one.is_suspected(&self.rules, self.now) && (one.direct || one.evidence >= recent)
-        });
-        rivals.map(|one| one.id.tail()).collect()
-    }
-
-    fn settle_all(&mut self, out: &mut Vec<Action>) {
-        let Some(conflict) = &self.conflict else { return };
-        let outdated = conflict.outdated;
-        let rivals = self.rivals();
-        for tail in &rivals {
-            if !self.settle(*tail, out) {
-                return;
-            }
-        }
-        if self.is_unheard() {
-            self.lose_primary(RoleCause::Unheard, out);
-        } else if rivals.is_empty() {
-            self.conflict = None;
-            // They have yielded or are gone, and have acted meanwhile.
-            if outdated {
-                self.bump(out);
-            }
-        }
-    }
-
-    fn bump(&mut self, out: &mut Vec<Action>) {
-        self.raise_epoch();
-        self.counts.bumps += 1;
-        self.outdated_since = None;
-        out.extend(self.token().map(|token| Action::Tell(EventKind::EpochBump { token })));
-        self.announce();
-    }
-
-    /// Two primaries: the one that more others follow stays; of two with as many, the one with the
-    /// larger token. True if it is this one.
-    fn settle(&mut self, rival: Tail, out: &mut Vec<Action>) -> bool {
-        let Some(other) = self.record.get(rival) else { return true };
-        let own = self.id.tail();
-        let fresh = self.now.saturating_sub(2 * self.rules.interval);
-        let (mut mine, mut theirs) = (0, 0);
-        let mut since_then = false;
-        let began = self.conflict.as_ref().map_or(self.now, |conflict| conflict.since);
-        for member in self.record.members() {
-            let counts =
-                member.direct && member.status != Status::Joining && member.id.tail() != rival;
-            let Some((vote, at)) = member.vote.filter(|(_, at)| counts && *at > fresh) else {
-                continue;
-            };
-            mine += usize::from(vote == own);
-            theirs += usize::from(vote == rival);
-            since_then |= vote == own && at >= began;
-        }
-        let greater = other.claim() > (self.epoch, Reverse(self.id));
-        let heard = other.direct && other.heard >= self.now.saturating_sub(self.rules.halves(3));
-        let lost = if mine == theirs {
-            greater
-        } else {
-            // Old votes alone must not have it yield to one that is gone itself.
-            theirs > mine && (heard || greater || theirs >= mine + 2)
-        };
-        if lost {
-            self.lose_primary(RoleCause::Superseded, out);
-            return false;
-        }
-        if other.epoch >= self.epoch {
-            self.max_epoch = self.max_epoch.max(other.epoch);
-            if since_then {
-                self.bump(out);
-                if let Some(conflict) = &mut self.conflict {
-                    conflict.outdated = false;
-                }
-            } else if let Some(conflict) = &mut self.conflict {
-                conflict.outdated = true;
-            }
-        }
-        true
-    }
-
-    /// One rival claims on and on, nobody says that he follows this process, and there are others
-    /// who could.
-    fn is_unheard(&self) -> bool {
-        let Some(conflict) = &self.conflict else { return false };
-        let long = 4 * self.rules.interval;
-        let persistent = conflict
-            .rivals
-            .iter()
-            .find(|rival| rival.claims >= 5 && self.now >= rival.first + long);
-        let Some(rival) = persistent else { return false };
-        let third = |one: &super::PeerRecord| {
-            one.service == self.rules.service
-                && one.id.tail() != rival.tail
-                && one.status != Status::Joining
-        };
-        self.now >= self.followed_at + long && self.record.members().any(third)
-    }
-
-    /// There was a later epoch than this primary's own, and its owner is gone: without a later one
-    /// still, what this one writes would be refused for ever.
-    fn catch_up(&mut self, out: &mut Vec<Action>) {
-        if self.conflict.is_some() || self.max_epoch == self.epoch {
-            self.outdated_since = None;
-        } else if self.now - *self.outdated_since.get_or_insert(self.now) >= 2 * self.rules.interval
-        {
-            self.bump(out);
-        }
-    }
-
-    /// One that says that it is primary of this process's type was heard, or reported.
-    fn meets_primary(&mut self, tail: Tail, directly: bool, out: &mut Vec<Action>) {
-        if self.status != Status::Primary || tail == self.id.tail() {
-            return;
-        }
-        if self.conflict.is_none() {
-            self.counts.conflicts += 1;
-            self.conflict = Some(Conflict { since: self.now, outdated: false, rivals: Vec::new() });
-        }
-        if let Some(conflict) = self.conflict.as_mut().filter(|_| directly) {
-            if let Some(rival) = conflict.rivals.iter_mut().find(|rival| rival.tail == tail) {
-                rival.claims += 1;
-            } else if conflict.rivals.len() < MAX_RIVALS {
-                conflict.rivals.push(Rival { tail, claims: 1, first: self.now });
-            }
-        }
-        if self.settle(tail, out) {
-            self.trigger();
-        }
-    }
-
-    /// What a heartbeat of a process of the same service type means for the claims of both.
-    pub(super) fn answers_claim(
-        &mut self,
-        beat: &Heartbeat,
-        was_primary: bool,
-        out: &mut Vec<Action>,
-    ) {
-        let named =
-            was_primary && beat.status != Status::Primary && beat.handed_to == Some(self.id.tail());
-        if named && self.status == Status::ToBecomePrimary {
-            self.claim.named = true;
-        }
-        match beat.status {
-            Status::Primary => self.meets_primary(beat.id.tail(), true, out),
-            Status::ToBecomePrimary => match self.status {
-                Status::Primary => {
-                    let better = beat.id < self.id && beat.id.rank() < NEVER;
-                    let yields = self.rules.preempt || self.id.rank() == NEVER;
-                    if better && yields {
-                        self.drain_to(beat.id, out);
-                    } else {
-                        self.trigger();
-                    }
-                }
-                Status::Standby | Status::ToBecomePrimary => {
-                    if self.id < beat.id && self.id.rank() < NEVER && self.is_eligible() {
-                        self.trigger();
-                    }
-                }
-                Status::Joining | Status::Leaving => {}
-            },
-            Status::Joining | Status::Standby | Status::Leaving => {}
-        }
-        let recent = self.now.saturating_sub(self.rules.halves(3));
-        let own = self.rules.service;
-        for view in beat.views.iter().filter(|view| view.service == own) {
-            let heard = self.now.saturating_sub(u64::from(view.age_ms));
-            if view.id.tail() == self.id.tail() {
-                self.followed_at = self.followed_at.max(heard);
-            } else if heard >= recent {
-                let primary = |one: &super::PeerRecord| one.status == Status::Primary;
-                if self.record.get(view.id.tail()).is_some_and(primary) {
-                    self.meets_primary(view.id.tail(), false, out);
-                }
-            }
-        }
-    }
-
-    pub(super) fn in_conflict(&self) -> bool {
-        self.conflict.is_some()
-    }
-
     /// Nothing but the next heartbeat, or the silence of another, will change anything.
     pub(super) fn is_quiet(&self) -> bool {
         let calm = self.now >= self.relisten_until
@@ -544,7 +296,7 @@ impl Machine {
     /// What must be so at the moment it becomes primary: its record holds no living primary, no
     /// better candidate, and nobody better who claims the same.
     #[cfg(any(test, feature = "fuzzing"))]
-    fn check_claim(&self) {
+    pub(super) fn check_claim(&self) {
         assert!(self.record.primary(self.rules.service).is_none(), "there is a primary");
         assert!(self.is_highest(), "there is a better one");
         let claiming = |one: &super::PeerRecord| {

@@ -14,9 +14,10 @@
 //! | to become primary | standby | a better one is there, or the primary is alive and not to be relieved |
 //! | primary | standby | a better one has claimed the role and the work is handed over; more others follow a second primary; it was away, or could say nothing, for too long |
 //!
-//! The rooms: `record` is what is known of the others, `claim` the table above, `sending` when and
-//! what is said, `outage` what follows when nothing of that gets out, `need` which processes are to
-//! be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock
+//! The rooms: `rules` is what a process is to be, `record` what is known of the others, `claim` the
+//! table above, `conflict` what two primaries settle, `handover` how a role ends in order, `hearing`
+//! what others say, `sending` when and what is said, `outage` what follows when nothing of that gets
+//! out, `need` which processes are to be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock
 //! that also runs while the system sleeps.
 //!
 //! Nobody becomes primary without having claimed it for a while, not even who knows of no other:
@@ -28,93 +29,35 @@
 
 use std::collections::VecDeque;
 
-use self::claim::{Claim, Conflict, Drain};
+use self::claim::Claim;
+use self::conflict::Conflict;
+use self::handover::Drain;
 use self::need::Needs;
 use self::record::Record;
 use self::sending::Sending;
-use crate::config::masterless::{MAX_DIRECTIVES, Need};
+use crate::config::masterless::MAX_DIRECTIVES;
 use crate::event::masterless::{EventKind, RoleCause, Token};
-use crate::wire::heartbeat::Heartbeat;
-use crate::wire::heartbeat::Status;
+use crate::wire::heartbeat::{Heartbeat, Status};
 use crate::wire::peer_id::UNADMITTED;
 use crate::wire::{Label, PeerId, Tail};
 
 mod claim;
+mod conflict;
+mod handover;
+mod hearing;
 mod need;
 mod outage;
 mod record;
+mod rules;
 mod sending;
 #[cfg(test)]
 mod sim;
 
 pub(crate) use record::PeerRecord;
+pub(crate) use rules::{NEVER, Rules};
 
 /// Milliseconds: a moment of the clock, or a time between two.
 pub(crate) type Millis = u64;
-
-/// The rank of one that never becomes primary.
-pub(crate) const NEVER: u8 = 255;
-
-/// What one process is to be, and what all of its group must have in common.
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
-    pub(crate) service: u16,
-    pub(crate) rank: u8,
-    pub(crate) workload: u16,
-    pub(crate) label: Label,
-    /// The number of the start by which this process came to be, else 0.
-    pub(crate) origin: u32,
-    /// Time between two heartbeats.
-    pub(crate) interval: Millis,
-    /// The most that a heartbeat is assumed to need on its way, until it is acted on.
-    pub(crate) delay: Millis,
-    pub(crate) preempt: bool,
-    /// How many processes must be there for one to be primary; 0 for no such rule.
-    pub(crate) quorum: usize,
-    /// In groups larger than this the standbys far from being primary say less; 0 for never.
-    pub(crate) slow_above: usize,
-    pub(crate) max_members: usize,
-    pub(crate) can_start: bool,
-    pub(crate) needs: Vec<Need>,
-    /// The largest epoch that is known from before.
-    pub(crate) epoch: u64,
-    /// It only asks who is there and listens, and is never let in.
-    pub(crate) observe: bool,
-}
-
-impl Rules {
-    /// Who was not heard for so long is suspected.
-    pub(crate) fn suspect(&self, interval: Millis) -> Millis {
-        3 * interval.max(self.interval)
-    }
-
-    /// And for so long, dead. The difference is the claim window: it is hidden in the time that
-    /// detection takes anyway.
-    pub(crate) fn dead(&self, interval: Millis) -> Millis {
-        self.suspect(interval) + 2 * self.delay
-    }
-
-    /// A primary that has said nothing for so long must take it that others think it dead soon.
-    pub(crate) fn lease(&self) -> Millis {
-        self.dead(0) - self.delay - self.interval / 4
-    }
-
-    /// After so long without a step it was away, and has to look what has become of the others.
-    fn away(&self) -> Millis {
-        2 * self.interval
-    }
-
-    /// How long one that claims to become primary waits for objections. Twice the delay, so that of
-    /// two who claim at the same time each hears the other before it acts.
-    pub(crate) fn window(&self) -> Millis {
-        (2 * self.delay).max(self.interval / 2)
-    }
-
-    /// So many halves of an interval.
-    pub(crate) fn halves(&self, count: u64) -> Millis {
-        count * self.interval / 2
-    }
-}
 
 /// What happens to a process.
 // One at a time, on the stack: a box would cost more than what is moved.
@@ -425,39 +368,6 @@ impl Machine {
     fn take_rank(&mut self, rank: u8) {
         if self.leaving_until.is_none() {
             self.set_rank(rank);
-        }
-    }
-
-    fn leave(&mut self, out: &mut Vec<Action>) {
-        if self.leaving_until.is_some() {
-            return;
-        }
-        self.leaving_until = Some(self.now + 6 * self.rules.interval);
-        if self.status == Status::Primary && self.record.has_candidate(&self.rules, self.now) {
-            self.set_rank(NEVER);
-            self.announce();
-        } else {
-            self.say_goodbye(RoleCause::Left, out);
-        }
-    }
-
-    /// Says that it leaves without handing over first, for a program that has no time. It is gone
-    /// when it has said so three times.
-    pub(crate) fn leave_at_once(&mut self, now: Millis, out: &mut Vec<Action>) {
-        if !self.gone {
-            self.now = now.max(self.now);
-            self.leaving_until = Some(self.now);
-            self.say_goodbye(RoleCause::Left, out);
-            self.send_if_due(out);
-        }
-    }
-
-    /// Says three times that it leaves.
-    fn say_goodbye(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
-        if self.status != Status::Leaving {
-            self.forget_role();
-            self.become_status(Status::Leaving, cause, out);
-            self.sending.goodbye(self.now, self.rules.interval / 8);
         }
     }
 

@@ -3,20 +3,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::outage::Outage;
-use super::record::NoRoom;
 use super::{Action, Machine, Millis, PeerRecord};
 use crate::config::masterless::{MAX_DIRECTIVES, MAX_VIEWED};
-use crate::event::masterless::{EventKind, LeftCause, RoleCause};
+use crate::event::masterless::EventKind;
 use crate::wire::Tail;
 use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{
     CAN_START, Directive, ELIGIBLE, Few, Heartbeat, NO_PREEMPTION, REQUEST, STRONG, View,
 };
-use crate::wire::peer_id::UNADMITTED;
 
 /// Of its own heartbeats that come back, so many are recognised; older ones are from somebody who
 /// plays them again.
-const ECHOES: usize = 64;
+pub(super) const ECHOES: usize = 64;
 
 /// Members of the group up to which everybody answers a request at once; of larger ones only those
 /// who must.
@@ -53,8 +51,8 @@ pub(super) struct Sending {
     /// The last one that was to go out, whatever came of it.
     pub(super) tried: Said,
     pub(super) outage: Option<Outage>,
-    counter: u64,
-    sent: VecDeque<Heartbeat>,
+    pub(super) counter: u64,
+    pub(super) sent: VecDeque<Heartbeat>,
     regular: Millis,
     soon: Option<Millis>,
     burst: Option<Burst>,
@@ -186,7 +184,7 @@ impl Machine {
     }
 
     /// An answer, which need not come at the same moment as all the others'.
-    fn reply(&mut self, vote: bool) {
+    pub(super) fn reply(&mut self, vote: bool) {
         if self.rules.observe {
             return;
         }
@@ -359,181 +357,13 @@ impl Machine {
     }
 
     /// For a while it is also told whom this process follows as primary of another type.
-    fn view_of(&mut self, service: u16) {
+    pub(super) fn view_of(&mut self, service: u16) {
         let until = self.now + 2 * self.rules.interval;
         let room = self.sending.followed.len() < MAX_VIEWED;
         if let Some(followed) = self.sending.followed.get_mut(&service) {
             followed.until = followed.until.max(until);
         } else if room {
             self.sending.followed.insert(service, Followed { tail: None, until });
-        }
-    }
-
-    /// A heartbeat has come that is authentic.
-    pub(super) fn heard(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
-        if beat.id.tail() == self.id.tail() {
-            self.heard_itself(beat, out);
-            return;
-        }
-        if !self.record.accept(beat) {
-            self.counts.dropped += 1;
-            return;
-        }
-        self.counts.heard += 1;
-        let before = self.record.get(beat.id.tail()).cloned();
-        let own_type = beat.service == self.rules.service;
-        if beat.status != Status::Joining && beat.id.sequence() != UNADMITTED {
-            self.max_sequence = self.max_sequence.max(beat.id.sequence());
-        }
-        if own_type {
-            self.max_epoch = self.max_epoch.max(beat.epoch);
-        }
-        let was_primary = before.as_ref().is_some_and(|one| one.status == Status::Primary);
-        if beat.status == Status::Leaving {
-            self.bid_farewell(beat, before.as_ref(), out);
-        } else if !self.enter(beat, before.as_ref(), out) {
-            return;
-        }
-        self.take_views(beat, out);
-        self.needs.heard(beat, self.workload, self.id, self.now + 15 * self.rules.interval);
-        if own_type {
-            self.answers_claim(beat, was_primary, out);
-        }
-        self.answers_request(beat);
-        if let Some(directive) =
-            beat.directive.filter(|directive| directive.target == self.id.tail())
-        {
-            self.directed(directive.rank, directive.nonce);
-        }
-        let same = |one: &PeerRecord| {
-            (one.status, one.id, one.epoch, one.flags)
-                == (beat.status, beat.id, beat.epoch, beat.flags)
-        };
-        let changed = !before.as_ref().is_some_and(same);
-        let claiming = self.status == Status::ToBecomePrimary || self.in_conflict();
-        // Who joins has nothing to decide but when: time alone tells.
-        self.undecided |= (own_type && changed || claiming) && self.status != Status::Joining;
-    }
-
-    fn enter(
-        &mut self,
-        beat: &Heartbeat,
-        before: Option<&PeerRecord>,
-        out: &mut Vec<Action>,
-    ) -> bool {
-        let (id, label, service) = (beat.id, beat.label, beat.service);
-        if let Some(before) = before.filter(|one| one.direct) {
-            let gap = self.now.saturating_sub(before.heard);
-            self.counts.longest_gap = self.counts.longest_gap.max(gap);
-        }
-        match self.record.update(beat, &self.rules, self.now) {
-            Ok(forgotten) => self.forget(forgotten, out),
-            Err(NoRoom) => {
-                self.counts.record_full += 1;
-                return false;
-            }
-        }
-        if let Some(member) = self.record.get_mut(id.tail()) {
-            if beat.status != Status::Joining && !std::mem::replace(&mut member.told_joined, true) {
-                out.push(Action::Tell(EventKind::Joined { id, label, service }));
-            }
-        }
-        true
-    }
-
-    fn forget(&mut self, forgotten: Option<PeerRecord>, out: &mut Vec<Action>) {
-        let Some(member) = forgotten else { return };
-        self.counts.record_full += 1;
-        if member.told_joined {
-            let (id, label, service) = (member.id, member.label, member.service);
-            out.push(Action::Tell(EventKind::Left {
-                id,
-                label,
-                service,
-                cause: LeftCause::Forgotten,
-            }));
-        }
-    }
-
-    fn bid_farewell(
-        &mut self,
-        beat: &Heartbeat,
-        before: Option<&PeerRecord>,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(before) = before else {
-            self.record.never_mind(beat);
-            return;
-        };
-        self.record.remove(beat.id.tail(), true);
-        if before.told_joined {
-            let (id, label, service) = (beat.id, beat.label, beat.service);
-            let cause = LeftCause::Left;
-            out.push(Action::Tell(EventKind::Left { id, label, service, cause }));
-        }
-    }
-
-    /// What the sender says of others: evidence of a primary's life, and a vote.
-    fn take_views(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
-        let own = self.rules.service;
-        let mut views = beat.views.iter().filter(|view| view.service == own).peekable();
-        if let (Some(first), Some(member)) = (views.peek(), self.record.get_mut(beat.id.tail())) {
-            member.vote = Some((first.id.tail(), self.now));
-        }
-        for view in views {
-            self.max_epoch = self.max_epoch.max(view.epoch);
-            if view.id.tail() != self.id.tail() {
-                let forgotten = self.record.report(view, &self.rules, self.now);
-                self.forget(forgotten, out);
-            }
-        }
-    }
-
-    /// Whether the sender waits for an answer.
-    fn answers_request(&mut self, beat: &Heartbeat) {
-        let other_type = beat.service != self.rules.service;
-        if beat.flags & REQUEST != 0 {
-            if other_type && beat.status == Status::ToBecomePrimary {
-                self.view_of(beat.service);
-            }
-            self.reply(false);
-        }
-        let two = self.record.primaries(beat.service).nth(1).is_some();
-        if two && beat.status == Status::Primary && self.status != Status::Primary {
-            if other_type {
-                self.view_of(beat.service);
-            }
-            self.reply(true);
-        }
-    }
-
-    /// A heartbeat with this process's own tail.
-    fn heard_itself(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
-        if beat.session == self.session {
-            let old = beat.counter + ECHOES as u64 <= self.sending.counter;
-            if old || self.sending.sent.contains(beat) {
-                return;
-            }
-            self.give_way(out); // a copy of this very process: both do
-        } else {
-            let joins = beat.status == Status::Joining;
-            let yields = self.status == Status::Joining || (!joins && self.session > beat.session);
-            if yields {
-                self.give_way(out);
-            }
-        }
-    }
-
-    /// Leaving takes no longer than it may.
-    pub(super) fn leave_in_time(&mut self, out: &mut Vec<Action>) {
-        let Some(until) = self.leaving_until else { return };
-        match self.status {
-            Status::Leaving => {}
-            Status::Primary
-                if self.now < until && self.record.has_candidate(&self.rules, self.now) => {}
-            Status::Primary | Status::Joining | Status::Standby | Status::ToBecomePrimary => {
-                self.say_goodbye(RoleCause::Left, out);
-            }
         }
     }
 }

@@ -1,0 +1,91 @@
+//! The orderly end of a role, and of taking part: the work is brought to an end first.
+
+use super::{Action, Machine, Millis, NEVER};
+use crate::event::masterless::{EventKind, RoleCause};
+use crate::wire::heartbeat::Status;
+use crate::wire::{Label, PeerId, Tail};
+
+/// A primary that is about to hand over.
+pub(super) struct Drain {
+    to: Tail,
+    deadline: Millis,
+    pub(super) ready: bool,
+}
+
+impl Machine {
+    /// A better process wants to be primary: the work here is to be brought to an end.
+    pub(super) fn drain_to(&mut self, to: PeerId, out: &mut Vec<Action>) {
+        if self.drain.is_some() {
+            return;
+        }
+        let within_ms = 2 * self.rules.interval;
+        self.drain = Some(Drain { to: to.tail(), deadline: self.now + within_ms, ready: false });
+        let label = self.record.get(to.tail()).map_or(Label::EMPTY, |one| one.label);
+        out.push(Action::Tell(EventKind::PrepareHandover { to, label, within_ms }));
+    }
+
+    pub(super) fn hand_over_in_time(&mut self, out: &mut Vec<Action>) {
+        let Some(drain) =
+            self.drain.as_ref().filter(|drain| drain.ready || self.now >= drain.deadline)
+        else {
+            return;
+        };
+        let (to, ready) = (drain.to, drain.ready);
+        self.drain = None;
+        let willing = self.record.get(to).is_some_and(|one| {
+            one.status == Status::ToBecomePrimary
+                && one.id < self.id
+                && !one.is_suspected(&self.rules, self.now)
+        });
+        if willing {
+            self.stand_by(if ready { RoleCause::HandedOver } else { RoleCause::Overdue }, out);
+            self.handed_to = Some((to, self.now + 5 * self.rules.interval));
+        }
+    }
+
+    pub(super) fn leave(&mut self, out: &mut Vec<Action>) {
+        if self.leaving_until.is_some() {
+            return;
+        }
+        self.leaving_until = Some(self.now + 6 * self.rules.interval);
+        if self.status == Status::Primary && self.record.has_candidate(&self.rules, self.now) {
+            self.set_rank(NEVER);
+            self.announce();
+        } else {
+            self.say_goodbye(RoleCause::Left, out);
+        }
+    }
+
+    /// Says that it leaves without handing over first, for a program that has no time. It is gone
+    /// when it has said so three times.
+    pub(crate) fn leave_at_once(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if !self.gone {
+            self.now = now.max(self.now);
+            self.leaving_until = Some(self.now);
+            self.say_goodbye(RoleCause::Left, out);
+            self.send_if_due(out);
+        }
+    }
+
+    /// Says three times that it leaves.
+    pub(super) fn say_goodbye(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
+        if self.status != Status::Leaving {
+            self.forget_role();
+            self.become_status(Status::Leaving, cause, out);
+            self.sending.goodbye(self.now, self.rules.interval / 8);
+        }
+    }
+
+    /// Leaving takes no longer than it may.
+    pub(super) fn leave_in_time(&mut self, out: &mut Vec<Action>) {
+        let Some(until) = self.leaving_until else { return };
+        match self.status {
+            Status::Leaving => {}
+            Status::Primary
+                if self.now < until && self.record.has_candidate(&self.rules, self.now) => {}
+            Status::Primary | Status::Joining | Status::Standby | Status::ToBecomePrimary => {
+                self.say_goodbye(RoleCause::Left, out);
+            }
+        }
+    }
+}
