@@ -15,10 +15,10 @@
 //! | primary | standby | a better one has claimed the role and the work is handed over; more others follow a second primary; it was away, or could say nothing, for too long |
 //!
 //! The rooms: `rules` is what a process is to be, `record` what is known of the others, `claim` the
-//! table above, `conflict` what two primaries settle, `handover` how a role ends in order, `hearing`
-//! what others say, `sending` when and what is said, `outage` what follows when nothing of that gets
-//! out, `need` which processes are to be started. One entry, [`Machine::step`]; the time is an argument, in milliseconds of a clock
-//! that also runs while the system sleeps.
+//! table above, `conflict` what two primaries settle, `handover` how a role ends in order,
+//! `hearing` what others say, `sending` when and what is said, `outage` what follows when nothing
+//! of that gets out, `need` which processes are to be started. One entry, [`Machine::step`]; the
+//! time is an argument, in milliseconds of a clock that also runs while the system sleeps.
 //!
 //! Nobody becomes primary without having claimed it for a while, not even who knows of no other:
 //! one who leads may stand still for as long as its lease, and who may not lead may be allowed to

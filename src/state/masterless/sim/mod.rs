@@ -17,6 +17,7 @@ macro_rules! tell {
 }
 
 mod chaos;
+mod disorder;
 mod faults;
 mod figures;
 mod measure;

@@ -7,73 +7,18 @@ use crate::config::masterless::Need;
 use crate::event::masterless::{EventKind, RoleCause, Token};
 use crate::state::masterless::{Action, Entropy, Input, Machine, Millis, Rules};
 use crate::state::sim::random::Random;
-use crate::wire::heartbeat::Heartbeat;
-use crate::wire::heartbeat::Status;
-use crate::wire::label::Label;
+use crate::wire::heartbeat::{Heartbeat, Status};
 use crate::wire::{PeerId, Tail};
 
-/// The interval between two heartbeats; all else is in units of it.
-pub(super) const H: Millis = 1000;
+mod network;
+mod profile;
+
+pub(super) use profile::*;
 
 /// Clocks and true time begin here: nothing is ever as old as the beginning.
 const BEGIN: Millis = 1_000_000;
 
 pub(super) type Who = usize;
-
-/// What a simulated group assumes, and what its network really does.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Profile {
-    pub(super) name: &'static str,
-    /// The assumed bound of the delay.
-    pub(super) delay: Millis,
-    /// The real one.
-    pub(super) slowest: Millis,
-    /// Heartbeats lost of a hundred.
-    pub(super) loss: u64,
-}
-
-pub(super) const FAST: Profile = Profile { name: "fast", delay: H / 4, slowest: H / 4, loss: 0 };
-pub(super) const MID: Profile = Profile { name: "mid", delay: H / 2, slowest: H / 2, loss: 0 };
-pub(super) const ROBUST: Profile = Profile { name: "robust", delay: H, slowest: H, loss: 0 };
-pub(super) const PROFILES: [Profile; 3] = [FAST, MID, ROBUST];
-
-impl Profile {
-    pub(super) fn slowest(self, slowest: Millis) -> Self {
-        Profile { slowest, ..self }
-    }
-
-    pub(super) fn loss(self, loss: u64) -> Self {
-        Profile { loss, ..self }
-    }
-
-    pub(super) fn dead(self) -> Millis {
-        3 * H + 2 * self.delay
-    }
-
-    pub(super) fn window(self) -> Millis {
-        (2 * self.delay).max(H / 2)
-    }
-
-    pub(super) fn rules(self) -> Rules {
-        Rules {
-            service: 1,
-            rank: 128,
-            workload: 0,
-            label: Label::EMPTY,
-            origin: 0,
-            interval: H,
-            delay: self.delay,
-            preempt: true,
-            quorum: 0,
-            slow_above: 0,
-            max_members: 4096,
-            can_start: false,
-            needs: Vec::new(),
-            epoch: 0,
-            observe: false,
-        }
-    }
-}
 
 /// How a process stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -488,121 +433,6 @@ impl World {
         }
         let now = self.now;
         self.processes[who].news.push((now, kind));
-    }
-
-    fn send(&mut self, from: Who, beat: Heartbeat) {
-        self.sent += 1;
-        if let Some(heard) = &mut self.heard {
-            heard.push(beat);
-        }
-        self.deliver(Some(from), beat);
-    }
-
-    /// Everybody gets it who can, its sender too.
-    pub(super) fn deliver(&mut self, from: Option<Who>, beat: Heartbeat) {
-        self.next += 1;
-        let letter = self.next;
-        let mut copies = 0;
-        for to in 0..self.processes.len() {
-            if !self.processes[to].alive {
-                continue;
-            }
-            let own = from == Some(to);
-            let mut lost = self.random.next() % 100 < self.profile.loss;
-            if !own && self.losses.1 > 0 {
-                lost |= self.losses.0 & 1 == 1;
-                self.losses = (self.losses.0 >> 1, self.losses.1 - 1);
-            }
-            if !own && (lost || from.is_some_and(|from| !self.reaches(from, to))) {
-                continue;
-            }
-            let times = if self.random.next() % 100 < self.twice { 2 } else { 1 };
-            for _ in 0..times {
-                let delay = if own { 0 } else { self.random.next() % (self.profile.slowest + 1) };
-                if let (Some(came), Some(from)) = (&mut self.came, from) {
-                    came.entry((from, to)).or_default().push(self.now + delay);
-                }
-                self.later(self.now + delay, What::Deliver { to, letter });
-                copies += 1;
-            }
-        }
-        if copies > 0 {
-            self.letters.insert(letter, (beat, copies));
-        }
-    }
-
-    /// Whether what one says gets to the other.
-    pub(super) fn reaches(&self, from: Who, to: Who) -> bool {
-        let (sender, receiver) = (&self.processes[from], &self.processes[to]);
-        sender.part == receiver.part
-            && !sender.mute
-            && !receiver.deaf
-            && !self.cut.contains(&(from, to))
-    }
-
-    pub(super) fn kill(&mut self, who: Who) {
-        tell!(self, "{who} is killed");
-        self.processes[who].alive = false;
-        self.processes[who].inbox.clear();
-        self.changed = true;
-        self.measure();
-    }
-
-    pub(super) fn pause(&mut self, who: Who, pause: Pause, time: Millis) {
-        if !self.processes[who].is_running() {
-            return;
-        }
-        tell!(self, "{who} stands still for {time} ms, {pause:?}");
-        self.processes[who].pause = Some((pause, self.now));
-        self.later(self.now + time, What::Resume { who });
-        self.changed = true;
-        self.measure();
-    }
-
-    /// What has come meanwhile waits. The process was stopped anywhere: perhaps just when it had
-    /// read all there was, so that it goes on with what it decides of that.
-    fn resume(&mut self, who: Who) {
-        let process = &mut self.processes[who];
-        if !process.alive {
-            return;
-        }
-        let Some((pause, since)) = process.pause.take() else { return };
-        let stopped_at = match pause {
-            Pause::Visible => since,
-            Pause::Frozen => {
-                process.behind += self.now - since;
-                self.now
-            }
-        };
-        tell!(self, "{who} goes on");
-        self.changed = true;
-        if self.random.one_in(2) {
-            self.step_at(who, stopped_at, Input::Tick);
-        }
-        self.read(who);
-        if self.processes[who].alive {
-            self.step(who, Input::Tick);
-        }
-    }
-
-    pub(super) fn split(&mut self, part_of: impl Fn(Who) -> u8) {
-        for (who, process) in self.processes.iter_mut().enumerate() {
-            process.part = part_of(who);
-        }
-        tell!(
-            self,
-            "the network is divided: {:?}",
-            self.processes.iter().map(|one| one.part).collect::<Vec<_>>()
-        );
-        self.changed = true;
-        self.measure();
-    }
-
-    pub(super) fn heal(&mut self) {
-        self.processes.iter_mut().for_each(|process| process.part = 0);
-        tell!(self, "the network is whole");
-        self.changed = true;
-        self.measure();
     }
 
     pub(super) fn services(&self) -> BTreeSet<u16> {
