@@ -13,8 +13,9 @@
 use std::io::BufRead;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
-use pares::masterless::{Config, EventKind, Peer, Token};
+use pares::masterless::{Config, Peer, Token};
 use postgres::{Client, Error, NoTls};
 
 enum News {
@@ -35,14 +36,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let peer = Peer::join(Config::new(group))?;
     let (tell, news) = channel();
     read_steps(tell.clone());
-    let events = peer.events();
-    thread::spawn(move || {
-        for event in events {
-            if let EventKind::Role { token: Some(token), .. } = event.kind {
-                _ = tell.send(News::Primary(token));
-            }
-        }
-    });
+    // A job that obeys would write here, and ask `lease_ok` before each step. This one only says
+    // under which token the work began.
+    let _job = peer.while_primary(move |guard| {
+        _ = tell.send(News::Primary(guard.token()));
+        while !guard.wait(Duration::from_secs(60)) {}
+    })?;
 
     let mut began = None;
     for news in news {

@@ -60,10 +60,10 @@ const RESETS_LOSE: bool = cfg!(not(target_os = "linux"));
 /// # Closed descriptors
 ///
 /// A program that closes all descriptors, as some do that make themselves daemons, closes the
-/// library's: its instances and [peers](crate::masterless::Peer) then have left
-/// ([`Role::Stopped`], and every call gives the error that says so), and it may join anew. What it opens afterwards is not
-/// touched, except that a call which is under way in that very moment may meet a socket that has
-/// got the number of one of the library's: nothing should be asked of an instance meanwhile.
+/// library's: its instances and [peers](crate::masterless::Peer) then have left ([`Role::Stopped`],
+/// and every call gives the error that says so), and it may join anew. What it opens afterwards is
+/// not touched, except that a call which is under way in that very moment may meet a socket that
+/// has got the number of one of the library's: nothing should be asked of an instance meanwhile.
 ///
 /// # Leaving
 ///

@@ -2,7 +2,6 @@
 //! [`Instance::while_supervisor`](crate::Instance::while_supervisor).
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,8 +11,7 @@ use crate::event::Role;
 use crate::net::member::shared::Shared;
 use crate::net::rt::clock::deadline;
 use crate::net::rt::complaint::complain;
-use crate::net::rt::threads::{FORKED, JOB, Threads};
-use crate::sys::{self, Origin, signals};
+use crate::net::rt::threads::{FORKED, JOB, Threads, run_program};
 
 /// A job that is run whenever, and as long as, its instance is supervisor.
 ///
@@ -102,12 +100,7 @@ fn work(
         let tenure =
             Arc::new(Tenure { shared: shared.clone(), cancelled: cancelled.clone(), term });
         let guard = SupervisorGuard { tenure: &tenure };
-        let origin = Origin::here();
-        let result = catch_unwind(AssertUnwindSafe(|| signals::as_program(|| run(&guard))));
-        if origin.is_elsewhere() {
-            // The job has forked, and this is the child.
-            sys::end_stray_thread(if result.is_ok() { 0 } else { 101 });
-        }
+        let finished = run_program(|| run(&guard));
         let told = guard.should_stop();
         shared.presence.change(|inside| {
             inside.jobs -= 1;
@@ -115,7 +108,7 @@ fn work(
                 inside.call_away();
             }
         });
-        if result.is_err() {
+        if !finished {
             let name = &shared.me.name;
             complain!(
                 Error,
@@ -125,7 +118,7 @@ fn work(
         }
         // One that returned by itself has done its work for this supervisorship. One that was told
         // to, for a hand-over that then failed, is wanted again.
-        if !told || result.is_err() {
+        if !told || !finished {
             done = term;
         }
     }

@@ -44,6 +44,7 @@ pub fn fuzz_group(input: &[u8]) {
         interval: 200,
         delay: [20, 100, 200][choices.below(3)],
         preempt: choices.below(2) == 0,
+        prepare_handover: choices.below(2) == 0,
         quorum: choices.below(4),
         slow_above: choices.below(4),
         max_members: 1 + choices.below(8),

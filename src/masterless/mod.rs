@@ -9,10 +9,12 @@
 
 mod counters;
 mod info;
+mod job;
 mod peer;
 
 pub use counters::Counters;
 pub use info::PeerInfo;
+pub use job::{Job, PrimaryGuard};
 pub use peer::Peer;
 
 pub use crate::config::masterless::Config;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Counters, PeerInfo};
+use super::{Counters, Job, PeerInfo, PrimaryGuard};
 use crate::config::masterless::Config;
 use crate::error::masterless::JoinError;
 use crate::event::masterless::{Event, EventKind, Token};
@@ -29,11 +29,12 @@ use crate::wire::{Label, PeerId, Tail};
 ///
 /// # Being primary
 ///
-/// As long as heartbeats arrive in time (see [`Config::delay`]) no two processes are primary of
-/// one service type at once. On a network that breaks apart, or with a process that stands still
-/// and cannot know it yet, that cannot be had. So whoever acts as primary asks
-/// [`lease_ok`](Peer::lease_ok) before it acts, and gives its [`token`](Peer::token) to whoever
-/// stores what it does, who refuses smaller tokens than it has seen.
+/// As long as heartbeats arrive in time (see [`Config::delay`]) no two processes are primary of one
+/// service type at once. No protocol of messages can promise that on a network that breaks apart,
+/// or for a process that stands still and cannot know it yet. So work that only the primary may do
+/// runs as a job of [`while_primary`](Peer::while_primary): the job is told when the role ends,
+/// asks [`lease_ok`](PrimaryGuard::lease_ok) before each act, and gives its
+/// [`token`](PrimaryGuard::token) to whoever stores what it does, who refuses smaller tokens.
 ///
 /// # Forks
 ///
@@ -45,12 +46,14 @@ use crate::wire::{Label, PeerId, Tail};
 ///
 /// # Leaving
 ///
-/// [`leave`](Peer::leave) hands over first. Dropping it leaves at once: it says so to the others,
-/// who have a new primary after twice the [delay](Config::delay), and waits for nobody. No
-/// descriptor is left behind, and no thread but those that look a [name](Config::unicast_names)
-/// up, until the system has an answer.
+/// [`leave`](Peer::leave) hands over first. Dropping the peer leaves at once: it says so to the
+/// others, who have a new primary after twice the [delay](Config::delay). A running job is told,
+/// and has to end within that time; nobody waits for it. No descriptor is left behind, and no
+/// thread but those that look a [name](Config::unicast_names) up, until the system has an answer.
+#[must_use = "dropping it leaves the group"]
 pub struct Peer {
     events: usize,
+    delay: Duration,
     shared: Arc<PeerShared>,
     thread: Threads,
 }
@@ -97,7 +100,7 @@ impl Peer {
         let kind = threads::PEER.for_program(config.workload_source.is_some());
         let started = thread.spawn(kind, move || deeds.run());
         started.map_err(|source| JoinError::Io { doing: "start the peer's thread", source })?;
-        Ok(Peer { events: config.events, shared, thread })
+        Ok(Peer { events: config.events, delay: config.assumed_delay(), shared, thread })
     }
 
     /// The name of its group.
@@ -124,6 +127,12 @@ impl Peer {
     #[must_use]
     pub fn label(&self) -> Label {
         self.shared.label
+    }
+
+    /// Returns the [delay](Config::delay) that it assumes. Does not block.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.delay
     }
 
     /// What it is at the moment. Does not block.
@@ -301,23 +310,89 @@ impl Peer {
         Counters::new(&counts, &traffic)
     }
 
-    /// Leaves the group in order: a primary lets another process take over first.
+    /// Runs `job` on a thread of its own whenever, and as long as, this process is primary.
+    ///
+    /// The job is told when the role ends: [`PrimaryGuard::wait`] returns true, and `should_stop`.
+    /// Before the role goes to a better process, or this process [leaves](Peer::leave) in order,
+    /// the group waits for the job to return: two intervals for a handover, six when it leaves.
+    /// A job that takes longer, or a role that is lost because this process stood still or met
+    /// another primary, ends while the job may still run; [`PrimaryGuard::lease_ok`] then is false.
+    ///
+    /// A job that returns by itself runs again the next time that this process becomes primary. So
+    /// does a job that panics, which is logged. If another process was primary meanwhile
+    /// ([`EventKind::EpochBump`]), the job is told to end and runs again under the new token.
+    ///
+    /// Does not block. The job runs until the returned [`Job`] is dropped or the peer has left.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if it cannot start a thread. In a forked child always.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pares::masterless::{Config, Peer};
+    ///
+    /// # fn write(fence: &str) { assert_eq!(fence.len(), 48) }
+    /// let config = Config::new("my-group");
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/peers.rs"));
+    /// let peer = Peer::join(config)?;
+    /// # let (tell, done) = std::sync::mpsc::channel();
+    /// let job = peer.while_primary(move |guard| {
+    ///     while !guard.wait(Duration::from_millis(10)) {
+    ///         if guard.lease_ok() {
+    ///             write(&guard.token().fence()); // the store refuses smaller ones
+    /// #           _ = tell.send(());
+    ///         }
+    ///     }
+    /// })?;
+    /// # done.recv()?;
+    /// # drop(job);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn while_primary<F>(&self, job: F) -> std::io::Result<Job>
+    where
+        F: FnMut(&PrimaryGuard<'_>) + Send + 'static,
+    {
+        Job::start(self.shared.clone(), job)
+    }
+
+    /// Leaves the group in order: a primary lets its [job](Peer::while_primary) end and another
+    /// process take over first.
     ///
     /// Blocks until it has left: without a handover a quarter of an interval, with one usually
-    /// about an interval, at most six and a half. Meanwhile another thread answers with
-    /// [`handover_ready`](Peer::handover_ready), where the program
-    /// [prepares](Config::prepare_handover) a handover. Afterwards its status is
-    /// [`Status::Leaving`] for good.
-    pub fn leave(&self) {
+    /// about an interval, at most six and a half.
+    pub fn leave(self) {
+        self.leave_in_order();
+    }
+
+    /// Leaves as [`leave`](Peer::leave), but blocks for `timeout` at most: then it leaves at once.
+    /// Returns true if it left in order.
+    #[must_use = "false says that it did not hand over"]
+    pub fn leave_timeout(self, timeout: Duration) -> bool {
+        self.begin_to_leave();
+        !self.is_void() && self.shared.wait_gone(deadline(timeout))
+    }
+
+    /// Begins to leave in order, and does not block. Its last event is [`EventKind::Stopped`].
+    ///
+    /// For a program that goes on reading events meanwhile, as one that
+    /// [prepares](Config::prepare_handover) handovers by itself must. Drop the peer when it has
+    /// left.
+    pub fn begin_to_leave(&self) {
+        self.wish(Wish::Leave);
+    }
+
+    /// The same as [`leave`](Peer::leave) for those who share it.
+    pub(crate) fn leave_in_order(&self) {
         self.end(Wish::Leave);
     }
 
-    /// Leaves without handing over first, for a program that has no time. Dropping it does the
-    /// same.
+    /// Leaves without handing over first: what dropping it does.
     ///
     /// Says so to all others, so that they need not wait for its silence; blocks for moments.
-    /// Afterwards its status is [`Status::Leaving`] for good.
-    pub fn leave_at_once(&self) {
+    pub(crate) fn leave_at_once(&self) {
         self.end(Wish::Quit);
     }
 

@@ -20,9 +20,9 @@ impl Config {
                 "20 ms to 60 s",
             ));
         }
-        if !(MIN_DELAY..=10 * self.interval).contains(&self.delay) {
+        if !(MIN_DELAY..=10 * self.interval).contains(&self.assumed_delay()) {
             let rule = "at least 20 ms, and at most ten intervals";
-            return Err(ConfigError::new("delay", format!("{:?}", self.delay), rule));
+            return Err(ConfigError::new("delay", format!("{:?}", self.assumed_delay()), rule));
         }
         if !(1..=MAX_PEERS).contains(&self.max_members) {
             return Err(ConfigError::new("max_members", self.max_members, "1 to 4096"));
@@ -127,6 +127,20 @@ mod tests {
             Ok(())
         );
         assert_eq!(default().local_port(), Some(30099));
+    }
+
+    #[test]
+    fn the_delay_follows_the_interval_unless_it_is_said() {
+        let (default, ms) = (Config::default, Duration::from_millis);
+        assert_eq!(default().assumed_delay(), ms(100));
+        assert_eq!(default().interval(ms(1000)).assumed_delay(), ms(500));
+        assert_eq!(default().interval(ms(20)).assumed_delay(), ms(20), "no less than it may be");
+        assert_eq!(default().interval(ms(20)).check(), Ok(()));
+        assert_eq!(default().interval(ms(60_000)).check(), Ok(()));
+        assert_eq!(default().delay(ms(70)).interval(ms(1000)).assumed_delay(), ms(70));
+        assert_eq!(default().delay(ms(70)).lan().assumed_delay(), ms(250));
+        assert_eq!(default().lan().interval(ms(100)).assumed_delay(), ms(50));
+        assert_eq!(default().lossy().assumed_delay(), ms(1000));
     }
 
     #[test]

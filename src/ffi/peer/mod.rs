@@ -161,7 +161,7 @@ pub(crate) extern "C" fn pares_peer_leave(peer: Handle<Peer>) -> c_int {
         not_inside(peer.number())?;
         if let Some(peer) = peer.optional()? {
             // Another thread may say meanwhile that it is ready to hand over.
-            peer.leave();
+            peer.leave_in_order();
         }
         peer.take().map(drop)
     })

@@ -46,8 +46,7 @@ mod shared;
 mod socket;
 
 pub use label::default_label;
-use shared::PeerState;
-pub(crate) use shared::{PeerShared, Traffic, Wish};
+pub(crate) use shared::{PeerShared, PeerState, Traffic, Wish};
 
 /// The thread's own: whatever it does.
 pub(crate) struct Deeds {
@@ -67,7 +66,6 @@ pub(crate) struct Deeds {
     /// thread is stopped afterwards, what comes meanwhile is not taken for silence.
     heard_until: Millis,
     interval: Millis,
-    prepares: bool,
     observes: bool,
     name: String,
     /// Tails that are to be doubted.
@@ -153,7 +151,6 @@ impl Deeds {
             workload_at: now,
             heard_until: now,
             interval,
-            prepares: config.prepare_handover,
             observes,
             name: format!("{group}/{} {}", config.service, first.tail()),
             doubts: Vec::new(),
@@ -167,7 +164,7 @@ impl Deeds {
             wire,
             actions,
         };
-        deeds.carry_out();
+        deeds.carry_out(&[]);
         Ok((shared, deeds))
     }
 
@@ -295,25 +292,30 @@ impl Deeds {
         }
     }
 
-    fn step(&mut self, event: Input) {
-        self.step_on(event, None);
+    fn step(&mut self, input: Input) {
+        self.step_on(input, None);
     }
 
     /// Where it came from counts only if it is news of another: not of a copy of what was heard
     /// before.
-    fn step_on(&mut self, event: Input, from: Option<SocketAddr>) {
+    fn step_on(&mut self, input: Input, from: Option<SocketAddr>) {
         let shared = self.shared.clone();
         let mut inside = shared.inside.lock();
         let now = self.heard_until;
         let before = inside.machine.counts().heard;
-        inside.step(now, event, self.prepares, &mut self.actions);
+        let place = |machine: &Machine| (machine.status(), machine.mandate());
+        let place_before = place(&inside.machine);
+        let news = inside.step(now, input, &mut self.actions);
+        if place(&inside.machine) != place_before {
+            shared.bell.notify_all();
+        }
         let epoch = inside.machine.max_epoch();
         let from = from.filter(|_| inside.machine.counts().heard > before);
         drop(inside);
         if let (Some((them, _)), Some(from)) = (&mut self.destinations, from) {
             them.heard(from, now);
         }
-        self.carry_out();
+        self.carry_out(&news);
         if let Some(epochs) = self.epochs.as_mut().filter(|epochs| epoch > epochs.last()) {
             epochs.keep(epoch);
         }
@@ -330,19 +332,18 @@ impl Deeds {
             let next = inside.machine.wake_at();
             inside.machine.step(next, Input::Tick, &mut self.actions);
         }
-        let told = self
-            .actions
-            .iter()
-            .filter_map(|action| if let Action::Tell(kind) = action { Some(kind) } else { None });
-        told.cloned().for_each(|kind| inside.tell(kind));
+        let news = inside.tell_all(&mut self.actions);
         drop(inside);
-        self.carry_out();
+        self.carry_out(&news);
     }
 
     /// Does what was decided. The program has been told already.
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, news: &[EventKind]) {
+        let sent = self.do_all();
+        // After what was said of it: if this process dies now, the others know.
+        news.iter().for_each(|kind| self.heed(kind));
         // Each failure is news, and the first success after one.
-        match self.do_all() {
+        match sent {
             Some(Err(errno)) => {
                 self.failing = true;
                 if socket::is_gone(errno) && is_due_after(&mut self.opened_at, REOPEN) {
@@ -371,8 +372,7 @@ impl Deeds {
                     sent = Some(self.send(&self.seal.close(&beat)));
                 }
                 Action::Flush => self.flush(),
-                Action::Tell(kind) => self.heed(&kind),
-                Action::Exit => {}
+                Action::Tell(_) | Action::Exit => {}
             }
         }
         self.actions = actions;
@@ -429,15 +429,12 @@ impl Deeds {
     fn heed(&mut self, kind: &EventKind) {
         let name = &self.name;
         match kind {
-            EventKind::Role { from, to, token, cause } => {
-                match token {
-                    Some(token) => {
-                        log::info!("{name}: {from} -> {to} ({cause}), epoch {}", token.epoch)
-                    }
-                    None => log::info!("{name}: {from} -> {to} ({cause})"),
+            EventKind::Role { from, to, token, cause } => match token {
+                Some(token) => {
+                    log::info!("{name}: {from} -> {to} ({cause}), epoch {}", token.epoch)
                 }
-                self.shared.bell.notify_all();
-            }
+                None => log::info!("{name}: {from} -> {to} ({cause})"),
+            },
             EventKind::Joined { id, label, service } => {
                 log::debug!("{name}: {label} ({id}) of service type {service} joined");
                 if self.lives.begin(id.tail()) {
@@ -547,8 +544,9 @@ fn rules(config: &Config, epoch: u64) -> Rules {
         label: label::of(config),
         origin: config.origin,
         interval: config.interval.as_millis() as Millis,
-        delay: config.delay.as_millis() as Millis,
+        delay: config.assumed_delay().as_millis() as Millis,
         preempt: config.preempt,
+        prepare_handover: config.prepare_handover,
         quorum: config.quorum,
         slow_above: config.slow_above,
         max_members: config.max_members,

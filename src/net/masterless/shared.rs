@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -112,6 +112,43 @@ impl PeerShared {
         receiver
     }
 
+    /// Looks inside until there is something to give, or the deadline is over: after each change of
+    /// the status or the [mandate](Machine::mandate), and after as many milliseconds as `look`
+    /// says.
+    pub(crate) fn wait_for<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut look: impl FnMut(&mut PeerState, Millis) -> Result<T, Option<Millis>>,
+    ) -> Option<T> {
+        let mut inside = self.inside.lock();
+        loop {
+            let again = match look(&mut inside, awake_or_asleep_ms()) {
+                Ok(found) => return Some(found),
+                Err(again) => again.map(|ms| Instant::now() + Duration::from_millis(ms)),
+            };
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return None;
+            }
+            match [again, deadline].into_iter().flatten().min() {
+                Some(until) => _ = self.bell.wait_until(&mut inside, until),
+                None => self.bell.wait(&mut inside),
+            }
+        }
+    }
+
+    /// Waits until the peer has left; false if the deadline is over before.
+    pub(crate) fn wait_gone(&self, deadline: Instant) -> bool {
+        self.wait_for(Some(deadline), |inside, _| inside.gone.then_some(()).ok_or(None)).is_some()
+    }
+
+    /// A job of the program has ended, or is not wanted any more.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut PeerState) -> T) -> T {
+        let changed = change(&mut self.inside.lock());
+        self.bell.notify_all();
+        self.waker.wake();
+        changed
+    }
+
     /// Waits until `is_it`, or has left, or the deadline is over; says which.
     pub(crate) fn wait(&self, deadline: Instant, is_it: impl Fn(&Machine) -> bool) -> bool {
         let mut inside = self.inside.lock();
@@ -137,27 +174,29 @@ impl PeerState {
         [role].into_iter().chain(more).collect()
     }
 
-    /// One step, and what the program is told of it.
+    /// One step, and what the program is told of it; gives that, too.
     pub(super) fn step(
         &mut self,
         now: Millis,
-        event: Input,
-        prepares: bool,
+        input: Input,
         actions: &mut Vec<Action>,
-    ) {
-        self.machine.step(now, event, actions);
-        let mut at = 0;
-        while let Some(action) = actions.get(at) {
-            at += 1;
-            let Action::Tell(kind) = action else { continue };
-            let kind = kind.clone();
-            if let EventKind::PrepareHandover { .. } = kind {
-                if !prepares {
-                    self.machine.step(now, Input::HandoverReady, actions);
-                }
+    ) -> Vec<EventKind> {
+        self.machine.step(now, input, actions);
+        self.tell_all(actions)
+    }
+
+    /// Takes the news out of what is to be done, and tells the program.
+    pub(super) fn tell_all(&mut self, actions: &mut Vec<Action>) -> Vec<EventKind> {
+        let mut news = Vec::new();
+        actions.retain(|action| match action {
+            Action::Tell(kind) => {
+                news.push(kind.clone());
+                false
             }
-            self.tell(kind);
-        }
+            Action::Send { .. } | Action::Flush | Action::Exit => true,
+        });
+        news.iter().for_each(|kind| self.tell(kind.clone()));
+        news
     }
 
     pub(super) fn tell(&mut self, kind: EventKind) {

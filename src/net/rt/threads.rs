@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::lock::Mutex;
 use crate::config::SMALL_STACK;
-use crate::sys::{Origin, signals};
+use crate::sys::{self, Origin, signals};
 
 /// A kind of thread: what others see of it in `/proc`, and what it needs.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +127,18 @@ impl Threads {
         let handles: Vec<_> = self.inner.lock().running.drain().map(|(_, handle)| handle).collect();
         handles.into_iter().for_each(join);
     }
+}
+
+/// Runs the program's code on a thread of this library; false if it panicked.
+///
+/// It may fork: the child is this thread alone, and ends where the code does.
+pub(crate) fn run_program(run: impl FnOnce()) -> bool {
+    let origin = Origin::here();
+    let finished = catch_unwind(AssertUnwindSafe(|| signals::as_program(run))).is_ok();
+    if origin.is_elsewhere() {
+        sys::end_stray_thread(if finished { 0 } else { 101 });
+    }
+    finished
 }
 
 /// What is said where an error has room for it.

@@ -1,7 +1,7 @@
 //! The orderly end of a role, and of taking part: the work is brought to an end first.
 
 use super::{Action, Machine, Millis, NEVER};
-use crate::event::masterless::{EventKind, RoleCause};
+use crate::event::masterless::{EventKind, RoleCause, Token};
 use crate::wire::heartbeat::Status;
 use crate::wire::{Label, PeerId, Tail};
 
@@ -9,28 +9,56 @@ use crate::wire::{Label, PeerId, Tail};
 pub(super) struct Drain {
     to: Tail,
     deadline: Millis,
-    pub(super) ready: bool,
+    /// The program has said that its work has come to an end, or says nothing of the kind.
+    said: bool,
 }
 
 impl Machine {
+    /// The token under which work may begin, and go on: primary, and nobody is to have the role
+    /// instead.
+    pub(crate) fn mandate(&self) -> Option<Token> {
+        self.token().filter(|_| self.drain.is_none() && self.leaving_until.is_none())
+    }
+
+    /// A job begins under the present role, unless there is none to begin under. The role is not
+    /// handed over before the job has [ended](Machine::end_job), or the time for that is up.
+    pub(crate) fn begin_job(&mut self, now: Millis) -> Option<Token> {
+        let token = self.mandate().filter(|_| self.lease_ok(now))?;
+        self.jobs += 1;
+        Some(token)
+    }
+
+    pub(crate) fn end_job(&mut self) {
+        self.jobs -= 1;
+        self.undecided = true;
+    }
+
+    pub(super) fn handover_ready(&mut self) {
+        if let Some(drain) = &mut self.drain {
+            drain.said = true;
+        }
+        self.undecided = true;
+    }
+
     /// A better process wants to be primary: the work here is to be brought to an end.
     pub(super) fn drain_to(&mut self, to: PeerId, out: &mut Vec<Action>) {
         if self.drain.is_some() {
             return;
         }
         let within_ms = 2 * self.rules.interval;
-        self.drain = Some(Drain { to: to.tail(), deadline: self.now + within_ms, ready: false });
+        let said = !self.rules.prepare_handover;
+        self.drain = Some(Drain { to: to.tail(), deadline: self.now + within_ms, said });
+        self.undecided |= said && self.jobs == 0;
         let label = self.record.get(to.tail()).map_or(Label::EMPTY, |one| one.label);
         out.push(Action::Tell(EventKind::PrepareHandover { to, label, within_ms }));
     }
 
     pub(super) fn hand_over_in_time(&mut self, out: &mut Vec<Action>) {
-        let Some(drain) =
-            self.drain.as_ref().filter(|drain| drain.ready || self.now >= drain.deadline)
-        else {
+        let Some(drain) = &self.drain else { return };
+        let (to, ready) = (drain.to, drain.said && self.jobs == 0);
+        if !ready && self.now < drain.deadline {
             return;
-        };
-        let (to, ready) = (drain.to, drain.ready);
+        }
         self.drain = None;
         let willing = self.record.get(to).is_some_and(|one| {
             one.status == Status::ToBecomePrimary
@@ -43,12 +71,18 @@ impl Machine {
         }
     }
 
+    /// A primary that leaves stays until its jobs have ended, and another has taken over.
+    fn must_stay(&self) -> bool {
+        self.status == Status::Primary
+            && (self.jobs > 0 || self.record.has_candidate(&self.rules, self.now))
+    }
+
     pub(super) fn leave(&mut self, out: &mut Vec<Action>) {
         if self.leaving_until.is_some() {
             return;
         }
         self.leaving_until = Some(self.now + 6 * self.rules.interval);
-        if self.status == Status::Primary && self.record.has_candidate(&self.rules, self.now) {
+        if self.must_stay() {
             self.set_rank(NEVER);
             self.announce();
         } else {
@@ -79,13 +113,9 @@ impl Machine {
     /// Leaving takes no longer than it may.
     pub(super) fn leave_in_time(&mut self, out: &mut Vec<Action>) {
         let Some(until) = self.leaving_until else { return };
-        match self.status {
-            Status::Leaving => {}
-            Status::Primary
-                if self.now < until && self.record.has_candidate(&self.rules, self.now) => {}
-            Status::Primary | Status::Joining | Status::Standby | Status::ToBecomePrimary => {
-                self.say_goodbye(RoleCause::Left, out);
-            }
+        let stays = self.now < until && self.must_stay();
+        if self.status != Status::Leaving && !stays {
+            self.say_goodbye(RoleCause::Left, out);
         }
     }
 }

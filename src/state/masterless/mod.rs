@@ -151,6 +151,8 @@ pub(crate) struct Machine {
     relisten_until: Millis,
     claim: Claim,
     drain: Option<Drain>,
+    /// Jobs of the program that run under this role.
+    jobs: usize,
     conflict: Option<Conflict>,
     /// When it was last said that somebody follows this process.
     followed_at: Millis,
@@ -189,6 +191,7 @@ impl Machine {
             relisten_until: 0,
             claim: Claim::default(),
             drain: None,
+            jobs: 0,
             conflict: None,
             followed_at: 0,
             outdated_since: None,
@@ -236,12 +239,7 @@ impl Machine {
         match event {
             Input::Tick => self.evaluate(out),
             Input::Heard(beat) => self.heard(&beat, out),
-            Input::HandoverReady => {
-                if let Some(drain) = &mut self.drain {
-                    drain.ready = true;
-                }
-                self.undecided = true;
-            }
+            Input::HandoverReady => self.handover_ready(),
             Input::Leave => self.leave(out),
             Input::Rank(rank) => self.take_rank(rank),
             Input::Direct { target, rank } if target == self.id.tail() => self.take_rank(rank),

@@ -21,6 +21,8 @@ pub(crate) struct Rules {
     /// The most that a heartbeat is assumed to need on its way, until it is acted on.
     pub(crate) delay: Millis,
     pub(crate) preempt: bool,
+    /// Before it hands over, its program says that the work has come to an end.
+    pub(crate) prepare_handover: bool,
     /// How many processes must be there for one to be primary; 0 for no such rule.
     pub(crate) quorum: usize,
     /// In groups larger than this the standbys far from being primary say less; 0 for never.

@@ -9,6 +9,7 @@ use crate::support::{GROUP, Ground, PATIENCE, Proc, await_true};
 
 mod deaths;
 mod hearing;
+mod jobs;
 mod roles;
 mod starting;
 

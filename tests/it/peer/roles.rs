@@ -137,24 +137,21 @@ fn a_primary_that_prepares_and_never_says_so_hands_over_all_the_same() {
 }
 
 /// Goal: a program that leaves as primary still says itself when its work is at an end.
-/// Method: one thread leaves, another one hears what is to be prepared, and answers.
 #[test]
-fn who_leaves_says_from_another_thread_that_its_work_has_ended() {
+fn who_leaves_says_that_its_work_has_ended() {
     let ground = Ground::new();
     let (old, _) = primary(config(&ground).prepare_handover(true));
     let new = join(config(&ground));
     assert!(new.wait_admitted(PATIENCE));
     sees(&old, &new);
     let (of_old, of_new) = (old.events(), new.events());
-    std::thread::scope(|scope| {
-        scope.spawn(|| old.leave());
-        let prepare = |kind| {
-            if let EventKind::PrepareHandover { to, .. } = kind { Some(to) } else { None }
-        };
-        assert_eq!(expect(&of_old, prepare), new.id());
-        old.handover_ready();
-        assert_eq!(expect(&of_old, to(Status::Standby)).1, RoleCause::HandedOver);
-    });
+    old.begin_to_leave();
+    let prepare =
+        |kind| if let EventKind::PrepareHandover { to, .. } = kind { Some(to) } else { None };
+    assert_eq!(expect(&of_old, prepare), new.id());
+    old.handover_ready();
+    assert_eq!(expect(&of_old, to(Status::Standby)).1, RoleCause::HandedOver);
+    expect(&of_old, |kind| (kind == EventKind::Stopped).then_some(()));
     assert_eq!(old.status(), Status::Leaving);
     assert_eq!(expect(&of_new, to(Status::Primary)).1, RoleCause::Named);
 }

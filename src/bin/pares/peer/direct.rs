@@ -44,8 +44,7 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
     };
     let find = || others(&peer).find(|one| one.id.tail() == args.tail);
     // Each has been asked six times by then, and would be taken for dead by the others.
-    let (appeared, deadline) =
-        (began + interval * 3 + args.network.delay() * 2, began + args.timeout);
+    let (appeared, deadline) = (began + interval * 3 + peer.delay() * 2, began + args.timeout);
     let mut said: Option<Instant> = None;
     loop {
         match find() {

@@ -49,9 +49,10 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn config(&self, group: &Group) -> Config {
-        let delay =
-            self.delay.unwrap_or_else(|| (self.interval / 2).max(Duration::from_millis(20)));
-        let mut config = Config::new(&group.name).interval(self.interval).delay(delay);
+        let mut config = Config::new(&group.name).interval(self.interval);
+        if let Some(delay) = self.delay {
+            config = config.delay(delay);
+        }
         if let Some(port) = group.port {
             config = config.local(port);
         }
@@ -73,10 +74,6 @@ impl Network {
     /// One that asks who is there, and is never let in.
     pub(crate) fn observer(&self, group: &Group) -> Config {
         self.config(group).service(ONLOOKER).rank(255).observe(true)
-    }
-
-    pub(crate) fn delay(&self) -> Duration {
-        self.delay.unwrap_or(self.interval / 2)
     }
 }
 

@@ -4,11 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use pares::channel::{Receiver, Sender, bounded, never, select};
-use pares::masterless::{Event, EventKind, Peer, Status, Token};
+use pares::channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use pares::masterless::{Event, EventKind, Peer, PeerInfo, PrimaryGuard, Status, Token};
 
 use super::look::others;
 use super::options::Member;
@@ -84,17 +83,25 @@ impl Args {
 /// Runs the command, in the process that guards it.
 pub(super) fn guarded(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Failure> {
     let interval = args.member.network.interval;
-    let kill_after = args.kill_after.unwrap_or_else(|| args.member.network.delay());
     let service = args.member.service()?;
     let program = args.command.first().map(Path::new).and_then(Path::file_name);
     let program = program.map(|name| name.to_string_lossy());
-    let config = args.member.config(group, program.as_deref())?.prepare_handover(true);
+    let config = args.member.config(group, program.as_deref())?;
     let peer = match guard.unless_ended(move || Peer::join(config))? {
         Ok(peer) => Arc::new(peer),
         Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),
     };
-    let events = peer.events();
-    let token = wait_for_role(&peer, &events, guard, &args, service)?;
+
+    // The job only says when; everything is done on this thread. It holds the role until this
+    // thread lets go.
+    let (begin, begun) = bounded(0);
+    let (lose, lost) = bounded(2);
+    let (held, let_go) = bounded::<()>(0);
+    let kill_after = args.kill_after.unwrap_or_else(|| peer.delay());
+    let watch = Watch { begin, lose, let_go, interval, kill_after };
+    let feed = guard.lease();
+    let job = peer.while_primary(move |primary| watch.run(primary, &feed))?;
+    let token = wait_for_role(&peer, begun, guard, &args, service)?;
 
     let prepare = |command: &mut Command| {
         tell_of_group(command, peer.group(), group.port);
@@ -103,35 +110,42 @@ pub(super) fn guarded(group: &Group, args: Args, guard: &Guard) -> Result<Ended,
         command.env("PARES_SERVICE", service.to_string());
         command.env_remove("PARES_ORIGIN"); // this process's own
     };
-    let (lose, lost) = bounded(2);
-    let (held, let_go) = bounded::<()>(0);
-    let feed = guard.lease();
-    let watch = Watch { peer: peer.clone(), token, events, lose, let_go, interval, kill_after };
-    let watch = thread::Builder::new().name("primary".into()).spawn(move || watch.run(feed))?;
     let is_held = {
         let (peer, feed) = (peer.clone(), guard.lease());
         move || {
-            let left = peer.lease_left().filter(|_| peer.token() == Some(token));
+            let same = peer.token().is_some_and(|now| now.epoch == token.epoch);
+            let left = peer.lease_left().filter(|_| same);
             left.inspect(|left| feed(*left)).is_some()
         }
     };
     let ended = supervise(guard, &args.command, prepare, lost, held, is_held);
-    _ = watch.join();
-    peer.leave();
+    drop(job);
+    leave(&peer);
     ended
+}
+
+/// In order; another thread may still ask for the lease.
+fn leave(peer: &Peer) {
+    let events = peer.events();
+    peer.begin_to_leave();
+    while events.recv().is_ok() {}
 }
 
 fn wait_for_role(
     peer: &Peer,
-    events: &Receiver<Event>,
+    begun: Receiver<Token>,
     guard: &Guard,
     args: &Args,
     service: u16,
 ) -> Result<Token, Failure> {
     let deadline = args.wait.map(|wait| Instant::now() + wait);
+    let events = peer.events();
     let is_mute = |event: &Event| matches!(event.kind, EventKind::CannotSend { .. });
     loop {
         select! {
+            recv(begun) -> token => if let Ok(token) = token {
+                return Ok(token);
+            },
             recv(events) -> event => match event {
                 // Who asks at once gets an answer, and there is none while nobody can be asked.
                 Ok(event) if args.no_wait && is_mute(&event) => {
@@ -145,12 +159,7 @@ fn wait_for_role(
             recv(guard.heard) -> heard => ending(heard.ok())?,
             default(args.member.network.interval / 4) => {}
         }
-        if let Some(token) = peer.token() {
-            return Ok(token);
-        }
-        let mine = |one: &pares::masterless::PeerInfo| {
-            one.service == service && one.status == Status::Primary
-        };
+        let mine = |one: &PeerInfo| one.service == service && one.status == Status::Primary;
         let admitted = peer.status() != Status::Joining;
         if args.no_wait && admitted && others(peer).any(|one| mine(&one) && !one.suspected) {
             return Err(Failure::new(BUSY, "another process is primary"));
@@ -163,10 +172,7 @@ fn wait_for_role(
 
 /// Looks after the role while the command runs.
 struct Watch {
-    peer: Arc<Peer>,
-    /// Under which the command runs.
-    token: Token,
-    events: Receiver<Event>,
+    begin: Sender<Token>,
     lose: Sender<Loss>,
     let_go: Receiver<()>,
     interval: Duration,
@@ -175,28 +181,21 @@ struct Watch {
 
 impl Watch {
     /// Until nothing of the command is left.
-    fn run(mut self, feed: impl Fn(Duration)) {
-        let mut lost = false;
+    fn run(&self, primary: &PrimaryGuard<'_>, feed: impl Fn(Duration)) {
+        if self.begin.send(primary.token()).is_err() {
+            return; // nobody waits for it any more
+        }
+        let (mut told, mut lost) = (false, false);
         loop {
-            select! {
-                recv(self.let_go) -> _ => {
-                    self.peer.handover_ready();
-                    return;
-                },
-                recv(self.events) -> event => match event.map(|event| event.kind) {
+            let over = primary.wait(Duration::ZERO);
+            match primary.lease_left() {
+                Some(left) if over && !told => {
                     // Gone before this process is no longer primary, whatever the command does.
-                    Ok(EventKind::PrepareHandover { within_ms, .. }) => {
-                        let within = Duration::from_millis(within_ms);
-                        let drained = within.saturating_sub(self.interval / 4);
-                        self.say("a better process is to be primary", drained);
-                    }
-                    Ok(_) => {}
-                    Err(_) => self.events = never(),
-                },
-                // The lease has no event: it ends while the peer's thread is not run.
-                default(self.interval / 8) => {}
-            }
-            match self.peer.lease_left().filter(|_| self.peer.token() == Some(self.token)) {
+                    // It has two intervals, of which an eighth may be over.
+                    feed(left);
+                    let within = 2 * self.interval - self.interval * 3 / 8;
+                    self.say("a better process is to be primary", within);
+                }
                 // The front stops the command when this ends, should nothing be said any more.
                 Some(left) => feed(left),
                 None if !lost => {
@@ -204,6 +203,11 @@ impl Watch {
                     self.say("no longer primary", self.kill_after);
                 }
                 None => {}
+            }
+            told |= over;
+            match self.let_go.recv_timeout(self.interval / 8) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }

@@ -72,7 +72,10 @@ fn start(world: &mut World, types: u16) {
     let service = 1 + world.random.below(usize::from(types)) as u16;
     let rank = [128, 128, 128, 10, 200, 255][world.random.below(6)];
     let workload = world.random.next() as u16;
-    let who = world.start(Rules { service, rank, workload, ..world.rules() });
+    let prepare_handover = world.random.one_in(2);
+    let rules = Rules { service, rank, workload, prepare_handover, ..world.rules() };
+    let who = world.start(rules);
+    world.processes[who].works = world.random.one_in(2);
     world.processes[who].drain =
         [Some(0), Some(H / 2), Some(3 * H / 2), None][world.random.below(4)];
 }

@@ -2,7 +2,7 @@
 
 use super::every_seed;
 use super::world::{FAST, H, MID, PROFILES, Pause, Profile, Who, World};
-use crate::event::masterless::RoleCause;
+use crate::event::masterless::{EventKind, RoleCause};
 use crate::state::masterless::{Input, Millis, Rules};
 use crate::wire::heartbeat::Status;
 
@@ -435,5 +435,42 @@ fn an_observer_knows_all_and_is_known_to_nobody() {
             heard.len() > 40 && heard.iter().all(|beat| beat.id.tail() != own),
             "an observer asks once, and is silent"
         );
+    });
+}
+
+/// Goal: the role waits for the work. Method: a job that takes a while, or for ever, to end after
+/// it was told; a better process that joins, or the primary's own leaving, alone or not.
+#[test]
+fn a_role_is_handed_over_when_its_job_has_ended() {
+    every_seed(90, |seed| {
+        let profile = PROFILES[seed as usize % 3];
+        let drain = [Some(0), Some(3 * H / 2), None][seed as usize / 3 % 3];
+        let mut world = group(seed, profile, 1 + seed as usize % 3);
+        let old = world.primary();
+        world.processes[old].drain = drain;
+        world.processes[old].works = true;
+        world.begin_job(old);
+        assert!(world.processes[old].working);
+        let told = world.now;
+        if seed % 2 == 0 {
+            world.start(Rules { rank: 10, ..world.rules() });
+        } else {
+            world.step(old, Input::Leave);
+        }
+        assert!(world.run_while(30 * H, |world| world.processes[old].is_primary()));
+        let role = |(_, kind): &(Millis, EventKind)| match kind {
+            EventKind::Role { cause, .. } => Some(*cause),
+            _ => None,
+        };
+        let cause = world.processes[old].news.iter().rev().find_map(role).expect("a role");
+        if drain.is_some() {
+            assert!(!world.processes[old].working, "its job runs, and it is not primary");
+            assert!(matches!(cause, RoleCause::HandedOver | RoleCause::Left), "{cause}");
+        } else {
+            assert!(world.processes[old].working, "who ended it?");
+            assert!(matches!(cause, RoleCause::Overdue | RoleCause::Left), "{cause}");
+            assert!(world.now >= told + 2 * H, "it was not waited for");
+        }
+        no_overlap(&mut world);
     });
 }

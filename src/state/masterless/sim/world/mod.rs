@@ -43,6 +43,10 @@ pub(super) struct Process {
     wake: u64,
     /// How long the program needs to hand over; never, if `None`.
     pub(super) drain: Option<Millis>,
+    /// Its program runs a job while it is primary, which takes as long to end.
+    pub(super) works: bool,
+    /// The job runs.
+    pub(super) working: bool,
     pub(super) part: u8,
     pub(super) deaf: bool,
     pub(super) mute: bool,
@@ -89,6 +93,7 @@ enum What {
     Deliver { to: Who, letter: u64 },
     Wake { who: Who, wake: u64 },
     Resume { who: Who },
+    Work { who: Who },
     HandOver { who: Who },
     Start { nonce: u32, service: u16, part: u8 },
 }
@@ -225,6 +230,8 @@ impl World {
             inbox: VecDeque::new(),
             wake: 0,
             drain: Some(0),
+            works: false,
+            working: false,
             part: 0,
             deaf: false,
             mute: false,
@@ -303,9 +310,11 @@ impl World {
             What::Resume { who } => self.resume(who),
             What::HandOver { who } => {
                 if self.processes[who].is_running() {
+                    self.end_job(who);
                     self.step(who, Input::HandoverReady);
                 }
             }
+            What::Work { who } => self.begin_job(who),
             What::Start { nonce, service, part } => {
                 let rules = Rules { service, origin: nonce, can_start: true, ..self.rules() };
                 let who = self.start(rules);
@@ -339,6 +348,10 @@ impl World {
     }
 
     pub(super) fn step(&mut self, who: Who, event: Input) {
+        let process = &self.processes[who];
+        if let (Input::Leave, true, Some(drain)) = (&event, process.working, process.drain) {
+            self.later(self.now + drain, What::HandOver { who });
+        }
         self.step_at(who, self.now, event);
     }
 
@@ -402,8 +415,42 @@ impl World {
         self.later(at, What::Wake { who, wake });
     }
 
+    pub(super) fn begin_job(&mut self, who: Who) {
+        let now = self.now;
+        let process = &mut self.processes[who];
+        if !process.is_running() || !process.works || process.working || !process.is_primary() {
+            return;
+        }
+        let clock = process.clock(now);
+        process.working = process.machine.begin_job(clock).is_some();
+        if !process.working {
+            self.later(now + H / 8, What::Work { who });
+        }
+    }
+
+    fn end_job(&mut self, who: Who) {
+        let process = &mut self.processes[who];
+        if std::mem::take(&mut process.working) {
+            process.machine.end_job();
+            // One that was told to end, for a handover that then fails, begins again.
+            self.later(self.now + H / 2, What::Work { who });
+        }
+    }
+
     fn told(&mut self, who: Who, kind: EventKind) {
         tell!(self, "{who}: {kind:?}");
+        let process = &self.processes[who];
+        match &kind {
+            EventKind::Role { to: Status::Primary, .. } => {
+                self.later(self.now + 1, What::Work { who });
+            }
+            EventKind::Role { cause, .. } if process.working => {
+                assert_ne!(*cause, RoleCause::HandedOver, "{who} handed over while its job ran");
+                let drain = process.drain.unwrap_or(2 * H);
+                self.later(self.now + drain, What::HandOver { who });
+            }
+            _ => {}
+        }
         self.changed |= matches!(kind, EventKind::Role { .. });
         match &kind {
             EventKind::Role { to: Status::Primary, cause, token: Some(token), .. } => {

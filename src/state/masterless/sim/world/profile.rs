@@ -53,6 +53,7 @@ impl Profile {
             interval: H,
             delay: self.delay,
             preempt: true,
+            prepare_handover: true,
             quorum: 0,
             slow_above: 0,
             max_members: 4096,

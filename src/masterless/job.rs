@@ -1,0 +1,192 @@
+//! Work that only the primary does:
+//! [`Peer::while_primary`](crate::masterless::Peer::while_primary).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::event::masterless::Token;
+use crate::net::masterless::{PeerShared, PeerState};
+use crate::net::rt::clock::deadline;
+use crate::net::rt::complaint::complain;
+use crate::net::rt::threads::{FORKED, JOB, Threads, run_program};
+use crate::state::masterless::Millis;
+use crate::wire::Tail;
+
+/// Where a lease must begin before a job may, and nothing says when it does.
+const LOOK_AGAIN: Millis = 20;
+
+/// A job that runs whenever, and as long as, its process is primary.
+///
+/// Dropping it tells a running job to end, waits until it has, and never starts it again.
+#[must_use = "dropping it ends the job"]
+pub struct Job {
+    shared: Arc<PeerShared>,
+    cancelled: Arc<AtomicBool>,
+    thread: Threads,
+}
+
+/// What a running job holds: the answer to "may I act, and may I go on?".
+///
+/// Returning from the job gives it up.
+pub struct PrimaryGuard<'a> {
+    shared: &'a PeerShared,
+    cancelled: &'a AtomicBool,
+    token: Token,
+}
+
+impl Job {
+    pub(super) fn start<F>(shared: Arc<PeerShared>, run: F) -> io::Result<Self>
+    where
+        F: FnMut(&PrimaryGuard<'_>) + Send + 'static,
+    {
+        if shared.is_void() {
+            return Err(io::Error::other(FORKED));
+        }
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let thread = Threads::default();
+        thread.spawn(JOB, {
+            let (shared, cancelled) = (shared.clone(), cancelled.clone());
+            move || work(&shared, &cancelled, run)
+        })?;
+        Ok(Job { shared, cancelled, thread })
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.shared.is_void() {
+            // Nothing of the parent's peer is torn down here.
+            std::mem::forget(self.shared.clone());
+            return;
+        }
+        self.cancelled.store(true, Ordering::Release);
+        self.shared.change(|_| {});
+        self.thread.join_all();
+    }
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("group", &self.shared.group).finish_non_exhaustive()
+    }
+}
+
+/// One time of being primary. The token does not tell: it changes with the rank.
+fn time_of(token: Token) -> (u64, Tail) {
+    (token.epoch, token.id.tail())
+}
+
+/// The job's thread: once for each time that the process becomes primary, until the job is dropped
+/// or the process has left.
+fn work(shared: &PeerShared, cancelled: &AtomicBool, mut run: impl FnMut(&PrimaryGuard<'_>)) {
+    let mut done = None;
+    loop {
+        let token = shared.wait_for(None, |inside, now| {
+            if cancelled.load(Ordering::Acquire) || inside.gone {
+                return Ok(None);
+            }
+            match inside.machine.mandate() {
+                Some(token) if done != Some(time_of(token)) => {
+                    // In the same step, so that no handover can slip in between.
+                    inside.machine.begin_job(now).map(Some).ok_or(Some(LOOK_AGAIN))
+                }
+                Some(_) | None => Err(None),
+            }
+        });
+        let Some(Some(token)) = token else { return };
+        let guard = PrimaryGuard { shared, cancelled, token };
+        let finished = run_program(|| run(&guard));
+        let told = guard.should_stop();
+        shared.change(|inside| inside.machine.end_job());
+        if !finished {
+            let group = &shared.group;
+            complain!(
+                Error,
+                group,
+                "{group}: a job on the primary panicked; it runs again the next time that this \
+                 process becomes primary"
+            );
+        }
+        // One that returned by itself has done its work for this time. One that was told to, for a
+        // handover that then failed, is wanted again.
+        if !told || !finished {
+            done = Some(time_of(token));
+        }
+    }
+}
+
+impl PrimaryGuard<'_> {
+    /// The token under which the job began; it fences the job's work.
+    ///
+    /// Pass its [`fence`](Token::fence) to every store that the job writes to. A store that keeps
+    /// the largest one and refuses smaller ones cannot be damaged by a job that goes on too late.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Returns true if, as far as heartbeats can tell, no other process can be primary now.
+    ///
+    /// Ask right before each act that only the primary may do. It is false as soon as the role is
+    /// lost, and also after this process stood still for too long, before anything else here has
+    /// noticed that. While the job is told to end for a handover it stays true, so that the job can
+    /// bring its work to an end. Does not block.
+    #[must_use]
+    pub fn lease_ok(&self) -> bool {
+        self.lease_left().is_some()
+    }
+
+    /// Returns for how long the job may act even if this process says nothing more; `None` unless
+    /// [`lease_ok`](PrimaryGuard::lease_ok). Does not block.
+    ///
+    /// For a watchdog in another process, which stops the work at that moment unless it hears of a
+    /// later one.
+    #[must_use]
+    pub fn lease_left(&self) -> Option<Duration> {
+        if self.shared.is_void() {
+            return None;
+        }
+        self.shared.look(|inside, now| self.left(inside, now)).map(Duration::from_millis)
+    }
+
+    /// Returns true once the job must end: a better process is to be primary, the role is lost, the
+    /// lease is over, or the peer or the job goes away. Does not block.
+    #[must_use]
+    pub fn should_stop(&self) -> bool {
+        self.shared.is_void() || self.shared.look(|inside, now| self.is_over(inside, now))
+    }
+
+    /// Waits up to `timeout` for the moment at which the job must end; true if it has come.
+    ///
+    /// For a job that does something every so often:
+    /// `while !guard.wait(Duration::from_secs(60)) { if guard.lease_ok() { push_metrics() } }`.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        if self.shared.is_void() {
+            return true;
+        }
+        let over = self.shared.wait_for(Some(deadline(timeout)), |inside, now| {
+            // The end of a lease is no event: it comes while this process's thread does not run.
+            if self.is_over(inside, now) { Ok(()) } else { Err(self.left(inside, now)) }
+        });
+        over.is_some()
+    }
+
+    fn left(&self, inside: &PeerState, now: Millis) -> Option<Millis> {
+        let token = inside.machine.token().filter(|token| time_of(*token) == time_of(self.token));
+        token.filter(|_| !inside.gone).and_then(|_| inside.machine.lease_left(now))
+    }
+
+    fn is_over(&self, inside: &PeerState, now: Millis) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+            || inside.machine.mandate().is_none()
+            || self.left(inside, now).is_none()
+    }
+}
+
+impl std::fmt::Debug for PrimaryGuard<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PrimaryGuard").field("token", &self.token).finish_non_exhaustive()
+    }
+}
