@@ -6,7 +6,7 @@
  *     cc -Iinclude examples/peer.c -lpares -o peer
  *     ./peer 22000 & ./peer 22000 & ./peer 22000        then kill the one that says "primary"
  */
-#include <pares.h>
+#include <pares_peer.h>
 
 #include <errno.h>
 #include <poll.h>

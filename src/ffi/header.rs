@@ -1,5 +1,5 @@
-//! Holds `include/pares.h` to the code: every number, and the place of every field, as this side
-//! has them.
+//! Holds `include/pares.h` and `include/pares_peer.h` to the code: every number, and the place of
+//! every field, as this side has them.
 
 use std::fmt::Write;
 use std::mem::{offset_of, size_of};
@@ -18,7 +18,7 @@ struct Claims(String);
 
 impl Claims {
     fn new() -> Self {
-        Claims("#include <stddef.h>\n#include \"pares.h\"\n".into())
+        Claims("#include <stddef.h>\n#include \"pares_peer.h\"\n".into())
     }
 
     fn number(&mut self, name: &str, number: impl std::fmt::Display) {
@@ -301,7 +301,8 @@ fn constant(word: &str) -> String {
 fn the_header_has_the_numbers_and_layouts_of_the_code() {
     let claims = claims();
     // Each constant of the header is among them.
-    let header = include_str!("../../include/pares.h");
+    let header =
+        concat!(include_str!("../../include/pares.h"), include_str!("../../include/pares_peer.h"));
     let mut constants = 0;
     for line in header.lines().filter(|line| line.starts_with("    PARES_") && line.contains(" = "))
     {

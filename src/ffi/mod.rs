@@ -1,4 +1,5 @@
-//! The C interface: `include/pares.h` is the contract, these rooms only check, convert and guard.
+//! The C interface: `include/pares.h` and `include/pares_peer.h` are the contract, these rooms only
+//! check, convert and guard.
 //!
 //! | room | what it is |
 //! |---|---|
@@ -8,7 +9,7 @@
 //! | `parcel` | memory that C is given, until it gives it back |
 //! | `callback` | functions of the program that the library calls: admin functions, jobs, destructors |
 //! | `subscription` | events, waited for or polled |
-//! | `config`, `instance`, `events`, `registry`, `sharing`, `settings`, `peer` | the functions of `pares.h`, in its order |
+//! | `config`, `instance`, `events`, `registry`, `sharing`, `settings`, `peer` | the functions of the headers, in their order |
 //!
 //! After a fork the child starts with an empty table. Every handle that is older is recognised by
 //! its number, before any lock is touched: whoever held that lock is not in this process.

@@ -3,7 +3,7 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include <pares.h>
+#include <pares_peer.h>
 
 #include <poll.h>
 #include <pthread.h>

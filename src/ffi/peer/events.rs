@@ -15,7 +15,7 @@ use crate::masterless::Peer;
 /// `pares_peer_events`.
 pub(crate) type PeerEvents = Subscription<Event>;
 
-/// `pares_peer_event`, in the layout of `pares.h`.
+/// `pares_peer_event`, in the layout of `pares_peer.h`.
 #[repr(C)]
 pub(in crate::ffi) struct CPeerEvent {
     pub(in crate::ffi) kind: c_int,

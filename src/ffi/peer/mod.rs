@@ -53,7 +53,7 @@ fn stopped() -> Failure {
     Failure::new(Code::Stopped, "this process has left its group")
 }
 
-/// `pares_identifier`, in the layout of `pares.h`.
+/// `pares_identifier`, in the layout of `pares_peer.h`.
 #[repr(C)]
 pub(super) struct CIdentifier {
     pub(super) text: *const c_char,

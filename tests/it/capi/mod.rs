@@ -183,6 +183,26 @@ fn the_header_serves_cplusplus() {
     }
 }
 
+/// Goal: who needs one system includes its header only. Method: each alone, and both in both orders
+/// and twice; the header of supervisor groups knows nothing of the other.
+#[test]
+fn each_header_stands_alone() {
+    let (groups, peers) = ("#include <pares.h>\n", "#include <pares_peer.h>\n");
+    let main = "int main(void) { return pares_abi_version() == PARES_ABI_VERSION ? 0 : 1; }\n";
+    let source = scratch().join("headers.c");
+    for headers in [groups.to_owned(), peers.repeat(2), [groups, peers, groups].concat()] {
+        fs::write(&source, format!("{headers}{main}")).unwrap();
+        finish(Command::new(compile("gcc", &source, "alone", &["-std=c99"]))).code(0).silent();
+        if has("g++") {
+            compile("g++", &source, "alone-cxx", &["-std=c++11", "-x", "c++"]);
+        }
+    }
+    let groups = fs::read_to_string(root().join("include/pares.h")).unwrap();
+    let foreign: Vec<_> =
+        functions_in(&groups).into_iter().filter(|name| name.contains("peer")).collect();
+    assert!(foreign.is_empty(), "{foreign:?} belong into pares_peer.h");
+}
+
 /// Goal: no invalid access, and nothing that is not given back. Method: valgrind. After a fork the
 /// child has the memory of threads that it does not have: there leaks say nothing.
 #[test]
@@ -280,7 +300,9 @@ fn the_header_the_library_and_the_tests_have_the_same_functions() {
     let symbols = String::from_utf8(output.expect("nm, of binutils").stdout).unwrap();
     let exported: BTreeSet<&str> =
         symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
-    let header = fs::read_to_string(root().join("include/pares.h")).unwrap();
+    let header = ["pares.h", "pares_peer.h"]
+        .map(|name| fs::read_to_string(root().join("include").join(name)).unwrap())
+        .concat();
     let declared = functions_in(&header);
     assert_eq!(exported, declared.iter().map(String::as_str).collect());
     let text = |names: [&str; 3]| {
