@@ -8,39 +8,31 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
-use crate::config::masterless::{
-    Config, MAX_WAITING, REOPEN, Transport, WARN_AGAIN, WorkloadSource,
-};
-use crate::error::masterless::JoinError;
-use crate::event::masterless::{EventKind, RoleCause};
+use crate::config::masterless::{MAX_WAITING, REOPEN, Transport, WARN_AGAIN, WorkloadSource};
+use crate::event::masterless::EventKind;
 use crate::net::files::epoch::EpochFile;
-use crate::net::files::{self, key};
-use crate::net::rt::clock::{self, awake_or_asleep_ms};
-use crate::net::rt::hub::Hub;
-use crate::net::rt::lock::{Condvar, Mutex};
-use crate::net::rt::threads::{LAUNCH, Threads};
-use crate::net::rt::waker::Waker;
-use crate::state::masterless::{Action, Input, Machine, Millis, Rules};
+use crate::net::rt::clock::awake_or_asleep_ms;
+use crate::net::rt::threads::Threads;
+use crate::state::masterless::{Action, Input, Machine, Millis};
 use crate::sys::tripwire::{self, Wire};
-use crate::sys::{self, Origin, signals};
+use crate::sys::{self, signals};
 use crate::wire::Tail;
 use crate::wire::heartbeat::MAX_DATAGRAM;
-use crate::wire::heartbeat::Status;
-use crate::wire::proof::Key;
 use crate::wire::seal::{Foreign, Seal};
 
 use destinations::Destinations;
 use launch::Launcher;
-use lives::{Files, Lives};
+use lives::Lives;
 use resolver::Resolver;
 use socket::Socket;
 
+mod begin;
 mod destinations;
 mod label;
 mod launch;
 mod lives;
+mod news;
 mod resolver;
 mod shared;
 mod socket;
@@ -86,88 +78,6 @@ pub(crate) struct Deeds {
 }
 
 impl Deeds {
-    /// Opens everything, and sends the first request to be let in.
-    pub(crate) fn begin(config: &Config) -> Result<(Arc<PeerShared>, Self), JoinError> {
-        config.check()?;
-        sys::install();
-        let wire = Wire::lay();
-        let io = |doing| move |source| JoinError::Io { doing, source };
-        let directory = config.state_directory()?;
-        files::make_directory(&directory)?;
-        let group = &config.group;
-        let seal = seal(config, &directory)?;
-        let observes = config.observe;
-        let epoch_path = directory.join(format!("{group}.{}.epoch", config.service));
-        let epochs = if observes { None } else { Some(EpochFile::open(epoch_path)?) };
-        let lives = Lives::new(Files::open(directory.join(format!("{group}.peers")))?);
-        let waker = Arc::new(Waker::new().map_err(io("make a waker"))?);
-        let destinations = match &config.transport {
-            Transport::Unicast { bind, peers } => {
-                Some(resolver::begin(*bind, peers, config.interval, &waker))
-            }
-            Transport::Local(_) | Transport::Multicast { .. } => None,
-        };
-        let socket = Socket::open(&config.transport, config.local_port())?;
-        let launcher = launcher(config).map_err(io("start the launching thread"))?;
-        getrandom::fill(&mut [0; 8])
-            .map_err(std::io::Error::other)
-            .map_err(io("read random bytes"))?;
-
-        let rules = rules(config, epochs.as_ref().map_or(0, EpochFile::last));
-        let (interval, label, now) = (rules.interval, rules.label, awake_or_asleep_ms());
-        let mut actions = Vec::new();
-        let machine = Machine::new(rules, now, Box::new(chance), &mut actions);
-        let joining = Status::Joining;
-        let role =
-            EventKind::Role { from: joining, to: joining, token: None, cause: RoleCause::Started };
-        let first = machine.id();
-        let inside = PeerState {
-            machine,
-            hub: Hub::default(),
-            role,
-            outage: None,
-            wishes: Vec::new(),
-            traffic: Traffic::default(),
-            gone: false,
-        };
-        let shared = Arc::new(PeerShared {
-            group: group.clone(),
-            label,
-            first,
-            inside: Mutex::new(inside),
-            bell: Condvar::new(),
-            waker,
-            origin: Origin::here(),
-        });
-        let mut deeds = Deeds {
-            shared: shared.clone(),
-            socket,
-            destinations,
-            seal,
-            lives,
-            epochs,
-            launcher,
-            workload: config.workload_source.clone(),
-            workload_at: now,
-            heard_until: now,
-            interval,
-            observes,
-            name: format!("{group}/{} {}", config.service, first.tail()),
-            doubts: Vec::new(),
-            breaches: BTreeMap::new(),
-            cannot_send: None,
-            failing: false,
-            transport: config.transport.clone(),
-            port: config.local_port(),
-            opened_at: None,
-            no_workload: None,
-            wire,
-            actions,
-        };
-        deeds.carry_out(&[]);
-        Ok((shared, deeds))
-    }
-
     /// The thread: until the process has left.
     pub(crate) fn run(mut self) {
         let _end = End(self.shared.clone());
@@ -424,78 +334,6 @@ impl Deeds {
             }
         }
     }
-
-    /// To the log, and what else follows from it.
-    fn heed(&mut self, kind: &EventKind) {
-        let name = &self.name;
-        match kind {
-            EventKind::Role { from, to, token, cause } => match token {
-                Some(token) => {
-                    log::info!("{name}: {from} -> {to} ({cause}), epoch {}", token.epoch)
-                }
-                None => log::info!("{name}: {from} -> {to} ({cause})"),
-            },
-            EventKind::Joined { id, label, service } => {
-                log::debug!("{name}: {label} ({id}) of service type {service} joined");
-                if self.lives.begin(id.tail()) {
-                    self.doubts.push(id.tail());
-                }
-            }
-            EventKind::Left { id, label, service, cause } => {
-                log::debug!("{name}: {label} ({id}) of service type {service} left ({cause})");
-                self.lives.forget(id.tail());
-            }
-            EventKind::Suspected { id, label, service, cause } => {
-                log::debug!(
-                    "{name}: {label} ({id}) of service type {service} is suspected ({cause})"
-                );
-            }
-            EventKind::PrepareHandover { to, label, within_ms } => {
-                log::debug!("{name}: to hand over to {label} ({to}) within {within_ms} ms");
-            }
-            EventKind::EpochBump { token } => {
-                log::info!("{name}: primary on, under epoch {}", token.epoch)
-            }
-            EventKind::Paused { for_ms } => log::info!("{name}: stood still for {for_ms} ms"),
-            EventKind::CannotSend { errno } => {
-                let why = socket::why_not_sent(*errno, &self.transport);
-                log::warn!(
-                    "{name}: nothing that this process says gets out: {why}; it is not admitted, \
-                     and does not stay primary"
-                );
-            }
-            EventKind::SendsAgain { after_ms } => {
-                log::info!("{name}: what it says gets out again, after {after_ms} ms");
-                self.open_anew();
-            }
-            EventKind::Spawn { service, nonce } => {
-                log::debug!("{name}: to start a process of service type {service}, start {nonce}");
-                if let Some((launcher, _)) = &self.launcher {
-                    launcher.order(*service, *nonce);
-                }
-            }
-            EventKind::Missed { .. } | EventKind::Stopped => {}
-        }
-    }
-
-    fn drop_foreign(&mut self, reason: Foreign, from: SocketAddr) {
-        *self.shared.inside.lock().traffic.dropped.entry(reason).or_default() += 1;
-        let what = match reason {
-            Foreign::Group => return, // several groups may share a port
-            Foreign::Shape => "is no heartbeat",
-            Foreign::Version => "is of another version of the protocol",
-            Foreign::Key | Foreign::Tag => "is from somebody who does not have this group's key",
-            Foreign::Field => "has a field that means nothing",
-        };
-        let mut last = self.breaches.get(&reason).copied();
-        if is_due(&mut last) {
-            log::warn!(
-                "{}: a datagram from {from} {what}; dropped, as are more of them",
-                self.name
-            );
-        }
-        self.breaches.extend(last.map(|last| (reason, last)));
-    }
 }
 
 /// Whether something is to be said again, which it then is.
@@ -533,75 +371,5 @@ impl Drop for End {
         inside.hub.close();
         drop(inside);
         self.0.bell.notify_all();
-    }
-}
-
-fn rules(config: &Config, epoch: u64) -> Rules {
-    Rules {
-        service: config.service,
-        rank: config.rank,
-        workload: config.workload,
-        label: label::of(config),
-        origin: config.origin,
-        interval: config.interval.as_millis() as Millis,
-        delay: config.assumed_delay().as_millis() as Millis,
-        preempt: config.preempt,
-        prepare_handover: config.prepare_handover,
-        quorum: config.quorum,
-        slow_above: config.slow_above,
-        max_members: config.max_members,
-        can_start: config.can_start,
-        needs: config.needs.clone(),
-        epoch,
-        observe: config.observe,
-    }
-}
-
-fn seal(config: &Config, directory: &std::path::Path) -> Result<Seal, JoinError> {
-    let key = match &config.key_file {
-        Some(path) => key::named(path)?,
-        None => key::made(&directory.join(format!("{}.key", config.group)))?,
-    };
-    let also =
-        config.also_key_file.as_deref().map(key::named).transpose()?.filter(|also| *also != key);
-    Ok(Seal::new(&config.group, (number(&key), key), also.map(|also| (number(&also), also))))
-}
-
-/// What a key is called in a datagram: made from the key, so that nobody has to choose it.
-fn number(key: &Key) -> u8 {
-    Sha256::digest(key.0)[0]
-}
-
-fn launcher(config: &Config) -> std::io::Result<Option<(Arc<Launcher>, Threads)>> {
-    if config.launcher.is_empty() {
-        return Ok(None);
-    }
-    let mut environment = vec![("PARES_GROUP", config.group.clone().into())];
-    environment
-        .extend(config.directory.iter().map(|path| ("PARES_DIR", path.clone().into_os_string())));
-    // Not the one that is made from the group: an instance of it that is told a port is on
-    // 127.0.0.1.
-    if let Transport::Local(Some(port)) = config.transport {
-        environment.push(("PARES_PORT", port.to_string().into()));
-    }
-    let launcher = Launcher::new(config.launcher.clone(), environment)?;
-    let threads = Threads::default();
-    threads.spawn(LAUNCH, {
-        let launcher = launcher.clone();
-        move || launcher.run()
-    })?;
-    Ok(Some((launcher, threads)))
-}
-
-/// Random numbers from the system.
-fn chance() -> u64 {
-    let mut bytes = [0; 8];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u64::from_ne_bytes(bytes),
-        // It has worked before. What is left differs from process to process.
-        Err(_) => {
-            clock::monotonic_ns().wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                ^ u64::from(std::process::id())
-        }
     }
 }
