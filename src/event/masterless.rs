@@ -12,6 +12,7 @@ use crate::wire::{Label, PeerId};
 /// A larger epoch is the larger token; of two with the same epoch, the one of the smaller
 /// identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Token {
     /// Grows with each acquisition.
     pub epoch: u64,

@@ -23,3 +23,19 @@ pub use crate::event::masterless::{Event, EventKind, LeftCause, RoleCause, Suspi
 pub use crate::net::masterless::default_label;
 pub use crate::wire::heartbeat::Status;
 pub use crate::wire::{Label, PeerId, Tail};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_holds_may_go_to_any_thread() {
+        fn goes<T: Send + Sync>() {}
+        goes::<Peer>();
+        goes::<Job>();
+        goes::<PrimaryGuard<'_>>();
+        goes::<Config>();
+        goes::<Event>();
+        goes::<JoinError>();
+    }
+}

@@ -24,8 +24,7 @@ use crate::wire::{Label, PeerId, Tail};
 /// record of all others, and they agree on who is **primary** for each service type. On one
 /// machine, or on many.
 ///
-/// All methods take `&self` and may be called from any thread, several at once. Several peers may
-/// live in one process.
+/// Any thread may call any method, several at once. Several peers may live in one process.
 ///
 /// # Being primary
 ///

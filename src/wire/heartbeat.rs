@@ -51,6 +51,7 @@ pub(crate) const MAX_AGE: u32 = 1 << 31;
 
 byte_enum! {
     /// What a process is in its group.
+    #[non_exhaustive]
     pub enum Status {
         /// It listens, and is not admitted yet.
         0 Joining,
