@@ -1,0 +1,32 @@
+//! What a configuration cannot be.
+
+use std::fmt;
+
+/// A [`Config`](crate::Config) asks for something that cannot be. Nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    what: &'static str,
+    value: String,
+    rule: &'static str,
+}
+
+impl ConfigError {
+    pub(crate) fn new(what: &'static str, value: impl ToString, rule: &'static str) -> Self {
+        ConfigError { what, value: value.to_string(), rule }
+    }
+
+    /// Which setting it is: the name of the method of [`Config`](crate::Config), or the environment
+    /// variable that was used for it.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} cannot be used: {}", self.what, self.value, self.rule)
+    }
+}
+
+impl std::error::Error for ConfigError {}
