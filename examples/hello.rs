@@ -5,8 +5,8 @@ use std::time::Duration;
 use pares::{Config, EventKind, Instance};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config =
-        Config::new("my-program").function("hello", "greets", |who| Ok([b"hello ", who].concat()));
+    let config = Config::new("my-program")
+        .admin_function("hello", "greets", |who| Ok([b"hello ", who].concat()));
     let instance = Instance::join(config)?;
     println!("{} is {}", instance.name(), instance.role());
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::error::{CallError, JoinError};
+use crate::error::{CallError, PlaceError};
 use crate::event::Replies;
 use crate::net::client::ask::{Asker, Viewpoint};
 use crate::net::files::term::TermFile;
@@ -48,8 +48,8 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Config`] and [`JoinError::Key`]; nothing was done.
-    pub fn new(config: &Config) -> Result<Self, JoinError> {
+    /// Any [`PlaceError`]; nothing was done.
+    pub fn new(config: &Config) -> Result<Self, PlaceError> {
         config.check()?;
         let at = config.supervisor_address();
         obstacle::check_address(at)?;
@@ -111,9 +111,9 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if the directory or
+    /// [`PlaceError::Config`] if there is no such directory, [`PlaceError::Key`] if the directory or
     /// the key cannot be used. A [`key_file`](Config::key_file) that is missing is such a key.
-    pub fn has_key(&self) -> Result<bool, JoinError> {
+    pub fn has_key(&self) -> Result<bool, PlaceError> {
         let path = self.key_path()?;
         Ok(if self.key_file.is_some() {
             key::named(&path).map(|_| true)?
@@ -127,10 +127,10 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if others can
+    /// [`PlaceError::Config`] if there is no such directory, [`PlaceError::Key`] if others can
     /// exchange what is in it, or have put something there.
-    pub fn check_directory(&self) -> Result<(), JoinError> {
-        let directory = self.state_directory()?.path;
+    pub fn check_directory(&self) -> Result<(), PlaceError> {
+        let directory = self.locate_state_directory()?.path;
         if directory.exists() {
             files::check_directory(&directory)?;
             files::check_files(&directory, &self.group)?;
@@ -146,10 +146,10 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Config`] if there is no such directory, [`JoinError::Key`] if terms cannot be
+    /// [`PlaceError::Config`] if there is no such directory, [`PlaceError::Key`] if terms cannot be
     /// kept there: whoever joins first would get the same error.
-    pub fn last_term(&self) -> Result<Option<u64>, JoinError> {
-        let directory = self.state_directory()?.path;
+    pub fn last_term(&self) -> Result<Option<u64>, PlaceError> {
+        let directory = self.locate_state_directory()?.path;
         Ok(if directory.exists() {
             TermFile::probe(&directory.join(format!("{}.term", self.group)))?
         } else {
@@ -159,7 +159,7 @@ impl Config {
 }
 
 /// The group's name and key.
-pub(crate) fn pass(config: &Config) -> Result<Pass, JoinError> {
+pub(crate) fn pass(config: &Config) -> Result<Pass, PlaceError> {
     let key_file = config.key_path()?;
     let key =
         if config.key_file.is_some() { key::named(&key_file)? } else { key::made(&key_file)? };

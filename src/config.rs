@@ -51,7 +51,7 @@ pub(crate) struct Resource {
 /// let config = Config::new("web")
 ///     .name("worker-1")
 ///     .meta("version", "2.4")
-///     .function("reload", "read the configuration again", |_| Ok(b"done".to_vec()));
+///     .admin_function("reload", "read the configuration again", |_| Ok(b"done".to_vec()));
 /// assert_eq!(config.group(), "web");
 /// ```
 #[derive(Clone)]
@@ -135,8 +135,8 @@ impl Config {
     /// `$XDG_STATE_HOME`; else `.local/state/pares` in `$HOME`, or in this user's home as the user
     /// database has it. Of a variable that is set for more than this library a relative path is
     /// passed over, and of `HOME` another user's directory if this one has its own. Which one it
-    /// is, and why, is what [`state_directory`](Config::state_directory) gives.
-    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+    /// is, and why, [`locate_state_directory`](Config::locate_state_directory) says.
+    pub fn state_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
@@ -146,8 +146,8 @@ impl Config {
     /// root, or that its owner too can only read: so keys come that an orchestrator mounts. A file
     /// that is missing is an error, because whoever names one has a key in mind.
     ///
-    /// Default: `GROUP.key` in the [directory](Config::directory), for this user only, made with
-    /// random bytes at first use.
+    /// Default: `GROUP.key` in the [state directory](Config::state_directory), for this user only,
+    /// made with random bytes at first use.
     pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
         self.key_file = Some(key_file.into());
         self
@@ -170,7 +170,7 @@ impl Config {
     ///
     /// A function of the same name as a built-in one (`ping`, `info`, `functions`, `log-level`,
     /// `stop`) replaces it.
-    pub fn function<F>(
+    pub fn admin_function<F>(
         mut self,
         name: impl Into<String>,
         help: impl Into<String>,
@@ -278,7 +278,7 @@ impl Config {
     }
 
     /// Sets how many events a receiver holds before it misses some, at least 2. Default: 1024.
-    pub fn events(mut self, capacity: usize) -> Self {
+    pub fn event_capacity(mut self, capacity: usize) -> Self {
         self.events = capacity;
         self
     }
@@ -329,11 +329,11 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// As for [`state_directory`](Config::state_directory), unless a file is set.
+    /// As for [`locate_state_directory`](Config::locate_state_directory), unless a file is set.
     pub fn key_path(&self) -> Result<PathBuf, ConfigError> {
         match &self.key_file {
             Some(path) => Ok(path.clone()),
-            None => Ok(self.state_directory()?.path.join(format!("{}.key", self.group))),
+            None => Ok(self.locate_state_directory()?.path.join(format!("{}.key", self.group))),
         }
     }
 
@@ -343,12 +343,13 @@ impl Config {
     ///
     /// A [`ConfigError`] if the directory that is set, here or by `PARES_DIR`, is a relative path;
     /// or if none is set and this user has no home.
-    pub fn state_directory(&self) -> Result<StateDirectory, ConfigError> {
+    pub fn locate_state_directory(&self) -> Result<StateDirectory, ConfigError> {
         directory::state_directory(self.directory.as_deref())
     }
 
     /// Checks everything that can be checked without touching the system.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        const MOST: usize = MAX_FUNCTIONS - 8;
         check_group(&self.group)?;
         if self.port == Some(0) {
             return Err(ConfigError::new("port", "0", "a port is 1 to 65535"));
@@ -360,11 +361,11 @@ impl Config {
         for function in &self.functions {
             check_function(&function.name)?;
         }
-        if self.functions.len() > MAX_FUNCTIONS - 8 {
+        if self.functions.len() > MOST {
             return Err(ConfigError::new(
-                "functions",
+                "admin_function",
                 self.functions.len(),
-                "at most 56 besides the built-in ones",
+                format!("at most {MOST} besides the built-in ones"),
             ));
         }
         check_resources(
@@ -375,7 +376,7 @@ impl Config {
                 return Err(ConfigError::new(
                     "hang_timeout",
                     format!("{timeout:?}"),
-                    "100 ms to 1 day",
+                    format!("{MIN_HANG_TIMEOUT:?} to {MAX_HANG_TIMEOUT:?}"),
                 ));
             }
         }
@@ -383,10 +384,14 @@ impl Config {
             return Err(ConfigError::new("end_hung_supervisor", "true", "it needs a hang_timeout"));
         }
         if self.events < 2 {
-            return Err(ConfigError::new("events", self.events, "at least 2"));
+            return Err(ConfigError::new("event_capacity", self.events, "at least 2"));
         }
         if !(1..=MAX_MEMBERS).contains(&self.max_members) {
-            return Err(ConfigError::new("max_members", self.max_members, "1 to 16384"));
+            return Err(ConfigError::new(
+                "max_members",
+                self.max_members,
+                format!("1 to {MAX_MEMBERS}"),
+            ));
         }
         Ok(())
     }
@@ -433,7 +438,10 @@ mod tests {
             refused(Config::default().name(name), "name");
         }
         for function in ["", "a b", "-x", &"f".repeat(65)] {
-            refused(Config::default().function(function, "", |_| Ok(vec![])), "function");
+            refused(
+                Config::default().admin_function(function, "", |_| Ok(vec![])),
+                "admin_function",
+            );
         }
         for key in ["", "a=b", "a b"] {
             refused(Config::default().meta(key, "v"), "meta");
@@ -445,7 +453,7 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_refused() {
         refused(Config::default().port(0), "port");
-        refused(Config::default().events(1), "events");
+        refused(Config::default().event_capacity(1), "event_capacity");
         refused(Config::default().max_members(0), "max_members");
         refused(Config::default().max_members(20_000), "max_members");
         refused(Config::default().hang_timeout(Duration::from_millis(99)), "hang_timeout");

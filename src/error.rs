@@ -11,37 +11,70 @@ mod join;
 mod keep;
 mod key;
 pub(crate) mod masterless;
+mod place;
 mod role;
 mod sharing;
+#[cfg(test)]
+mod tests;
 
 pub use ask::{AskError, CallError};
 pub use config::ConfigError;
 pub use join::{JoinError, PortHolder};
 pub use keep::KeepError;
 pub use key::KeyError;
+pub use place::PlaceError;
+pub use role::{StartError, StepDownError};
+pub use sharing::{AcquireError, MessageError, ResourceError, SettingError, TallyError};
 
-pub use role::StepDownError;
-pub use sharing::{AcquireError, MessageError, ResourceError, SettingError};
+/// Writes what happened, what to do, and with which methods of the configuration.
+fn advised(
+    f: &mut fmt::Formatter<'_>,
+    finding: &str,
+    remedy: &str,
+    settings: &[&str],
+) -> fmt::Result {
+    f.write_str(finding)?;
+    if remedy.is_empty() {
+        return Ok(());
+    }
+    write!(f, "; {remedy}")?;
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let settings: Vec<String> = settings.iter().map(|one| format!("Config::{one}")).collect();
+    write!(f, " ({})", settings.join(", "))
+}
 
-/// What to raise where the system is at a limit, to be read after the error itself; nothing for
-/// other errors.
+/// Writes what the system refused, and what to raise if it is at a limit.
+fn refused(f: &mut fmt::Formatter<'_>, doing: &str, source: &io::Error) -> fmt::Result {
+    advised(f, &format!("cannot {doing}: {source}"), cure(source), &[])
+}
+
+/// A number of bytes for people.
+pub(crate) fn in_bytes(bytes: usize) -> String {
+    match bytes {
+        _ if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        _ if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+/// What to raise where the system is at a limit; nothing for other errors.
 pub(crate) fn cure(error: &io::Error) -> &'static str {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {
-            "; this process has no descriptor left: raise its limit (ulimit -n) or close some"
+            "this process has no descriptor left: raise its limit (ulimit -n) or close some"
         }
-        Some(Errno::NFILE) => "; the machine has no descriptor left: raise fs.file-max",
+        Some(Errno::NFILE) => "the machine has no descriptor left: raise fs.file-max",
         Some(Errno::AGAIN) => {
-            "; no thread can be started: raise the limits (ulimit -u, kernel.threads-max, \
+            "no thread can be started: raise the limits (ulimit -u, kernel.threads-max, \
              kernel.pid_max, vm.max_map_count, \
              pids.max of the control group)"
         }
-        Some(Errno::FBIG) => {
-            "; this process may write no file so large: raise the limit (ulimit -f)"
-        }
+        Some(Errno::FBIG) => "this process may write no file so large: raise the limit (ulimit -f)",
         Some(Errno::ADDRNOTAVAIL) => {
-            "; the machine has no port left: widen net.ipv4.ip_local_port_range"
+            "the machine has no port left: widen net.ipv4.ip_local_port_range"
         }
         _ => "",
     }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::admin::pass;
 use crate::config::{Config, Resource};
-use crate::error::{CallError, JoinError, StepDownError};
+use crate::error::{CallError, JoinError, StartError, StepDownError};
 use crate::event::{Event, EventKind, Replies, Role};
 use crate::job::{Job, SupervisorGuard};
 use crate::net::client::ask::{Asker, Viewpoint};
@@ -117,7 +117,7 @@ impl Instance {
         let began = Instant::now();
         let pass = pass(&config)?;
         let io = |doing| move |source| JoinError::Io { doing, source };
-        let directory = config.state_directory()?.path;
+        let directory = config.locate_state_directory()?.path;
         files::make_directory(&directory)?;
         let at = config.supervisor_address();
         obstacle::check_address(at)?;
@@ -257,10 +257,10 @@ impl Instance {
     /// A new receiver of the instance's events. The first ones tell the present role, and whether
     /// the group is settled.
     ///
-    /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says
-    /// misses the next ones, and is told how many; the library never waits for a receiver. It ends
-    /// when the instance has left. Messages are among the events, with up to 64 KiB each: drop a
-    /// receiver that is not read.
+    /// Each receiver gets every event. A receiver that holds as many as [`Config::event_capacity`]
+    /// says misses the next ones, and is told how many; the library never waits for a receiver. It
+    /// ends when the instance has left. Messages are among the events, with up to 64 KiB each: drop
+    /// a receiver that is not read.
     ///
     /// # Examples
     ///
@@ -320,7 +320,8 @@ impl Instance {
     /// use std::time::Duration;
     ///
     /// let double = |number: &[u8]| Ok([number, number].concat());
-    /// let worker = config.clone().name("worker").function("double", "says it twice", double);
+    /// let worker = config.clone().name("worker");
+    /// let worker = worker.admin_function("double", "says it twice", double);
     /// let worker = pares::Instance::join(worker)?;
     /// let other = pares::Instance::join(config)?;
     /// assert_eq!(other.call("worker", "double", b"ab", Duration::from_secs(2))?, b"abab");
@@ -383,7 +384,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Io`] if no thread can be started.
+    /// Any [`StartError`]; the job was never run.
     ///
     /// # Examples
     ///
@@ -402,7 +403,7 @@ impl Instance {
     /// drop(job);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn while_supervisor<F>(&self, job: F) -> Result<Job, JoinError>
+    pub fn while_supervisor<F>(&self, job: F) -> Result<Job, StartError>
     where
         F: FnMut(&SupervisorGuard<'_>) + Send + 'static,
     {

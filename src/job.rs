@@ -1,17 +1,16 @@
 //! Work that runs on the supervisor only:
 //! [`Instance::while_supervisor`](crate::Instance::while_supervisor).
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::error::JoinError;
+use crate::error::StartError;
 use crate::event::Role;
 use crate::net::member::shared::Shared;
 use crate::net::rt::clock::deadline;
 use crate::net::rt::complaint::complain;
-use crate::net::rt::threads::{FORKED, JOB, Threads, run_program};
+use crate::net::rt::threads::{JOB, Threads, run_program};
 
 /// A job that is run whenever, and as long as, its instance is supervisor.
 ///
@@ -38,13 +37,12 @@ pub(crate) struct Tenure {
 }
 
 impl Job {
-    pub(crate) fn start<F>(shared: Arc<Shared>, run: F) -> Result<Self, JoinError>
+    pub(crate) fn start<F>(shared: Arc<Shared>, run: F) -> Result<Self, StartError>
     where
         F: FnMut(&SupervisorGuard<'_>) + Send + 'static,
     {
-        let io = |source| JoinError::Io { doing: "start the job's thread", source };
         if shared.presence.is_void() {
-            return Err(io(io::Error::other(FORKED)));
+            return Err(StartError::Stopped);
         }
         let cancelled = Arc::new(AtomicBool::new(false));
         let thread = Threads::default();
@@ -52,7 +50,7 @@ impl Job {
             let (shared, cancelled) = (shared.clone(), cancelled.clone());
             move || work(&shared, &cancelled, run)
         });
-        started.map_err(io)?;
+        started.map_err(|source| StartError::Io { doing: "start the job's thread", source })?;
         Ok(Job { shared, cancelled, thread })
     }
 }

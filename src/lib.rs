@@ -9,7 +9,7 @@
 //!
 //! let config = Config::new("my-program");
 //! # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
-//! let config = config.function("hello", "greets", |who| Ok([b"hello ", who].concat()));
+//! let config = config.admin_function("hello", "greets", |who| Ok([b"hello ", who].concat()));
 //! let instance = Instance::join(config)?;
 //! println!("{} is {}", instance.name(), instance.role());
 //!
@@ -122,7 +122,7 @@ pub use config::{
 pub use crossbeam_channel as channel;
 pub use error::{
     AcquireError, AskError, CallError, ConfigError, JoinError, KeepError, KeyError, MessageError,
-    PortHolder, ResourceError, SettingError, StepDownError,
+    PlaceError, PortHolder, ResourceError, SettingError, StartError, StepDownError, TallyError,
 };
 pub use event::{
     Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role, StallCause, Usage,

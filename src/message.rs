@@ -64,7 +64,7 @@ impl Instance {
         timeout: Duration,
     ) -> Result<(), MessageError> {
         match self.asker.publish(self.name(), Some(name), topic, payload, deadline(timeout))? {
-            0 => Err(MessageError::Behind(name.into())),
+            0 => Err(MessageError::Behind { name: name.into() }),
             _ => Ok(()),
         }
     }

@@ -95,7 +95,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Any [`AcquireError`] but `Exhausted` and `Deadline`.
+    /// Any [`AcquireError`] but `Exhausted` and `TimedOut`.
     ///
     /// # Examples
     ///
@@ -147,7 +147,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Any [`AcquireError`] but `Exhausted`; after `Deadline` the request is withdrawn.
+    /// Any [`AcquireError`] but `Exhausted`; after `TimedOut` the request is withdrawn.
     ///
     /// # Examples
     ///
@@ -158,7 +158,7 @@ impl Instance {
     /// let instance = pares::Instance::join(config.resource("scanner", 1))?;
     /// let permit = instance.acquire_timeout("scanner", 1, Duration::from_secs(1))?;
     /// let late = instance.acquire_timeout("scanner", 1, Duration::from_millis(10));
-    /// assert!(matches!(late, Err(pares::AcquireError::Deadline { .. })));
+    /// assert!(matches!(late, Err(pares::AcquireError::TimedOut { .. })));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn acquire_timeout(
@@ -177,13 +177,9 @@ impl Instance {
         wait: bool,
         deadline: Option<Instant>,
     ) -> Result<Permit, AcquireError> {
-        config::check_word("resource", resource).map_err(AcquireError::Invalid)?;
+        config::check_word("resource", resource)?;
         if !(1..=MAX_UNITS).contains(&units) {
-            return Err(AcquireError::Invalid(ConfigError::new(
-                "units",
-                units,
-                "1 to 274877906944 (2^38)",
-            )));
+            return Err(ConfigError::new("units", units, format!("1 to {MAX_UNITS}")).into());
         }
         let shared = self.shared.clone();
         if shared.presence.is_over() {
@@ -203,14 +199,14 @@ impl Instance {
                 Shortage::OverHolderLimit => {
                     AcquireError::OverHolderLimit { resource, wanted: units, limit: number }
                 }
-                Shortage::Unknown => AcquireError::Unknown(resource),
+                Shortage::Unknown => AcquireError::Unknown { resource },
                 Shortage::TooMany => AcquireError::TooMany { limit: number },
             }),
             Ok((_, Answer::Stopped | Answer::Total(_))) => Err(AcquireError::Stopped),
             Err(NoAnswer::TooMany) => {
                 Err(AcquireError::TooMany { limit: config::MAX_PERMITS as u64 })
             }
-            Err(NoAnswer::Late) => Err(AcquireError::Deadline { resource }),
+            Err(NoAnswer::Late) => Err(AcquireError::TimedOut { resource }),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::error::AskError;
+use crate::error::{AskError, StartError};
 use crate::event::{Change, Role};
 use crate::net::client::ask::{Answered, Asker};
 use crate::net::client::watch::Watcher;
@@ -148,7 +148,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`AskError::Io`] if no thread can be started.
+    /// Any [`StartError`]; nothing is left behind.
     ///
     /// # Examples
     ///
@@ -164,7 +164,7 @@ impl Registry {
     /// assert!(came);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn watch(&self) -> Result<Watch, AskError> {
+    pub fn watch(&self) -> Result<Watch, StartError> {
         let (watcher, changes) = Watcher::start(self.asker.clone())?;
         let (_, ended) = bounded(0);
         Ok(Watch { changes: Some(changes), ended, origin: Origin::here(), watcher: Some(watcher) })

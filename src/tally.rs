@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, MAX_RESOURCES};
-use crate::error::{AskError, ConfigError};
+use crate::error::{AskError, TallyError};
 use crate::instance::Instance;
 use crate::net::member::shared::Shared;
 use crate::net::member::waiters::{Answer, NoAnswer};
@@ -56,7 +56,7 @@ impl Tally {
     ///
     /// # Errors
     ///
-    /// [`AskError::Deadline`], [`AskError::Busy`] and [`AskError::Stopped`].
+    /// [`AskError::TimedOut`], [`AskError::Busy`] and [`AskError::Stopped`].
     pub fn total(&self, timeout: Duration) -> Result<u64, AskError> {
         let Shared { holding, presence, .. } = &*self.shared;
         if presence.is_void() {
@@ -66,7 +66,7 @@ impl Tally {
             Ok(Answer::Total(units)) => Ok(units),
             Ok(Answer::Granted | Answer::Denied(..) | Answer::Stopped) => Err(AskError::Stopped),
             Err(NoAnswer::TooMany) => Err(AskError::Busy),
-            Err(NoAnswer::Late) => Err(AskError::Deadline),
+            Err(NoAnswer::Late) => Err(AskError::TimedOut),
         }
     }
 }
@@ -90,8 +90,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] if the name is not allowed, or this instance has tallies of 64 other
-    /// resources.
+    /// Any [`TallyError`]; nothing is counted.
     ///
     /// # Examples
     ///
@@ -111,21 +110,13 @@ impl Instance {
     /// assert_eq!(tally.total(patience)?, 5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn tally(&self, resource: &str) -> Result<Tally, ConfigError> {
+    pub fn tally(&self, resource: &str) -> Result<Tally, TallyError> {
         config::check_word("resource", resource)?;
         if self.shared.presence.is_void() {
-            return Err(ConfigError::new(
-                "tally",
-                resource,
-                "the instance belongs to the process from which this one was forked",
-            ));
+            return Err(TallyError::Stopped);
         }
         if !self.shared.holding.begin_tally(resource) {
-            return Err(ConfigError::new(
-                "tally",
-                MAX_RESOURCES + 1,
-                "at most 64 tallies in one instance",
-            ));
+            return Err(TallyError::TooMany { limit: MAX_RESOURCES as u64 });
         }
         Ok(Tally { shared: self.shared.clone(), resource: resource.into() })
     }

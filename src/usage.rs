@@ -34,7 +34,10 @@ macro_rules! usage {
                 timeout: Duration,
             ) -> Result<Usage, ResourceError> {
                 let found = self.asker.usage(Some(resource), deadline(timeout))?;
-                found.into_iter().next().ok_or_else(|| ResourceError::Unknown(resource.into()))
+                found
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| ResourceError::Unknown { resource: resource.into() })
             }
 
             /// Changes a resource's limit, for all instances and until it is changed again; what

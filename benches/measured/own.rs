@@ -21,7 +21,7 @@ pub(crate) const KEY: &str = "round";
 pub(crate) fn config(port: u16, directory: &Path) -> Config {
     Config::new("bench")
         .port(port)
-        .directory(directory)
+        .state_directory(directory)
         .join_timeout(DEADLINE)
         .resource(RESOURCE, 1000)
 }
@@ -29,8 +29,9 @@ pub(crate) fn config(port: u16, directory: &Path) -> Config {
 /// An instance that is supervisor, and can be called.
 pub(crate) fn first(port: u16, directory: &Path) -> ! {
     let config = config(port, directory).name(FIRST);
-    let instance =
-        Instance::join(config.function(ECHO_FUNCTION, "gives it back", |bytes| Ok(bytes.to_vec())));
+    let instance = Instance::join(
+        config.admin_function(ECHO_FUNCTION, "gives it back", |bytes| Ok(bytes.to_vec())),
+    );
     let instance = instance.expect("join");
     assert!(instance.is_supervisor(), "the port was free");
     say("ready", now(), port.into());
@@ -98,7 +99,8 @@ pub(crate) fn crowd(port: u16, directory: &Path) -> ! {
     obey(move |word, number| {
         if word == "join" {
             instances.extend((0..number).map(|_| {
-                let instance = Instance::join(config(port, directory).events(16)).expect("join");
+                let instance =
+                    Instance::join(config(port, directory).event_capacity(16)).expect("join");
                 let events = instance.events();
                 (instance, events)
             }));

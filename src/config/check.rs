@@ -16,8 +16,10 @@ pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
         || name.starts_with(['@', '-'])
         || name == "main"
     {
-        let rule = "an instance's name has 1 to 128 bytes, no white space or control characters, \
-                    does not begin with @ or -, and is not `main`";
+        let rule = format!(
+            "an instance's name has 1 to {MAX_NAME} bytes, no white space or control characters, \
+             does not begin with @ or -, and is not `main`"
+        );
         return Err(ConfigError::new("name", name, rule));
     }
     Ok(())
@@ -39,7 +41,11 @@ pub(crate) fn check_meta(meta: &[(String, String)]) -> Result<(), ConfigError> {
         return Err(ConfigError::new("meta", value, "a value has no control characters"));
     }
     if meta.len() > MAX_META || bytes > MAX_META_BYTES {
-        return Err(ConfigError::new("meta", meta.len(), "at most 32 pairs, of 4096 bytes in all"));
+        return Err(ConfigError::new(
+            "meta",
+            meta.len(),
+            format!("at most {MAX_META} pairs, of {MAX_META_BYTES} bytes in all"),
+        ));
     }
     Ok(())
 }
@@ -51,9 +57,11 @@ pub(crate) fn check_function(name: &str) -> Result<(), ConfigError> {
         || name.contains(bad)
         || name.starts_with('-')
     {
-        let rule = "a function's name has 1 to 64 bytes, no white space or control characters, and \
-                    does not begin with -";
-        return Err(ConfigError::new("function", name, rule));
+        let rule = format!(
+            "a function's name has 1 to {MAX_FUNCTION_NAME} bytes, no white space or control \
+             characters, and does not begin with -"
+        );
+        return Err(ConfigError::new("admin_function", name, rule));
     }
     Ok(())
 }
@@ -62,8 +70,10 @@ pub(crate) fn check_function(name: &str) -> Result<(), ConfigError> {
 pub(crate) fn check_word(what: &'static str, word: &str) -> Result<(), ConfigError> {
     let bad = |c: char| c.is_control() || c.is_whitespace();
     if word.is_empty() || word.len() > MAX_WORD || word.contains(bad) || word.starts_with('-') {
-        let rule =
-            "it has 1 to 64 bytes, no white space or control characters, and does not begin with -";
+        let rule = format!(
+            "it has 1 to {MAX_WORD} bytes, no white space or control characters, and does not \
+             begin with -"
+        );
         return Err(ConfigError::new(what, word, rule));
     }
     Ok(())
@@ -77,14 +87,18 @@ pub(crate) fn check_resources<'a>(
     for (name, limit, per_holder) in declared {
         check_word("resource", name)?;
         if limit > MAX_UNITS || per_holder.is_some_and(|most| most > MAX_UNITS) {
-            return Err(ConfigError::new("resource", name, "a limit is 0 to 274877906944 (2^38)"));
+            return Err(ConfigError::new("resource", name, format!("a limit is 0 to {MAX_UNITS}")));
         }
         if !names.insert(name) {
             return Err(ConfigError::new("resource", name, "it is declared twice"));
         }
     }
     if names.len() > MAX_RESOURCES {
-        return Err(ConfigError::new("resource", names.len(), "at most 64 resources"));
+        return Err(ConfigError::new(
+            "resource",
+            names.len(),
+            format!("at most {MAX_RESOURCES} resources"),
+        ));
     }
     Ok(())
 }

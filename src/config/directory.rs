@@ -26,7 +26,7 @@ use crate::sys;
 /// # Examples
 ///
 /// ```
-/// let directory = pares::Config::new("web").directory("/run/web").state_directory()?;
+/// let directory = pares::Config::new("web").state_directory("/run/web").locate_state_directory()?;
 /// assert_eq!(directory.path, std::path::Path::new("/run/web"));
 /// assert_eq!(directory.source, "set by the program");
 /// # Ok::<(), pares::ConfigError>(())
@@ -95,7 +95,7 @@ const RELATIVE: &str = "it must be an absolute path, so that it is the same from
 fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory, ConfigError> {
     let mut ignored = Vec::new();
     let variable = |name| here.variable(name).filter(|value| !value.is_empty());
-    let explicit = set.map(|path| ("directory", "set by the program", path.to_owned()));
+    let explicit = set.map(|path| ("state_directory", "set by the program", path.to_owned()));
     let explicit =
         explicit.or_else(|| Some(("PARES_DIR", "PARES_DIR", variable("PARES_DIR")?.into())));
     if let Some((what, source, path)) = explicit {
@@ -141,8 +141,8 @@ fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory
         (None, Some(own)) => (own, DATABASE),
         (None, None) => {
             let rule =
-                "this user has no home, neither in HOME nor in the user database: set PARES_DIR";
-            return Err(ConfigError::new("directory", "", rule));
+                "this user has no home, neither in HOME nor in the user database: name a directory";
+            return Err(ConfigError::new("state_directory", "", rule));
         }
     };
     Ok(StateDirectory { path: home.join(".local/state/pares"), source, ignored })
@@ -274,6 +274,6 @@ mod tests {
     #[test]
     fn a_user_without_any_home_is_told_to_name_a_directory() {
         let error = choose(None, &Given { variables: &[], home: None, owners: &[] }).unwrap_err();
-        assert!(error.to_string().contains("set PARES_DIR"), "{error}");
+        assert!(error.to_string().contains("state_directory"), "{error}");
     }
 }

@@ -64,8 +64,10 @@ pub(super) fn check_group(group: &str) -> Result<(), ConfigError> {
         || !group.chars().all(allowed)
         || group.starts_with(['.', '-'])
     {
-        let rule = "a group's name has 1 to 64 characters out of A-Z a-z 0-9 . _ - and begins with \
-                    none of . and -";
+        let rule = format!(
+            "a group's name has 1 to {MAX_GROUP} characters out of A-Z a-z 0-9 . _ - and begins \
+             with none of . and -"
+        );
         return Err(ConfigError::new("group", group, rule));
     }
     Ok(())

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddrV4;
 
-use super::{JoinError, Port, STOPPED, cure};
+use super::{JoinError, Port, STOPPED, in_bytes, refused};
+use crate::config::MAX_PAYLOAD;
 
 /// Why a question to the supervisor (the registry, the status) was not answered.
 ///
@@ -19,11 +20,17 @@ pub enum AskError {
     },
     /// The port is held by somebody who cannot be asked: another program, another group, another
     /// key or version.
-    Refused(Box<JoinError>),
+    Refused {
+        /// Who it is, and what to do.
+        source: Box<JoinError>,
+    },
     /// The registry has no instance of this name.
-    NoSuchInstance(String),
+    NoSuchInstance {
+        /// The name.
+        name: String,
+    },
     /// The answer did not come in time.
-    Deadline,
+    TimedOut,
     /// The supervisor went away before it answered. Ask again: its successor knows.
     SupervisorLost,
     /// The supervisor has as many askers as it serves. Try again later.
@@ -50,13 +57,11 @@ impl fmt::Display for AskError {
                     "no supervisor on {port}: no instance is running, or an election is under way"
                 )
             }
-            AskError::Refused(error) => error.fmt(f),
-            AskError::NoSuchInstance(name) => {
-                write!(f, "no instance `{name}`; `pares ls` shows who is there")
+            AskError::Refused { source } => source.fmt(f),
+            AskError::NoSuchInstance { name } => {
+                write!(f, "no instance `{name}`")
             }
-            AskError::Deadline => f.write_str(
-                "the supervisor did not answer in time; `pares doctor` says what holds it up",
-            ),
+            AskError::TimedOut => f.write_str("the supervisor did not answer in time"),
             AskError::SupervisorLost => {
                 f.write_str("the supervisor went away before it answered; ask again")
             }
@@ -64,7 +69,7 @@ impl fmt::Display for AskError {
                 f.write_str("the supervisor serves as many askers as it can; try again later")
             }
             AskError::Stopped => f.write_str(STOPPED),
-            AskError::Io { doing, source } => write!(f, "cannot {doing}: {source}{}", cure(source)),
+            AskError::Io { doing, source } => refused(f, doing, source),
         }
     }
 }
@@ -72,8 +77,9 @@ impl fmt::Display for AskError {
 impl std::error::Error for AskError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            AskError::Refused(error) => Some(error),
-            AskError::Io { source, .. } => Some(source),
+            // Their texts are in this one's.
+            AskError::Refused { source } => source.source(),
+            AskError::Io { source, .. } => source.source(),
             _ => None,
         }
     }
@@ -84,7 +90,10 @@ impl std::error::Error for AskError {
 #[derive(Debug)]
 pub enum CallError {
     /// The instance could not be found out. Nothing was called.
-    Ask(AskError),
+    Ask {
+        /// Why not.
+        source: AskError,
+    },
     /// The instance has no function of this name. Nothing was called.
     NoSuchFunction {
         /// Who was called.
@@ -92,22 +101,34 @@ pub enum CallError {
         /// For what.
         function: String,
     },
-    /// The payload is larger than 1 MiB. Nothing was called.
+    /// The payload is larger than [`MAX_PAYLOAD`](crate::MAX_PAYLOAD). Nothing was called.
     PayloadTooLarge {
         /// Its size in bytes.
         bytes: usize,
     },
-    /// The function ran and gave this error.
-    Failed(String),
-    /// The function panicked, with this text. The instance goes on.
-    Panicked(String),
+    /// The function ran and returned an error.
+    Failed {
+        /// The error's text.
+        detail: String,
+    },
+    /// The function panicked. The instance goes on.
+    Panicked {
+        /// The panic's text.
+        detail: String,
+    },
     /// The answer did not come in time. The function may have run, may still run, or may never have
     /// begun.
-    Deadline,
+    TimedOut,
     /// The instance is gone: it died or left before it answered. The function may have run.
-    InstanceLost(String),
+    InstanceLost {
+        /// Its unique name.
+        name: String,
+    },
     /// The instance serves as many callers as it can. Nothing was called; try again later.
-    Busy(String),
+    Busy {
+        /// Its unique name.
+        name: String,
+    },
     /// The system refused something. Nothing was called.
     Io {
         /// What was being done.
@@ -120,29 +141,27 @@ pub enum CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::Ask(error) => error.fmt(f),
+            CallError::Ask { source } => source.fmt(f),
             CallError::NoSuchFunction { instance, function } => {
-                write!(
-                    f,
-                    "`{instance}` has no function `{function}`; `pares functions {instance}` shows \
-                     what it has"
-                )
+                write!(f, "`{instance}` has no function `{function}`")
             }
             CallError::PayloadTooLarge { bytes } => {
-                write!(f, "a payload of {bytes} bytes; at most 1 MiB can be sent")
+                write!(
+                    f,
+                    "a payload of {bytes} bytes; at most {} can be sent",
+                    in_bytes(MAX_PAYLOAD)
+                )
             }
-            CallError::Failed(text) => write!(f, "the function failed: {text}"),
-            CallError::Panicked(text) => write!(f, "the function panicked: {text}"),
-            CallError::Deadline => f.write_str("no answer in time; the function may have run"),
-            CallError::InstanceLost(name) => {
+            CallError::Failed { detail } => write!(f, "the function failed: {detail}"),
+            CallError::Panicked { detail } => write!(f, "the function panicked: {detail}"),
+            CallError::TimedOut => f.write_str("no answer in time; the function may have run"),
+            CallError::InstanceLost { name } => {
                 write!(f, "`{name}` went away before it answered; the function may have run")
             }
-            CallError::Busy(name) => {
+            CallError::Busy { name } => {
                 write!(f, "`{name}` serves as many callers as it can; try again later")
             }
-            CallError::Io { doing, source } => {
-                write!(f, "cannot {doing}: {source}{}", cure(source))
-            }
+            CallError::Io { doing, source } => refused(f, doing, source),
         }
     }
 }
@@ -150,15 +169,15 @@ impl fmt::Display for CallError {
 impl std::error::Error for CallError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            CallError::Ask(error) => Some(error),
-            CallError::Io { source, .. } => Some(source),
+            CallError::Ask { source } => source.source(),
+            CallError::Io { source, .. } => source.source(),
             _ => None,
         }
     }
 }
 
 impl From<AskError> for CallError {
-    fn from(error: AskError) -> Self {
-        CallError::Ask(error)
+    fn from(source: AskError) -> Self {
+        CallError::Ask { source }
     }
 }

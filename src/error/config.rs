@@ -1,5 +1,6 @@
 //! What a configuration cannot be.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// A [`Config`](crate::Config) asks for something that cannot be. Nothing was done.
@@ -7,12 +8,16 @@ use std::fmt;
 pub struct ConfigError {
     what: &'static str,
     value: String,
-    rule: &'static str,
+    rule: Cow<'static, str>,
 }
 
 impl ConfigError {
-    pub(crate) fn new(what: &'static str, value: impl ToString, rule: &'static str) -> Self {
-        ConfigError { what, value: value.to_string(), rule }
+    pub(crate) fn new(
+        what: &'static str,
+        value: impl ToString,
+        rule: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        ConfigError { what, value: value.to_string(), rule: rule.into() }
     }
 
     /// Which setting it is: the name of the method of [`Config`](crate::Config), or the environment

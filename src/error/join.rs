@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConfigError, KeyError, Port, Range, cure};
+use super::{ConfigError, KeyError, PlaceError, Port, Range, advised, cure};
 
 /// Who holds a port, as far as the system tells.
 #[non_exhaustive]
@@ -51,9 +51,15 @@ impl fmt::Display for PortHolder {
 #[derive(Debug)]
 pub enum JoinError {
     /// The configuration asks for something that cannot be.
-    Config(ConfigError),
+    Config {
+        /// What that is.
+        source: ConfigError,
+    },
     /// The group's key cannot be used.
-    Key(KeyError),
+    Key {
+        /// Why not.
+        source: KeyError,
+    },
     /// The supervisor port is held by something that is not a pares instance. Choose another port.
     PortHeld {
         /// The supervisor port, and the address it is on.
@@ -121,7 +127,7 @@ pub enum JoinError {
         address: SocketAddrV4,
     },
     /// No role was known when the time was over.
-    Deadline {
+    TimedOut {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
         /// How long this instance tried.
@@ -140,131 +146,159 @@ pub enum JoinError {
     },
 }
 
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl JoinError {
+    /// What happened, without what to do.
+    #[must_use]
+    pub fn finding(&self) -> String {
         match self {
-            JoinError::Config(error) => error.fmt(f),
-            JoinError::Key(error) => error.fmt(f),
-            JoinError::PortHeld { address, holder } => write!(
-                f,
-                "{} is held by {holder}, not by a pares instance; choose another with --port or \
-                 PARES_PORT",
-                Port(*address)
-            ),
-            JoinError::OtherGroup { address, ours, theirs } => write!(
-                f,
-                "{} serves the group `{theirs}`, not `{ours}`; choose another with --port or \
-                 PARES_PORT",
-                Port(*address)
-            ),
-            JoinError::KeyMismatch { address, holder, key_file } => write!(
-                f,
-                "{} is held by {holder}, which does not have this group's key of {}; if it is this \
-                 group, run as \
-                 the same user, with the same directory (PARES_DIR; `pares doctor` says which and \
-                 why) or key file \
-                 (--key-file); else choose another port with --port or PARES_PORT",
+            JoinError::Config { source } => source.to_string(),
+            JoinError::Key { source } => source.finding(),
+            JoinError::PortHeld { address, holder } => {
+                format!("{} is held by {holder}, not by a pares instance", Port(*address))
+            }
+            JoinError::OtherGroup { address, ours, theirs } => {
+                format!("{} serves the group `{theirs}`, not `{ours}`", Port(*address))
+            }
+            JoinError::KeyMismatch { address, holder, key_file } => format!(
+                "{} is held by {holder}, which does not have this group's key of {}",
                 Port(*address),
                 key_file.display()
             ),
-            JoinError::Version { address, ours, theirs } => write!(
-                f,
-                "the supervisor on {} speaks protocol version {}, this instance {}; update the \
-                 older one",
+            JoinError::Version { address, ours, theirs } => format!(
+                "the supervisor on {} speaks protocol version {}, this instance {}",
                 Port(*address),
                 Range(*theirs),
                 Range(*ours)
             ),
             JoinError::PortForbidden { address } => {
-                let port = Port(*address);
-                write!(
-                    f,
-                    "this user may not bind {port}; choose one from 1024 upwards with --port or \
-                     PARES_PORT"
-                )
+                format!("this user may not bind {}", Port(*address))
             }
-            JoinError::NotHere { address } => {
-                let ip = address.ip();
-                write!(
-                    f,
-                    "this machine, or network namespace, does not have {ip}, or its loopback \
-                     interface is down: bring that up \
-                     with its usual 127.0.0.1/8 (ip address add 127.0.0.1/8 dev lo; ip link set lo \
-                     up)"
-                )?;
-                if *ip == Ipv4Addr::LOCALHOST {
-                    return Ok(());
-                }
-                f.write_str(
-                    "; or set a port with --port or PARES_PORT: the group is then on 127.0.0.1",
-                )
-            }
+            JoinError::NotHere { address } => PlaceError::not_here(*address.ip()),
             JoinError::NameTaken { name, holder } => {
-                write!(
-                    f,
-                    "the name `{name}` belongs to {holder}; choose another with --name, or stop \
-                     that one"
+                format!("the name `{name}` belongs to {holder}")
+            }
+            JoinError::GroupFull { detail } => format!("the group is full: {detail}"),
+            JoinError::NoSupervisor { address } => {
+                format!(
+                    "nobody supervises the group on {}, and this instance may not",
+                    Port(*address)
                 )
             }
-            JoinError::GroupFull { detail } => write!(f, "the group is full: {detail}"),
-            JoinError::NoSupervisor { address } => write!(
-                f,
-                "nobody supervises the group on {}, and this instance may not (--never-supervisor, \
-                 Config::may_supervise): start one that may",
-                Port(*address)
-            ),
-            JoinError::Deadline { address, waited, holder, obstacle } => {
-                write!(
-                    f,
-                    "no role after {:.1} s on {}: {obstacle}",
-                    waited.as_secs_f64(),
-                    Port(*address)
-                )?;
-                match holder {
-                    Some(holder) if holder.stopped => {
-                        let pid = holder.pid.unwrap_or_default();
-                        write!(
-                            f,
-                            "; the port is held by {holder}: continue it with `kill -CONT {pid}`, \
-                             or kill it"
-                        )
-                    }
-                    Some(holder) if holder.dumping_core => write!(
-                        f,
-                        "; the port is held by {holder}: it is free when that is written; kill it \
-                         to have it sooner, and see \
-                         Config::release_on_crash"
-                    ),
-                    Some(holder) => write!(f, "; the port is held by {holder}"),
-                    None => Ok(()),
-                }
+            JoinError::TimedOut { address, waited, holder, obstacle } => {
+                let waited = waited.as_secs_f64();
+                let holder =
+                    holder.as_ref().map(|holder| format!("; the port is held by {holder}"));
+                format!(
+                    "no role after {waited:.1} s on {}: {obstacle}{}",
+                    Port(*address),
+                    holder.unwrap_or_default()
+                )
             }
-            JoinError::Io { doing, source } => {
-                write!(f, "cannot {doing}: {source}{}", cure(source))
-            }
+            JoinError::Io { doing, source } => format!("cannot {doing}: {source}"),
         }
+    }
+
+    /// What to do; empty if there is nothing to say. Which methods of
+    /// [`Config`](crate::Config) it is about is what [`settings`](JoinError::settings) returns.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            JoinError::Config { .. } | JoinError::GroupFull { .. } => String::new(),
+            JoinError::Key { source } => source.remedy(),
+            JoinError::PortHeld { .. } => "choose another port".into(),
+            JoinError::OtherGroup { .. } => "choose another port for one of the two".into(),
+            JoinError::KeyMismatch { .. } => {
+                "if that is this group, run both as one user, with one directory or key file; \
+                 else choose another port"
+                    .into()
+            }
+            JoinError::Version { .. } => "update the older one".into(),
+            JoinError::PortForbidden { .. } => "choose one from 1024 upwards".into(),
+            JoinError::NotHere { address } => PlaceError::bring_up(*address.ip()),
+            JoinError::NameTaken { .. } => "choose another name, or stop that instance".into(),
+            JoinError::NoSupervisor { .. } => "start an instance that may supervise".into(),
+            JoinError::TimedOut { holder: Some(holder), .. } if holder.stopped => {
+                let pid = holder.pid.unwrap_or_default();
+                format!("continue the holder with `kill -CONT {pid}`, or kill it")
+            }
+            JoinError::TimedOut { holder: Some(holder), .. } if holder.dumping_core => {
+                "the port is free when the core dump is written; kill the holder to have it \
+                 sooner, and see Config::release_on_crash"
+                    .into()
+            }
+            JoinError::TimedOut { .. } => String::new(),
+            JoinError::Io { source, .. } => cure(source).into(),
+        }
+    }
+
+    /// The methods of [`Config`](crate::Config) that the [remedy](JoinError::remedy) is about.
+    ///
+    /// For a program that has options of its own for these settings, and names them instead.
+    #[must_use]
+    pub fn settings(&self) -> &'static [&'static str] {
+        match self {
+            JoinError::Key { source } => source.settings(),
+            JoinError::PortHeld { .. }
+            | JoinError::OtherGroup { .. }
+            | JoinError::PortForbidden { .. } => &["port"],
+            JoinError::KeyMismatch { .. } => &["state_directory", "key_file", "port"],
+            JoinError::NotHere { address } => PlaceError::elsewhere(*address.ip()),
+            JoinError::NameTaken { .. } => &["name"],
+            JoinError::NoSupervisor { .. } => &["may_supervise"],
+            JoinError::Config { .. }
+            | JoinError::Version { .. }
+            | JoinError::GroupFull { .. }
+            | JoinError::TimedOut { .. }
+            | JoinError::Io { .. } => &[],
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        advised(f, &self.finding(), &self.remedy(), self.settings())
     }
 }
 
 impl std::error::Error for JoinError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            JoinError::Config(error) => Some(error),
-            JoinError::Key(error) => Some(error),
-            JoinError::Io { source, .. } => Some(source),
-            _ => None,
+            // Their texts are in this one's.
+            JoinError::Config { source } => source.source(),
+            JoinError::Key { source } => source.source(),
+            JoinError::Io { source, .. } => source.source(),
+            JoinError::PortHeld { .. }
+            | JoinError::OtherGroup { .. }
+            | JoinError::KeyMismatch { .. }
+            | JoinError::Version { .. }
+            | JoinError::PortForbidden { .. }
+            | JoinError::NotHere { .. }
+            | JoinError::NameTaken { .. }
+            | JoinError::GroupFull { .. }
+            | JoinError::NoSupervisor { .. }
+            | JoinError::TimedOut { .. } => None,
         }
     }
 }
 
 impl From<ConfigError> for JoinError {
-    fn from(error: ConfigError) -> Self {
-        JoinError::Config(error)
+    fn from(source: ConfigError) -> Self {
+        JoinError::Config { source }
     }
 }
 
 impl From<KeyError> for JoinError {
-    fn from(error: KeyError) -> Self {
-        JoinError::Key(error)
+    fn from(source: KeyError) -> Self {
+        JoinError::Key { source }
+    }
+}
+
+impl From<PlaceError> for JoinError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Config { source } => JoinError::Config { source },
+            PlaceError::Key { source } => JoinError::Key { source },
+            PlaceError::NotHere { address } => JoinError::NotHere { address },
+        }
     }
 }

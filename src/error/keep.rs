@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::advised;
+
 /// The last term of a group, or the last epoch of a masterless one, cannot be kept in the group's
 /// directory.
 ///
@@ -104,13 +106,19 @@ impl KeepError {
                 _ => "see what the system's log says of its file system",
             },
         };
-        format!("{cure}, or choose another directory for the whole group (PARES_DIR)")
+        format!("{cure}, or choose another directory for the whole group")
+    }
+
+    /// The methods of [`Config`](crate::Config) that the [remedy](KeepError::remedy) is about.
+    #[must_use]
+    pub fn settings(&self) -> &'static [&'static str] {
+        if self.is_damaged() { &[] } else { &["state_directory"] }
     }
 }
 
 impl fmt::Display for KeepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.finding(), self.remedy())
+        advised(f, &self.finding(), &self.remedy(), self.settings())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::KeepError;
+use super::{KeepError, advised};
 
 /// The group's key cannot be used, or the directory that it and the group's other files are in.
 /// Nothing was done.
@@ -33,6 +33,12 @@ pub enum KeyError {
         /// What it is instead, and what to do.
         problem: String,
     },
+    /// The group's own key file is a symbolic link. None is followed there, because whoever makes
+    /// a link chooses the key.
+    Linked {
+        /// The key file.
+        path: PathBuf,
+    },
     /// There is no key file of the name that was set. None is made: whoever names a file has a key
     /// in mind.
     Missing {
@@ -48,9 +54,14 @@ pub enum KeyError {
         problem: String,
         /// What to do.
         remedy: String,
+        /// True if the group could also have another directory.
+        elsewhere: bool,
     },
     /// The group's last term, or its last epoch, cannot be kept in the directory.
-    Unkept(KeepError),
+    Unkept {
+        /// Why not.
+        source: KeepError,
+    },
     /// The system refused to make, read or write the key file, the directory, or another file in
     /// it.
     Io {
@@ -80,9 +91,12 @@ impl KeyError {
             KeyError::Malformed { path, .. } => {
                 format!("{} is no key, which is a regular file of 32 random bytes", path.display())
             }
+            KeyError::Linked { path } => {
+                format!("{} is a symbolic link, not a key of the group's own", path.display())
+            }
             KeyError::Missing { path } => format!("there is no key file {}", path.display()),
             KeyError::Unsafe { path, problem, .. } => format!("{} {problem}", path.display()),
-            KeyError::Unkept(error) => error.finding(),
+            KeyError::Unkept { source } => source.finding(),
             KeyError::Io { path, doing, source } => {
                 format!("cannot {doing} {}: {source}", path.display())
             }
@@ -97,48 +111,72 @@ impl KeyError {
                 format!("if nobody else has seen it, run: chmod 600 {}", path.display())
             }
             KeyError::Foreign { .. } => {
-                "run as that user, or choose a file of your own: PARES_DIR is its directory, \
-                 --key-file its name"
-                    .into()
+                "run as that user, or choose a key file of your own, or a directory for one".into()
             }
             KeyError::Malformed { problem, .. } => format!("it {problem}"),
+            KeyError::Linked { .. } => "if it leads to a mounted key, name that key file".into(),
             KeyError::Missing { path } => format!(
                 "make one, the same for all of the group: (umask 077; head -c 32 /dev/urandom > \
                  {})",
                 path.display()
             ),
             KeyError::Unsafe { remedy, .. } => remedy.clone(),
-            KeyError::Unkept(error) => error.remedy(),
+            KeyError::Unkept { source } => source.remedy(),
             KeyError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    "set PARES_DIR to a directory of this user's".into()
+                    "choose a directory of this user's".into()
                 }
-                _ => super::cure(source).trim_start_matches("; ").into(),
+                _ => super::cure(source).into(),
             },
+        }
+    }
+
+    /// The methods of [`Config`](crate::Config) that the [remedy](KeyError::remedy) is about.
+    #[must_use]
+    pub fn settings(&self) -> &'static [&'static str] {
+        match self {
+            KeyError::Foreign { .. } => &["key_file", "state_directory"],
+            KeyError::Linked { .. } => &["key_file"],
+            KeyError::Unsafe { elsewhere: true, .. } => &["state_directory"],
+            KeyError::Unkept { source } => source.settings(),
+            KeyError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    &["state_directory"]
+                }
+                _ => &[],
+            },
+            KeyError::Exposed { .. }
+            | KeyError::Malformed { .. }
+            | KeyError::Missing { .. }
+            | KeyError::Unsafe { .. } => &[],
         }
     }
 }
 
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.finding())?;
-        match self.remedy() {
-            remedy if remedy.is_empty() => Ok(()),
-            remedy => write!(f, "; {remedy}"),
-        }
+        advised(f, &self.finding(), &self.remedy(), self.settings())
     }
 }
 
 impl std::error::Error for KeyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            KeyError::Io { source, .. } => Some(source),
-            KeyError::Unkept(error) => Some(error),
+            // Their texts are in this one's.
+            KeyError::Io { source, .. } => source.source(),
+            KeyError::Unkept { source } => source.source(),
             KeyError::Exposed { .. }
             | KeyError::Foreign { .. }
             | KeyError::Malformed { .. }
+            | KeyError::Linked { .. }
             | KeyError::Missing { .. }
             | KeyError::Unsafe { .. } => None,
         }
+    }
+}
+
+impl From<KeepError> for KeyError {
+    fn from(source: KeepError) -> Self {
+        KeyError::Unkept { source }
     }
 }

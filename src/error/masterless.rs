@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use super::{ConfigError, KeyError, cure};
+use super::{ConfigError, KeyError, refused};
 
 /// Why a process could not begin to join its masterless group.
 ///
@@ -14,9 +14,15 @@ use super::{ConfigError, KeyError, cure};
 #[derive(Debug)]
 pub enum JoinError {
     /// The configuration asks for something that cannot be.
-    Config(ConfigError),
+    Config {
+        /// What that is.
+        source: ConfigError,
+    },
     /// A key cannot be used.
-    Key(KeyError),
+    Key {
+        /// Why not.
+        source: KeyError,
+    },
     /// Another program has the UDP port for itself. Choose another port.
     PortHeld {
         /// The address that was to be bound.
@@ -45,8 +51,8 @@ pub enum JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Config(error) => error.fmt(f),
-            JoinError::Key(error) => error.fmt(f),
+            JoinError::Config { source } => source.fmt(f),
+            JoinError::Key { source } => source.fmt(f),
             JoinError::PortHeld { address } => {
                 write!(
                     f,
@@ -62,9 +68,7 @@ impl fmt::Display for JoinError {
             JoinError::NotHere { what } => {
                 write!(f, "this machine has no network interface or address {what}")
             }
-            JoinError::Io { doing, source } => {
-                write!(f, "cannot {doing}: {source}{}", cure(source))
-            }
+            JoinError::Io { doing, source } => refused(f, doing, source),
         }
     }
 }
@@ -72,9 +76,10 @@ impl fmt::Display for JoinError {
 impl std::error::Error for JoinError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            JoinError::Config(error) => Some(error),
-            JoinError::Key(error) => Some(error),
-            JoinError::Io { source, .. } => Some(source),
+            // Their texts are in this one's.
+            JoinError::Config { source } => source.source(),
+            JoinError::Key { source } => source.source(),
+            JoinError::Io { source, .. } => source.source(),
             JoinError::PortHeld { .. }
             | JoinError::PortForbidden { .. }
             | JoinError::NotHere { .. } => None,
@@ -83,13 +88,13 @@ impl std::error::Error for JoinError {
 }
 
 impl From<ConfigError> for JoinError {
-    fn from(error: ConfigError) -> Self {
-        JoinError::Config(error)
+    fn from(source: ConfigError) -> Self {
+        JoinError::Config { source }
     }
 }
 
 impl From<KeyError> for JoinError {
-    fn from(error: KeyError) -> Self {
-        JoinError::Key(error)
+    fn from(source: KeyError) -> Self {
+        JoinError::Key { source }
     }
 }

@@ -1,6 +1,9 @@
-//! Why a role was not given up.
+//! Why a role was not given up, and why work beside it did not begin.
 
 use std::fmt;
+use std::io;
+
+use super::{STOPPED, refused};
 
 /// Why an instance did not step down.
 #[non_exhaustive]
@@ -14,7 +17,7 @@ pub enum StepDownError {
     /// been told to; the instance is still supervisor.
     JobRunning,
     /// The role was given up, but no successor was known when the time was over.
-    Deadline,
+    TimedOut,
 }
 
 impl fmt::Display for StepDownError {
@@ -25,9 +28,45 @@ impl fmt::Display for StepDownError {
             StepDownError::JobRunning => {
                 "a job that runs only on the supervisor did not end in time; still supervisor"
             }
-            StepDownError::Deadline => "the role was given up, but no successor was known in time",
+            StepDownError::TimedOut => "the role was given up, but no successor was known in time",
         })
     }
 }
 
 impl std::error::Error for StepDownError {}
+
+/// Why a job ([`Instance::while_supervisor`](crate::Instance::while_supervisor)) or a
+/// [`Watch`](crate::Watch) did not begin. Nothing is left behind.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum StartError {
+    /// This instance has left its group, or this process is a forked child of the one that made it
+    /// (or the [`Admin`](crate::Admin)); a child makes its own.
+    Stopped,
+    /// The system refused something, such as a thread.
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Stopped => f.write_str(STOPPED),
+            StartError::Io { doing, source } => refused(f, doing, source),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Stopped => None,
+            // Its text is in this one's.
+            StartError::Io { source, .. } => source.source(),
+        }
+    }
+}

@@ -38,16 +38,22 @@ pub enum AcquireError {
         limit: u64,
     },
     /// No instance has declared the resource ([`Config::resource`](crate::Config::resource)).
-    Unknown(String),
+    Unknown {
+        /// Its name.
+        resource: String,
+    },
     /// The name of the resource, or the number of units, is not allowed.
-    Invalid(ConfigError),
+    Invalid {
+        /// What that is.
+        source: ConfigError,
+    },
     /// This instance has as many permits and requests as it may have.
     TooMany {
         /// How many that are.
         limit: u64,
     },
     /// The permit was not granted in time; the request is withdrawn.
-    Deadline {
+    TimedOut {
         /// What was asked for.
         resource: String,
     },
@@ -61,15 +67,10 @@ impl fmt::Display for AcquireError {
             AcquireError::Exhausted { resource, wanted, free } => write!(
                 f,
                 "{wanted} of `{resource}` cannot be had at once: {free} free, or others have \
-                 waited longer; `pares \
-                 usage {resource}` shows who has them"
+                 waited longer"
             ),
             AcquireError::OverLimit { resource, wanted, limit } => {
-                write!(
-                    f,
-                    "{wanted} of `{resource}` are more than its limit of {limit}; raise it with \
-                     `pares limit`"
-                )
+                write!(f, "{wanted} of `{resource}` are more than its limit of {limit}")
             }
             AcquireError::OverHolderLimit { resource, wanted, limit } => {
                 write!(
@@ -77,26 +78,76 @@ impl fmt::Display for AcquireError {
                     "{wanted} of `{resource}` are more than the {limit} that one holder may have"
                 )
             }
-            AcquireError::Unknown(resource) => {
+            AcquireError::Unknown { resource } => {
                 write!(f, "no resource `{resource}`: no instance has declared a limit of it")
             }
-            AcquireError::Invalid(error) => error.fmt(f),
+            AcquireError::Invalid { source } => source.fmt(f),
             AcquireError::TooMany { limit } => {
                 write!(f, "this instance has {limit} permits and requests, and may not have more")
             }
-            AcquireError::Deadline { resource } => {
-                write!(
-                    f,
-                    "no permit for `{resource}` in time; `pares usage {resource}` shows who has \
-                     them"
-                )
+            AcquireError::TimedOut { resource } => {
+                write!(f, "no permit for `{resource}` in time")
             }
             AcquireError::Stopped => f.write_str(super::STOPPED),
         }
     }
 }
 
-impl std::error::Error for AcquireError {}
+impl std::error::Error for AcquireError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // Its text is this one's.
+        if let AcquireError::Invalid { source } = self { source.source() } else { None }
+    }
+}
+
+impl From<ConfigError> for AcquireError {
+    fn from(source: ConfigError) -> Self {
+        AcquireError::Invalid { source }
+    }
+}
+
+/// Why an instance has no tally of a resource. Nothing is counted.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TallyError {
+    /// The name of the resource is not allowed.
+    Invalid {
+        /// Why not.
+        source: ConfigError,
+    },
+    /// This instance counts as many resources as it may.
+    TooMany {
+        /// How many that are.
+        limit: u64,
+    },
+    /// This process is a forked child of the one that joined.
+    Stopped,
+}
+
+impl fmt::Display for TallyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TallyError::Invalid { source } => source.fmt(f),
+            TallyError::TooMany { limit } => {
+                write!(f, "this instance counts {limit} resources, and may not count more")
+            }
+            TallyError::Stopped => f.write_str(super::STOPPED),
+        }
+    }
+}
+
+impl std::error::Error for TallyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // Its text is this one's.
+        if let TallyError::Invalid { source } = self { source.source() } else { None }
+    }
+}
+
+impl From<ConfigError> for TallyError {
+    fn from(source: ConfigError) -> Self {
+        TallyError::Invalid { source }
+    }
+}
 
 /// Why a resource could not be looked at or changed. Nothing was changed, except where a variant
 /// says otherwise.
@@ -104,23 +155,32 @@ impl std::error::Error for AcquireError {}
 #[derive(Debug)]
 pub enum ResourceError {
     /// No instance has declared or uses the resource.
-    Unknown(String),
-    /// The supervisor does not allow it; the text says why.
-    Invalid(String),
+    Unknown {
+        /// Its name.
+        resource: String,
+    },
+    /// The supervisor does not allow it.
+    Invalid {
+        /// Why not.
+        detail: String,
+    },
     /// The supervisor could not be asked, or has no such instance.
     ///
-    /// With [`AskError::SupervisorLost`] and [`AskError::Deadline`] the change may have been made.
-    Ask(AskError),
+    /// With [`AskError::SupervisorLost`] and [`AskError::TimedOut`] the change may have been made.
+    Ask {
+        /// Why not.
+        source: AskError,
+    },
 }
 
 impl fmt::Display for ResourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ResourceError::Unknown(resource) => {
-                write!(f, "no resource `{resource}`; `pares usage` shows which there are")
+            ResourceError::Unknown { resource } => {
+                write!(f, "no resource `{resource}`")
             }
-            ResourceError::Invalid(text) => f.write_str(text),
-            ResourceError::Ask(error) => error.fmt(f),
+            ResourceError::Invalid { detail } => f.write_str(detail),
+            ResourceError::Ask { source } => source.fmt(f),
         }
     }
 }
@@ -137,13 +197,22 @@ pub enum SettingError {
         present: Option<String>,
     },
     /// There are as many settings as there may be.
-    Full(String),
-    /// The key or the value is not allowed; the text says why.
-    Invalid(String),
+    Full {
+        /// How many there may be.
+        detail: String,
+    },
+    /// The key or the value is not allowed.
+    Invalid {
+        /// Why not.
+        detail: String,
+    },
     /// The supervisor could not be asked.
     ///
-    /// With [`AskError::SupervisorLost`] and [`AskError::Deadline`] the setting may have been set.
-    Ask(AskError),
+    /// With [`AskError::SupervisorLost`] and [`AskError::TimedOut`] the setting may have been set.
+    Ask {
+        /// Why not.
+        source: AskError,
+    },
 }
 
 impl fmt::Display for SettingError {
@@ -155,9 +224,11 @@ impl fmt::Display for SettingError {
             SettingError::Changed { key, present: None } => {
                 write!(f, "the setting `{key}` is not set")
             }
-            SettingError::Full(text) => write!(f, "there is no room for the setting: {text}"),
-            SettingError::Invalid(text) => f.write_str(text),
-            SettingError::Ask(error) => error.fmt(f),
+            SettingError::Full { detail } => {
+                write!(f, "there is no room for the setting: {detail}")
+            }
+            SettingError::Invalid { detail } => f.write_str(detail),
+            SettingError::Ask { source } => source.fmt(f),
         }
     }
 }
@@ -168,24 +239,33 @@ impl fmt::Display for SettingError {
 pub enum MessageError {
     /// The receiver has too many messages that it has not taken; this one it will miss, and be told
     /// so.
-    Behind(String),
-    /// The topic or the payload is not allowed; the text says why. Nothing was sent.
-    Invalid(String),
+    Behind {
+        /// Its unique name.
+        name: String,
+    },
+    /// The topic or the payload is not allowed. Nothing was sent.
+    Invalid {
+        /// Why not.
+        detail: String,
+    },
     /// The supervisor could not be asked, or has no such instance.
     ///
-    /// With [`AskError::SupervisorLost`] and [`AskError::Deadline`] the message may have reached
+    /// With [`AskError::SupervisorLost`] and [`AskError::TimedOut`] the message may have reached
     /// some of its receivers.
-    Ask(AskError),
+    Ask {
+        /// Why not.
+        source: AskError,
+    },
 }
 
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            MessageError::Behind(name) => {
+            MessageError::Behind { name } => {
                 write!(f, "`{name}` does not take its messages; it misses this one")
             }
-            MessageError::Invalid(text) => f.write_str(text),
-            MessageError::Ask(error) => error.fmt(f),
+            MessageError::Invalid { detail } => f.write_str(detail),
+            MessageError::Ask { source } => source.fmt(f),
         }
     }
 }
@@ -194,13 +274,14 @@ macro_rules! asked {
     ($($error:ident),*) => {$(
         impl std::error::Error for $error {
             fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-                if let $error::Ask(error) = self { Some(error) } else { None }
+                // Its text is this one's.
+                if let $error::Ask { source } = self { source.source() } else { None }
             }
         }
 
         impl From<AskError> for $error {
-            fn from(error: AskError) -> Self {
-                $error::Ask(error)
+            fn from(source: AskError) -> Self {
+                $error::Ask { source }
             }
         }
     )*};

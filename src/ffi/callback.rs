@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::given::{Data, Handle, Text};
 use super::result::{Code, Failure, guarded};
 use super::table::table;
+use crate::config::MAX_PAYLOAD;
+use crate::error::in_bytes;
 use crate::sys::signals;
 
 /// `pares_free_user`.
@@ -157,10 +159,10 @@ pub(crate) extern "C" fn pares_reply_set(
 ) -> c_int {
     guarded(|| {
         let result = result.bytes(bytes, "result")?;
-        if bytes > crate::config::MAX_PAYLOAD {
+        if bytes > MAX_PAYLOAD {
             return Err(Failure::new(
                 Code::Invalid,
-                format!("a result of {bytes} bytes; at most 1 MiB can be sent"),
+                format!("a result of {bytes} bytes; at most {} can be sent", in_bytes(MAX_PAYLOAD)),
             ));
         }
         reply.get("reply")?.say(Ok(result.to_vec()));

@@ -87,7 +87,7 @@ pub(crate) extern "C" fn pares_config_name(config: Handle<Plan>, name: Text) -> 
 pub(crate) extern "C" fn pares_config_directory(config: Handle<Plan>, directory: Text) -> c_int {
     guarded(|| {
         let directory = directory.path("directory")?;
-        change(config, |config| config.directory(directory))
+        change(config, |config| config.state_directory(directory))
     })
 }
 
@@ -129,7 +129,7 @@ pub(crate) extern "C" fn pares_config_max_members(config: Handle<Plan>, members:
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_config_events(config: Handle<Plan>, capacity: usize) -> c_int {
-    guarded(|| change(config, |config| config.events(capacity)))
+    guarded(|| change(config, |config| config.event_capacity(capacity)))
 }
 
 #[unsafe(no_mangle)]
@@ -195,7 +195,7 @@ pub(crate) extern "C" fn pares_config_function(
         let callback = Arc::new(Callback { function, user });
         // For both, so that two threads do not exchange their functions.
         let mut draft = plan.draft();
-        draft.change(|config| config.function(name, help, |_| Err("not joined".into())))?;
+        draft.change(|config| config.admin_function(name, help, |_| Err("not joined".into())))?;
         draft.functions.push(callback);
         Ok(())
     })

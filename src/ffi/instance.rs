@@ -158,7 +158,9 @@ pub(crate) extern "C" fn pares_call(
             instance.get("instance")?.instance.call(name, function, payload, time(timeout_ms));
         // A function's own error is handed on in its own words.
         let result = result.map_err(|error| match error {
-            crate::error::CallError::Failed(text) => Failure::new(Code::FunctionFailed, text),
+            crate::error::CallError::Failed { detail: text } => {
+                Failure::new(Code::FunctionFailed, text)
+            }
             error => error.into(),
         })?;
         bytes_out.set(result.len());

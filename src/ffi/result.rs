@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::error::masterless;
 use crate::error::{
     AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError,
-    ResourceError, SettingError, StepDownError,
+    ResourceError, SettingError, StartError, StepDownError, TallyError,
 };
 
 macro_rules! codes {
@@ -159,7 +159,7 @@ macro_rules! failures {
 }
 
 fn key_code(error: &KeyError) -> Code {
-    if let KeyError::Unkept(_) = error { Code::Io } else { Code::Key }
+    if let KeyError::Unkept { .. } = error { Code::Io } else { Code::Key }
 }
 
 trait Coded {
@@ -171,10 +171,10 @@ fn code_of(error: &impl Coded) -> Code {
 }
 
 failures! {
-    ConfigError => |error| if error.what() == "tally" { Code::TooMany } else { Code::Invalid },
+    ConfigError => |_error| Code::Invalid,
     JoinError => |error| match error {
-        JoinError::Config(error) => error.code(),
-        JoinError::Key(error) => key_code(error),
+        JoinError::Config { source: error } => error.code(),
+        JoinError::Key { source: error } => key_code(error),
         JoinError::PortHeld { .. } | JoinError::KeyMismatch { .. } => Code::PortHeld,
         JoinError::OtherGroup { .. } => Code::OtherGroup,
         JoinError::Version { .. } => Code::Version,
@@ -183,57 +183,66 @@ failures! {
         JoinError::NameTaken { .. } => Code::NameTaken,
         JoinError::GroupFull { .. } => Code::GroupFull,
         JoinError::NoSupervisor { .. } => Code::NoSupervisor,
-        JoinError::Deadline { .. } => Code::Deadline,
+        JoinError::TimedOut { .. } => Code::Deadline,
         JoinError::Io { .. } => Code::Io,
     },
     AskError => |error| match error {
         AskError::NoSupervisor { .. } => Code::NoSupervisor,
-        AskError::Refused(error) => error.code(),
-        AskError::NoSuchInstance(_) => Code::NoSuchInstance,
-        AskError::Deadline => Code::Deadline,
+        AskError::Refused { source: error } => error.code(),
+        AskError::NoSuchInstance { .. } => Code::NoSuchInstance,
+        AskError::TimedOut => Code::Deadline,
         AskError::SupervisorLost => Code::SupervisorLost,
         AskError::Busy => Code::Busy,
         AskError::Stopped => Code::Stopped,
         AskError::Io { .. } => Code::Io,
     },
     CallError => |error| match error {
-        CallError::Ask(error) => error.code(),
+        CallError::Ask { source: error } => error.code(),
         CallError::NoSuchFunction { .. } => Code::NoSuchFunction,
         CallError::PayloadTooLarge { .. } => Code::Invalid,
-        CallError::Failed(_) | CallError::Panicked(_) => Code::FunctionFailed,
-        CallError::Deadline => Code::Deadline,
-        CallError::InstanceLost(_) => Code::InstanceLost,
-        CallError::Busy(_) => Code::Busy,
+        CallError::Failed { .. } | CallError::Panicked { .. } => Code::FunctionFailed,
+        CallError::TimedOut => Code::Deadline,
+        CallError::InstanceLost { .. } => Code::InstanceLost,
+        CallError::Busy { .. } => Code::Busy,
         CallError::Io { .. } => Code::Io,
     },
     AcquireError => |error| match error {
         AcquireError::Exhausted { .. } => Code::Exhausted,
         AcquireError::OverLimit { .. } | AcquireError::OverHolderLimit { .. } => Code::OverLimit,
-        AcquireError::Unknown(_) => Code::UnknownResource,
-        AcquireError::Invalid(error) => error.code(),
+        AcquireError::Unknown { .. } => Code::UnknownResource,
+        AcquireError::Invalid { source: error } => error.code(),
         AcquireError::TooMany { .. } => Code::TooMany,
-        AcquireError::Deadline { .. } => Code::Deadline,
+        AcquireError::TimedOut { .. } => Code::Deadline,
         AcquireError::Stopped => Code::Stopped,
     },
     ResourceError => |error| match error {
-        ResourceError::Unknown(_) => Code::UnknownResource,
-        ResourceError::Invalid(_) => Code::Invalid,
-        ResourceError::Ask(error) => error.code(),
+        ResourceError::Unknown { .. } => Code::UnknownResource,
+        ResourceError::Invalid { .. } => Code::Invalid,
+        ResourceError::Ask { source: error } => error.code(),
     },
     SettingError => |error| match error {
         SettingError::Changed { .. } => Code::Changed,
-        SettingError::Full(_) => Code::TooMany,
-        SettingError::Invalid(_) => Code::Invalid,
-        SettingError::Ask(error) => error.code(),
+        SettingError::Full { .. } => Code::TooMany,
+        SettingError::Invalid { .. } => Code::Invalid,
+        SettingError::Ask { source: error } => error.code(),
     },
     MessageError => |error| match error {
-        MessageError::Behind(_) => Code::Behind,
-        MessageError::Invalid(_) => Code::Invalid,
-        MessageError::Ask(error) => error.code(),
+        MessageError::Behind { .. } => Code::Behind,
+        MessageError::Invalid { .. } => Code::Invalid,
+        MessageError::Ask { source: error } => error.code(),
+    },
+    TallyError => |error| match error {
+        TallyError::Invalid { source } => source.code(),
+        TallyError::TooMany { .. } => Code::TooMany,
+        TallyError::Stopped => Code::Stopped,
+    },
+    StartError => |error| match error {
+        StartError::Stopped => Code::Stopped,
+        StartError::Io { .. } => Code::Io,
     },
     masterless::JoinError => |error| match error {
-        masterless::JoinError::Config(error) => error.code(),
-        masterless::JoinError::Key(error) => key_code(error),
+        masterless::JoinError::Config { source: error } => error.code(),
+        masterless::JoinError::Key { source: error } => key_code(error),
         masterless::JoinError::PortHeld { .. } => Code::PortHeld,
         masterless::JoinError::PortForbidden { .. } => Code::PortForbidden,
         masterless::JoinError::NotHere { .. } => Code::NotHere,
@@ -243,7 +252,7 @@ failures! {
         StepDownError::NotSupervisor => Code::NotSupervisor,
         StepDownError::Alone => Code::Alone,
         StepDownError::JobRunning => Code::JobRunning,
-        StepDownError::Deadline => Code::Deadline,
+        StepDownError::TimedOut => Code::Deadline,
     },
 }
 

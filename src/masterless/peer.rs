@@ -192,9 +192,9 @@ impl Peer {
     /// A new receiver of the peer's events. The first one tells the present status, and its last
     /// cause; while nothing can be sent, the second one says that.
     ///
-    /// Each receiver gets every event. A receiver that holds as many as [`Config::events`] says
-    /// misses the next ones, and is told how many; the library never waits for a receiver. It ends
-    /// when the peer has left.
+    /// Each receiver gets every event. A receiver that holds as many as [`Config::event_capacity`]
+    /// says misses the next ones, and is told how many; the library never waits for a receiver. It
+    /// ends when the peer has left.
     ///
     /// # Examples
     ///

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::{Function, MAX_CLIENTS, MAX_PAYLOAD, WRITE_TIMEOUT};
+use crate::error::in_bytes;
 use crate::event::EventKind;
 use crate::net::member::hand_over::hand_over;
 use crate::net::member::shared::Shared;
@@ -218,7 +219,12 @@ fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>)
     match result {
         Ok(Ok(result)) if result.len() > MAX_PAYLOAD => (
             Outcome::Failed,
-            format!("a result of {} bytes; at most 1 MiB can be sent", result.len()).into_bytes(),
+            format!(
+                "a result of {} bytes; at most {} can be sent",
+                result.len(),
+                in_bytes(MAX_PAYLOAD)
+            )
+            .into_bytes(),
         ),
         Ok(Ok(result)) => (Outcome::Done, result),
         Ok(Err(text)) => {

@@ -125,7 +125,7 @@ pub(crate) fn check_key_and_value(key: &str, value: Option<&str>) -> Result<(), 
     config::check_word("key", key).map_err(text)?;
     match value {
         Some(value) if value.len() > MAX_SETTING => {
-            Err(format!("a value of {} bytes; at most 16384", value.len()))
+            Err(format!("a value of {} bytes; at most {MAX_SETTING}", value.len()))
         }
         Some(_) | None => Ok(()),
     }

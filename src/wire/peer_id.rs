@@ -98,7 +98,7 @@ impl std::str::FromStr for Tail {
         if plain && tail.iter_mut().zip(digits()).all(read) {
             return Ok(Tail(tail));
         }
-        Err(ConfigError::new("peer", text, "22 hexadecimal digits, as `pares peer ls` shows them"))
+        Err(ConfigError::new("peer", text, "22 hexadecimal digits"))
     }
 }
 

@@ -3,5 +3,5 @@
 {
     let directory = tempfile::tempdir()?;
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    (pares::Config::new("doc").port(port).directory(directory.path()), directory)
+    (pares::Config::new("doc").port(port).state_directory(directory.path()), directory)
 }

@@ -94,7 +94,7 @@ fn who_waits_for_a_dump_is_told_so() {
     await_true("dumping", || is_dumping(pid));
     let error = Instance::join(ground.config().join_timeout(Duration::from_millis(60)))
         .expect_err("joined");
-    let JoinError::Deadline { holder: Some(holder), .. } = &error else { panic!("{error}") };
+    let JoinError::TimedOut { holder: Some(holder), .. } = &error else { panic!("{error}") };
     assert_eq!(
         (holder.pid, holder.dumping_core, holder.stopped),
         (Some(pid), true, false),

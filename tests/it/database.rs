@@ -209,7 +209,7 @@ fn workers_share_the_connections_to_a_database() {
         Proc::start(command)
     };
     let config = Config::new(&group)
-        .directory(&ground.directory)
+        .state_directory(&ground.directory)
         .resource("connections", CONNECTIONS as u64);
     let mut workers: BTreeMap<u32, Proc> =
         (0..WORKERS).map(|_| start()).map(|worker| (worker.pid(), worker)).collect();

@@ -22,7 +22,7 @@ fn a_supervisor_without_a_descriptor_left_is_named_and_says_what_to_raise() {
         }
         assert!(members.len() < 40, "more than it has descriptors");
     };
-    assert!(matches!(refused, JoinError::Deadline { .. }), "{refused}");
+    assert!(matches!(refused, JoinError::TimedOut { .. }), "{refused}");
     let text = refused.to_string();
     for wanted in ["at the limit of its descriptors or threads", "ulimit -n", "pares"] {
         assert!(text.contains(wanted), "no {wanted:?} in {text}");

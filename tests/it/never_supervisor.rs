@@ -14,7 +14,7 @@ const NEVER: &str = "join --json --never-supervisor --name never";
 fn a_group_of_only_such_instances_is_an_error_that_says_so() {
     let ground = Ground::new();
     let cure =
-        "this instance may not (--never-supervisor, Config::may_supervise): start one that may";
+        "this instance may not; start an instance that may supervise (without --never-supervisor)";
     ground
         .ask("join --never-supervisor --timeout 0.1")
         .code(3)

@@ -66,7 +66,7 @@ fn peers_find_one_another_by_name_and_by_address_in_one_list() {
     let join = |port: u16| {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Peer::join(
-            Config::new(GROUP).directory(&ground.directory).unicast_names(bind, list.clone()),
+            Config::new(GROUP).state_directory(&ground.directory).unicast_names(bind, list.clone()),
         )
         .unwrap()
     };
@@ -287,7 +287,8 @@ fn who_does_not_have_the_key_is_not_sent_to() {
     drop((one, two));
     let list = [one_at, two_at, address(&spy)];
     let join = |bind| {
-        Peer::join(Config::new(GROUP).directory(&ground.directory).unicast(bind, list)).unwrap()
+        Peer::join(Config::new(GROUP).state_directory(&ground.directory).unicast(bind, list))
+            .unwrap()
     };
     let (one, two) = (join(one_at), join(two_at));
     sees(&one, &two);

@@ -125,8 +125,8 @@ fn a_relative_directory_that_is_meant_for_us_is_an_error() {
         }
     }
     assert_eq!(fs::read_dir(&ground.directory).expect("ours").count(), 0);
-    let relative = pares::Config::new(GROUP).port(ground.port).directory("state");
-    assert!(matches!(pares::Instance::join(relative), Err(pares::JoinError::Config(_))));
+    let relative = pares::Config::new(GROUP).port(ground.port).state_directory("state");
+    assert!(matches!(pares::Instance::join(relative), Err(pares::JoinError::Config { .. })));
 }
 
 #[test]

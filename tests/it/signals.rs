@@ -87,8 +87,10 @@ fn every_thread_of_the_library_blocks_what_the_program_may_want() {
 fn what_functions_of_the_program_start_hears_its_signals() {
     let ground = Ground::new();
     let report = |_: &[u8]| Ok(mask_of_child().to_ne_bytes().to_vec());
-    let one = Instance::join(ground.config().name("one").function("mask", "", report)).unwrap();
-    let two = Instance::join(ground.config().name("two").function("mask", "", report)).unwrap();
+    let one =
+        Instance::join(ground.config().name("one").admin_function("mask", "", report)).unwrap();
+    let two =
+        Instance::join(ground.config().name("two").admin_function("mask", "", report)).unwrap();
     for (asker, name) in [(&one, "one"), (&two, "one"), (&one, "two")] {
         let answer = asker.call(name, "mask", &[], PATIENCE).unwrap();
         assert_eq!(u64::from_ne_bytes(answer.try_into().unwrap()), 0, "an admin function's child");
@@ -108,7 +110,8 @@ fn what_functions_of_the_program_start_hears_its_signals() {
 
     let file = ground.directory.join("mask").display().to_string();
     let script = format!("grep SigBlk /proc/self/status >{file}.new && mv {file}.new {file}");
-    let config = Config::new("it").local(ground.port).directory(&ground.directory).need(7, 1, None);
+    let config =
+        Config::new("it").local(ground.port).state_directory(&ground.directory).need(7, 1, None);
     let _peer = Peer::join(config.launcher(["sh", "-c", &script])).unwrap();
     await_true("started", || fs::exists(&file).unwrap());
     assert_eq!(

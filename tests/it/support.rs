@@ -160,7 +160,7 @@ impl Ground {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::new(GROUP).port(self.port).directory(&self.directory)
+        Config::new(GROUP).port(self.port).state_directory(&self.directory)
     }
 
     pub(crate) fn admin(&self) -> Admin {

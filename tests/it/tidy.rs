@@ -107,6 +107,30 @@ fn no_two_types_in_net_and_state_have_one_name() {
     none(&twice.map(|(name, places)| format!("{name}: {places:?}")).collect::<Vec<_>>());
 }
 
+/// A program that embeds the library has neither the command's options nor its other commands. The
+/// command says them itself (`bin/pares/advice.rs`).
+#[test]
+fn no_text_of_the_library_names_an_option_or_a_command() {
+    let mut complaints = Vec::new();
+    for (path, text) in files("src", &["rs"]) {
+        let inside = path.strip_prefix("src").unwrap();
+        let simulator = path.iter().any(|part| part == "sim");
+        if inside.starts_with("bin") || path.ends_with("tests.rs") || simulator {
+            continue;
+        }
+        for (at, line) in code(&text) {
+            let option = line.match_indices("--").any(|(at, _)| {
+                let before = line[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric());
+                before && line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase())
+            });
+            if option || line.contains("`pares ") {
+                complaints.push(format!("{}:{at}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    none(&complaints);
+}
+
 #[test]
 fn a_match_over_states_and_events_has_no_catch_all() {
     let mut complaints = Vec::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pares::{Admin, AskError, CallError};
 
+use crate::advice::Told;
 use crate::failure::{FAILED, Failure};
 use crate::group::{Group, Patience, seconds};
 use crate::output::{Form, json, line, object, rows};
@@ -84,7 +85,7 @@ pub(crate) fn call(group: &Group, args: CallArgs) -> Result<(), Failure> {
         let results = admin.call_all(&function, &payload, timeout)?;
         let results = results.into_iter().map(|(name, result)| match result {
             Ok(bytes) => Answer { name, ok: true, result: text(&bytes) },
-            Err(error) => Answer { name, ok: false, result: error.to_string() },
+            Err(error) => Answer { name, ok: false, result: error.told() },
         });
         return print_all(&results.collect::<Vec<_>>(), Form::new(json));
     }
@@ -163,7 +164,7 @@ pub(crate) fn stop(group: &Group, args: &StopArgs) -> Result<(), Failure> {
     let admin = group.admin()?;
     match admin.call(&args.name, "stop", b"", args.patience.timeout) {
         // It may be quicker to end than to answer: that is what was asked for.
-        Err(CallError::InstanceLost(name)) if is_gone(&admin, &name, args.patience.timeout) => {
+        Err(CallError::InstanceLost { name }) if is_gone(&admin, &name, args.patience.timeout) => {
             Ok(())
         }
         result => Ok(result.map(drop)?),
@@ -176,7 +177,7 @@ fn is_gone(admin: &Admin, name: &str, patience: Duration) -> bool {
     let Ok(watch) = admin.registry().watch() else { return false };
     loop {
         match admin.registry().look_up(name, patience) {
-            Err(AskError::NoSuchInstance(_) | AskError::NoSupervisor { .. }) => return true,
+            Err(AskError::NoSuchInstance { .. } | AskError::NoSupervisor { .. }) => return true,
             Err(_) => return false,
             Ok(_) => {}
         }

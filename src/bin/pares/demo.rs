@@ -303,7 +303,7 @@ impl Stage {
     }
 
     fn admin(&self) -> Result<Admin, Failure> {
-        Ok(Admin::new(&Config::new(&self.group).port(self.port).directory(&self.directory))?)
+        Ok(Admin::new(&Config::new(&self.group).port(self.port).state_directory(&self.directory))?)
     }
 
     /// Prints who has a connection and who waits for one.

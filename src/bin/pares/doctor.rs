@@ -83,7 +83,7 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
 fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
     let config = group.config();
     let at = config.supervisor_address();
-    let (directory, key_file) = (config.state_directory()?, config.key_path()?);
+    let (directory, key_file) = (config.locate_state_directory()?, config.key_path()?);
     let mut findings = vec![
         machine::port_range(at.port()),
         files::directory(&config, &directory),
@@ -95,7 +95,8 @@ fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
     // Asking needs the key, and must not make one.
     let has_key = key_file.exists();
     let listing = if has_key {
-        let answer = group.admin().map_err(|error| AskError::Refused(Box::new(error)));
+        let answer =
+            group.admin().map_err(|error| AskError::Refused { source: Box::new(error.into()) });
         answer.and_then(|admin| admin.registry().list(Duration::from_secs(3)))
     } else {
         Err(AskError::NoSupervisor { address: at })

@@ -3,11 +3,12 @@
 use std::io;
 use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 
-use pares::masterless::{self};
 use pares::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, ResourceError,
-    SettingError,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, PlaceError, ResourceError,
+    SettingError, StartError, masterless,
 };
+
+use crate::advice::Told;
 
 /// It was tried and went wrong.
 pub(crate) const FAILED: u8 = 1;
@@ -61,20 +62,20 @@ impl Failure {
 
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
-        Failure::new(join_code(&error), error.to_string())
+        Failure::new(join_code(&error), error.told())
     }
 }
 
 impl From<masterless::JoinError> for Failure {
     fn from(error: masterless::JoinError) -> Self {
         let code = match &error {
-            masterless::JoinError::Config(_) => USAGE,
+            masterless::JoinError::Config { .. } => USAGE,
             masterless::JoinError::PortHeld { .. } => UNAVAILABLE,
-            masterless::JoinError::Key(error) => key_code(error),
+            masterless::JoinError::Key { source: error } => key_code(error),
             masterless::JoinError::PortForbidden { .. } => NOT_AUTHORISED,
             _ => FAILED,
         };
-        Failure::new(code, error.to_string())
+        Failure::new(code, error.told())
     }
 }
 
@@ -84,44 +85,56 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<PlaceError> for Failure {
+    fn from(error: PlaceError) -> Self {
+        JoinError::from(error).into()
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Failure::new(FAILED, error.told())
+    }
+}
+
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
-        Failure::new(ask_code(&error), error.to_string())
+        Failure::new(ask_code(&error), error.told())
     }
 }
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
-        Failure::new(call_code(&error), error.to_string())
+        Failure::new(call_code(&error), error.told())
     }
 }
 
 impl From<AcquireError> for Failure {
     fn from(error: AcquireError) -> Self {
-        Failure::new(acquire_code(&error), error.to_string())
+        Failure::new(acquire_code(&error), error.told())
     }
 }
 
 impl From<ResourceError> for Failure {
     fn from(error: ResourceError) -> Self {
         let code = match &error {
-            ResourceError::Unknown(_) => NO_SUCH,
-            ResourceError::Invalid(_) => USAGE,
-            ResourceError::Ask(error) => ask_code(error),
+            ResourceError::Unknown { .. } => NO_SUCH,
+            ResourceError::Invalid { .. } => USAGE,
+            ResourceError::Ask { source: error } => ask_code(error),
             _ => FAILED,
         };
-        Failure::new(code, error.to_string())
+        Failure::new(code, error.told())
     }
 }
 
 impl From<SettingError> for Failure {
     fn from(error: SettingError) -> Self {
         let code = match &error {
-            SettingError::Invalid(_) => USAGE,
-            SettingError::Ask(error) => ask_code(error),
+            SettingError::Invalid { .. } => USAGE,
+            SettingError::Ask { source: error } => ask_code(error),
             _ => FAILED,
         };
-        Failure::new(code, error.to_string())
+        Failure::new(code, error.told())
     }
 }
 
@@ -137,15 +150,15 @@ impl From<io::Error> for Failure {
 
 fn join_code(error: &JoinError) -> u8 {
     match error {
-        JoinError::Config(_) => USAGE,
+        JoinError::Config { .. } => USAGE,
         JoinError::PortHeld { .. } | JoinError::OtherGroup { .. } | JoinError::NotHere { .. } => {
             UNAVAILABLE
         }
-        JoinError::Key(error) => key_code(error),
+        JoinError::Key { source: error } => key_code(error),
         JoinError::KeyMismatch { .. } | JoinError::PortForbidden { .. } => NOT_AUTHORISED,
         JoinError::GroupFull { .. } => BUSY,
         JoinError::NoSupervisor { .. } => NO_SUPERVISOR,
-        JoinError::Deadline { .. } => DEADLINE,
+        JoinError::TimedOut { .. } => DEADLINE,
         _ => FAILED,
     }
 }
@@ -153,7 +166,7 @@ fn join_code(error: &JoinError) -> u8 {
 fn key_code(error: &KeyError) -> u8 {
     match error {
         // Nobody forbids it: there is no room, or a file is damaged.
-        KeyError::Unkept(error)
+        KeyError::Unkept { source: error }
             if !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) =>
         {
             FAILED
@@ -165,9 +178,9 @@ fn key_code(error: &KeyError) -> u8 {
 fn ask_code(error: &AskError) -> u8 {
     match error {
         AskError::NoSupervisor { .. } | AskError::SupervisorLost => NO_SUPERVISOR,
-        AskError::Refused(error) => join_code(error),
-        AskError::NoSuchInstance(_) => NO_SUCH,
-        AskError::Deadline => DEADLINE,
+        AskError::Refused { source: error } => join_code(error),
+        AskError::NoSuchInstance { .. } => NO_SUCH,
+        AskError::TimedOut => DEADLINE,
         AskError::Busy => BUSY,
         _ => FAILED,
     }
@@ -175,10 +188,10 @@ fn ask_code(error: &AskError) -> u8 {
 
 fn call_code(error: &CallError) -> u8 {
     match error {
-        CallError::Ask(error) => ask_code(error),
+        CallError::Ask { source: error } => ask_code(error),
         CallError::NoSuchFunction { .. } => NO_SUCH,
-        CallError::Busy(_) => BUSY,
-        CallError::Deadline => DEADLINE,
+        CallError::Busy { .. } => BUSY,
+        CallError::TimedOut => DEADLINE,
         CallError::PayloadTooLarge { .. } => USAGE,
         _ => FAILED,
     }
@@ -191,9 +204,9 @@ fn acquire_code(error: &AcquireError) -> u8 {
         | AcquireError::OverLimit { .. }
         | AcquireError::OverHolderLimit { .. }
         | AcquireError::TooMany { .. } => BUSY,
-        AcquireError::Unknown(_) => NO_SUCH,
-        AcquireError::Invalid(_) => USAGE,
-        AcquireError::Deadline { .. } => DEADLINE,
+        AcquireError::Unknown { .. } => NO_SUCH,
+        AcquireError::Invalid { .. } => USAGE,
+        AcquireError::TimedOut { .. } => DEADLINE,
         AcquireError::Stopped => NO_SUPERVISOR,
         _ => FAILED,
     }

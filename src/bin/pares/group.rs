@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use log::LevelFilter;
-use pares::{Admin, Config, JoinError};
+use pares::{Admin, Config, PlaceError};
 
 use crate::failure::{Failure, USAGE};
 
@@ -116,7 +116,7 @@ impl Group {
         if let Some(port) = self.port { config.port(port) } else { config }
     }
 
-    pub(crate) fn admin(&self) -> Result<Admin, JoinError> {
+    pub(crate) fn admin(&self) -> Result<Admin, PlaceError> {
         Admin::new(&self.config())
     }
 }

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod actor;
+mod advice;
 mod call;
 mod demo;
 mod doctor;

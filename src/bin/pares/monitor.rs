@@ -3,6 +3,7 @@
 use pares::AskError;
 use pares::channel::select;
 
+use crate::advice::Told;
 use crate::events::Line;
 use crate::failure::Failure;
 use crate::group::Group;
@@ -30,8 +31,8 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
     let admin = group.admin()?;
     // The watch waits for a supervisor for ever; if somebody else has the port, there will be none.
     match admin.registry().status(ASK_TIMEOUT) {
-        Err(error @ AskError::Refused(_)) => return Err(error.into()),
-        Err(error) => note(&format!("{error}; waiting")),
+        Err(error @ AskError::Refused { .. }) => return Err(error.into()),
+        Err(error) => note(&format!("{}; waiting", error.told())),
         Ok(_) => {}
     }
     let watch = admin.registry().watch()?;

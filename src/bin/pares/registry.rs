@@ -177,11 +177,11 @@ fn silenced(failure: Failure) -> Failure {
 
 /// Looks up an instance; one that is missing while survivors of an election are still coming back
 /// is waited for.
-fn look_up(admin: &Admin, name: &str) -> Result<Listing, AskError> {
+fn look_up(admin: &Admin, name: &str) -> Result<Listing, Failure> {
     let registry = admin.registry();
     match registry.look_up(name, ASK_TIMEOUT) {
-        Err(AskError::NoSuchInstance(_)) => {}
-        answer => return answer,
+        Err(AskError::NoSuchInstance { .. }) => {}
+        answer => return Ok(answer?),
     }
     let deadline = Instant::now() + ASK_TIMEOUT;
     let watch = registry.watch()?;
@@ -190,5 +190,5 @@ fn look_up(admin: &Admin, name: &str) -> Result<Listing, AskError> {
             break;
         }
     }
-    registry.look_up(name, ASK_TIMEOUT)
+    Ok(registry.look_up(name, ASK_TIMEOUT)?)
 }

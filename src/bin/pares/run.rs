@@ -249,7 +249,7 @@ fn with_permit(
     };
     let config = args.identity.config(group);
     let mut config =
-        config.function("stop", "has the instance end its command and leave its group", stop);
+        config.admin_function("stop", "has the instance end its command and leave its group", stop);
     config = match (args.limit, args.per_holder) {
         (None, _) => config,
         (Some(limit), None) => config.resource(&resource, limit),

@@ -155,7 +155,7 @@ mod tests {
         refused(default().max_members(0), "max_members");
         refused(default().max_members(4097), "max_members");
         refused(default().quorum(5000), "quorum");
-        refused(default().events(1), "events");
+        refused(default().event_capacity(1), "events");
         refused(default().launcher([""]), "launcher");
         refused(default().need(1, 2, Some(1)), "need");
         refused(default().need(1, 1, None).need(1, 2, None), "need");

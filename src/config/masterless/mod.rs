@@ -348,8 +348,8 @@ impl Config {
     /// Sets the directory that holds the group's key and its last epochs, made with mode 0700 where
     /// it is missing.
     ///
-    /// An absolute path. Default: see [`Config::directory`](crate::Config::directory).
-    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+    /// An absolute path. Default: see [`Config::state_directory`](crate::Config::state_directory).
+    pub fn state_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
@@ -357,7 +357,7 @@ impl Config {
     /// Sets the file with the group's key, the same key for all processes; checked as
     /// [`Config::key_file`](crate::Config::key_file).
     ///
-    /// Default: `GROUP.key` in the [directory](Config::directory), made with random bytes at
+    /// Default: `GROUP.key` in the [directory](Config::state_directory), made with random bytes at
     /// first use.
     pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
         self.key_file = Some(key_file.into());
@@ -375,7 +375,7 @@ impl Config {
     }
 
     /// Sets how many events a receiver holds before it misses some, at least 2. Default: 1024.
-    pub fn events(mut self, capacity: usize) -> Self {
+    pub fn event_capacity(mut self, capacity: usize) -> Self {
         self.events = capacity;
         self
     }
@@ -423,7 +423,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn state_directory(&self) -> Result<PathBuf, ConfigError> {
+    pub(crate) fn locate_state_directory(&self) -> Result<PathBuf, ConfigError> {
         Ok(state_directory(self.directory.as_deref())?.path)
     }
 }

@@ -248,7 +248,7 @@ pub(crate) extern "C" fn pares_peer_config_directory(
 ) -> c_int {
     guarded(|| {
         let directory = directory.path("directory")?;
-        change(config, |config| config.directory(directory))
+        change(config, |config| config.state_directory(directory))
     })
 }
 
@@ -279,7 +279,7 @@ pub(crate) extern "C" fn pares_peer_config_events(
     config: Handle<PeerPlan>,
     capacity: usize,
 ) -> c_int {
-    guarded(|| change(config, |config| config.events(capacity)))
+    guarded(|| change(config, |config| config.event_capacity(capacity)))
 }
 
 #[unsafe(no_mangle)]

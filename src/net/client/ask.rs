@@ -110,7 +110,7 @@ impl Asker {
     pub(crate) fn look_up(&self, name: &str, deadline: Instant) -> Result<Answered, AskError> {
         let answered = self.registry(Message::LookUp { name: name.into() }, deadline)?;
         if answered.entries.is_empty() {
-            Err(AskError::NoSuchInstance(name.into()))
+            Err(AskError::NoSuchInstance { name: name.into() })
         } else {
             Ok(answered)
         }
@@ -317,7 +317,7 @@ impl Asker {
             .entries
             .into_iter()
             .next()
-            .ok_or_else(|| AskError::NoSuchInstance(name.into()))?;
+            .ok_or_else(|| AskError::NoSuchInstance { name: name.into() })?;
         Ok(Callee { name: entry.name, admin: entry.admin })
     }
 
@@ -335,27 +335,27 @@ impl Asker {
         let (link, answer) = self
             .exchange(at, name, Purpose::Call, request, deadline, false)
             .map_err(|fault| match fault {
-                _ if self.exchanges.is_stopped() => CallError::Ask(AskError::Stopped),
-                Unanswered::Stopped => CallError::Ask(AskError::Stopped),
+                _ if self.exchanges.is_stopped() => CallError::Ask { source: AskError::Stopped },
+                Unanswered::Stopped => CallError::Ask { source: AskError::Stopped },
                 Unanswered::Nobody | Unanswered::Lost | Unanswered::Unsure => {
-                    CallError::InstanceLost(name.clone())
+                    CallError::InstanceLost { name: name.clone() }
                 }
-                Unanswered::Late | Unanswered::Denied(Obstacle::Silent) => CallError::Deadline,
-                Unanswered::Denied(Obstacle::Busy) => CallError::Busy(name.clone()),
+                Unanswered::Late | Unanswered::Denied(Obstacle::Silent) => CallError::TimedOut,
+                Unanswered::Denied(Obstacle::Busy) => CallError::Busy { name: name.clone() },
                 Unanswered::Denied(_) | Unanswered::Nonsense => {
-                    CallError::InstanceLost(name.clone())
+                    CallError::InstanceLost { name: name.clone() }
                 }
                 Unanswered::Io(source) => CallError::Io { doing: "call the instance", source },
             })?;
         let Message::Answer { outcome, payload } = answer else {
-            return Err(CallError::Busy(name.clone()));
+            return Err(CallError::Busy { name: name.clone() });
         };
         self.exchanges.pool.give(at, name, link);
         let text = |payload: Payload| String::from_utf8_lossy(&payload.0).into_owned();
         match outcome {
             Outcome::Done => Ok(payload.0),
-            Outcome::Failed => Err(CallError::Failed(text(payload))),
-            Outcome::Panicked => Err(CallError::Panicked(text(payload))),
+            Outcome::Failed => Err(CallError::Failed { detail: text(payload) }),
+            Outcome::Panicked => Err(CallError::Panicked { detail: text(payload) }),
             Outcome::NoSuchFunction => {
                 Err(CallError::NoSuchFunction { instance: name.clone(), function: function.into() })
             }
@@ -410,16 +410,12 @@ impl Asker {
             Unanswered::Lost | Unanswered::Unsure | Unanswered::Nonsense => {
                 AskError::SupervisorLost
             }
-            Unanswered::Late | Unanswered::Denied(Obstacle::Silent) => AskError::Deadline,
+            Unanswered::Late | Unanswered::Denied(Obstacle::Silent) => AskError::TimedOut,
             Unanswered::Denied(Obstacle::Busy) => AskError::Busy,
             Unanswered::Denied(Obstacle::SteppingDown) => AskError::NoSupervisor { address },
-            Unanswered::Denied(obstacle) => AskError::Refused(Box::new(join_error(
-                obstacle,
-                &self.pass,
-                address,
-                None,
-                Duration::ZERO,
-            ))),
+            Unanswered::Denied(obstacle) => AskError::Refused {
+                source: Box::new(join_error(obstacle, &self.pass, address, None, Duration::ZERO)),
+            },
             Unanswered::Io(source) => AskError::Io { doing: "ask the supervisor", source },
         }
     }

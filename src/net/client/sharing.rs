@@ -111,8 +111,8 @@ impl Asker {
         match self.question(&question, expected.is_none(), deadline, outcome)? {
             Changed::Stored(setting) => Ok(setting),
             Changed::Conflict(present) => Err(SettingError::Changed { key: key.into(), present }),
-            Changed::NotDone(Fault::Full, detail) => Err(SettingError::Full(detail)),
-            Changed::NotDone(_, detail) => Err(SettingError::Invalid(detail)),
+            Changed::NotDone(Fault::Full, detail) => Err(SettingError::Full { detail }),
+            Changed::NotDone(_, detail) => Err(SettingError::Invalid { detail }),
             Changed::Done(_) => Err(AskError::SupervisorLost.into()),
         }
     }
@@ -136,9 +136,9 @@ impl Asker {
         match self.question(&question, false, deadline, outcome)? {
             Changed::Done(count) => Ok(count),
             Changed::NotDone(Fault::NoSuchInstance, name) => {
-                Err(AskError::NoSuchInstance(name).into())
+                Err(AskError::NoSuchInstance { name }.into())
             }
-            Changed::NotDone(_, detail) => Err(MessageError::Invalid(detail)),
+            Changed::NotDone(_, detail) => Err(MessageError::Invalid { detail }),
             Changed::Stored(_) | Changed::Conflict(_) => Err(AskError::SupervisorLost.into()),
         }
     }
@@ -160,8 +160,8 @@ fn read_usage(answers: &mut Answers) -> Result<Usage, Unanswered> {
 
 fn resource_error(fault: Fault, detail: String) -> ResourceError {
     match fault {
-        Fault::NoSuchResource => ResourceError::Unknown(detail),
-        Fault::NoSuchInstance => AskError::NoSuchInstance(detail).into(),
-        Fault::Full | Fault::Invalid | Fault::NotSettled => ResourceError::Invalid(detail),
+        Fault::NoSuchResource => ResourceError::Unknown { resource: detail },
+        Fault::NoSuchInstance => AskError::NoSuchInstance { name: detail }.into(),
+        Fault::Full | Fault::Invalid | Fault::NotSettled => ResourceError::Invalid { detail },
     }
 }

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::ask::{Asker, Awaited, Located, Viewpoint, await_registry};
 use crate::config::HANDSHAKE_TIMEOUT;
-use crate::error::AskError;
+use crate::error::StartError;
 use crate::event::{Change, ChangeKind};
 use crate::net::rt::clock::monotonic_ns;
 use crate::net::rt::lock::{Condvar, Mutex};
@@ -52,8 +52,8 @@ const CAPACITY: usize = 256;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Watcher {
-    pub(crate) fn start(asker: Arc<Asker>) -> Result<(Self, Receiver<Change>), AskError> {
-        asker.present()?;
+    pub(crate) fn start(asker: Arc<Asker>) -> Result<(Self, Receiver<Change>), StartError> {
+        asker.present().map_err(|_| StartError::Stopped)?;
         let (changes, receiver) = bounded(CAPACITY);
         let _wire = Wire::lay();
         let shared = Arc::new(WatchShared {
@@ -68,7 +68,7 @@ impl Watcher {
             move || shared.run(&changes)
         };
         let started = thread.spawn(threads::WATCH, run);
-        started.map_err(|source| AskError::Io { doing: "start the watching thread", source })?;
+        started.map_err(|source| StartError::Io { doing: "start the watching thread", source })?;
         Ok((Watcher { shared, thread }, receiver))
     }
 }

@@ -33,12 +33,12 @@ impl EpochFile {
     pub(crate) fn open(path: PathBuf) -> Result<Self, KeyError> {
         let line = Line::open(path, epoch_line(0), &EPOCH)?;
         let mut epochs = EpochFile { line, kept: 0, tried: 0 };
-        epochs.kept = epochs.read().map_err(KeyError::Unkept)?;
+        epochs.kept = epochs.read().map_err(KeyError::from)?;
         let again = epochs.alone(|epochs| {
             let epoch = epochs.read()?;
             epochs.line.write(&epoch_line(epoch)).map(|()| epoch)
         });
-        epochs.kept = again.map_err(KeyError::Unkept)?.unwrap_or(epochs.kept);
+        epochs.kept = again.map_err(KeyError::from)?.unwrap_or(epochs.kept);
         epochs.tried = epochs.kept;
         Ok(epochs)
     }
@@ -146,7 +146,7 @@ mod tests {
             fs::write(&path, content).unwrap();
             let error = EpochFile::open(path.clone()).err().unwrap();
             assert!(
-                matches!(&error, KeyError::Unkept(error) if error.is_damaged()),
+                matches!(&error, KeyError::Unkept { source: error } if error.is_damaged()),
                 "{content:?}: {error}"
             );
             knows.keep(epoch);

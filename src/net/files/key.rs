@@ -66,10 +66,7 @@ fn present(path: &Path) -> Result<Option<Key>, KeyError> {
     let file = match files::open_as_is(path, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if files::is_link(&error) => {
-            let problem = "is a symbolic link; one to a key that is mounted is named: --key-file, \
-                 Config::key_file"
-                .into();
-            return Err(KeyError::Malformed { path: path.into(), problem });
+            return Err(KeyError::Linked { path: path.into() });
         }
         result => result.map_err(|source| files::refused(path, "read the key file", source))?,
     };

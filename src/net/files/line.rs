@@ -45,7 +45,7 @@ impl Line {
             Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 files::make(&path, first.as_bytes()).map_err(|source| match source.kind() {
                     io::ErrorKind::PermissionDenied => files::refused(&path, doing.make, source),
-                    _ => KeyError::Unkept(KeepError::system(&path, doing.make, &source)),
+                    _ => KeyError::Unkept { source: KeepError::system(&path, doing.make, &source) },
                 })?;
                 open_line(&path, doing.open)
             }
@@ -82,7 +82,7 @@ impl Line {
         }
         match Line::open(self.path.clone(), self.first.clone(), self.doing) {
             Ok(line) => *self = line,
-            Err(KeyError::Unkept(error)) => return Err(error),
+            Err(KeyError::Unkept { source: error }) => return Err(error),
             Err(KeyError::Io { path, doing, source }) => {
                 return Err(KeepError::system(&path, doing, &source));
             }

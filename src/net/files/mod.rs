@@ -49,11 +49,13 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
     let io = |source| KeyError::Io { path: path.into(), doing: "look at the directory", source };
     let about = fs::metadata(path).map_err(io)?;
     let (mode, owner) = (about.mode(), about.uid());
-    let wrong = |problem, remedy| Err(KeyError::Unsafe { path: path.into(), problem, remedy });
+    let wrong = |problem, remedy| {
+        Err(KeyError::Unsafe { path: path.into(), problem, remedy, elsewhere: true })
+    };
     if owner != geteuid().as_raw() && owner != 0 {
         return wrong(
             format!("belongs to user id {owner}, who can exchange all that is in it"),
-            "run as that user, or set PARES_DIR to a directory of this user's".into(),
+            "run as that user, or choose a directory of this user's".into(),
         );
     }
     let others = if about.gid() == owner { 0o002 } else { 0o022 };
@@ -61,9 +63,8 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
         return wrong(
             format!("has mode {:04o}, so that others can exchange what is in it", mode & 0o7777),
             format!(
-                "run: chmod go-w {}; or set PARES_DIR to a directory in it that is not there yet: \
-                 it is made for this \
-                 user only",
+                "run: chmod go-w {}; or choose a directory in it that is not there yet: it is \
+                 made for this user only",
                 path.display()
             ),
         );
@@ -82,7 +83,7 @@ pub(crate) fn open(
     let about = file.metadata().map_err(io)?;
     let (mode, owner) = (about.mode() & 0o7777, about.uid());
     let wrong = |problem: String, remedy: String| {
-        Err(KeyError::Unsafe { path: path.into(), problem, remedy })
+        Err(KeyError::Unsafe { path: path.into(), problem, remedy, elsewhere: false })
     };
     if !about.is_file() {
         return wrong("is not a regular file".into(), REMOVE.into());
@@ -196,10 +197,14 @@ pub(super) fn draft(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
 
 /// What it means that a file was not opened.
 pub(super) fn refused(path: &Path, doing: &'static str, source: io::Error) -> KeyError {
-    let wrong =
-        |path: &Path, problem, remedy| KeyError::Unsafe { path: path.into(), problem, remedy };
+    let wrong = |path: &Path, problem, remedy, elsewhere| KeyError::Unsafe {
+        path: path.into(),
+        problem,
+        remedy,
+        elsewhere,
+    };
     if is_link(&source) {
-        return wrong(path, "is a symbolic link".into(), REMOVE.into());
+        return wrong(path, "is a symbolic link".into(), REMOVE.into(), false);
     }
     let (me, mut seen) = (
         geteuid().as_raw(),
@@ -214,11 +219,11 @@ pub(super) fn refused(path: &Path, doing: &'static str, source: io::Error) -> Ke
                     path.display()
                 ),
                 format!(
-                    "set PARES_DIR to a directory of this user's; or, if a run as another user \
-                     (sudo) has left it behind, \
-                 give it back: chown -R {me} {}",
+                    "choose a directory of this user's; or, if a run as another user (sudo) has \
+                     left it behind, give it back: chown -R {me} {}",
                     part.display()
                 ),
+                true,
             )
         }
         _ => KeyError::Io { path: path.into(), doing, source },
@@ -297,7 +302,7 @@ mod tests {
             return crate::skipped::skip("this user may not give its files away");
         }
         is_refused(check_directory(directory.path()), "user id 12345");
-        is_refused(make_directory(directory.path()), "PARES_DIR");
+        is_refused(make_directory(directory.path()), "Config::state_directory");
     }
 
     #[test]

@@ -57,14 +57,14 @@ impl TermFile {
                 let mut line =
                     Line { path: path.into(), file, first: term_line(Last::NONE, 0), doing: &TERM };
                 let term =
-                    line.read().and_then(|text| line.number(&text)).map_err(KeyError::Unkept)?;
+                    line.read().and_then(|text| line.number(&text)).map_err(KeyError::from)?;
                 // In place, so that it needs no room. A process may be writing this moment: it is
                 // left alone.
                 Ok(Some(term))
             }
             Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 files::draft(path, term_line(Last::NONE, 0).as_bytes()).map_err(|source| {
-                    KeyError::Unkept(KeepError::system(path, TERM.make, &source))
+                    KeyError::Unkept { source: KeepError::system(path, TERM.make, &source) }
                 })?;
                 Ok(None)
             }

@@ -33,5 +33,5 @@ pub(crate) fn hand_over(shared: &Shared, deadline: Instant) -> Result<(), StepDo
         Role::Supervisor if inside.term != term => Some(Err(StepDownError::Alone)),
         Role::Supervisor | Role::Contending => None,
     });
-    outcome.unwrap_or(Err(StepDownError::Deadline))
+    outcome.unwrap_or(Err(StepDownError::TimedOut))
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::port_holder;
-use crate::error::{JoinError, KeyError, PortHolder};
+use crate::error::{JoinError, PlaceError, PortHolder};
 use crate::net::transport::handshake::Pass;
 use crate::net::transport::port;
 use crate::state::obstacle::Obstacle;
@@ -45,12 +45,12 @@ pub(crate) fn passing_error(
 /// An error if this machine does not have the group's address. Then nobody could be elected there,
 /// and whoever connects could wait in vain: what is sent there goes astray. Not a reason to go
 /// elsewhere: where others have found the address there would be two supervisors.
-pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), JoinError> {
+pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), PlaceError> {
     // The admin endpoints are on 127.0.0.1, wherever the port is.
     let admin = Some(Ipv4Addr::LOCALHOST).filter(|admin| admin != address.ip());
     match admin.into_iter().chain([*address.ip()]).find(|ip| !port::is_here(*ip)) {
         Some(missing) => {
-            Err(JoinError::NotHere { address: SocketAddrV4::new(missing, address.port()) })
+            Err(PlaceError::NotHere { address: SocketAddrV4::new(missing, address.port()) })
         }
         None => Ok(()),
     }
@@ -65,7 +65,7 @@ fn with_holder(
     look: impl Fn() -> Option<PortHolder>,
 ) -> JoinError {
     let holder = || look().unwrap_or_default();
-    let deadline = |obstacle: &str| JoinError::Deadline {
+    let deadline = |obstacle: &str| JoinError::TimedOut {
         address,
         waited,
         holder: look(),
@@ -76,7 +76,7 @@ fn with_holder(
         Obstacle::TurnedAway if port_holder::is_full(address) => deadline(
             "the supervisor takes connections only to close them: its process is at the limit of \
              its descriptors or threads, \
-             as its log says (see `pares doctor`, `ulimit -n`, `ulimit -u`)",
+             as its log says (see `ulimit -n`, `ulimit -u`)",
         ),
         Obstacle::TurnedAway => JoinError::PortHeld { address, holder: holder() },
         Obstacle::OtherGroup(theirs) => {
@@ -94,7 +94,7 @@ fn with_holder(
             JoinError::NameTaken { name: name.unwrap_or_default().to_owned(), holder }
         }
         Obstacle::GroupFull(detail) => JoinError::GroupFull { detail },
-        Obstacle::Unkept(error) => JoinError::Key(KeyError::Unkept(error)),
+        Obstacle::Unkept(error) => JoinError::Key { source: error.into() },
         Obstacle::NoSupervisor => JoinError::NoSupervisor { address },
         Obstacle::PortForbidden => JoinError::PortForbidden { address },
         Obstacle::Busy => deadline(

@@ -7,8 +7,10 @@
 
 use super::*;
 use crate::config::{
-    self, MAX_MESSAGE, MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, MESSAGE_WINDOW, message_size,
+    self, MAX_MESSAGE, MAX_PERMITS, MAX_RESOURCES, MAX_SETTINGS, MAX_SETTINGS_BYTES, MAX_UNITS,
+    MESSAGE_WINDOW, message_size,
 };
+use crate::error::in_bytes;
 use crate::state::hello::{check_key_and_value, check_units, read_limit};
 #[cfg(test)]
 use crate::state::permits::Usage;
@@ -227,7 +229,13 @@ impl Supervisor {
             }
         }
         if !value.as_ref().is_none_or(|value| self.settings.has_room(Scope::Program, &key, value)) {
-            return not_done(Fault::Full, "at most 256 settings, of 64 KiB in all");
+            return not_done(
+                Fault::Full,
+                format!(
+                    "at most {MAX_SETTINGS} settings, of {} in all",
+                    in_bytes(MAX_SETTINGS_BYTES)
+                ),
+            );
         }
         self.change(Scope::Program, key, value, actions)
     }
@@ -364,7 +372,7 @@ impl Supervisor {
         if payload.0.len() > MAX_MESSAGE {
             return not_done(
                 Fault::Invalid,
-                format!("a payload of {} bytes; at most 65536", payload.0.len()),
+                format!("a payload of {} bytes; at most {MAX_MESSAGE}", payload.0.len()),
             );
         }
         let (mut conns, to_us): (Vec<ConnId>, bool) = match &to {

@@ -89,7 +89,7 @@ fn use_permits(instance: &Instance, calm: &AtomicBool, fresh: &AtomicBool, rando
         };
         let permit = match asked {
             Ok(permit) => permit,
-            Err(AcquireError::Exhausted { .. } | AcquireError::Deadline { .. }) => {
+            Err(AcquireError::Exhausted { .. } | AcquireError::TimedOut { .. }) => {
                 thread::sleep(random.millis(0, 3));
                 continue;
             }

@@ -46,7 +46,7 @@ fn expect(process: &Proc, wanted: &str) {
 }
 
 fn join(ground: &Ground, group: &str, name: &str) -> Instance {
-    let config = pares::Config::new(group).port(ground.port).directory(&ground.directory);
+    let config = pares::Config::new(group).port(ground.port).state_directory(&ground.directory);
     Instance::join(config.name(name).resource("machine", 2)).unwrap()
 }
 
@@ -150,7 +150,7 @@ fn the_c_peer_shares_a_masterless_group_with_rust_peers() {
     expect(&second, "standby (admitted)");
     let config = pares::masterless::Config::new("peer")
         .local(ground.port)
-        .directory(&ground.directory)
+        .state_directory(&ground.directory)
         .rank(30);
     let rust = Peer::join(config).unwrap();
     assert!(rust.wait_admitted(PATIENCE));

@@ -272,7 +272,7 @@ fn a_killed_parent_is_noticed_although_its_forked_child_lives() {
     let line = parent.line();
     let child = PathBuf::from("/proc").join(line.strip_prefix("forked ").expect("its pid"));
     let config =
-        Config::new("capi").port(ground.port).directory(&ground.directory).name("survivor");
+        Config::new("capi").port(ground.port).state_directory(&ground.directory).name("survivor");
     let survivor = Instance::join(config).unwrap();
     assert_eq!(survivor.role(), Role::Subordinate);
     let events = survivor.events();

@@ -14,13 +14,13 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
     let _boss = Instance::join(directory.config(port, "boss")).unwrap();
     let config = directory
         .config(port, "worker")
-        .function("panic", "", |_| panic!("on purpose"))
-        .function("panic-with-a-number", "", |_| std::panic::panic_any(7))
-        .function("fail", "", |_| Err("it cannot be".into()))
-        .function("big", "", |size| {
+        .admin_function("panic", "", |_| panic!("on purpose"))
+        .admin_function("panic-with-a-number", "", |_| std::panic::panic_any(7))
+        .admin_function("fail", "", |_| Err("it cannot be".into()))
+        .admin_function("big", "", |size| {
             Ok(vec![b'x'; std::str::from_utf8(size).unwrap().parse().unwrap()])
         })
-        .function("slow", "", move |_| {
+        .admin_function("slow", "", move |_| {
             released.lock().unwrap().recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
             Ok(b"at last".to_vec())
         });
@@ -30,11 +30,17 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
         |function: &str, payload: &[u8], within| caller.call("worker", function, payload, within);
 
     let panicked = call("panic", b"", PATIENCE).unwrap_err();
-    assert!(matches!(&panicked, CallError::Panicked(text) if text == "on purpose"), "{panicked}");
+    assert!(
+        matches!(&panicked, CallError::Panicked { detail: text } if text == "on purpose"),
+        "{panicked}"
+    );
     let panicked = call("panic-with-a-number", b"", PATIENCE).unwrap_err();
-    assert!(matches!(panicked, CallError::Panicked(_)), "{panicked}");
+    assert!(matches!(panicked, CallError::Panicked { .. }), "{panicked}");
     let failed = call("fail", b"", PATIENCE).unwrap_err();
-    assert!(matches!(&failed, CallError::Failed(text) if text == "it cannot be"), "{failed}");
+    assert!(
+        matches!(&failed, CallError::Failed { detail: text } if text == "it cannot be"),
+        "{failed}"
+    );
     let missing = call("nothing\n", b"", PATIENCE).unwrap_err();
     assert!(matches!(missing, CallError::NoSuchFunction { .. }), "{missing}");
 
@@ -49,7 +55,7 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
     assert_eq!(call("big", limit.to_string().as_bytes(), PATIENCE).unwrap().len(), limit);
     let refused = call("big", (limit + 1).to_string().as_bytes(), PATIENCE).unwrap_err();
     assert!(
-        matches!(&refused, CallError::Failed(text) if text.contains("at most 1 MiB")),
+        matches!(&refused, CallError::Failed { detail: text } if text.contains("at most 1 MiB")),
         "{refused}"
     );
 
@@ -57,7 +63,7 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
     thread::scope(|scope| {
         let slow = scope.spawn(|| call("slow", b"", PATIENCE));
         let late = call("slow", b"", Duration::from_millis(100)).unwrap_err();
-        assert!(matches!(late, CallError::Deadline), "{late}");
+        assert!(matches!(late, CallError::TimedOut), "{late}");
         for number in 0..16u8 {
             scope.spawn(move || {
                 for round in 0..50u8 {
@@ -95,10 +101,10 @@ fn a_call_to_all_is_not_held_up_by_the_stopped_and_the_dead() {
         let took = began.elapsed();
         let results: BTreeMap<String, Result<Vec<u8>, CallError>> = results.into_iter().collect();
         assert_eq!(results.keys().collect::<Vec<_>>(), ["boss", "ghost", "stopped"]);
-        assert!(matches!(results["stopped"], Err(CallError::Deadline)), "{results:?}");
+        assert!(matches!(results["stopped"], Err(CallError::TimedOut)), "{results:?}");
         if took < Duration::from_secs(2) {
             assert_eq!(results["boss"].as_ref().unwrap(), b"hello");
-            assert!(matches!(results["ghost"], Err(CallError::InstanceLost(_))), "{results:?}");
+            assert!(matches!(results["ghost"], Err(CallError::InstanceLost { .. })), "{results:?}");
         }
         took
     });

@@ -154,7 +154,7 @@ fn a_port_that_is_held_without_listening_is_a_deadline() {
         behave: |_, _, _| {},
         timeout_ms: 500,
         within_ms: 500..7000,
-        variant: "Deadline",
+        variant: "TimedOut",
         message: &["no role after", "nobody on the port"],
     };
     check_failure(&lie, &directory, port);
@@ -175,7 +175,7 @@ fn a_holder_that_never_accepts_is_a_deadline() {
         behave: |_, _, _| {},
         timeout_ms: 700,
         within_ms: 700..7000,
-        variant: "Deadline",
+        variant: "TimedOut",
         message: &["no role after", "nobody answers on the port", SAYS_WHO],
     };
     check_failure(&lie, &directory, port);

@@ -12,20 +12,23 @@ fn an_admin_call_reaches_one_or_all_and_says_what_went_wrong() {
     let group = Group::new();
     let config = group.config.clone();
     let first = Instance::join(
-        config.clone().name("first").function("fail", "", |_| Err("no paper".into())),
+        config.clone().name("first").admin_function("fail", "", |_| Err("no paper".into())),
     )
     .unwrap();
-    let second =
-        Instance::join(config.clone().name("second").function("panic", "", |_| panic!("oh no")))
-            .unwrap();
+    let second = Instance::join(
+        config.clone().name("second").admin_function("panic", "", |_| panic!("oh no")),
+    )
+    .unwrap();
     let call = |name: &str, function: &str| first.call(name, function, b"hi", PATIENCE);
     assert_eq!(call("second", "ping").unwrap(), b"hi");
     assert_eq!(call("first", "ping").unwrap(), b"hi");
     assert!(matches!(call("second", "nothing"), Err(CallError::NoSuchFunction { .. })));
-    assert!(matches!(call("nobody", "ping"), Err(CallError::Ask(_))));
-    assert!(matches!(call("second", "panic"), Err(CallError::Panicked(text)) if text == "oh no"));
+    assert!(matches!(call("nobody", "ping"), Err(CallError::Ask { .. })));
+    assert!(
+        matches!(call("second", "panic"), Err(CallError::Panicked { detail: text }) if text == "oh no")
+    );
     let failed = second.call("main", "fail", b"", PATIENCE);
-    assert!(matches!(failed, Err(CallError::Failed(text)) if text == "no paper"));
+    assert!(matches!(failed, Err(CallError::Failed { detail: text }) if text == "no paper"));
     assert_eq!(call("second", "ping").unwrap(), b"hi", "a panic harms nothing");
     let functions = String::from_utf8(call("second", "functions").unwrap()).unwrap();
     for name in ["ping", "info", "functions", "log-level", "stop", "panic"] {
@@ -47,7 +50,7 @@ fn an_admin_call_reaches_one_or_all_and_says_what_went_wrong() {
 fn a_slow_function_delays_its_own_caller_only() {
     let group = Group::new();
     let (let_go, may_go) = pares::channel::bounded::<()>(0);
-    let slow = group.config.clone().name("slow").function("slow", "", move |_| {
+    let slow = group.config.clone().name("slow").admin_function("slow", "", move |_| {
         _ = may_go.recv_timeout(PATIENCE);
         Ok(vec![])
     });
@@ -55,7 +58,7 @@ fn a_slow_function_delays_its_own_caller_only() {
     // From here on a call is a round trip, whatever else the machine does.
     assert_eq!(other.call("slow", "ping", b"first", PATIENCE).unwrap(), b"first");
     let late = other.call("slow", "slow", b"", Duration::from_millis(200));
-    assert!(matches!(late, Err(CallError::Deadline)), "{late:?}");
+    assert!(matches!(late, Err(CallError::TimedOut)), "{late:?}");
     assert_eq!(other.call("slow", "ping", b"quick", PATIENCE).unwrap(), b"quick");
     drop(let_go); // or leaving would wait for it
     drop(slow);

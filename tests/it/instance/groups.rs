@@ -78,7 +78,7 @@ fn groups_of_one_user_do_not_mix() {
     let group = Group::new();
     let _first = group.join("first");
     let other =
-        Config::new("other").port(group.config.supervisor_port()).directory(&group.directory);
+        Config::new("other").port(group.config.supervisor_port()).state_directory(&group.directory);
     let error = Instance::join(other).unwrap_err();
     assert!(matches!(&error, JoinError::OtherGroup { theirs, .. } if theirs == "test"), "{error}");
 }
@@ -87,6 +87,6 @@ fn groups_of_one_user_do_not_mix() {
 fn a_configuration_that_cannot_be_is_refused_before_anything_is_done() {
     let group = Group::new();
     let error = Instance::join(group.config.clone().name("two words")).unwrap_err();
-    assert!(matches!(error, JoinError::Config(_)), "{error}");
+    assert!(matches!(error, JoinError::Config { .. }), "{error}");
     assert!(!group.directory.exists());
 }

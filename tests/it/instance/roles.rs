@@ -57,7 +57,10 @@ fn a_name_of_a_living_instance_is_refused() {
         let error = Instance::join(group.config.clone().name(taken)).unwrap_err();
         assert!(matches!(error, JoinError::NameTaken { .. }), "{error}");
         let (text, pid) = (error.to_string(), std::process::id().to_string());
-        assert!(text.contains(taken) && text.contains(&pid) && text.contains("--name"), "{text}");
+        assert!(
+            text.contains(taken) && text.contains(&pid) && text.contains("Config::name"),
+            "{text}"
+        );
     }
     drop(second);
     group.join("second");

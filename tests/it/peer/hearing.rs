@@ -27,7 +27,10 @@ fn a_key_is_changed_step_by_step() {
     let mut firsts = 1..;
     while {
         make(&new, firsts.next().unwrap());
-        matches!(Peer::join(config().key_file(&old).also_key_file(&new)), Err(JoinError::Config(_)))
+        matches!(
+            Peer::join(config().key_file(&old).also_key_file(&new)),
+            Err(JoinError::Config { .. })
+        )
     } {}
     let steps = [
         config().key_file(&old),
@@ -41,7 +44,7 @@ fn a_key_is_changed_step_by_step() {
         sees(&two, &one);
     }
     let missing = Peer::join(config().also_key_file(ground.directory.join("missing")));
-    assert!(matches!(missing, Err(JoinError::Key(_))), "{missing:?}");
+    assert!(matches!(missing, Err(JoinError::Key { .. })), "{missing:?}");
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn who_has_another_key_or_another_group_is_not_heard_and_counted() {
     let (one, _) = primary(config(&ground));
     let stranger = Ground::on_port(ground.port);
     let (two, _) = primary(config(&stranger));
-    let other = Config::new("other").local(ground.port).directory(&ground.directory);
+    let other = Config::new("other").local(ground.port).state_directory(&ground.directory);
     let (three, _) = primary(other);
     for peer in [&one, &two, &three] {
         assert_eq!(peer.peers().len(), 1);
@@ -206,5 +209,5 @@ fn what_this_machine_does_not_have_is_said() {
     let address = held.local_addr().unwrap();
     let refused = error(config(&ground).unicast(address, [address]));
     assert!(matches!(refused, JoinError::PortHeld { .. }), "{refused}");
-    assert!(matches!(error(config(&ground).delay(MS(1))), JoinError::Config(_)));
+    assert!(matches!(error(config(&ground).delay(MS(1))), JoinError::Config { .. }));
 }

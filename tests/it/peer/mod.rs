@@ -20,7 +20,7 @@ pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
 pub(crate) fn config(ground: &Ground) -> Config {
     Config::new(GROUP)
         .local(ground.port)
-        .directory(&ground.directory)
+        .state_directory(&ground.directory)
         .interval(MS(400))
         .delay(MS(400))
 }

@@ -33,7 +33,7 @@ fn a_new_receiver_is_told_the_present_status_first_and_one_after_the_end_its_end
     let first = peer.events().recv_timeout(PATIENCE).expect("an event").kind;
     assert!(matches!(first, EventKind::Role { to: Status::Primary, .. }), "{first:?}");
     assert_eq!(first.token(), Some(token));
-    let small = join(config(&ground).events(2));
+    let small = join(config(&ground).event_capacity(2));
     let events = small.events();
     assert!(small.wait_admitted(PATIENCE));
     sees(&peer, &small);

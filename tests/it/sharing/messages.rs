@@ -66,18 +66,24 @@ fn a_message_to_one_reaches_that_one() {
         sender.send("main", "to-main", b"2", PATIENCE).unwrap();
         sender.send(sender.name(), "to-itself", b"3", PATIENCE).unwrap();
         let nobody = sender.send("nobody", "t", b"", PATIENCE);
-        let Err(MessageError::Ask(AskError::NoSuchInstance(name))) = nobody else {
+        let Err(MessageError::Ask { source: AskError::NoSuchInstance { name } }) = nobody else {
             panic!("{nobody:?}");
         };
         assert_eq!(name, "nobody");
         sender.send("b", "large", &vec![7; MAX_MESSAGE], PATIENCE).unwrap();
         let larger = vec![7; MAX_MESSAGE + 1];
-        assert!(matches!(sender.send("b", "t", &larger, PATIENCE), Err(MessageError::Invalid(_))));
-        assert!(matches!(sender.broadcast("t", &larger, PATIENCE), Err(MessageError::Invalid(_))));
+        assert!(matches!(
+            sender.send("b", "t", &larger, PATIENCE),
+            Err(MessageError::Invalid { .. })
+        ));
+        assert!(matches!(
+            sender.broadcast("t", &larger, PATIENCE),
+            Err(MessageError::Invalid { .. })
+        ));
         for topic in ["", "two words", "-x", &"t".repeat(65)] {
             assert!(matches!(
                 sender.send("b", topic, b"", PATIENCE),
-                Err(MessageError::Invalid(_))
+                Err(MessageError::Invalid { .. })
             ));
         }
     }

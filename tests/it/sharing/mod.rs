@@ -33,7 +33,7 @@ impl Group {
     }
 
     fn config(&self, name: &str) -> Config {
-        let config = self.ground.config().name(name).events(100_000);
+        let config = self.ground.config().name(name).event_capacity(100_000);
         self.resources.iter().fold(config, |config, &(name, limit)| config.resource(name, limit))
     }
 

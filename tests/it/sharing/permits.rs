@@ -51,7 +51,7 @@ fn one_who_no_longer_waits_holds_nobody_up() {
     let held = a.acquire("db", 1).unwrap();
     let began = Instant::now();
     let late = b.acquire_timeout("db", 2, Duration::from_millis(100));
-    assert_eq!(late.unwrap_err(), AcquireError::Deadline { resource: "db".into() });
+    assert_eq!(late.unwrap_err(), AcquireError::TimedOut { resource: "db".into() });
     assert!(began.elapsed() >= Duration::from_millis(100));
     // What it asked for is withdrawn: the free unit is anybody's, and nothing is granted to it
     // later.
@@ -79,7 +79,7 @@ fn grants_that_cross_their_withdrawal_are_given_back() {
                             assert!(permit.is_valid());
                             granted.fetch_add(1, Ordering::Relaxed);
                         }
-                        Err(AcquireError::Deadline { .. }) => {
+                        Err(AcquireError::TimedOut { .. }) => {
                             _ = late.fetch_add(1, Ordering::Relaxed)
                         }
                         Err(error) => panic!("{error}"),
@@ -126,19 +126,22 @@ fn every_refusal_says_what_is_wrong() {
         let over = AcquireError::OverLimit { resource: "db".into(), wanted: 3, limit: 2 };
         assert_eq!(instance.acquire("db", 3).unwrap_err(), over);
         assert_eq!(instance.try_acquire("db", 3).unwrap_err(), over);
-        assert_eq!(instance.acquire("tape", 1).unwrap_err(), AcquireError::Unknown("tape".into()));
+        assert_eq!(
+            instance.acquire("tape", 1).unwrap_err(),
+            AcquireError::Unknown { resource: "tape".into() }
+        );
         for (resource, units) in
             [("", 1), ("two words", 1), ("-x", 1), ("db", 0), ("db", (1 << 38) + 1)]
         {
             let error = instance.acquire(resource, units).unwrap_err();
-            assert!(matches!(error, AcquireError::Invalid(_)), "{error:?}");
+            assert!(matches!(error, AcquireError::Invalid { .. }), "{error:?}");
         }
-        assert!(matches!(instance.acquire(&"x".repeat(65), 1), Err(AcquireError::Invalid(_))));
+        assert!(matches!(instance.acquire(&"x".repeat(65), 1), Err(AcquireError::Invalid { .. })));
     }
     let held = a.acquire("db", 2).unwrap();
     let refused = b.try_acquire("db", 1).unwrap_err();
     assert_eq!(refused, AcquireError::Exhausted { resource: "db".into(), wanted: 1, free: 0 });
-    assert!(refused.to_string().contains("pares usage db"), "{refused}");
+    assert!(refused.to_string().contains("`db`"), "{refused}");
     drop(held);
 }
 
@@ -188,7 +191,7 @@ fn a_stopped_holder_keeps_what_it_holds() {
     holder.obey("acquire db 1");
     holder.process.stop();
     let late = waiter.acquire_timeout("db", 1, Duration::from_millis(300));
-    assert_eq!(late.unwrap_err(), AcquireError::Deadline { resource: "db".into() });
+    assert_eq!(late.unwrap_err(), AcquireError::TimedOut { resource: "db".into() });
     holder.process.signal(Signal::CONT);
     assert_eq!(holder.obey("valid"), "1");
     holder.obey("release");
@@ -307,9 +310,9 @@ fn a_revoked_permit_is_lost_and_its_units_go_to_the_next() {
     }
     assert_eq!(group.admin().revoke("db", "main", PATIENCE).unwrap(), 0);
     let unknown = group.admin().revoke("tape", "a", PATIENCE);
-    assert!(matches!(unknown, Err(ResourceError::Unknown(resource)) if resource == "tape"));
+    assert!(matches!(unknown, Err(ResourceError::Unknown { resource }) if resource == "tape"));
     let nobody = group.admin().revoke("db", "nobody", PATIENCE);
-    let Err(ResourceError::Ask(AskError::NoSuchInstance(name))) = nobody else {
+    let Err(ResourceError::Ask { source: AskError::NoSuchInstance { name } }) = nobody else {
         panic!("{nobody:?}");
     };
     assert_eq!(name, "nobody");
@@ -345,9 +348,9 @@ fn a_limit_changes_for_those_who_wait_and_takes_nothing_away() {
     });
     assert!(!events.try_iter().any(|event| is_over(&event.kind)), "said once");
     let unknown = a.set_limit("tape", 1, PATIENCE);
-    assert!(matches!(unknown, Err(ResourceError::Unknown(_))));
+    assert!(matches!(unknown, Err(ResourceError::Unknown { .. })));
     let high = a.set_limit("db", (1 << 38) + 1, PATIENCE);
-    assert!(matches!(high, Err(ResourceError::Invalid(_))));
+    assert!(matches!(high, Err(ResourceError::Invalid { .. })));
 }
 
 #[test]
@@ -454,11 +457,11 @@ fn one_who_waits_is_told_when_its_instance_leaves() {
         assert_eq!(instance.try_acquire("db", 1).unwrap_err(), AcquireError::Stopped);
         assert!(matches!(
             instance.set("k", "v", PATIENCE),
-            Err(SettingError::Ask(AskError::Stopped))
+            Err(SettingError::Ask { source: AskError::Stopped })
         ));
         assert!(matches!(
             instance.broadcast("t", b"", PATIENCE),
-            Err(MessageError::Ask(AskError::Stopped))
+            Err(MessageError::Ask { source: AskError::Stopped })
         ));
     }
 }

@@ -95,7 +95,8 @@ fn who_sets_a_value_reads_it() {
 fn settings_have_limits_and_say_so() {
     let group = Group::of(&[]);
     let (a, b) = (group.join("a"), group.join("b"));
-    let invalid = |result| assert!(matches!(result, Err(SettingError::Invalid(_))), "{result:?}");
+    let invalid =
+        |result| assert!(matches!(result, Err(SettingError::Invalid { .. })), "{result:?}");
     for key in ["", "two words", "-x", "bell\u{7}", &"k".repeat(65)] {
         invalid(a.set(key, "v", PATIENCE));
         invalid(b.set(key, "v", PATIENCE));
@@ -106,7 +107,7 @@ fn settings_have_limits_and_say_so() {
     assert_eq!(b.get("k").as_deref(), Some(text));
     b.unset("k", PATIENCE).unwrap();
 
-    let full = |result| assert!(matches!(result, Err(SettingError::Full(_))), "{result:?}");
+    let full = |result| assert!(matches!(result, Err(SettingError::Full { .. })), "{result:?}");
     for number in 0..256 {
         b.set(&format!("k{number}"), "v", PATIENCE).unwrap();
     }

@@ -4,21 +4,20 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use pares::{Config, JoinError, KeyError, StateDirectory};
+use pares::{Config, KeyError, PlaceError, StateDirectory};
 
 use super::machine::directory as writable;
 use super::{Finding, State, cure, note, ok};
+use crate::advice::with_options;
 
 /// Which directory the group's files are in and what has said so; that others cannot exchange them,
 /// and this user can write there.
 pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding {
     const CHECK: &str = "directory";
-    if let Err(JoinError::Key(error)) = config.check_directory() {
-        let remedy = error.remedy();
-        let remedy = if remedy.is_empty() {
-            "make it a directory of this user's".to_owned()
-        } else {
-            remedy
+    if let Err(PlaceError::Key { source: error }) = config.check_directory() {
+        let remedy = match with_options(&error.remedy(), error.settings()) {
+            remedy if remedy.is_empty() => "make it a directory of this user's".to_owned(),
+            remedy => remedy,
         };
         return cure(CHECK, format!("{} ({})", error.finding(), directory.source), remedy);
     }
@@ -28,7 +27,9 @@ pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding 
         _ if state != State::Ok || !directory.path.exists() => (state, finding, cure),
         Ok(None) => (state, format!("{finding}, a first term has been for a trial"), cure),
         Ok(Some(term)) => (state, format!("{finding}, the last term is {term}"), cure),
-        Err(JoinError::Key(error)) => (State::Cure, error.finding(), error.remedy()),
+        Err(PlaceError::Key { source: error }) => {
+            (State::Cure, error.finding(), with_options(&error.remedy(), error.settings()))
+        }
         Err(error) => (State::Cure, error.to_string(), cure),
     };
     let why: Vec<&str> = [directory.source]
@@ -76,13 +77,19 @@ pub(super) fn key(config: &Config, path: &Path) -> Finding {
             ),
             _ => ok(CHECK, format!("{name} is readable for this user only, or one group")),
         },
-        Err(JoinError::Key(KeyError::Unsafe { .. })) if config.check_directory().is_err() => {
+        Err(PlaceError::Key { source: KeyError::Unsafe { .. } })
+            if config.check_directory().is_err() =>
+        {
             ok(CHECK, format!("{name} was not looked at: see its directory"))
         }
-        Err(JoinError::Key(error)) => match error.remedy() {
-            remedy if remedy.is_empty() => cure(CHECK, error.finding(), "let this user read it"),
-            remedy => cure(CHECK, error.finding(), remedy),
-        },
+        Err(PlaceError::Key { source: error }) => {
+            match with_options(&error.remedy(), error.settings()) {
+                remedy if remedy.is_empty() => {
+                    cure(CHECK, error.finding(), "let this user read it")
+                }
+                remedy => cure(CHECK, error.finding(), remedy),
+            }
+        }
         Err(error) => cure(CHECK, error.to_string(), "see the message"),
     }
 }

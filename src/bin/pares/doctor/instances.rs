@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use pares::{AskError, Entry, JoinError, Listing};
 
+use crate::advice::{Told, with_options};
+
 use super::process::{Process, Sockets, has_listener, instances, queue};
 use super::way::{Way, way_to};
 use super::{Finding, cure, note, ok};
@@ -35,7 +37,7 @@ pub(super) fn supervisor(
             );
         }
     }
-    let unanswered = !matches!(listing, Ok(_) | Err(AskError::Refused(_)));
+    let unanswered = !matches!(listing, Ok(_) | Err(AskError::Refused { .. }));
     if let Some(finding) = unanswered.then(|| obstructed(at)).flatten() {
         return finding;
     }
@@ -82,7 +84,7 @@ pub(super) fn supervisor(
                 "choose another port with --port or PARES_PORT, or end that program",
             ),
         },
-        Err(AskError::Refused(error)) => {
+        Err(AskError::Refused { source: error }) => {
             let remedy = match **error {
                 JoinError::PortHeld { .. }
                     if holders.first().is_some_and(Process::is_left_over) =>
@@ -90,7 +92,7 @@ pub(super) fn supervisor(
                     let pid = holders[0].pid;
                     let remedy =
                         format!("it looks like a child forked from a dead supervisor: kill {pid}");
-                    return cure(CHECK, error.to_string(), remedy);
+                    return cure(CHECK, error.finding(), remedy);
                 }
                 JoinError::PortHeld { .. } => {
                     "choose another port with --port or PARES_PORT, or end that program"
@@ -100,11 +102,14 @@ pub(super) fn supervisor(
                 }
                 JoinError::KeyMismatch { .. } => SAME_KEY,
                 JoinError::NotHere { .. } => "ip address add 127.0.0.1/8 dev lo; ip link set lo up",
-                _ => "see the message",
+                _ => match with_options(&error.remedy(), error.settings()) {
+                    remedy if remedy.is_empty() => "see the message",
+                    remedy => return cure(CHECK, error.finding(), remedy),
+                },
             };
-            cure(CHECK, error.to_string(), remedy)
+            cure(CHECK, error.finding(), remedy)
         }
-        Err(AskError::Deadline) => match holders.first() {
+        Err(AskError::TimedOut) => match holders.first() {
             Some(holder) => cure(
                 CHECK,
                 format!("{holder} holds {port} and does not answer"),
@@ -124,7 +129,7 @@ pub(super) fn supervisor(
             ),
         },
         Err(error) => {
-            cure(CHECK, error.to_string(), "ask again; if it stays, look at the supervisor's log")
+            cure(CHECK, error.told(), "ask again; if it stays, look at the supervisor's log")
         }
     }
 }
