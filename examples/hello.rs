@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} is {}", instance.name(), instance.role());
 
     // Another instance is called by its name; `main` is the supervisor, whatever its name.
-    let greeting = instance.call("main", "hello", b"world", Duration::from_secs(2))?;
+    let greeting = instance.client().call("main", "hello", b"world", Duration::from_secs(2))?;
     println!("{}", String::from_utf8_lossy(&greeting));
 
     // Only the supervisor does this, once a minute; when it dies, the next one does.

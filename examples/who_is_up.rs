@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use pares::{Admin, ChangeKind, Config};
+use pares::{ChangeKind, Client, Config};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let group = std::env::args().nth(1).unwrap_or_else(|| pares::DEFAULT_GROUP.into());
-    let admin = Admin::new(&Config::new(group))?;
-    let watch = admin.registry().watch()?;
+    let admin = Client::new(&Config::new(group))?;
+    let watch = admin.watch()?;
     for change in watch.changes() {
         match change.kind {
             ChangeKind::Joined(entry) => {

@@ -754,7 +754,7 @@ pares_result pares_acquire(pares_instance *instance, const char *resource, uint6
 
 /**
  * The same, if they can be had at once: PARES_EXHAUSTED if not, or if others wait for them. Blocks
- * for one round trip to the supervisor, at most 2 s.
+ * for one round trip to the supervisor, at most 5 s.
  */
 pares_result pares_try_acquire(pares_instance *instance, const char *resource, uint64_t units,
                                pares_permit **permit_out);

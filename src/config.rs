@@ -66,6 +66,7 @@ pub struct Config {
     pub(crate) functions: Vec<Function>,
     pub(crate) resources: Vec<Resource>,
     pub(crate) join_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
     pub(crate) may_supervise: bool,
     pub(crate) settle_time: Duration,
     pub(crate) hang_timeout: Option<Duration>,
@@ -91,6 +92,7 @@ impl Config {
             functions: Vec::new(),
             resources: Vec::new(),
             join_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(5),
             may_supervise: true,
             settle_time: Duration::from_millis(500),
             hang_timeout: None,
@@ -192,7 +194,7 @@ impl Config {
     /// A name has 1 to 64 bytes, no white space, no control characters, and does not begin with a
     /// dash; a limit is 0 to 2^38. All instances should declare the same; where they differ (while
     /// a new version of a program is rolled out), the smallest limit of those that live counts. A
-    /// limit set while running ([`Instance::set_limit`](crate::Instance::set_limit)) counts instead
+    /// limit set while running ([`Client::set_limit`](crate::Client::set_limit)) counts instead
     /// of all of them.
     pub fn resource(self, name: impl Into<String>, limit: u64) -> Self {
         self.declare(name.into(), limit, None)
@@ -212,6 +214,16 @@ impl Config {
     /// Default: 10 s.
     pub fn join_timeout(mut self, timeout: Duration) -> Self {
         self.join_timeout = timeout.min(FOR_EVER);
+        self
+    }
+
+    /// Sets how long a question to the supervisor waits for its answer, where the caller does not
+    /// say ([`Client::with_timeout`](crate::Client::with_timeout)). Default: 5 s.
+    ///
+    /// An answer takes some ten microseconds, and after an election until the group is settled:
+    /// usually at most the [settle time](Config::settle_time), 500 ms.
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.answer_timeout = timeout.min(FOR_EVER);
         self
     }
 

@@ -265,10 +265,26 @@ pub struct Usage {
     pub in_use: u64,
     /// How many requests are waiting.
     pub waiting: u32,
-    /// Who uses how many units, by name.
-    pub holders: Vec<(String, u64)>,
+    /// Who uses how many units, in the order of their names.
+    pub holders: Vec<Holder>,
 }
 
-/// What a call to all instances came to: each instance's unique name, and its result or why it gave
-/// none.
-pub type Replies = Vec<(String, Result<Vec<u8>, CallError>)>;
+/// One instance's part of a resource's use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its unique name.
+    pub name: String,
+    /// How many units it uses.
+    pub units: u64,
+}
+
+/// What one instance said to a call to all.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reply {
+    /// Its unique name.
+    pub name: String,
+    /// Its result, or why there is none.
+    pub result: Result<Vec<u8>, CallError>,
+}

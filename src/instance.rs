@@ -5,12 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::admin::pass;
+use crate::client::{Client, pass};
 use crate::config::{Config, Resource};
-use crate::error::{CallError, JoinError, StartError, StepDownError};
-use crate::event::{Event, EventKind, Replies, Role};
+use crate::error::{JoinError, StartError, StepDownError};
+use crate::event::{Event, EventKind, Role};
 use crate::job::{Job, SupervisorGuard};
-use crate::net::client::ask::{Asker, Viewpoint};
+use crate::net::client::ask::Viewpoint;
 use crate::net::endpoint::{self, About, Endpoint};
 use crate::net::files;
 use crate::net::files::term::TermFile;
@@ -27,7 +27,6 @@ use crate::net::rt::lock::Mutex;
 use crate::net::rt::ready::Ready;
 use crate::net::rt::threads::{self, Threads};
 use crate::net::transport::port;
-use crate::registry::Registry;
 use crate::state::election::Election;
 use crate::state::member::Member;
 use crate::sys;
@@ -48,7 +47,7 @@ const RESETS_LOSE: bool = cfg!(not(target_os = "linux"));
 /// connections: they are closed in the child before `fork` returns there, so that others know of
 /// the parent's death at once, however long the child lives. In the child the instance is
 /// [`Role::Stopped`], whatever was made by it is void (permits, tallies, watches, jobs, and also an
-/// [`Admin`](crate::Admin)), every call gives the error that says so, and dropping any of it does
+/// [`Client`](crate::Client)), every call gives the error that says so, and dropping any of it does
 /// nothing. A receiver of [`events`](Instance::events) that was made before the fork must not be
 /// used there: nobody sends to it. The child may join by itself, and is then another instance. (So
 /// a daemon joins after it has forked into the background.)
@@ -72,8 +71,8 @@ const RESETS_LOSE: bool = cfg!(not(target_os = "linux"));
 /// behind.
 pub struct Instance {
     events: usize,
-    pub(crate) asker: Arc<Asker>,
-    registry: Registry,
+    pub(crate) answer_timeout: Duration,
+    pub(crate) client: Client,
     role: Threads,
     // Taken out to be closed; held for that moment only.
     endpoint: Mutex<Option<Endpoint>>,
@@ -181,11 +180,11 @@ impl Instance {
         let lost = move || losing.upgrade().iter().for_each(|shared| role::lose(shared));
         let endpoint = Endpoint::open(listener, pass.clone(), functions, lost)
             .map_err(io("open the admin endpoint"))?;
-        let asker = Arc::new(Asker::new(pass, Viewpoint::Member(shared.clone())));
+        let viewpoint = Viewpoint::Member(shared.clone());
         let instance = Instance {
             events: config.events,
-            registry: Registry::new(asker.clone()),
-            asker,
+            answer_timeout: config.answer_timeout,
+            client: Client::of(pass, viewpoint, config.answer_timeout),
             role: Threads::default(),
             endpoint: Mutex::new(Some(endpoint)),
             shared: shared.clone(),
@@ -294,79 +293,21 @@ impl Instance {
         (self.shared.presence.subscribe(self.events, Some(ready.clone())), ready)
     }
 
-    /// The group's registry.
-    #[must_use]
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// Calls an admin function of the instance `name` (`main`: the supervisor) and waits for its
-    /// result.
-    ///
-    /// `payload` and result are bytes of the function's own making, up to 1 MiB each. The call goes
-    /// directly to the instance.
-    ///
-    /// Blocks for a look-up and a round trip (for the latter alone from the second call to the same
-    /// instance), and for as long as the function runs; at most for `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// Any [`CallError`]; its variants say whether the function may have run.
+    /// What asks the group and calls its instances, from inside: it knows the supervisor without
+    /// looking for it, also across an election.
     ///
     /// # Examples
     ///
     /// ```
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
-    /// use std::time::Duration;
-    ///
-    /// let double = |number: &[u8]| Ok([number, number].concat());
-    /// let worker = config.clone().name("worker");
-    /// let worker = worker.admin_function("double", "says it twice", double);
-    /// let worker = pares::Instance::join(worker)?;
-    /// let other = pares::Instance::join(config)?;
-    /// assert_eq!(other.call("worker", "double", b"ab", Duration::from_secs(2))?, b"abab");
-    /// let unknown = other.call("worker", "treble", b"ab", Duration::from_secs(2));
-    /// assert!(matches!(unknown, Err(pares::CallError::NoSuchFunction { .. })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn call(
-        &self,
-        name: &str,
-        function: &str,
-        payload: &[u8],
-        timeout: Duration,
-    ) -> Result<Vec<u8>, CallError> {
-        self.asker.call(name, function, payload, deadline(timeout))
-    }
-
-    /// Calls an admin function of all instances, this one included, several at once; the results
-    /// come by name.
-    ///
-    /// Blocks until all have answered; `timeout` is for finding them out, and for each one anew.
-    ///
-    /// # Errors
-    ///
-    /// A [`CallError`] if the instances could not be found out; else each has a result or an error
-    /// of its own.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
-    /// let one = pares::Instance::join(config.clone().name("one"))?;
-    /// let two = pares::Instance::join(config.name("two"))?;
-    /// for (name, result) in one.call_all("ping", b"hello", std::time::Duration::from_secs(2))? {
-    ///     println!("{name} answers {:?}", result?);
+    /// let instance = pares::Instance::join(config.name("first"))?;
+    /// for entry in instance.client().list()?.entries {
+    ///     println!("{} (pid {})", entry.name, entry.pid);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn call_all(
-        &self,
-        function: &str,
-        payload: &[u8],
-        timeout: Duration,
-    ) -> Result<Replies, CallError> {
-        self.asker.call_all(function, payload, timeout)
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Runs `job` on a thread of its own whenever this instance is supervisor: once for each
@@ -463,7 +404,7 @@ impl Instance {
     /// methods ends with their `Stopped`. Not to be called by its own job, which is waited for.
     pub(crate) fn end(&self) {
         self.shared.presence.halt();
-        self.asker.stop();
+        self.client.asker.stop();
         self.role.join_all();
         let endpoint = self.endpoint.lock().take();
         drop(endpoint);
@@ -482,7 +423,7 @@ impl Drop for Instance {
             // torn down.
             let (role, endpoint) =
                 (std::mem::take(&mut self.role), std::mem::take(&mut self.endpoint));
-            std::mem::forget((role, endpoint, self.asker.clone(), self.shared.clone()));
+            std::mem::forget((role, endpoint, self.client.clone(), self.shared.clone()));
             return;
         }
         self.end();

@@ -14,7 +14,7 @@
 //! println!("{} is {}", instance.name(), instance.role());
 //!
 //! // `main` is the supervisor.
-//! let greeting = instance.call("main", "hello", b"world", Duration::from_secs(2))?;
+//! let greeting = instance.client().call("main", "hello", b"world", Duration::from_secs(2))?;
 //! assert_eq!(greeting, b"hello world");
 //!
 //! let job = instance.while_supervisor(|guard| {
@@ -87,7 +87,7 @@
 //! The README names them: programs to start from, every promise with its test, operations, and, in
 //! `docs/architecture.md`, the rooms of the code, its threads and invariants.
 
-mod admin;
+mod client;
 mod config;
 mod error;
 mod event;
@@ -102,7 +102,6 @@ pub mod masterless;
 mod message;
 mod net;
 mod permit;
-mod registry;
 mod setting;
 #[cfg(test)]
 #[path = "../tests/skipped/note.rs"]
@@ -110,10 +109,9 @@ mod skipped;
 mod state;
 mod sys;
 mod tally;
-mod usage;
 mod wire;
 
-pub use admin::Admin;
+pub use client::{Client, Listing, Watch};
 pub use config::{
     Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, StateDirectory, default_address,
     default_port,
@@ -125,12 +123,11 @@ pub use error::{
     PlaceError, PortHolder, ResourceError, SettingError, StartError, StepDownError, TallyError,
 };
 pub use event::{
-    Change, ChangeKind, ContendingCause, Event, EventKind, Replies, Role, StallCause, Usage,
+    Change, ChangeKind, ContendingCause, Event, EventKind, Holder, Reply, Role, StallCause, Usage,
 };
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
 pub use permit::Permit;
-pub use registry::{Listing, Registry, Watch};
 pub use tally::Tally;
 pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, Status};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{self, CALL_TIMEOUT, MAX_UNITS};
+use crate::config::{self, MAX_UNITS};
 use crate::error::{AcquireError, ConfigError};
 use crate::instance::Instance;
 use crate::net::member::shared::Shared;
@@ -17,9 +17,9 @@ use crate::wire::Shortage;
 /// its connections. A permit outlives the supervisor: the next one hears of it from this instance,
 /// and grants nothing before it has.
 ///
-/// It can be taken away: by an operator ([`Instance::revoke`]), or because this process stood still
-/// (SIGSTOP, a suspended debugger) right across a supervisor's death for longer than the settle
-/// time, so that others were given what it held.
+/// It can be taken away: by an operator ([`Client::revoke`](crate::Client::revoke)), or because
+/// this process stood still (SIGSTOP, a suspended debugger) right across a supervisor's death for
+/// longer than the settle time, so that others were given what it held.
 /// [`EventKind::PermitLost`](crate::EventKind::PermitLost) says so, and
 /// [`is_valid`](Permit::is_valid) turns false.
 #[must_use = "dropping a permit gives its units back"]
@@ -114,7 +114,8 @@ impl Instance {
 
     /// Acquires `units` of `resource` if they can be had at once.
     ///
-    /// Does not overtake those who wait. Blocks for one round trip to the supervisor, at most 2 s.
+    /// Does not overtake those who wait. Blocks for one round trip to the supervisor, at most for
+    /// the [answer timeout](crate::Config::answer_timeout).
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_acquire(&self, resource: &str, units: u64) -> Result<Permit, AcquireError> {
-        self.permit(resource, units, false, Some(deadline(CALL_TIMEOUT)))
+        self.permit(resource, units, false, Some(deadline(self.answer_timeout)))
     }
 
     /// Acquires `units` of `resource`, and waits for them for `timeout` at most.

@@ -18,6 +18,7 @@ use crate::net::rt::clock::deadline;
 pub struct Tally {
     shared: Arc<Shared>,
     resource: String,
+    answer_timeout: Duration,
 }
 
 impl Tally {
@@ -49,20 +50,26 @@ impl Tally {
         if presence.is_void() { 0 } else { holding.count(&self.resource, change) }
     }
 
+    /// The same tally, whose [`total`](Tally::total) waits for `timeout` at most.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Tally { answer_timeout: timeout, ..self.clone() }
+    }
+
     /// The sum of all instances' counts; what this instance has counted before the call is in it.
     ///
     /// Blocks for one round trip to the supervisor; after an election until all survivors have said
-    /// what they count. At most for `timeout`.
+    /// what they count. At most for the [answer timeout](crate::Config::answer_timeout).
     ///
     /// # Errors
     ///
     /// [`AskError::TimedOut`], [`AskError::Busy`] and [`AskError::Stopped`].
-    pub fn total(&self, timeout: Duration) -> Result<u64, AskError> {
+    pub fn total(&self) -> Result<u64, AskError> {
         let Shared { holding, presence, .. } = &*self.shared;
         if presence.is_void() {
             return Err(AskError::Stopped);
         }
-        match holding.total(&self.resource, deadline(timeout)) {
+        match holding.total(&self.resource, deadline(self.answer_timeout)) {
             Ok(Answer::Total(units)) => Ok(units),
             Ok(Answer::Granted | Answer::Denied(..) | Answer::Stopped) => Err(AskError::Stopped),
             Err(NoAnswer::TooMany) => Err(AskError::Busy),
@@ -95,19 +102,16 @@ impl Instance {
     /// # Examples
     ///
     /// ```
-    /// use std::time::Duration;
-    ///
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
     /// let (one, two) = (pares::Instance::join(config.clone())?, pares::Instance::join(config)?);
     /// one.tally("connections")?.add(3);
     /// let tally = two.tally("connections")?;
     /// assert_eq!(tally.add(2), 2);
-    /// # let deadline = std::time::Instant::now() + Duration::from_secs(5);
-    /// let patience = Duration::from_secs(2);
-    /// # while tally.total(patience)? != 5 {
+    /// # let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    /// # while tally.total()? != 5 {
     /// #     assert!(std::time::Instant::now() < deadline);
     /// # }
-    /// assert_eq!(tally.total(patience)?, 5);
+    /// assert_eq!(tally.total()?, 5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn tally(&self, resource: &str) -> Result<Tally, TallyError> {
@@ -118,6 +122,10 @@ impl Instance {
         if !self.shared.holding.begin_tally(resource) {
             return Err(TallyError::TooMany { limit: MAX_RESOURCES as u64 });
         }
-        Ok(Tally { shared: self.shared.clone(), resource: resource.into() })
+        Ok(Tally {
+            shared: self.shared.clone(),
+            resource: resource.into(),
+            answer_timeout: self.answer_timeout,
+        })
     }
 }

@@ -119,14 +119,14 @@ pub(crate) fn rows(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
         rows.push(join_row(&mut scene, plan));
     }
     let instance = Instance::join(config(scene.port, scene.directory.path())).expect("join");
-    let (registry, tally) = (instance.registry(), instance.tally("requests").expect("a tally"));
+    let (registry, tally) = (instance.client(), instance.tally("requests").expect("a tally"));
     let none = Orders { redis: None, dbus: None };
     let redis = |order, name| Orders { redis: Some((order, name)), dbus: None };
     let scene = &mut scene;
     if plan.wants("look-up") {
         let orders =
             Orders { redis: Some(("get", "GET")), dbus: Some(("owner", "D-Bus GetNameOwner")) };
-        let own = |times| timed(times, || _ = registry.look_up(FIRST, DEADLINE).expect("an entry"));
+        let own = |times| timed(times, || _ = registry.look_up(FIRST).expect("an entry"));
         rows.push(echo_row(scene, plan, "look-up", "registry look-up", own, &orders));
     }
     let try_acquire = || instance.try_acquire(RESOURCE, 1).expect("a permit");
@@ -156,14 +156,18 @@ pub(crate) fn rows(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
     if plan.wants("tally") {
         let own = |times| timed(times, || _ = tally.add(1));
         rows.push(echo_row(scene, plan, "tally", "tally: add", own, &redis("incr", "INCRBY")));
-        let own = |times| timed(times, || _ = tally.total(DEADLINE).expect("a total"));
+        let own =
+            |times| timed(times, || _ = tally.with_timeout(DEADLINE).total().expect("a total"));
         rows.push(echo_row(scene, plan, "tally", "tally: total", own, &redis("get", "GET")));
     }
     if plan.wants("call") {
         let orders = Orders { redis: None, dbus: Some(("call", "D-Bus method call")) };
         let own = |times| {
             timed(times, || {
-                _ = instance.call(FIRST, ECHO_FUNCTION, &[1; ECHO], DEADLINE).expect("echo")
+                _ = instance
+                    .client()
+                    .call(FIRST, ECHO_FUNCTION, &[1; ECHO], DEADLINE)
+                    .expect("echo")
             })
         };
         rows.push(echo_row(
@@ -180,7 +184,11 @@ pub(crate) fn rows(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
         let own = |times| {
             timed(times, || {
                 number += 1;
-                instance.set("number", &number.to_string(), DEADLINE).expect("set");
+                instance
+                    .client()
+                    .with_timeout(DEADLINE)
+                    .set("number", &number.to_string())
+                    .expect("set");
             })
         };
         rows.push(echo_row(scene, plan, "set", "set, two instances", own, &none));

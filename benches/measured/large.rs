@@ -163,8 +163,8 @@ fn group(size: u64, took: &mut Took) {
     let one = OneProcessor::take();
     one.bring(&first);
     let caller = Instance::join(config(port, directory.path())).expect("join");
-    let registry = caller.registry();
-    let mut look_up = || _ = registry.look_up(FIRST, DEADLINE).expect("an entry");
+    let registry = caller.client().with_timeout(DEADLINE);
+    let mut look_up = || _ = registry.look_up(FIRST).expect("an entry");
     timed(CALLS / 10, &mut look_up);
     took.looked_up.extend(timed(CALLS, &mut look_up));
     took.acquired.extend(timed(CALLS, || drop(caller.try_acquire(RESOURCE, 1).expect("a permit"))));

@@ -119,7 +119,7 @@ pub(crate) fn setting(plan: &Plan, rivals: &Rivals) -> Vec<Row> {
 
         pause();
         let began = now();
-        setter.set(KEY, &round.to_string(), DEADLINE).expect("set");
+        setter.client().with_timeout(DEADLINE).set(KEY, &round.to_string()).expect("set");
         took[1].push(own_slots.all_saw(round) - began);
 
         if let Ok((publisher, ..)) = &mut redis {

@@ -63,10 +63,6 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Should the other end die, it learns of that at once, however long it would have waited.
 pub(crate) const SURVIVOR_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a question that is answered at once waits for its answer, where the caller does not
-/// say.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// How long the supervisor waits for a name's holder to turn out dead before it refuses the name to
 /// another: a killed process closes its sockets some hundred microseconds after the signal. And how
 /// long a member that was cut off waits for its supervisor to turn out dead.

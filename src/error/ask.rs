@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddrV4;
 
 use super::{JoinError, Port, STOPPED, in_bytes, refused};
-use crate::config::MAX_PAYLOAD;
 
 /// Why a question to the supervisor (the registry, the status) was not answered.
 ///
@@ -36,7 +35,7 @@ pub enum AskError {
     /// The supervisor has as many askers as it serves. Try again later.
     Busy,
     /// This instance has left its group, or this process is a forked child of the one that made it
-    /// (or the [`Admin`](crate::Admin)); a child makes its own.
+    /// (or the [`Client`](crate::Client)); a child makes its own.
     Stopped,
     /// The system refused something.
     Io {
@@ -105,6 +104,8 @@ pub enum CallError {
     PayloadTooLarge {
         /// Its size in bytes.
         bytes: usize,
+        /// The largest size.
+        limit: usize,
     },
     /// The function ran and returned an error.
     Failed {
@@ -145,12 +146,8 @@ impl fmt::Display for CallError {
             CallError::NoSuchFunction { instance, function } => {
                 write!(f, "`{instance}` has no function `{function}`")
             }
-            CallError::PayloadTooLarge { bytes } => {
-                write!(
-                    f,
-                    "a payload of {bytes} bytes; at most {} can be sent",
-                    in_bytes(MAX_PAYLOAD)
-                )
+            CallError::PayloadTooLarge { bytes, limit } => {
+                write!(f, "a payload of {bytes} bytes; at most {} can be sent", in_bytes(*limit))
             }
             CallError::Failed { detail } => write!(f, "the function failed: {detail}"),
             CallError::Panicked { detail } => write!(f, "the function panicked: {detail}"),

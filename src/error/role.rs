@@ -41,7 +41,7 @@ impl std::error::Error for StepDownError {}
 #[derive(Debug)]
 pub enum StartError {
     /// This instance has left its group, or this process is a forked child of the one that made it
-    /// (or the [`Admin`](crate::Admin)); a child makes its own.
+    /// (or the [`Client`](crate::Client)); a child makes its own.
     Stopped,
     /// The system refused something, such as a thread.
     Io {

@@ -37,7 +37,7 @@ fn keep_errors() -> Vec<KeepError> {
 
 fn key_errors() -> Vec<KeyError> {
     let path = || PathBuf::from("/d/web.key");
-    let (problem, remedy) = || -> (String, String) { ("is odd".into(), "remove it".into()) }();
+    let (problem, remedy) = ("is odd".to_owned(), "remove it".to_owned());
     let mut errors = vec![
         KeyError::Exposed { path: path(), mode: 0o644 },
         KeyError::Foreign { path: path(), owner: 7 },
@@ -173,7 +173,7 @@ fn ask_errors() -> Vec<AskError> {
 fn call_errors() -> Vec<CallError> {
     let mut errors = vec![
         CallError::NoSuchFunction { instance: "one".into(), function: "fly".into() },
-        CallError::PayloadTooLarge { bytes: 1 << 21 },
+        CallError::PayloadTooLarge { bytes: 1 << 21, limit: 1 << 20 },
         CallError::Failed { detail: "no wings".into() },
         CallError::Panicked { detail: "no wings".into() },
         CallError::TimedOut,

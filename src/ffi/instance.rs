@@ -9,6 +9,7 @@ use super::given::{Data, Handle, Slot, Text};
 use super::result::{Code, Failure, asked, guarded, null};
 use super::table::{hand_out_bytes, hand_out_text, table};
 use super::time;
+use crate::client::Client;
 use crate::event::Role;
 use crate::instance::Instance;
 use crate::job::{Job, Tenure};
@@ -44,6 +45,13 @@ pub(super) fn role_name(role: c_int) -> &'static CStr {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_role_name(role: c_int) -> *const c_char {
     role_name(role).as_ptr()
+}
+
+impl Member {
+    /// What asks the group, for as long as a C function waits.
+    pub(super) fn client(&self, timeout_ms: u64) -> Client {
+        self.instance.client().with_timeout(time(timeout_ms))
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -154,8 +162,12 @@ pub(crate) extern "C" fn pares_call(
             (result_out.open("result_out")?, result_bytes_out.open("result_bytes_out")?);
         let (name, function) = (name.get("name")?, function.get("function")?);
         let payload = payload.bytes(payload_bytes, "payload")?;
-        let result =
-            instance.get("instance")?.instance.call(name, function, payload, time(timeout_ms));
+        let result = instance.get("instance")?.instance.client().call(
+            name,
+            function,
+            payload,
+            time(timeout_ms),
+        );
         // A function's own error is handed on in its own words.
         let result = result.map_err(|error| match error {
             crate::error::CallError::Failed { detail: text } => {

@@ -6,8 +6,7 @@ use super::given::{Handle, Slot, Text};
 use super::instance::{Member, role_number};
 use super::parcel::Parcel;
 use super::result::guarded;
-use super::time;
-use crate::registry::Listing;
+use crate::client::Listing;
 use crate::wire::{ElectionCause, Entry, Status};
 
 /// `pares_entry`, in the layout of `pares.h`.
@@ -60,7 +59,7 @@ pub(crate) extern "C" fn pares_registry_list(
 ) -> c_int {
     guarded(|| {
         let listing_out = listing_out.open("listing_out")?;
-        let listing = instance.get("instance")?.instance.registry().list(time(timeout_ms))?;
+        let listing = instance.get("instance")?.client(timeout_ms).list()?;
         listing_out.set(hand_out(&listing));
         Ok(())
     })
@@ -76,8 +75,7 @@ pub(crate) extern "C" fn pares_registry_look_up(
     guarded(|| {
         let listing_out = listing_out.open("listing_out")?;
         let name = name.get("name")?;
-        let listing =
-            instance.get("instance")?.instance.registry().look_up(name, time(timeout_ms))?;
+        let listing = instance.get("instance")?.client(timeout_ms).look_up(name)?;
         listing_out.set(hand_out(&listing));
         Ok(())
     })
@@ -91,7 +89,7 @@ pub(crate) extern "C" fn pares_registry_status(
 ) -> c_int {
     guarded(|| {
         let status_out = status_out.open("status_out")?;
-        let status = instance.get("instance")?.instance.registry().status(time(timeout_ms))?;
+        let status = instance.get("instance")?.client(timeout_ms).status()?;
         status_out.set(hand_out_status(&status));
         Ok(())
     })

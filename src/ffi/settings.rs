@@ -10,6 +10,7 @@ use super::result::{Code, Failure, guarded};
 use super::table::hand_out_bytes;
 use super::time;
 use crate::error::SettingError;
+use crate::net::rt::clock::deadline;
 
 /// `pares_settings`, in the layout of `pares.h`.
 #[repr(C)]
@@ -49,7 +50,7 @@ pub(crate) extern "C" fn pares_setting_set(
 ) -> c_int {
     guarded(|| {
         let (key, value) = (key.get("key")?, value.get("value")?);
-        Ok(instance.get("instance")?.instance.set(key, value, time(timeout_ms))?)
+        Ok(instance.get("instance")?.client(timeout_ms).set(key, value)?)
     })
 }
 
@@ -61,7 +62,7 @@ pub(crate) extern "C" fn pares_setting_unset(
 ) -> c_int {
     guarded(|| {
         let key = key.get("key")?;
-        Ok(instance.get("instance")?.instance.unset(key, time(timeout_ms))?)
+        Ok(instance.get("instance")?.client(timeout_ms).unset(key)?)
     })
 }
 
@@ -79,7 +80,7 @@ pub(crate) extern "C" fn pares_setting_compare_and_set(
         let (key, expected, value) =
             (key.get("key")?, expected.optional("expected")?, value.get("value")?);
         let member = instance.get("instance")?;
-        let outcome = member.instance.compare_and_set(key, expected, value, time(timeout_ms));
+        let outcome = member.client(timeout_ms).compare_and_set(key, expected, value);
         if let (Err(SettingError::Changed { present: Some(present), .. }), Some(out)) =
             (&outcome, present_out)
         {
@@ -113,8 +114,11 @@ pub(crate) extern "C" fn pares_broadcast(
     guarded(|| {
         let receivers_out = receivers_out.optional();
         let (topic, payload) = (topic.get("topic")?, payload.bytes(payload_bytes, "payload")?);
-        let receivers =
-            instance.get("instance")?.instance.broadcast(topic, payload, time(timeout_ms))?;
+        let receivers = instance.get("instance")?.instance.broadcast_until(
+            topic,
+            payload,
+            deadline(time(timeout_ms)),
+        )?;
         receivers_out.into_iter().for_each(|out| out.set(receivers));
         Ok(())
     })
@@ -132,7 +136,12 @@ pub(crate) extern "C" fn pares_send(
     guarded(|| {
         let (name, topic) = (name.get("name")?, topic.get("topic")?);
         let payload = payload.bytes(payload_bytes, "payload")?;
-        Ok(instance.get("instance")?.instance.send(name, topic, payload, time(timeout_ms))?)
+        Ok(instance.get("instance")?.instance.send_until(
+            name,
+            topic,
+            payload,
+            deadline(time(timeout_ms)),
+        )?)
     })
 }
 

@@ -148,7 +148,7 @@ pub(crate) extern "C" fn pares_tally_total(
 ) -> c_int {
     guarded(|| {
         let total_out = total_out.open("total_out")?;
-        total_out.set(tally.get("tally")?.total(time(timeout_ms))?);
+        total_out.set(tally.get("tally")?.with_timeout(time(timeout_ms)).total()?);
         Ok(())
     })
 }
@@ -170,8 +170,8 @@ pub(crate) extern "C" fn pares_usage_list(
         let resource = resource.optional("resource")?;
         let member = instance.get("instance")?;
         let usages = match resource {
-            Some(resource) => vec![member.instance.usage_of(resource, time(timeout_ms))?],
-            None => member.instance.usage(time(timeout_ms))?,
+            Some(resource) => vec![member.client(timeout_ms).usage_of(resource)?],
+            None => member.client(timeout_ms).usage()?,
         };
         usages_out.set(hand_out(&usages));
         Ok(())
@@ -187,7 +187,7 @@ pub(crate) extern "C" fn pares_set_limit(
 ) -> c_int {
     guarded(|| {
         let resource = resource.get("resource")?;
-        Ok(instance.get("instance")?.instance.set_limit(resource, limit, time(timeout_ms))?)
+        Ok(instance.get("instance")?.client(timeout_ms).set_limit(resource, limit)?)
     })
 }
 
@@ -202,8 +202,7 @@ pub(crate) extern "C" fn pares_revoke(
     guarded(|| {
         let permits_out = permits_out.optional();
         let (resource, holder) = (resource.get("resource")?, holder.get("holder")?);
-        let permits =
-            instance.get("instance")?.instance.revoke(resource, holder, time(timeout_ms))?;
+        let permits = instance.get("instance")?.client(timeout_ms).revoke(resource, holder)?;
         permits_out.into_iter().for_each(|out| out.set(permits));
         Ok(())
     })
@@ -224,8 +223,8 @@ fn put(parcel: &mut Parcel, usage: &Usage) -> *const CUsage {
         in_use: usage.in_use,
         waiting: u64::from(usage.waiting),
         holder_count: usage.holders.len(),
-        holder_names: parcel.texts(usage.holders.iter().map(|(name, _)| name.as_str())),
-        holder_units: parcel.list(usage.holders.iter().map(|(_, units)| *units).collect()),
+        holder_names: parcel.texts(usage.holders.iter().map(|one| one.name.as_str())),
+        holder_units: parcel.list(usage.holders.iter().map(|one| one.units).collect()),
     };
     parcel.one(c_usage)
 }

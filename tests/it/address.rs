@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use pares::{Admin, Config, Instance, Role, default_address, default_port};
+use pares::{Client, Config, Instance, Role, default_address, default_port};
 
 use crate::support::{Ground, PATIENCE, Proc, finish};
 
@@ -75,8 +75,11 @@ fn two_groups_whose_names_make_one_port_do_not_meet() {
     first.remove(0).kill();
     second[0].expect(|event| event["event"] == "supervisor");
     for (group, main) in groups.iter().zip(["two", "one"]) {
-        let admin = Admin::new(&Config::new(group).state_directory(&ground.directory)).unwrap();
-        assert_eq!(admin.registry().list(PATIENCE).unwrap().supervisor, main);
+        let admin = Client::new(
+            &Config::new(group).state_directory(&ground.directory).answer_timeout(PATIENCE),
+        )
+        .unwrap();
+        assert_eq!(admin.list().unwrap().supervisor, main);
     }
 }
 
@@ -84,7 +87,7 @@ fn two_groups_whose_names_make_one_port_do_not_meet() {
 fn a_port_that_was_set_is_on_127_0_0_1_whatever_the_group() {
     let ground = Ground::new();
     let group = name();
-    let config = Config::new(&group).state_directory(&ground.directory);
+    let config = Config::new(&group).state_directory(&ground.directory).answer_timeout(PATIENCE);
     let set = config.clone().port(ground.port);
     assert_eq!(set.supervisor_address(), SocketAddrV4::new(Ipv4Addr::LOCALHOST, ground.port));
     assert_eq!(config.supervisor_address(), default_address(&group));

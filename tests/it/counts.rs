@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::actors::subject::{JOIN, ROUNDS};
 use crate::actors::{self, Actor};
 use crate::failover::is_quiet;
-use crate::support::{Ground, PATIENCE, await_true, finish};
+use crate::support::{Ground, await_true, finish};
 
 mod trace;
 
@@ -159,7 +159,7 @@ fn a_group_that_shares_and_does_nothing_does_not_wake_up() {
     let mut sharers = [(); 3].map(|()| ready(&ground, "sharer"));
     sharers.iter_mut().for_each(|sharer| sharer.order("wait"));
     let admin = ground.admin();
-    let usage = || admin.usage_of("seats", PATIENCE).map(|usage| (usage.in_use, usage.waiting));
+    let usage = || admin.usage_of("seats").map(|usage| (usage.in_use, usage.waiting));
     await_true("all hold and wait", || usage().is_ok_and(|usage| usage == (3, 3)));
     let pids: Vec<u32> = sharers.iter().map(Actor::pid).collect();
     is_quiet(&pids, &sharers[0].process);

@@ -201,6 +201,9 @@ fn the_crash_of_a_child_ends_nothing_of_its_parents() {
     first.order("crash-children");
     first.expect("children crashed");
     assert_eq!(crowd[0].0.term(), 1);
-    assert_eq!(crowd[0].0.call("first", "ping", b"still", PATIENCE).expect("an answer"), b"still");
+    assert_eq!(
+        crowd[0].0.client().call("first", "ping", b"still", PATIENCE).expect("an answer"),
+        b"still"
+    );
     assert_eq!(ground.names(), ["crowd-0", "crowd-1", "first"]);
 }

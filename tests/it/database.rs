@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pares::{Admin, Config, Instance};
-use postgres::{Client, NoTls};
+use pares::{Client, Config, Instance};
+use postgres::NoTls;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getuid};
 
@@ -93,7 +93,7 @@ impl Server {
         let process = Proc::start(shell);
         let server = Server { process, life: Some(File::from(life)), directory, port };
         let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = Client::connect(&server.address(), NoTls) {
+        while let Err(error) = postgres::Client::connect(&server.address(), NoTls) {
             assert!(Instant::now() < deadline, "the server does not start: {error}");
             thread::sleep(Duration::from_millis(10));
         }
@@ -144,7 +144,7 @@ struct Seen {
     last: Vec<u32>,
 }
 
-fn look(client: &mut Client, killed: &Mutex<BTreeSet<u32>>, seen: &Mutex<Seen>) {
+fn look(client: &mut postgres::Client, killed: &Mutex<BTreeSet<u32>>, seen: &Mutex<Seen>) {
     let rows = client
         .query(
             "select application_name, state = 'active' and query_start <= statement_timestamp() \
@@ -219,21 +219,20 @@ fn workers_share_the_connections_to_a_database() {
     let mut supervisors = 0;
     let (killed, seen, end) = (&killed, &seen, &end);
     thread::scope(|scope| {
-        let mut client = Client::connect(&server.address(), NoTls).unwrap();
+        let mut client = postgres::Client::connect(&server.address(), NoTls).unwrap();
         let watching = scope.spawn(move || {
             while !end.load(Ordering::Relaxed) {
                 look(&mut client, killed, seen);
             }
         });
         let ended = Ended(end);
-        let admin = Admin::new(&config).unwrap();
+        let admin = Client::new(&config).unwrap();
         for kill in 0..KILLS {
             thread::sleep(random.millis(0, 50));
             let mut any =
                 |pids: &[u32]| pids.get(random.below(pids.len().max(1) as u64) as usize).copied();
             assert!(!watching.is_finished(), "too many connections");
-            let main =
-                || admin.registry().look_up("main", PATIENCE).ok()?.main().map(|entry| entry.pid);
+            let main = || admin.look_up("main").ok()?.main().map(|entry| entry.pid);
             let mut working =
                 || any(&seen.lock().unwrap().last).filter(|pid| workers.contains_key(pid));
             let chosen = match kill % 3 {

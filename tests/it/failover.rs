@@ -41,8 +41,8 @@ fn one_leads(survivors: &[Proc], term: u64) -> (usize, u64) {
 #[track_caller]
 fn settled_names(ground: &Ground) -> BTreeSet<String> {
     let admin = ground.admin();
-    await_true("settled", || admin.registry().status(PATIENCE).is_ok_and(|status| status.settled));
-    let listing = admin.registry().list(PATIENCE).expect("a registry");
+    await_true("settled", || admin.status().is_ok_and(|status| status.settled));
+    let listing = admin.list().expect("a registry");
     assert!(listing.settled);
     listing.entries.into_iter().map(|entry| entry.name).collect()
 }
@@ -352,7 +352,7 @@ fn the_listener_is_above_all_other_descriptors() {
     let mut instances: Vec<Proc> =
         (0..4).map(|number| ground.join(&format!("w{number}"))).collect();
     for term in 1..=2 {
-        let supervisor = ground.admin().registry().look_up("main", PATIENCE).unwrap();
+        let supervisor = ground.admin().look_up("main").unwrap();
         assert_eq!(supervisor.term, term);
         let pid = supervisor.entries[0].pid;
         await_true("the listener is on top", || highest_descriptor(pid) == listener(ground.port));

@@ -83,7 +83,7 @@ fn a_function_or_a_job_may_fork() {
         let child = match how {
             "job" => first.fork("job"),
             _ => {
-                let pid = crowd[0].0.call("first", "fork", b"", PATIENCE).expect("a pid");
+                let pid = crowd[0].0.client().call("first", "fork", b"", PATIENCE).expect("a pid");
                 Orphan::of(&String::from_utf8_lossy(&pid))
             }
         };
@@ -188,7 +188,10 @@ fn in_the_child_everything_is_stopped() {
         println!("used and dropped in {}", first.expect("used in"));
         assert_eq!(first.expect("ended"), "true");
     }
-    assert_eq!(crowd[0].0.call("first", "ping", b"still", PATIENCE).expect("an answer"), b"still");
+    assert_eq!(
+        crowd[0].0.client().call("first", "ping", b"still", PATIENCE).expect("an answer"),
+        b"still"
+    );
 }
 
 /// Goal: the child can join by itself, and takes over from its parent.
@@ -202,13 +205,11 @@ fn a_child_can_join_by_itself() {
     assert_eq!(first.expect("child hears"), "Ok(5)");
     await_true("three", || ground.names() == ["child", "crowd-0", "first"]);
     first.process.kill();
-    await_true("two", || {
-        ground.admin().registry().list(PATIENCE).is_ok_and(|listing| listing.entries.len() == 2)
-    });
+    await_true("two", || ground.admin().list().is_ok_and(|listing| listing.entries.len() == 2));
     assert_eq!(ground.names(), ["child", "crowd-0"]);
     drop(crowd);
     await_true("the child leads", || {
-        ground.admin().registry().list(PATIENCE).is_ok_and(|listing| listing.supervisor == "child")
+        ground.admin().list().is_ok_and(|listing| listing.supervisor == "child")
     });
     assert!(child.lives());
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::thread;
 
-use pares::{Admin, Config, EventKind, Instance};
+use pares::{Client, Config, EventKind, Instance};
 
 use crate::raw::{Group, Peer, free_port, take_opening, welcome};
 use crate::support::PATIENCE;
@@ -71,8 +71,9 @@ fn a_supervisor_that_dies_at_any_step_of_a_handshake_is_succeeded() {
         for reset in [false, true] {
             let port = free_port();
             let directory = tempfile::tempdir().unwrap();
-            let config = Config::new("mortals").port(port).directory(directory.path()).name("heir");
-            drop(Admin::new(&config).unwrap()); // makes the key
+            let config =
+                Config::new("mortals").port(port).state_directory(directory.path()).name("heir");
+            drop(Client::new(&config).unwrap()); // makes the key
             let key = fs::read(directory.path().join("mortals.key")).unwrap().try_into().unwrap();
             let group = Group { name: "mortals".into(), key };
             let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();

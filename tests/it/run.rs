@@ -148,7 +148,7 @@ fn a_killed_instances_work_goes_on_elsewhere() {
     crate::support::await_true("registered", || ground.names().len() == 3);
     one.kill();
     crate::support::await_true("elected", || {
-        let status = ground.admin().registry().status(crate::support::PATIENCE);
+        let status = ground.admin().status();
         status.is_ok_and(|status| status.term == 2)
     });
     let main = ground.ask("status main").code(0).out;

@@ -92,7 +92,7 @@ fn what_functions_of_the_program_start_hears_its_signals() {
     let two =
         Instance::join(ground.config().name("two").admin_function("mask", "", report)).unwrap();
     for (asker, name) in [(&one, "one"), (&two, "one"), (&one, "two")] {
-        let answer = asker.call(name, "mask", &[], PATIENCE).unwrap();
+        let answer = asker.client().call(name, "mask", &[], PATIENCE).unwrap();
         assert_eq!(u64::from_ne_bytes(answer.try_into().unwrap()), 0, "an admin function's child");
     }
     let (tell, told) = std::sync::mpsc::channel();

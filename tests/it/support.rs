@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, RecvTimeoutError, unbounded};
-use pares::{Admin, Config};
+use pares::{Client, Config};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -160,16 +160,16 @@ impl Ground {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::new(GROUP).port(self.port).state_directory(&self.directory)
+        Config::new(GROUP).port(self.port).state_directory(&self.directory).answer_timeout(PATIENCE)
     }
 
-    pub(crate) fn admin(&self) -> Admin {
-        Admin::new(&self.config()).expect("an admin")
+    pub(crate) fn admin(&self) -> Client {
+        Client::new(&self.config()).expect("an admin")
     }
 
     /// The names in the registry.
     pub(crate) fn names(&self) -> Vec<String> {
-        let listing = self.admin().registry().list(PATIENCE).expect("a registry");
+        let listing = self.admin().list().expect("a registry");
         listing.entries.into_iter().map(|entry| entry.name).collect()
     }
 }
@@ -464,4 +464,9 @@ pub(crate) fn await_true(what: &str, is_it: impl Fn() -> bool) {
 
 fn read_on(name: &str, read: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name(name.into()).spawn(read).expect("a thread");
+}
+
+/// Who uses how much, for a comparison.
+pub(crate) fn units(holders: &[pares::Holder]) -> Vec<(String, u64)> {
+    holders.iter().map(|one| (one.name.clone(), one.units)).collect()
 }

@@ -55,7 +55,7 @@ pub(crate) fn act() -> Result<(), Failure> {
     }
     // Between two turns: nobody may be given what is still in use.
     let between = turn.lock();
-    _ = instance.call(&name, "stop", b"", Duration::from_secs(5));
+    _ = instance.client().call(&name, "stop", b"", Duration::from_secs(5));
     events.iter().try_for_each(|event| print(&event))?;
     drop(between);
     _ = turns.join();

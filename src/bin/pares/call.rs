@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
-use pares::{Admin, AskError, CallError};
+use pares::{AskError, CallError, Client, Reply};
 
 use crate::advice::Told;
 use crate::failure::{FAILED, Failure};
@@ -80,16 +80,16 @@ pub(crate) struct StepDownArgs {
 pub(crate) fn call(group: &Group, args: CallArgs) -> Result<(), Failure> {
     let CallArgs { name, function, payload, patience: Patience { timeout }, json } = args;
     let payload = payload.map_or_else(|| Ok(Vec::new()), read_payload)?;
-    let admin = group.admin()?;
+    let client = group.client()?;
     if name == "@all" {
-        let results = admin.call_all(&function, &payload, timeout)?;
-        let results = results.into_iter().map(|(name, result)| match result {
+        let results = client.call_all(&function, &payload, timeout)?;
+        let results = results.into_iter().map(|Reply { name, result, .. }| match result {
             Ok(bytes) => Answer { name, ok: true, result: text(&bytes) },
             Err(error) => Answer { name, ok: false, result: error.told() },
         });
         return print_all(&results.collect::<Vec<_>>(), Form::new(json));
     }
-    let result = admin.call(&name, &function, &payload, timeout)?;
+    let result = client.call(&name, &function, &payload, timeout)?;
     if json {
         return line(&Answer { name, ok: true, result: text(&result) }.object());
     }
@@ -146,7 +146,7 @@ fn print_all(answers: &[Answer], form: Form) -> Result<(), Failure> {
 }
 
 pub(crate) fn functions(group: &Group, args: &FunctionsArgs) -> Result<(), Failure> {
-    let lines = text(&group.admin()?.call(&args.name, "functions", b"", args.patience.timeout)?);
+    let lines = text(&group.client()?.call(&args.name, "functions", b"", args.patience.timeout)?);
     let functions = lines.lines().filter_map(|line| line.split_once('\t'));
     let form = Form::new(args.json);
     if form == Form::Json {
@@ -161,10 +161,10 @@ pub(crate) fn functions(group: &Group, args: &FunctionsArgs) -> Result<(), Failu
 }
 
 pub(crate) fn stop(group: &Group, args: &StopArgs) -> Result<(), Failure> {
-    let admin = group.admin()?;
-    match admin.call(&args.name, "stop", b"", args.patience.timeout) {
+    let client = group.client()?;
+    match client.call(&args.name, "stop", b"", args.patience.timeout) {
         // It may be quicker to end than to answer: that is what was asked for.
-        Err(CallError::InstanceLost { name }) if is_gone(&admin, &name, args.patience.timeout) => {
+        Err(CallError::InstanceLost { name }) if is_gone(&client, &name, args.patience.timeout) => {
             Ok(())
         }
         result => Ok(result.map(drop)?),
@@ -172,11 +172,12 @@ pub(crate) fn stop(group: &Group, args: &StopArgs) -> Result<(), Failure> {
 }
 
 /// Waits until an instance is no longer in the registry.
-fn is_gone(admin: &Admin, name: &str, patience: Duration) -> bool {
+fn is_gone(client: &Client, name: &str, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
-    let Ok(watch) = admin.registry().watch() else { return false };
+    let Ok(watch) = client.watch() else { return false };
+    let client = client.with_timeout(patience);
     loop {
-        match admin.registry().look_up(name, patience) {
+        match client.look_up(name) {
             Err(AskError::NoSuchInstance { .. } | AskError::NoSupervisor { .. }) => return true,
             Err(_) => return false,
             Ok(_) => {}
@@ -188,14 +189,14 @@ fn is_gone(admin: &Admin, name: &str, patience: Duration) -> bool {
 }
 
 pub(crate) fn step_down(group: &Group, args: &StepDownArgs) -> Result<(), Failure> {
-    let admin = group.admin()?;
-    let successor = text(&admin.call("main", "step-down", b"", args.timeout)?);
+    let client = group.client()?;
+    let successor = text(&client.call("main", "step-down", b"", args.timeout)?);
     if !successor.is_empty() {
         return line(&successor);
     }
     // One that was supervisor only for a command's sake has left, and does not know who came after
     // it.
-    line(&admin.registry().status(args.timeout)?.supervisor)
+    line(&client.with_timeout(args.timeout).status()?.supervisor)
 }
 
 fn read_payload(argument: OsString) -> io::Result<Vec<u8>> {

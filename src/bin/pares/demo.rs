@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, Sender, after, select, unbounded};
-use pares::{Admin, Config};
+use pares::{Client, Config};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::actor::{self, Turns, monotonic_ns};
@@ -302,13 +302,13 @@ impl Stage {
         Ok(())
     }
 
-    fn admin(&self) -> Result<Admin, Failure> {
-        Ok(Admin::new(&Config::new(&self.group).port(self.port).state_directory(&self.directory))?)
+    fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&Config::new(&self.group).port(self.port).state_directory(&self.directory))?)
     }
 
     /// Prints who has a connection and who waits for one.
     fn print_usage(&self, json: bool) -> Result<(), Failure> {
-        let usage = self.admin()?.usage_of(actor::RESOURCE, registry::ASK_TIMEOUT)?;
+        let usage = self.client()?.usage_of(actor::RESOURCE)?;
         if json {
             return line(&format!(
                 "{{\"event\":\"usage\",\"usage\":{}}}",
@@ -316,7 +316,7 @@ impl Stage {
             ));
         }
         let mut names: Vec<&str> =
-            usage.holders.iter().take(4).map(|(name, _)| name.as_str()).collect();
+            usage.holders.iter().take(4).map(|one| one.name.as_str()).collect();
         if usage.holders.len() > names.len() {
             names.push("…");
         }
@@ -328,7 +328,7 @@ impl Stage {
     }
 
     fn print_registry(&self, json: bool) -> Result<(), Failure> {
-        let listing = self.admin()?.registry().list(registry::ASK_TIMEOUT)?;
+        let listing = self.client()?.list()?;
         if json {
             return line(&format!(
                 "{{\"event\":\"registry\",\"instances\":{}}}",

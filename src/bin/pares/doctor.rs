@@ -96,8 +96,8 @@ fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
     let has_key = key_file.exists();
     let listing = if has_key {
         let answer =
-            group.admin().map_err(|error| AskError::Refused { source: Box::new(error.into()) });
-        answer.and_then(|admin| admin.registry().list(Duration::from_secs(3)))
+            group.client().map_err(|error| AskError::Refused { source: Box::new(error.into()) });
+        answer.and_then(|client| client.with_timeout(Duration::from_secs(3)).list())
     } else {
         Err(AskError::NoSupervisor { address: at })
     };

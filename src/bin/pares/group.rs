@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use log::LevelFilter;
-use pares::{Admin, Config, PlaceError};
+use pares::{Client, Config, PlaceError};
 
 use crate::failure::{Failure, USAGE};
 
@@ -116,8 +116,8 @@ impl Group {
         if let Some(port) = self.port { config.port(port) } else { config }
     }
 
-    pub(crate) fn admin(&self) -> Result<Admin, PlaceError> {
-        Admin::new(&self.config())
+    pub(crate) fn client(&self) -> Result<Client, PlaceError> {
+        Client::new(&self.config())
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
         Instance::join(args.resource.into_iter().fold(args.identity.config(group), declare))?;
     let name = instance.name().to_owned();
     let events = instance.events();
-    let watch = instance.registry().watch()?;
+    let watch = instance.client().watch()?;
     let mut changes = watch.changes().clone();
     let print = |line: Option<Line>| line.map_or(Ok(()), |line| line.print(form));
     loop {

@@ -8,7 +8,6 @@ use crate::events::Line;
 use crate::failure::Failure;
 use crate::group::Group;
 use crate::output::{Form, note};
-use crate::registry::ASK_TIMEOUT;
 use crate::signals;
 
 /// Print one line per event until SIGINT or SIGTERM, without being an instance
@@ -28,14 +27,14 @@ pub(crate) struct Args {
 pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
     let form = Form::new(args.json);
     let ends = signals::ends(false)?;
-    let admin = group.admin()?;
+    let client = group.client()?;
     // The watch waits for a supervisor for ever; if somebody else has the port, there will be none.
-    match admin.registry().status(ASK_TIMEOUT) {
+    match client.status() {
         Err(error @ AskError::Refused { .. }) => return Err(error.into()),
         Err(error) => note(&format!("{}; waiting", error.told())),
         Ok(_) => {}
     }
-    let watch = admin.registry().watch()?;
+    let watch = client.watch()?;
     loop {
         select! {
             recv(watch.changes()) -> change => match change {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pares::{Admin, AskError, ChangeKind, Entry, Listing};
+use pares::{AskError, ChangeKind, Client, Entry, Listing};
 
 use crate::failure::{Failure, NO_SUCH, NO_SUPERVISOR};
 use crate::group::Group;
@@ -59,7 +59,7 @@ pub(crate) struct IsUpArgs {
 }
 
 pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
-    let listing = group.admin()?.registry().list(ASK_TIMEOUT)?;
+    let listing = group.client()?.list()?;
     print(&listing, Form::new(args.json))
 }
 
@@ -110,14 +110,14 @@ fn fields(listing: &Listing, entry: &Entry) -> Fields {
 }
 
 pub(crate) fn status(group: &Group, args: &StatusArgs) -> Result<(), Failure> {
-    let admin = group.admin()?;
+    let client = group.client()?;
     let fields = match &args.name {
         Some(name) => {
-            let listing = look_up(&admin, name)?;
+            let listing = look_up(&client, name)?;
             listing.entries.iter().flat_map(|entry| fields(&listing, entry)).collect()
         }
         None => {
-            let status = admin.registry().status(ASK_TIMEOUT)?;
+            let status = client.status()?;
             vec![
                 ("group", json!(status.group)),
                 ("port", json!(status.port)),
@@ -151,7 +151,7 @@ pub(crate) fn status(group: &Group, args: &StatusArgs) -> Result<(), Failure> {
 }
 
 pub(crate) fn is_supervisor(group: &Group, args: &IsSupervisorArgs) -> Result<(), Failure> {
-    let supervisor = match group.admin()?.registry().status(ASK_TIMEOUT) {
+    let supervisor = match group.client()?.status() {
         Ok(status) => status.supervisor,
         Err(error) => return Err(silenced(error.into())),
     };
@@ -163,7 +163,7 @@ pub(crate) fn is_supervisor(group: &Group, args: &IsSupervisorArgs) -> Result<()
 }
 
 pub(crate) fn is_up(group: &Group, args: &IsUpArgs) -> Result<(), Failure> {
-    look_up(&group.admin()?, &args.name).map(drop).map_err(|error| silenced(error.into()))
+    look_up(&group.client()?, &args.name).map(drop).map_err(silenced)
 }
 
 /// An answer needs no words; a failure to get one does.
@@ -177,18 +177,17 @@ fn silenced(failure: Failure) -> Failure {
 
 /// Looks up an instance; one that is missing while survivors of an election are still coming back
 /// is waited for.
-fn look_up(admin: &Admin, name: &str) -> Result<Listing, Failure> {
-    let registry = admin.registry();
-    match registry.look_up(name, ASK_TIMEOUT) {
+fn look_up(client: &Client, name: &str) -> Result<Listing, Failure> {
+    match client.look_up(name) {
         Err(AskError::NoSuchInstance { .. }) => {}
         answer => return Ok(answer?),
     }
     let deadline = Instant::now() + ASK_TIMEOUT;
-    let watch = registry.watch()?;
+    let watch = client.watch()?;
     while let Ok(change) = watch.changes().recv_deadline(deadline) {
         if matches!(change.kind, ChangeKind::Settled { .. }) {
             break;
         }
     }
-    Ok(registry.look_up(name, ASK_TIMEOUT)?)
+    Ok(client.look_up(name)?)
 }

@@ -301,7 +301,7 @@ fn is_held(instance: &Instance, permit: &Permit) -> bool {
     let until = Instant::now() + OUT_OF_TOUCH;
     let Ok(tally) = instance.tally(permit.resource()) else { return false };
     while Instant::now() < until {
-        if tally.total(until.saturating_duration_since(Instant::now())).is_ok() {
+        if tally.with_timeout(until.saturating_duration_since(Instant::now())).total().is_ok() {
             return permit.is_valid();
         }
     }

@@ -75,28 +75,25 @@ pub(crate) struct SettingsArgs {
 }
 
 pub(crate) fn get(group: &Group, args: &GetArgs) -> Result<(), Failure> {
-    let found = group.admin()?.get(&args.key, args.patience.timeout)?;
+    let found = group.client()?.with_timeout(args.patience.timeout).get(&args.key)?;
     let value = found
         .ok_or_else(|| Failure::new(NO_SUCH, format!("the setting `{}` is not set", args.key)))?;
     if args.json { line(&pair(&args.key, &value)) } else { line(&value) }
 }
 
 pub(crate) fn set(group: &Group, args: &SetArgs) -> Result<(), Failure> {
-    let admin = group.admin()?;
     let SetArgs { key, value, expected, if_unset, patience, .. } = args;
-    let timeout = patience.timeout;
+    let client = group.client()?.with_timeout(patience.timeout);
     match (value, expected) {
-        (None, _) => admin.unset(key, timeout)?,
-        (Some(value), None) if !if_unset => admin.set(key, value, timeout)?,
-        (Some(value), expected) => {
-            admin.compare_and_set(key, expected.as_deref(), value, timeout)?
-        }
+        (None, _) => client.unset(key)?,
+        (Some(value), None) if !if_unset => client.set(key, value)?,
+        (Some(value), expected) => client.compare_and_set(key, expected.as_deref(), value)?,
     }
     Ok(())
 }
 
 pub(crate) fn settings(group: &Group, args: &SettingsArgs) -> Result<(), Failure> {
-    let settings = group.admin()?.settings(args.patience.timeout)?;
+    let settings = group.client()?.with_timeout(args.patience.timeout).settings()?;
     let form = Form::new(args.json);
     if form == Form::Json {
         let pairs: Vec<String> = settings.iter().map(|(key, value)| pair(key, value)).collect();

@@ -1,6 +1,6 @@
 //! What all instances use together: `usage`, `limit`, `revoke`.
 
-use pares::Usage;
+use pares::{Holder, Usage};
 
 use crate::failure::Failure;
 use crate::group::{Group, Patience};
@@ -66,11 +66,10 @@ pub(crate) struct RevokeArgs {
 }
 
 pub(crate) fn usage(group: &Group, args: &UsageArgs) -> Result<(), Failure> {
-    let admin = group.admin()?;
-    let timeout = args.patience.timeout;
+    let client = group.client()?.with_timeout(args.patience.timeout);
     let resources = match &args.resource {
-        Some(resource) => vec![admin.usage_of(resource, timeout)?],
-        None => admin.usage(timeout)?,
+        Some(resource) => vec![client.usage_of(resource)?],
+        None => client.usage()?,
     };
     let form = Form::new(args.json);
     if form == Form::Json {
@@ -83,7 +82,7 @@ pub(crate) fn usage(group: &Group, args: &UsageArgs) -> Result<(), Failure> {
         let limit = one.limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
         let mut row =
             vec![one.resource.clone(), limit, one.in_use.to_string(), one.waiting.to_string()];
-        row.extend(one.holders.iter().map(|(name, units)| format!("{name}={units}")));
+        row.extend(one.holders.iter().map(|one| format!("{}={}", one.name, one.units)));
         row
     };
     let table: Vec<Vec<String>> = resources.iter().map(row).collect();
@@ -92,7 +91,7 @@ pub(crate) fn usage(group: &Group, args: &UsageArgs) -> Result<(), Failure> {
 
 /// One resource as a JSON object.
 pub(crate) fn usage_object(usage: &Usage) -> String {
-    let holder = |(name, units): &(String, u64)| json!({ "name": name, "units": units });
+    let holder = |one: &Holder| json!({ "name": one.name, "units": one.units });
     object(&vec![
         ("resource", json!(usage.resource)),
         ("limit", json!(usage.limit)),
@@ -103,10 +102,11 @@ pub(crate) fn usage_object(usage: &Usage) -> String {
 }
 
 pub(crate) fn limit(group: &Group, args: &LimitArgs) -> Result<(), Failure> {
-    Ok(group.admin()?.set_limit(&args.resource, args.limit, args.patience.timeout)?)
+    Ok(group.client()?.with_timeout(args.patience.timeout).set_limit(&args.resource, args.limit)?)
 }
 
 pub(crate) fn revoke(group: &Group, args: &RevokeArgs) -> Result<(), Failure> {
-    let permits = group.admin()?.revoke(&args.resource, &args.holder, args.patience.timeout)?;
+    let permits =
+        group.client()?.with_timeout(args.patience.timeout).revoke(&args.resource, &args.holder)?;
     line(&permits.to_string())
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::exchange::{Answers, Exchanges, Unanswered};
 use crate::config::{CALL_ALL_THREADS, MAX_PAYLOAD};
 use crate::error::{AskError, CallError};
-use crate::event::Replies;
+use crate::event::Reply;
 use crate::net::member::presence::Place;
 use crate::net::member::shared::Shared;
 use crate::net::procs::obstacle::join_error;
@@ -286,7 +286,7 @@ impl Asker {
         deadline: Instant,
     ) -> Result<Vec<u8>, CallError> {
         if payload.len() > MAX_PAYLOAD {
-            return Err(CallError::PayloadTooLarge { bytes: payload.len() });
+            return Err(CallError::PayloadTooLarge { bytes: payload.len(), limit: MAX_PAYLOAD });
         }
         self.present()?;
         // A kept connection to an instance is as good as a look-up: it ends when the instance does.
@@ -369,9 +369,9 @@ impl Asker {
         function: &str,
         payload: &[u8],
         timeout: Duration,
-    ) -> Result<Replies, CallError> {
+    ) -> Result<Vec<Reply>, CallError> {
         if payload.len() > MAX_PAYLOAD {
-            return Err(CallError::PayloadTooLarge { bytes: payload.len() });
+            return Err(CallError::PayloadTooLarge { bytes: payload.len(), limit: MAX_PAYLOAD });
         }
         let entries = self.list(clock::deadline(timeout))?.entries;
         let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(entries.len())));
@@ -379,7 +379,7 @@ impl Asker {
             while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let target = Callee { name: entry.name.clone(), admin: entry.admin };
                 let result = self.call_at(&target, function, payload, clock::deadline(timeout));
-                results.lock().push((target.name, result));
+                results.lock().push(Reply { name: target.name, result });
             }
         };
         thread::scope(|scope| {
@@ -396,7 +396,7 @@ impl Asker {
             work();
         });
         let mut results = results.into_inner();
-        results.sort_by(|(one, _), (other, _)| one.cmp(other));
+        results.sort_by(|one: &Reply, other| one.name.cmp(&other.name));
         Ok(results)
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::ask::Asker;
 use super::exchange::{Answers, Unanswered};
 use crate::error::{AskError, MessageError, ResourceError, SettingError};
-use crate::event::Usage;
+use crate::event::{Holder, Usage};
 use crate::wire::field::Payload;
 use crate::wire::{Fault, Message, Setting};
 
@@ -150,11 +150,10 @@ fn read_usage(answers: &mut Answers) -> Result<Usage, Unanswered> {
         return Err(Unanswered::Nonsense);
     };
     let holder = |answers: &mut Answers| match answers.next()? {
-        Message::Holder { name, units } => Ok((name, units)),
+        Message::Holder { name, units } => Ok(Holder { name, units }),
         _ => Err(Unanswered::Nonsense),
     };
-    let holders: Result<Vec<(String, u64)>, Unanswered> =
-        (0..holders).map(|_| holder(answers)).collect();
+    let holders: Result<Vec<Holder>, Unanswered> = (0..holders).map(|_| holder(answers)).collect();
     Ok(Usage { resource, limit, in_use, waiting, holders: holders? })
 }
 

@@ -34,7 +34,7 @@ impl Deeds {
         sys::install();
         let wire = Wire::lay();
         let io = |doing| move |source| JoinError::Io { doing, source };
-        let directory = config.state_directory()?;
+        let directory = config.locate_state_directory()?;
         files::make_directory(&directory)?;
         let group = &config.group;
         let seal = seal(config, &directory)?;

@@ -9,7 +9,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Actor, given, given_place, orders, say};
 use crate::hostile::{GROUP, raise_limits};
-use crate::support::PATIENCE;
 
 fn config(name: &str) -> Config {
     given_place(GROUP).name(name)
@@ -24,7 +23,7 @@ pub(super) fn serve() {
     }
     let boss = Instance::join(config("boss")).unwrap();
     let worker = Instance::join(config("worker")).unwrap();
-    let status = boss.registry().status(PATIENCE).unwrap();
+    let status = boss.client().status().unwrap();
     say(&format!("ready {} {}", status.registry_port, worker.entry().admin));
     let mut watch = None;
     for order in orders() {
@@ -35,7 +34,7 @@ pub(super) fn serve() {
             continue;
         }
         assert_eq!(order, "watch");
-        let started = boss.registry().watch().unwrap();
+        let started = boss.client().watch().unwrap();
         let changes = started.changes().clone();
         thread::spawn(move || {
             changes.iter().for_each(|change| say(&format!("change {:?}", change.kind)))

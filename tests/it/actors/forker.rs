@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use pares::{Admin, AskError, Config, Instance, Role};
+use pares::{AskError, Client, Config, Instance, Role};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
 
 use super::crash::{crash, crash_like_vfork, handle_faults, raw_clone};
@@ -69,7 +69,7 @@ pub(super) fn play() {
     }
     let config = given_place(GROUP);
     let own = config.clone().name(given("NAME")).resource("seats", 100);
-    let own = own.function("fork", "forks a child that lives on", |_| {
+    let own = own.admin_function("fork", "forks a child that lives on", |_| {
         Ok(living_child().to_string().into_bytes())
     });
     let own = own.admin_function("fork-and-return", "the child returns", |_| {
@@ -105,7 +105,7 @@ pub(super) fn play() {
                 let child = fork(move || {
                     let instance = Instance::join(config).expect("the child joins");
                     say(&format!("child is {}", instance.role()));
-                    let answer = instance.call("main", "ping", b"hello", PATIENCE);
+                    let answer = instance.client().call("main", "ping", b"hello", PATIENCE);
                     say(&format!("child hears {:?}", answer.map(|bytes| bytes.len())));
                     live_on();
                 });
@@ -140,8 +140,8 @@ fn traffic(config: &Config, count: usize) -> String {
                 while !done.load(Ordering::Relaxed) {
                     // A new admin each time: nothing is kept, everything is opened and closed
                     // again.
-                    let admin = Admin::new(&config).expect("an admin");
-                    _ = admin.registry().list(PATIENCE);
+                    let admin = Client::new(&config).expect("an admin");
+                    _ = admin.list();
                     _ = admin.call("main", "ping", b"", PATIENCE);
                 }
             })
@@ -183,10 +183,10 @@ fn use_in_child(config: &Config, instance: &Instance) {
     let permit = instance.acquire("seats", 1).expect("a permit");
     let tally = instance.tally("visits").expect("a tally");
     let visits = tally.add(5);
-    let watch = instance.registry().watch().expect("a watch");
+    let watch = instance.client().watch().expect("a watch");
     watch.changes().recv_timeout(PATIENCE).expect("itself");
-    let admin = Admin::new(config).expect("an admin");
-    admin.registry().list(PATIENCE).expect("a registry");
+    let admin = Client::new(config).expect("an admin");
+    admin.list().expect("a registry");
     let job = instance.while_supervisor(|guard| while !guard.wait(PATIENCE) {}).expect("a job");
     let child = {
         let (permit, tally, watch, admin, job) = (&permit, &tally, &watch, &admin, &job);
@@ -205,25 +205,26 @@ fn use_in_child(config: &Config, instance: &Instance) {
             assert_eq!(events, [pares::EventKind::Stopped]);
             let stopped =
                 |error: AskError| assert!(error.to_string().contains("forked"), "{error}");
-            stopped(instance.registry().list(timeout).unwrap_err());
-            stopped(instance.registry().status(timeout).unwrap_err());
-            assert!(matches!(instance.registry().watch(), Err(pares::StartError::Stopped)));
-            stopped(admin.registry().list(timeout).unwrap_err());
-            stopped(tally.total(timeout).unwrap_err());
+            stopped(instance.client().list().unwrap_err());
+            stopped(instance.client().status().unwrap_err());
+            assert!(matches!(instance.client().watch(), Err(pares::StartError::Stopped)));
+            stopped(admin.list().unwrap_err());
+            stopped(tally.total().unwrap_err());
             assert!(
                 instance
+                    .client()
                     .call("main", "ping", b"", timeout)
                     .unwrap_err()
                     .to_string()
                     .contains("forked")
             );
-            assert!(instance.call_all("ping", b"", timeout).is_err());
+            assert!(instance.client().call_all("ping", b"", timeout).is_err());
             assert!(admin.call("main", "ping", b"", timeout).is_err());
             assert!(instance.acquire("seats", 1).unwrap_err().to_string().contains("forked"));
             assert!(instance.tally("other").is_err() && tally.add(3) == 0 && tally.count() == 0);
-            assert!(instance.set("k", "v", timeout).is_err() && instance.get("k").is_none());
-            assert!(instance.settings().is_empty() && instance.usage(timeout).is_err());
-            assert!(instance.broadcast("t", b"", timeout).is_err());
+            assert!(instance.client().set("k", "v").is_err() && instance.get("k").is_none());
+            assert!(instance.settings().is_empty() && instance.client().usage().is_err());
+            assert!(instance.broadcast("t", b"").is_err());
             assert!(instance.step_down(timeout).is_err() && !permit.is_valid());
             assert!(instance.while_supervisor(|_| {}).unwrap_err().to_string().contains("forked"));
             assert!(watch.changes().recv().is_err());
@@ -253,7 +254,7 @@ fn use_in_child(config: &Config, instance: &Instance) {
         permit.is_valid() && tally.count() == visits,
         "the child took something from its parent"
     );
-    assert_eq!(tally.total(PATIENCE).expect("a sum"), visits);
+    assert_eq!(tally.total().expect("a sum"), visits);
     say(&format!(
         "ended {}",
         ended.expect("a child").is_some_and(|(_, status)| status.exit_status() == Some(0))

@@ -31,13 +31,13 @@ pub(super) fn play() {
     for round in 0..10 {
         let group = Group::new();
         let mut instances: Vec<Instance> = ["a", "b", "c", "d"].map(|name| group.join(name)).into();
-        let watch = instances[1].registry().watch().unwrap();
+        let watch = instances[1].client().watch().unwrap();
         changes_until(watch.changes(), "settled with 4");
         let job = instances[0].while_supervisor(|guard| while !guard.wait(PATIENCE) {}).unwrap();
         for instance in &instances {
-            assert_eq!(instance.call("main", "ping", b"x", PATIENCE).unwrap(), b"x");
-            assert_eq!(instance.call("d", "ping", b"y", PATIENCE).unwrap(), b"y");
-            assert_eq!(instance.call_all("ping", b"", PATIENCE).unwrap().len(), 4);
+            assert_eq!(instance.client().call("main", "ping", b"x", PATIENCE).unwrap(), b"x");
+            assert_eq!(instance.client().call("d", "ping", b"y", PATIENCE).unwrap(), b"y");
+            assert_eq!(instance.client().call_all("ping", b"", PATIENCE).unwrap().len(), 4);
         }
         // The supervisor first, last, or in between.
         instances.rotate_left(round % 4);

@@ -191,11 +191,14 @@ fn given(name: &str) -> String {
 
 /// The place of its group.
 fn given_place(group: &str) -> Config {
-    Config::new(group).directory(given("DIRECTORY")).port(given("PORT").parse().expect("a port"))
+    Config::new(group)
+        .answer_timeout(crate::support::PATIENCE)
+        .state_directory(given("DIRECTORY"))
+        .port(given("PORT").parse().expect("a port"))
 }
 
 /// How it takes part.
 fn given_config() -> Config {
     let events = given("EVENTS").parse().unwrap_or(100_000);
-    given_place(GROUP).name(given("NAME")).events(events)
+    given_place(GROUP).name(given("NAME")).event_capacity(events)
 }

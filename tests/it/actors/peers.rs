@@ -12,7 +12,7 @@ use crate::support::{GROUP, PATIENCE};
 pub(super) fn fork_once() {
     let config = Config::new(GROUP)
         .local(given("PORT").parse().unwrap())
-        .directory(given("DIRECTORY"))
+        .state_directory(given("DIRECTORY"))
         .interval(MS(400))
         .delay(MS(400));
     let (peer, token) = primary(config.clone());
@@ -63,7 +63,7 @@ pub(super) fn start_others() {
     drop(std::panic::take_hook());
     let config = Config::new(GROUP)
         .local(given("PORT").parse().unwrap())
-        .directory(given("DIRECTORY"))
+        .state_directory(given("DIRECTORY"))
         .interval(MS(100))
         .delay(MS(100));
     let peer = join(config.need(7, 1, None).launcher([given("PROGRAM")]));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::{fs, process, thread};
 
-use pares::{Admin, Config, EventKind, Instance};
+use pares::{Client, Config, EventKind, Instance};
 
 use super::{given, given_place, say};
 use crate::support::{GROUP, PATIENCE};
@@ -43,30 +43,32 @@ fn requests(config: &Config) {
     // While there is nobody else who would be told of it.
     measure(JOIN, || drop(Instance::join(config.clone().name("guest")).expect("joined")));
     measure("ask anew", || {
-        let admin = Admin::new(config).expect("an admin");
-        _ = admin.registry().status(PATIENCE).expect("a status");
+        let admin = Client::new(config).expect("an admin");
+        _ = admin.status().expect("a status");
     });
     let asker = Instance::join(config.clone().name("asker")).expect("joined");
     assert!(supervisor.is_supervisor());
-    let registry = asker.registry();
+    let registry = asker.client();
     let tally = asker.tally("visits").expect("a tally");
     let payload = [7; 32];
     let mut number = 0;
     let subjects: &mut [(&str, &mut dyn FnMut())] = &mut [
-        ("look-up", &mut || _ = registry.look_up("supervisor", PATIENCE).expect("an entry")),
-        ("status", &mut || _ = registry.status(PATIENCE).expect("a status")),
+        ("look-up", &mut || _ = registry.look_up("supervisor").expect("an entry")),
+        ("status", &mut || _ = registry.status().expect("a status")),
         ("try-acquire", &mut || drop(asker.try_acquire("seats", 1).expect("a permit"))),
         ("acquire", &mut || drop(asker.acquire("seats", 1).expect("a permit"))),
         ("tally", &mut || _ = tally.add(1)),
-        ("total", &mut || _ = tally.total(PATIENCE).expect("a sum")),
+        ("total", &mut || _ = tally.total().expect("a sum")),
         ("set", &mut || {
             number += 1;
-            asker.set("number", &number.to_string(), PATIENCE).expect("set");
+            asker.client().set("number", &number.to_string()).expect("set");
         }),
-        ("call", &mut || _ = asker.call("main", "ping", &payload, PATIENCE).expect("a pong")),
+        ("call", &mut || {
+            _ = asker.client().call("main", "ping", &payload, PATIENCE).expect("a pong")
+        }),
     ];
     // What goes one way has arrived when what was asked after it is answered.
-    let arrive = || _ = tally.total(PATIENCE).expect("a sum");
+    let arrive = || _ = tally.total().expect("a sum");
     for (name, run) in subjects {
         (0..3).for_each(|_| run()); // connections are made, memory is had
         arrive();
@@ -93,8 +95,8 @@ fn share(config: &Config) {
     let permit = instance.acquire("seats", 1).expect("a permit");
     let tally = instance.tally("visits").expect("a tally");
     tally.add(3);
-    instance.set(instance.name(), "here", PATIENCE).expect("set");
-    let watch = instance.registry().watch().expect("a watch");
+    instance.client().set(instance.name(), "here").expect("set");
+    let watch = instance.client().watch().expect("a watch");
     let changes = watch.changes().clone();
     let events = instance.events();
     thread::scope(|scope| {

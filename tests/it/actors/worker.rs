@@ -171,7 +171,7 @@ pub(super) fn play() {
                 }
                 let value = format!("{} {number}", instance_3.name());
                 say(&format!("tried {key} {value}"));
-                match instance_3.set(&key, &value, PATIENCE) {
+                match instance_3.client().set(&key, &value) {
                     Ok(()) => say(&format!("set {key} {value}")),
                     Err(error) => say(&format!("violation: {error:?}")),
                 }

@@ -66,12 +66,12 @@ fn the_c_worker_coordinates_with_rust_instances() {
 
     let permit = rust.acquire("machine", 2).unwrap();
     writeln!(orders, "first").unwrap();
-    await_true("waiting", || rust.usage_of("machine", PATIENCE).unwrap().waiting == 1);
-    assert_eq!(rust.call("berta", "done", b"", PATIENCE).unwrap(), b"0");
+    await_true("waiting", || rust.client().usage_of("machine").unwrap().waiting == 1);
+    assert_eq!(rust.client().call("berta", "done", b"", PATIENCE).unwrap(), b"0");
     drop(permit);
     expect(&berta, "did first");
-    assert_eq!(rust.call("berta", "done", b"", PATIENCE).unwrap(), b"1");
-    rust.broadcast("news", b"all is well", PATIENCE).unwrap();
+    assert_eq!(rust.client().call("berta", "done", b"", PATIENCE).unwrap(), b"1");
+    rust.broadcast("news", b"all is well").unwrap();
     expect(&berta, "event: message: rust says all is well");
 
     drop(rust); // else it could be the next supervisor
@@ -106,14 +106,14 @@ fn the_prefork_server_keeps_one_house_and_replaces_the_dead() {
     let first = next_keeper(&mut keeping);
     assert!(first.ends_with(", term 1"), "{first}");
     let rust = join(&ground, "prefork", "rust");
-    let count = || rust.registry().list(PATIENCE).unwrap().entries.len();
+    let count = || rust.client().list().unwrap().entries.len();
     await_true("four", || count() == 4);
 
     let mut hello = String::new();
     TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_string(&mut hello).unwrap();
     assert!(hello.starts_with("hello from server-"), "{hello}");
 
-    let main = rust.registry().look_up("main", PATIENCE).unwrap().entries.remove(0);
+    let main = rust.client().look_up("main").unwrap().entries.remove(0);
     kill_process(Pid::from_raw(main.pid as i32).unwrap(), Signal::KILL).unwrap();
     // The Rust instance may be quicker; it hands over to one of the children.
     await_true("elected", || {
@@ -127,7 +127,7 @@ fn the_prefork_server_keeps_one_house_and_replaces_the_dead() {
     assert!(!second.ends_with(", term 1"), "{second}");
     // It may be on its way from the supervisor before to this one.
     await_true("back", || count() == 4);
-    let replaced = rust.registry().look_up(&main.name, PATIENCE).unwrap().entries.remove(0);
+    let replaced = rust.client().look_up(&main.name).unwrap().entries.remove(0);
     assert_ne!(replaced.pid, main.pid);
 
     server.signal(Signal::TERM);
@@ -187,8 +187,8 @@ fn the_python_example_takes_part() {
     let mut clara = Proc::start(command);
     expect(&clara, "event: setting greeting hello from Python");
     assert_eq!(rust.get("greeting").as_deref(), Some("hello from Python"));
-    assert_eq!(rust.call("clara", "shout", b"louder", PATIENCE).unwrap(), b"LOUDER");
-    rust.send("clara", "news", b"all is well", PATIENCE).unwrap();
+    assert_eq!(rust.client().call("clara", "shout", b"louder", PATIENCE).unwrap(), b"LOUDER");
+    rust.send("clara", "news", b"all is well").unwrap();
     expect(&clara, "event: message rust news all is well");
     drop(writer);
     expect(&clara, "left");

@@ -20,7 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::actors::Actor;
 use crate::random::Random;
 use crate::sharing::Ended;
-use crate::support::{Ground, PATIENCE, await_true};
+use crate::support::{Ground, PATIENCE, await_true, units};
 use group::Chaos;
 use written::{Told, Written};
 
@@ -80,17 +80,17 @@ fn what_is_shared_survives_any_deaths() {
     let config =
         chaos.ground.config().name("newcomer").resource("slots", UNITS as u64).settle_time(SETTLE);
     let newcomer = Instance::join(config).unwrap();
-    let usage = |resource: &str| newcomer.usage_of(resource, PATIENCE).expect("usage");
+    let usage = |resource: &str| newcomer.client().usage_of(resource).expect("usage");
     // What is given back or counted goes one way, and may be a moment behind.
     await_true("the books as the living say", || {
-        usage("slots").holders == kept && usage("jobs").holders == counted
+        units(&usage("slots").holders) == kept && units(&usage("jobs").holders) == counted
     });
     assert_eq!(
         (usage("slots").in_use, usage("slots").waiting, usage("slots").limit),
         (2, 0, Some(UNITS as u64))
     );
     assert_eq!(usage("jobs").in_use, total);
-    assert_eq!(newcomer.tally("jobs").unwrap().total(PATIENCE).unwrap(), total);
+    assert_eq!(newcomer.tally("jobs").unwrap().total().unwrap(), total);
 
     chaos.order("settings");
     let settings = chaos.answers("settings");
@@ -190,7 +190,7 @@ fn who_sleeps_through_a_failover_holds_nothing_that_others_got() {
         let watching = scope.spawn(|| {
             let (admin, mut most) = (ground.admin(), 0);
             while !end.load(Ordering::Relaxed) {
-                if let Ok(usage) = admin.usage_of("slots", PATIENCE) {
+                if let Ok(usage) = admin.usage_of("slots") {
                     most = most.max(usage.in_use);
                 }
                 thread::sleep(Duration::from_millis(1));
@@ -200,10 +200,8 @@ fn who_sleeps_through_a_failover_holds_nothing_that_others_got() {
         let ended = Ended(&end);
         let admin = ground.admin();
         for round in 0..rounds {
-            await_true("settled", || {
-                admin.registry().status(PATIENCE).is_ok_and(|status| status.settled)
-            });
-            let leading = admin.registry().status(PATIENCE).unwrap().supervisor;
+            await_true("settled", || admin.status().is_ok_and(|status| status.settled));
+            let leading = admin.status().unwrap().supervisor;
             let at = members.iter().position(|(name, _)| *name == leading).expect("one of them");
             let (_, supervisor) = members.remove(at);
             let at = random.below(members.len() as u64) as usize;
@@ -235,8 +233,8 @@ fn who_sleeps_through_a_failover_holds_nothing_that_others_got() {
                     "round {round}: a permit that others have is valid"
                 );
             }
-            let usage = admin.usage_of("slots", PATIENCE).unwrap();
-            assert_eq!(usage.holders, [(members[taker].0.clone(), 4)], "round {round}");
+            let usage = admin.usage_of("slots").unwrap();
+            assert_eq!(units(&usage.holders), [(members[taker].0.clone(), 4)], "round {round}");
             assert_eq!(members[taker].1.obey("valid"), "1", "round {round}");
             members[at].1.obey("release");
             members[taker].1.obey("release");

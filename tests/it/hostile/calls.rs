@@ -26,8 +26,9 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
         });
     let worker = Instance::join(config).unwrap();
     let caller = Instance::join(directory.config(port, "caller")).unwrap();
-    let call =
-        |function: &str, payload: &[u8], within| caller.call("worker", function, payload, within);
+    let call = |function: &str, payload: &[u8], within| {
+        caller.client().call("worker", function, payload, within)
+    };
 
     let panicked = call("panic", b"", PATIENCE).unwrap_err();
     assert!(
@@ -49,7 +50,7 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
     assert_eq!(call("ping", &vec![7; limit], PATIENCE).unwrap().len(), limit);
     let refused = call("ping", &vec![7; limit + 1], PATIENCE).unwrap_err();
     assert!(
-        matches!(refused, CallError::PayloadTooLarge { bytes } if bytes == limit + 1),
+        matches!(refused, CallError::PayloadTooLarge { bytes, .. } if bytes == limit + 1),
         "{refused}"
     );
     assert_eq!(call("big", limit.to_string().as_bytes(), PATIENCE).unwrap().len(), limit);
@@ -77,7 +78,7 @@ fn a_function_that_misbehaves_harms_only_its_caller() {
         assert_eq!(slow.join().unwrap().unwrap(), b"at last");
     });
     assert_eq!((worker.role(), caller.role()), (Role::Subordinate, Role::Subordinate));
-    assert_eq!(caller.registry().list(PATIENCE).unwrap().entries.len(), 3);
+    assert_eq!(caller.client().list().unwrap().entries.len(), 3);
 }
 
 /// Goal: a call to all answers for everyone, also for those who are stopped or have no endpoint any
@@ -97,9 +98,10 @@ fn a_call_to_all_is_not_held_up_by_the_stopped_and_the_dead() {
 
     in_time_once(Duration::from_secs(2), || {
         let began = Instant::now();
-        let results = boss.call_all("ping", b"hello", Duration::from_millis(500)).unwrap();
+        let results = boss.client().call_all("ping", b"hello", Duration::from_millis(500)).unwrap();
         let took = began.elapsed();
-        let results: BTreeMap<String, Result<Vec<u8>, CallError>> = results.into_iter().collect();
+        let results: BTreeMap<String, Result<Vec<u8>, CallError>> =
+            results.into_iter().map(|reply| (reply.name, reply.result)).collect();
         assert_eq!(results.keys().collect::<Vec<_>>(), ["boss", "ghost", "stopped"]);
         assert!(matches!(results["stopped"], Err(CallError::TimedOut)), "{results:?}");
         if took < Duration::from_secs(2) {

@@ -22,7 +22,7 @@ pub(super) fn lies() -> Vec<Lie> {
         behave,
         timeout_ms: 700,
         within_ms: 700..7000,
-        variant: "Deadline",
+        variant: "TimedOut",
         message: &["no role after", "nobody answers on the port", SAYS_WHO],
     };
     let stranger = |what, behave| Lie {

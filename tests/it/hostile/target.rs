@@ -29,7 +29,11 @@ impl Directory {
     }
 
     pub(super) fn config(&self, port: u16, name: &str) -> Config {
-        Config::new(GROUP).directory(self.0.path()).port(port).name(name)
+        Config::new(GROUP)
+            .answer_timeout(PATIENCE)
+            .state_directory(self.0.path())
+            .port(port)
+            .name(name)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Admin functions, called from outside.
+//! Client functions, called from outside.
 
 use std::time::Duration;
 
-use pares::{Admin, CallError, EventKind, Instance, Role};
+use pares::{CallError, Client, EventKind, Instance, Role};
 
 use super::{Group, changes_until, expect};
 use crate::support::PATIENCE;
@@ -19,15 +19,15 @@ fn an_admin_call_reaches_one_or_all_and_says_what_went_wrong() {
         config.clone().name("second").admin_function("panic", "", |_| panic!("oh no")),
     )
     .unwrap();
-    let call = |name: &str, function: &str| first.call(name, function, b"hi", PATIENCE);
+    let call = |name: &str, function: &str| first.client().call(name, function, b"hi", PATIENCE);
     assert_eq!(call("second", "ping").unwrap(), b"hi");
     assert_eq!(call("first", "ping").unwrap(), b"hi");
     assert!(matches!(call("second", "nothing"), Err(CallError::NoSuchFunction { .. })));
     assert!(matches!(call("nobody", "ping"), Err(CallError::Ask { .. })));
     assert!(
-        matches!(call("second", "panic"), Err(CallError::Panicked { detail: text }) if text == "oh no")
+        matches!(call("second", "panic"), Err(CallError::Panicked { detail }) if detail == "oh no")
     );
-    let failed = second.call("main", "fail", b"", PATIENCE);
+    let failed = second.client().call("main", "fail", b"", PATIENCE);
     assert!(matches!(failed, Err(CallError::Failed { detail: text }) if text == "no paper"));
     assert_eq!(call("second", "ping").unwrap(), b"hi", "a panic harms nothing");
     let functions = String::from_utf8(call("second", "functions").unwrap()).unwrap();
@@ -41,8 +41,8 @@ fn an_admin_call_reaches_one_or_all_and_says_what_went_wrong() {
             "{name} is not in the entry"
         );
     }
-    let all = second.call_all("ping", b"all", PATIENCE).unwrap();
-    let all: Vec<_> = all.into_iter().map(|(name, result)| (name, result.unwrap())).collect();
+    let all = second.client().call_all("ping", b"all", PATIENCE).unwrap();
+    let all: Vec<_> = all.into_iter().map(|reply| (reply.name, reply.result.unwrap())).collect();
     assert_eq!(all, [("first".into(), b"all".to_vec()), ("second".into(), b"all".to_vec())]);
 }
 
@@ -56,10 +56,10 @@ fn a_slow_function_delays_its_own_caller_only() {
     });
     let (slow, other) = (Instance::join(slow).unwrap(), group.join("other"));
     // From here on a call is a round trip, whatever else the machine does.
-    assert_eq!(other.call("slow", "ping", b"first", PATIENCE).unwrap(), b"first");
-    let late = other.call("slow", "slow", b"", Duration::from_millis(200));
+    assert_eq!(other.client().call("slow", "ping", b"first", PATIENCE).unwrap(), b"first");
+    let late = other.client().call("slow", "slow", b"", Duration::from_millis(200));
     assert!(matches!(late, Err(CallError::TimedOut)), "{late:?}");
-    assert_eq!(other.call("slow", "ping", b"quick", PATIENCE).unwrap(), b"quick");
+    assert_eq!(other.client().call("slow", "ping", b"quick", PATIENCE).unwrap(), b"quick");
     drop(let_go); // or leaving would wait for it
     drop(slow);
 }
@@ -68,10 +68,10 @@ fn a_slow_function_delays_its_own_caller_only() {
 fn an_instance_that_is_asked_to_stop_leaves_and_says_so() {
     let group = Group::new();
     let (first, second) = (group.join("first"), group.join("second"));
-    let watch = first.registry().watch().unwrap();
+    let watch = first.client().watch().unwrap();
     changes_until(watch.changes(), "settled with 2");
     let events = second.events();
-    assert_eq!(first.call("second", "stop", b"", PATIENCE).unwrap(), b"leaving");
+    assert_eq!(first.client().call("second", "stop", b"", PATIENCE).unwrap(), b"leaving");
     expect(&events, |kind| *kind == EventKind::StopAsked);
     expect(&events, |kind| *kind == EventKind::Stopped);
     assert_eq!(second.role(), Role::Stopped);
@@ -84,7 +84,7 @@ fn an_instance_that_is_asked_to_stop_leaves_and_says_so() {
 #[test]
 fn an_instance_that_leaves_answers_its_callers_first() {
     let group = Group::new();
-    let admin = Admin::new(&group.config).unwrap();
+    let admin = Client::new(&group.config).unwrap();
     let mut one = group.join("0");
     for turn in 1..30 {
         let events = one.events();
@@ -113,6 +113,8 @@ fn the_longest_time_is_never_too_long() {
         .clone()
         .join_timeout(Duration::MAX)
         .settle_time(Duration::MAX)
+        .answer_timeout(Duration::MAX)
+        .answer_timeout(Duration::MAX)
         .resource("seats", 2);
     let (one, two) = (
         Instance::join(config.clone().name("one")).unwrap(),
@@ -120,22 +122,22 @@ fn the_longest_time_is_never_too_long() {
     );
     let long = Duration::MAX;
     for (asker, other) in [(&one, "two"), (&two, "one")] {
-        assert_eq!(asker.registry().list(long).unwrap().entries.len(), 2);
-        assert_eq!(asker.registry().look_up(other, long).unwrap().entries.len(), 1);
-        assert_eq!(asker.registry().status(long).unwrap().members, 2);
-        assert_eq!(asker.call(other, "ping", b"hello", long).unwrap(), b"hello");
-        assert_eq!(asker.call_all("ping", b"hello", long).unwrap().len(), 2);
+        assert_eq!(asker.client().list().unwrap().entries.len(), 2);
+        assert_eq!(asker.client().look_up(other).unwrap().entries.len(), 1);
+        assert_eq!(asker.client().status().unwrap().members, 2);
+        assert_eq!(asker.client().call(other, "ping", b"hello", long).unwrap(), b"hello");
+        assert_eq!(asker.client().call_all("ping", b"hello", long).unwrap().len(), 2);
         drop(asker.acquire_timeout("seats", 2, long).unwrap());
-        asker.set_limit("seats", 3, long).unwrap();
-        assert_eq!(asker.usage_of("seats", long).unwrap().limit, Some(3));
-        assert_eq!(asker.usage(long).unwrap().len(), 1);
-        assert_eq!(asker.revoke("seats", other, long).unwrap(), 0);
-        assert_eq!(asker.tally("others").unwrap().total(long).unwrap(), 0);
-        asker.set("mode", "fast", long).unwrap();
-        asker.compare_and_set("mode", Some("fast"), "safe", long).unwrap();
-        asker.unset("mode", long).unwrap();
-        assert_eq!(asker.broadcast("topic", b"", long).unwrap(), 2);
-        asker.send(other, "topic", b"", long).unwrap();
+        asker.client().set_limit("seats", 3).unwrap();
+        assert_eq!(asker.client().usage_of("seats").unwrap().limit, Some(3));
+        assert_eq!(asker.client().usage().unwrap().len(), 1);
+        assert_eq!(asker.client().revoke("seats", other).unwrap(), 0);
+        assert_eq!(asker.tally("others").unwrap().total().unwrap(), 0);
+        asker.client().set("mode", "fast").unwrap();
+        asker.client().compare_and_set("mode", Some("fast"), "safe").unwrap();
+        asker.client().unset("mode").unwrap();
+        assert_eq!(asker.broadcast("topic", b"").unwrap(), 2);
+        asker.send(other, "topic", b"").unwrap();
     }
     let (ran, runs) = pares::channel::bounded(1);
     let job = one.while_supervisor(move |guard| {
@@ -145,7 +147,7 @@ fn the_longest_time_is_never_too_long() {
     runs.recv_timeout(PATIENCE).unwrap();
     one.step_down(long).unwrap();
     drop(job);
-    let admin = Admin::new(&group.config).unwrap();
+    let admin = Client::new(&group.config.clone().answer_timeout(Duration::MAX)).unwrap();
     assert_eq!(admin.call("two", "ping", b"", long).unwrap(), b"");
-    assert_eq!(admin.settings(long).unwrap().len(), 0);
+    assert_eq!(admin.settings().unwrap().len(), 0);
 }

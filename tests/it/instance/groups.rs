@@ -4,10 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use pares::channel::Receiver;
-use pares::{Admin, Config, Event, EventKind, Instance, JoinError};
+use pares::{Client, Config, Event, EventKind, Instance, JoinError};
 
 use super::{Group, changes_until, expect};
-use crate::support::PATIENCE;
 
 /// Waits until the group is settled in a term after `before`, with so many members.
 #[track_caller]
@@ -23,8 +22,8 @@ pub(super) fn expect_settled(events: &Receiver<Event>, before: u64, wanted: u32)
 fn a_watch_goes_on_from_supervisor_to_supervisor() {
     let group = Group::new();
     let (first, second) = (group.join("first"), group.join("second"));
-    let (inside, admin) = (second.registry().watch().unwrap(), Admin::new(&group.config).unwrap());
-    let outside = admin.registry().watch().unwrap();
+    let (inside, admin) = (second.client().watch().unwrap(), Client::new(&group.config).unwrap());
+    let outside = admin.watch().unwrap();
     let term = first.term();
     for changes in [inside.changes(), outside.changes()] {
         let began = changes_until(changes, "settled with 2");
@@ -62,7 +61,7 @@ fn a_group_that_ended_in_order_starts_settled_and_one_that_crashed_waits_for_sur
     let group = Group::new();
     drop(group.join("only"));
     let again = group.join("only");
-    assert!(again.registry().status(PATIENCE).unwrap().settled);
+    assert!(again.client().status().unwrap().settled);
     let term_file = group.directory.join("test.term");
     let crashed = fs::read(&term_file).unwrap(); // as a crash would leave it now
     drop(again);

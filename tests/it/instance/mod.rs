@@ -29,7 +29,8 @@ impl Group {
         let home = tempfile::tempdir().expect("a directory for the test");
         // Which is made by the first instance.
         let directory = home.path().join("state");
-        let config = Config::new("test").port(port).directory(&directory);
+        let config =
+            Config::new("test").port(port).state_directory(&directory).answer_timeout(PATIENCE);
         Group { config, directory, _removed_at_the_end: home }
     }
 

@@ -19,7 +19,7 @@ fn the_first_is_supervisor_and_its_death_promotes_another() {
     expect_settled(&events_3, term, 2);
     assert!(second.is_supervisor() != third.is_supervisor());
     assert!(second.term() == term + 1 && third.term() == term + 1);
-    let listing = third.registry().list(PATIENCE).unwrap();
+    let listing = third.client().list().unwrap();
     let names: Vec<&str> = listing.entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["second", "third"]);
     assert!(listing.settled && listing.term == term + 1);
@@ -29,10 +29,11 @@ fn the_first_is_supervisor_and_its_death_promotes_another() {
 fn main_is_the_supervisor_whatever_its_name() {
     let group = Group::new();
     let (first, second) = (group.join("first"), group.join("second"));
-    let main = second.registry().look_up("main", PATIENCE).unwrap();
+    let main = second.client().look_up("main").unwrap();
     assert_eq!(main.entries, [first.entry().clone()]);
     assert_eq!(main.main(), Some(first.entry()));
-    let info = String::from_utf8(second.call("main", "info", b"", PATIENCE).unwrap()).unwrap();
+    let info =
+        String::from_utf8(second.client().call("main", "info", b"", PATIENCE).unwrap()).unwrap();
     assert!(info.contains("name=first\n") && info.contains("role=supervisor\n"), "{info}");
 }
 
@@ -45,7 +46,7 @@ fn a_made_up_name_is_kept_for_life() {
     let (name, term, events) = (second.name().to_owned(), second.term(), second.events());
     drop(first);
     expect_settled(&events, term, 1);
-    assert_eq!(second.registry().list(PATIENCE).unwrap().entries[0].name, name);
+    assert_eq!(second.client().list().unwrap().entries[0].name, name);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn the_first_event_tells_the_present_role_and_the_last_one_the_end() {
 fn a_step_down_moves_the_role_and_nobody_leaves() {
     let group = Group::new();
     let (first, second, third) = (group.join("first"), group.join("second"), group.join("third"));
-    let watch = third.registry().watch().unwrap();
+    let watch = third.client().watch().unwrap();
     changes_until(watch.changes(), "settled with 3");
     assert_eq!(second.step_down(PATIENCE), Err(StepDownError::NotSupervisor));
     for _ in 0..5 {
@@ -107,7 +108,7 @@ fn who_is_alone_cannot_step_down() {
 fn the_cause_of_a_departure_is_told() {
     let group = Group::new();
     let (first, second) = (group.join("first"), group.join("second"));
-    let watch = first.registry().watch().unwrap();
+    let watch = first.client().watch().unwrap();
     changes_until(watch.changes(), "settled with 2");
     drop(second);
     let last = watch.changes().recv_timeout(PATIENCE).unwrap();

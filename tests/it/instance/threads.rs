@@ -1,6 +1,6 @@
 //! What an instance costs its process, and what it leaves behind.
 
-use pares::{Admin, Instance};
+use pares::{Client, Instance};
 
 use crate::actors;
 
@@ -8,7 +8,7 @@ use crate::actors;
 fn an_instance_can_be_shared_by_all_threads() {
     fn shareable<T: Send + Sync + 'static>() {}
     shareable::<Instance>();
-    shareable::<Admin>();
+    shareable::<Client>();
     shareable::<pares::Job>();
     shareable::<pares::Watch>();
 }

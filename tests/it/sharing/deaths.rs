@@ -8,7 +8,7 @@ use pares::Instance;
 use rustix::process::Signal;
 
 use super::{Ended, Group};
-use crate::support::{PATIENCE, await_true};
+use crate::support::{PATIENCE, await_true, units};
 
 /// Goal: who stands still right across a failover for longer than the settle time loses what others
 /// were given, and knows. Method: SIGSTOP the holder, SIGKILL the supervisor, have another take
@@ -26,7 +26,7 @@ fn a_holder_that_slept_through_a_failover_loses_what_others_got() {
         scope.spawn(|| {
             let admin = group.admin();
             while !end.load(Ordering::Relaxed) {
-                if let Ok(usage) = admin.usage_of("db", PATIENCE) {
+                if let Ok(usage) = admin.usage_of("db") {
                     over.fetch_max(usage.in_use, Ordering::Relaxed);
                 }
             }
@@ -49,11 +49,11 @@ fn a_holder_that_slept_through_a_failover_loses_what_others_got() {
         assert_eq!(lost, "3", "the other one fits");
         assert_eq!(holder.obey("valid"), "1");
         assert!(taken.is_valid());
-        let usage = taker.usage_of("db", PATIENCE).unwrap();
-        assert_eq!(usage.holders, [("holder".to_owned(), 1), ("taker".to_owned(), 2)]);
+        let usage = taker.client().usage_of("db").unwrap();
+        assert_eq!(units(&usage.holders), [("holder".to_owned(), 1), ("taker".to_owned(), 2)]);
         // Giving back what was lost changes nothing.
         holder.obey("release");
-        await_true("free", || taker.usage_of("db", PATIENCE).is_ok_and(|usage| usage.in_use == 2));
+        await_true("free", || taker.client().usage_of("db").is_ok_and(|usage| usage.in_use == 2));
         drop(taken);
         assert_eq!(holder.obey("try db 4"), "yes");
     });
@@ -76,8 +76,6 @@ fn a_death_that_resets_connections_loses_nobody() {
     boss.process.kill();
     let _newcomer = group.other_with("newcomer", &settle);
     members.iter().for_each(|member| member.process.signal(Signal::CONT));
-    await_true("settled", || {
-        group.admin().registry().status(PATIENCE).is_ok_and(|status| status.settled)
-    });
-    assert_eq!(group.admin().registry().status(PATIENCE).unwrap().members, 4);
+    await_true("settled", || group.admin().status().is_ok_and(|status| status.settled));
+    assert_eq!(group.admin().status().unwrap().members, 4);
 }

@@ -10,7 +10,6 @@ use pares::{AskError, Event, EventKind, Instance, MAX_MESSAGE, MessageError};
 use rustix::process::Signal;
 
 use super::{Group, next};
-use crate::support::PATIENCE;
 
 /// The senders, topics and payloads of the next so many messages.
 #[track_caller]
@@ -34,9 +33,7 @@ fn all_get_all_messages_in_one_order() {
         for instance in &instances {
             scope.spawn(move || {
                 for number in 0..EACH {
-                    let told = instance
-                        .broadcast("news", number.to_string().as_bytes(), PATIENCE)
-                        .unwrap();
+                    let told = instance.broadcast("news", number.to_string().as_bytes()).unwrap();
                     assert_eq!(told, 4);
                 }
             });
@@ -62,32 +59,23 @@ fn a_message_to_one_reaches_that_one() {
     let instances = ["a", "b", "c"].map(|name| group.join(name));
     let events = instances.each_ref().map(Instance::events);
     for sender in &instances {
-        sender.send("c", "to-c", b"1", PATIENCE).unwrap();
-        sender.send("main", "to-main", b"2", PATIENCE).unwrap();
-        sender.send(sender.name(), "to-itself", b"3", PATIENCE).unwrap();
-        let nobody = sender.send("nobody", "t", b"", PATIENCE);
+        sender.send("c", "to-c", b"1").unwrap();
+        sender.send("main", "to-main", b"2").unwrap();
+        sender.send(sender.name(), "to-itself", b"3").unwrap();
+        let nobody = sender.send("nobody", "t", b"");
         let Err(MessageError::Ask { source: AskError::NoSuchInstance { name } }) = nobody else {
             panic!("{nobody:?}");
         };
         assert_eq!(name, "nobody");
-        sender.send("b", "large", &vec![7; MAX_MESSAGE], PATIENCE).unwrap();
+        sender.send("b", "large", &vec![7; MAX_MESSAGE]).unwrap();
         let larger = vec![7; MAX_MESSAGE + 1];
-        assert!(matches!(
-            sender.send("b", "t", &larger, PATIENCE),
-            Err(MessageError::Invalid { .. })
-        ));
-        assert!(matches!(
-            sender.broadcast("t", &larger, PATIENCE),
-            Err(MessageError::Invalid { .. })
-        ));
+        assert!(matches!(sender.send("b", "t", &larger), Err(MessageError::Invalid { .. })));
+        assert!(matches!(sender.broadcast("t", &larger), Err(MessageError::Invalid { .. })));
         for topic in ["", "two words", "-x", &"t".repeat(65)] {
-            assert!(matches!(
-                sender.send("b", topic, b"", PATIENCE),
-                Err(MessageError::Invalid { .. })
-            ));
+            assert!(matches!(sender.send("b", topic, b""), Err(MessageError::Invalid { .. })));
         }
     }
-    instances[0].broadcast("end", b"", PATIENCE).unwrap();
+    instances[0].broadcast("end", b"").unwrap();
     let topics = events.map(|events| {
         let mut topics = Vec::new();
         loop {
@@ -127,15 +115,14 @@ fn a_stopped_member_delays_nobody_and_knows_what_it_missed() {
     let missed_by_reader = AtomicU64::new(0);
     let send = |number: u64| {
         let began = Instant::now();
-        a.broadcast("flood", &payload, PATIENCE).unwrap();
+        a.broadcast("flood", &payload).unwrap();
         let heard =
             |kind: &EventKind| matches!(kind, EventKind::Message { .. } | EventKind::Missed { .. });
         if let EventKind::Missed { events } = next(&events, heard) {
             missed_by_reader.fetch_add(events, Ordering::Relaxed);
         }
         if number % 10 == 0 {
-            a.set(&format!("k{}", number % 30), &number.to_string().repeat(2000), PATIENCE)
-                .unwrap();
+            a.client().set(&format!("k{}", number % 30), &number.to_string().repeat(2000)).unwrap();
         }
         began.elapsed()
     };
@@ -169,7 +156,7 @@ fn a_stopped_member_delays_nobody_and_knows_what_it_missed() {
         assert_eq!(slow.obey(&format!("get {key}")), a.get(key).unwrap(), "{key}");
     }
     // It takes part again as all others do.
-    a.broadcast("again", b"", PATIENCE).unwrap();
+    a.broadcast("again", b"").unwrap();
     assert_eq!(slow.obey("messages 1"), "1 0");
     drop(boss);
 }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::channel::Receiver;
-use pares::{AcquireError, Admin, Config, Event, EventKind, Instance, Permit, Usage};
+use pares::{AcquireError, Client, Config, Event, EventKind, Instance, Permit, Usage};
 
 use crate::actors::Actor;
 use crate::support::{Ground, PATIENCE, await_true};
@@ -56,28 +56,27 @@ impl Group {
         other
     }
 
-    fn admin(&self) -> Admin {
+    fn admin(&self) -> Client {
         self.ground.admin()
     }
 
     /// An admin, once there is a supervisor again: one who only asks waits less long for an
     /// election than this may take.
-    fn admin_later(&self) -> Admin {
+    fn admin_later(&self) -> Client {
         let admin = self.admin();
-        await_true("there is a supervisor", || admin.registry().status(PATIENCE).is_ok());
+        await_true("there is a supervisor", || admin.status().is_ok());
         admin
     }
 
     fn usage(&self, resource: &str) -> Usage {
-        self.admin().usage_of(resource, PATIENCE).expect("usage")
+        self.admin().usage_of(resource).expect("usage")
     }
 
     /// Waits until so many requests wait for the resource.
     #[track_caller]
     fn await_waiting(&self, resource: &str, requests: u32) {
         let admin = self.admin();
-        let waiting =
-            || admin.usage_of(resource, PATIENCE).is_ok_and(|usage| usage.waiting == requests);
+        let waiting = || admin.usage_of(resource).is_ok_and(|usage| usage.waiting == requests);
         await_true("so many waiting", waiting);
     }
 }

@@ -6,7 +6,7 @@ use pares::{EventKind, SettingError};
 use rustix::process::Signal;
 
 use super::{Group, next};
-use crate::support::{PATIENCE, await_true};
+use crate::support::await_true;
 
 #[test]
 fn compare_and_set_counts_exactly() {
@@ -21,11 +21,10 @@ fn compare_and_set_counts_exactly() {
                     loop {
                         let next =
                             present.as_ref().map_or(0, |value| value.parse::<u64>().unwrap()) + 1;
-                        match instance.compare_and_set(
+                        match instance.client().compare_and_set(
                             "counter",
                             present.as_deref(),
                             &next.to_string(),
-                            PATIENCE,
                         ) {
                             Ok(()) => {
                                 present = Some(next.to_string());
@@ -54,14 +53,14 @@ fn an_acknowledged_setting_survives_the_supervisor() {
         let boss = group.other("boss");
         let instances = [group.join("a"), group.join("b"), group.join("c")];
         let value = format!("value {round}");
-        instances[0].set("key", &value, PATIENCE).unwrap();
+        instances[0].client().set("key", &value).unwrap();
         boss.process.signal(Signal::KILL);
         assert_eq!(instances[0].get("key").as_ref(), Some(&value));
         for instance in &instances[1..] {
             await_true("known to all", || instance.get("key").as_ref() == Some(&value));
         }
         // And to their supervisor.
-        assert_eq!(group.admin_later().get("key", PATIENCE).unwrap(), Some(value));
+        assert_eq!(group.admin_later().get("key").unwrap(), Some(value));
     }
 }
 
@@ -73,19 +72,19 @@ fn who_sets_a_value_reads_it() {
     for (one, other, heard) in [(&a, &b, &events_b), (&b, &a, &events_a)] {
         for number in 0..100 {
             let value = number.to_string();
-            one.set("k", &value, PATIENCE).unwrap();
+            one.client().set("k", &value).unwrap();
             assert_eq!(one.get("k"), Some(value.clone()));
             let setting = next(heard, |kind| matches!(kind, EventKind::Setting { .. }));
             assert_eq!(setting, EventKind::Setting { key: "k".into(), value: Some(value.clone()) });
             assert_eq!(other.get("k"), Some(value.clone()));
-            assert_eq!(group.admin().get("k", PATIENCE).unwrap(), Some(value));
+            assert_eq!(group.admin().get("k").unwrap(), Some(value));
         }
-        one.unset("k", PATIENCE).unwrap();
+        one.client().unset("k").unwrap();
         assert_eq!((one.get("k"), one.settings().len()), (None, 0));
         let setting = next(heard, |kind| matches!(kind, EventKind::Setting { .. }));
         assert_eq!(setting, EventKind::Setting { key: "k".into(), value: None });
-        one.unset("k", PATIENCE).unwrap();
-        assert_eq!(group.admin().get("k", PATIENCE).unwrap(), None);
+        one.client().unset("k").unwrap();
+        assert_eq!(group.admin().get("k").unwrap(), None);
         // Own changes are told as well; they are not of interest here.
         events_a.try_iter().chain(events_b.try_iter()).for_each(drop);
     }
@@ -98,31 +97,31 @@ fn settings_have_limits_and_say_so() {
     let invalid =
         |result| assert!(matches!(result, Err(SettingError::Invalid { .. })), "{result:?}");
     for key in ["", "two words", "-x", "bell\u{7}", &"k".repeat(65)] {
-        invalid(a.set(key, "v", PATIENCE));
-        invalid(b.set(key, "v", PATIENCE));
+        invalid(a.client().set(key, "v"));
+        invalid(b.client().set(key, "v"));
     }
-    invalid(b.set("k", &"v".repeat(16 * 1024 + 1), PATIENCE));
+    invalid(b.client().set("k", &"v".repeat(16 * 1024 + 1)));
     let text = "\u{0} any text \u{1f980}\n";
-    b.set("k", text, PATIENCE).unwrap();
+    b.client().set("k", text).unwrap();
     assert_eq!(b.get("k").as_deref(), Some(text));
-    b.unset("k", PATIENCE).unwrap();
+    b.client().unset("k").unwrap();
 
     let full = |result| assert!(matches!(result, Err(SettingError::Full { .. })), "{result:?}");
     for number in 0..256 {
-        b.set(&format!("k{number}"), "v", PATIENCE).unwrap();
+        b.client().set(&format!("k{number}"), "v").unwrap();
     }
-    full(b.set("one-more", "v", PATIENCE));
-    full(a.set("one-more", "v", PATIENCE));
-    b.set("k7", "another", PATIENCE).unwrap();
+    full(b.client().set("one-more", "v"));
+    full(a.client().set("one-more", "v"));
+    b.client().set("k7", "another").unwrap();
     for number in 0..256 {
-        a.unset(&format!("k{number}"), PATIENCE).unwrap();
+        a.client().unset(&format!("k{number}")).unwrap();
     }
     let large = "v".repeat(16 * 1024);
     for number in 0..3 {
-        b.set(&format!("k{number}"), &large, PATIENCE).unwrap();
+        b.client().set(&format!("k{number}"), &large).unwrap();
     }
-    full(b.set("k3", &large, PATIENCE));
-    b.set("k3", &large[..16 * 1024 - 8], PATIENCE).unwrap();
-    full(b.set("k4", "", PATIENCE));
+    full(b.client().set("k3", &large));
+    b.client().set("k3", &large[..16 * 1024 - 8]).unwrap();
+    full(b.client().set("k4", ""));
     await_true("the same for all", || a.settings() == b.settings() && a.settings().len() == 4);
 }

@@ -3,7 +3,7 @@
 use pares::{AcquireError, EventKind};
 
 use super::{Group, is_over, next};
-use crate::support::{PATIENCE, await_true};
+use crate::support::await_true;
 
 #[test]
 fn tallies_are_summed_and_die_with_who_counted() {
@@ -13,16 +13,16 @@ fn tallies_are_summed_and_die_with_who_counted() {
     assert_eq!((of_a.add(3), of_b.add(4), of_a.sub(1), of_b.sub(9), of_b.add(5)), (3, 4, 2, 0, 5));
     assert_eq!((of_a.count(), b.tally("seats").unwrap().count()), (2, 5));
     // Who asks has its own counts in the answer; others' are a moment behind.
-    assert!(of_b.total(PATIENCE).unwrap() >= 5);
-    await_true("summed", || of_a.total(PATIENCE).unwrap() == 7);
+    assert!(of_b.total().unwrap() >= 5);
+    await_true("summed", || of_a.total().unwrap() == 7);
     let mut other = group.other("other");
     assert_eq!(other.obey("count seats 10"), "10");
-    await_true("summed", || of_a.total(PATIENCE).unwrap() == 17);
+    await_true("summed", || of_a.total().unwrap() == 17);
     other.process.kill();
-    await_true("gone with it", || of_a.total(PATIENCE).unwrap() == 7);
+    await_true("gone with it", || of_a.total().unwrap() == 7);
     drop(a);
     // It was supervisor: the next one has heard of all counts before it answers.
-    assert_eq!(of_b.total(PATIENCE).unwrap(), 5);
+    assert_eq!(of_b.total().unwrap(), 5);
 }
 
 #[test]
@@ -38,13 +38,13 @@ fn counting_past_the_limit_is_said_once() {
             assert_eq!(next(events, is_over), over, "round {round}");
         }
         tally.add(3);
-        assert_eq!(tally.total(PATIENCE).unwrap(), 9);
+        assert_eq!(tally.total().unwrap(), 9);
         let full = a.try_acquire("seats", 1).unwrap_err();
         assert_eq!(full, AcquireError::Exhausted { resource: "seats".into(), wanted: 1, free: 0 });
         tally.sub(9);
-        assert_eq!(tally.total(PATIENCE).unwrap(), 0);
+        assert_eq!(tally.total().unwrap(), 0);
     }
-    a.broadcast("end", b"", PATIENCE).unwrap();
+    a.broadcast("end", b"").unwrap();
     for events in &events {
         let last = next(events, |kind| is_over(kind) || matches!(kind, EventKind::Message { .. }));
         assert!(matches!(last, EventKind::Message { .. }), "once only: {last:?}");

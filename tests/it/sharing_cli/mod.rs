@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Ground, PATIENCE, Proc, await_true};
+use crate::support::{Ground, Proc, await_true};
 
 mod run;
 mod settings;
@@ -30,7 +30,7 @@ fn all_gone(process: &Proc) {
 #[track_caller]
 fn await_waiting(ground: &Ground, resource: &str, waiting: u32) {
     await_true("waiting", || {
-        ground.admin().usage_of(resource, PATIENCE).is_ok_and(|usage| usage.waiting == waiting)
+        ground.admin().usage_of(resource).is_ok_and(|usage| usage.waiting == waiting)
     });
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{declare, line_of};
 use crate::cli::has_fields;
-use crate::support::{Ground, PATIENCE, finish};
+use crate::support::{Ground, finish};
 
 #[test]
 fn a_setting_is_set_read_and_removed() {
@@ -91,13 +91,13 @@ fn messages_and_limits_passed_are_for_people_only() {
     let plain = ground.start("join --name plain");
     plain.line();
     let me = pares::Instance::join(ground.config().name("me")).unwrap();
-    me.set("first", "1", PATIENCE).unwrap();
+    me.client().set("first", "1").unwrap();
     let tally = me.tally("slots").unwrap();
     tally.add(3);
     // From here on the supervisor has told the others.
-    assert_eq!(tally.total(PATIENCE).unwrap(), 3);
-    me.broadcast("cache", b"flush\nall", PATIENCE).unwrap();
-    me.set("last", "1", PATIENCE).unwrap();
+    assert_eq!(tally.total().unwrap(), 3);
+    me.broadcast("cache", b"flush\nall").unwrap();
+    me.client().set("last", "1").unwrap();
     assert_eq!(line_of(&plain, "over-limit"), "over-limit\tslots\t3\t2");
     assert_eq!(line_of(&plain, "message"), "message\tme\tcache\tflush\\nall");
     let mut kinds = Vec::new();

@@ -8,8 +8,8 @@ use super::{code, files, none};
 #[test]
 fn rooms_use_only_rooms_on_their_left() {
     let order = [
-        "sys", "error", "config", "wire", "event", "state", "net", "registry", "admin", "job",
-        "instance", "peer", "permit", "tally", "usage", "setting", "message", "ffi",
+        "sys", "error", "config", "wire", "event", "state", "net", "client", "job", "instance",
+        "peer", "permit", "tally", "setting", "message", "ffi",
     ];
     // `event` names `Watch`, and errors name what they are errors of, in their documentation only.
     let rank = |room: &str| order.iter().position(|one| *one == room);
