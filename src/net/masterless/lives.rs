@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::config::masterless::{MAX_LIVES, MAX_SWEPT};
 use crate::error::KeyError;
 use crate::net::files;
-use crate::net::procs::port_holder::started;
+use crate::net::procs::kernel::started;
 use crate::sys::Booked;
 use crate::wire::Tail;
 

@@ -1,11 +1,9 @@
-//! What can be seen of a process that gives no good answer (Linux, by /proc): whether it hangs, or
+//! What can be seen of a process that gives no good answer (on Linux): whether it hangs, or
 //! only lacks a processor.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use super::port_holder;
+use super::kernel;
 use crate::event::StallCause;
 use crate::net::rt::clock;
 use crate::net::rt::threads;
@@ -31,37 +29,19 @@ const STARVED: u32 = 8;
 
 impl ProcessSample {
     pub(crate) fn at(pid: u32) -> Option<Self> {
-        let mut look = ProcessSample {
-            at: clock::now(),
-            stopped: port_holder::is_stopped(pid),
-            dumping_core: port_holder::is_dumping_core(pid),
-            ours_wait: false,
-            any_waits: false,
-            ran: Some(Duration::ZERO),
-        };
-        // Whoever looks runs, and may be in the same process.
-        let own = fs::read_link("/proc/thread-self")
-            .map(|own| Path::new("/proc").join(own))
-            .unwrap_or_default();
-        let threads =
-            fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().map(|thread| thread.path());
-        threads.filter(|thread| *thread != own).for_each(|thread| look.add(&thread));
-        Some(look)
-    }
-
-    fn add(&mut self, thread: &Path) {
-        let read = |file| fs::read_to_string(thread.join(file)).ok();
-        let Some(stat) = read("stat") else { return }; // it has just ended
-        let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'))
-        else {
-            return;
-        };
-        let waits = rest.trim_start().starts_with('R');
-        self.any_waits |= waits;
-        self.ours_wait |= waits && threads::is_ours(name);
-        let ran =
-            read("schedstat").and_then(|stat| stat.split_ascii_whitespace().next()?.parse().ok());
-        self.ran = self.ran.zip(ran).map(|(sum, more)| sum + Duration::from_nanos(more));
+        let at = clock::now();
+        let state = kernel::state(pid).unwrap_or_default();
+        let looks = kernel::threads(pid)?;
+        let wanting = || looks.iter().filter(|thread| thread.waits);
+        let ran = looks.iter().try_fold(Duration::ZERO, |sum, thread| Some(sum + thread.ran?));
+        Some(ProcessSample {
+            at,
+            stopped: state.stopped,
+            dumping_core: state.dumping_core,
+            ours_wait: wanting().any(|thread| threads::is_ours(&thread.name)),
+            any_waits: wanting().next().is_some(),
+            ran,
+        })
     }
 
     /// What is wrong with it; `silence` if nothing can be seen from outside. `before` is the look

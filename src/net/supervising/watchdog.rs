@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::event::{EventKind, StallCause};
-use crate::net::procs::port_holder;
+use crate::net::procs::kernel;
 use crate::net::procs::sample::ProcessSample;
 use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
@@ -96,8 +96,8 @@ impl<'a> Watchdog<'a> {
     }
 
     fn on_overdue(&mut self, overdue: Overdue, link: &impl Source) {
-        let look = port_holder::other_end(link.stream())
-            .and_then(port_holder::process_with)
+        let look = kernel::other_end(link.stream())
+            .and_then(kernel::process_with)
             .and_then(ProcessSample::at);
         if overdue == Overdue::Silent && link.is_stale() {
             // It has answered meanwhile: whoever sleeps after that does not hang.
@@ -194,8 +194,8 @@ fn end_other(stream: &TcpStream) -> std::io::Result<u32> {
     let unknown = || {
         std::io::Error::new(std::io::ErrorKind::NotFound, "its process cannot be seen from here")
     };
-    let inode = port_holder::other_end(stream).ok_or_else(unknown)?;
-    let pid = port_holder::process_with(inode).ok_or_else(unknown)?;
+    let inode = kernel::other_end(stream).ok_or_else(unknown)?;
+    let pid = kernel::process_with(inode).ok_or_else(unknown)?;
     if pid == std::process::id() {
         // Another instance of this program here: whoever runs this does not hang.
         return Err(std::io::Error::other("it is in this very process"));
@@ -206,7 +206,7 @@ fn end_other(stream: &TcpStream) -> std::io::Result<u32> {
     )?;
     // Looked at again, now that the number cannot be given to another: it could have been, in
     // between.
-    if !port_holder::has_socket(pid, inode) {
+    if !kernel::has_socket(pid, inode) {
         return Err(unknown());
     }
     pidfd_send_signal(&process, Signal::KILL)?;
