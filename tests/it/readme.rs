@@ -7,6 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use tempfile::TempDir;
@@ -339,10 +340,10 @@ fn the_table_of_commands_has_every_command_and_no_other() {
 }
 
 /// The turn of one suite among all of this machine: the examples have one group's name, and so one
-/// port, which a page would not be simpler without.
-fn await_turn() -> UnixListener {
+/// port, as programs have.
+fn await_turn(name: &str) -> UnixListener {
     let deadline = Instant::now() + 4 * PATIENCE;
-    let place = SocketAddr::from_abstract_name("pares-tests-my-program").unwrap();
+    let place = SocketAddr::from_abstract_name(name).unwrap();
     loop {
         match UnixListener::bind_addr(&place) {
             Ok(turn) => return turn,
@@ -407,7 +408,7 @@ impl Shown {
 
 #[test]
 fn the_examples_of_the_pages_do_what_they_say_with_nothing_set_up() {
-    let _turn = await_turn();
+    let _turn = await_turn("pares-tests-my-program");
     let hello = Shown::start("hello");
     assert!(hello.next().ends_with(" is supervisor"));
     assert_eq!(hello.next(), "hello world");
@@ -423,4 +424,28 @@ fn the_examples_of_the_pages_do_what_they_say_with_nothing_set_up() {
         permit |= line.ends_with(" has 1 of 40 connections");
     }
     readme.end();
+}
+
+/// Goal: two suites on one machine do not meet, and who has to wait goes on as soon as it can.
+/// Method: three turns at once, of which no two may overlap.
+#[test]
+fn who_needs_the_same_port_as_another_suite_waits_for_its_turn() {
+    let name = format!("pares-tests-turn-{}", std::process::id());
+    let (busy, taken) = (AtomicBool::new(false), AtomicU32::new(0));
+    let first = await_turn(&name);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let turn = await_turn(&name);
+                assert!(!busy.swap(true, Ordering::Relaxed), "two have their turn at once");
+                taken.fetch_add(1, Ordering::Relaxed);
+                std::thread::yield_now();
+                busy.store(false, Ordering::Relaxed);
+                drop(turn);
+            });
+        }
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+        drop(first);
+    });
+    assert_eq!(taken.load(Ordering::Relaxed), 3);
 }
