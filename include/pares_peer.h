@@ -466,6 +466,54 @@ pares_result pares_peer_set_rank(pares_peer *peer, uint8_t rank);
 /** Says how much this process has to do; the next heartbeat tells it. */
 pares_result pares_peer_set_workload(pares_peer *peer, uint16_t workload);
 
+/** A job that runs whenever its peer is primary. */
+typedef struct pares_peer_job pares_peer_job;
+
+/** What a running job asks whether it may act and go on; lives as long as the call of the job's
+ * function. */
+typedef struct pares_peer_guard pares_peer_guard;
+
+/**
+ * The work of the primary. It must return soon after the guard says so. Before the role goes to a
+ * better process, the group waits for it: two intervals for a handover, six when the peer leaves.
+ * A job that takes longer loses the role while it runs. If it returns by itself, its work for this
+ * time of being primary is done.
+ */
+typedef void (*pares_peer_job_function)(const pares_peer_guard *guard, void *user);
+
+/**
+ * Runs `job` on a thread of its own once each time that this peer becomes primary, until the job's
+ * handle is freed or the peer leaves; then `free_user` is called.
+ *
+ * @param job_out  receives a handle, to be freed with pares_peer_job_end()
+ *
+ * @return PARES_OK; PARES_IO: no thread can be started
+ */
+pares_result pares_peer_while_primary(pares_peer *peer, pares_peer_job_function job, void *user,
+                                      pares_free_user free_user, pares_peer_job **job_out);
+
+/**
+ * Tells a job to end, and frees the handle. Blocks until it has returned, except in the job itself,
+ * where it is allowed and only says that the job shall not be run again.
+ */
+pares_result pares_peer_job_end(pares_peer_job *job);
+
+/** Hands out the token under which the job began; it fences what the job writes elsewhere. */
+pares_result pares_peer_guard_token(const pares_peer_guard *guard, const pares_token **token_out);
+
+/**
+ * 1 if, as far as heartbeats can tell, no other process can be primary now; else 0, also for a bad
+ * handle. Ask right before each act. It stays 1 while the job is told to end for a handover.
+ */
+int pares_peer_guard_lease_ok(const pares_peer_guard *guard);
+
+/** 1 once the job must end, also for a bad handle, else 0. */
+int pares_peer_guard_should_stop(const pares_peer_guard *guard);
+
+/** Waits up to `timeout_ms` for the moment at which the job must end; 1 if it has come, also for a
+ * bad handle, else 0. */
+int pares_peer_guard_wait(const pares_peer_guard *guard, uint64_t timeout_ms);
+
 /**
  * The program has brought its work as primary to an end, and hands over: the answer to
  * PARES_PEER_EVENT_PREPARE_HANDOVER, where pares_peer_config_prepare_handover() says that there is

@@ -1,16 +1,16 @@
 //! Work that only the primary does:
 //! [`Peer::while_primary`](crate::masterless::Peer::while_primary).
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::error::StartError;
 use crate::event::masterless::Token;
 use crate::net::masterless::{PeerShared, PeerState};
 use crate::net::rt::clock::deadline;
 use crate::net::rt::complaint::complain;
-use crate::net::rt::threads::{FORKED, JOB, Threads, run_program};
+use crate::net::rt::threads::{JOB, Threads, run_program};
 use crate::state::masterless::Millis;
 use crate::wire::Tail;
 
@@ -31,25 +31,31 @@ pub struct Job {
 ///
 /// Returning from the job gives it up.
 pub struct PrimaryGuard<'a> {
-    shared: &'a PeerShared,
-    cancelled: &'a AtomicBool,
+    tenure: &'a Arc<PrimaryTenure>,
+}
+
+/// One time of being primary, as a job sees it; what the C interface's guard keeps.
+pub(crate) struct PrimaryTenure {
+    shared: Arc<PeerShared>,
+    cancelled: Arc<AtomicBool>,
     token: Token,
 }
 
 impl Job {
-    pub(super) fn start<F>(shared: Arc<PeerShared>, run: F) -> io::Result<Self>
+    pub(super) fn start<F>(shared: Arc<PeerShared>, run: F) -> Result<Self, StartError>
     where
         F: FnMut(&PrimaryGuard<'_>) + Send + 'static,
     {
         if shared.is_void() {
-            return Err(io::Error::other(FORKED));
+            return Err(StartError::Stopped);
         }
         let cancelled = Arc::new(AtomicBool::new(false));
         let thread = Threads::default();
-        thread.spawn(JOB, {
+        let started = thread.spawn(JOB, {
             let (shared, cancelled) = (shared.clone(), cancelled.clone());
             move || work(&shared, &cancelled, run)
-        })?;
+        });
+        started.map_err(|source| StartError::Io { doing: "start the job's thread", source })?;
         Ok(Job { shared, cancelled, thread })
     }
 }
@@ -80,7 +86,11 @@ fn time_of(token: Token) -> (u64, Tail) {
 
 /// The job's thread: once for each time that the process becomes primary, until the job is dropped
 /// or the process has left.
-fn work(shared: &PeerShared, cancelled: &AtomicBool, mut run: impl FnMut(&PrimaryGuard<'_>)) {
+fn work(
+    shared: &Arc<PeerShared>,
+    cancelled: &Arc<AtomicBool>,
+    mut run: impl FnMut(&PrimaryGuard<'_>),
+) {
     let mut done = None;
     loop {
         let token = shared.wait_for(None, |inside, now| {
@@ -96,7 +106,10 @@ fn work(shared: &PeerShared, cancelled: &AtomicBool, mut run: impl FnMut(&Primar
             }
         });
         let Some(Some(token)) = token else { return };
-        let guard = PrimaryGuard { shared, cancelled, token };
+        let (shared_too, cancelled_too) = (shared.clone(), cancelled.clone());
+        let tenure =
+            Arc::new(PrimaryTenure { shared: shared_too, cancelled: cancelled_too, token });
+        let guard = PrimaryGuard { tenure: &tenure };
         let finished = run_program(|| run(&guard));
         let told = guard.should_stop();
         shared.change(|inside| inside.machine.end_job());
@@ -124,7 +137,7 @@ impl PrimaryGuard<'_> {
     /// the largest one and refuses smaller ones cannot be damaged by a job that goes on too late.
     #[must_use]
     pub fn token(&self) -> Token {
-        self.token
+        self.tenure.token
     }
 
     /// Returns true if, as far as heartbeats can tell, no other process can be primary now.
@@ -145,17 +158,14 @@ impl PrimaryGuard<'_> {
     /// later one.
     #[must_use]
     pub fn lease_left(&self) -> Option<Duration> {
-        if self.shared.is_void() {
-            return None;
-        }
-        self.shared.look(|inside, now| self.left(inside, now)).map(Duration::from_millis)
+        self.tenure.lease_left()
     }
 
     /// Returns true once the job must end: a better process is to be primary, the role is lost, the
     /// lease is over, or the peer or the job goes away. Does not block.
     #[must_use]
     pub fn should_stop(&self) -> bool {
-        self.shared.is_void() || self.shared.look(|inside, now| self.is_over(inside, now))
+        self.tenure.should_stop()
     }
 
     /// Waits up to `timeout` for the moment at which the job must end; true if it has come.
@@ -163,6 +173,34 @@ impl PrimaryGuard<'_> {
     /// For a job that does something every so often:
     /// `while !guard.wait(Duration::from_secs(60)) { if guard.lease_ok() { push_metrics() } }`.
     pub fn wait(&self, timeout: Duration) -> bool {
+        self.tenure.wait(timeout)
+    }
+
+    /// The same for one who cannot borrow it.
+    #[cfg(feature = "capi")]
+    pub(crate) fn tenure(&self) -> Arc<PrimaryTenure> {
+        self.tenure.clone()
+    }
+}
+
+impl PrimaryTenure {
+    #[cfg(feature = "capi")]
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    pub(crate) fn lease_left(&self) -> Option<Duration> {
+        if self.shared.is_void() {
+            return None;
+        }
+        self.shared.look(|inside, now| self.left(inside, now)).map(Duration::from_millis)
+    }
+
+    pub(crate) fn should_stop(&self) -> bool {
+        self.shared.is_void() || self.shared.look(|inside, now| self.is_over(inside, now))
+    }
+
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
         if self.shared.is_void() {
             return true;
         }
@@ -187,6 +225,6 @@ impl PrimaryGuard<'_> {
 
 impl std::fmt::Debug for PrimaryGuard<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PrimaryGuard").field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("PrimaryGuard").field("token", &self.tenure.token).finish_non_exhaustive()
     }
 }

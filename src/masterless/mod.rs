@@ -14,6 +14,8 @@ mod peer;
 
 pub use counters::Counters;
 pub use info::PeerInfo;
+#[cfg(feature = "capi")]
+pub(crate) use job::PrimaryTenure;
 pub use job::{Job, PrimaryGuard};
 pub use peer::Peer;
 

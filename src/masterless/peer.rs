@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::{Counters, Job, PeerInfo, PrimaryGuard};
 use crate::config::masterless::Config;
+use crate::error::StartError;
 use crate::error::masterless::JoinError;
 use crate::event::masterless::{Event, EventKind, Token};
 use crate::net::masterless::{Deeds, PeerShared, Wish};
@@ -325,7 +326,8 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// The system's, if it cannot start a thread. In a forked child always.
+    /// [`StartError::Io`] if the system cannot start a thread; [`StartError::Stopped`] in a forked
+    /// child.
     ///
     /// # Examples
     ///
@@ -350,7 +352,7 @@ impl Peer {
     /// # drop(job);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn while_primary<F>(&self, job: F) -> std::io::Result<Job>
+    pub fn while_primary<F>(&self, job: F) -> Result<Job, StartError>
     where
         F: FnMut(&PrimaryGuard<'_>) + Send + 'static,
     {

@@ -147,6 +147,44 @@ static uint32_t rank_of(pares_peer *peer)
     return rank;
 }
 
+/* What the primary's job has seen. */
+static int job_freed, job_began, job_ended;
+
+static void free_job(void *user)
+{
+    CHECK(user == &job_freed);
+    job_freed++;
+}
+
+static void job(const pares_peer_guard *guard, void *user)
+{
+    const pares_token *token = NULL;
+    CHECK(user == &job_freed);
+    OK(pares_peer_guard_token(guard, &token));
+    CHECK(token->epoch > 0 && strlen(token->fence) == 48);
+    OK(pares_free(token));
+    /* A stall of a busy machine may cost the role. */
+    CHECK(pares_peer_guard_lease_ok(guard) == 1 || pares_peer_guard_should_stop(guard) == 1);
+    pthread_mutex_lock(&lock);
+    job_began++;
+    pthread_mutex_unlock(&lock);
+    while (pares_peer_guard_wait(guard, PARES_FOR_EVER) == 0)
+        ;
+    CHECK(pares_peer_guard_should_stop(guard) == 1);
+    pthread_mutex_lock(&lock);
+    job_ended++;
+    pthread_mutex_unlock(&lock);
+}
+
+static int is(const int *count)
+{
+    int yes;
+    pthread_mutex_lock(&lock);
+    yes = *count > 0;
+    pthread_mutex_unlock(&lock);
+    return yes;
+}
+
 /* A masterless group of two: what each knows, a handover by a directive, and two ways to leave. */
 static void peers(uint16_t port)
 {
@@ -157,6 +195,7 @@ static void peers(uint16_t port)
     const pares_token *token = NULL, *next = NULL;
     const pares_counters *counters = NULL;
     const char *group = NULL, *label = NULL;
+    pares_peer_job *first_job = NULL, *second_job = NULL;
     int status = 0, descriptor = -1, same = -1;
     one = join_peer_with_everything(port, 10, workload);
     pthread_mutex_lock(&lock);
@@ -171,6 +210,8 @@ static void peers(uint16_t port)
     while (status != PARES_PEER_PRIMARY)
         OK(pares_peer_status(one, &status));
     CHECK(rank_of(one) == 10);
+    OK(pares_peer_while_primary(one, job, &job_freed, free_job, &first_job));
+    AWAIT(is(&job_began));
 
     two = join_peer_with_everything(port, 200, NULL);
     OK(pares_peer_wait_admitted(two, PATIENCE_MS));
@@ -202,6 +243,7 @@ static void peers(uint16_t port)
     CHECK(event->id->rank == 200 && event->within_ms > 0);
     CHECK(strcmp(event->label, "two?") == 0);
     OK(pares_free(event));
+    AWAIT(is(&job_ended));
     OK(pares_peer_handover_ready(one));
     CHECK(readable(descriptor, PATIENCE_MS) == 1);
     CHECK(await_peer_status(events, PARES_PEER_PRIMARY) > token->epoch);
@@ -210,6 +252,13 @@ static void peers(uint16_t port)
     OK(pares_free(next));
     OK(pares_free(token));
     CHECK(rank_of(one) == 250);
+    OK(pares_peer_job_end(first_job));
+    CHECK(job_freed == 1);
+    job_began = 0;
+    OK(pares_peer_while_primary(two, job, &job_freed, free_job, &second_job));
+    AWAIT(is(&job_began));
+    OK(pares_peer_job_end(second_job));
+    CHECK(job_freed == 2);
     OK(pares_peer_set_rank(one, 251));
     AWAIT(rank_of(one) == 251);
 

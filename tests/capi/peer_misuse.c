@@ -7,12 +7,18 @@ static uint16_t workload(void *user)
     return 0;
 }
 
+static void job(const pares_peer_guard *guard, void *user)
+{
+    (void)guard, (void)user;
+}
+
 static void handles(void)
 {
     static const char TAIL[] = "0102030405060708090a0b";
     static const char *const WORDS[] = {"127.0.0.1:1"};
     pares_peer *peer;
     pares_peer_events *events;
+    pares_peer_job *a_job;
     const pares_peer_event *event;
     const pares_identifier *id;
     const pares_token *token;
@@ -71,9 +77,18 @@ static void handles(void)
     REFUSES_HANDLES(pares_peer_events, pares_peer_events_next(H, 0, &event));
     REFUSES_HANDLES(pares_peer_events, pares_peer_events_descriptor(H, &number));
     FREES_ONLY_ITS_OWN(pares_peer_events, pares_peer_events_close(H));
-    for (bad_at = 0; bad_at < bad_count; bad_at++)
+    REFUSES_HANDLES(pares_peer, pares_peer_while_primary(H, job, NULL, NULL, &a_job));
+    FREES_ONLY_ITS_OWN(pares_peer_job, pares_peer_job_end(H));
+    REFUSES_HANDLES(const pares_peer_guard, pares_peer_guard_token(H, &token));
+    for (bad_at = 0; bad_at < bad_count; bad_at++) {
+        const pares_peer_guard *guard = (const pares_peer_guard *)bad[bad_at];
         CHECK(pares_peer_lease_ok((pares_peer *)bad[bad_at]) == 0);
-    CHECK(pares_peer_lease_ok(NULL) == 0);
+        CHECK(pares_peer_guard_lease_ok(guard) == 0);
+        CHECK(pares_peer_guard_should_stop(guard) == 1);
+        CHECK(pares_peer_guard_wait(guard, PARES_FOR_EVER) == 1);
+    }
+    CHECK(pares_peer_lease_ok(NULL) == 0 && pares_peer_guard_lease_ok(NULL) == 0);
+    CHECK(pares_peer_guard_wait(NULL, PARES_FOR_EVER) == 1);
 }
 
 /* What is wrong is refused, and the peer stays as it is. */
@@ -134,6 +149,12 @@ static void nulls_and_values(pares_peer_config *config, pares_peer *peer)
     GIVES(PARES_BAD_HANDLE,
           pares_peer_config_workload_from((pares_peer_config *)peer, workload, NULL, count_free));
     CHECK(freed == 2);
+    GIVES(null, pares_peer_while_primary(peer, job, NULL, count_free, NULL));
+    {
+        pares_peer_job *none = NULL;
+        GIVES(null, pares_peer_while_primary(peer, NULL, NULL, count_free, &none));
+        CHECK(freed == 4 && none == NULL);
+    }
     OK(pares_peer_config_workload_from(config, workload, NULL, count_free));
     GIVES(null, pares_peer_join(config, NULL));
     GIVES(null, pares_peer_group(peer, NULL));

@@ -2,6 +2,7 @@
 
 mod config;
 mod events;
+mod job;
 
 #[cfg(test)]
 pub(super) use config::WorkloadFunction;
