@@ -11,7 +11,7 @@ use crate::net::supervising::watchdog::Pulse;
 use crate::net::transport::handshake::Pass;
 use crate::wire::Entry;
 
-/// Everything about an instance that stays the same, and its standing, which does not.
+/// Everything about an instance that stays the same, and its presence, which does not.
 pub(crate) struct Shared {
     pub(crate) pass: Pass,
     /// The supervisor port.

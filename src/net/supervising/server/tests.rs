@@ -13,7 +13,7 @@ use crate::sys::Kind;
 
 /// A settled group of a supervisor and one member, whose connection is real: the supervisor's end
 /// of it, and the member's.
-fn office_with_a_member() -> (Arc<Server>, Arc<Stream>, Stream) {
+fn server_with_a_member() -> (Arc<Server>, Arc<Stream>, Stream) {
     let elected = Elected {
         me: test_entry("s", 1, 1),
         term: 1,
@@ -83,7 +83,7 @@ fn with_announcer(server: &Server, deed: impl FnOnce()) {
 /// are decided.
 #[test]
 fn who_asks_and_reads_later_has_every_answer_in_order() {
-    let (server, _ours, member) = office_with_a_member();
+    let (server, _ours, member) = server_with_a_member();
     with_announcer(&server, || {
         let is_blocked =
             || server.inner.lock().subscribers[&Listener::Member(MEMBER)].backlog.is_blocked();
@@ -112,7 +112,7 @@ fn who_asks_and_reads_later_has_every_answer_in_order() {
 /// Goal: answers are kept for one that never reads up to a limit, and then it is cut off.
 #[test]
 fn who_asks_and_never_reads_is_cut_off() {
-    let (server, ours, _member) = office_with_a_member();
+    let (server, ours, _member) = server_with_a_member();
     with_announcer(&server, || {
         let mut answers = Vec::new();
         put_frame(&Message::Total { id: 0, units: 0 }, &mut answers);
