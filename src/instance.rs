@@ -3,8 +3,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, bounded};
-
 use crate::client::{Client, pass};
 use crate::config::{Config, Resource};
 use crate::error::{JoinError, StartError, StepDownError};
@@ -22,9 +20,8 @@ use crate::net::member::shared::Shared;
 use crate::net::procs::obstacle;
 use crate::net::rt::clock::unix_ms;
 use crate::net::rt::clock::{self, deadline};
+use crate::net::rt::events::{Events, events};
 use crate::net::rt::lock::Mutex;
-#[cfg(feature = "capi")]
-use crate::net::rt::ready::Ready;
 use crate::net::rt::threads::{self, Threads};
 use crate::net::transport::port;
 use crate::state::election::Election;
@@ -277,20 +274,14 @@ impl Instance {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn events(&self) -> Receiver<Event> {
+    pub fn events(&self) -> Events {
         if self.is_void() {
-            let (tell, events) = bounded(1);
-            _ = tell.send(Event { monotonic_ns: clock::monotonic_ns(), kind: EventKind::Stopped });
+            let (tell, events) = events(1);
+            _ = tell
+                .try_tell(Event { monotonic_ns: clock::monotonic_ns(), kind: EventKind::Stopped });
             return events;
         }
-        self.shared.presence.subscribe(self.events, None)
-    }
-
-    /// The same, with what it takes to poll for them.
-    #[cfg(feature = "capi")]
-    pub(crate) fn events_to_poll(&self) -> (Receiver<Event>, Arc<Ready>) {
-        let ready = Arc::new(Ready::default());
-        (self.shared.presence.subscribe(self.events, Some(ready.clone())), ready)
+        self.shared.presence.subscribe(self.events)
     }
 
     /// What asks the group and calls its instances, from inside: it knows the supervisor without

@@ -116,7 +116,7 @@ pub use config::{
     Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, StateDirectory, default_address,
     default_port,
 };
-/// The channels on which events and changes come.
+/// The crate whose `select!` can wait for [`Events`] beside other channels.
 pub use crossbeam_channel as channel;
 pub use error::{
     AcquireError, AskError, CallError, ConfigError, JoinError, KeepError, KeyError, MessageError,
@@ -127,6 +127,7 @@ pub use event::{
 };
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
+pub use net::rt::events::{Events, EventsIter};
 pub use permit::Permit;
 pub use tally::Tally;
 pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, Status};

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, bounded};
-
 use crate::error::StartError;
 use crate::event::Change;
 use crate::net::client::ask::Asker;
 use crate::net::client::watch::Watcher;
+use crate::net::rt::events::Events;
 use crate::sys::Origin;
 
 /// The registry's changes, from when it was begun until it is dropped; it goes on from one
@@ -15,9 +14,7 @@ use crate::sys::Origin;
 ///
 /// Dropping it ends its thread and connection.
 pub struct Watch {
-    changes: Option<Receiver<Change>>,
-    /// Has ended; for a forked child, in which nobody sends.
-    ended: Receiver<Change>,
+    changes: Option<Events<Change>>,
     origin: Origin,
     watcher: Option<Watcher>,
 }
@@ -25,16 +22,12 @@ pub struct Watch {
 impl Watch {
     pub(super) fn start(asker: Arc<Asker>) -> Result<Self, StartError> {
         let (watcher, changes) = Watcher::start(asker)?;
-        let (_, ended) = bounded(0);
-        Ok(Watch { changes: Some(changes), ended, origin: Origin::here(), watcher: Some(watcher) })
+        Ok(Watch { changes: Some(changes), origin: Origin::here(), watcher: Some(watcher) })
     }
 
-    /// The changes. The channel ends when the watching instance has left its group.
+    /// The changes. They end when the watching instance has left its group.
     #[must_use]
-    pub fn changes(&self) -> &Receiver<Change> {
-        if self.origin.is_elsewhere() {
-            return &self.ended;
-        }
+    pub fn changes(&self) -> &Events<Change> {
         self.changes.as_ref().expect("taken only by drop")
     }
 }

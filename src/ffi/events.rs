@@ -71,7 +71,7 @@ pub(crate) extern "C" fn pares_events_open(
 ) -> c_int {
     guarded(|| {
         let events_out = events_out.open("events_out")?;
-        let events = Events::new(instance.get("instance")?.instance.events_to_poll());
+        let events = Events::new(instance.get("instance")?.instance.events());
         events_out.set(Handle::of(table().add(events)?));
         Ok(())
     })

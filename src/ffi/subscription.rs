@@ -1,43 +1,39 @@
 //! What happens to an instance or a peer, waited for or polled.
 
 use std::ffi::c_int;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::AsRawFd;
+use std::sync::mpsc::TryRecvError;
+use std::sync::{Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
 use super::result::{Code, Failure};
 use super::time;
 use crate::net::rt::clock::deadline;
-use crate::net::rt::ready::Ready;
-
-/// Events, and what it takes to poll for them.
-pub(super) type Pollable<E> = (Receiver<E>, Arc<Ready>);
+use crate::net::rt::events::Events;
 
 /// A subscription. Of those who take from it together, each event reaches one.
 pub(crate) struct Subscription<E> {
-    receiver: Receiver<E>,
-    ready: Arc<Ready>,
+    events: Events<E>,
     /// Ends when the handle is freed, so that whoever still waits is called away.
     open: Receiver<()>,
     close: Mutex<Option<Sender<()>>>,
 }
 
 impl<E> Subscription<E> {
-    pub(super) fn new((receiver, ready): Pollable<E>) -> Self {
+    pub(super) fn new(events: Events<E>) -> Self {
         let (close, open) = bounded(0);
-        Subscription { receiver, ready, open, close: Mutex::new(Some(close)) }
+        Subscription { events, open, close: Mutex::new(Some(close)) }
     }
 
     pub(super) fn next(&self, timeout_ms: u64) -> Result<E, Failure> {
         let deadline = deadline(time(timeout_ms));
         let mut late = timeout_ms == 0;
         loop {
-            if self.open.try_recv() == Err(TryRecvError::Disconnected) {
+            if self.open.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected) {
                 return Err(Failure::new(Code::End, "the subscription was closed"));
             }
-            // Together with the descriptor, so that this never is readable for an event that was
-            // taken.
-            match self.ready.take(|| self.receiver.try_recv(), || !self.receiver.is_empty()) {
+            match self.events.try_recv() {
                 Ok(event) => return Ok(event),
                 Err(TryRecvError::Disconnected) => {
                     return Err(Failure::new(
@@ -51,15 +47,15 @@ impl<E> Subscription<E> {
                 Err(TryRecvError::Empty) => {}
             }
             let mut either = Select::new();
-            either.recv(&self.receiver);
+            either.recv(self.events.as_ref());
             either.recv(&self.open);
             late = either.ready_deadline(deadline).is_err();
         }
     }
 
     pub(super) fn descriptor(&self) -> Result<c_int, Failure> {
-        let descriptor = self.ready.descriptor(|| !self.receiver.is_empty());
-        descriptor.map_err(|error| {
+        let descriptor = self.events.descriptor();
+        descriptor.map(|descriptor| descriptor.as_raw_fd()).map_err(|error| {
             Failure::new(Code::Io, format!("cannot make a descriptor for events: {error}"))
         })
     }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
-
 use super::{Counters, Job, PeerInfo, PrimaryGuard};
 use crate::config::masterless::Config;
 use crate::error::StartError;
@@ -12,8 +10,7 @@ use crate::error::masterless::JoinError;
 use crate::event::masterless::{Event, EventKind, Token};
 use crate::net::masterless::{Deeds, PeerShared, Wish};
 use crate::net::rt::clock::{deadline, monotonic_ns};
-#[cfg(feature = "capi")]
-use crate::net::rt::ready::Ready;
+use crate::net::rt::events::{Events, events};
 use crate::net::rt::threads::{self, Threads};
 use crate::state::masterless::Machine;
 use crate::wire::heartbeat::Status;
@@ -220,20 +217,13 @@ impl Peer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn events(&self) -> Receiver<Event> {
+    pub fn events(&self) -> Events<Event> {
         if self.is_void() {
-            let (tell, events) = bounded(1);
-            _ = tell.send(Event { monotonic_ns: monotonic_ns(), kind: EventKind::Stopped });
+            let (tell, events) = events(1);
+            _ = tell.try_tell(Event { monotonic_ns: monotonic_ns(), kind: EventKind::Stopped });
             return events;
         }
-        self.shared.subscribe(self.events, None)
-    }
-
-    /// The same, with what it takes to poll for them.
-    #[cfg(feature = "capi")]
-    pub(crate) fn events_to_poll(&self) -> (Receiver<Event>, Arc<Ready>) {
-        let ready = Arc::new(Ready::default());
-        (self.shared.subscribe(self.events, Some(ready.clone())), ready)
+        self.shared.subscribe(self.events)
     }
 
     /// The record: all processes of the group that it knows, itself included, in the order of their
@@ -344,7 +334,7 @@ impl Peer {
     ///     while !guard.wait(Duration::from_millis(10)) {
     ///         if guard.lease_ok() {
     ///             write(&guard.token().fence()); // the store refuses smaller ones
-    /// #           _ = tell.send(());
+    /// #           _ = tell.try_tell(());
     ///         }
     ///     }
     /// })?;

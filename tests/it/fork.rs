@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pares::{Event, EventKind, Instance, LeftCause, channel::Receiver};
+use pares::{Event, EventKind, Instance, LeftCause};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::actors::forker::{self, Orphan, sockets};
@@ -14,7 +14,7 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 /// Instances in this process, with their events.
-pub(crate) fn crowd(ground: &Ground, count: usize) -> Vec<(Instance, Receiver<Event>)> {
+pub(crate) fn crowd(ground: &Ground, count: usize) -> Vec<(Instance, pares::Events<Event>)> {
     let join = |number| {
         let instance =
             Instance::join(ground.config().name(format!("crowd-{number}"))).expect("joined");
@@ -26,7 +26,7 @@ pub(crate) fn crowd(ground: &Ground, count: usize) -> Vec<(Instance, Receiver<Ev
 
 /// When the first of them knew that it is supervisor.
 #[track_caller]
-pub(crate) fn taken_over(crowd: &[(Instance, Receiver<Event>)]) -> u64 {
+pub(crate) fn taken_over(crowd: &[(Instance, pares::Events<Event>)]) -> u64 {
     let mut times = Vec::new();
     for (instance, events) in crowd {
         let next = || {

@@ -28,6 +28,7 @@ mod peer_cli;
 mod peer_names;
 mod pictures;
 mod places;
+mod polling;
 mod random;
 mod raw;
 mod readme;

@@ -46,7 +46,7 @@ pub(crate) fn act() -> Result<(), Failure> {
     let turns = thread::Builder::new().name("turns".into()).spawn(turns)?;
     loop {
         select! {
-            recv(events) -> event => match event {
+            recv(events.as_ref()) -> event => match event {
                 Ok(event) => print(&event)?,
                 Err(_) => break,
             },

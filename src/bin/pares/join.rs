@@ -47,11 +47,11 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let name = instance.name().to_owned();
     let events = instance.events();
     let watch = instance.client().watch()?;
-    let mut changes = watch.changes().clone();
+    let mut changes = watch.changes().as_ref().clone();
     let print = |line: Option<Line>| line.map_or(Ok(()), |line| line.print(form));
     loop {
         select! {
-            recv(events) -> event => match event {
+            recv(events.as_ref()) -> event => match event {
                 Ok(event) => {
                     if let EventKind::Missed { events } = event.kind {
                         note(&format!("{events} events are missing: standard output is read too \

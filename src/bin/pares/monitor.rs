@@ -37,7 +37,7 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
     let watch = client.watch()?;
     loop {
         select! {
-            recv(watch.changes()) -> change => match change {
+            recv(watch.changes().as_ref()) -> change => match change {
                 Ok(change) => Line::of_registry(&change).map_or(Ok(()), |line| line.print(form))?,
                 Err(_) => return Ok(()),
             },

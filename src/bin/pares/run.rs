@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pares::channel::{Receiver, after, bounded, never, select};
-use pares::{AcquireError, Event, EventKind, Instance, Permit, Role};
+use pares::{AcquireError, EventKind, Instance, Permit, Role};
 
 use crate::failure::{BUSY, Failure, USAGE};
 use crate::group::{Group, Identity, seconds, share};
@@ -224,7 +224,7 @@ fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Fail
 }
 
 /// Ends when events do, which is when the instance has left.
-fn end_of(events: Receiver<Event>) -> Result<Receiver<()>, Failure> {
+fn end_of(events: pares::Events) -> Result<Receiver<()>, Failure> {
     let (left, end) = bounded(0);
     let wait = move || {
         while events.recv().is_ok() {}
@@ -326,7 +326,7 @@ fn acquire(
 /// and why.
 fn hold(
     permit: &Permit,
-    events: &Receiver<Event>,
+    events: &pares::Events,
     asked: &Receiver<()>,
     lose: impl FnOnce(&'static str),
     let_go: &Receiver<()>,
@@ -342,7 +342,7 @@ fn hold(
             recv(asked) -> _ => why = Some("asked to leave"),
             recv(alone) -> _ => why = Some("no supervisor for too long, so that others may have \
                                             the permit"),
-            recv(events) -> event => match event.map(|event| event.kind) {
+            recv(events.as_ref()) -> event => match event.map(|event| event.kind) {
                 Ok(EventKind::PermitLost { permit: lost, .. }) if lost == permit.id() => {
                     why = Some(LOST);
                 }

@@ -66,7 +66,7 @@ pub(crate) extern "C" fn pares_peer_events_open(
 ) -> c_int {
     guarded(|| {
         let events_out = events_out.open("events_out")?;
-        let events = PeerEvents::new(peer.get("peer")?.events_to_poll());
+        let events = PeerEvents::new(peer.get("peer")?.events());
         events_out.set(Handle::of(table().add(events)?));
         Ok(())
     })

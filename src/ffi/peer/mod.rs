@@ -13,6 +13,7 @@ pub(super) use events::{
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 
 use super::callback::not_inside;
 use super::given::{Handle, Slot, Text};
@@ -41,7 +42,7 @@ fn wait_admitted(peer: &Peer, timeout_ms: u64) -> Result<(), Failure> {
             }
         }
         if let Err(error) = events.recv_deadline(deadline) {
-            return Err(if error.is_timeout() {
+            return Err(if error == RecvTimeoutError::Timeout {
                 Failure::new(Code::Deadline, "the process was not admitted to its group in time")
             } else {
                 stopped()

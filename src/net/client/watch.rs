@@ -4,13 +4,12 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use super::ask::{Asker, Awaited, Located, Viewpoint, await_registry};
 use crate::config::HANDSHAKE_TIMEOUT;
 use crate::error::StartError;
 use crate::event::{Change, ChangeKind};
 use crate::net::rt::clock::monotonic_ns;
+use crate::net::rt::events::{Events, Teller, events};
 use crate::net::rt::lock::{Condvar, Mutex};
 use crate::net::rt::threads::{self, Threads};
 use crate::net::transport::handshake;
@@ -52,9 +51,9 @@ const CAPACITY: usize = 256;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Watcher {
-    pub(crate) fn start(asker: Arc<Asker>) -> Result<(Self, Receiver<Change>), StartError> {
+    pub(crate) fn start(asker: Arc<Asker>) -> Result<(Self, Events<Change>), StartError> {
         asker.present().map_err(|_| StartError::Stopped)?;
-        let (changes, receiver) = bounded(CAPACITY);
+        let (changes, receiver) = events(CAPACITY);
         let _wire = Wire::lay();
         let shared = Arc::new(WatchShared {
             asker,
@@ -90,7 +89,7 @@ impl Drop for Watcher {
 }
 
 impl WatchShared {
-    fn run(&self, changes: &Sender<Change>) {
+    fn run(&self, changes: &Teller<Change>) {
         let mut view = View::default();
         let mut avoid = 0;
         loop {
@@ -153,7 +152,7 @@ impl WatchShared {
     }
 
     /// Reads what one supervisor tells until it is gone; false if the watch is to end.
-    fn follow(&self, registry_port: u16, view: &mut View, changes: &Sender<Change>) -> bool {
+    fn follow(&self, registry_port: u16, view: &mut View, changes: &Teller<Change>) -> bool {
         let Ok(Some(stream)) =
             port::connect(port::here(registry_port), Kind::Peer, HANDSHAKE_TIMEOUT)
         else {
@@ -191,6 +190,6 @@ impl WatchShared {
 }
 
 /// Waits for room; false if nobody receives any more.
-fn give(changes: &Sender<Change>, news: Vec<ChangeKind>) -> bool {
-    news.into_iter().all(|kind| changes.send(Change { monotonic_ns: monotonic_ns(), kind }).is_ok())
+fn give(changes: &Teller<Change>, news: Vec<ChangeKind>) -> bool {
+    news.into_iter().all(|kind| changes.tell(Change { monotonic_ns: monotonic_ns(), kind }))
 }

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
 use crate::config::masterless::MAX_WISHES;
 use crate::event::masterless::{Event, EventKind};
 use crate::net::rt::clock::awake_or_asleep_ms;
+use crate::net::rt::events::Events;
 use crate::net::rt::hub::Hub;
 use crate::net::rt::lock::{Condvar, Mutex};
-use crate::net::rt::ready::Ready;
 use crate::net::rt::waker::Waker;
 use crate::state::masterless::{Action, Input, Machine, Millis};
 use crate::sys::{Origin, crash};
@@ -102,10 +100,10 @@ impl PeerShared {
         self.waker.wake();
     }
 
-    pub(crate) fn subscribe(&self, capacity: usize, ready: Option<Arc<Ready>>) -> Receiver<Event> {
+    pub(crate) fn subscribe(&self, capacity: usize) -> Events<Event> {
         let mut inside = self.inside.lock();
         let present = inside.present();
-        let receiver = inside.hub.subscribe(capacity, ready, present);
+        let receiver = inside.hub.subscribe(capacity, present);
         if inside.gone {
             inside.hub.close();
         }

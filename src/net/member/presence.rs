@@ -4,13 +4,11 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
 use crate::event::{ContendingCause, Event, EventKind, Role};
 use crate::net::rt::complaint::complain;
+use crate::net::rt::events::Events;
 use crate::net::rt::hub::Hub;
 use crate::net::rt::lock::{Condvar, Mutex, MutexGuard};
-use crate::net::rt::ready::Ready;
 use crate::net::supervising::server::Server;
 use crate::net::transport::port::Stream;
 use crate::net::transport::service::Service;
@@ -159,14 +157,14 @@ impl Presence {
         });
     }
 
-    pub(crate) fn subscribe(&self, capacity: usize, ready: Option<Arc<Ready>>) -> Receiver<Event> {
+    pub(crate) fn subscribe(&self, capacity: usize) -> Events<Event> {
         self.change(|inside| {
             let mut present = vec![inside.present()];
             let stopped = present[0] == EventKind::Stopped;
             present.extend(
                 inside.settled.map(|members| EventKind::Settled { term: inside.term, members }),
             );
-            let receiver = inside.hub.subscribe(capacity, ready, present);
+            let receiver = inside.hub.subscribe(capacity, present);
             if stopped {
                 inside.hub.close();
             }

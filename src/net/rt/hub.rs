@@ -1,11 +1,9 @@
 //! Events to whoever wants them, never waiting for anybody.
 
-use std::sync::Arc;
-
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::TrySendError;
 
 use super::clock::monotonic_ns;
-use super::ready::Ready;
+use super::events::{Events, Teller, events};
 use crate::event::{Event, EventKind, masterless};
 
 /// What can happen to one who is told of it.
@@ -48,10 +46,7 @@ pub(crate) struct Hub<K: Happening> {
 }
 
 struct EventReceiver<K: Happening> {
-    /// `None` once it has been dropped.
-    events: Option<Sender<K::Event>>,
-    /// Of a receiver that can be polled.
-    ready: Option<Arc<Ready>>,
+    events: Teller<K::Event>,
     /// Events that found no room since the last one that did.
     missed: u64,
 }
@@ -63,15 +58,10 @@ impl<K: Happening> Default for Hub<K> {
 }
 
 impl<K: Happening> Hub<K> {
-    /// A new receiver of up to `capacity` events, at least 2, whose first ones are `present`.
-    pub(crate) fn subscribe(
-        &mut self,
-        capacity: usize,
-        ready: Option<Arc<Ready>>,
-        present: Vec<K>,
-    ) -> Receiver<K::Event> {
-        let (events, receiver) = bounded(capacity);
-        let mut subscriber = EventReceiver { events: Some(events), ready, missed: 0 };
+    /// A new queue of up to `capacity` events, at least 2, whose first ones are `present`.
+    pub(crate) fn subscribe(&mut self, capacity: usize, present: Vec<K>) -> Events<K::Event> {
+        let (teller, receiver) = events(capacity);
+        let mut subscriber = EventReceiver { events: teller, missed: 0 };
         present.into_iter().for_each(|kind| _ = subscriber.offer(&now(kind)));
         self.subscribers.push(subscriber);
         receiver
@@ -91,17 +81,9 @@ impl<K: Happening> Hub<K> {
 impl<K: Happening> EventReceiver<K> {
     /// False if nobody receives any more.
     fn offer(&mut self, event: &K::Event) -> bool {
-        match self.ready.clone() {
-            Some(ready) => ready.put(|| self.send(event)),
-            None => self.send(event),
-        }
-    }
-
-    fn send(&mut self, event: &K::Event) -> bool {
-        let Some(events) = &self.events else { return false };
         if self.missed > 0 {
             // The mark needs a place of its own before the event.
-            match events.try_send(now(K::missed(self.missed))) {
+            match self.events.try_tell(now(K::missed(self.missed))) {
                 Ok(()) => self.missed = 0,
                 Err(TrySendError::Full(_)) => {
                     self.missed += 1;
@@ -110,7 +92,7 @@ impl<K: Happening> EventReceiver<K> {
                 Err(TrySendError::Disconnected(_)) => return false,
             }
         }
-        match events.try_send(event.clone()) {
+        match self.events.try_tell(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
                 self.missed += 1;
@@ -121,27 +103,22 @@ impl<K: Happening> EventReceiver<K> {
     }
 }
 
-impl<K: Happening> Drop for EventReceiver<K> {
-    /// The end is something to be taken, too.
-    fn drop(&mut self) {
-        if let Some(ready) = self.ready.take() {
-            ready.end(|| self.events = None);
-        }
-    }
-}
-
 fn now<K: Happening>(kind: K) -> K::Event {
     kind.at(monotonic_ns())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     use super::*;
 
     #[test]
     fn a_receiver_that_is_full_is_told_how_many_it_missed() {
         let mut hub = Hub::default();
-        let events = hub.subscribe(2, None, vec![EventKind::Supervisor { term: 1 }]);
+        let events = hub.subscribe(2, vec![EventKind::Supervisor { term: 1 }]);
         for term in 2..6 {
             hub.emit(EventKind::Supervisor { term });
         }
@@ -160,28 +137,58 @@ mod tests {
 
     #[test]
     fn a_descriptor_is_readable_exactly_while_there_is_something_to_take() {
+        let is_readable = |events: &Events| {
+            let mut fds = [PollFd::new(events, PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0
+        };
         let mut hub = Hub::default();
-        let ready = Arc::new(Ready::default());
-        let events = hub.subscribe(2, Some(ready.clone()), vec![EventKind::Supervisor { term: 1 }]);
-        let take = || ready.take(|| events.try_recv().is_ok(), || !events.is_empty());
+        let events = hub.subscribe(2, vec![EventKind::Supervisor { term: 1 }]);
         // Asked for while there is something, and emptied before it was.
-        assert!(ready.is_readable(|| !events.is_empty()));
-        assert!(take() && !ready.is_readable(|| false));
-        assert!(!take() && !ready.is_readable(|| false));
+        assert!(is_readable(&events));
+        assert!(events.try_recv().is_ok() && !is_readable(&events));
+        assert!(events.try_recv().is_err() && !is_readable(&events));
         for term in 2..9 {
             hub.emit(EventKind::Supervisor { term });
-            assert!(ready.is_readable(|| false));
+            assert!(is_readable(&events));
         }
-        assert!(take() && ready.is_readable(|| false));
-        assert!(take() && !ready.is_readable(|| false));
+        assert!(events.recv().is_ok() && is_readable(&events));
+        assert!(events.recv_timeout(Duration::ZERO).is_ok() && !is_readable(&events));
         hub.close();
-        assert!(ready.is_readable(|| false), "the end is something to be taken");
+        assert!(is_readable(&events), "the end is something to be noticed");
+        assert!(events.recv().is_err() && is_readable(&events));
+    }
+
+    /// Goal: whoever begins to poll while events come and go misses none, and is not woken for
+    /// nothing for ever. Method: many times, one thread tells and takes while another asks for the
+    /// descriptor for the first time.
+    #[test]
+    fn a_descriptor_that_is_made_while_events_come_is_true() {
+        for round in 0..2_000 {
+            let (teller, events) = events::<u32>(4);
+            let left = round % 2 == 1;
+            std::thread::scope(|scope| {
+                let tell = std::thread::Builder::new().name("tell".into());
+                let events = &events;
+                let told = tell.spawn_scoped(scope, move || {
+                    teller.try_tell(1).unwrap();
+                    if !left {
+                        events.recv().unwrap();
+                    }
+                    teller
+                });
+                events.descriptor().unwrap();
+                let _teller = told.unwrap().join().unwrap();
+                let mut fds = [PollFd::new(events, PollFlags::IN)];
+                let ready = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+                assert_eq!(ready, usize::from(left), "round {round}");
+            });
+        }
     }
 
     #[test]
     fn a_receiver_that_is_gone_costs_nothing_more() {
         let mut hub = Hub::default();
-        drop(hub.subscribe(2, None, vec![]));
+        drop(hub.subscribe(2, vec![]));
         hub.emit(EventKind::Stopped);
         assert!(hub.subscribers.is_empty());
     }

@@ -2,9 +2,9 @@
 
 pub(crate) mod clock;
 pub(crate) mod complaint;
+pub(crate) mod events;
 pub(crate) mod hub;
 pub(crate) mod lock;
-#[cfg_attr(not(feature = "capi"), allow(dead_code))] // nobody else polls
-pub(crate) mod ready;
+mod ready;
 pub(crate) mod threads;
 pub(crate) mod waker;

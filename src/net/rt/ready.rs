@@ -1,24 +1,27 @@
-//! A descriptor that is readable exactly while a receiver has events: for programs that wait for
-//! several things at once.
+//! A descriptor that is readable exactly while there are events: for programs that wait for several
+//! things at once.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{Ordering, fence};
 
 use super::lock::Mutex;
 use super::waker::Waker;
 
-/// Between one sender of events and those who take them. It costs a lock for each event, and a
-/// descriptor from when somebody asks for one.
+/// Between those who give events and those who take them. Until somebody asks for the descriptor it
+/// costs no lock and no system call.
 #[derive(Default)]
 pub(crate) struct Ready {
-    // Held while an event is put in or taken out without waiting, so that both and the descriptor
-    // change at once.
-    inside: Mutex<ReadyState>,
+    /// Made when somebody first asks for it.
+    waker: OnceLock<Waker>,
+    // Held while the descriptor is made or follows the events; its holder looks whether there are
+    // some, so that whoever comes last says what is true.
+    inside: Mutex<Inside>,
 }
 
 #[derive(Default)]
-struct ReadyState {
-    waker: Option<Waker>,
+struct Inside {
     /// The descriptor is readable.
     raised: bool,
     /// And stays so: there will be no more events.
@@ -26,62 +29,45 @@ struct ReadyState {
 }
 
 impl Ready {
-    /// Does `put`, after which there is something to take.
-    pub(crate) fn put<T>(&self, put: impl FnOnce() -> T) -> T {
-        let mut inside = self.inside.lock();
-        let result = put();
-        inside.raise();
-        result
-    }
-
-    /// Does `end`, after which there will never be more: whoever polls shall hear of that, too.
-    pub(crate) fn end(&self, end: impl FnOnce()) {
-        let mut inside = self.inside.lock();
-        end();
-        inside.ended = true;
-        inside.raise();
-    }
-
-    /// Does `take`, which does not wait; `left` says whether there still is something.
-    pub(crate) fn take<T>(&self, take: impl FnOnce() -> T, left: impl FnOnce() -> bool) -> T {
-        let mut inside = self.inside.lock();
-        let result = take();
-        if inside.raised && !inside.ended && !left() {
-            inside.raised = false;
-            inside.waker.iter().for_each(Waker::drain);
+    /// After an event was given or taken; `present` says whether there are some now.
+    pub(crate) fn update(&self, present: impl FnOnce() -> bool) {
+        // Either this sees the descriptor, or whoever makes it sees the event.
+        fence(Ordering::SeqCst);
+        if let Some(waker) = self.waker.get() {
+            self.inside.lock().show(waker, present);
         }
-        result
+    }
+
+    /// There will never be more: whoever polls shall hear of that, too.
+    pub(crate) fn end(&self) {
+        let mut inside = self.inside.lock();
+        inside.ended = true;
+        self.waker.get().into_iter().for_each(|waker| inside.show(waker, || true));
     }
 
     /// The descriptor, which lives as long as this; `present` says whether there is something now.
-    pub(crate) fn descriptor(&self, present: impl FnOnce() -> bool) -> io::Result<RawFd> {
+    pub(crate) fn descriptor(&self, present: impl FnOnce() -> bool) -> io::Result<BorrowedFd<'_>> {
         let mut inside = self.inside.lock();
-        if inside.waker.is_none() {
-            inside.waker = Some(Waker::new()?);
-            if inside.ended || present() {
-                inside.raise();
+        let waker = match self.waker.get() {
+            Some(waker) => waker,
+            None => {
+                let made = Waker::new()?;
+                self.waker.get_or_init(|| made)
             }
-        }
-        Ok(inside.waker.as_ref().map_or(-1, |waker| waker.as_fd().as_raw_fd()))
+        };
+        fence(Ordering::SeqCst);
+        inside.show(waker, present);
+        Ok(waker.as_fd())
     }
 }
 
-#[cfg(test)]
-impl Ready {
-    pub(crate) fn is_readable(&self, present: impl FnOnce() -> bool) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        self.descriptor(present).unwrap();
-        let inside = self.inside.lock();
-        let mut fds = [PollFd::new(inside.waker.as_ref().unwrap(), PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0
-    }
-}
-
-impl ReadyState {
-    fn raise(&mut self) {
-        if let Some(waker) = self.waker.as_ref().filter(|_| !self.raised) {
-            waker.wake();
-            self.raised = true;
+impl Inside {
+    fn show(&mut self, waker: &Waker, present: impl FnOnce() -> bool) {
+        match (self.raised, self.ended || present()) {
+            (false, true) => waker.wake(),
+            (true, false) => waker.drain(),
+            (true, true) | (false, false) => return,
         }
+        self.raised = !self.raised;
     }
 }

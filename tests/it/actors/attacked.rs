@@ -35,7 +35,7 @@ pub(super) fn serve() {
         }
         assert_eq!(order, "watch");
         let started = boss.client().watch().unwrap();
-        let changes = started.changes().clone();
+        let changes = started.changes().as_ref().clone();
         thread::spawn(move || {
             changes.iter().for_each(|change| say(&format!("change {:?}", change.kind)))
         });

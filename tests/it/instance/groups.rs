@@ -3,14 +3,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use pares::channel::Receiver;
 use pares::{Client, Config, Event, EventKind, Instance, JoinError};
 
 use super::{Group, changes_until, expect};
 
 /// Waits until the group is settled in a term after `before`, with so many members.
 #[track_caller]
-pub(super) fn expect_settled(events: &Receiver<Event>, before: u64, wanted: u32) {
+pub(super) fn expect_settled(events: &pares::Events<Event>, before: u64, wanted: u32) {
     let later = |kind: &EventKind| match kind {
         EventKind::Settled { term, members } => *term > before && *members == wanted,
         _ => false,

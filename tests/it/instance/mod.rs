@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use pares::channel::Receiver;
 use pares::{Change, ChangeKind, Config, Event, EventKind, Instance};
 use tempfile::TempDir;
 
@@ -40,7 +39,7 @@ impl Group {
 }
 
 #[track_caller]
-fn expect(events: &Receiver<Event>, wanted: impl Fn(&EventKind) -> bool) -> EventKind {
+fn expect(events: &pares::Events<Event>, wanted: impl Fn(&EventKind) -> bool) -> EventKind {
     let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     loop {
@@ -54,7 +53,7 @@ fn expect(events: &Receiver<Event>, wanted: impl Fn(&EventKind) -> bool) -> Even
 
 /// The next changes up to the one wanted, in words.
 #[track_caller]
-pub(crate) fn changes_until(changes: &Receiver<Change>, last: &str) -> Vec<String> {
+pub(crate) fn changes_until(changes: &pares::Events<Change>, last: &str) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some(last) {

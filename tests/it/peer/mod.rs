@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use pares::channel::Receiver;
 use pares::masterless::{Config, Event, EventKind, Peer, PeerInfo, RoleCause, Status, Token};
 
 use crate::support::{GROUP, Ground, PATIENCE, Proc, await_true};
@@ -32,7 +31,10 @@ pub(crate) fn join(config: Config) -> Peer {
 
 /// The first event that is as wanted.
 #[track_caller]
-pub(crate) fn expect<T>(events: &Receiver<Event>, wanted: impl Fn(EventKind) -> Option<T>) -> T {
+pub(crate) fn expect<T>(
+    events: &pares::Events<Event>,
+    wanted: impl Fn(EventKind) -> Option<T>,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let event = events.recv_deadline(deadline).expect("the event that is waited for");

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pares::channel::Receiver;
 use pares::{AskError, Event, EventKind, Instance, MAX_MESSAGE, MessageError};
 use rustix::process::Signal;
 
@@ -13,7 +12,7 @@ use super::{Group, next};
 
 /// The senders, topics and payloads of the next so many messages.
 #[track_caller]
-fn messages(events: &Receiver<Event>, count: usize) -> Vec<(String, String, Vec<u8>)> {
+fn messages(events: &pares::Events<Event>, count: usize) -> Vec<(String, String, Vec<u8>)> {
     let take = |_| match next(events, |kind| {
         matches!(kind, EventKind::Message { .. } | EventKind::Missed { .. })
     }) {

@@ -9,7 +9,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pares::channel::Receiver;
 use pares::{AcquireError, Client, Config, Event, EventKind, Instance, Permit, Usage};
 
 use crate::actors::Actor;
@@ -134,7 +133,7 @@ impl<'a, 'scope> Queue<'a, 'scope> {
 }
 
 #[track_caller]
-fn next(events: &Receiver<Event>, wanted: impl Fn(&EventKind) -> bool) -> EventKind {
+fn next(events: &pares::Events<Event>, wanted: impl Fn(&EventKind) -> bool) -> EventKind {
     let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     loop {

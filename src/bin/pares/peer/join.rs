@@ -73,7 +73,7 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let mut leaving = None;
     loop {
         select! {
-            recv(events) -> event => match event {
+            recv(events.as_ref()) -> event => match event {
                 Ok(event) => {
                     id = peer.as_ref().map_or(id, Peer::id);
                     if let EventKind::Missed { events } = event.kind {

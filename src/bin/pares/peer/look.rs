@@ -126,7 +126,7 @@ pub(crate) fn watch(group: &Group, args: &WatchArgs) -> Result<(), Failure> {
     let events = peer.events();
     loop {
         select! {
-            recv(events) -> event => {
+            recv(events.as_ref()) -> event => {
                 let Ok(event) = event else { return Ok(()) };
                 let about = match event.kind {
                     EventKind::Joined { service, .. }

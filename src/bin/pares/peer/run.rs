@@ -146,7 +146,7 @@ fn wait_for_role(
             recv(begun) -> token => if let Ok(token) = token {
                 return Ok(token);
             },
-            recv(events) -> event => match event {
+            recv(events.as_ref()) -> event => match event {
                 // Who asks at once gets an answer, and there is none while nobody can be asked.
                 Ok(event) if args.no_wait && is_mute(&event) => {
                     return Err(Failure::new(FAILED, "nothing can be sent, so that nobody here can \
