@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pares::{Config, Instance};
+use pares::{Config, Instance, Resource};
 use postgres::NoTls;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut server: postgres::Config = server.parse()?;
     server.application_name(&format!("worker-{}", std::process::id()));
 
-    let instance = Instance::join(Config::new(group).resource("connections", 10))?;
+    let instance = Instance::join(Config::new(group).resource(Resource::new("connections", 10)))?;
     loop {
         // Whoever has waited longest is next.
         let permit = instance.acquire("connections", 1)?;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use pares::{Config, Instance};
+use pares::{Config, Instance, Resource};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let instance = Instance::join(Config::new("my-program").resource("connections", 40))?;
+    let config = Config::new("my-program").resource(Resource::new("connections", 40));
+    let instance = Instance::join(config)?;
 
     // Only the leader, the supervisor, does this; when it dies, the next one does.
     let _job = instance.while_supervisor(|guard| {

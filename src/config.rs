@@ -21,7 +21,10 @@ pub use limits::{DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD};
 use place::check_group;
 pub use place::{default_address, default_port};
 /// An admin function: takes the caller's bytes, gives the result or an error text for the caller.
-pub(crate) type Handler = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, HandlerError> + Send + Sync>;
+
+/// Why an admin function failed; its text goes to the caller.
+pub(crate) type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Clone)]
 pub(crate) struct Function {
@@ -30,12 +33,38 @@ pub(crate) struct Function {
     pub(crate) handler: Handler,
 }
 
-/// A resource as the program declares it.
-#[derive(Clone)]
-pub(crate) struct Resource {
+/// A resource as a program declares it ([`Config::resource`]): a named thing of which all instances
+/// together may use so much.
+///
+/// # Examples
+///
+/// ```
+/// use pares::{Config, Resource};
+///
+/// let config = Config::new("web").resource(Resource::new("connections", 40).per_holder(4));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Resource {
     pub(crate) name: String,
     pub(crate) limit: u64,
     pub(crate) per_holder: Option<u64>,
+}
+
+impl Resource {
+    /// A resource of which all instances together may use `limit` units at most.
+    ///
+    /// A name has 1 to 64 bytes, no white space, no control characters, and does not begin with a
+    /// dash; a limit is 0 to 2^38.
+    pub fn new(name: impl Into<String>, limit: u64) -> Self {
+        Resource { name: name.into(), limit, per_holder: None }
+    }
+
+    /// One instance may hold at most `units` of it at a time.
+    pub fn per_holder(mut self, units: u64) -> Self {
+        self.per_holder = Some(units);
+        self
+    }
 }
 
 /// What an instance is to be: its group, name, port, functions and limits.
@@ -163,12 +192,12 @@ impl Config {
 
     /// Adds an admin function that other instances and operators can call by `name`.
     ///
-    /// `handler` takes the caller's bytes (up to 1 MiB) and gives the result (up to 1 MiB) or an
-    /// error text for the caller. It runs on a thread of its caller's connection, several at a
-    /// time, and may take as long as it wants; the caller has a deadline of its own. If it panics,
-    /// the caller gets an error and nothing else happens. Leaving the group waits until the running
-    /// ones have returned. It has the signal mask of the thread that joined, and so have threads
-    /// and processes that it starts.
+    /// `handler` takes the caller's bytes (up to 1 MiB) and returns the result (up to 1 MiB) or an
+    /// error, whose text the caller gets: `?` works in it, and `Err("no paper".into())`. It runs on
+    /// a thread of its caller's connection, several at a time, and may take as long as it wants;
+    /// the caller has a deadline of its own. If it panics, the caller gets an error and nothing
+    /// else happens. Leaving the group waits until the running ones have returned. It has the
+    /// signal mask of the thread that joined, and so have threads and processes that it starts.
     ///
     /// A function of the same name as a built-in one (`ping`, `info`, `functions`, `log-level`,
     /// `stop`) replaces it.
@@ -179,7 +208,10 @@ impl Config {
         handler: F,
     ) -> Self
     where
-        F: Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+        F: Fn(&[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>>
+            + Send
+            + Sync
+            + 'static,
     {
         self.functions.push(Function {
             name: name.into(),
@@ -189,24 +221,13 @@ impl Config {
         self
     }
 
-    /// Declares a resource of which all instances together may use `limit` units at most.
+    /// Declares a resource.
     ///
-    /// A name has 1 to 64 bytes, no white space, no control characters, and does not begin with a
-    /// dash; a limit is 0 to 2^38. All instances should declare the same; where they differ (while
-    /// a new version of a program is rolled out), the smallest limit of those that live counts. A
-    /// limit set while running ([`Client::set_limit`](crate::Client::set_limit)) counts instead
-    /// of all of them.
-    pub fn resource(self, name: impl Into<String>, limit: u64) -> Self {
-        self.declare(name.into(), limit, None)
-    }
-
-    /// The same, where one instance may hold at most `per_holder` of the units at a time.
-    pub fn resource_per_holder(self, name: impl Into<String>, limit: u64, per_holder: u64) -> Self {
-        self.declare(name.into(), limit, Some(per_holder))
-    }
-
-    fn declare(mut self, name: String, limit: u64, per_holder: Option<u64>) -> Self {
-        self.resources.push(Resource { name, limit, per_holder });
+    /// All instances should declare the same; where they differ (while a new version of a program
+    /// is rolled out), the smallest limit of those that live counts. A limit set while running
+    /// ([`Client::set_limit`](crate::Client::set_limit)) counts instead of all of them.
+    pub fn resource(mut self, resource: Resource) -> Self {
+        self.resources.push(resource);
         self
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::{Client, pass};
-use crate::config::{Config, Resource};
+use crate::config::{Config, FOR_EVER, Resource};
 use crate::error::{JoinError, StartError, StepDownError};
 use crate::event::{Event, EventKind, Role};
 use crate::job::{Job, SupervisorGuard};
@@ -35,6 +35,9 @@ const RESETS_LOSE: bool = cfg!(not(target_os = "linux"));
 
 /// One participant of a group, from [`join`](Instance::join) until it is dropped.
 ///
+/// **Dropping it blocks** until its jobs and the admin functions that run have returned: it leaves
+/// the group in order. [`leave_timeout`](Instance::leave_timeout) sets a limit to that.
+///
 /// All methods take `&self` and may be called from any thread, several at once. Several instances
 /// may live in one process.
 ///
@@ -45,9 +48,8 @@ const RESETS_LOSE: bool = cfg!(not(target_os = "linux"));
 /// the parent's death at once, however long the child lives. In the child the instance is
 /// [`Role::Stopped`], whatever was made by it is void (permits, tallies, watches, jobs, and also an
 /// [`Client`](crate::Client)), every call gives the error that says so, and dropping any of it does
-/// nothing. A receiver of [`events`](Instance::events) that was made before the fork must not be
-/// used there: nobody sends to it. The child may join by itself, and is then another instance. (So
-/// a daemon joins after it has forked into the background.)
+/// nothing. [`Events`] made before the fork have ended there. The child may join by itself, and is
+/// then another instance. (So a daemon joins after it has forked into the background.)
 ///
 /// A program's function or job that forks may do as it likes in the child; when it returns there,
 /// its thread ends. This holds for `fork`; a child made by a raw `clone` system call keeps
@@ -66,6 +68,7 @@ const RESETS_LOSE: bool = cfg!(not(target_os = "linux"));
 /// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told
 /// to end and waited for, then admin functions that still run; no thread and no descriptor is left
 /// behind.
+#[must_use = "dropping it leaves the group"]
 pub struct Instance {
     events: usize,
     pub(crate) answer_timeout: Duration,
@@ -239,6 +242,51 @@ impl Instance {
         self.role() == Role::Supervisor
     }
 
+    /// The unique name of the supervisor, as this instance knows it; perhaps its own. `None` while
+    /// there is none, and once this instance has left. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
+    /// let first = pares::Instance::join(config.clone().name("first"))?;
+    /// let second = pares::Instance::join(config.name("second"))?;
+    /// assert_eq!(second.supervisor().as_deref(), Some("first"));
+    /// assert!(second.wait_settled(std::time::Duration::from_secs(5)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn supervisor(&self) -> Option<String> {
+        if self.shared.presence.is_over() {
+            return None;
+        }
+        self.shared.presence.look(|inside| match inside.role() {
+            Role::Supervisor => Some(self.shared.me.name.clone()),
+            Role::Subordinate => inside.supervisor_name(),
+            Role::Contending | Role::Stopped => None,
+        })
+    }
+
+    /// True if this instance has a role, and all known survivors of the last election are in the
+    /// registry again. Does not block.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.shared.presence.is_over() && self.shared.presence.look(|inside| inside.is_settled())
+    }
+
+    /// Waits until the group [is settled](Instance::is_settled), at most for `timeout`; true if it
+    /// is. False at once if this instance has left.
+    #[must_use = "false says that the group is not settled"]
+    pub fn wait_settled(&self, timeout: Duration) -> bool {
+        if self.shared.presence.is_over() {
+            return false;
+        }
+        let settled = self.shared.presence.wait(Some(deadline(timeout)), |inside| {
+            (inside.is_settled() || inside.role() == Role::Stopped).then(|| inside.is_settled())
+        });
+        settled == Some(true)
+    }
+
     /// The number of the present supervisorship, or of the last one this instance has seen. Does
     /// not block.
     ///
@@ -390,6 +438,21 @@ impl Instance {
     ///
     /// Blocks until jobs and admin functions that still run have returned.
     pub fn leave(self) {}
+
+    /// Leaves as [`leave`](Instance::leave), but blocks for `timeout` at most; true if it has left
+    /// by then. Else it goes on leaving on a thread of its own, which ends when the last job and
+    /// function have returned.
+    #[must_use = "false says that a job or a function still runs"]
+    pub fn leave_timeout(self, timeout: Duration) -> bool {
+        let (done, left) = std::sync::mpsc::channel();
+        self.shared.presence.halt();
+        let started = threads::detach(threads::LEAVE, move || {
+            drop(self);
+            _ = done.send(());
+        });
+        // Without a thread it has been dropped here, and has left.
+        started.is_err() || left.recv_timeout(timeout.min(FOR_EVER)).is_ok()
+    }
 
     /// Leaves the group, whoever else still holds this instance: what others wait for in its
     /// methods ends with their `Stopped`. Not to be called by its own job, which is waited for.

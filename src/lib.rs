@@ -113,8 +113,8 @@ mod wire;
 
 pub use client::{Client, Listing, Watch};
 pub use config::{
-    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, StateDirectory, default_address,
-    default_port,
+    Config, DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD, Resource, StateDirectory,
+    default_address, default_port,
 };
 /// The crate whose `select!` can wait for [`Events`] beside other channels.
 pub use crossbeam_channel as channel;

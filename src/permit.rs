@@ -101,7 +101,7 @@ impl Instance {
     ///
     /// ```
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
-    /// let config = config.resource("connections", 10);
+    /// let config = config.resource(pares::Resource::new("connections", 10));
     /// let instance = pares::Instance::join(config)?;
     /// let permit = instance.acquire("connections", 2)?;
     /// assert_eq!((permit.units(), permit.is_valid()), (2, true));
@@ -128,7 +128,7 @@ impl Instance {
     /// use pares::AcquireError;
     ///
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
-    /// let instance = pares::Instance::join(config.resource("scanner", 1))?;
+    /// let instance = pares::Instance::join(config.resource(pares::Resource::new("scanner", 1)))?;
     /// let permit = instance.try_acquire("scanner", 1)?;
     ///
     /// // A second one finds nothing free, until the first is dropped.
@@ -156,7 +156,7 @@ impl Instance {
     /// use std::time::Duration;
     ///
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/group.rs"));
-    /// let instance = pares::Instance::join(config.resource("scanner", 1))?;
+    /// let instance = pares::Instance::join(config.resource(pares::Resource::new("scanner", 1)))?;
     /// let permit = instance.acquire_timeout("scanner", 1, Duration::from_secs(1))?;
     /// let late = instance.acquire_timeout("scanner", 1, Duration::from_millis(10));
     /// assert!(matches!(late, Err(pares::AcquireError::TimedOut { .. })));

@@ -23,7 +23,7 @@ pub(crate) fn config(port: u16, directory: &Path) -> Config {
         .port(port)
         .state_directory(directory)
         .join_timeout(DEADLINE)
-        .resource(RESOURCE, 1000)
+        .resource(pares::Resource::new(RESOURCE, 1000))
 }
 
 /// An instance that is supervisor, and can be called.

@@ -13,6 +13,7 @@ use crate::sys::Origin;
 /// supervisor to the next.
 ///
 /// Dropping it ends its thread and connection.
+#[must_use = "dropping it ends the watch"]
 pub struct Watch {
     changes: Option<Events<Change>>,
     origin: Origin,

@@ -9,6 +9,7 @@ use super::given::{Handle, Slot, Text};
 use super::result::{Failure, guarded, null};
 use super::table::table;
 use super::time;
+use crate::config::Resource;
 use crate::config::{Config, DEFAULT_GROUP};
 
 /// `pares_config`.
@@ -38,7 +39,7 @@ impl Plan {
         let mut config = draft.config.clone();
         for (function, callback) in config.functions.iter_mut().zip(&draft.functions) {
             let callback = callback.clone();
-            function.handler = Arc::new(move |payload| callback.call(instance, payload));
+            function.handler = Arc::new(move |payload| Ok(callback.call(instance, payload)?));
         }
         config
     }
@@ -161,7 +162,7 @@ pub(crate) extern "C" fn pares_config_resource(
 ) -> c_int {
     guarded(|| {
         let resource = resource.get("resource")?;
-        change(config, |config| config.resource(resource, limit))
+        change(config, |config| config.resource(Resource::new(resource, limit)))
     })
 }
 
@@ -174,7 +175,9 @@ pub(crate) extern "C" fn pares_config_resource_per_holder(
 ) -> c_int {
     guarded(|| {
         let resource = resource.get("resource")?;
-        change(config, |config| config.resource_per_holder(resource, limit, per_holder))
+        change(config, |config| {
+            config.resource(Resource::new(resource, limit).per_holder(per_holder))
+        })
     })
 }
 

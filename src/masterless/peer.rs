@@ -37,8 +37,8 @@ use crate::wire::{Label, PeerId, Tail};
 ///
 /// A peer belongs to the process that has joined. A child forked from it has neither its socket nor
 /// its thread; there its status is [`Status::Leaving`], it has no token and knows nobody,
-/// everything else does nothing, and so does dropping it. A receiver of [`events`](Peer::events)
-/// that was made before the fork must not be used there. The child may join by itself, and is then
+/// everything else does nothing, and so does dropping it. [`Events`] made
+/// before the fork have ended there. The child may join by itself, and is then
 /// another process of the group.
 ///
 /// # Leaving

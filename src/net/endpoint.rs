@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::config::{Function, MAX_CLIENTS, MAX_PAYLOAD, WRITE_TIMEOUT};
+use crate::config::{Function, HandlerError, MAX_CLIENTS, MAX_PAYLOAD, WRITE_TIMEOUT};
 use crate::error::in_bytes;
 use crate::event::EventKind;
 use crate::net::member::hand_over::hand_over;
@@ -152,7 +152,7 @@ pub(crate) struct About {
 
 fn built_in<F>(name: &str, help: &str, handler: F) -> Function
 where
-    F: Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+    F: Fn(&[u8]) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
 {
     Function { name: name.into(), help: help.into(), handler: Arc::new(handler) }
 }
@@ -177,7 +177,7 @@ fn info(shared: &Shared, about: &About) -> String {
     lines
 }
 
-fn log_level(payload: &[u8]) -> Result<Vec<u8>, String> {
+fn log_level(payload: &[u8]) -> Result<Vec<u8>, HandlerError> {
     let text = std::str::from_utf8(payload).map_err(|_| "not UTF-8")?.trim();
     if !text.is_empty() {
         let level: log::LevelFilter = text
@@ -227,8 +227,8 @@ fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>)
             .into_bytes(),
         ),
         Ok(Ok(result)) => (Outcome::Done, result),
-        Ok(Err(text)) => {
-            let mut text = text.into_bytes();
+        Ok(Err(error)) => {
+            let mut text = error.to_string().into_bytes();
             text.truncate(MAX_PAYLOAD); // the caller reads it leniently
             (Outcome::Failed, text)
         }

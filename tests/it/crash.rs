@@ -106,7 +106,7 @@ fn who_waits_for_a_dump_is_told_so() {
     );
     println!("{error}");
     // It is free as soon as the dump is written.
-    Instance::join(ground.config().join_timeout(PATIENCE)).expect("joined");
+    drop(Instance::join(ground.config().join_timeout(PATIENCE)).expect("joined"));
 }
 
 /// Goal: a crash ends as it would have without the handlers, by each of the signals and ways; and

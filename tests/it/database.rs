@@ -210,7 +210,7 @@ fn workers_share_the_connections_to_a_database() {
     };
     let config = Config::new(&group)
         .state_directory(&ground.directory)
-        .resource("connections", CONNECTIONS as u64);
+        .resource(pares::Resource::new("connections", CONNECTIONS as u64));
     let mut workers: BTreeMap<u32, Proc> =
         (0..WORKERS).map(|_| start()).map(|worker| (worker.pid(), worker)).collect();
 

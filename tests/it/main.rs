@@ -12,6 +12,7 @@ mod crash;
 mod database;
 mod doctor;
 mod doctor_views;
+mod face;
 mod failover;
 mod fencing;
 mod fork;

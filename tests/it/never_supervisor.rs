@@ -51,8 +51,10 @@ fn a_join_waits_for_one_that_may() {
 fn after_a_supervisors_death_they_wait_for_another_with_what_they_hold() {
     let ground = Ground::new();
     let first = ground.join("first");
-    let instance =
-        Instance::join(ground.config().may_supervise(false).resource("slots", 1)).unwrap();
+    let instance = Instance::join(
+        ground.config().may_supervise(false).resource(pares::Resource::new("slots", 1)),
+    )
+    .unwrap();
     let permit = instance.acquire_timeout("slots", 1, PATIENCE).unwrap();
     let never = ground.start(NEVER);
     never.expect_event("subordinate");

@@ -73,7 +73,9 @@ fn config(limit: u64) -> Result<Config, Failure> {
     let port = variable("PARES_PORT")?
         .parse()
         .map_err(|_| Failure::new(FAILED, "PARES_PORT is no port"))?;
-    Ok(Config::new(variable("PARES_GROUP")?).port(port).resource(RESOURCE, limit))
+    Ok(Config::new(variable("PARES_GROUP")?)
+        .port(port)
+        .resource(pares::Resource::new(RESOURCE, limit)))
 }
 
 /// Takes turns until the instance has left, and says when each begins and ends: within the time for

@@ -41,7 +41,8 @@ pub(crate) struct Args {
 pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
     let form = Form::new(args.json);
     let ends = signals::ends(args.until_eof)?;
-    let declare = |config: Config, (resource, limit)| config.resource(resource, limit);
+    let declare =
+        |config: Config, (resource, limit)| config.resource(pares::Resource::new(resource, limit));
     let instance =
         Instance::join(args.resource.into_iter().fold(args.identity.config(group), declare))?;
     let name = instance.name().to_owned();

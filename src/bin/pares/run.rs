@@ -252,8 +252,10 @@ fn with_permit(
         config.admin_function("stop", "has the instance end its command and leave its group", stop);
     config = match (args.limit, args.per_holder) {
         (None, _) => config,
-        (Some(limit), None) => config.resource(&resource, limit),
-        (Some(limit), Some(per_holder)) => config.resource_per_holder(&resource, limit, per_holder),
+        (Some(limit), None) => config.resource(pares::Resource::new(&resource, limit)),
+        (Some(limit), Some(per_holder)) => {
+            config.resource(pares::Resource::new(&resource, limit).per_holder(per_holder))
+        }
     };
     let instance = match guard.unless_ended(move || Instance::join(config))? {
         Ok(instance) => instance,

@@ -183,6 +183,11 @@ impl PresenceState {
         }
     }
 
+    /// It has a role, and all known survivors are in the registry again.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.role(), Role::Supervisor | Role::Subordinate) && self.settled.is_some()
+    }
+
     /// The unique name of the supervisor, if it is another instance.
     pub(crate) fn supervisor_name(&self) -> Option<String> {
         if let Place::Subordinate(subordinate) = &self.place {

@@ -45,11 +45,13 @@ pub(crate) const PEER: ThreadKind = ours("pares-peer");
 pub(crate) const NAME: ThreadKind = ThreadKind { stack: 0, ..ours("pares-name") };
 pub(crate) const LAUNCH: ThreadKind = ours("pares-launch");
 pub(crate) const JOB: ThreadKind = the_programs("pares-job");
+/// Waits for the program's jobs and functions to end.
+pub(crate) const LEAVE: ThreadKind = ours("pares-leave");
 pub(crate) const CALL_ALL: ThreadKind = ThreadKind { stack: 0, ..ours("pares-call-all") };
 
-const ALL: [ThreadKind; 14] = [
+const ALL: [ThreadKind; 15] = [
     ROLE, ENDPOINT, ADMIN, MEMBER, ANNOUNCE, REGISTRY, ROOM, FLUSH, WATCH, PEER, NAME, LAUNCH, JOB,
-    CALL_ALL,
+    CALL_ALL, LEAVE,
 ];
 
 /// True if a thread of this name runs this library's code only.
@@ -127,6 +129,18 @@ impl Threads {
         let handles: Vec<_> = self.inner.lock().running.drain().map(|(_, handle)| handle).collect();
         handles.into_iter().for_each(join);
     }
+}
+
+/// Starts a thread that nobody joins: it owns what it works on, and ends by itself.
+pub(crate) fn detach(kind: ThreadKind, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let started = signals::spawning(|begin| {
+        let run = move || {
+            begin.begin();
+            run();
+        };
+        thread::Builder::new().name(kind.name.into()).spawn(run)
+    });
+    started.map(drop)
 }
 
 /// Runs the program's code on a thread of this library; false if it panicked.

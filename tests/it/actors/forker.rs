@@ -68,7 +68,7 @@ pub(super) fn play() {
         handle_faults(&how);
     }
     let config = given_place(GROUP);
-    let own = config.clone().name(given("NAME")).resource("seats", 100);
+    let own = config.clone().name(given("NAME")).resource(pares::Resource::new("seats", 100));
     let own = own.admin_function("fork", "forks a child that lives on", |_| {
         Ok(living_child().to_string().into_bytes())
     });

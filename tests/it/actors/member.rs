@@ -11,7 +11,7 @@ pub(super) fn play() {
     let mut config = given_config();
     for declared in given("RESOURCES").split_whitespace() {
         let (name, limit) = declared.split_once('=').unwrap();
-        config = config.resource(name, limit.parse().unwrap());
+        config = config.resource(pares::Resource::new(name, limit.parse().unwrap()));
     }
     if let Ok(millis) = given("SETTLE").parse() {
         config = config.settle_time(Duration::from_millis(millis));

@@ -21,7 +21,7 @@ fn await_word() {
 }
 
 pub(super) fn play() {
-    let config = given_place(GROUP).resource("seats", 3);
+    let config = given_place(GROUP).resource(pares::Resource::new("seats", 3));
     let what = given("WHAT");
     match what.split_once(' ') {
         None if what == "requests" => requests(&config),
@@ -97,7 +97,7 @@ fn share(config: &Config) {
     tally.add(3);
     instance.client().set(instance.name(), "here").expect("set");
     let watch = instance.client().watch().expect("a watch");
-    let changes = watch.changes().clone();
+    let changes = watch.changes().as_ref().clone();
     let events = instance.events();
     thread::scope(|scope| {
         scope.spawn(|| changes.iter().for_each(drop));

@@ -122,8 +122,10 @@ fn use_permits(instance: &Instance, calm: &AtomicBool, fresh: &AtomicBool, rando
 }
 
 pub(super) fn play() {
-    let config =
-        given_config().resource("slots", UNITS as u64).settle_time(SETTLE).join_timeout(PATIENCE);
+    let config = given_config()
+        .resource(pares::Resource::new("slots", UNITS as u64))
+        .settle_time(SETTLE)
+        .join_timeout(PATIENCE);
     let instance = Arc::new(Instance::join(config).unwrap());
     let seed: u64 = given("SEED").parse().unwrap();
     let (calm, fresh) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));

@@ -47,7 +47,7 @@ fn expect(process: &Proc, wanted: &str) {
 
 fn join(ground: &Ground, group: &str, name: &str) -> Instance {
     let config = pares::Config::new(group).port(ground.port).state_directory(&ground.directory);
-    Instance::join(config.name(name).resource("machine", 2)).unwrap()
+    Instance::join(config.name(name).resource(pares::Resource::new("machine", 2))).unwrap()
 }
 
 /// Goal: a C worker does its part beside Rust instances: permits, calls, messages, the supervisor's

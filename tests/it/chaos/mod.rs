@@ -77,8 +77,12 @@ fn what_is_shared_survives_any_deaths() {
     let (kept, counted) = (by_name(0), by_name(1));
     let total: u64 = counted.iter().map(|(_, count)| count).sum();
 
-    let config =
-        chaos.ground.config().name("newcomer").resource("slots", UNITS as u64).settle_time(SETTLE);
+    let config = chaos
+        .ground
+        .config()
+        .name("newcomer")
+        .resource(pares::Resource::new("slots", UNITS as u64))
+        .settle_time(SETTLE);
     let newcomer = Instance::join(config).unwrap();
     let usage = |resource: &str| newcomer.client().usage_of(resource).expect("usage");
     // What is given back or counted goes one way, and may be a moment behind.

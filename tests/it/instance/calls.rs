@@ -115,7 +115,7 @@ fn the_longest_time_is_never_too_long() {
         .settle_time(Duration::MAX)
         .answer_timeout(Duration::MAX)
         .answer_timeout(Duration::MAX)
-        .resource("seats", 2);
+        .resource(pares::Resource::new("seats", 2));
     let (one, two) = (
         Instance::join(config.clone().name("one")).unwrap(),
         Instance::join(config.name("two")).unwrap(),

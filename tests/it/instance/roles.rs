@@ -64,7 +64,7 @@ fn a_name_of_a_living_instance_is_refused() {
         );
     }
     drop(second);
-    group.join("second");
+    drop(group.join("second"));
 }
 
 #[test]

@@ -33,7 +33,9 @@ impl Group {
 
     fn config(&self, name: &str) -> Config {
         let config = self.ground.config().name(name).event_capacity(100_000);
-        self.resources.iter().fold(config, |config, &(name, limit)| config.resource(name, limit))
+        self.resources.iter().fold(config, |config, &(name, limit)| {
+            config.resource(pares::Resource::new(name, limit))
+        })
     }
 
     fn join(&self, name: &str) -> Instance {

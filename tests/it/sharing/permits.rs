@@ -100,8 +100,10 @@ fn grants_that_cross_their_withdrawal_are_given_back() {
 #[test]
 fn one_holder_gets_no_more_than_its_share_and_holds_nobody_up() {
     let group = Group::of(&[]);
-    let join =
-        |name: &str| Instance::join(group.config(name).resource_per_holder("db", 4, 2)).unwrap();
+    let join = |name: &str| {
+        Instance::join(group.config(name).resource(pares::Resource::new("db", 4).per_holder(2)))
+            .unwrap()
+    };
     let (a, b) = (join("a"), join("b"));
     let first = a.acquire("db", 2).unwrap();
     assert_eq!(
