@@ -9,13 +9,15 @@
 //!   waits for room under its own limit holds up nobody else;
 //! * nobody waits who could be served, or who never could.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::ConnId;
 use crate::config::MAX_PERMITS;
 use crate::wire::{Counted, Declared, Held, Shortage, Wanted};
+use resource::{Request, Resource};
+
+mod resource;
 
 /// What the book decides; the supervisor tells those concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,35 +68,6 @@ pub(crate) struct Usage {
     pub(crate) holders: BTreeMap<ConnId, u64>,
 }
 
-#[derive(Debug)]
-struct Permit {
-    units: u64,
-    /// The standing of the claim, until the book is open.
-    standing: u64,
-}
-
-#[derive(Debug)]
-struct Request {
-    units: u64,
-    wait: bool,
-}
-
-#[derive(Debug, Default)]
-struct Resource {
-    limits: Smallest,
-    holder_limits: Smallest,
-    /// Set while running: counts instead of what was declared.
-    live_limit: Option<u64>,
-    held: BTreeMap<(ConnId, u64), Permit>,
-    held_units: u64,
-    counted: BTreeMap<ConnId, u64>,
-    counted_units: u64,
-    /// In the order of asking.
-    waiting: BTreeMap<(u64, ConnId, u64), Request>,
-    /// [`Verdict::OverLimit`] has been said.
-    over: bool,
-}
-
 /// Where a holder's permit or request stands.
 #[derive(Debug)]
 struct InQueue {
@@ -117,92 +90,6 @@ pub(crate) struct Book {
     open: bool,
     /// The best standing of all claims.
     newest: u64,
-}
-
-/// Numbers of which the smallest counts.
-#[derive(Debug, Default)]
-struct Smallest(BTreeMap<u64, usize>);
-
-impl Smallest {
-    fn add(&mut self, number: u64) {
-        *self.0.entry(number).or_default() += 1;
-    }
-
-    fn remove(&mut self, number: u64) {
-        if let Entry::Occupied(mut times) = self.0.entry(number) {
-            *times.get_mut() -= 1;
-            if *times.get() == 0 {
-                times.remove();
-            }
-        }
-    }
-
-    fn get(&self) -> Option<u64> {
-        self.0.keys().next().copied()
-    }
-}
-
-impl Resource {
-    /// Those who declare it may differ, while versions of a program change: then the smallest limit
-    /// counts, so that nobody's is passed. The same members give the same limit, whoever is
-    /// supervisor.
-    fn limit(&self) -> Option<u64> {
-        self.live_limit.or(self.limits.get())
-    }
-
-    fn in_use(&self) -> u64 {
-        self.held_units.saturating_add(self.counted_units)
-    }
-
-    fn free(&self) -> u64 {
-        self.limit().unwrap_or(0).saturating_sub(self.in_use())
-    }
-
-    /// Why so many units will never be granted to anybody, as things are.
-    fn impossible(&self, units: u64) -> Option<(Shortage, u64)> {
-        match (self.limit(), self.holder_limits.get()) {
-            (None, _) => Some((Shortage::Unknown, 0)),
-            (Some(limit), _) if units > limit => Some((Shortage::OverLimit, limit)),
-            (_, Some(most)) if units > most => Some((Shortage::OverHolderLimit, most)),
-            (Some(_), _) => None,
-        }
-    }
-
-    /// True if there is room under the limit of what one holder may have.
-    fn has_own_room(&self, holder: ConnId, units: u64) -> bool {
-        let held = || {
-            self.held
-                .range((holder, 0)..=(holder, u64::MAX))
-                .map(|(_, permit)| permit.units)
-                .sum::<u64>()
-        };
-        self.holder_limits.get().is_none_or(|most| held() + units <= most)
-    }
-
-    fn enter(&mut self, holder: ConnId, id: u64, units: u64, standing: u64) {
-        self.held.insert((holder, id), Permit { units, standing });
-        self.held_units += units;
-    }
-
-    fn strike(&mut self, holder: ConnId, id: u64) {
-        self.held_units -= self.held.remove(&(holder, id)).map_or(0, |permit| permit.units);
-    }
-
-    fn count(&mut self, holder: ConnId, units: u64) {
-        let before = if units > 0 {
-            self.counted.insert(holder, units)
-        } else {
-            self.counted.remove(&holder)
-        };
-        self.counted_units = self.counted_units - before.unwrap_or(0) + units;
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.limit().is_none()
-            && self.held.is_empty()
-            && self.counted.is_empty()
-            && self.waiting.is_empty()
-    }
 }
 
 impl Book {

@@ -25,8 +25,10 @@ use super::{ConnId, Time};
 use crate::config::{CROWD, RENEWED_FROM, WITNESSES};
 use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
 
+mod admitting;
 mod settling;
 mod sharing;
+mod telling;
 mod witnesses;
 
 use settling::Settling;
@@ -275,204 +277,6 @@ impl Supervisor {
         self.settling.as_ref().map(Settling::wake_at)
     }
 
-    /// The first lines of every answer about the registry.
-    pub(crate) fn listing(&self, count: usize) -> Message {
-        Message::Listing {
-            term: self.term,
-            settled: self.settled(),
-            supervisor: self.name.clone(),
-            count: count as u32,
-        }
-    }
-
-    /// Answers a registry question with as many messages as it takes.
-    pub(crate) fn look_up(&self, name: &str, out: &mut Vec<Message>) {
-        let name = if name == "main" { &self.name } else { name };
-        let found = self.registry.entry(name);
-        out.push(self.listing(usize::from(found.is_some())));
-        out.extend(found.map(|entry| Message::Member { entry: entry.clone() }));
-    }
-
-    /// The whole registry.
-    pub(crate) fn list(&self, out: &mut Vec<Message>) {
-        out.push(self.listing(self.registry.len()));
-        out.extend(self.registry.entries().map(|entry| Message::Member { entry: entry.clone() }));
-    }
-
-    /// Grows with every change that all members must hear of.
-    pub(crate) fn state_version(&self) -> u64 {
-        self.state_version
-    }
-
-    /// The end of the supervisor before this one, for a watcher that may have known it: no other
-    /// end is in the registry's changes that this supervisor did not see itself. `None` while
-    /// another life of that name is here: the listing shows that.
-    pub(crate) fn predecessor(&self) -> Option<Message> {
-        let (name, cause) = self.predecessor.clone()?;
-        self.registry.entry(&name).is_none().then_some(Message::Left { name, cause })
-    }
-
-    /// A cursor for a subordinate that is welcomed now.
-    pub(crate) fn member_cursor(&self) -> Cursor {
-        Cursor { state: self.state_version, registry: None }
-    }
-
-    /// A cursor for a watcher that has been given [`list`](Supervisor::list) now.
-    pub(crate) fn watcher_cursor(&self) -> Cursor {
-        Cursor { state: self.state_version, registry: Some(self.registry.version()) }
-    }
-
-    /// What the holder of `cursor` has not been told yet; the cursor moves on. Several changes of
-    /// one thing in the meantime are one message.
-    pub(crate) fn news(&self, cursor: &mut Cursor, out: &mut Vec<Message>) {
-        if let Some(seen) = &mut cursor.registry {
-            match self.registry.since(*seen) {
-                Some(changes) => out.extend(changes.map(|change| match change {
-                    Change::Joined(entry) => Message::Joined { entry: entry.clone() },
-                    Change::Left(name, cause) => {
-                        Message::Left { name: name.clone(), cause: *cause }
-                    }
-                })),
-                None => self.list(out),
-            }
-            *seen = self.registry.version();
-        }
-        if cursor.state != self.state_version {
-            cursor.state = self.state_version;
-            out.push(Message::State {
-                term: self.term,
-                settled: self.settled(),
-                members: self.registry.len() as u32,
-            });
-        }
-    }
-
-    fn on_hello(&mut self, now: Time, conn: ConnId, hello: Hello, actions: &mut Vec<ServerAction>) {
-        if let Some((refusal, detail)) = self.refusal(conn, &hello) {
-            actions.push(ServerAction::Send { conn, message: Message::rejected(refusal, detail) });
-            actions.push(ServerAction::Close { conn });
-            return;
-        }
-        let Hello { entry, last_term, roster, claims, settings } = hello;
-        let replaced = self.connection.get(&entry.name).copied();
-        if let Some(old) = replaced {
-            // The same life of the same instance: its link was cut, and it was back before we saw
-            // the end. It stays on the witnesses' rosters: were it taken off and put on again, we
-            // could die in between.
-            self.forget(old);
-            actions.push(ServerAction::Close { conn: old });
-        }
-        // Of a setting one may have heard otherwise than from the supervisor that it followed: as
-        // the answer to whoever asked for the change. Ours must be newer than all that are known.
-        self.raise_term(
-            settings.iter().map(|setting| setting.term).fold(last_term, u64::max),
-            actions,
-        );
-        let was_settled = self.settled();
-        let told = self.on_survivor(now, &entry, last_term, roster, actions);
-        let (name, admin) = (entry.name.clone(), entry.admin);
-        self.registry.insert(entry);
-        self.connection.insert(name.clone(), conn);
-        let mut verdicts = Vec::new();
-        let ours = self.settings.newer_than(&settings);
-        self.merge(settings, &mut verdicts, actions);
-        self.members.insert(
-            conn,
-            Admitted { name, admin, cause: LeftCause::Died, under_way: 0, missed: 0 },
-        );
-        if !told {
-            self.tell_witnesses(false, &[admin], &[], actions);
-        }
-        self.book.enter(conn, claims, replaced, &mut verdicts);
-        // Settled first: its cursor is taken after all this, so what the welcome does not say it
-        // would never hear.
-        self.settle_if_complete(actions, &mut verdicts);
-        // Before the welcome: from that on, its claims are as good as those of the others.
-        let lost = |it: &Verdict| matches!(it, Verdict::Revoked { holder, .. } if *holder == conn);
-        let (lost, verdicts) = verdicts.into_iter().partition(lost);
-        self.pronounce(lost, actions);
-        actions.push(ServerAction::Send { conn, message: self.welcome() });
-        actions.extend(
-            ours.into_iter()
-                .map(|setting| ServerAction::Send { conn, message: Message::Setting { setting } }),
-        );
-        self.pronounce(verdicts, actions);
-        // After the welcome, which may be to one of them.
-        if !was_settled && self.settled() {
-            self.renew_witnesses(actions);
-        }
-        self.appoint_witness(actions);
-        if self.settled() && self.registry.len() >= self.tell_size_at {
-            return self.announce_state(actions);
-        }
-        actions.push(ServerAction::Announce);
-    }
-
-    /// Takes a term above `seen`, if that is above ours.
-    fn raise_term(&mut self, seen: u64, actions: &mut Vec<ServerAction>) {
-        if seen > self.term {
-            // Only possible where the last term could not be kept in the group's directory. Terms
-            // still grow: whoever has seen that one will see a higher one from us. (A peer that
-            // claims to come from the last of all terms is wrong, but no reason to overflow.)
-            self.term = seen.saturating_add(1);
-            actions.push(ServerAction::TermRaised { term: self.term });
-            self.announce_state(actions);
-        }
-    }
-
-    fn refusal(&self, conn: ConnId, hello: &Hello) -> Option<(Refusal, String)> {
-        let entry = &hello.entry;
-        if self.members.contains_key(&conn) {
-            return Some((Refusal::Malformed, "a second hello on one lifeline".into()));
-        }
-        if let Err(error) = hello.check() {
-            return Some((Refusal::Malformed, error));
-        }
-        if let Some(holder) = self.registry.entry(&entry.name) {
-            if holder.id != entry.id || holder.name == self.name {
-                return Some((
-                    Refusal::NameTaken,
-                    format!("a living instance (pid {})", holder.pid),
-                ));
-            }
-            return None;
-        }
-        (self.registry.len() >= self.max_members).then(|| {
-            (
-                Refusal::GroupFull,
-                format!("its supervisor `{}` admits {} instances", self.name, self.max_members),
-            )
-        })
-    }
-
-    /// Crosses a survivor off the list of those who are expected; while there may be others, learns
-    /// from it who, if it was a witness of the term before ours that knew more. True if the
-    /// witnesses know already that it is in the group.
-    fn on_survivor(
-        &mut self,
-        now: Time,
-        entry: &Entry,
-        last_term: u64,
-        roster: Option<Roster>,
-        actions: &mut Vec<ServerAction>,
-    ) -> bool {
-        let Some(settling) = &mut self.settling else { return false };
-        // One whose link was cut in our own term was counted when it first came.
-        let survived = (1..self.term).contains(&last_term);
-        let known = settling.came_back(now, entry.admin, survived);
-        let recent = roster.filter(|_| last_term.checked_add(1) == Some(self.term));
-        if !recent.is_some_and(|roster| settling.learn(now, roster)) {
-            return known;
-        }
-        settling.expected.remove(&self.admin);
-        self.members.values().for_each(|member| _ = settling.expected.remove(&member.admin));
-        // Told with this survivor on it, not after it: between two messages we may die.
-        settling.expected.insert(entry.admin);
-        self.tell_witnesses(true, &self.roster(), &[], actions);
-        self.settling.iter_mut().for_each(|settling| _ = settling.expected.remove(&entry.admin));
-        true
-    }
-
     fn on_said(&mut self, conn: ConnId, message: Message, actions: &mut Vec<ServerAction>) {
         if let Message::Leaving { reason: Departure::Leaves } = message {
             self.members
@@ -554,23 +358,6 @@ impl Supervisor {
                 members: self.registry.len() as u32,
             });
             self.announce_state(actions);
-        }
-    }
-
-    fn announce_state(&mut self, actions: &mut Vec<ServerAction>) {
-        self.state_version += 1;
-        self.tell_size_at = CROWD.max(self.registry.len() * 2);
-        actions.push(ServerAction::Announce);
-    }
-
-    fn welcome(&self) -> Message {
-        Message::Welcome {
-            term: self.term,
-            supervisor: self.name.clone(),
-            supervisor_admin: self.admin,
-            registry_port: self.registry_port,
-            settled: self.settled(),
-            members: self.registry.len() as u32,
         }
     }
 

@@ -22,6 +22,16 @@ impl World {
         }
         let anybody = living[self.random.below(living.len())];
         let one = supervisor.filter(|_| self.random.one_in(2)).unwrap_or(anybody);
+        if self.watchful {
+            match self.random.below(4) {
+                0 => self.be_stuck(anybody),
+                1 => {
+                    let stall = self.random.time(22);
+                    self.stall(anybody, self.now + stall);
+                }
+                _ => {}
+            }
+        }
         let fault = self.random.below(15);
         // A cut, a supervisor that steps down, or one that dies amid what it does.
         let hasty = [9, 9, 9, 11, 11, 4, fault];
@@ -59,7 +69,7 @@ impl World {
             10 => {
                 let stall = self.random.time(22);
                 tell!(self, "{} stalls for {stall:?}", self.name(one));
-                self.instances[one].stalled_until = self.now + stall;
+                self.stall(one, self.now + stall);
             }
             11 => supervisor.into_iter().for_each(|who| self.step_down(who)),
             12 => self.leave(one),
@@ -106,8 +116,7 @@ impl World {
         self.kill(supervisor);
         tell!(self, "its members are held up, each {gap:?} longer than the one before");
         for (place, who) in members.into_iter().enumerate() {
-            let stalled_until = &mut self.instances[who].stalled_until;
-            *stalled_until = (*stalled_until).max(self.now + gap * place as u32);
+            self.stall(who, self.now + gap * place as u32);
         }
     }
 

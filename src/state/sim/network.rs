@@ -70,6 +70,9 @@ impl World {
         let reset = self.links[link].reset[0];
         let instance = &mut self.instances[who];
         match (&instance.doing, message) {
+            (Doing::Following(_), Some(message @ Message::Alive { .. })) => {
+                self.hear_of_life(link, Client, &message);
+            }
             (Doing::Joining(_) | Doing::Following(_), Some(message)) => {
                 let followed = matches!(instance.doing, Doing::Following(_)).then_some(link);
                 self.hear(who, link, message, followed);
@@ -96,8 +99,10 @@ impl World {
         tell!(self, "{} hears {message:?}", self.name(who));
         let about = Instance::about(&message);
         match self.instances[who].member.hear(message) {
-            // Nobody here asks about health: that decides nothing.
-            Heard::Quiet | Heard::State | Heard::Probed { .. } => {}
+            Heard::Quiet | Heard::State => {}
+            Heard::Probed { number, within_ns } => {
+                self.hear_of_life(link, Client, &Message::Probe { number, within_ns });
+            }
             Heard::Held(upshot, answer) => {
                 self.heed(who, about, upshot, followed);
                 answer.into_iter().for_each(|answer| self.send(link, Client, answer));
@@ -107,6 +112,7 @@ impl World {
                 (instance.doing, instance.stepped_down) = (Doing::Following(link), None);
                 self.on(who, Outcome::Answered(answer));
                 self.begin(who, link);
+                self.watch_over(link, Client);
             }
             Heard::Answer(Message::Rejected { refusal, version_min, version_max, detail }) => {
                 let instance = &mut self.instances[who];
@@ -139,7 +145,11 @@ impl World {
                 self.look_for_the_end_of(who, &hello.entry);
                 self.decide(who, Input::Hello { conn, hello });
             }
-            Some(message) => self.decide(who, Input::Said { conn, message }),
+            Some(message) => {
+                if !self.hear_of_life(link, Server, &message) {
+                    self.decide(who, Input::Said { conn, message });
+                }
+            }
             None => {
                 self.close(link, Server, false);
                 if self.links[link].hello_read {

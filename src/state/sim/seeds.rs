@@ -48,7 +48,12 @@ fn run_all(family: Family, test: &str) {
     });
     let seen = seen.into_inner().unwrap();
     println!("{seen:#?}");
-    let missing = seen.missing();
+    let mut missing = seen.missing();
+    if family == Family::Hasty {
+        // These worlds are over before anybody is late.
+        let late = ["silence_noticed", "no_progress_noticed", "watcher_held_up"];
+        missing.retain(|what| !late.contains(what));
+    }
     assert!(
         seeds < 10_000 || missing.is_empty(),
         "the worlds are too poor, they never had: {missing:?}"

@@ -52,7 +52,11 @@ impl World {
                         }
                     }
                     self.note_verdict(conn, &message, who);
+                    let is_welcome = matches!(message, Message::Welcome { .. });
                     self.send(conn as usize, Server, message);
+                    if is_welcome {
+                        self.watch_over(conn as usize, Server);
+                    }
                 }
                 Action::Close { conn } => {
                     let link = &mut self.links[conn as usize];

@@ -1,0 +1,94 @@
+//! What a supervisor tells its members and its watchers of the group.
+
+use super::*;
+
+impl Supervisor {
+    /// The first lines of every answer about the registry.
+    pub(crate) fn listing(&self, count: usize) -> Message {
+        Message::Listing {
+            term: self.term,
+            settled: self.settled(),
+            supervisor: self.name.clone(),
+            count: count as u32,
+        }
+    }
+
+    /// Answers a registry question with as many messages as it takes.
+    pub(crate) fn look_up(&self, name: &str, out: &mut Vec<Message>) {
+        let name = if name == "main" { &self.name } else { name };
+        let found = self.registry.entry(name);
+        out.push(self.listing(usize::from(found.is_some())));
+        out.extend(found.map(|entry| Message::Member { entry: entry.clone() }));
+    }
+
+    /// The whole registry.
+    pub(crate) fn list(&self, out: &mut Vec<Message>) {
+        out.push(self.listing(self.registry.len()));
+        out.extend(self.registry.entries().map(|entry| Message::Member { entry: entry.clone() }));
+    }
+
+    /// Grows with every change that all members must hear of.
+    pub(crate) fn state_version(&self) -> u64 {
+        self.state_version
+    }
+
+    /// The end of the supervisor before this one, for a watcher that may have known it: no other
+    /// end is in the registry's changes that this supervisor did not see itself. `None` while
+    /// another life of that name is here: the listing shows that.
+    pub(crate) fn predecessor(&self) -> Option<Message> {
+        let (name, cause) = self.predecessor.clone()?;
+        self.registry.entry(&name).is_none().then_some(Message::Left { name, cause })
+    }
+
+    /// A cursor for a subordinate that is welcomed now.
+    pub(crate) fn member_cursor(&self) -> Cursor {
+        Cursor { state: self.state_version, registry: None }
+    }
+
+    /// A cursor for a watcher that has been given [`list`](Supervisor::list) now.
+    pub(crate) fn watcher_cursor(&self) -> Cursor {
+        Cursor { state: self.state_version, registry: Some(self.registry.version()) }
+    }
+
+    /// What the holder of `cursor` has not been told yet; the cursor moves on. Several changes of
+    /// one thing in the meantime are one message.
+    pub(crate) fn news(&self, cursor: &mut Cursor, out: &mut Vec<Message>) {
+        if let Some(seen) = &mut cursor.registry {
+            match self.registry.since(*seen) {
+                Some(changes) => out.extend(changes.map(|change| match change {
+                    Change::Joined(entry) => Message::Joined { entry: entry.clone() },
+                    Change::Left(name, cause) => {
+                        Message::Left { name: name.clone(), cause: *cause }
+                    }
+                })),
+                None => self.list(out),
+            }
+            *seen = self.registry.version();
+        }
+        if cursor.state != self.state_version {
+            cursor.state = self.state_version;
+            out.push(Message::State {
+                term: self.term,
+                settled: self.settled(),
+                members: self.registry.len() as u32,
+            });
+        }
+    }
+
+    pub(super) fn announce_state(&mut self, actions: &mut Vec<ServerAction>) {
+        self.state_version += 1;
+        self.tell_size_at = CROWD.max(self.registry.len() * 2);
+        actions.push(ServerAction::Announce);
+    }
+
+    pub(super) fn welcome(&self) -> Message {
+        Message::Welcome {
+            term: self.term,
+            supervisor: self.name.clone(),
+            supervisor_admin: self.admin,
+            registry_port: self.registry_port,
+            settled: self.settled(),
+            members: self.registry.len() as u32,
+        }
+    }
+}
