@@ -334,7 +334,7 @@ impl Peer {
     ///     while !guard.wait(Duration::from_millis(10)) {
     ///         if guard.lease_ok() {
     ///             write(&guard.token().fence()); // the store refuses smaller ones
-    /// #           _ = tell.try_tell(());
+    /// #           _ = tell.send(());
     ///         }
     ///     }
     /// })?;
