@@ -1,5 +1,5 @@
-//! Questions to a group and orders to it, from inside
-//! ([`Instance::client`](crate::Instance::client)) and from outside ([`Client::new`]). No printing.
+//! Asks a group and gives it orders, from inside ([`Instance::client`](crate::Instance::client))
+//! and from outside ([`Client::new`]). Prints nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ pub use listing::Listing;
 pub(crate) use place::pass;
 pub use watch::Watch;
 
-/// What asks a group, and calls its instances: from outside as [`Client::new`] makes it, from
-/// inside as [`Instance::client`](crate::Instance::client) returns it.
+/// Asks a group and calls its instances: from outside, as [`Client::new`] makes it, or from inside,
+/// as [`Instance::client`](crate::Instance::client) returns it.
 ///
-/// Each question waits for its answer for [`Config::answer_timeout`], five seconds unless set
-/// otherwise; [`with_timeout`](Client::with_timeout) sets another time for one question. A call
-/// has a timeout of its own, because a function may run for as long as it wants.
+/// Each question waits for its answer for at most [`Config::answer_timeout`], by default five
+/// seconds; [`with_timeout`](Client::with_timeout) sets another time. A call has a timeout of its
+/// own, because a function may run for as long as it wants.
 ///
-/// A client from outside is no member of the group. It costs nothing while it does not ask, and
-/// keeps the connections of its last questions for the next ones. A client belongs to the process
-/// that made it: in a forked child every question returns [`AskError::Stopped`], and the child
-/// makes its own.
+/// A client from outside is not a member of the group. It costs nothing while it asks nothing, and
+/// it keeps the connections of its last questions for the next ones. A client belongs to the
+/// process that made it: in a forked child every question returns [`AskError::Stopped`], and the
+/// child must make its own client.
 ///
 /// # Examples
 ///
@@ -58,14 +58,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Prepares to ask the group of `config`; only its group, port, directory, key file and answer
-    /// timeout matter.
+    /// Makes a client of the group of `config`; only the group, port, directory, key file and
+    /// answer timeout matter.
     ///
-    /// Reads the group's key, and makes it if there is none yet. Connects to nothing.
+    /// Reads the group's key, and makes the key if there is none yet. Does not connect.
     ///
     /// # Errors
     ///
-    /// Any [`PlaceError`]; nothing was done.
+    /// Any [`PlaceError`]. Nothing was done.
     pub fn new(config: &Config) -> Result<Self, PlaceError> {
         config.check()?;
         let at = config.supervisor_address();
@@ -78,7 +78,7 @@ impl Client {
         Client { asker: Arc::new(Asker::new(pass, viewpoint)), timeout }
     }
 
-    /// The same client, whose questions wait for `timeout` at most.
+    /// Returns the same client with another timeout: its questions wait for at most `timeout`.
     ///
     /// # Examples
     ///
@@ -94,7 +94,7 @@ impl Client {
         Client { asker: self.asker.clone(), timeout: timeout.min(FOR_EVER) }
     }
 
-    /// The group's name.
+    /// Returns the group's name.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.asker.pass.group
@@ -102,12 +102,12 @@ impl Client {
 
     /// Lists all instances.
     ///
-    /// Blocks for one round trip to the supervisor (none if this instance is supervisor); asked by
-    /// an instance during an election, it waits for the new supervisor.
+    /// Blocks for one round trip to the supervisor, or not at all if this instance is the
+    /// supervisor. An instance that asks during an election waits for the new supervisor.
     ///
     /// # Errors
     ///
-    /// Any [`AskError`]; asking changes nothing.
+    /// Any [`AskError`]. Asking changes nothing.
     ///
     /// # Examples
     ///
@@ -125,12 +125,12 @@ impl Client {
 
     /// Looks up one instance by its unique name; `main` is the supervisor, whatever its name.
     ///
-    /// The listing has exactly this entry. Blocks like [`list`](Client::list).
+    /// The listing holds exactly this entry. Blocks like [`list`](Client::list).
     ///
     /// # Errors
     ///
-    /// [`AskError::NoSuchInstance`] if there is none of this name. As long as the registry is not
-    /// settled, it may still come back. Else any [`AskError`].
+    /// [`AskError::NoSuchInstance`] if no instance has this name; while the registry is not
+    /// settled, such an instance may still come back. Otherwise any [`AskError`].
     ///
     /// # Examples
     ///
@@ -147,13 +147,14 @@ impl Client {
         self.asker.look_up(name, deadline(self.timeout)).map(Listing::from)
     }
 
-    /// Asks for the state of the group: who is supervisor since when, in which term, and why.
+    /// Returns the state of the group: which instance is supervisor, since when, in which term, and
+    /// why.
     ///
     /// Blocks like [`list`](Client::list).
     ///
     /// # Errors
     ///
-    /// Any [`AskError`]; asking changes nothing.
+    /// Any [`AskError`]. Asking changes nothing.
     ///
     /// # Examples
     ///
@@ -169,16 +170,16 @@ impl Client {
         self.asker.status(deadline(self.timeout))
     }
 
-    /// Begins to watch the registry: first all instances that are there come as
+    /// Starts to watch the registry: reports all present instances as
     /// [`Joined`](crate::ChangeKind::Joined), then every change.
     ///
-    /// Does not block. The watch goes on across elections, and reports an instance as gone only if
-    /// it is: not because a new supervisor has not heard of it yet. A program that reads slowly
-    /// delays nobody; it may miss an instance that came and went meanwhile.
+    /// Does not block. The watch continues across elections. It reports an instance as gone only if
+    /// the instance is gone, not because a new supervisor has not heard of it yet. A program that
+    /// reads slowly delays nobody, but may miss an instance that came and went meanwhile.
     ///
     /// # Errors
     ///
-    /// Any [`StartError`]; nothing is left behind.
+    /// Any [`StartError`]. Nothing is left behind.
     ///
     /// # Examples
     ///
@@ -201,15 +202,15 @@ impl Client {
     /// Calls an admin function of the instance `name` (`main`: the supervisor) and waits for its
     /// result.
     ///
-    /// `payload` and result are bytes of the function's own making, up to 1 MiB each. The call goes
-    /// directly to the instance.
+    /// The function defines the bytes of `payload` and of its result, up to 1 MiB each. The call
+    /// goes directly to the instance.
     ///
-    /// Blocks for a look-up and a round trip (for the latter alone from the second call to the same
-    /// instance), and for as long as the function runs; at most for `timeout`.
+    /// Blocks for a look-up and a round trip, and for as long as the function runs, but for at most
+    /// `timeout`. From the second call to the same instance on, the look-up is not needed.
     ///
     /// # Errors
     ///
-    /// Any [`CallError`]; its variants say whether the function may have run.
+    /// Any [`CallError`]. Its variants say whether the function may have run.
     ///
     /// # Examples
     ///
@@ -238,15 +239,16 @@ impl Client {
         self.asker.call(name, function, payload, deadline(timeout))
     }
 
-    /// Calls an admin function of all instances, the caller's own included, several at once; the
-    /// results come by name.
+    /// Calls an admin function of all instances, several at once, the caller's own instance
+    /// included. Returns the replies in the order of the instances' names.
     ///
-    /// Blocks until all have answered; `timeout` is for finding them out, and for each one anew.
+    /// Blocks until all instances have answered. `timeout` limits the search for the instances, and
+    /// then each call anew.
     ///
     /// # Errors
     ///
-    /// A [`CallError`] if the instances could not be found out; else each has a result or an error
-    /// of its own.
+    /// A [`CallError`] if the instances could not be found. Otherwise each reply holds a result or
+    /// an error of its own.
     ///
     /// # Examples
     ///
@@ -269,9 +271,10 @@ impl Client {
         self.asker.call_all(function, payload, timeout)
     }
 
-    /// Who uses how much of which resource; all resources in the order of their names.
+    /// Returns the use of all resources, in the order of their names: how much is in use, and by
+    /// which instances.
     ///
-    /// Blocks for one round trip to the supervisor; after an election until all survivors have
+    /// Blocks for one round trip to the supervisor; after an election, until all survivors have
     /// said what they hold.
     ///
     /// # Errors
@@ -281,7 +284,7 @@ impl Client {
         self.asker.usage(None, deadline(self.timeout))
     }
 
-    /// Who uses how much of one resource; see [`usage`](Client::usage).
+    /// Returns the use of one resource; see [`usage`](Client::usage).
     ///
     /// # Errors
     ///
@@ -292,13 +295,13 @@ impl Client {
         found.into_iter().next().ok_or_else(unknown)
     }
 
-    /// Changes a resource's limit, for all instances and until it is changed again; what was
-    /// declared counts no more. It survives the supervisor, as a setting does.
+    /// Changes a resource's limit for all instances, until it is changed again. The declared limit
+    /// no longer counts. Like a setting, the new limit survives the supervisor.
     ///
-    /// Below what is in use nothing is taken away; nothing is granted until the use has fallen.
-    /// Requests larger than the new limit are refused.
+    /// If more than the new limit is in use, nothing is taken away, and nothing is granted until
+    /// the use has fallen. Requests larger than the new limit are refused.
     ///
-    /// Blocks until all connected instances have been told.
+    /// Blocks until all connected instances know the new limit.
     ///
     /// # Errors
     ///
@@ -307,11 +310,11 @@ impl Client {
         self.asker.set_limit(resource, limit, deadline(self.timeout))
     }
 
-    /// Takes all permits of `resource` away from the instance `holder` (`main`: the supervisor);
-    /// returns how many they were.
+    /// Takes all permits of `resource` away from the instance `holder` (`main`: the supervisor).
+    /// Returns the number of permits taken.
     ///
-    /// The holder gets an event, and its permits are no longer valid; their units are free at
-    /// once. It is not made to stop using what the permits were for.
+    /// The holder gets an event. Its permits are no longer valid, and their units are free at once.
+    /// The library does not stop the holder from using what the permits were for.
     ///
     /// Blocks for one round trip.
     ///
@@ -322,11 +325,11 @@ impl Client {
         self.asker.revoke(resource, holder, deadline(self.timeout))
     }
 
-    /// Asks the supervisor for the value of a setting; `None` if it is not set.
+    /// Asks the supervisor for the value of a setting. Returns `None` if it is not set.
     ///
-    /// An instance knows all settings itself, and answers without asking
-    /// ([`Instance::get`](crate::Instance::get)). Blocks for one round trip; after an election
-    /// until all survivors have said what they know.
+    /// An instance knows all settings and answers without asking: see
+    /// [`Instance::get`](crate::Instance::get). Blocks for one round trip; after an election, until
+    /// all survivors have said what they know.
     ///
     /// # Errors
     ///
@@ -347,16 +350,17 @@ impl Client {
 
     /// Sets a setting for all instances.
     ///
-    /// When this returns, every instance that was connected has the value, or will read it before
-    /// anything else: it survives as long as one of them does. Each instance gets
-    /// [`EventKind::Setting`](crate::EventKind::Setting). Settings live as long as the group has an
-    /// instance.
+    /// When this returns, every instance that was connected has the value, or reads it before
+    /// anything else. The value therefore survives as long as one of these instances does. Each
+    /// instance gets [`EventKind::Setting`](crate::EventKind::Setting). Settings live as long as
+    /// the group has an instance.
     ///
-    /// A key has 1 to 64 bytes, no white space or control characters, and does not begin with a
-    /// dash; a value is any text up to 16 KiB; at most 256 settings, of 64 KiB in all.
+    /// A key must have 1 to 64 bytes, must not contain white space or control characters, and must
+    /// not begin with a dash. A value may be any text of up to 16 KiB. A group may have at most 256
+    /// settings, of 64 KiB in all.
     ///
-    /// Blocks for one round trip, and as long as it takes to write to all instances; across an
-    /// election it is asked again.
+    /// Blocks for one round trip, and for as long as it takes to write to all instances. If an
+    /// election comes between, the request is repeated.
     ///
     /// # Errors
     ///
@@ -384,13 +388,13 @@ impl Client {
         self.change(key, Some(value), None)
     }
 
-    /// Sets a setting if it has the value `expected` (`None`: if it is not set).
+    /// Sets a setting if its present value is `expected` (`None`: if it is not set).
     ///
-    /// See [`set`](Client::set); if the supervisor dies meanwhile, this is not asked again.
+    /// See [`set`](Client::set). If the supervisor dies meanwhile, the request is not repeated.
     ///
     /// # Errors
     ///
-    /// Any [`SettingError`]; `Changed` says what the value is.
+    /// Any [`SettingError`]; `Changed` holds the present value.
     pub fn compare_and_set(
         &self,
         key: &str,
@@ -400,7 +404,7 @@ impl Client {
         self.change(key, Some(value), Some(expected))
     }
 
-    /// Removes a setting, if it is set; see [`set`](Client::set).
+    /// Removes a setting if it is set; see [`set`](Client::set).
     ///
     /// # Errors
     ///
@@ -425,7 +429,7 @@ impl Client {
     }
 }
 
-/// The program's settings among all that the group has.
+/// Selects the program's own settings among all settings of the group.
 pub(crate) fn of_program<'a>(
     settings: impl Iterator<Item = &'a Setting>,
 ) -> BTreeMap<String, String> {

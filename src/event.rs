@@ -1,4 +1,4 @@
-//! What a program is told: of its own instance ([`Event`]) and of the registry ([`Change`]). Values
+//! What a program learns of its own instance ([`Event`]) and of the registry ([`Change`]). Values
 //! only.
 
 use std::fmt;
@@ -9,11 +9,11 @@ use crate::wire::{Entry, LeftCause};
 
 pub(crate) mod masterless;
 
-/// Something that happened to an instance, and when it knew.
+/// Something that happened to an instance, and when the instance knew of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// CLOCK_MONOTONIC in nanoseconds, taken when the instance knew it; comparable between
+    /// When the instance knew of it: CLOCK_MONOTONIC in nanoseconds, comparable between the
     /// processes of one machine.
     pub monotonic_ns: u64,
     /// What happened.
@@ -24,28 +24,28 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// It is supervisor now.
+    /// The instance has become supervisor.
     Supervisor {
         /// The number of its supervisorship.
         term: u64,
     },
-    /// It is a subordinate now.
+    /// The instance has become a subordinate.
     Subordinate {
         /// The number of the supervisorship.
         term: u64,
         /// The supervisor's unique name.
         supervisor: String,
     },
-    /// It has no role: it has lost one, or cannot get one.
+    /// The instance has no role: it lost its role, or cannot get one.
     Contending {
-        /// Why.
+        /// Why it has no role.
         cause: ContendingCause,
     },
-    /// All known survivors of the last election are in the registry again.
+    /// All known survivors of the last election are back in the registry.
     Settled {
         /// The number of the supervisorship.
         term: u64,
-        /// How many instances the registry has.
+        /// The number of instances in the registry.
         members: u32,
     },
     /// A permit of this instance is no longer valid: it was revoked, or this instance stood still
@@ -53,60 +53,61 @@ pub enum EventKind {
     PermitLost {
         /// The permit's [number](crate::Permit::id).
         permit: u64,
-        /// What it was for.
+        /// The name of the resource.
         resource: String,
-        /// How much it was.
+        /// The number of units.
         units: u64,
     },
-    /// More of a resource is in use than there may be, because it is counted without asking
-    /// ([`Tally`](crate::Tally)) or its limit has shrunk. Comes once, until the use has fallen to
-    /// the limit again.
+    /// The use of a resource exceeds its limit, because the use is counted without asking
+    /// ([`Tally`](crate::Tally)) or the limit was lowered. This event comes once; it can come again
+    /// after the use has fallen to the limit.
     OverLimit {
-        /// The resource.
+        /// The name of the resource.
         resource: String,
-        /// How much is in use.
+        /// The number of units in use.
         in_use: u64,
-        /// How much there may be.
+        /// The resource's limit.
         limit: u64,
     },
     /// A setting of the group has changed.
     Setting {
         /// Its key.
         key: String,
-        /// Its value, `None` if it was removed.
+        /// Its value; `None` if the setting was removed.
         value: Option<String>,
     },
-    /// A message from an instance of the group, perhaps from this one.
+    /// A message from an instance of the group, possibly from this one.
     Message {
         /// The unique name of the instance that sent it.
         from: String,
-        /// What it is about.
+        /// The topic of the message.
         topic: String,
-        /// What it says.
+        /// The content of the message.
         payload: Arc<[u8]>,
     },
-    /// An instance at the other end of a lifeline lives and does not answer, or its program makes
-    /// no progress. Only where [`Config::hang_timeout`](crate::Config::hang_timeout) is set; comes
-    /// again when the cause is another.
+    /// An instance at the other end of a lifeline lives but does not answer, or its program makes
+    /// no progress. This event comes only where
+    /// [`Config::hang_timeout`](crate::Config::hang_timeout) is set, and comes again when the cause
+    /// changes.
     Stalled {
         /// Its unique name.
         name: String,
-        /// What can be seen of it from outside.
+        /// The likely cause, as far as it can be seen from outside.
         cause: StallCause,
     },
-    /// An instance that was stalled answers again.
+    /// A stalled instance answers again.
     Resumed {
         /// Its unique name.
         name: String,
     },
-    /// Somebody asked this instance to leave (the admin function `stop`); it is about to.
+    /// A caller asked this instance to leave (the admin function `stop`). It is about to leave.
     StopAsked,
-    /// It has left the group. The last event.
+    /// The instance has left the group. This is the last event.
     Stopped,
-    /// So many events before this one are missing: this receiver was full, or messages came faster
+    /// Some events before this one are missing: this receiver was full, or messages came faster
     /// than this instance took them.
     Missed {
-        /// How many.
+        /// The number of missing events.
         events: u64,
     },
 }
@@ -123,8 +124,8 @@ pub enum ContendingCause {
     SteppedDown,
     /// The supervisor cut this instance off.
     Evicted,
-    /// Something prevents it from taking part; it goes on trying. The text says what, and what to
-    /// do.
+    /// An obstacle keeps the instance from taking part; it keeps trying. The text says what the
+    /// obstacle is, and what to do.
     Obstructed(String),
 }
 
@@ -144,22 +145,22 @@ impl fmt::Display for ContendingCause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StallCause {
-    /// Its process is stopped: SIGSTOP, or a debugger.
+    /// Its process is stopped by SIGSTOP or a debugger.
     Stopped,
     /// Its process is dead and writes a core dump.
     DumpingCore,
-    /// It does not answer, and waits for a processor: the machine is too busy for it. It is never
-    /// ended for that.
+    /// It does not answer, and waits for a processor: the machine is too busy. It is never ended
+    /// for this cause.
     Starved,
-    /// It does not answer, for whatever reason.
+    /// It does not answer, and the reason is not known.
     Silent,
-    /// It answers, and its program has not called [`Instance::pulse`](crate::Instance::pulse) for
+    /// It answers, but its program has not called [`Instance::pulse`](crate::Instance::pulse) for
     /// the whole timeout.
     NoProgress,
 }
 
 impl StallCause {
-    /// The word for it in the command's output and in the log.
+    /// Returns the word for it in the command's output and in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -178,22 +179,22 @@ impl fmt::Display for StallCause {
     }
 }
 
-/// What an instance is at the moment.
+/// The role of an instance at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// It holds the supervisor port.
+    /// The instance holds the supervisor port.
     Supervisor,
-    /// It has a lifeline to the supervisor.
+    /// The instance has a lifeline to the supervisor.
     Subordinate,
-    /// Neither, for the moment of an election.
+    /// The instance has neither, for the duration of an election.
     Contending,
-    /// It has left the group, for good.
+    /// The instance has left the group for good.
     Stopped,
 }
 
 impl Role {
-    /// The word for it in the command's output and in the log.
+    /// Returns the word for it in the command's output and in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -211,11 +212,12 @@ impl fmt::Display for Role {
     }
 }
 
-/// A change of the registry, as a [`Watch`](crate::Watch) reports it, and when the watcher knew.
+/// A change of the registry, as a [`Watch`](crate::Watch) reports it, and when the watcher knew of
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
-    /// CLOCK_MONOTONIC in nanoseconds, taken when the watcher knew it.
+    /// When the watcher knew of it: CLOCK_MONOTONIC in nanoseconds.
     pub monotonic_ns: u64,
     /// What changed.
     pub kind: ChangeKind,
@@ -225,13 +227,14 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeKind {
-    /// An instance is in the registry: at the beginning all that are there, then each that comes.
+    /// An instance is in the registry. At the start of a watch this reports each present instance,
+    /// then each new one.
     Joined(Entry),
     /// An instance is no longer in the registry.
     Left {
         /// Its unique name.
         name: String,
-        /// Why.
+        /// Why it is no longer there.
         cause: LeftCause,
     },
     /// Another supervisor keeps the registry now.
@@ -241,14 +244,14 @@ pub enum ChangeKind {
         /// The number of its supervisorship.
         term: u64,
     },
-    /// All known survivors of the last election are in the registry again.
+    /// All known survivors of the last election are back in the registry.
     Settled {
         /// The number of the supervisorship.
         term: u64,
-        /// How many instances the registry has.
+        /// The number of instances in the registry.
         members: u32,
     },
-    /// There is no supervisor for the moment; what was reported so far stays true until it is
+    /// There is no supervisor at the moment. What was reported so far stays true until it is
     /// corrected.
     Contending,
 }
@@ -259,32 +262,32 @@ pub enum ChangeKind {
 pub struct Usage {
     /// Its name.
     pub resource: String,
-    /// How many units there may be in all, `None` if nobody has declared it.
+    /// The limit in units; `None` if no instance has declared the resource.
     pub limit: Option<u64>,
-    /// How many units are in use: held by permits, and counted by tallies.
+    /// The number of units in use: held by permits, and counted by tallies.
     pub in_use: u64,
-    /// How many requests are waiting.
+    /// The number of waiting requests.
     pub waiting: u32,
-    /// Who uses how many units, in the order of their names.
+    /// The instances that use it, in the order of their names.
     pub holders: Vec<Holder>,
 }
 
-/// One instance's part of a resource's use.
+/// One instance's share of a resource's use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
     /// Its unique name.
     pub name: String,
-    /// How many units it uses.
+    /// The number of units it uses.
     pub units: u64,
 }
 
-/// What one instance said to a call to all.
+/// One instance's reply to a call of all instances.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Reply {
     /// Its unique name.
     pub name: String,
-    /// Its result, or why there is none.
+    /// Its result, or why it has none.
     pub result: Result<Vec<u8>, CallError>,
 }

@@ -1,4 +1,4 @@
-//! What a program holds: an instance of its group.
+//! One participant of a group: what a program joins and holds.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,45 +29,51 @@ use crate::state::member::Member;
 use crate::sys;
 use crate::wire::{Declared, Entry};
 
-/// Linux lets a program read what had come before a reset (`tcp_recvmsg` looks at the queue before
-/// the error). Of other systems that is not known.
+/// Linux lets a program read the data that arrived before a reset: `tcp_recvmsg` looks at the queue
+/// before the error. Whether other systems do is not known.
 const RESETS_LOSE: bool = cfg!(not(target_os = "linux"));
 
 /// One participant of a group, from [`join`](Instance::join) until it is dropped.
 ///
-/// **Dropping it blocks** until its jobs and the admin functions that run have returned: it leaves
-/// the group in order. [`leave_timeout`](Instance::leave_timeout) sets a limit to that.
+/// **Dropping an instance blocks** until its jobs and its running admin functions have returned,
+/// because it leaves the group in order. [`leave_timeout`](Instance::leave_timeout) limits this
+/// time.
 ///
-/// All methods take `&self` and may be called from any thread, several at once. Several instances
-/// may live in one process.
+/// All methods take `&self`. Any thread may call them, several at once. One process may hold
+/// several instances.
 ///
 /// # Forks
 ///
-/// An instance belongs to the process that has joined. A child forked from it has none of its
-/// connections: they are closed in the child before `fork` returns there, so that others know of
-/// the parent's death at once, however long the child lives. In the child the instance is
-/// [`Role::Stopped`], whatever was made by it is void (permits, tallies, watches, jobs, and also an
-/// [`Client`](crate::Client)), every call gives the error that says so, and dropping any of it does
-/// nothing. [`Events`] made before the fork have ended there. The child may join by itself, and is
-/// then another instance. (So a daemon joins after it has forked into the background.)
+/// An instance belongs to the process that joined. A forked child has none of its connections: they
+/// are closed in the child before `fork` returns there. Other instances therefore learn of the
+/// parent's death at once, however long the child lives.
 ///
-/// A program's function or job that forks may do as it likes in the child; when it returns there,
-/// its thread ends. This holds for `fork`; a child made by a raw `clone` system call keeps
-/// everything open.
+/// In the child, the instance is [`Role::Stopped`], and everything made from it is void: permits,
+/// tallies, watches, jobs and a [`Client`](crate::Client). Every call returns the error that says
+/// so, and dropping any of these does nothing. [`Events`] made before the fork have ended. The
+/// child may join the group itself and is then another instance. A daemon therefore joins after it
+/// has forked into the background.
+///
+/// If a function or job of the program forks, the child may do as it likes; when the function or
+/// job returns in the child, its thread ends. All this holds for `fork`. A child made by a raw
+/// `clone` system call keeps everything open.
 ///
 /// # Closed descriptors
 ///
-/// A program that closes all descriptors, as some do that make themselves daemons, closes the
-/// library's: its instances and [peers](crate::masterless::Peer) then have left ([`Role::Stopped`],
-/// and every call gives the error that says so), and it may join anew. What it opens afterwards is
-/// not touched, except that a call which is under way in that very moment may meet a socket that
-/// has got the number of one of the library's: nothing should be asked of an instance meanwhile.
+/// Some programs close all descriptors, for example to become a daemon. This closes the library's
+/// descriptors, too. The program's instances and [peers](crate::masterless::Peer) have then left:
+/// they are [`Role::Stopped`], and every call returns the error that says so. The program may join
+/// anew.
+///
+/// The library does not touch what the program opens afterwards, with one exception: a call that is
+/// under way at that very moment may use a socket whose number now belongs to the program. Call no
+/// method of an instance while you close descriptors.
 ///
 /// # Leaving
 ///
-/// Dropping it leaves the group: jobs of [`while_supervisor`](Instance::while_supervisor) are told
-/// to end and waited for, then admin functions that still run; no thread and no descriptor is left
-/// behind.
+/// Dropping an instance leaves the group. It tells the jobs of
+/// [`while_supervisor`](Instance::while_supervisor) to end and waits for them, then waits for
+/// running admin functions. It leaves no thread and no descriptor behind.
 #[must_use = "dropping it leaves the group"]
 pub struct Instance {
     events: usize,
@@ -80,15 +86,15 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Joins the group: becomes supervisor if the port is free, else a subordinate.
+    /// Joins the group: becomes supervisor if the port is free, otherwise a subordinate.
     ///
-    /// Blocks until one of both is known: usually under a millisecond, at most the join timeout of
-    /// `config` (default 10 s). It starts two threads, which live as long as the instance; a
-    /// supervisor has three more, and one for each subordinate.
+    /// Blocks until the role is known: usually less than a millisecond, at most the join timeout of
+    /// `config` (default 10 s). Starts two threads, which live as long as the instance. A
+    /// supervisor has three more threads, and one for each subordinate.
     ///
     /// # Errors
     ///
-    /// Any [`JoinError`]; nothing is left behind.
+    /// Any [`JoinError`]. Nothing is left behind.
     ///
     /// # Examples
     ///
@@ -206,25 +212,25 @@ impl Instance {
         }
     }
 
-    /// The instance's unique name.
+    /// Returns the instance's unique name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.me.name
     }
 
-    /// The instance's entry in the registry, as it registers itself.
+    /// Returns the entry under which this instance registers.
     #[must_use]
     pub fn entry(&self) -> &Entry {
         &self.shared.me
     }
 
-    /// The name of its group.
+    /// Returns the name of the group.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.shared.pass.group
     }
 
-    /// What the instance is at the moment; in a forked child [`Role::Stopped`]. Does not block.
+    /// Returns the instance's present role; in a forked child, [`Role::Stopped`]. Does not block.
     #[must_use]
     pub fn role(&self) -> Role {
         if self.shared.presence.is_over() {
@@ -233,17 +239,19 @@ impl Instance {
         self.shared.presence.look(|inside| inside.role())
     }
 
-    /// True if the instance is supervisor at the moment. Does not block.
+    /// Returns true if this instance is supervisor at the moment. Does not block.
     ///
-    /// For work that only one may do, [`while_supervisor`](Instance::while_supervisor) is told when
-    /// the role ends; fence what such work writes elsewhere by the [`term`](Instance::term).
+    /// For work that only the supervisor may do, use
+    /// [`while_supervisor`](Instance::while_supervisor), which tells the work when the role ends.
+    /// Fence what such work writes elsewhere with the [`term`](Instance::term).
     #[must_use]
     pub fn is_supervisor(&self) -> bool {
         self.role() == Role::Supervisor
     }
 
-    /// The unique name of the supervisor, as this instance knows it; perhaps its own. `None` while
-    /// there is none, and once this instance has left. Does not block.
+    /// Returns the unique name of the supervisor, as this instance knows it; it may be its own.
+    /// Returns `None` while there is no supervisor, and once this instance has left. Does not
+    /// block.
     ///
     /// # Examples
     ///
@@ -267,15 +275,15 @@ impl Instance {
         })
     }
 
-    /// True if this instance has a role, and all known survivors of the last election are in the
-    /// registry again. Does not block.
+    /// Returns true if this instance has a role and all known survivors of the last election are
+    /// back in the registry. Does not block.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         !self.shared.presence.is_over() && self.shared.presence.look(|inside| inside.is_settled())
     }
 
-    /// Waits until the group [is settled](Instance::is_settled), at most for `timeout`; true if it
-    /// is. False at once if this instance has left.
+    /// Waits until the group [is settled](Instance::is_settled), for at most `timeout`. Returns
+    /// true if it is, and false at once if this instance has left.
     #[must_use = "false says that the group is not settled"]
     pub fn wait_settled(&self, timeout: Duration) -> bool {
         if self.shared.presence.is_over() {
@@ -287,24 +295,24 @@ impl Instance {
         settled == Some(true)
     }
 
-    /// The number of the present supervisorship, or of the last one this instance has seen. Does
-    /// not block.
+    /// Returns the term: the number of the present supervisorship, or of the last one that this
+    /// instance has seen. Does not block.
     ///
-    /// In a forked child 0. It grows with each supervisorship of the group, also when all instances
-    /// die and the group starts anew: the last one is kept in the group's directory, and every
-    /// survivor knows it too.
+    /// The term grows with each supervisorship of the group, even when all instances die and the
+    /// group starts anew: the group's directory keeps the last term, and every survivor knows it.
+    /// In a forked child it is 0.
     #[must_use]
     pub fn term(&self) -> u64 {
         if self.is_void() { 0 } else { self.shared.presence.look(|inside| inside.term) }
     }
 
-    /// A new receiver of the instance's events. The first ones tell the present role, and whether
-    /// the group is settled.
+    /// Returns a new receiver of the instance's events. The first events tell the present role, and
+    /// whether the group is settled.
     ///
-    /// Each receiver gets every event. A receiver that holds as many as [`Config::event_capacity`]
-    /// says misses the next ones, and is told how many; the library never waits for a receiver. It
-    /// ends when the instance has left. Messages are among the events, with up to 64 KiB each: drop
-    /// a receiver that is not read.
+    /// Each receiver gets every event. A receiver that already holds [`Config::event_capacity`]
+    /// events misses the next ones and learns how many it missed; the library never waits for a
+    /// receiver. A receiver ends when the instance has left. Messages are events as well, of up to
+    /// 64 KiB each, so drop a receiver that you do not read.
     ///
     /// # Examples
     ///
@@ -332,8 +340,8 @@ impl Instance {
         self.shared.presence.subscribe(self.events)
     }
 
-    /// What asks the group and calls its instances, from inside: it knows the supervisor without
-    /// looking for it, also across an election.
+    /// Returns the client of this instance, which asks the group and calls its instances. It knows
+    /// the supervisor without having to look for it, even across an election.
     ///
     /// # Examples
     ///
@@ -349,22 +357,24 @@ impl Instance {
         &self.client
     }
 
-    /// Runs `job` on a thread of its own whenever this instance is supervisor: once for each
+    /// Runs `job` on a thread of its own whenever this instance is supervisor, once for each
     /// supervisorship.
     ///
-    /// The guard says when the role is given up ([`SupervisorGuard::should_stop`],
-    /// [`SupervisorGuard::wait`]); the job must then return. Until it has, the supervisor port is
-    /// kept, so that jobs of one group never overlap, as long as their processes live. (When a
-    /// process is killed, its job ends with it, a moment before the next one begins.) A job that
-    /// returns before it is told to has done its work for this supervisorship. If it panics, that
-    /// is logged, and it runs again at the next supervisorship. It has the signal mask of the
-    /// thread that calls this, and so have threads and processes that it starts.
+    /// The guard tells the job when the role ends ([`SupervisorGuard::should_stop`],
+    /// [`SupervisorGuard::wait`]); the job must then return. The instance keeps the supervisor port
+    /// until it has. Jobs of one group therefore never overlap while their processes live. When a
+    /// process is killed, its job ends with it, a moment before the next one begins.
+    ///
+    /// A job that returns before it is told to has done its work for this supervisorship. If a job
+    /// panics, the panic is logged, and the job runs again at the next supervisorship. The job, and
+    /// the threads and processes that it starts, have the signal mask of the thread that calls this
+    /// method.
     ///
     /// Does not block. The job runs until the returned [`Job`] is dropped or the instance leaves.
     ///
     /// # Errors
     ///
-    /// Any [`StartError`]; the job was never run.
+    /// Any [`StartError`]. The job never ran.
     ///
     /// # Examples
     ///
@@ -390,32 +400,32 @@ impl Instance {
         Job::start(self.shared.clone(), job)
     }
 
-    /// Shows that the program makes progress, for those who watch for hangs
+    /// Shows that the program makes progress, to the instances that watch for hangs
     /// ([`Config::hang_timeout`]).
     ///
-    /// A dead-locked program may still have a library thread that answers; so a program that wants
-    /// more than that calls this from the place that must not stand still, its main loop for
-    /// example, more often than the shortest hang timeout in the group. From the first call on the
-    /// next ones are expected: without one for a watcher's whole timeout, this instance is reported
-    /// as stalled by it ([`StallCause::NoProgress`](crate::StallCause::NoProgress)) within another
-    /// timeout and a quarter.
+    /// In a deadlocked program the library's threads may still answer. A program that wants such a
+    /// hang noticed calls this method where it must not stand still, for example in its main loop,
+    /// more often than the shortest hang timeout in the group. After the first call, further calls
+    /// are expected: a watcher that sees none for its whole timeout reports this instance as
+    /// stalled ([`StallCause::NoProgress`](crate::StallCause::NoProgress)) within another timeout
+    /// and a quarter.
     ///
-    /// Does not block, and costs a look at the clock.
+    /// Does not block. It costs one look at the clock.
     pub fn pulse(&self) {
         self.shared.pulse.beat();
     }
 
-    /// Gives the supervisorship to another instance and stays as a subordinate.
+    /// Hands the supervisorship over to another instance and stays in the group as a subordinate.
     ///
-    /// First the jobs of [`while_supervisor`](Instance::while_supervisor) are told to end and
-    /// waited for, with the role still held; then the port is given up, and this instance leaves it
-    /// to the others for half a second. No instance leaves the registry by this.
+    /// This instance first tells the jobs of [`while_supervisor`](Instance::while_supervisor) to
+    /// end, and waits for them while it still holds the role. Then it gives up the port and leaves
+    /// it to the others for half a second. No instance leaves the registry.
     ///
-    /// Blocks until another instance is supervisor, at most for `timeout`.
+    /// Blocks until another instance is supervisor, for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// Any [`StepDownError`]; each says whether the role was given up.
+    /// Any [`StepDownError`]. Each says whether the role was given up.
     ///
     /// # Examples
     ///
@@ -434,14 +444,15 @@ impl Instance {
         hand_over(&self.shared, deadline(timeout))
     }
 
-    /// Leaves the group, as dropping does. A supervisor hands over to whoever is quickest.
+    /// Leaves the group, as dropping does. A supervisor hands over to whichever instance is
+    /// quickest.
     ///
-    /// Blocks until jobs and admin functions that still run have returned.
+    /// Blocks until running jobs and admin functions have returned.
     pub fn leave(self) {}
 
-    /// Leaves as [`leave`](Instance::leave), but blocks for `timeout` at most; true if it has left
-    /// by then. Else it goes on leaving on a thread of its own, which ends when the last job and
-    /// function have returned.
+    /// Leaves as [`leave`](Instance::leave) does, but blocks for at most `timeout`. Returns true if
+    /// the instance has left by then. Otherwise it goes on leaving on a thread of its own, which
+    /// ends when the last job and function have returned.
     #[must_use = "false says that a job or a function still runs"]
     pub fn leave_timeout(self, timeout: Duration) -> bool {
         let (done, left) = std::sync::mpsc::channel();
@@ -454,8 +465,8 @@ impl Instance {
         started.is_err() || left.recv_timeout(timeout.min(FOR_EVER)).is_ok()
     }
 
-    /// Leaves the group, whoever else still holds this instance: what others wait for in its
-    /// methods ends with their `Stopped`. Not to be called by its own job, which is waited for.
+    /// Leaves the group even if others still hold this instance: calls that wait in its methods end
+    /// with their `Stopped`. Its own job must not call this, because this waits for the job.
     pub(crate) fn end(&self) {
         self.shared.presence.halt();
         self.client.asker.stop();
@@ -464,7 +475,7 @@ impl Instance {
         drop(endpoint);
     }
 
-    /// True in a forked child, and in a process that is crashing.
+    /// Returns true in a forked child, and in a process that is crashing.
     fn is_void(&self) -> bool {
         self.shared.presence.is_void()
     }
@@ -494,7 +505,7 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-/// The program's name, made fit to be part of an instance's name.
+/// Returns the program's name, made fit to be part of an instance's name.
 fn program() -> String {
     let path = std::env::args_os().next().unwrap_or_default();
     let name = std::path::Path::new(&path).file_name().unwrap_or_default().to_string_lossy();

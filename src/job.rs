@@ -12,9 +12,10 @@ use crate::net::rt::clock::deadline;
 use crate::net::rt::complaint::complain;
 use crate::net::rt::threads::{JOB, Threads, run_program};
 
-/// A job that is run whenever, and as long as, its instance is supervisor.
+/// A job that runs whenever its instance is supervisor, for as long as it is.
 ///
-/// Dropping it tells a running job to end, waits until it has, and never starts it again.
+/// Dropping a `Job` tells the running job to end and waits until it has. The job never starts
+/// again.
 #[must_use = "dropping it ends the job"]
 pub struct Job {
     shared: Arc<Shared>,
@@ -22,14 +23,14 @@ pub struct Job {
     thread: Threads,
 }
 
-/// What a running job holds: the answer to "may I go on?".
+/// What a running job holds: it tells the job whether it may go on.
 ///
-/// It is given up by returning from the job.
+/// The job gives it up by returning.
 pub struct SupervisorGuard<'a> {
     tenure: &'a Arc<Tenure>,
 }
 
-/// One supervisorship, as a job sees it; what the C interface's guard keeps.
+/// One supervisorship, as a job sees it; the C interface's guard keeps it.
 pub(crate) struct Tenure {
     shared: Arc<Shared>,
     cancelled: Arc<AtomicBool>,
@@ -74,8 +75,7 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// The job's thread: once for each supervisorship, until the job is dropped or the instance is
-/// gone.
+/// Runs the job once for each supervisorship, until the job is dropped or the instance is gone.
 fn work(
     shared: &Arc<Shared>,
     cancelled: &Arc<AtomicBool>,
@@ -123,29 +123,28 @@ fn work(
 }
 
 impl SupervisorGuard<'_> {
-    /// The number of this supervisorship: it grows from each to the next, and so can fence off the
-    /// work of an older one.
+    /// Returns the number of this supervisorship. It grows from each supervisorship to the next,
+    /// and can therefore fence off the work of an older one.
     #[must_use]
     pub fn term(&self) -> u64 {
         self.tenure.term
     }
 
-    /// True once the job must end: the role is being given up, or the instance or the job is going
-    /// away.
+    /// Returns true once the job must end: the role ends, or the instance or the job goes away.
     #[must_use]
     pub fn should_stop(&self) -> bool {
         self.tenure.is_over()
     }
 
-    /// Waits up to `timeout` for the moment at which the job must end; true if it has come.
+    /// Waits until the job must end, for at most `timeout`. Returns true if the job must end.
     ///
-    /// For a job that does something every so often:
-    /// `while !guard.wait(Duration::from_secs(60)) { push_metrics() }`.
+    /// Use it in a job that does something at intervals: `while
+    /// !guard.wait(Duration::from_secs(60)) { push_metrics() }`.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.tenure.wait(timeout)
     }
 
-    /// The same for one who cannot borrow it.
+    /// Returns the same for a caller that cannot borrow the guard.
     #[cfg(feature = "capi")]
     pub(crate) fn tenure(&self) -> Arc<Tenure> {
         self.tenure.clone()

@@ -1,7 +1,7 @@
-//! *Primus inter pares*, first among equals: several instances of one program run on one machine,
-//! find one another, elect one of themselves **supervisor**, keep a **registry** of who is there,
-//! call one another, and know of every death at once, without a daemon, a lock file, a heartbeat,
-//! or a byte of traffic while nothing happens.
+//! *Primus inter pares*, first among equals: the instances of one program on one machine find one
+//! another, elect one of themselves **supervisor**, keep a **registry** of all instances, call one
+//! another, and learn of every death at once. They need no daemon, no lock file and no heartbeat,
+//! and send no byte while nothing happens.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,43 +33,47 @@
 //! # How it works
 //!
 //! All instances of a group try to bind **and listen** on one TCP port of the loopback address, the
-//! *supervisor port*. The kernel lets exactly one: that is the election. Each other instance keeps
-//! one connection to it, its *lifeline*. When a process dies, however it dies, the kernel closes
-//! its connections, and whoever reads at the other end knows within some hundred microseconds. So a
-//! registry entry lives exactly as long as its lifeline, and when the supervisor dies, all others
-//! try the port again at that moment. Each survivor's first message to the new supervisor carries
-//! everything it holds; from these the registry is rebuilt, in a new *term*, and is *settled* once
-//! everybody who is known to have survived is back or known dead.
+//! *supervisor port*. The kernel lets exactly one of them succeed: that is the election. Each other
+//! instance keeps one connection to the supervisor, its *lifeline*. When a process dies, however it
+//! dies, the kernel closes its connections, and the other end knows within some hundred
+//! microseconds. A registry entry therefore lives exactly as long as its lifeline, and when the
+//! supervisor dies, all others try the port again at that moment.
 //!
-//! Terms grow with every supervisorship. Every instance remembers the last one it has seen, and
-//! each supervisor writes its own into `GROUP.term` in the group's directory before it acts: so
-//! they also grow when all instances die and the group starts anew.
+//! Each survivor's first message to the new supervisor carries everything that the survivor holds.
+//! From these messages the new supervisor rebuilds the registry, in a new *term*. The registry is
+//! *settled* once every known survivor is back or known dead.
+//!
+//! Terms grow with every supervisorship, even when all instances die and the group starts anew.
+//! Every instance remembers the last term that it has seen, and each supervisor writes its own term
+//! into `GROUP.term` in the group's directory before it acts.
 //!
 //! # What instances share
 //!
-//! The supervisor keeps the book of *permits* ([`Instance::acquire`]): who holds how many units of
-//! which resource, who waits, in the order of asking. What an instance holds, it holds itself, too:
-//! its hello to a new supervisor carries its permits, its waiting requests with their numbers and
-//! the time of asking, its *tallies* and all *settings* it knows. From these the successor rebuilds
-//! everything, and grants nothing before it is settled. A setting is acknowledged once it was
-//! written to every instance, and what the kernel has taken is read even after the writer's death:
-//! so it survives.
+//! The supervisor keeps the book of *permits* ([`Instance::acquire`]): which instance holds how
+//! many units of which resource, and which requests wait, in the order of asking. Each instance
+//! also keeps a record of what it holds. Its hello to a new supervisor carries its permits, its
+//! waiting requests with their numbers and times, its *tallies*, and all *settings* that it knows.
+//! From these the new supervisor rebuilds the book, and it grants nothing before it is settled.
 //!
-//! Who wants to take part proves, without showing it, that it has the group's key, a file that only
-//! this user can read.
+//! A setting is acknowledged once it has been written to every instance. It survives the
+//! supervisor, because an instance reads what the kernel has accepted even after the writer's
+//! death.
+//!
+//! An instance that wants to take part must prove that it has the group's key, without showing it.
+//! The key is a file that only this user can read.
 //!
 //! # Forks and crashes
 //!
 //! A forked child has none of its parent's connections, and may join by itself ([`Instance`]). A
-//! process that writes a core dump counts as alive until that is written, unless it gives its
-//! connections up first ([`Config::release_on_crash`]).
+//! process that dumps core counts as alive until the dump is written, unless it gives up its
+//! connections first ([`Config::release_on_crash`]).
 //!
 //! # The threads of an instance
 //!
-//! Two for each instance (`pares-role`, `pares-endpoint`), three more while it is supervisor, and
-//! then one small one for each subordinate; all blocked in the kernel while nothing happens. The
-//! table of all threads is in `docs/architecture.md`. None takes a signal of the program's;
-//! functions of the program run on them with its mask.
+//! Each instance has two threads (`pares-role`, `pares-endpoint`), three more while it is
+//! supervisor, and then one small thread for each subordinate. All of them block in the kernel
+//! while nothing happens. `docs/architecture.md` has a table of all threads. None of them takes a
+//! signal of the program; functions of the program that run on them have the program's signal mask.
 //!
 //! # Groups without a supervisor
 //!
@@ -78,14 +82,18 @@
 //!
 //! # The log
 //!
-//! With the `log` crate: `error`, this instance cannot take part; `warn`, a peer broke the protocol
-//! and was cut off, or the system is at a limit; `info`, changes of role, one line each; `debug`,
-//! who joins and leaves, elections, calls; `trace`, messages.
+//! The library logs through the `log` crate, at these levels:
+//!
+//! - `error`: this instance cannot take part;
+//! - `warn`: the other end broke the protocol and was cut off, or the system is at a limit;
+//! - `info`: changes of role, one line each;
+//! - `debug`: instances that join and leave, elections, calls;
+//! - `trace`: messages.
 //!
 //! # Further pages
 //!
-//! The README names them: programs to start from, every promise with its test, operations, and, in
-//! `docs/architecture.md`, the rooms of the code, its threads and invariants.
+//! The README lists them: programs to start from, every promise with its test, operations, and, in
+//! `docs/architecture.md`, the rooms of the code, its threads and its invariants.
 
 mod client;
 mod config;

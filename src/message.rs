@@ -1,4 +1,4 @@
-//! Messages to instances, through the supervisor: one order for all.
+//! Messages to instances, through the supervisor, in one order for all.
 
 use std::time::Instant;
 
@@ -7,20 +7,22 @@ use crate::instance::Instance;
 use crate::net::rt::clock::deadline;
 
 impl Instance {
-    /// Sends a message to all instances, this one included: each gets
-    /// [`EventKind::Message`](crate::EventKind::Message). Returns to how many it is on its way.
+    /// Sends a message to all instances, this one included. Each gets
+    /// [`EventKind::Message`](crate::EventKind::Message). Returns the number of instances to which
+    /// the message is on its way.
     ///
-    /// All instances get the messages of one supervisorship in the same order. Each gets a message
-    /// once at most: one that does not take its messages misses those beyond some 1 MiB, and is
-    /// told how many ([`EventKind::Missed`](crate::EventKind::Missed)).
+    /// All instances receive the messages of one supervisorship in the same order, each message at
+    /// most once. An instance that does not take its messages misses those beyond some 1 MiB, and
+    /// learns how many it missed ([`EventKind::Missed`](crate::EventKind::Missed)).
     ///
-    /// A message has a sender, so that only an instance sends one.
+    /// Every message has a sender. Only an instance can therefore send one.
     ///
-    /// A topic has 1 to 64 bytes, no white space or control characters, and does not begin with a
-    /// dash; a payload has up to 64 KiB ([`MAX_MESSAGE`](crate::MAX_MESSAGE)).
+    /// A topic must have 1 to 64 bytes, must not contain white space or control characters, and
+    /// must not begin with a dash. A payload may have up to 64 KiB
+    /// ([`MAX_MESSAGE`](crate::MAX_MESSAGE)).
     ///
-    /// Blocks for one round trip to the supervisor, at most for the
-    /// [answer timeout](crate::Config::answer_timeout).
+    /// Blocks for one round trip to the supervisor, at most for the [answer
+    /// timeout](crate::Config::answer_timeout).
     ///
     /// # Errors
     ///
@@ -46,7 +48,7 @@ impl Instance {
 
     /// Sends a message to the instance `name` (`main`: the supervisor).
     ///
-    /// See [`broadcast`](Instance::broadcast); when this returns without an error, the message is
+    /// See [`broadcast`](Instance::broadcast). When this returns without an error, the message is
     /// on its way.
     ///
     /// # Errors

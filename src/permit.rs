@@ -1,4 +1,4 @@
-//! Permits: units of a machine-wide resource, held as long as their holder lives and wants them.
+//! Permits: units of a machine-wide resource, held while their holder lives and wants them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,17 +11,17 @@ use crate::net::member::waiters::{Answer, NoAnswer};
 use crate::net::rt::clock::deadline;
 use crate::wire::Shortage;
 
-/// Units of a resource, counted once for the whole machine. Dropping it gives them back.
+/// Units of a resource, counted once for the whole machine. Dropping a permit gives them back.
 ///
-/// They also come back when this process ends, however it ends, as soon as the kernel has closed
-/// its connections. A permit outlives the supervisor: the next one hears of it from this instance,
-/// and grants nothing before it has.
+/// The units also come back when this process ends, however it ends, as soon as the kernel has
+/// closed its connections. A permit outlives the supervisor: the next supervisor learns of it from
+/// this instance, and grants nothing before it has.
 ///
-/// It can be taken away: by an operator ([`Client::revoke`](crate::Client::revoke)), or because
-/// this process stood still (SIGSTOP, a suspended debugger) right across a supervisor's death for
-/// longer than the settle time, so that others were given what it held.
-/// [`EventKind::PermitLost`](crate::EventKind::PermitLost) says so, and
-/// [`is_valid`](Permit::is_valid) turns false.
+/// A permit can be taken away, for one of two reasons. An operator revokes it
+/// ([`Client::revoke`](crate::Client::revoke)). Or this process stood still (SIGSTOP, a suspended
+/// debugger) across a supervisor's death for longer than the settle time, and others were given
+/// what it held. [`EventKind::PermitLost`](crate::EventKind::PermitLost) then says so, and
+/// [`is_valid`](Permit::is_valid) returns false.
 #[must_use = "dropping a permit gives its units back"]
 pub struct Permit {
     shared: Arc<Shared>,
@@ -31,28 +31,31 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Its number, which no other permit of this instance ever has.
+    /// Returns the permit's number, which no other permit of this instance ever has.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// What it is for.
+    /// Returns the name of the resource.
     #[must_use]
     pub fn resource(&self) -> &str {
         &self.resource
     }
 
-    /// How much it is.
+    /// Returns the number of units.
     #[must_use]
     pub fn units(&self) -> u64 {
         self.units
     }
 
-    /// False once the permit was taken away, or this instance has left its group; also while others
-    /// may have been given what this instance holds: after it was without a supervisor for longer
-    /// than the settle time, or was cut off by one that lives, until a settled supervisor has
-    /// confirmed it. That this instance is elected confirms nothing. Does not block.
+    /// Returns false once the permit was taken away or this instance has left its group. Does not
+    /// block.
+    ///
+    /// It also returns false while others may have been given what this instance holds. That is so
+    /// after this instance was without a supervisor for longer than the settle time, or was cut off
+    /// by a living supervisor, until a settled supervisor has confirmed the permit. The election of
+    /// this instance itself confirms nothing.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         !self.shared.presence.is_over() && self.shared.holding.is_valid(self.id)
@@ -83,15 +86,16 @@ impl std::fmt::Debug for Permit {
 }
 
 impl Instance {
-    /// Acquires `units` of `resource`, and waits for them as long as it takes.
+    /// Acquires `units` of `resource`, and waits for them for as long as it takes.
     ///
-    /// Whoever has asked first is served first, however much it asks for; that also holds across
-    /// elections. `units` is in the unit in which the resource was declared
-    /// ([`Config::resource`](crate::Config::resource)), 1 at least.
+    /// Requests are served in the order of asking, whatever their size, even across elections.
+    /// `units` is in the unit in which the resource was declared
+    /// ([`Config::resource`](crate::Config::resource)), and must be at least 1.
     ///
-    /// Blocks until the permit is granted, which takes one round trip if enough is free and nobody
-    /// waits. While a new supervisor gathers the survivors nothing is granted: some milliseconds,
-    /// and after the last that comes back at most the [settle time](crate::Config::settle_time).
+    /// Blocks until the permit is granted. This takes one round trip if enough units are free and
+    /// no request waits. While a new supervisor gathers the survivors, nothing is granted: this
+    /// takes some milliseconds, and at most the [settle time](crate::Config::settle_time) after the
+    /// last survivor came back.
     ///
     /// # Errors
     ///
@@ -112,14 +116,14 @@ impl Instance {
         self.permit(resource, units, true, None)
     }
 
-    /// Acquires `units` of `resource` if they can be had at once.
+    /// Acquires `units` of `resource` if they are free now.
     ///
-    /// Does not overtake those who wait. Blocks for one round trip to the supervisor, at most for
+    /// Does not overtake waiting requests. Blocks for one round trip to the supervisor, at most for
     /// the [answer timeout](crate::Config::answer_timeout).
     ///
     /// # Errors
     ///
-    /// Any [`AcquireError`]; `Exhausted` if there are too few units, or others are waiting for
+    /// Any [`AcquireError`]; `Exhausted` if too few units are free, or other requests wait for
     /// them.
     ///
     /// # Examples
@@ -142,13 +146,13 @@ impl Instance {
         self.permit(resource, units, false, Some(deadline(self.answer_timeout)))
     }
 
-    /// Acquires `units` of `resource`, and waits for them for `timeout` at most.
+    /// Acquires `units` of `resource`, and waits for them for at most `timeout`.
     ///
     /// See [`acquire`](Instance::acquire).
     ///
     /// # Errors
     ///
-    /// Any [`AcquireError`] but `Exhausted`; after `TimedOut` the request is withdrawn.
+    /// Any [`AcquireError`] but `Exhausted`. After `TimedOut` the request is withdrawn.
     ///
     /// # Examples
     ///

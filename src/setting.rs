@@ -1,5 +1,5 @@
-//! Settings as an instance knows them: small key/value configuration that all instances share, and
-//! that outlives the supervisor.
+//! Settings as an instance knows them: a small key/value configuration that all instances share,
+//! and that outlives the supervisor.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,10 @@ use crate::instance::Instance;
 use crate::wire::Scope;
 
 impl Instance {
-    /// The value of a setting, as this instance knows it. Does not block, and needs no supervisor.
+    /// Returns the value of a setting, as this instance knows it. Does not block, and needs no
+    /// supervisor.
     ///
-    /// [`Client::set`](crate::Client::set) sets one.
+    /// [`Client::set`](crate::Client::set) changes a setting.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<String> {
         if self.shared.presence.is_void() {
@@ -21,7 +22,7 @@ impl Instance {
             .settings(|settings| settings.get(Scope::Program, key).map(str::to_owned))
     }
 
-    /// All settings, as this instance knows them. Does not block, and needs no supervisor.
+    /// Returns all settings, as this instance knows them. Does not block, and needs no supervisor.
     #[must_use]
     pub fn settings(&self) -> BTreeMap<String, String> {
         if self.shared.presence.is_void() {

@@ -1,4 +1,4 @@
-//! Tallies: what each instance says that it uses, summed by the supervisor.
+//! Tallies: each instance says how much it uses, and the supervisor adds it up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::net::member::shared::Shared;
 use crate::net::member::waiters::{Answer, NoAnswer};
 use crate::net::rt::clock::deadline;
 
-/// This instance's count of a resource. All values of one resource in one instance are the same
-/// count.
+/// This instance's count of a resource. All `Tally` values of one resource in one instance share
+/// one count.
 ///
-/// What a dead instance had counted is gone with it. Dropping a `Tally` changes nothing.
+/// An instance's count ends with the instance. Dropping a `Tally` changes nothing.
 #[derive(Clone)]
 pub struct Tally {
     shared: Arc<Shared>,
@@ -22,24 +22,25 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// What is counted.
+    /// Returns the name of the resource.
     #[must_use]
     pub fn resource(&self) -> &str {
         &self.resource
     }
 
-    /// Counts `units` more (up to 2^38 in all); gives this instance's new count. One way: does not
-    /// block.
+    /// Adds `units` to the count (at most 2^38 in all) and returns this instance's new count. Does
+    /// not wait for the supervisor, and does not block.
     pub fn add(&self, units: u64) -> u64 {
         self.change(|count| count.saturating_add(units))
     }
 
-    /// Counts `units` less, down to zero; gives this instance's new count. One way: does not block.
+    /// Subtracts `units` from the count, down to zero, and returns this instance's new count. Does
+    /// not wait for the supervisor, and does not block.
     pub fn sub(&self, units: u64) -> u64 {
         self.change(|count| count.saturating_sub(units))
     }
 
-    /// This instance's own count. Does not block.
+    /// Returns this instance's own count. Does not block.
     #[must_use]
     pub fn count(&self) -> u64 {
         if self.shared.presence.is_void() { 0 } else { self.shared.holding.counted(&self.resource) }
@@ -50,16 +51,19 @@ impl Tally {
         if presence.is_void() { 0 } else { holding.count(&self.resource, change) }
     }
 
-    /// The same tally, whose [`total`](Tally::total) waits for `timeout` at most.
+    /// Returns the same tally with another timeout: [`total`](Tally::total) waits for at most
+    /// `timeout`.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Tally { answer_timeout: timeout, ..self.clone() }
     }
 
-    /// The sum of all instances' counts; what this instance has counted before the call is in it.
+    /// Returns the sum of all instances' counts. It includes everything that this instance counted
+    /// before the call.
     ///
-    /// Blocks for one round trip to the supervisor; after an election until all survivors have said
-    /// what they count. At most for the [answer timeout](crate::Config::answer_timeout).
+    /// Blocks for one round trip to the supervisor; after an election, until all survivors have
+    /// said what they count. Blocks for at most the [answer
+    /// timeout](crate::Config::answer_timeout).
     ///
     /// # Errors
     ///
@@ -88,16 +92,17 @@ impl std::fmt::Debug for Tally {
 }
 
 impl Instance {
-    /// This instance's count of `resource`, for what is used without asking: it is summed over all
-    /// instances, and counts against the resource's limit if there is one.
+    /// Returns this instance's count of `resource`, for use that needs no permission. The
+    /// supervisor adds up the counts of all instances, and the sum counts against the resource's
+    /// limit, if there is one.
     ///
-    /// If that takes the use above the limit, nothing can be refused any more; every instance gets
-    /// [`EventKind::OverLimit`](crate::EventKind::OverLimit), and permits are granted only once the
+    /// A count cannot be refused. If it takes the use above the limit, every instance gets
+    /// [`EventKind::OverLimit`](crate::EventKind::OverLimit), and no permit is granted until the
     /// use has fallen. Does not block.
     ///
     /// # Errors
     ///
-    /// Any [`TallyError`]; nothing is counted.
+    /// Any [`TallyError`]. Nothing is counted.
     ///
     /// # Examples
     ///

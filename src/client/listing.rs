@@ -7,9 +7,9 @@ use crate::wire::Entry;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// The number of the present supervisorship.
+    /// The term: the number of the present supervisorship.
     pub term: u64,
-    /// False as long as survivors of the last election may still be missing.
+    /// False while survivors of the last election may still be missing.
     pub settled: bool,
     /// The supervisor's unique name.
     pub supervisor: String,
@@ -18,13 +18,14 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The role of the instance `name`: `Supervisor`, or `Subordinate` for all others.
+    /// Returns the role of the instance `name`: `Supervisor`, or `Subordinate` for every other
+    /// name.
     #[must_use]
     pub fn role(&self, name: &str) -> Role {
         if name == self.supervisor { Role::Supervisor } else { Role::Subordinate }
     }
 
-    /// The entry of the supervisor, which is also reached by the name `main`.
+    /// Returns the supervisor's entry, which the name `main` also reaches.
     #[must_use]
     pub fn main(&self) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.name == self.supervisor)

@@ -1,4 +1,4 @@
-//! What a group's directory has, looked at as joining does.
+//! Looks at a group's directory, as joining does.
 
 use crate::config::Config;
 use crate::error::PlaceError;
@@ -7,12 +7,12 @@ use crate::net::files::{self, key};
 use crate::net::transport::handshake::Pass;
 
 impl Config {
-    /// Whether the group has a key yet, checked as joining does. Makes none.
+    /// Returns true if the group has a key, checked as joining does. Makes no key.
     ///
     /// # Errors
     ///
-    /// [`PlaceError::Config`] if there is no such directory, [`PlaceError::Key`] if the directory
-    /// or the key cannot be used. A [`key_file`](Config::key_file) that is missing is such a key.
+    /// [`PlaceError::Config`] if there is no such directory; [`PlaceError::Key`] if the directory
+    /// or the key cannot be used. A [`key_file`](Config::key_file) that is missing cannot be used.
     pub fn has_key(&self) -> Result<bool, PlaceError> {
         let path = self.key_path()?;
         Ok(if self.key_file.is_some() {
@@ -22,13 +22,13 @@ impl Config {
         })
     }
 
-    /// Checks the group's directory, and what is in it beside the key, as joining does. Makes and
-    /// changes nothing; a directory that is missing is made by joining.
+    /// Checks the group's directory, and what it holds beside the key, as joining does. Makes and
+    /// changes nothing. A missing directory is no error, because joining makes it.
     ///
     /// # Errors
     ///
-    /// [`PlaceError::Config`] if there is no such directory, [`PlaceError::Key`] if others can
-    /// exchange what is in it, or have put something there.
+    /// [`PlaceError::Config`] if there is no such directory; [`PlaceError::Key`] if other users can
+    /// exchange what it holds, or have put something there.
     pub fn check_directory(&self) -> Result<(), PlaceError> {
         let directory = self.locate_state_directory()?.path;
         if directory.exists() {
@@ -38,16 +38,16 @@ impl Config {
         Ok(())
     }
 
-    /// The group's last term, as its directory keeps it; `None` before the first. Sees that the
-    /// next one can be kept: where there is no file for it yet, by writing as much as that needs
-    /// beside it, and removing it.
+    /// Returns the group's last term as its directory keeps it, or `None` before the first. Checks
+    /// that the directory can keep the next term: if there is no term file yet, this writes as much
+    /// as one needs beside it, and removes that again.
     ///
     /// Blocks for the file system. Changes nothing.
     ///
     /// # Errors
     ///
-    /// [`PlaceError::Config`] if there is no such directory, [`PlaceError::Key`] if terms cannot be
-    /// kept there: whoever joins first would get the same error.
+    /// [`PlaceError::Config`] if there is no such directory; [`PlaceError::Key`] if terms cannot be
+    /// kept there. The first instance to join would get the same error.
     pub fn last_term(&self) -> Result<Option<u64>, PlaceError> {
         let directory = self.locate_state_directory()?.path;
         Ok(if directory.exists() {
@@ -58,7 +58,7 @@ impl Config {
     }
 }
 
-/// The group's name and key.
+/// Reads the group's name and key.
 pub(crate) fn pass(config: &Config) -> Result<Pass, PlaceError> {
     let key_file = config.key_path()?;
     let key =

@@ -9,10 +9,10 @@ use crate::net::client::watch::Watcher;
 use crate::net::rt::events::Events;
 use crate::sys::Origin;
 
-/// The registry's changes, from when it was begun until it is dropped; it goes on from one
+/// The registry's changes, from the start of the watch until it is dropped. It continues from one
 /// supervisor to the next.
 ///
-/// Dropping it ends its thread and connection.
+/// Dropping a watch ends its thread and its connection.
 #[must_use = "dropping it ends the watch"]
 pub struct Watch {
     changes: Option<Events<Change>>,
@@ -26,7 +26,7 @@ impl Watch {
         Ok(Watch { changes: Some(changes), origin: Origin::here(), watcher: Some(watcher) })
     }
 
-    /// The changes. They end when the watching instance has left its group.
+    /// Returns the changes. They end when the watching instance has left its group.
     #[must_use]
     pub fn changes(&self) -> &Events<Change> {
         self.changes.as_ref().expect("taken only by drop")

@@ -1,4 +1,4 @@
-//! Who one process of a masterless group is.
+//! The identity of one process of a masterless group.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use super::DecodeError;
 use super::field::{Field, Reader};
 use crate::error::ConfigError;
 
-/// Who one process is: unique by its tail, ordered by its value. Who is smaller has the higher
+/// Identifies one process: unique by its tail, ordered by its value. A smaller value has the higher
 /// priority.
 ///
-/// It has three parts: the rank, which is configured and can be changed; the sequence, which grows
-/// with each process that is admitted, so that of equal ranks the oldest has priority; and the
-/// random tail.
+/// An identifier has three parts: the rank, which is configured and can be changed; the sequence,
+/// which grows with each process that is admitted, and gives the oldest of equal ranks priority;
+/// and the random tail.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(u128);
 
-/// The random part of a [`PeerId`], by which a process is known whatever its priority becomes. Its
+/// The random part of a [`PeerId`], which identifies a process whatever its priority becomes. Its
 /// text is 22 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tail(pub(crate) [u8; 11]);
 
-/// The sequence of one that is not admitted yet.
+/// The sequence of a process that is not admitted yet.
 pub(crate) const UNADMITTED: u32 = u32::MAX;
 
 impl PeerId {
@@ -32,20 +32,21 @@ impl PeerId {
         PeerId(u128::from_be_bytes(bytes))
     }
 
-    /// Its rank: 0 to 254, who is smaller has the higher priority; with 255 it never becomes
-    /// primary.
+    /// Returns the rank, 0 to 255. A smaller rank has the higher priority; a process with rank 255
+    /// never becomes primary.
     #[must_use]
     pub fn rank(self) -> u8 {
         (self.0 >> 120) as u8
     }
 
-    /// The how-manieth to be admitted it was; `u32::MAX` before that.
+    /// Returns the sequence: the process's place in the order of admission; `u32::MAX` before it is
+    /// admitted.
     #[must_use]
     pub fn sequence(self) -> u32 {
         (self.0 >> 88) as u32
     }
 
-    /// The part that never changes.
+    /// Returns the part that never changes.
     #[must_use]
     pub fn tail(self) -> Tail {
         let mut tail = [0; 11];
@@ -53,7 +54,7 @@ impl PeerId {
         Tail(tail)
     }
 
-    /// The whole as a number: comparing two numbers compares priorities.
+    /// Returns the whole identifier as a number. Comparing two numbers compares priorities.
     #[must_use]
     pub fn value(self) -> u128 {
         self.0

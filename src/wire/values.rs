@@ -1,4 +1,4 @@
-//! What the fields of messages hold: the enums and records of the table, and what they are called.
+//! The values in the fields of messages: the enums and records of the table, and their names.
 
 use super::field::{byte_enum, record};
 
@@ -14,7 +14,7 @@ byte_enum! {
 byte_enum! {
     /// Why a server turned a client away.
     pub(crate) enum Refusal {
-        /// No common protocol version.
+        /// There is no common protocol version.
         1 Version,
         /// The port serves another group.
         2 OtherGroup,
@@ -22,9 +22,9 @@ byte_enum! {
         3 Key,
         /// Another living instance has this name.
         4 NameTaken,
-        /// As many members as the limit allows.
+        /// The group has as many members as the limit allows.
         5 GroupFull,
-        /// As many connections as the limit allows; trying again later can help.
+        /// The server has as many connections as the limit allows; the client may try again later.
         6 Busy,
         /// The client broke the protocol.
         7 Malformed,
@@ -62,13 +62,13 @@ byte_enum! {
     /// Why the last election took place.
     #[non_exhaustive]
     pub enum ElectionCause {
-        /// The supervisor was the first one there.
+        /// The supervisor was the first instance of the group.
         1 Started,
-        /// The supervisor before it died.
+        /// The previous supervisor died.
         2 Died,
-        /// The supervisor before it stepped down.
+        /// The previous supervisor stepped down.
         3 SteppedDown,
-        /// The supervisor before it left the group.
+        /// The previous supervisor left the group.
         4 Left,
     }
 }
@@ -90,23 +90,23 @@ byte_enum! {
 byte_enum! {
     /// Why a permit was not granted.
     pub(crate) enum Shortage {
-        /// Fewer units are free, or others have waited longer; `units`: how many are free.
+        /// Fewer units are free, or others have waited longer. `units` is the number of free units.
         1 Exhausted,
-        /// The request is larger than the resource's limit, which is `units`.
+        /// The request is larger than the resource's limit, `units`.
         2 OverLimit,
-        /// The request is larger than what one holder may have, which is `units`.
+        /// The request is larger than the limit for one holder, `units`.
         3 OverHolderLimit,
-        /// Nobody has declared the resource.
+        /// No instance has declared the resource.
         4 Unknown,
-        /// The instance has as many permits and requests as it may have, which is `units`.
+        /// The instance already has `units` permits and requests, the most that it may have.
         5 TooMany,
     }
 }
 
 byte_enum! {
-    /// What a setting is for.
+    /// What a setting belongs to.
     pub(crate) enum Scope {
-        /// The program's own.
+        /// The program.
         1 Program,
         /// The limit of the resource that the key names, in decimal digits.
         2 Limit,
@@ -117,15 +117,16 @@ byte_enum! {
     /// Why a request about resources, settings or messages was not carried out. Nothing was
     /// changed.
     pub(crate) enum Fault {
-        /// Nobody has declared the resource.
+        /// No instance has declared the resource.
         1 NoSuchResource,
         /// No instance has this name.
         2 NoSuchInstance,
-        /// The settings have as many keys, or bytes, as they may have.
+        /// The settings already have as many keys or bytes as they may have.
         3 Full,
         /// A name or value is not allowed.
         4 Invalid,
-        /// What the survivors of the last election know is not all known here yet.
+        /// The supervisor does not yet know everything that the survivors of the last election
+        /// know.
         5 NotSettled,
     }
 }
@@ -133,7 +134,7 @@ byte_enum! {
 macro_rules! name_bytes {
     ($enum:ident: $($variant:ident = $text:literal),* $(,)?) => {
         impl $enum {
-            /// The word for it in the command's output and in the log.
+            /// Returns the word for it in the command's output and in the log.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $($enum::$variant => $text,)* }
@@ -153,27 +154,27 @@ name_bytes!(ElectionCause: Started = "started", Died = "died", SteppedDown = "st
     Left = "left");
 
 record! {
-    /// What the registry knows of one instance; each instance says it of itself when it registers.
+    /// What the registry knows of one instance; each instance describes itself when it registers.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct Entry {
         /// The instance's unique name, its key in the registry.
         pub name: String,
-        /// A random number of this one life of the instance, which tells it from a later one of the
-        /// same name.
+        /// A random number for this one life of the instance. A later instance of the same name has
+        /// another number.
         pub id: u64,
-        /// Its process.
+        /// The process ID.
         pub pid: u32,
-        /// The user it runs as.
+        /// The user ID that the process runs as.
         pub uid: u32,
         /// The port of its admin endpoint on 127.0.0.1: the remote reference.
         pub admin: u16,
-        /// When it first joined the group, in milliseconds since 1970-01-01 UTC; kept across
-        /// elections.
+        /// When it first joined the group, in milliseconds since 1970-01-01 UTC. Elections do not
+        /// change it.
         pub joined_ms: u64,
-        /// What the program said of itself, as key and value, in the order given.
+        /// The program's metadata, as keys and values, in the order given.
         pub meta: Vec<(String, String)>,
-        /// The admin functions it answers, in alphabetical order.
+        /// The admin functions that it answers, in alphabetical order.
         pub functions: Vec<String>,
     }
 }
@@ -195,10 +196,9 @@ record! {
         pub registry_port: u16,
         /// The number of this supervisorship.
         pub term: u64,
-        /// True if all known survivors of the last election have registered again or are known
-        /// dead.
+        /// True if every known survivor of the last election has registered again or is known dead.
         pub settled: bool,
-        /// How many instances the registry has, the supervisor included.
+        /// The number of instances in the registry, the supervisor included.
         pub members: u32,
         /// When the supervisor was elected, in milliseconds since 1970-01-01 UTC.
         pub since_ms: u64,
@@ -222,7 +222,8 @@ record! {
     /// A permit as its holder knows it.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Held {
-        /// The number of the request that it was granted to; its holder never uses it again.
+        /// The number of the request that it was granted to. The holder never uses this number
+        /// again.
         pub(crate) id: u64,
         pub(crate) resource: String,
         pub(crate) units: u64,
@@ -236,10 +237,10 @@ record! {
         pub(crate) id: u64,
         pub(crate) resource: String,
         pub(crate) units: u64,
-        /// False: it is to be denied if it cannot be granted.
+        /// False if the request must be denied when it cannot be granted.
         pub(crate) wait: bool,
-        /// When it was made: CLOCK_MONOTONIC in nanoseconds, the same for all processes of a
-        /// machine, so that whoever has waited longest is served first also across elections.
+        /// When the request was made: CLOCK_MONOTONIC in nanoseconds, the same for all processes of
+        /// a machine. The longest wait is therefore served first, even across elections.
         pub(crate) asked_ns: u64,
     }
 }
@@ -248,16 +249,16 @@ record! {
     /// What a witness knows of its group when its supervisor dies.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Roster {
-        /// Who is in it besides the supervisor, by admin endpoint.
+        /// The admin endpoints of its instances, without the supervisor's.
         pub(crate) admins: Vec<u16>,
-        /// `None` if these are all. Else there may be others: since then (CLOCK_MONOTONIC in
+        /// `None` if these are all. Otherwise there may be others: since then (CLOCK_MONOTONIC in
         /// nanoseconds) no supervisor has known all survivors of an election.
         pub(crate) unknown_since_ns: Option<u64>,
     }
 }
 
 record! {
-    /// What one instance says that it uses of a resource.
+    /// How much of a resource one instance says that it uses.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Counted {
         pub(crate) resource: String,
@@ -266,8 +267,8 @@ record! {
 }
 
 record! {
-    /// The newest value of one key, `None` if it was removed. Of two, the one with the higher term,
-    /// then sequence, counts.
+    /// The newest value of one key; `None` if it was removed. Of two settings, the one with the
+    /// higher term counts, then the one with the higher sequence.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Setting {
         pub(crate) scope: Scope,
@@ -279,7 +280,7 @@ record! {
 }
 
 record! {
-    /// Everything that one who joins says: what it is, what it knows of the group, and what it
+    /// Everything that a joining instance says: who it is, what it knows of the group, and what it
     /// holds.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Greeting {

@@ -1,4 +1,4 @@
-//! What a program takes events from: a queue of its own, with a descriptor for those who poll.
+//! The queue from which a program takes events, with a descriptor for programs that poll.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,24 +15,25 @@ use super::threads::FORKED;
 use crate::event::{Change, Event};
 use crate::sys::Origin;
 
-/// Events as they come: of an instance ([`Instance::events`](crate::Instance::events)), of the
+/// A queue of events: of an instance ([`Instance::events`](crate::Instance::events)), of the
 /// registry ([`Watch::changes`](crate::Watch::changes)), or of a masterless group
 /// ([`Peer::events`](crate::masterless::Peer::events)).
 ///
-/// An iterator that waits for the next event, and ends when whoever tells them has left its group.
-/// Of several threads that take from one `Events`, each event reaches one.
+/// As an iterator it waits for the next event, and ends when the instance or peer that sends the
+/// events has left its group. If several threads take events from one `Events`, each event goes to
+/// one of them.
 ///
-/// **To poll**, ask for the [`descriptor`](Events::descriptor), or use this as something that
-/// [`AsFd`]: it is readable exactly while there is an event to take, or the end to be noticed. So
-/// it works level-triggered, with `poll`, `epoll`, mio, tokio's `AsyncFd` and the like. Who does
-/// not poll has no descriptor.
+/// **To poll**, use the [`descriptor`](Events::descriptor), or pass `Events` itself where [`AsFd`]
+/// is wanted. The descriptor is readable exactly while there is an event to take, or after the end.
+/// It works level-triggered, with `poll`, `epoll`, mio, tokio's `AsyncFd` and the like. A program
+/// that does not poll pays for no descriptor.
 ///
-/// **For `select!`** of crossbeam-channel there is [`AsRef`]: the macro can wait for nothing but
-/// that crate's receivers, so that its type stays in the interface in this one place
-/// ([`channel`](crate::channel)). What is taken through it leaves the descriptor as it was until
-/// the next event comes or is taken here.
+/// **For `select!`** of crossbeam-channel, use [`AsRef`]. The macro can wait only for that crate's
+/// own receivers; for this one purpose their type stays in the interface
+/// ([`channel`](crate::channel)). Taking an event through the receiver leaves the descriptor as it
+/// was, until the next event comes or is taken here.
 ///
-/// In a forked child it has ended: nobody sends there.
+/// In a forked child the queue has ended, because nothing sends there.
 ///
 /// # Examples
 ///
@@ -57,14 +58,13 @@ use crate::sys::Origin;
 pub struct Events<E = Event> {
     /// `None` once it has been dropped.
     receiver: Option<Receiver<E>>,
-    /// Has ended; for a forked child, in which nobody sends.
+    /// A receiver that has ended, for a forked child, in which nothing sends.
     ended: Receiver<E>,
     ready: Arc<Ready>,
     origin: Origin,
 }
 
-/// Takes one event after the other from [`Events`]; see [`iter`](Events::iter) and
-/// [`try_iter`](Events::try_iter).
+/// An iterator over [`Events`]; see [`iter`](Events::iter) and [`try_iter`](Events::try_iter).
 pub struct EventsIter<'a, E> {
     events: &'a Events<E>,
     waits: bool,
@@ -91,7 +91,7 @@ pub(crate) struct Teller<E> {
     ready: Arc<Ready>,
 }
 
-/// A queue of up to `capacity` events.
+/// Makes a queue of up to `capacity` events.
 pub(crate) fn events<E>(capacity: usize) -> (Teller<E>, Events<E>) {
     let ((sender, receiver), (_, ended)) = (bounded(capacity), bounded(0));
     let ready = Arc::new(Ready::default());
@@ -105,18 +105,18 @@ impl<E> Events<E> {
     ///
     /// # Errors
     ///
-    /// If there will be no more.
+    /// If there will be no more events.
     pub fn recv(&self) -> Result<E, RecvError> {
         let taken = self.channel().recv();
         self.update();
         taken.map_err(|_| RecvError)
     }
 
-    /// Takes the next event. Blocks until there is one, at most for `timeout`.
+    /// Takes the next event. Blocks until there is one, for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// `Timeout` if none came in time, `Disconnected` if there will be no more.
+    /// `Timeout` if no event came in time; `Disconnected` if there will be no more.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<E, RecvTimeoutError> {
         self.recv_deadline(deadline(timeout))
     }
@@ -139,7 +139,7 @@ impl<E> Events<E> {
     ///
     /// # Errors
     ///
-    /// `Empty` if there is none now, `Disconnected` if there will be no more.
+    /// `Empty` if there is no event now; `Disconnected` if there will be no more.
     pub fn try_recv(&self) -> Result<E, TryRecvError> {
         let taken = self.channel().try_recv();
         self.update();
@@ -149,20 +149,20 @@ impl<E> Events<E> {
         })
     }
 
-    /// Takes one event after the other, and waits for each; for who does not own this.
+    /// Returns an iterator that waits for each event, for callers that do not own the queue.
     pub fn iter(&self) -> EventsIter<'_, E> {
         EventsIter { events: self, waits: true }
     }
 
-    /// Takes what is there, one after the other, and does not wait.
+    /// Returns an iterator over the events that are there now. It does not wait.
     pub fn try_iter(&self) -> EventsIter<'_, E> {
         EventsIter { events: self, waits: false }
     }
 
-    /// A descriptor that is readable exactly while there is an event to take, or once there will be
-    /// no more. Only to poll: it is not to be read.
+    /// Returns a descriptor that is readable exactly while there is an event to take, or once there
+    /// will be no more. Use it only to poll; do not read from it.
     ///
-    /// The first call makes it, and it lives as long as this does.
+    /// The first call makes the descriptor, which lives as long as this queue.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl<E> Events<E> {
         self.receiver.as_ref().unwrap_or(&self.ended)
     }
 
-    /// Whatever was taken, the descriptor follows.
+    /// Makes the descriptor follow what was taken.
     fn update(&self) {
         if !self.origin.is_elsewhere() {
             self.ready.update(|| !self.channel().is_empty());
@@ -190,7 +190,7 @@ impl<E> Events<E> {
 }
 
 impl Event {
-    /// How long ago the instance knew it.
+    /// Returns how long ago the instance knew of it.
     #[must_use]
     pub fn age(&self) -> Duration {
         age(self.monotonic_ns)
@@ -198,7 +198,7 @@ impl Event {
 }
 
 impl Change {
-    /// How long ago the watcher knew it.
+    /// Returns how long ago the watcher knew of it.
     #[must_use]
     pub fn age(&self) -> Duration {
         age(self.monotonic_ns)
@@ -212,7 +212,7 @@ fn age(since: u64) -> Duration {
 impl<E> Iterator for Events<E> {
     type Item = E;
 
-    /// Blocks until there is an event; `None` if there will be no more.
+    /// Blocks until there is an event. Returns `None` if there will be no more.
     fn next(&mut self) -> Option<E> {
         self.recv().ok()
     }
@@ -228,17 +228,18 @@ impl<'a, E> IntoIterator for &'a Events<E> {
 }
 
 impl<E> AsFd for Events<E> {
-    /// See [`descriptor`](Events::descriptor).
+    /// Returns the [`descriptor`](Events::descriptor).
     ///
     /// # Panics
     ///
-    /// Where that is an error. Call it first where the process may be short of descriptors.
+    /// If the descriptor cannot be made. Call [`descriptor`](Events::descriptor) first where the
+    /// process may be short of descriptors.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor().expect("a descriptor for events")
     }
 }
 
-/// For `select!` of crossbeam-channel.
+/// The receiver, for `select!` of crossbeam-channel.
 impl<E> AsRef<Receiver<E>> for Events<E> {
     fn as_ref(&self) -> &Receiver<E> {
         self.channel()
@@ -261,7 +262,7 @@ impl<E> std::fmt::Debug for Events<E> {
 }
 
 impl<E> Teller<E> {
-    /// Gives an event if there is room. Does not wait.
+    /// Sends an event if there is room. Does not wait.
     pub(crate) fn try_tell(&self, event: E) -> Result<(), channel::TrySendError<E>> {
         let Some(sender) = &self.sender else {
             return Err(channel::TrySendError::Disconnected(event));
@@ -271,7 +272,7 @@ impl<E> Teller<E> {
         told
     }
 
-    /// Gives an event, and waits for room; false if nobody takes any more.
+    /// Sends an event, and waits for room. Returns false if nobody takes events any more.
     pub(crate) fn tell(&self, event: E) -> bool {
         let Some(sender) = &self.sender else { return false };
         let told = sender.send(event).is_ok();
@@ -281,7 +282,7 @@ impl<E> Teller<E> {
 }
 
 impl<E> Drop for Teller<E> {
-    /// The end is something to be noticed, too.
+    /// The end must be noticed, too.
     fn drop(&mut self) {
         self.sender = None;
         self.ready.end();
