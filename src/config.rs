@@ -1,5 +1,5 @@
-//! What a user may choose, checked once, and every limit the library keeps, with its reason. No
-//! run-time state.
+//! The choices of a user, checked once, and every limit that the library keeps, with its reason.
+//! Holds no run-time state.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -20,7 +20,8 @@ pub(crate) use limits::*;
 pub use limits::{DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD};
 use place::check_group;
 pub use place::{default_address, default_port};
-/// An admin function: takes the caller's bytes, gives the result or an error text for the caller.
+/// An admin function: takes the caller's bytes and returns the result, or an error text for the
+/// caller.
 pub(crate) type Handler = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, HandlerError> + Send + Sync>;
 
 /// Why an admin function failed; its text goes to the caller.
@@ -33,8 +34,8 @@ pub(crate) struct Function {
     pub(crate) handler: Handler,
 }
 
-/// A resource as a program declares it ([`Config::resource`]): a named thing of which all instances
-/// together may use so much.
+/// A resource as a program declares it ([`Config::resource`]): a named thing with a limit, which
+/// all instances share.
 ///
 /// # Examples
 ///
@@ -52,24 +53,24 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// A resource of which all instances together may use `limit` units at most.
+    /// Declares a resource of which all instances together may use at most `limit` units.
     ///
-    /// A name has 1 to 64 bytes, no white space, no control characters, and does not begin with a
-    /// dash; a limit is 0 to 2^38.
+    /// A name must have 1 to 64 bytes, must not contain white space or control characters, and must
+    /// not begin with a dash. A limit may be 0 to 2^38.
     pub fn new(name: impl Into<String>, limit: u64) -> Self {
         Resource { name: name.into(), limit, per_holder: None }
     }
 
-    /// One instance may hold at most `units` of it at a time.
+    /// Limits each instance to `units` of the resource at a time.
     pub fn per_holder(mut self, units: u64) -> Self {
         self.per_holder = Some(units);
         self
     }
 }
 
-/// What an instance is to be: its group, name, port, functions and limits.
+/// The configuration of an instance: its group, name, port, functions and limits.
 ///
-/// A builder; nothing is checked or done until it is given to
+/// This is a builder. Nothing is checked or done until it is passed to
 /// [`Instance::join`](crate::Instance::join).
 ///
 /// # Examples
@@ -106,10 +107,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// An instance of `group` with all defaults.
+    /// Returns the configuration of an instance of `group`, with all defaults.
     ///
-    /// A group's name has 1 to 64 characters out of `A-Z a-z 0-9 . _ -` and does not begin with a
-    /// dot or a dash.
+    /// A group's name must have 1 to 64 characters out of `A-Z a-z 0-9 . _ -` and must not begin
+    /// with a dot or a dash.
     pub fn new(group: impl Into<String>) -> Self {
         Config {
             group: group.into(),
@@ -132,50 +133,52 @@ impl Config {
         }
     }
 
-    /// The group's name.
+    /// Returns the group's name.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// Sets the supervisor port; all instances of the group must name the same one.
+    /// Sets the supervisor port. All instances of the group must name the same port.
     ///
-    /// It is then on 127.0.0.1, whatever the group. Default: [`default_address`] of the group. A
-    /// port inside the system's ephemeral range (on Linux 32768 to 60999) works, but any program's
-    /// outgoing connection may happen to hold it.
+    /// The port is then on 127.0.0.1, whatever the group. Default: [`default_address`] of the
+    /// group. A port inside the system's ephemeral range (on Linux 32768 to 60999) works, but an
+    /// outgoing connection of any program may happen to hold it.
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
     }
 
-    /// Sets the instance's unique name: 1 to 128 bytes, no white space, no control characters, not
-    /// `main`, and not beginning with `@` or `-`.
+    /// Sets the instance's unique name: 1 to 128 bytes, without white space or control characters,
+    /// not `main`, and not beginning with `@` or `-`.
     ///
-    /// Default: the program's name, a dash, and the port of its admin endpoint, which no two living
-    /// instances share.
+    /// Default: the program's name, a dash, and the port of the instance's admin endpoint. No two
+    /// living instances share this port.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Sets the directory that holds the group's key and its last term, made with mode 0700 where
-    /// it is missing: an absolute path. One that other users can write, or that belongs to another
-    /// one, is an error.
+    /// Sets the directory that holds the group's key and its last term, as an absolute path. A
+    /// missing directory is made, with mode 0700. A directory that other users can write, or that
+    /// belongs to another user, is an error.
     ///
-    /// Default: `$PARES_DIR`; else `pares` in the first of `$STATE_DIRECTORY` or in
-    /// `$XDG_STATE_HOME`; else `.local/state/pares` in `$HOME`, or in this user's home as the user
-    /// database has it. Of a variable that is set for more than this library a relative path is
-    /// passed over, and of `HOME` another user's directory if this one has its own. Which one it
-    /// is, and why, [`locate_state_directory`](Config::locate_state_directory) says.
+    /// Default: `$PARES_DIR`; otherwise `pares` in `$STATE_DIRECTORY` (in its first directory) or
+    /// in `$XDG_STATE_HOME`; otherwise `.local/state/pares` in `$HOME`, or in this user's home
+    /// according to the user database. A relative path is an error in `PARES_DIR`, and passed over
+    /// in the other variables, because these are set for more than this library. `HOME` is also
+    /// passed over if it is another user's directory and this user has a home.
+    /// [`locate_state_directory`](Config::locate_state_directory) returns the directory chosen, and
+    /// why.
     pub fn state_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// Sets the file with the group's key: a regular file of 32 bytes, this user's or root's, that
-    /// nobody else can write. It may be a symbolic link, and others may read one that belongs to
-    /// root, or that its owner too can only read: so keys come that an orchestrator mounts. A file
-    /// that is missing is an error, because whoever names one has a key in mind.
+    /// Sets the file with the group's key: a regular file of 32 bytes that belongs to this user or
+    /// to root, and that nobody else can write. It may be a symbolic link. Other users may read it
+    /// if it belongs to root, or if even its owner can only read it: orchestrators mount keys in
+    /// this way. A missing file is an error, because a program that names a file has a key in mind.
     ///
     /// Default: `GROUP.key` in the [state directory](Config::state_directory), for this user only,
     /// made with random bytes at first use.
@@ -184,7 +187,8 @@ impl Config {
         self
     }
 
-    /// Adds a key and value to the instance's registry entry; at most 32, of 4096 bytes in all.
+    /// Adds a key and value to the instance's registry entry. An instance may have at most 32, of
+    /// 4096 bytes in all.
     pub fn meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.meta.push((key.into(), value.into()));
         self
@@ -193,13 +197,14 @@ impl Config {
     /// Adds an admin function that other instances and operators can call by `name`.
     ///
     /// `handler` takes the caller's bytes (up to 1 MiB) and returns the result (up to 1 MiB) or an
-    /// error, whose text the caller gets: `?` works in it, and `Err("no paper".into())`. It runs on
-    /// a thread of its caller's connection, several at a time, and may take as long as it wants;
-    /// the caller has a deadline of its own. If it panics, the caller gets an error and nothing
-    /// else happens. Leaving the group waits until the running ones have returned. It has the
-    /// signal mask of the thread that joined, and so have threads and processes that it starts.
+    /// error, whose text the caller gets. Both `?` and `Err("no paper".into())` work in it. It runs
+    /// on a thread of its caller's connection, several at a time, and may take as long as it wants;
+    /// the caller has a deadline of its own. If it panics, the caller gets an error, and nothing
+    /// else happens. Leaving the group waits until the running functions have returned. The
+    /// handler, and the threads and processes that it starts, have the signal mask of the thread
+    /// that joined.
     ///
-    /// A function of the same name as a built-in one (`ping`, `info`, `functions`, `log-level`,
+    /// A function with the name of a built-in function (`ping`, `info`, `functions`, `log-level`,
     /// `stop`) replaces it.
     pub fn admin_function<F>(
         mut self,
@@ -223,9 +228,9 @@ impl Config {
 
     /// Declares a resource.
     ///
-    /// All instances should declare the same; where they differ (while a new version of a program
-    /// is rolled out), the smallest limit of those that live counts. A limit set while running
-    /// ([`Client::set_limit`](crate::Client::set_limit)) counts instead of all of them.
+    /// All instances should declare the same. Where they differ (while a new version of a program
+    /// is rolled out), the smallest limit of the living instances counts. A limit that is set at
+    /// run time ([`Client::set_limit`](crate::Client::set_limit)) overrides all of them.
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
         self
@@ -238,29 +243,30 @@ impl Config {
         self
     }
 
-    /// Sets how long a question to the supervisor waits for its answer, where the caller does not
-    /// say ([`Client::with_timeout`](crate::Client::with_timeout)). Default: 5 s.
+    /// Sets how long a question to the supervisor waits for its answer, unless the caller sets
+    /// another time ([`Client::with_timeout`](crate::Client::with_timeout)). Default: 5 s.
     ///
-    /// An answer takes some ten microseconds, and after an election until the group is settled:
-    /// usually at most the [settle time](Config::settle_time), 500 ms.
+    /// An answer takes some ten microseconds. After an election it takes until the group is
+    /// settled: usually at most the [settle time](Config::settle_time), 500 ms.
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout.min(FOR_EVER);
         self
     }
 
-    /// Says whether this instance may become supervisor. Default: true.
+    /// Sets whether this instance may become supervisor. Default: true.
     ///
-    /// False is for an instance that must not lead: one that often stands still (under a debugger,
-    /// on a throttled processor), may end at any moment, or may not write the group's directory. It
-    /// takes part in all else, holds permits and settings, and is counted. It never tries the port;
-    /// while nobody supervises it asks for a supervisor several times a second.
+    /// Set false for an instance that must not lead, because it often stands still (under a
+    /// debugger, on a throttled processor), may end at any moment, or may not write the group's
+    /// directory. Such an instance takes part in everything else: it holds permits and settings,
+    /// and is counted. It never tries the port. While the group has no supervisor, it looks for one
+    /// several times a second.
     ///
     /// **A group of only such instances has no supervisor.** A join then fails with
     /// [`JoinError::NoSupervisor`](crate::JoinError::NoSupervisor) after the [join
-    /// timeout](Config::join_timeout). Those who had a role remain
-    /// [`Contending`](crate::Role::Contending), log once that nobody supervises, keep the permits
-    /// that they have and get no others, until an instance comes that may. A supervisor that steps
-    /// down among them is supervisor again half a second later.
+    /// timeout](Config::join_timeout). Instances that had a role remain
+    /// [`Contending`](crate::Role::Contending) and log once that the group has no supervisor. They
+    /// keep their permits and get no others until an instance comes that may supervise. A
+    /// supervisor that steps down among such instances is supervisor again half a second later.
     pub fn may_supervise(mut self, may: bool) -> Self {
         self.may_supervise = may;
         self
@@ -269,11 +275,14 @@ impl Config {
     /// Sets how long a new supervisor waits, at most, for the next survivor before it calls the
     /// group settled.
     ///
-    /// As long as survivors keep coming back, each of them begins this time anew, so that a large
-    /// group is not cut short: thousands take longer than that. Where 0.3 ms for each instance is
-    /// more, which it is from 1,667 of them on, that counts: some pause before they try again. It
-    /// does so too while it does not know who the survivors are, because nobody told it, until one
-    /// comes back who does; but then for 20 times this in all, at most.
+    /// Each survivor that comes back starts this time anew, because the thousands of a large group
+    /// take longer than that to come back. From 1,667 instances on, 0.3 ms for each instance is
+    /// more than the default; the longer of the two then counts, because some instances pause
+    /// before they try again.
+    ///
+    /// A supervisor that does not know the survivors, because no instance told it, also starts the
+    /// time anew for each. This ends when an instance comes back that does know, and after 20 times
+    /// the settle time in all at the latest.
     ///
     /// Default: 500 ms. A survivor needs a few milliseconds; the rest is for machines under heavy
     /// load.
@@ -282,29 +291,29 @@ impl Config {
         self
     }
 
-    /// Has this instance watch for hangs: as subordinate it asks its supervisor four times in
-    /// `timeout` whether it lives, as supervisor all subordinates. At least 100 ms. Default: no
-    /// watch, and not one wake-up while nothing happens.
+    /// Lets this instance watch for hangs. As subordinate it probes its supervisor four times in
+    /// `timeout`; as supervisor it probes all subordinates. At least 100 ms. Default: no watch, and
+    /// no wake-up while nothing happens.
     ///
-    /// One that gives no good answer for `timeout` (noticed at most a quarter of it later) is
-    /// reported by [`EventKind::Stalled`](crate::EventKind::Stalled), with what can be seen of its
-    /// process. Time in which this instance was itself not run when it wanted to be does not count.
-    /// Any instance answers, also one that does not watch; what it answers is that its library
-    /// lives, and its program too if that calls [`Instance::pulse`](crate::Instance::pulse).
+    /// If an instance gives no good answer for `timeout` (noticed at most a quarter of it later),
+    /// [`EventKind::Stalled`](crate::EventKind::Stalled) reports it, with the likely cause. Time
+    /// during which the system did not run this instance does not count. Every instance answers,
+    /// even if it does not watch. An answer shows that the instance's library lives; it also shows
+    /// that its program lives, if the program calls [`Instance::pulse`](crate::Instance::pulse).
     pub fn hang_timeout(mut self, timeout: Duration) -> Self {
         self.hang_timeout = Some(timeout);
         self
     }
 
-    /// Has this instance end its supervisor's process, by SIGKILL, when that is stalled, so that
-    /// another takes over; needs a [`hang_timeout`](Config::hang_timeout). Default: false, it is
-    /// reported only.
+    /// Lets this instance kill its supervisor's process with SIGKILL when the supervisor is
+    /// stalled. Another instance then takes over. Needs a [`hang_timeout`](Config::hang_timeout).
+    /// Default: false, the hang is only reported.
     ///
-    /// Never for [`StallCause::Starved`](crate::StallCause::Starved). A core dump that is being
-    /// written is cut off. The process is the one that has the other end of this instance's
-    /// lifeline open, held by a pidfd while that is looked up: never another one that has got its
-    /// number, and never this process itself. Only on Linux, and only where both run as one user or
-    /// this one as root.
+    /// The supervisor is never killed for [`StallCause::Starved`](crate::StallCause::Starved). A
+    /// core dump that is being written is cut off. The process killed is the one that has the other
+    /// end of this instance's lifeline open; a pidfd holds it during the look-up. It is therefore
+    /// never another process that has got its number, and never this process itself. Works only on
+    /// Linux, and only where both processes run as one user, or this one as root.
     pub fn end_hung_supervisor(mut self, end: bool) -> Self {
         self.end_hung_supervisor = end;
         self
@@ -316,53 +325,54 @@ impl Config {
         self
     }
 
-    /// Sets how many instances this one admits as supervisor, itself included. Default and most:
-    /// 16,384.
+    /// Sets how many instances this instance admits as supervisor, itself included. Default and
+    /// maximum: 16,384.
     pub fn max_members(mut self, members: usize) -> Self {
         self.max_members = members;
         self
     }
 
-    /// Has this process give the supervisor port and its connections up in the moment of a crash.
+    /// Lets this process give up the supervisor port and its connections at the moment of a crash.
     /// Default: no.
     ///
     /// A process that dumps core keeps everything open until the dump is written (1.3 s for each
-    /// GiB), and counts as alive for as long: nobody else becomes supervisor, and its permits are
-    /// not free. With this, handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS and
-    /// SIGTRAP end all connections of this library first. Then what was installed before is put
-    /// back and gets the same signal in the same place: the program's own handler, a crash
-    /// reporter's, std's for a stack overflow, or the system's core dump; the exit status is what
-    /// it would have been.
+    /// GiB), and counts as alive for that time: no other instance becomes supervisor, and its
+    /// permits are not free. With this setting, handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE,
+    /// SIGABRT, SIGSYS and SIGTRAP first end all connections of this library. Each then restores
+    /// what was installed before, which gets the same signal in the same place: the program's own
+    /// handler, a crash reporter's, the standard library's for a stack overflow, or the system's
+    /// core dump. The exit status does not change.
     ///
-    /// For the whole process, from the first join that asks for it. A handler that the program
-    /// installs later comes first, and has to call the one it replaced. Until the kernel stops
-    /// them, the process's other threads run on for a moment while there may already be another
-    /// supervisor (jobs are told to end; fence what they write by the term). Not for a program that
-    /// recovers from such signals: it has lost its connections for good, and every instance in it
-    /// is stopped.
+    /// The setting holds for the whole process, from the first join that asks for it. A handler
+    /// that the program installs later runs first, and must call the handler that it replaced.
+    /// Until the kernel stops them, the process's other threads run on for a moment, while there
+    /// may already be another supervisor: jobs are told to end, and must fence what they write by
+    /// the term. Do not use this setting in a program that recovers from such signals: its
+    /// connections are lost for good, and every instance in it is stopped.
     pub fn release_on_crash(mut self, release: bool) -> Self {
         self.release_on_crash = release;
         self
     }
 
-    /// The supervisor port that this configuration stands for.
+    /// Returns the supervisor port of this configuration.
     #[must_use]
     pub fn supervisor_port(&self) -> u16 {
         self.supervisor_address().port()
     }
 
-    /// The supervisor port with the loopback address it is on.
+    /// Returns the supervisor port with its loopback address.
     #[must_use]
     pub fn supervisor_address(&self) -> SocketAddrV4 {
         let chosen = self.port.map(|port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
         chosen.unwrap_or_else(|| default_address(&self.group))
     }
 
-    /// The file that has the group's key, or will have it: as set, or in the group's directory.
+    /// Returns the path of the group's key file, which may not exist yet: as set, or in the group's
+    /// directory.
     ///
     /// # Errors
     ///
-    /// As for [`locate_state_directory`](Config::locate_state_directory), unless a file is set.
+    /// As for [`locate_state_directory`](Config::locate_state_directory), unless a key file is set.
     pub fn key_path(&self) -> Result<PathBuf, ConfigError> {
         match &self.key_file {
             Some(path) => Ok(path.clone()),
@@ -370,11 +380,11 @@ impl Config {
         }
     }
 
-    /// The directory of the group's files, and what has said so. Makes nothing.
+    /// Returns the directory of the group's files, and what determined it. Makes nothing.
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] if the directory that is set, here or by `PARES_DIR`, is a relative path;
+    /// A [`ConfigError`] if the directory that is set, here or by `PARES_DIR`, is a relative path,
     /// or if none is set and this user has no home.
     pub fn locate_state_directory(&self) -> Result<StateDirectory, ConfigError> {
         directory::state_directory(self.directory.as_deref())
@@ -431,7 +441,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// An instance of the group `default`.
+    /// Returns the configuration of an instance of the group `default`.
     fn default() -> Self {
         Config::new(DEFAULT_GROUP)
     }

@@ -1,4 +1,4 @@
-//! What a name, a word, metadata and resources may be.
+//! Rules for names, words, metadata and resources.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::limits::{
 };
 use crate::error::ConfigError;
 
-/// Names appear in tables, logs and shell commands, so nothing that could garble those.
+/// Checks a name. Names appear in tables, logs and shell commands, so they must not garble these.
 pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
     let bad = |c: char| c.is_control() || c.is_whitespace();
     if name.is_empty()
@@ -66,7 +66,7 @@ pub(crate) fn check_function(name: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The name of a resource, the key of a setting, the topic of a message.
+/// Checks the name of a resource, the key of a setting, or the topic of a message.
 pub(crate) fn check_word(what: &'static str, word: &str) -> Result<(), ConfigError> {
     let bad = |c: char| c.is_control() || c.is_whitespace();
     if word.is_empty() || word.len() > MAX_WORD || word.contains(bad) || word.starts_with('-') {
@@ -79,7 +79,7 @@ pub(crate) fn check_word(what: &'static str, word: &str) -> Result<(), ConfigErr
     Ok(())
 }
 
-/// What an instance declares: names, limits, and what one holder may have.
+/// Checks what an instance declares: names, limits, and limits for one holder.
 pub(crate) fn check_resources<'a>(
     declared: impl Iterator<Item = (&'a str, u64, Option<u64>)>,
 ) -> Result<(), ConfigError> {

@@ -1,18 +1,18 @@
-//! Where the files of a group are: its directory, chosen once for everybody who asks.
+//! Where the files of a group are: the directory, chosen once for everybody who asks.
 //!
 //! One user must find one directory, and so one key, however a program is started: from a shell, by
-//! cron, by a service manager, under sudo, in a container. These differ in the environment, so this
-//! is the order, and each value that cannot be meant is passed over:
+//! cron, by a service manager, under sudo, in a container. The environment differs between these.
+//! This is therefore the order, and every value that cannot be meant is passed over:
 //!
-//! 1. what the program itself sets, then `PARES_DIR`: somebody means this directory. A relative
-//!    path is an error, because each working directory would have a key of its own, and passing
-//!    over it would be to use another directory than somebody has named.
-//! 2. `STATE_DIRECTORY`, `XDG_STATE_HOME`, `HOME`: set for many programs at once, so that what does
-//!    not hold for this one is passed over: a relative path, as the XDG specification says; a home
-//!    of another user, as sudo may leave it, in which root would make files that its owner could
-//!    not use. (Not where this user has no home of its own: in containers users are made up, and
-//!    share one.)
-//! 3. the home that the user database has.
+//! 1. What the program itself sets, then `PARES_DIR`: somebody means this directory. A relative
+//!    path is an error, because each working directory would have a key of its own. Passing the
+//!    path over would silently use another directory than the one named.
+//! 2. `STATE_DIRECTORY`, `XDG_STATE_HOME`, `HOME`: set for many programs at once, so a value that
+//!    does not hold for this program is passed over: a relative path, as the XDG specification
+//!    says, or the home of another user, as sudo may leave it, where root would make files that the
+//!    owner could not use. (Such a home is not passed over where this user has none: containers run
+//!    under made-up users that share one.)
+//! 3. The home in the user database.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::error::ConfigError;
 use crate::sys;
 
-/// Which directory the group's files are in, and what has said so.
+/// The directory of the group's files, and what determined it.
 ///
 /// # Examples
 ///
@@ -34,11 +34,11 @@ use crate::sys;
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDirectory {
-    /// The directory, an absolute path. It may not be there yet.
+    /// The directory, as an absolute path. It may not exist yet.
     pub path: PathBuf,
-    /// What has said so: an environment variable, or in words what else it was.
+    /// What determined it: the name of an environment variable, or a description.
     pub source: &'static str,
-    /// The environment variables that were set and passed over, and why.
+    /// The environment variables that were set but passed over, and why.
     pub ignored: Vec<String>,
 }
 
@@ -50,7 +50,8 @@ impl fmt::Display for StateDirectory {
     }
 }
 
-/// The directory of the group's files: as set, or as the environment and the user database have it.
+/// Chooses the directory of the group's files: as set, or from the environment and the user
+/// database.
 pub(super) fn state_directory(set: Option<&Path>) -> Result<StateDirectory, ConfigError> {
     choose(set, &System)
 }
@@ -58,11 +59,11 @@ pub(super) fn state_directory(set: Option<&Path>) -> Result<StateDirectory, Conf
 /// What the choice depends on.
 trait Surroundings {
     fn variable(&self, name: &str) -> Option<OsString>;
-    /// The home of this user, as the user database has it.
+    /// Returns the home of this user according to the user database.
     fn home(&self) -> Option<PathBuf>;
-    /// The id of this user.
+    /// Returns this user's ID.
     fn user(&self) -> u32;
-    /// The id of the user that a directory belongs to, if it is there and can be seen.
+    /// Returns the ID of the user that owns a directory, if it exists and can be seen.
     fn owner(&self, directory: &Path) -> Option<u32>;
 }
 

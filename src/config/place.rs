@@ -1,4 +1,4 @@
-//! Where a group is found, whatever kind it is of: its name and its port.
+//! Where a group of either kind is found: its name and its port.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -7,15 +7,16 @@ use sha2::{Digest, Sha256};
 use super::{DEFAULT_GROUP, DEFAULT_PORT, MAX_GROUP};
 use crate::error::ConfigError;
 
-/// The supervisor port of `group` where nobody sets another, and the loopback address that it is
-/// on: 127.0.0.1:30099 for `default`, else both are made from the group's name and the user's id.
+/// Returns the supervisor port of `group` where no other port is set, and its loopback address:
+/// 127.0.0.1:30099 for `default`, otherwise both are derived from the group's name and the user's
+/// ID.
 ///
-/// The port is a number from 20000 to 29999: below the ephemeral range of every usual system, so
-/// that no outgoing connection can take it. The address is one of 127.1.0.1 to 127.254.255.254,
-/// which are all the machine's own on Linux. So one user may have as many groups as there are jobs:
-/// of 1,000, two meet with odds of 1 in 300,000. Elsewhere the loopback interface has 127.0.0.1
-/// alone, and of 118 groups two meet with odds of 1 in 2. The second one is told so, and sets
-/// another port.
+/// The port is a number from 20000 to 29999, below the ephemeral range of every usual system, where
+/// no outgoing connection can take it. The address is one of 127.1.0.1 to 127.254.255.254, all of
+/// which belong to the machine itself on Linux. One user may therefore have as many groups as there
+/// are jobs: of 1,000 groups, two collide with odds of 1 in 300,000. On other systems the loopback
+/// interface has only 127.0.0.1, and of 118 groups two collide with odds of 1 in 2. The second of
+/// two groups that collide gets an error that says so, and must set another port.
 ///
 /// # Examples
 ///
@@ -44,7 +45,7 @@ pub fn default_address(group: &str) -> SocketAddrV4 {
     SocketAddrV4::new(ip, port)
 }
 
-/// The port of [`default_address`].
+/// Returns the port of [`default_address`].
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! What a process of a masterless group is told. Values only.
+//! What a process of a masterless group learns. Values only.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,23 +6,23 @@ use std::fmt;
 use crate::wire::heartbeat::Status;
 use crate::wire::{Label, PeerId};
 
-/// A number for each time that a process becomes primary: who stores something for the service
-/// keeps the largest token that it has seen, and refuses what comes with a smaller one.
+/// A fencing token: a number for each time that a process becomes primary. A store that the primary
+/// writes to keeps the largest token that it has seen, and refuses smaller ones.
 ///
-/// A larger epoch is the larger token; of two with the same epoch, the one of the smaller
-/// identifier.
+/// The token with the larger epoch is the larger one; of two with the same epoch, the one with the
+/// smaller identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Token {
-    /// Grows with each acquisition.
+    /// The epoch, which grows with each acquisition.
     pub epoch: u64,
-    /// Who became primary.
+    /// The process that became primary.
     pub id: PeerId,
 }
 
 impl Token {
-    /// The whole as a number that grows with the token: 48 hexadecimal digits, which compare as
-    /// texts, too.
+    /// Returns the whole token as a text that grows with the token: 48 hexadecimal digits, whose
+    /// order as texts is their order as numbers.
     ///
     /// # Examples
     ///
@@ -33,7 +33,7 @@ impl Token {
     /// # let (config, _dir) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/peers.rs"));
     /// let peer = Peer::join(config)?;
     /// let token = peer.events().iter().find_map(|event| event.kind.token());
-    /// let token = token.expect("who is alone becomes primary");
+    /// let token = token.expect("a process that is alone becomes primary");
     /// assert_eq!(token.fence().len(), 48);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -61,12 +61,12 @@ impl fmt::Display for Token {
     }
 }
 
-/// Something that happened to a process of a masterless group, and when it knew.
+/// Something that happened to a process of a masterless group, and when the process knew of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// CLOCK_MONOTONIC in nanoseconds, taken when the process knew it; comparable between processes
-    /// of one machine.
+    /// When the process knew of it: CLOCK_MONOTONIC in nanoseconds, comparable between the
+    /// processes of one machine.
     pub monotonic_ns: u64,
     /// What happened.
     pub kind: EventKind,
@@ -76,102 +76,104 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// Its status has changed.
+    /// The status of the process has changed.
     Role {
-        /// What it was.
+        /// The old status.
         from: Status,
-        /// What it is.
+        /// The new status.
         to: Status,
-        /// What fences its work, if it is primary now.
+        /// The token that fences its work, if it is primary now.
         token: Option<Token>,
-        /// Why.
+        /// Why the status has changed.
         cause: RoleCause,
     },
-    /// A better process is to be primary instead of this one: bring the work to an end where it can
-    /// go on, then say so.
+    /// A better process is to become primary instead of this one. The program should bring its work
+    /// to a point where the other can go on, and then say so.
     PrepareHandover {
-        /// Who is to be primary.
+        /// The process that is to become primary.
         to: PeerId,
-        /// What people call that one.
+        /// Its label.
         label: Label,
-        /// How long this one waits for that, in milliseconds; then it hands over all the same.
+        /// How long this process waits for the program, in milliseconds. After that it hands over
+        /// anyway.
         within_ms: u64,
     },
-    /// Another process was primary meanwhile, and this one is: what it has read may have changed.
-    /// It acts under a new token.
+    /// Another process was primary meanwhile, and this process is primary again, under a new token.
+    /// What it has read may have changed.
     EpochBump {
         /// The new token.
         token: Token,
     },
-    /// A process has been admitted to the group, or this one has heard of it for the first time.
+    /// A process has been admitted to the group, or this process has heard of it for the first
+    /// time.
     Joined {
-        /// Who.
+        /// Its identifier.
         id: PeerId,
-        /// What people call it.
+        /// Its label.
         label: Label,
         /// Its service type.
         service: u16,
     },
     /// A process is no longer in the group.
     Left {
-        /// Who.
+        /// Its identifier.
         id: PeerId,
-        /// What people call it.
+        /// Its label.
         label: Label,
         /// Its service type.
         service: u16,
-        /// Why.
+        /// Why it is no longer there.
         cause: LeftCause,
     },
-    /// A process is probably dead. That is certain only when it has left; until then it may speak
-    /// again.
+    /// A process is probably dead. This is certain only once it has left; until then it may be
+    /// heard again.
     Suspected {
-        /// Who.
+        /// Its identifier.
         id: PeerId,
-        /// What people call it.
+        /// Its label.
         label: Label,
         /// Its service type.
         service: u16,
-        /// Why.
+        /// Why it is suspected.
         cause: SuspicionCause,
     },
-    /// This process is the one to start another.
+    /// This process is the one that must start another.
     Spawn {
-        /// Of which service type.
+        /// The service type of the new process.
         service: u16,
-        /// What the new process is to be given as its origin, so that all others know that it is
-        /// the one.
+        /// The number to pass to the new process as its origin, by which all others recognize it.
         nonce: u32,
     },
     /// This process stood still.
     Paused {
-        /// For how many milliseconds.
+        /// For how long, in milliseconds.
         for_ms: u64,
     },
-    /// Nothing of what this process says gets out any more, or from the beginning: an interface is
-    /// down, there is no route, a filter refuses. It is not admitted, claims nothing, and gives the
-    /// role of primary up when its lease is over. Said once, and to a new receiver while it is so.
+    /// Nothing that this process sends gets out, from now on or from the beginning: an interface is
+    /// down, there is no route, or a filter refuses it. The process is not admitted, claims
+    /// nothing, and gives up the role of primary when its lease is over. This event comes once, and
+    /// to each new receiver while it holds.
     CannotSend {
-        /// What the system said last, as in [`std::io::Error::from_raw_os_error`]. EDESTADDRREQ:
-        /// the names of the others cannot be looked up.
+        /// The system's last error number, as in [`std::io::Error::from_raw_os_error`].
+        /// EDESTADDRREQ means that the names of the others cannot be looked up.
         errno: i32,
     },
-    /// What this process says gets out again.
+    /// What this process sends gets out again.
     SendsAgain {
-        /// After so many milliseconds.
+        /// After how many milliseconds.
         after_ms: u64,
     },
     /// The receiver had no room for some events.
     Missed {
-        /// How many.
+        /// The number of missing events.
         events: u64,
     },
-    /// It has left. Nothing comes after this.
+    /// The process has left. This is the last event.
     Stopped,
 }
 
 impl EventKind {
-    /// The token that counts from this event on, if it is one that brings a token.
+    /// Returns the token that counts from this event on, if the event brings one.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         match self {
@@ -209,48 +211,49 @@ macro_rules! causes {
 causes! {
     /// Why a process's status has changed.
     RoleCause {
-        /// It has been started, and asks to be let in.
+        /// It was started, and asks to be admitted.
         Started = "started",
         /// It has listened for long enough.
         Admitted = "admitted",
-        /// There was no primary.
+        /// The group had no primary.
         Vacant = "vacant",
         /// The primary is silent.
         Failover = "failover",
-        /// The primary is worse, and may be relieved.
+        /// The primary has a lower priority, and may be relieved.
         Preempt = "preempt",
-        /// Nobody has objected.
+        /// No process has objected.
         Unopposed = "unopposed",
-        /// The last primary has named it.
+        /// The previous primary has named it.
         Named = "named",
-        /// A better one is there.
+        /// A process of higher priority is present.
         Outranked = "outranked",
         /// The primary is alive.
         Refuted = "refuted",
         /// The primary did not yield.
         Unyielding = "unyielding",
-        /// It may not be primary any more: by its rank, or because too few of the group are there.
+        /// It may no longer be primary: because of its rank, or because too few processes of the
+        /// group are present.
         Barred = "barred",
         /// It has handed over.
         HandedOver = "handed-over",
-        /// It has handed over, although its program has not said in time that its work has come to
-        /// an end.
+        /// It has handed over, although its program did not report in time that its work was
+        /// finished.
         Overdue = "overdue",
-        /// Another one is primary, and more processes follow that one, or its token is larger.
+        /// Another process is primary, and has more followers or the larger token.
         Superseded = "superseded",
-        /// Nobody seems to hear it, and another one is primary.
+        /// No process seems to hear it, and another process is primary.
         Unheard = "unheard",
         /// It stood still for too long.
         Paused = "paused",
-        /// Too few of the group are there.
+        /// Too few processes of the group are present.
         NoQuorum = "no-quorum",
         /// Another process had the same identifier.
         Collision = "collision",
-        /// There were more of its service type than there need to be.
+        /// The group had more processes of its service type than it needs.
         Surplus = "surplus",
         /// It leaves.
         Left = "left",
-        /// Nothing of what it says gets out.
+        /// Nothing that it sends gets out.
         CannotSend = "cannot-send",
     }
 }
@@ -258,11 +261,11 @@ causes! {
 causes! {
     /// Why a process is no longer in a masterless group.
     LeftCause {
-        /// It has said so.
+        /// It said so.
         Left = "left",
         /// It was silent for too long.
         Died = "died",
-        /// There was no room for it in the record of this process.
+        /// The record of this process had no room for it.
         Forgotten = "forgotten",
     }
 }
@@ -270,9 +273,9 @@ causes! {
 causes! {
     /// Why a process of a masterless group is probably dead.
     SuspicionCause {
-        /// It was not heard for three intervals.
+        /// It has not been heard for three intervals.
         Silent = "silent",
-        /// The kernel says that it has ended, or the program does.
+        /// The kernel, or the program, reports that it has ended.
         Ended = "ended",
     }
 }

@@ -1,25 +1,26 @@
-//! What a peer counts.
+//! The counters of a peer.
 
 use crate::net::masterless::Traffic;
 use crate::state::masterless::Counts;
 use crate::wire::seal::Foreign;
 
-/// How often what has happened to a peer, since it began to join.
+/// How often each thing has happened to a peer since it began to join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
     /// Heartbeats sent.
     pub sent: u64,
-    /// Times that one could not be sent to one address. If none gets out to anybody for an
-    /// interval, that is [`EventKind::CannotSend`](super::EventKind::CannotSend).
+    /// Failed attempts to send a heartbeat to one address. If no heartbeat gets out to any address
+    /// for an interval, the peer gets [`EventKind::CannotSend`](super::EventKind::CannotSend).
     pub not_sent: u64,
-    /// Times that the socket gave an error instead of a datagram.
+    /// Times the socket returned an error instead of a datagram.
     pub not_received: u64,
-    /// Heartbeats of others taken in.
+    /// Heartbeats of other processes received and used.
     pub heard: u64,
-    /// Heartbeats that were played again, or of a second process with the same identifier; dropped.
+    /// Heartbeats dropped because they were replayed, or came from a second process with the same
+    /// identifier.
     pub replayed: u64,
-    /// Datagrams that are no heartbeat; dropped, as all that follow.
+    /// Datagrams that are not heartbeats; dropped, like all those below.
     pub malformed: u64,
     /// Datagrams of another version of the protocol.
     pub other_version: u64,
@@ -29,19 +30,19 @@ pub struct Counters {
     pub unknown_key: u64,
     /// Datagrams that were forged, or damaged on the way.
     pub not_authentic: u64,
-    /// Claims to become primary that turned out to be mistaken: the primary lived.
+    /// Claims to become primary that were mistaken, because the primary lived.
     pub false_claims: u64,
-    /// Times that this process as primary met another one.
+    /// Times this process, as primary, met another primary.
     pub conflicts: u64,
-    /// Times that this process stayed primary under a new token.
+    /// Times this process stayed primary under a new token.
     pub epoch_bumps: u64,
-    /// Times that there was no room for a process in the record.
+    /// Times the record had no room for a process.
     pub record_full: u64,
-    /// Times that this process stood still for longer than two intervals.
+    /// Times this process stood still for longer than two intervals.
     pub pauses: u64,
-    /// Longest time between two heartbeats of one process, in milliseconds. More than an interval
-    /// and the [delay](super::Config::delay), where none is lost, says that the delay is set too
-    /// small.
+    /// The longest time between two heartbeats of one process, in milliseconds. If no heartbeat is
+    /// lost, a value above an interval and the [delay](super::Config::delay) shows that the delay
+    /// is set too small.
     pub longest_gap_ms: u64,
 }
 

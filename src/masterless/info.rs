@@ -1,37 +1,39 @@
-//! What one process of a group knows of another one.
+//! What one process of a group knows of another process.
 
 use crate::state::masterless::{Machine, Millis, PeerRecord};
 use crate::wire::heartbeat::Status;
 use crate::wire::{Label, PeerId};
 
-/// What one process knows of another one, or of itself.
+/// What one process knows of another process, or of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerInfo {
-    /// Who it is.
+    /// Its identifier.
     pub id: PeerId,
-    /// What people call it; empty if it has no label, or if only others hear it.
+    /// Its label; empty if it has none, or if this process does not hear it directly.
     pub label: Label,
-    /// What it says to be.
+    /// The status that it reports.
     pub status: Status,
     /// Its service type.
     pub service: u16,
-    /// How much it has to do.
+    /// Its workload.
     pub workload: u16,
-    /// Its own epoch if it is primary, else the largest that it knows.
+    /// Its own epoch if it is primary; otherwise the largest epoch that it knows.
     pub epoch: u64,
-    /// How long ago it was last heard, in milliseconds; by another process, if not directly.
+    /// How long ago it was last heard, in milliseconds: by this process, or by another process if
+    /// this one does not hear it.
     pub age_ms: u64,
-    /// It has been silent for three intervals, or the kernel says that it has ended.
+    /// True if it has been silent for three intervals, or if the kernel reports that it has ended.
     pub suspected: bool,
-    /// It is heard by this process itself; else others follow it as primary.
+    /// True if this process hears it directly; false if this process only knows that others follow
+    /// it as primary.
     pub direct: bool,
-    /// It is this process.
+    /// True if it is this process.
     pub own: bool,
 }
 
 impl PeerInfo {
-    /// What a process knows of itself.
+    /// Returns what a process knows of itself.
     pub(super) fn own(machine: &Machine) -> Self {
         PeerInfo {
             id: machine.id(),
@@ -47,7 +49,7 @@ impl PeerInfo {
         }
     }
 
-    /// What it knows of another one.
+    /// Returns what it knows of another process.
     pub(super) fn other(machine: &Machine, member: &PeerRecord, now: Millis) -> Self {
         PeerInfo {
             id: member.id,

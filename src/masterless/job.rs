@@ -14,12 +14,13 @@ use crate::net::rt::threads::{JOB, Threads, run_program};
 use crate::state::masterless::Millis;
 use crate::wire::Tail;
 
-/// Where a lease must begin before a job may, and nothing says when it does.
+/// How often a job that waits for its lease looks again: nothing reports when the lease begins.
 const LOOK_AGAIN: Millis = 20;
 
-/// A job that runs whenever, and as long as, its process is primary.
+/// A job that runs whenever its process is primary, for as long as it is.
 ///
-/// Dropping it tells a running job to end, waits until it has, and never starts it again.
+/// Dropping a `Job` tells the running job to end and waits until it has. The job never starts
+/// again.
 #[must_use = "dropping it ends the job"]
 pub struct Job {
     shared: Arc<PeerShared>,
@@ -27,14 +28,14 @@ pub struct Job {
     thread: Threads,
 }
 
-/// What a running job holds: the answer to "may I act, and may I go on?".
+/// What a running job holds: it tells the job whether it may act and go on.
 ///
-/// Returning from the job gives it up.
+/// The job gives it up by returning.
 pub struct PrimaryGuard<'a> {
     tenure: &'a Arc<PrimaryTenure>,
 }
 
-/// One time of being primary, as a job sees it; what the C interface's guard keeps.
+/// One time of being primary, as a job sees it; the C interface's guard keeps it.
 pub(crate) struct PrimaryTenure {
     shared: Arc<PeerShared>,
     cancelled: Arc<AtomicBool>,
@@ -79,13 +80,13 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// One time of being primary. The token does not tell: it changes with the rank.
+/// Identifies one time of being primary. The token alone cannot, because it changes with the rank.
 fn time_of(token: Token) -> (u64, Tail) {
     (token.epoch, token.id.tail())
 }
 
-/// The job's thread: once for each time that the process becomes primary, until the job is dropped
-/// or the process has left.
+/// Runs the job once for each time that the process becomes primary, until the job is dropped or
+/// the process has left.
 fn work(
     shared: &Arc<PeerShared>,
     cancelled: &Arc<AtomicBool>,
@@ -131,10 +132,10 @@ fn work(
 }
 
 impl PrimaryGuard<'_> {
-    /// The token under which the job began; it fences the job's work.
+    /// Returns the token under which the job began; it fences the job's work.
     ///
-    /// Pass its [`fence`](Token::fence) to every store that the job writes to. A store that keeps
-    /// the largest one and refuses smaller ones cannot be damaged by a job that goes on too late.
+    /// Pass its [`fence`](Token::fence) to every store that the job writes to. A job that goes on
+    /// too late cannot damage a store that keeps the largest fence and refuses smaller ones.
     #[must_use]
     pub fn token(&self) -> Token {
         self.tenure.token
@@ -142,20 +143,20 @@ impl PrimaryGuard<'_> {
 
     /// Returns true if, as far as heartbeats can tell, no other process can be primary now.
     ///
-    /// Ask right before each act that only the primary may do. It is false as soon as the role is
-    /// lost, and also after this process stood still for too long, before anything else here has
-    /// noticed that. While the job is told to end for a handover it stays true, so that the job can
-    /// bring its work to an end. Does not block.
+    /// Call this right before each act that only the primary may do. It returns false as soon as
+    /// the role is lost. It also returns false after this process has stood still for too long,
+    /// before anything else here has noticed. While the job is told to end for a handover it still
+    /// returns true, so the job can finish its work. Does not block.
     #[must_use]
     pub fn lease_ok(&self) -> bool {
         self.lease_left().is_some()
     }
 
-    /// Returns for how long the job may act even if this process says nothing more; `None` unless
-    /// [`lease_ok`](PrimaryGuard::lease_ok). Does not block.
+    /// Returns how long the job may act even if this process sends nothing more; `None` unless
+    /// [`lease_ok`](PrimaryGuard::lease_ok) is true. Does not block.
     ///
-    /// For a watchdog in another process, which stops the work at that moment unless it hears of a
-    /// later one.
+    /// Use it for a watchdog in another process that stops the work at that moment, unless it
+    /// learns of a later one.
     #[must_use]
     pub fn lease_left(&self) -> Option<Duration> {
         self.tenure.lease_left()
@@ -168,15 +169,15 @@ impl PrimaryGuard<'_> {
         self.tenure.should_stop()
     }
 
-    /// Waits up to `timeout` for the moment at which the job must end; true if it has come.
+    /// Waits until the job must end, for at most `timeout`. Returns true if the job must end.
     ///
-    /// For a job that does something every so often:
-    /// `while !guard.wait(Duration::from_secs(60)) { if guard.lease_ok() { push_metrics() } }`.
+    /// Use it in a job that does something at intervals: `while
+    /// !guard.wait(Duration::from_secs(60)) { if guard.lease_ok() { push_metrics() } }`.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.tenure.wait(timeout)
     }
 
-    /// The same for one who cannot borrow it.
+    /// Returns the same for a caller that cannot borrow the guard.
     #[cfg(feature = "capi")]
     pub(crate) fn tenure(&self) -> Arc<PrimaryTenure> {
         self.tenure.clone()

@@ -1,11 +1,11 @@
 //! Groups without a supervisor, on one machine or on many.
 //!
 //! A [`Peer`] is one process of such a group. There is no port to hold and no lifeline. Each
-//! process broadcasts heartbeats, five in a second unless [`Config`] says otherwise, and keeps its
-//! own record of all others. The record alone decides which process is *primary* of each service
+//! process broadcasts heartbeats, by default five per second ([`Config`]), and keeps its own record
+//! of all other processes. The record alone decides which process is *primary* of each service
 //! type. A peer has one thread (`pares-peer`) and one UDP socket.
 //!
-//! `docs/masterless.md` has a first example, what the group promises, and what it cannot.
+//! `docs/masterless.md` has a first example, what the group promises, and what it cannot promise.
 
 mod counters;
 mod info;

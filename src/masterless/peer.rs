@@ -1,4 +1,4 @@
-//! What a program holds: one process of a masterless group.
+//! One process of a masterless group: what a program joins and holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,35 +18,35 @@ use crate::wire::{Label, PeerId, Tail};
 
 /// One process of a masterless group, from [`join`](Peer::join) until it is dropped.
 ///
-/// In such a group there is no supervisor. Every process broadcasts a heartbeat, keeps its own
-/// record of all others, and they agree on who is **primary** for each service type. On one
-/// machine, or on many.
+/// Such a group has no supervisor. Every process broadcasts a heartbeat and keeps its own record of
+/// all others. The processes agree on a **primary** for each service type, on one machine or on
+/// many.
 ///
-/// Any thread may call any method, several at once. Several peers may live in one process.
+/// Any thread may call any method, several at once. One process may hold several peers.
 ///
 /// # Being primary
 ///
-/// As long as heartbeats arrive in time (see [`Config::delay`]) no two processes are primary of one
-/// service type at once. No protocol of messages can promise that on a network that breaks apart,
-/// or for a process that stands still and cannot know it yet. So work that only the primary may do
-/// runs as a job of [`while_primary`](Peer::while_primary): the job is told when the role ends,
-/// asks [`lease_ok`](PrimaryGuard::lease_ok) before each act, and gives its
-/// [`token`](PrimaryGuard::token) to whoever stores what it does, who refuses smaller tokens.
+/// As long as heartbeats arrive in time (see [`Config::delay`]), no two processes are primary of
+/// one service type at once. No protocol of messages can promise that on a network that breaks
+/// apart, or for a process that stands still and cannot know it yet. Run work that only the primary
+/// may do as a job of [`while_primary`](Peer::while_primary). The job learns when the role ends,
+/// calls [`lease_ok`](PrimaryGuard::lease_ok) before each act, and passes its
+/// [`token`](PrimaryGuard::token) to every store that it writes to. The store must refuse smaller
+/// tokens.
 ///
 /// # Forks
 ///
-/// A peer belongs to the process that has joined. A child forked from it has neither its socket nor
-/// its thread; there its status is [`Status::Leaving`], it has no token and knows nobody,
-/// everything else does nothing, and so does dropping it. [`Events`] made
-/// before the fork have ended there. The child may join by itself, and is then
-/// another process of the group.
+/// A peer belongs to the process that joined. A forked child has neither its socket nor its thread.
+/// In the child, its status is [`Status::Leaving`], it has no token and knows no other process, and
+/// everything else does nothing, including dropping it. [`Events`] made before the fork have ended.
+/// The child may join the group itself and is then another process of the group.
 ///
 /// # Leaving
 ///
-/// [`leave`](Peer::leave) hands over first. Dropping the peer leaves at once: it says so to the
-/// others, who have a new primary after twice the [delay](Config::delay). A running job is told,
-/// and has to end within that time; nobody waits for it. No descriptor is left behind, and no
-/// thread but those that look a [name](Config::unicast_names) up, until the system has an answer.
+/// [`leave`](Peer::leave) hands over first. Dropping the peer leaves at once: it tells the others,
+/// which have a new primary after twice the [delay](Config::delay). A running job is told to end
+/// within that time, but nothing waits for it. No descriptor is left behind, and no thread except
+/// those that look up a [name](Config::unicast_names), which end when the system has answered.
 #[must_use = "dropping it leaves the group"]
 pub struct Peer {
     events: usize,
@@ -56,16 +56,16 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Begins to join the group: opens the socket, asks all others for a heartbeat, and starts a
-    /// thread.
+    /// Starts to join the group: opens the socket, asks all other processes for a heartbeat, and
+    /// starts a thread.
     ///
-    /// Blocks for some system calls only, and for up to a second where
-    /// [names](Config::unicast_names) take long to be looked up; not until it is admitted: that
-    /// takes three intervals, usually; see [`wait_admitted`](Peer::wait_admitted).
+    /// Blocks for a few system calls, and for up to a second where the look-up of
+    /// [names](Config::unicast_names) takes long. Does not wait for admission, which usually takes
+    /// three intervals; see [`wait_admitted`](Peer::wait_admitted).
     ///
     /// # Errors
     ///
-    /// Any [`JoinError`]; nothing is left behind.
+    /// Any [`JoinError`]. Nothing is left behind.
     ///
     /// # Examples
     ///
@@ -100,17 +100,17 @@ impl Peer {
         Ok(Peer { events: config.events, delay: config.assumed_delay(), shared, thread })
     }
 
-    /// The name of its group.
+    /// Returns the name of the group.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.shared.group
     }
 
-    /// Its identifier. Does not block.
+    /// Returns the identifier of this process. Does not block.
     ///
-    /// It changes: its sequence when it is admitted and when it loses the role of primary against
-    /// its will, its rank when somebody sets that, and all of it if another process turns out to
-    /// have the same one.
+    /// The identifier changes. Its sequence changes when the process is admitted, and when it loses
+    /// the role of primary against its will. Its rank changes when a program sets it. All of it
+    /// changes if another process turns out to have the same one.
     #[must_use]
     pub fn id(&self) -> PeerId {
         if self.is_void() {
@@ -120,19 +120,20 @@ impl Peer {
         }
     }
 
-    /// What people call this process, as [`Config::label`](Config::label) says. Does not block.
+    /// Returns the label of this process, as [`Config::label`](Config::label) describes it. Does
+    /// not block.
     #[must_use]
     pub fn label(&self) -> Label {
         self.shared.label
     }
 
-    /// Returns the [delay](Config::delay) that it assumes. Does not block.
+    /// Returns the [delay](Config::delay) that this process assumes. Does not block.
     #[must_use]
     pub fn delay(&self) -> Duration {
         self.delay
     }
 
-    /// What it is at the moment. Does not block.
+    /// Returns the present status. Does not block.
     #[must_use]
     pub fn status(&self) -> Status {
         if self.is_void() {
@@ -142,7 +143,8 @@ impl Peer {
             .look(|inside, _| if inside.gone { Status::Leaving } else { inside.machine.status() })
     }
 
-    /// What fences its work while it is primary, else `None`. Does not block.
+    /// Returns the token that fences this process's work while it is primary; otherwise `None`.
+    /// Does not block.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         if self.is_void() {
@@ -151,23 +153,23 @@ impl Peer {
         self.shared.look(|inside, _| inside.machine.token().filter(|_| !inside.gone))
     }
 
-    /// True if it is primary and, as far as heartbeats can tell, no other process can be. Does not
-    /// block, and costs a look at the clock.
+    /// Returns true if this process is primary and, as far as heartbeats can tell, no other process
+    /// can be. Does not block; costs one look at the clock.
     ///
-    /// To be asked right before each act that only the primary may do: it is false also after this
-    /// process has stood still for so long that others must take it for dead, before anything else
-    /// here has noticed that.
+    /// Call this right before each act that only the primary may do. It also returns false after
+    /// this process has stood still for so long that the others must count it as dead, before
+    /// anything else here has noticed.
     #[must_use]
     pub fn lease_ok(&self) -> bool {
         !self.is_void()
             && self.shared.look(|inside, now| !inside.gone && inside.machine.lease_ok(now))
     }
 
-    /// For how long it may act as primary even if this process says nothing more: `None` unless
-    /// [`lease_ok`](Peer::lease_ok). Does not block.
+    /// Returns how long this process may act as primary even if it sends nothing more; `None`
+    /// unless [`lease_ok`](Peer::lease_ok) is true. Does not block.
     ///
-    /// For a watchdog in another process, which stops the work at that moment unless it is told a
-    /// later one.
+    /// Use it for a watchdog in another process that stops the work at that moment, unless it
+    /// learns of a later one.
     #[must_use]
     pub fn lease_left(&self) -> Option<Duration> {
         if self.is_void() {
@@ -179,20 +181,20 @@ impl Peer {
         left.map(Duration::from_millis)
     }
 
-    /// Waits until it is admitted to the group. False if it is not when `timeout` is over, or has
-    /// left.
+    /// Waits until this process is admitted to the group, for at most `timeout`. Returns false if
+    /// it is not admitted by then, or has left.
     #[must_use]
     pub fn wait_admitted(&self, timeout: Duration) -> bool {
         let admitted = |machine: &Machine| machine.status() != Status::Joining;
         !self.is_void() && self.shared.wait(deadline(timeout), admitted)
     }
 
-    /// A new receiver of the peer's events. The first one tells the present status, and its last
-    /// cause; while nothing can be sent, the second one says that.
+    /// Returns a new receiver of the peer's events. The first event tells the present status and
+    /// its last cause; while nothing can be sent, the second event says so.
     ///
-    /// Each receiver gets every event. A receiver that holds as many as [`Config::event_capacity`]
-    /// says misses the next ones, and is told how many; the library never waits for a receiver. It
-    /// ends when the peer has left.
+    /// Each receiver gets every event. A receiver that already holds [`Config::event_capacity`]
+    /// events misses the next ones and learns how many it missed; the library never waits for a
+    /// receiver. A receiver ends when the peer has left.
     ///
     /// # Examples
     ///
@@ -226,8 +228,8 @@ impl Peer {
         self.shared.subscribe(self.events)
     }
 
-    /// The record: all processes of the group that it knows, itself included, in the order of their
-    /// identifiers. Does not block.
+    /// Returns the record: all processes of the group that this one knows, itself included, in the
+    /// order of their identifiers. Does not block.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         if self.is_void() {
@@ -242,9 +244,9 @@ impl Peer {
         peers
     }
 
-    /// The process of a service type that has least to do, of those that are admitted, heard by
-    /// this process itself, and not suspected; of several the one with the smallest identifier.
-    /// Perhaps itself. Does not block.
+    /// Returns the process of a service type that has the smallest workload; of several, the one
+    /// with the smallest identifier. Only processes that are admitted, not suspected, and heard by
+    /// this process directly count. The result may be this process itself. Does not block.
     #[must_use]
     pub fn least_loaded(&self, service: u16) -> Option<PeerInfo> {
         let admitted = |one: &PeerInfo| !matches!(one.status, Status::Joining | Status::Leaving);
@@ -254,42 +256,42 @@ impl Peer {
         self.peers().into_iter().filter(fit).min_by_key(|one| (one.workload, one.id))
     }
 
-    /// Tells another process, or this one, which rank it is to have: so anyone can promote or
-    /// demote anyone. Does not block.
+    /// Tells another process, or this one, which rank to take. Any process can thus promote or
+    /// demote any other. Does not block.
     ///
-    /// It is said for five intervals; that it was followed shows in the [record](Peer::peers).
+    /// The order is repeated for five intervals. The [record](Peer::peers) shows when it was
+    /// followed.
     pub fn direct(&self, target: Tail, rank: u8) {
         self.wish(Wish::Direct(target, rank));
     }
 
-    /// Gives this process another rank. Does not block.
+    /// Sets the rank of this process. Does not block.
     pub fn set_rank(&self, rank: u8) {
         self.wish(Wish::Rank(rank));
     }
 
-    /// Says how much this process has to do; the next heartbeat tells it. Does not block.
+    /// Sets the workload of this process, which the next heartbeat carries. Does not block.
     pub fn set_workload(&self, workload: u16) {
         self.wish(Wish::Workload(workload));
     }
 
-    /// The program has brought its work as primary to an end, and hands over: the answer to
-    /// [`EventKind::PrepareHandover`], where [`Config::prepare_handover`] says that there
-    /// is one. Does not block.
+    /// Reports that the program has finished its work as primary, and hands over. This answers
+    /// [`EventKind::PrepareHandover`] where [`Config::prepare_handover`] is set. Does not block.
     pub fn handover_ready(&self) {
         self.wish(Wish::HandoverReady);
     }
 
-    /// The program knows that a process of this machine has ended, from its parent for example, or
-    /// from the registry of a supervisor group. Does not block.
+    /// Reports that a process of this machine has ended, which the program may know from the
+    /// process's parent, or from the registry of a supervisor group. Does not block.
     ///
-    /// Peers that are known to be that process are suspected at once, instead of three intervals
-    /// later, and heard no more of are replaced. One that lives all the same takes no harm. On
-    /// Linux the kernel tells this of up to 256 processes anyway.
+    /// Peers known to be that process are suspected at once, instead of three intervals later. If
+    /// they send nothing more, they are replaced. A peer that lives all the same takes no harm. On
+    /// Linux the kernel reports the end of up to 256 processes anyway.
     pub fn process_ended(&self, pid: u32) {
         self.wish(Wish::Ended(pid));
     }
 
-    /// How often what has happened. Does not block.
+    /// Returns how often each thing has happened. Does not block.
     #[must_use]
     pub fn counters(&self) -> Counters {
         if self.is_void() {
@@ -300,16 +302,17 @@ impl Peer {
         Counters::new(&counts, &traffic)
     }
 
-    /// Runs `job` on a thread of its own whenever, and as long as, this process is primary.
+    /// Runs `job` on a thread of its own whenever this process is primary, for as long as it is.
     ///
-    /// The job is told when the role ends: [`PrimaryGuard::wait`] returns true, and `should_stop`.
-    /// Before the role goes to a better process, or this process [leaves](Peer::leave) in order,
-    /// the group waits for the job to return: two intervals for a handover, six when it leaves.
-    /// A job that takes longer, or a role that is lost because this process stood still or met
-    /// another primary, ends while the job may still run; [`PrimaryGuard::lease_ok`] then is false.
+    /// The guard tells the job when the role ends: [`PrimaryGuard::wait`] and `should_stop` return
+    /// true. Before the role goes to a better process, or when this process [leaves](Peer::leave)
+    /// in order, the group waits for the job to return: two intervals for a handover, six for
+    /// leaving. The role can end while the job still runs, if the job takes longer, or if the role
+    /// is lost because this process stood still or met another primary. [`PrimaryGuard::lease_ok`]
+    /// then returns false.
     ///
-    /// A job that returns by itself runs again the next time that this process becomes primary. So
-    /// does a job that panics, which is logged. If another process was primary meanwhile
+    /// A job that returns by itself runs again the next time this process becomes primary. So does
+    /// a job that panics; the panic is logged. If another process was primary meanwhile
     /// ([`EventKind::EpochBump`]), the job is told to end and runs again under the new token.
     ///
     /// Does not block. The job runs until the returned [`Job`] is dropped or the peer has left.
@@ -349,40 +352,40 @@ impl Peer {
         Job::start(self.shared.clone(), job)
     }
 
-    /// Leaves the group in order: a primary lets its [job](Peer::while_primary) end and another
-    /// process take over first.
+    /// Leaves the group in order: a primary first lets its [job](Peer::while_primary) end and
+    /// another process take over.
     ///
-    /// Blocks until it has left: without a handover a quarter of an interval, with one usually
-    /// about an interval, at most six and a half.
+    /// Blocks until this process has left: without a handover for a quarter of an interval; with
+    /// one, usually for about an interval, at most for six and a half.
     pub fn leave(self) {
         self.leave_in_order();
     }
 
-    /// Leaves as [`leave`](Peer::leave), but blocks for `timeout` at most: then it leaves at once.
-    /// Returns true if it left in order.
+    /// Leaves as [`leave`](Peer::leave) does, but blocks for at most `timeout`, and then leaves at
+    /// once. Returns true if it left in order.
     #[must_use = "false says that it did not hand over"]
     pub fn leave_timeout(self, timeout: Duration) -> bool {
         self.begin_to_leave();
         !self.is_void() && self.shared.wait_gone(deadline(timeout))
     }
 
-    /// Begins to leave in order, and does not block. Its last event is [`EventKind::Stopped`].
+    /// Starts to leave in order, without blocking. The last event is [`EventKind::Stopped`].
     ///
-    /// For a program that goes on reading events meanwhile, as one that
+    /// Use this in a program that goes on reading events meanwhile, as one that
     /// [prepares](Config::prepare_handover) handovers by itself must. Drop the peer when it has
     /// left.
     pub fn begin_to_leave(&self) {
         self.wish(Wish::Leave);
     }
 
-    /// The same as [`leave`](Peer::leave) for those who share it.
+    /// Leaves as [`leave`](Peer::leave) does, for callers that share the peer.
     pub(crate) fn leave_in_order(&self) {
         self.end(Wish::Leave);
     }
 
-    /// Leaves without handing over first: what dropping it does.
+    /// Leaves without handing over first, as dropping does.
     ///
-    /// Says so to all others, so that they need not wait for its silence; blocks for moments.
+    /// Tells all others, so they need not wait for its silence. Blocks only for moments.
     pub(crate) fn leave_at_once(&self) {
         self.end(Wish::Quit);
     }
@@ -400,7 +403,7 @@ impl Peer {
         }
     }
 
-    /// True in a forked child, and in a process that is crashing.
+    /// Returns true in a forked child, and in a process that is crashing.
     fn is_void(&self) -> bool {
         self.shared.is_void()
     }

@@ -1,4 +1,4 @@
-//! What a configuration of a masterless group may ask for.
+//! Rules for the configuration of a masterless group.
 
 use std::collections::BTreeSet;
 

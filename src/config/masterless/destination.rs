@@ -1,9 +1,9 @@
-//! Whom heartbeats are sent to, one by one.
+//! The addresses and names to which heartbeats go one by one.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// What a user gave: an address, or a name that is to be looked up.
+/// What a user gave: an address, or a name to look up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     Address(SocketAddr),
@@ -17,7 +17,7 @@ impl Destination {
         text.parse().map_or(Destination::Name(text), Destination::Address)
     }
 
-    /// Why it cannot be sent to from this address.
+    /// Returns why it cannot be sent to from this address.
     pub(super) fn fault(&self, bind: SocketAddr) -> Option<&'static str> {
         match self {
             Destination::Address(at) if at.is_ipv4() != bind.is_ipv4() => {
@@ -48,10 +48,10 @@ impl fmt::Display for Destination {
     }
 }
 
-/// The parts of a name with its port; `None` if it is nothing of the kind.
+/// Splits a name with its port into both; returns `None` if the text is not a name with a port.
 ///
-/// What ends in a number is an address to the system's resolver, also 10.1 (10.0.0.1) and 010.0.0.1
-/// (8.0.0.1): nobody means that.
+/// The system's resolver takes a name that ends in a number for an address, even 10.1 (10.0.0.1)
+/// and 010.0.0.1 (8.0.0.1). Nobody means that.
 pub(crate) fn host_and_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let labels = || host.strip_suffix('.').unwrap_or(host).split('.');

@@ -1,4 +1,4 @@
-//! What a process of a masterless group may choose, and the limits that such a group keeps.
+//! The choices of a process of a masterless group, and the limits that such a group keeps.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,18 +17,18 @@ mod limits;
 pub(crate) use destination::{Destination, host_and_port};
 pub(crate) use limits::*;
 
-/// How many processes of a service type a group is to have.
+/// How many processes of a service type a group should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Need {
     /// The service type.
     pub(crate) service: u16,
-    /// With fewer, one is started.
+    /// If there are fewer, the group starts one.
     pub(crate) min: u16,
-    /// With more, the youngest standby leaves.
+    /// If there are more, the youngest standby leaves.
     pub(crate) max: Option<u16>,
 }
 
-/// How heartbeats come to all others.
+/// How heartbeats reach all other processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// All processes of this machine, on this port; without one, the group's.
@@ -43,15 +43,15 @@ pub(crate) enum Transport {
     },
 }
 
-/// Called for the present workload.
+/// A function that returns the present workload.
 pub(crate) type WorkloadSource = Arc<dyn Fn() -> u16 + Send + Sync>;
 
-/// What a process of a masterless group is to be: its group, service type, rank, and how heartbeats
-/// come to the others.
+/// The configuration of a process of a masterless group: its group, service type, rank, and how
+/// heartbeats reach the others.
 ///
-/// A builder; nothing is checked or done until it is given to
-/// [`Peer::join`](crate::masterless::Peer::join). What is said here of *all processes* must be the
-/// same in all of them: group, key, transport, interval and delay.
+/// This is a builder. Nothing is checked or done until it is passed to
+/// [`Peer::join`](crate::masterless::Peer::join). All processes of a group must have the same group
+/// name, key, transport, interval and delay.
 ///
 /// # Examples
 ///
@@ -74,7 +74,7 @@ pub struct Config {
     pub(crate) origin: u32,
     pub(crate) transport: Transport,
     pub(crate) interval: Duration,
-    /// `None`: it follows the interval.
+    /// `None`: the delay follows the interval.
     pub(crate) delay: Option<Duration>,
     pub(crate) preempt: bool,
     pub(crate) quorum: usize,
@@ -94,11 +94,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// A process of `group` on this machine with all defaults: service type 0, rank 128, 200 ms
-    /// between two heartbeats.
+    /// Returns the configuration of a process of `group` on this machine, with all defaults:
+    /// service type 0, rank 128, a heartbeat every 200 ms.
     ///
-    /// A group's name has 1 to 64 characters out of `A-Z a-z 0-9 . _ -` and does not begin with a
-    /// dot or a dash.
+    /// A group's name must have 1 to 64 characters out of `A-Z a-z 0-9 . _ -` and must not begin
+    /// with a dot or a dash.
     pub fn new(group: impl Into<String>) -> Self {
         Config {
             group: group.into(),
@@ -127,75 +127,76 @@ impl Config {
         }
     }
 
-    /// The group's name.
+    /// Returns the group's name.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// Sets the service type. Each type of a group has a primary of its own. Default: 0.
+    /// Sets the service type. Each service type of a group has its own primary. Default: 0.
     pub fn service(mut self, service: u16) -> Self {
         self.service = service;
         self
     }
 
-    /// Sets the rank: of two processes the one with the smaller rank is to be primary, of equal
-    /// ranks the one that was admitted first. With 255 it never becomes primary, but is a witness
-    /// of who is. Default: 128.
+    /// Sets the rank. Of two processes, the one with the smaller rank should be primary; of equal
+    /// ranks, the one that was admitted first. A process with rank 255 never becomes primary, but
+    /// is a witness of which process is. Default: 128.
     pub fn rank(mut self, rank: u8) -> Self {
         self.rank = rank;
         self
     }
 
-    /// Sets what people call this process: its heartbeats carry it, and the others show it in their
-    /// records and events. Default: the machine's name up to the first dot and the program's, as
-    /// [`default_label`](crate::masterless::default_label) makes them, such as
-    /// `worker-1/scheduler`.
+    /// Sets the process's label, a name for people: its heartbeats carry the label, and the other
+    /// processes show it in their records and events. Default: as
+    /// [`default_label`](crate::masterless::default_label) makes it, the machine's name up to the
+    /// first dot and the program's name, such as `worker-1/scheduler`.
     ///
     /// Any text makes a label, as [`Label::new`](crate::masterless::Label::new) says: at most 32
     /// bytes of it count, and control characters become `?`. With an empty text the process has no
-    /// label. Two processes may have the same one.
+    /// label. Two processes may have the same label.
     pub fn label(mut self, label: &str) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// Sets the number of the start by which this process came to be, as
-    /// [`EventKind::Spawn`](crate::masterless::EventKind::Spawn) has it, or `PARES_ORIGIN` where a
-    /// [`launcher`](Config::launcher) has started it. Default: 0, started by nobody of the
-    /// group.
+    /// Sets the number of the start that created this process: the number in
+    /// [`EventKind::Spawn`](crate::masterless::EventKind::Spawn), or in `PARES_ORIGIN` if a
+    /// [`launcher`](Config::launcher) started it. Default: 0, no process of the group started it.
     pub fn origin(mut self, origin: u32) -> Self {
         self.origin = origin;
         self
     }
 
-    /// Heartbeats go to all processes of this machine, on this UDP port of the loopback network.
-    /// The default, with the port that [`default_port`] has for the group.
+    /// Sends heartbeats to all processes of this machine, on this UDP port of the loopback network.
+    /// This is the default, with the group's port from [`default_port`].
     ///
-    /// Several groups may use one port: each drops what is not its own.
+    /// Several groups may use one port: each drops the heartbeats of the others.
     pub fn local(mut self, port: u16) -> Self {
         self.transport = Transport::Local(Some(port));
         self
     }
 
-    /// Heartbeats go to a multicast group, IPv4 or IPv6, and with it to every process on the local
-    /// network that has joined it. They do not pass routers.
+    /// Sends heartbeats to a multicast group, IPv4 or IPv6, and with it to every process on the
+    /// local network that has joined it. These heartbeats do not pass routers.
     ///
-    /// `interface` is the name of a network interface or an address that it has; without one, the
-    /// system chooses. Choose [`lan`](Config::lan) or [`lossy`](Config::lossy) times too.
+    /// `interface` is the name of a network interface, or an address of one; without it, the system
+    /// chooses. Also choose the times of [`lan`](Config::lan) or [`lossy`](Config::lossy).
     pub fn multicast(mut self, group: SocketAddr, interface: Option<&str>) -> Self {
         self.transport = Transport::Multicast { group, interface: interface.map(Into::into) };
         self
     }
 
-    /// Heartbeats go to each of `peers`, at most 256, from the address `bind`; for networks without
-    /// multicast.
+    /// Sends heartbeats to each of `peers`, at most 256, from the address `bind`. Use this on
+    /// networks without multicast.
     ///
-    /// This process's own address may be among them, so that all processes can have one list.
-    /// Whoever of the group is heard from another address is sent to there, too, for as long as it
-    /// is heard. A heartbeat has got out when the system has taken it for one address that is not
-    /// its own; if that goes for none, this process [cannot
-    /// send](crate::masterless::EventKind::CannotSend). That others do not listen does not count.
+    /// `peers` may include this process's own address, so all processes can have one list. If a
+    /// process of the group is heard from another address, heartbeats go to that address, too, for
+    /// as long as it is heard.
+    ///
+    /// A heartbeat counts as sent when the system has accepted it for at least one address that is
+    /// not this process's own. If the system accepts it for none, this process [cannot
+    /// send](crate::masterless::EventKind::CannotSend). Whether the others listen does not matter.
     pub fn unicast(
         mut self,
         bind: SocketAddr,
@@ -208,22 +209,22 @@ impl Config {
         self
     }
 
-    /// As [`unicast`](Config::unicast), with peers that are an address or a name, each with a
-    /// port: `worker-1:4000`.
+    /// Sends heartbeats as [`unicast`](Config::unicast) does, to peers that are an address or a
+    /// name, each with a port: `worker-1:4000`.
     ///
-    /// Heartbeats go to all addresses of a name that are of the family of `bind`. Names are looked
-    /// up as the system is set up to, each on a thread of its own, so that no heartbeat waits for a
-    /// name server: by [`Peer::join`](crate::masterless::Peer::join), which waits for up to a
-    /// second, and goes on without those that take longer; again when an address of the name falls
-    /// silent, for whoever is started anew may have another one; and else after 1 s, 2 s, and so on
-    /// to every 30 s. What goes wrong is logged once, and tried again for ever. A name that cannot
-    /// be looked up any more keeps its addresses.
+    /// Heartbeats go to all addresses of a name that are of the family of `bind`. The system's
+    /// resolver looks the names up, each on a thread of its own, so no heartbeat waits for a name
+    /// server. [`Peer::join`](crate::masterless::Peer::join) starts the first look-ups, waits for
+    /// up to a second, and goes on without the names that take longer. A name is looked up again
+    /// when an address of it falls silent, because a restarted process may have another address;
+    /// otherwise after 1 s, 2 s, and so on up to every 30 s. A failure is logged once, and the
+    /// look-up is repeated for ever. A name that can no longer be looked up keeps its addresses.
     ///
-    /// A process is not let in before all names were looked up once; nor, if there is nobody else
-    /// to send to, while a name server does not answer: it [cannot
-    /// send](crate::masterless::EventKind::CannotSend), for it cannot know that it is alone. A name
-    /// that does not exist is that of a machine that is not started, and keeps nobody out. Look for
-    /// it in the log: it may be mistyped.
+    /// A process is not admitted before each name was looked up once. It is also not admitted while
+    /// a name server does not answer and there is no other process to send to: it [cannot
+    /// send](crate::masterless::EventKind::CannotSend), and therefore cannot know that it is alone.
+    /// A name that does not exist stands for a machine that is not started, and does not delay
+    /// admission. The log names it, because it may be mistyped.
     ///
     /// # Examples
     ///
@@ -245,17 +246,17 @@ impl Config {
         self
     }
 
-    /// Sets times for a local network: 500 ms between two heartbeats, and half of that as
-    /// [delay](Config::delay). If no heartbeat is lost or late, the others replace a dead
-    /// primary within 2.1 s, on average within 1.8 s.
+    /// Sets times for a local network: a heartbeat every 500 ms, and half of that as
+    /// [delay](Config::delay). If no heartbeat is lost or late, the others replace a dead primary
+    /// within 2.1 s, on average within 1.8 s.
     pub fn lan(mut self) -> Self {
         self.delay = None;
         self.interval(Duration::from_millis(500))
     }
 
-    /// Sets times for networks that lose much, and for machines that stand still now and then: 1 s
-    /// between two heartbeats, 1 s [delay](Config::delay). If no heartbeat is lost or late, the
-    /// others replace a dead primary within 5.2 s, on average within 4.7 s.
+    /// Sets times for networks that lose many packets, and for machines that stand still now and
+    /// then: a heartbeat every second, and a [delay](Config::delay) of 1 s. If no heartbeat is lost
+    /// or late, the others replace a dead primary within 5.2 s, on average within 4.7 s.
     pub fn lossy(self) -> Self {
         self.interval(Duration::from_secs(1)).delay(Duration::from_secs(1))
     }
@@ -263,7 +264,7 @@ impl Config {
     /// Sets the time between two heartbeats, 20 ms to 60 s; the same for all processes. Default:
     /// 200 ms.
     ///
-    /// The others suspect a process that they have not heard for three intervals, and take it for
+    /// The others suspect a process that they have not heard for three intervals, and count it as
     /// dead after twice the [delay](Config::delay) more. With the defaults, if no heartbeat is lost
     /// or late, they replace a dead primary within 0.85 s, on average within 0.7 s.
     pub fn interval(mut self, interval: Duration) -> Self {
@@ -271,91 +272,92 @@ impl Config {
         self
     }
 
-    /// Sets how long a heartbeat may be under way, until the other process acts on it: at least 20
-    /// ms, at most ten intervals; the same for all processes. Default: half of the interval.
+    /// Sets how long a heartbeat may take until the other process acts on it: at least 20 ms, at
+    /// most ten intervals; the same for all processes. Default: half of the interval.
     ///
-    /// Never two primaries at once holds as long as this holds.
-    /// [`Peer::counters`](crate::masterless::Peer::counters) tell what was seen.
+    /// While no heartbeat takes longer, there are never two primaries at once.
+    /// [`Peer::counters`](crate::masterless::Peer::counters) returns the times that were seen.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
     }
 
-    /// The delay that counts.
+    /// Returns the delay that counts.
     pub(crate) fn assumed_delay(&self) -> Duration {
         self.delay.unwrap_or_else(|| (self.interval / 2).max(limits::MIN_DELAY))
     }
 
-    /// Sets whether a process that is better by its rank relieves a living primary. Default: true;
-    /// it then does some intervals after it was admitted, in an orderly handover. With false this
-    /// process neither relieves another nor is relieved.
+    /// Sets whether a process of better rank relieves a living primary. Default: true; it then does
+    /// so some intervals after it was admitted, in an orderly handover. With false, this process
+    /// neither relieves another nor is relieved.
     pub fn preempt(mut self, preempt: bool) -> Self {
         self.preempt = preempt;
         self
     }
 
-    /// Sets how many processes of the group must be there for one to be primary: more than half of
-    /// them, so that of a divided group only one part has a primary. Default: 0, no such rule: then
-    /// each part has one.
+    /// Sets how many processes of the group must be present for one of them to be primary. Set more
+    /// than half of them, and at most one part of a divided group has a primary. Default: 0, no
+    /// quorum; each part then has a primary.
     pub fn quorum(mut self, processes: usize) -> Self {
         self.quorum = processes;
         self
     }
 
-    /// In groups larger than this, standbys that are far from being primary say less. Default: 0,
-    /// never.
+    /// Sets the group size above which standbys that are far from being primary send less. Default:
+    /// 0, never.
     pub fn slow_above(mut self, processes: usize) -> Self {
         self.slow_above = processes;
         self
     }
 
-    /// Sets how many others this process keeps in its record; of more it keeps those that matter to
-    /// it. Default and most: 4096.
+    /// Sets how many other processes this process keeps in its record; of more, it keeps those that
+    /// matter to it. Default and maximum: 4096.
     pub fn max_members(mut self, members: usize) -> Self {
         self.max_members = members;
         self
     }
 
-    /// The group is to have at least `min` processes of a service type, and at most `max`.
+    /// Makes the group keep at least `min` and at most `max` processes of a service type.
     ///
-    /// If there are fewer, one process that [can](Config::can_start) starts another; if there
-    /// are more for long, the youngest standby leaves by itself. All processes should be told the
-    /// same.
+    /// If there are fewer, one process that [can start others](Config::can_start) starts another.
+    /// If there are more for long, the youngest standby leaves by itself. All processes should have
+    /// the same needs.
     pub fn need(mut self, service: u16, min: u16, max: Option<u16>) -> Self {
         self.needs.push(Need { service, min, max });
         self
     }
 
-    /// Says that this process can start others: its program does so on
+    /// Sets whether this process can start others: its program does so on
     /// [`EventKind::Spawn`](crate::masterless::EventKind::Spawn). Default: false.
     pub fn can_start(mut self, can: bool) -> Self {
         self.can_start = can;
         self
     }
 
-    /// Says that this process can start others, and how: by this program with these arguments.
+    /// Lets this process start others by running this program with these arguments.
     ///
-    /// It finds the group, the service type that it is to be of, and the number it is to give as
-    /// its [`origin`](Config::origin) in `PARES_GROUP`, `PARES_SERVICE` and `PARES_ORIGIN`; and
-    /// in `PARES_DIR` and `PARES_PORT` what is set here of the two. It lives on when this process
-    /// ends; its end is noticed, and logged if it is a failure, as long as this process takes part.
+    /// The new process finds its group, its service type and its [`origin`](Config::origin) in
+    /// `PARES_GROUP`, `PARES_SERVICE` and `PARES_ORIGIN`. If the directory or the port is set here,
+    /// it finds them in `PARES_DIR` and `PARES_PORT`. It lives on when this process ends. As long
+    /// as this process takes part, it notices the end of the new process, and logs a failure.
     pub fn launcher<A: Into<OsString>>(mut self, command: impl IntoIterator<Item = A>) -> Self {
         self.launcher = command.into_iter().map(Into::into).collect();
         self.can_start = true;
         self
     }
 
-    /// Sets the directory that holds the group's key and its last epochs, made with mode 0700 where
-    /// it is missing.
+    /// Sets the directory that holds the group's key and its last epochs. A missing directory is
+    /// made, with mode 0700.
     ///
-    /// An absolute path. Default: see [`Config::state_directory`](crate::Config::state_directory).
+    /// The path must be absolute. Default: see
+    /// [`Config::state_directory`](crate::Config::state_directory).
     pub fn state_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// Sets the file with the group's key, the same key for all processes; checked as
-    /// [`Config::key_file`](crate::Config::key_file).
+    /// Sets the file with the group's key, the same key for all processes. It is checked as
+    /// [`Config::key_file`](crate::Config::key_file) is.
     ///
     /// Default: `GROUP.key` in the [directory](Config::state_directory), made with random bytes at
     /// first use.
@@ -364,11 +366,11 @@ impl Config {
         self
     }
 
-    /// Sets the file with a second key, that this process accepts and does not use.
+    /// Sets the file with a second key, which this process accepts but does not use.
     ///
-    /// So a key is changed without a pause: start all processes anew, one by one, with the new key
-    /// here; then with the new one as [`key_file`](Config::key_file) and the old one here; then
-    /// without the old one.
+    /// This lets you change a key without a pause. Restart all processes one by one, three times:
+    /// first with the new key here; then with the new key as [`key_file`](Config::key_file) and the
+    /// old key here; then without the old key.
     pub fn also_key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
         self.also_key_file = Some(key_file.into());
         self
@@ -380,42 +382,42 @@ impl Config {
         self
     }
 
-    /// Sets whether this program brings its work to an end before it hands over, and then says so
-    /// by [`Peer::handover_ready`](crate::masterless::Peer::handover_ready). Default: false, it
-    /// hands over at once.
+    /// Sets whether this program finishes its work before it hands over, and then calls
+    /// [`Peer::handover_ready`](crate::masterless::Peer::handover_ready). Default: false, it hands
+    /// over at once.
     ///
-    /// It has two intervals from
-    /// [`EventKind::PrepareHandover`](crate::masterless::EventKind::PrepareHandover) on; then it
-    /// hands over all the same.
+    /// The program has two intervals from
+    /// [`EventKind::PrepareHandover`](crate::masterless::EventKind::PrepareHandover) on; after
+    /// that, the process hands over anyway.
     pub fn prepare_handover(mut self, prepares: bool) -> Self {
         self.prepare_handover = prepares;
         self
     }
 
-    /// Sets how much this process has to do, by any measure that all of the group share. Default:
+    /// Sets how much this process has to do, in any measure that the whole group shares. Default:
     /// 0.
     pub fn workload(mut self, workload: u16) -> Self {
         self.workload = workload;
         self
     }
 
-    /// Has `workload` asked for the workload, once in each interval.
+    /// Sets a function that returns the workload; it is called once in each interval.
     ///
-    /// It is called on the thread that sends the heartbeats, which do not go on before it returns:
-    /// it should give a number that is there already. If it panics, the last one counts.
+    /// The function runs on the thread that sends the heartbeats, and these wait until it returns.
+    /// It should return a number that is known already. If it panics, the last number counts.
     pub fn workload_from(mut self, workload: impl Fn() -> u16 + Send + Sync + 'static) -> Self {
         self.workload_source = Some(Arc::new(workload));
         self
     }
 
-    /// Has this process only look on: it asks who is there, listens, and is never admitted. Its
-    /// status is always `joining`. Default: false.
+    /// Makes this process an observer: it asks which processes are there, listens, and is never
+    /// admitted. Its status is always `joining`. Default: false.
     pub fn observe(mut self, observe: bool) -> Self {
         self.observe = observe;
         self
     }
 
-    /// The UDP port of the transport on one machine.
+    /// Returns the UDP port of the transport on one machine.
     pub(crate) fn local_port(&self) -> Option<u16> {
         match self.transport {
             Transport::Local(port) => Some(port.unwrap_or_else(|| default_port(&self.group))),
@@ -429,7 +431,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// A process of the group `default`.
+    /// Returns the configuration of a process of the group `default`.
     fn default() -> Self {
         Config::new(super::DEFAULT_GROUP)
     }
