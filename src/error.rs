@@ -45,12 +45,12 @@ fn advised(
     write!(f, " ({})", settings.join(", "))
 }
 
-/// Writes what the system refused, and what to raise if it is at a limit.
+/// Writes what the system refused, and which limit to raise if one was reached.
 fn refused(f: &mut fmt::Formatter<'_>, doing: &str, source: &io::Error) -> fmt::Result {
     advised(f, &format!("cannot {doing}: {source}"), cure(source), &[])
 }
 
-/// A number of bytes for people.
+/// Formats a number of bytes for people.
 pub(crate) fn in_bytes(bytes: usize) -> String {
     match bytes {
         _ if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
@@ -59,7 +59,7 @@ pub(crate) fn in_bytes(bytes: usize) -> String {
     }
 }
 
-/// What to raise where the system is at a limit; nothing for other errors.
+/// Returns which limit to raise if the system is at one; empty for other errors.
 pub(crate) fn cure(error: &io::Error) -> &'static str {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
@@ -80,14 +80,14 @@ pub(crate) fn cure(error: &io::Error) -> &'static str {
     }
 }
 
-/// `text` from a stranger, fit for a terminal and a log: control characters are escaped.
+/// Makes `text` from a stranger fit for a terminal and a log: control characters are escaped.
 pub(crate) fn printable(text: &str) -> String {
     let shown =
         |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
 }
 
-/// Also for a forked child, which cannot tell: it asks nobody.
+/// For a forked child, too: it cannot tell the two apart, because it asks nobody.
 const STOPPED: &str =
     "this instance has left its group, or this process was forked from the one that joined";
 

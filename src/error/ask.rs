@@ -8,19 +8,20 @@ use super::{JoinError, Port, STOPPED, in_bytes, refused};
 
 /// Why a question to the supervisor (the registry, the status) was not answered.
 ///
-/// Asking changes nothing, so it is safe to ask again in every case.
+/// Asking changes nothing, so it is always safe to ask again.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum AskError {
-    /// There is no supervisor at the moment: nobody holds the port, or an election is under way.
+    /// There is no supervisor at the moment: no instance holds the port, or an election is under
+    /// way.
     NoSupervisor {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
     },
-    /// The port is held by somebody who cannot be asked: another program, another group, another
-    /// key or version.
+    /// The holder of the port cannot be asked: it is another program, or has another group, another
+    /// key or another version.
     Refused {
-        /// Who it is, and what to do.
+        /// Which of these it is, and what to do.
         source: Box<JoinError>,
     },
     /// The registry has no instance of this name.
@@ -28,18 +29,18 @@ pub enum AskError {
         /// The name.
         name: String,
     },
-    /// The answer did not come in time.
+    /// The supervisor did not answer in time.
     TimedOut,
     /// The supervisor went away before it answered. Ask again: its successor knows.
     SupervisorLost,
-    /// The supervisor has as many askers as it serves. Try again later.
+    /// The supervisor serves as many callers as it can. Try again later.
     Busy,
-    /// This instance has left its group, or this process is a forked child of the one that made it
-    /// (or the [`Client`](crate::Client)); a child makes its own.
+    /// This instance has left its group, or this process is a forked child of the process that made
+    /// the instance or [`Client`](crate::Client). A child must make its own.
     Stopped,
     /// The system refused something.
     Io {
-        /// What was being done.
+        /// What the library tried to do.
         doing: &'static str,
         /// What the system said.
         source: io::Error,
@@ -84,20 +85,20 @@ impl std::error::Error for AskError {
     }
 }
 
-/// Why an admin call gave no result.
+/// Why an admin call returned no result.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum CallError {
-    /// The instance could not be found out. Nothing was called.
+    /// The instance could not be found. Nothing was called.
     Ask {
         /// Why not.
         source: AskError,
     },
     /// The instance has no function of this name. Nothing was called.
     NoSuchFunction {
-        /// Who was called.
+        /// The instance that was called.
         instance: String,
-        /// For what.
+        /// The function's name.
         function: String,
     },
     /// The payload is larger than [`MAX_PAYLOAD`](crate::MAX_PAYLOAD). Nothing was called.
@@ -112,13 +113,12 @@ pub enum CallError {
         /// The error's text.
         detail: String,
     },
-    /// The function panicked. The instance goes on.
+    /// The function panicked. The instance continues.
     Panicked {
         /// The panic's text.
         detail: String,
     },
-    /// The answer did not come in time. The function may have run, may still run, or may never have
-    /// begun.
+    /// No answer came in time. The function may have run, may still run, or may never have started.
     TimedOut,
     /// The instance is gone: it died or left before it answered. The function may have run.
     InstanceLost {
@@ -132,7 +132,7 @@ pub enum CallError {
     },
     /// The system refused something. Nothing was called.
     Io {
-        /// What was being done.
+        /// What the library tried to do.
         doing: &'static str,
         /// What the system said.
         source: io::Error,

@@ -1,9 +1,9 @@
-//! What a configuration cannot be.
+//! What is wrong with a configuration.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// A [`Config`](crate::Config) asks for something that cannot be. Nothing was done.
+/// A [`Config`](crate::Config) has a value that is not allowed. Nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     what: &'static str,
@@ -20,8 +20,8 @@ impl ConfigError {
         ConfigError { what, value: value.to_string(), rule: rule.into() }
     }
 
-    /// Which setting it is: the name of the method of [`Config`](crate::Config), or the environment
-    /// variable that was used for it.
+    /// Returns the name of the setting: of the method of [`Config`](crate::Config), or of the
+    /// environment variable that was used for it.
     #[must_use]
     pub fn what(&self) -> &'static str {
         self.what

@@ -1,4 +1,4 @@
-//! Why an instance could not take part in its group, and who stood in its way.
+//! Why an instance could not take part in its group, and which process stood in its way.
 
 use std::fmt;
 use std::io;
@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use super::{ConfigError, KeyError, PlaceError, Port, Range, advised, cure};
 
-/// Who holds a port, as far as the system tells.
+/// The process that holds a port, as far as the system tells.
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortHolder {
-    /// The holder's process, where we may see it.
+    /// The process ID, if this process may see it.
     pub pid: Option<u32>,
     /// The program's name.
     pub program: Option<String>,
-    /// The user the port's socket belongs to: a name where the system knows one, else the number.
+    /// The user that owns the port's socket: the name if the system knows one, otherwise the
+    /// number.
     pub user: Option<String>,
-    /// True if the process is stopped (SIGSTOP, a debugger) and so answers nobody.
+    /// True if the process is stopped (SIGSTOP, a debugger) and therefore answers nobody.
     pub stopped: bool,
-    /// True if the process has crashed and is writing its core dump: until that is written it holds
-    /// the port, and answers nobody.
+    /// True if the process has crashed and is writing its core dump. Until the dump is written, the
+    /// process holds the port and answers nobody.
     pub dumping_core: bool,
 }
 
@@ -46,13 +47,13 @@ impl fmt::Display for PortHolder {
 
 /// Why an instance could not take part in its group.
 ///
-/// In every case nothing is left behind: no thread, no descriptor, no registry entry.
+/// Nothing is left behind in any of these cases: no thread, no descriptor, no registry entry.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum JoinError {
-    /// The configuration asks for something that cannot be.
+    /// The configuration has a value that is not allowed.
     Config {
-        /// What that is.
+        /// Which value, and what is allowed.
         source: ConfigError,
     },
     /// The group's key cannot be used.
@@ -60,14 +61,14 @@ pub enum JoinError {
         /// Why not.
         source: KeyError,
     },
-    /// The supervisor port is held by something that is not a pares instance. Choose another port.
+    /// Another program than a pares instance holds the supervisor port. Choose another port.
     PortHeld {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
-        /// Who holds it.
+        /// The holder of the port.
         holder: PortHolder,
     },
-    /// The supervisor port serves another group. Choose another port for one of the two.
+    /// The supervisor port serves another group. Choose another port for one of the two groups.
     OtherGroup {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
@@ -76,11 +77,11 @@ pub enum JoinError {
         /// The group that has the port.
         theirs: String,
     },
-    /// Whoever holds the supervisor port does not have this group's key.
+    /// The holder of the supervisor port does not have this group's key.
     KeyMismatch {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
-        /// Who holds it.
+        /// The holder of the port.
         holder: PortHolder,
         /// The file with this instance's key.
         key_file: PathBuf,
@@ -96,14 +97,14 @@ pub enum JoinError {
         theirs: (u16, u16),
     },
     /// The system does not allow this user to bind the port (below 1024, or by policy). Choose
-    /// another one.
+    /// another port.
     PortForbidden {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
     },
     /// The loopback interface does not have the group's address, see
-    /// [`default_address`](crate::default_address). Bring it up as 127.0.0.1/8, or set a port for
-    /// all of the group, which is then on 127.0.0.1.
+    /// [`default_address`](crate::default_address). Bring the interface up with 127.0.0.1/8, or set
+    /// a port for the whole group, which is then on 127.0.0.1.
     NotHere {
         /// The supervisor port, and the address it would be on.
         address: SocketAddrV4,
@@ -112,34 +113,34 @@ pub enum JoinError {
     NameTaken {
         /// The name.
         name: String,
-        /// What the supervisor said of the holder.
+        /// The supervisor's description of the holder.
         holder: String,
     },
     /// The group has as many members as its supervisor admits.
     GroupFull {
-        /// What the supervisor said.
+        /// The supervisor's description of its limit.
         detail: String,
     },
-    /// Nobody supervised the group in all the time, and this instance may not, see
+    /// No instance supervised the group until the timeout, and this instance may not, see
     /// [`Config::may_supervise`](crate::Config::may_supervise).
     NoSupervisor {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
     },
-    /// No role was known when the time was over.
+    /// No role was known at the end of the join timeout.
     TimedOut {
         /// The supervisor port, and the address it is on.
         address: SocketAddrV4,
         /// How long this instance tried.
         waited: Duration,
-        /// Who holds the port, if anybody.
+        /// The holder of the port, if there is one.
         holder: Option<PortHolder>,
-        /// What stood in the way last.
+        /// The last obstacle.
         obstacle: String,
     },
-    /// The system refused something this instance cannot do without.
+    /// The system refused something that this instance needs.
     Io {
-        /// What was being done.
+        /// What the library tried to do.
         doing: &'static str,
         /// What the system said.
         source: io::Error,
@@ -147,7 +148,7 @@ pub enum JoinError {
 }
 
 impl JoinError {
-    /// What happened, without what to do.
+    /// Returns what happened, without the remedy.
     #[must_use]
     pub fn finding(&self) -> String {
         match self {
@@ -198,8 +199,8 @@ impl JoinError {
         }
     }
 
-    /// What to do; empty if there is nothing to say. Which methods of
-    /// [`Config`](crate::Config) it is about is what [`settings`](JoinError::settings) returns.
+    /// Returns what to do; empty if there is nothing to say. [`settings`](JoinError::settings)
+    /// returns the methods of [`Config`](crate::Config) concerned.
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
@@ -231,9 +232,10 @@ impl JoinError {
         }
     }
 
-    /// The methods of [`Config`](crate::Config) that the [remedy](JoinError::remedy) is about.
+    /// Returns the methods of [`Config`](crate::Config) that the [remedy](JoinError::remedy) is
+    /// about.
     ///
-    /// For a program that has options of its own for these settings, and names them instead.
+    /// Use it in a program that has options of its own for these settings, and names them instead.
     #[must_use]
     pub fn settings(&self) -> &'static [&'static str] {
         match self {

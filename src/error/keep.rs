@@ -1,4 +1,4 @@
-//! Why a group's last term, or last epoch, cannot be kept.
+//! Why the last term or epoch of a group cannot be kept.
 
 use std::fmt;
 use std::io;
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::advised;
 
-/// The last term of a group, or the last epoch of a masterless one, cannot be kept in the group's
+/// The last term of a group, or the last epoch of a masterless group, cannot be kept in the group's
 /// directory.
 ///
-/// Whoever starts the group anew later could then not tell which numbers there have been, and would
-/// give the same ones again. So nobody starts it anew; those who take part already go on, for they
-/// know the last one themselves.
+/// If the group started anew later, nothing would know which numbers it has used, and it would use
+/// them again. Therefore no process starts the group anew. Processes that already take part
+/// continue, because they know the last number themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepError {
     path: PathBuf,
@@ -20,9 +20,9 @@ pub struct KeepError {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Problem {
-    /// What was being done, what the system said, and its number for that.
+    /// What the library tried to do, what the system said, and the system's error number.
     System { doing: &'static str, said: String, errno: Option<i32> },
-    /// What is written there instead of a number.
+    /// What the file holds instead of a number.
     Damaged { found: String },
 }
 
@@ -44,19 +44,19 @@ impl KeepError {
         KeepError { path: path.into(), problem: Problem::Damaged { found } }
     }
 
-    /// The file concerned.
+    /// Returns the path of the file concerned.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// True if the file is there and can be read, and no number is written in it.
+    /// Returns true if the file exists and can be read, but does not hold a number.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         matches!(self.problem, Problem::Damaged { .. })
     }
 
-    /// Which kind of error of the system it is; [`io::ErrorKind::InvalidData`] for a damaged file.
+    /// Returns the kind of the system's error; [`io::ErrorKind::InvalidData`] for a damaged file.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match &self.problem {
@@ -68,7 +68,7 @@ impl KeepError {
         }
     }
 
-    /// What happened, without what to do.
+    /// Returns what happened, without the remedy.
     #[must_use]
     pub fn finding(&self) -> String {
         let path = self.path.display();
@@ -83,7 +83,7 @@ impl KeepError {
         }
     }
 
-    /// What to do.
+    /// Returns what to do.
     #[must_use]
     pub fn remedy(&self) -> String {
         use rustix::io::Errno;
@@ -109,7 +109,8 @@ impl KeepError {
         format!("{cure}, or choose another directory for the whole group")
     }
 
-    /// The methods of [`Config`](crate::Config) that the [remedy](KeepError::remedy) is about.
+    /// Returns the methods of [`Config`](crate::Config) that the [remedy](KeepError::remedy) is
+    /// about.
     #[must_use]
     pub fn settings(&self) -> &'static [&'static str] {
         if self.is_damaged() { &[] } else { &["state_directory"] }

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 
 use super::{KeepError, advised};
 
-/// The group's key cannot be used, or the directory that it and the group's other files are in.
-/// Nothing was done.
+/// The group's key, or the directory with the group's files, cannot be used. Nothing was done.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum KeyError {
-    /// Someone besides the owner can write the key file, or read it where nobody else should: it
+    /// Another user can write the key file, or read it where only the owner should. Such a key
     /// proves nothing.
     Exposed {
         /// The key file.
@@ -19,11 +18,11 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The key file belongs to another user, who could join as us.
+    /// The key file belongs to another user, who could join the group with it.
     Foreign {
         /// The key file.
         path: PathBuf,
-        /// Its owner's user id.
+        /// Its owner's user ID.
         owner: u32,
     },
     /// The key file is not a regular file of exactly 32 bytes.
@@ -33,20 +32,20 @@ pub enum KeyError {
         /// What it is instead, and what to do.
         problem: String,
     },
-    /// The group's own key file is a symbolic link. None is followed there, because whoever makes
-    /// a link chooses the key.
+    /// The group's own key file is a symbolic link. The library follows none here, because whoever
+    /// makes the link chooses the key.
     Linked {
         /// The key file.
         path: PathBuf,
     },
-    /// There is no key file of the name that was set. None is made: whoever names a file has a key
-    /// in mind.
+    /// The key file that was set does not exist. The library does not make it, because a program
+    /// that names a file has a key in mind.
     Missing {
         /// The key file.
         path: PathBuf,
     },
-    /// The group's directory, or a file in it, is not safe from other users, or no such file at
-    /// all.
+    /// Other users can change the group's directory or a file in it, or it is not the kind of file
+    /// that it must be.
     Unsafe {
         /// The directory or file.
         path: PathBuf,
@@ -54,7 +53,7 @@ pub enum KeyError {
         problem: String,
         /// What to do.
         remedy: String,
-        /// True if the group could also have another directory.
+        /// True if the group could use another directory.
         elsewhere: bool,
     },
     /// The group's last term, or its last epoch, cannot be kept in the directory.
@@ -67,7 +66,7 @@ pub enum KeyError {
     Io {
         /// The file or directory concerned.
         path: PathBuf,
-        /// What was being done.
+        /// What the library tried to do.
         doing: &'static str,
         /// What the system said.
         source: io::Error,
@@ -75,7 +74,7 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    /// What happened, without what to do.
+    /// Returns what happened, without the remedy.
     #[must_use]
     pub fn finding(&self) -> String {
         match self {
@@ -103,7 +102,7 @@ impl KeyError {
         }
     }
 
-    /// What to do; empty if the system's own word says it.
+    /// Returns what to do; empty if the system's own message says it.
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
@@ -131,7 +130,8 @@ impl KeyError {
         }
     }
 
-    /// The methods of [`Config`](crate::Config) that the [remedy](KeyError::remedy) is about.
+    /// Returns the methods of [`Config`](crate::Config) that the [remedy](KeyError::remedy) is
+    /// about.
     #[must_use]
     pub fn settings(&self) -> &'static [&'static str] {
         match self {

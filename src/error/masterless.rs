@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 
 use super::{ConfigError, KeyError, refused};
 
-/// Why a process could not begin to join its masterless group.
+/// Why a process could not start to join its masterless group.
 ///
-/// In every case nothing is left behind, and nobody has heard of it. That others are not heard is
-/// no error: it is then alone.
+/// Nothing is left behind in any of these cases, and no other process has heard of this one.
+/// Hearing no other process is not an error: this process is then alone.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum JoinError {
-    /// The configuration asks for something that cannot be.
+    /// The configuration has a value that is not allowed.
     Config {
-        /// What that is.
+        /// Which value, and what is allowed.
         source: ConfigError,
     },
     /// A key cannot be used.
@@ -23,25 +23,25 @@ pub enum JoinError {
         /// Why not.
         source: KeyError,
     },
-    /// Another program has the UDP port for itself. Choose another port.
+    /// Another program has exclusive use of the UDP port. Choose another port.
     PortHeld {
         /// The address that was to be bound.
         address: SocketAddr,
     },
     /// The system does not allow this user to bind the port (below 1024, or by policy). Choose
-    /// another one.
+    /// another port.
     PortForbidden {
         /// The address that was to be bound.
         address: SocketAddr,
     },
     /// This machine does not have the address, or the interface.
     NotHere {
-        /// The address or the interface's name.
+        /// The address, or the interface's name.
         what: String,
     },
-    /// The system refused something this process cannot do without.
+    /// The system refused something that this process needs.
     Io {
-        /// What was being done.
+        /// What the library tried to do.
         doing: &'static str,
         /// What the system said.
         source: io::Error,

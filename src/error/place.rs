@@ -5,14 +5,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{ConfigError, KeyError, advised};
 
-/// Where the group is found cannot be used: its address, its directory, or its key. Nothing was
-/// done.
+/// The place of the group cannot be used: its address, its directory, or its key. Nothing was done.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum PlaceError {
-    /// The configuration asks for something that cannot be.
+    /// The configuration has a value that is not allowed.
     Config {
-        /// What that is.
+        /// Which value, and what is allowed.
         source: ConfigError,
     },
     /// The group's key, or its directory, cannot be used.
@@ -21,8 +20,8 @@ pub enum PlaceError {
         source: KeyError,
     },
     /// The loopback interface does not have the group's address, see
-    /// [`default_address`](crate::default_address). Bring it up as 127.0.0.1/8, or set a port for
-    /// all of the group, which is then on 127.0.0.1.
+    /// [`default_address`](crate::default_address). Bring the interface up with 127.0.0.1/8, or set
+    /// a port for the whole group, which is then on 127.0.0.1.
     NotHere {
         /// The supervisor port, and the address it would be on.
         address: SocketAddrV4,
@@ -30,7 +29,7 @@ pub enum PlaceError {
 }
 
 impl PlaceError {
-    /// What happened, without what to do.
+    /// Returns what happened, without the remedy.
     #[must_use]
     pub fn finding(&self) -> String {
         match self {
@@ -40,7 +39,7 @@ impl PlaceError {
         }
     }
 
-    /// What to do; empty if there is nothing to say.
+    /// Returns what to do; empty if there is nothing to say.
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
@@ -50,7 +49,8 @@ impl PlaceError {
         }
     }
 
-    /// The methods of [`Config`](crate::Config) that the [remedy](PlaceError::remedy) is about.
+    /// Returns the methods of [`Config`](crate::Config) that the [remedy](PlaceError::remedy) is
+    /// about.
     #[must_use]
     pub fn settings(&self) -> &'static [&'static str] {
         match self {

@@ -1,4 +1,4 @@
-//! Why a role was not given up, and why work beside it did not begin.
+//! Why a role was not given up, and why a job or watch did not start.
 
 use std::fmt;
 use std::io;
@@ -9,14 +9,15 @@ use super::{STOPPED, refused};
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepDownError {
-    /// It is not supervisor. Nothing was done.
+    /// The instance is not supervisor. Nothing was done.
     NotSupervisor,
-    /// It is the only instance, so that nobody could take over. It is still supervisor.
+    /// The instance is the only one of its group, and no other could take over. It is still
+    /// supervisor.
     Alone,
-    /// A job of [`while_supervisor`](crate::Instance::while_supervisor) did not end in time. It has
-    /// been told to; the instance is still supervisor.
+    /// A job of [`while_supervisor`](crate::Instance::while_supervisor) did not end in time. It was
+    /// told to end; the instance is still supervisor.
     JobRunning,
-    /// The role was given up, but no successor was known when the time was over.
+    /// The role was given up, but no successor was known in time.
     TimedOut,
 }
 
@@ -36,16 +37,16 @@ impl fmt::Display for StepDownError {
 impl std::error::Error for StepDownError {}
 
 /// Why a job ([`Instance::while_supervisor`](crate::Instance::while_supervisor)) or a
-/// [`Watch`](crate::Watch) did not begin. Nothing is left behind.
+/// [`Watch`](crate::Watch) did not start. Nothing is left behind.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum StartError {
-    /// This instance has left its group, or this process is a forked child of the one that made it
-    /// (or the [`Client`](crate::Client)); a child makes its own.
+    /// This instance has left its group, or this process is a forked child of the process that made
+    /// the instance or [`Client`](crate::Client). A child must make its own.
     Stopped,
     /// The system refused something, such as a thread.
     Io {
-        /// What was being done.
+        /// What the library tried to do.
         doing: &'static str,
         /// What the system said.
         source: io::Error,

@@ -1,36 +1,36 @@
-//! Errors about what the instances share.
+//! Errors about permits, tallies, settings and messages.
 
 use std::fmt;
 
 use super::{AskError, ConfigError};
 
-/// Why a permit was not acquired. In every case nothing is held.
+/// Why a permit was not acquired. Nothing is held in any of these cases.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AcquireError {
     /// Too few units are free at the moment, or others have waited longer.
     ///
-    /// An answer, not a fault: ask for less, or wait.
+    /// This is an answer, not a fault: ask for less, or wait.
     Exhausted {
-        /// What was asked for.
+        /// The name of the resource.
         resource: String,
         /// Units asked for.
         wanted: u64,
         /// Units free when the supervisor decided.
         free: u64,
     },
-    /// More units were asked for than there may be in all.
+    /// The request is larger than the resource's limit.
     OverLimit {
-        /// What was asked for.
+        /// The name of the resource.
         resource: String,
         /// Units asked for.
         wanted: u64,
         /// The limit.
         limit: u64,
     },
-    /// More units were asked for than one holder may have.
+    /// The request is larger than the limit for one holder.
     OverHolderLimit {
-        /// What was asked for.
+        /// The name of the resource.
         resource: String,
         /// Units asked for.
         wanted: u64,
@@ -44,17 +44,17 @@ pub enum AcquireError {
     },
     /// The name of the resource, or the number of units, is not allowed.
     Invalid {
-        /// What that is.
+        /// Which of the two, and what is allowed.
         source: ConfigError,
     },
-    /// This instance has as many permits and requests as it may have.
+    /// This instance already has as many permits and requests as it may have.
     TooMany {
-        /// How many that are.
+        /// The limit.
         limit: u64,
     },
-    /// The permit was not granted in time; the request is withdrawn.
+    /// The permit was not granted in time. The request is withdrawn.
     TimedOut {
-        /// What was asked for.
+        /// The name of the resource.
         resource: String,
     },
     /// This instance has left its group.
@@ -115,12 +115,12 @@ pub enum TallyError {
         /// Why not.
         source: ConfigError,
     },
-    /// This instance counts as many resources as it may.
+    /// This instance already counts as many resources as it may.
     TooMany {
-        /// How many that are.
+        /// The limit.
         limit: u64,
     },
-    /// This process is a forked child of the one that joined.
+    /// This process is a forked child of the process that joined.
     Stopped,
 }
 
@@ -149,8 +149,8 @@ impl From<ConfigError> for TallyError {
     }
 }
 
-/// Why a resource could not be looked at or changed. Nothing was changed, except where a variant
-/// says otherwise.
+/// Why a resource could not be read or changed. Nothing was changed, except where a variant says
+/// otherwise.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum ResourceError {
@@ -189,16 +189,16 @@ impl fmt::Display for ResourceError {
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum SettingError {
-    /// The setting has another value than the one that was expected.
+    /// The present value is not the one that was expected.
     Changed {
         /// Its key.
         key: String,
-        /// What it is, `None` if it is not set.
+        /// The present value; `None` if the setting is not set.
         present: Option<String>,
     },
-    /// There are as many settings as there may be.
+    /// The group has as many settings as it may have.
     Full {
-        /// How many there may be.
+        /// The supervisor's description of the limit.
         detail: String,
     },
     /// The key or the value is not allowed.
@@ -237,8 +237,8 @@ impl fmt::Display for SettingError {
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum MessageError {
-    /// The receiver has too many messages that it has not taken; this one it will miss, and be told
-    /// so.
+    /// The receiver has too many messages that it has not taken. It misses this message, and learns
+    /// that it missed one.
     Behind {
         /// Its unique name.
         name: String,
