@@ -38,6 +38,7 @@ macro_rules! tell {
 }
 
 mod asking;
+mod crowding;
 mod electing;
 mod faults;
 mod hanging;
