@@ -46,10 +46,10 @@ fn claims() -> String {
         claims.number(name.to_str().unwrap(), number);
     }
     for (role, name) in [
-        (Role::Supervisor, "PARES_SUPERVISOR"),
-        (Role::Subordinate, "PARES_SUBORDINATE"),
-        (Role::Contending, "PARES_CONTENDING"),
-        (Role::Stopped, "PARES_GONE"),
+        (Role::Supervisor, "PARES_ROLE_SUPERVISOR"),
+        (Role::Subordinate, "PARES_ROLE_SUBORDINATE"),
+        (Role::Contending, "PARES_ROLE_CONTENDING"),
+        (Role::Stopped, "PARES_ROLE_STOPPED"),
     ] {
         claims.number(name, instance::role_number(role));
         assert_eq!(
@@ -215,7 +215,7 @@ fn claim_peers(claims: &mut Claims) {
         RoleCause::CannotSend,
     ] {
         claims.number(
-            &format!("PARES_ROLE_{}", constant(&cause.to_string())),
+            &format!("PARES_ROLE_CAUSE_{}", constant(&cause.to_string())),
             peer::role_cause_number(cause),
         );
     }

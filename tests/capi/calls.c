@@ -33,7 +33,7 @@ static void library(void)
     CHECK(strcmp(pares_result_name(PARES_OK), "PARES_OK") == 0);
     CHECK(strcmp(pares_result_name(PARES_IN_CALLBACK), "PARES_IN_CALLBACK") == 0);
     CHECK(strcmp(pares_result_name(4711), "unknown result") == 0);
-    CHECK(strcmp(pares_role_name(PARES_SUBORDINATE), "subordinate") == 0);
+    CHECK(strcmp(pares_role_name(PARES_ROLE_SUBORDINATE), "subordinate") == 0);
     CHECK(strcmp(pares_role_name(0), "unknown role") == 0);
     CHECK(strcmp(pares_event_kind_name(PARES_EVENT_PERMIT_LOST), "permit-lost") == 0);
     CHECK(strcmp(pares_event_kind_name(-1), "unknown event") == 0);
@@ -78,9 +78,9 @@ static void instances(pares_instance *one, pares_instance *two)
     CHECK(strcmp(name, "two") == 0);
     OK(pares_free(name));
     OK(pares_instance_role(one, &role));
-    CHECK(role == PARES_SUPERVISOR);
+    CHECK(role == PARES_ROLE_SUPERVISOR);
     OK(pares_instance_role(two, &role));
-    CHECK(role == PARES_SUBORDINATE);
+    CHECK(role == PARES_ROLE_SUBORDINATE);
     CHECK(pares_instance_is_supervisor(one) == 1 && pares_instance_is_supervisor(two) == 0);
     OK(pares_instance_term(two, &term));
     CHECK(term == 1);
@@ -96,8 +96,8 @@ static void registry(pares_instance *two, uint16_t port)
     OK(pares_registry_list(two, PARES_FOR_EVER, &listing));
     CHECK(listing->count == 2 && listing->term == 1 && strcmp(listing->supervisor, "one") == 0);
     CHECK(strcmp(listing->entries[0]->name, "one") == 0 &&
-          listing->entries[0]->role == PARES_SUPERVISOR);
-    CHECK(listing->entries[1]->role == PARES_SUBORDINATE);
+          listing->entries[0]->role == PARES_ROLE_SUPERVISOR);
+    CHECK(listing->entries[1]->role == PARES_ROLE_SUBORDINATE);
     OK(pares_free(listing));
 
     OK(pares_registry_look_up(two, "main", PATIENCE_MS, &listing));
@@ -238,7 +238,7 @@ static void settings(pares_instance *one, pares_instance *two)
     pares_events *events = NULL;
     const pares_event *event;
     OK(pares_events_open(two, &events));
-    GIVES(PARES_NOT_FOUND, pares_setting_get(one, "mode", &value, &bytes));
+    GIVES(PARES_NO_SUCH_SETTING, pares_setting_get(one, "mode", &value, &bytes));
     CHECK(value == NULL && bytes == 0);
     OK(pares_setting_set(one, "mode", "fast", PARES_FOR_EVER));
     OK(pares_setting_get(one, "mode", &value, &bytes));
@@ -250,13 +250,13 @@ static void settings(pares_instance *one, pares_instance *two)
     OK(pares_free(event));
     OK(pares_setting_compare_and_set(one, "mode", "fast", "safe", PATIENCE_MS, &value));
     CHECK(value == NULL);
-    GIVES(PARES_CHANGED,
+    GIVES(PARES_SETTING_CHANGED,
           pares_setting_compare_and_set(one, "mode", "fast", "slow", PATIENCE_MS, &value));
     CHECK(strcmp(value, "safe") == 0);
     OK(pares_free(value));
-    GIVES(PARES_CHANGED,
+    GIVES(PARES_SETTING_CHANGED,
           pares_setting_compare_and_set(one, "mode", NULL, "slow", PATIENCE_MS, NULL));
-    GIVES(PARES_CHANGED,
+    GIVES(PARES_SETTING_CHANGED,
           pares_setting_compare_and_set(one, "none", "some", "slow", PATIENCE_MS, &value));
     CHECK(value == NULL);
     OK(pares_setting_compare_and_set(one, "level", NULL, "", PATIENCE_MS, NULL));
@@ -266,7 +266,7 @@ static void settings(pares_instance *one, pares_instance *two)
     CHECK(all->value_bytes[0] == 0 && all->value_bytes[1] == 4);
     OK(pares_free(all));
     OK(pares_setting_unset(one, "mode", PATIENCE_MS));
-    GIVES(PARES_NOT_FOUND, pares_setting_get(one, "mode", &value, NULL));
+    GIVES(PARES_NO_SUCH_SETTING, pares_setting_get(one, "mode", &value, NULL));
     OK(pares_events_close(events));
 }
 

@@ -132,7 +132,7 @@ static void closes(uint16_t port, int supervises, int way, int in, int out)
         check_child(own);
     }
     if (way != AND_LEAVE && way != ONLY_SOCKETS) {
-        AWAIT((pares_instance_role(instance, &role), role) == PARES_GONE);
+        AWAIT((pares_instance_role(instance, &role), role) == PARES_ROLE_STOPPED);
         CHECK(pares_permit_is_valid(permit) == 0);
         event = await_event(events, PARES_EVENT_STOPPED);
         OK(pares_free(event));
@@ -143,7 +143,7 @@ static void closes(uint16_t port, int supervises, int way, int in, int out)
     OK(pares_leave(instance));
     instance = join(port, "anew");
     OK(pares_instance_role(instance, &role));
-    CHECK(role == PARES_SUPERVISOR || role == PARES_SUBORDINATE);
+    CHECK(role == PARES_ROLE_SUPERVISOR || role == PARES_ROLE_SUBORDINATE);
     OK(pares_leave(instance));
     if (way != ONLY_SOCKETS)
         check_own(own);

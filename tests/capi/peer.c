@@ -83,7 +83,8 @@ static void a_primary_that_leaves_names_its_successor(uint16_t port)
         /* On a machine that is so busy that one of both stood still, nobody objects instead of one
          * being named. */
         if (named)
-            CHECK((event->cause == PARES_ROLE_NAMED || event->cause == PARES_ROLE_UNOPPOSED) &&
+            CHECK((event->cause == PARES_ROLE_CAUSE_NAMED ||
+                   event->cause == PARES_ROLE_CAUSE_UNOPPOSED) &&
                   event->token->epoch > epoch);
         OK(pares_free(event));
     }
@@ -152,7 +153,8 @@ static int hands_over(uint16_t port, uint64_t interval)
         CHECK(result == PARES_OK || result == PARES_STOPPED || result == PARES_BAD_HANDLE);
     }
     while (!handed_over && (event = event_before_the_end(events, PARES_PEER_EVENT_ROLE)) != NULL) {
-        handed_over = event->to == PARES_PEER_STANDBY && event->cause == PARES_ROLE_HANDED_OVER;
+        handed_over =
+            event->to == PARES_PEER_STANDBY && event->cause == PARES_ROLE_CAUSE_HANDED_OVER;
         OK(pares_free(event));
     }
     CHECK(pthread_join(thread, NULL) == 0);

@@ -203,7 +203,7 @@ static void peers(uint16_t port)
     pthread_mutex_unlock(&lock);
     OK(pares_peer_events_open(one, &events_of_one));
     event = await_peer_event(events_of_one, PARES_PEER_EVENT_ROLE);
-    CHECK(event->monotonic_ns != 0 && event->cause >= PARES_ROLE_STARTED);
+    CHECK(event->monotonic_ns != 0 && event->cause >= PARES_ROLE_CAUSE_STARTED);
     OK(pares_free(event));
     OK(pares_peer_wait_admitted(one, PARES_FOR_EVER));
     CHECK(await_peer_status(events_of_one, PARES_PEER_PRIMARY) > 0);
