@@ -61,7 +61,7 @@ impl Permit {
         !self.shared.presence.is_over() && self.shared.holding.is_valid(self.id)
     }
 
-    /// Gives the units back, as dropping does. Does not block.
+    /// Returns the units to the resource, as dropping does. Does not block.
     pub fn release(self) {}
 }
 

@@ -32,8 +32,8 @@ pub enum KeyError {
         /// What it is instead, and what to do.
         problem: String,
     },
-    /// The group's own key file is a symbolic link. The library follows none here, because whoever
-    /// makes the link chooses the key.
+    /// The group's own key file is a symbolic link. The library follows no link here, because the
+    /// user who makes the link chooses the key.
     Linked {
         /// The key file.
         path: PathBuf,

@@ -141,7 +141,7 @@ pub enum EventKind {
     Spawn {
         /// The service type of the new process.
         service: u16,
-        /// The number to pass to the new process as its origin, by which all others recognize it.
+        /// The number to pass to the new process as its origin, by which all others recognise it.
         nonce: u32,
     },
     /// This process stood still.

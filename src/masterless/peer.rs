@@ -285,7 +285,7 @@ impl Peer {
     /// process's parent, or from the registry of a supervisor group. Does not block.
     ///
     /// Peers known to be that process are suspected at once, instead of three intervals later. If
-    /// they send nothing more, they are replaced. A peer that lives all the same takes no harm. On
+    /// they send nothing more, they are replaced. A peer that is alive after all takes no harm. On
     /// Linux the kernel reports the end of up to 256 processes anyway.
     pub fn process_ended(&self, pid: u32) {
         self.wish(Wish::Ended(pid));

@@ -1,6 +1,6 @@
 //! The datagram of masterless groups: one heartbeat, at most 1,200 bytes, authenticated as a whole.
 //!
-//! All integers are big-endian. The length has to be exactly what the fields say.
+//! All integers are big-endian. The length must be exactly what the fields say.
 //!
 //! | at | size | field | |
 //! |---:|-----:|-------|---|
@@ -27,7 +27,7 @@
 //! | | 1 to 33 | label | its length, at most 32, and its UTF-8, which is safe to print |
 //! | end | 16 | tag | HMAC-SHA256 of all before it under the group's key, its first 16 bytes |
 //!
-//! The [`seal`](super::seal) checks the tag before it looks at any field but the length, the magic,
+//! The [`seal`](super::seal) checks the tag before it reads any field but the length, the magic,
 //! the version, the group and the key's number.
 
 use super::DecodeError;
@@ -36,13 +36,13 @@ use super::label::Label;
 use super::peer_id::{PeerId, Tail};
 use super::values::name_bytes;
 
-/// The most that one datagram may hold: it shall pass every network in one piece.
+/// The most bytes of one datagram, which must pass every network in one piece.
 pub(crate) const MAX_DATAGRAM: usize = 1200;
 
 /// The most views, and the most starts, in one heartbeat.
 pub(crate) const MAX_LISTED: usize = 4;
 
-/// Numbers that grow stay below this, so that adding to one that a hostile member has sent does not
+/// Numbers that grow stay below this. Adding to a number from a hostile member then does not
 /// overflow.
 pub(crate) const MAX_NUMBER: u64 = 1 << 62;
 
@@ -50,18 +50,18 @@ pub(crate) const MAX_NUMBER: u64 = 1 << 62;
 pub(crate) const MAX_AGE: u32 = 1 << 31;
 
 byte_enum! {
-    /// What a process is in its group.
+    /// The status of a process in its group.
     #[non_exhaustive]
     pub enum Status {
-        /// It listens, and is not admitted yet.
+        /// The process listens, and is not admitted yet.
         0 Joining,
-        /// It is ready to become primary, if it is to be.
+        /// The process is admitted, and may become primary.
         1 Standby,
-        /// It is about to become primary, unless somebody objects.
+        /// The process is about to become primary, unless another one objects.
         2 ToBecomePrimary,
-        /// It does what only one does.
+        /// The process is primary: it does what only one process may do.
         3 Primary,
-        /// It leaves.
+        /// The process leaves.
         4 Leaving,
     }
 }
@@ -70,8 +70,8 @@ name_bytes!(Status: Joining = "joining", Standby = "standby",
     ToBecomePrimary = "to-become-primary", Primary = "primary", Leaving = "leaving");
 
 record! {
-    /// Whom a process follows as primary of one service type, and how long ago it heard that one
-    /// itself.
+    /// The process that this one follows as primary of one service type, and how long ago it heard
+    /// that process itself.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct View {
         pub(crate) service: u16,
@@ -93,7 +93,7 @@ record! {
 }
 
 record! {
-    /// Another process is to have this rank.
+    /// An order to another process to take this rank.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Directive {
         pub(crate) target: Tail,
@@ -102,7 +102,7 @@ record! {
     }
 }
 
-/// What a process says with each beat. Small and of fixed size, so that reading one allocates
+/// What a process says with each beat. It is small and of fixed size, so reading one allocates
 /// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Heartbeat {
@@ -189,7 +189,7 @@ fn number(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     })
 }
 
-/// A bit without a meaning today may get one: who sets it now is not understood.
+/// A bit without a meaning today may get one: a sender that sets it now is not understood.
 fn within(bits: u8, known: u8) -> Result<u8, DecodeError> {
     if bits & !known == 0 { Ok(bits) } else { Err(DecodeError::BadValue("flags")) }
 }
@@ -213,7 +213,7 @@ impl<T: Copy> Few<T> {
         self.0.iter().flatten()
     }
 
-    /// Adds one; false if there is no room.
+    /// Adds one; returns false if there is no room.
     pub(crate) fn push(&mut self, item: T) -> bool {
         let room = self.0.iter_mut().find(|room| room.is_none());
         room.map(|room| *room = Some(item)).is_some()
@@ -233,13 +233,13 @@ impl<T: Copy> Few<T> {
     }
 }
 
-/// Everybody who hears this is to send a heartbeat soon.
+/// Every process that hears this must send a heartbeat soon.
 pub(crate) const REQUEST: u8 = 1;
-/// Its sender is sure to be in the larger part of a divided group.
+/// The sender is sure to be in the larger part of a divided group.
 pub(crate) const STRONG: u8 = 2;
-/// Its sender as primary is not to be relieved by a better one.
+/// The sender, as primary, must not be relieved by a better process.
 pub(crate) const NO_PREEMPTION: u8 = 4;
-/// Its sender can start processes.
+/// The sender can start processes.
 pub(crate) const CAN_START: u8 = 8;
-/// Its sender may become primary just now.
+/// The sender may become primary at this moment.
 pub(crate) const ELIGIBLE: u8 = 16;

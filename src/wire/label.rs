@@ -1,4 +1,4 @@
-//! What people call one process of a masterless group.
+//! The name for people of one process of a masterless group.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use super::field::{Field, Reader};
 /// The most bytes of a label.
 pub(crate) const MAX_LABEL: usize = 32;
 
-/// What people call a process of a masterless group: at most 32 bytes of UTF-8 that are safe to
-/// print.
+/// The name for people of a process of a masterless group: at most 32 bytes of UTF-8 that are safe
+/// to print.
 ///
-/// A label names nobody: two processes may have the same one. A process is known by its
-/// [`Tail`](crate::masterless::Tail).
+/// A label does not identify a process: two processes may have the same one. A
+/// [`Tail`](crate::masterless::Tail) does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label {
     // The rest is zero, so that equal labels are equal bytes.
@@ -24,11 +24,11 @@ impl Label {
     /// The label of a process that has none.
     pub(crate) const EMPTY: Label = Label { bytes: [0; MAX_LABEL], length: 0 };
 
-    /// Makes a label of any text.
+    /// Makes a label from any text.
     ///
     /// White space at either end is removed. Each control character, and each character that
     /// changes the direction of the text around it, becomes `?`, because others print the label on
-    /// their terminals. What does not fit into 32 bytes is cut off, at a character.
+    /// their terminals. The text is cut to 32 bytes, between two characters.
     ///
     /// # Examples
     ///
@@ -51,7 +51,7 @@ impl Label {
         label
     }
 
-    /// The label of a process that gives none: the machine's name up to its first dot, and the
+    /// Makes the label of a process that sets none: the machine's name up to its first dot, and the
     /// program's, as in `worker-1/scheduler`.
     ///
     /// If both do not fit, the program's name is cut first, to no less than 8 bytes.
@@ -66,7 +66,7 @@ impl Label {
         }
     }
 
-    /// The label as text; empty if the process has none.
+    /// Returns the label as text; empty if the process has none.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).expect("a label is made of characters")
@@ -77,14 +77,15 @@ impl Label {
     }
 }
 
-/// What a terminal obeys instead of showing it, and what makes a line read otherwise than it is.
+/// Returns true for a character that a terminal obeys instead of showing it, or that makes a line
+/// read otherwise than it is.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2066}'..='\u{2069}')
 }
 
-/// As many whole characters as fit into `most` bytes.
+/// Returns as many whole characters as fit into `most` bytes.
 fn head(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     &text[..end.unwrap_or(0)]

@@ -3,7 +3,7 @@
 use super::field::{byte_enum, record};
 
 byte_enum! {
-    /// What a client opened a connection for.
+    /// The purpose for which a client opened a connection.
     pub(crate) enum Purpose {
         1 Join,
         2 Ask,
@@ -104,7 +104,7 @@ byte_enum! {
 }
 
 byte_enum! {
-    /// What a setting belongs to.
+    /// The owner of a setting.
     pub(crate) enum Scope {
         /// The program.
         1 Program,
@@ -258,7 +258,7 @@ record! {
 }
 
 record! {
-    /// How much of a resource one instance says that it uses.
+    /// The use of a resource that one instance reports.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Counted {
         pub(crate) resource: String,

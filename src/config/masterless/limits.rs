@@ -2,80 +2,81 @@
 
 use std::time::Duration;
 
-/// Directives that one process remembers to have followed, and that it gives at a time.
+/// The most directives that one process remembers to have followed, and the most that it gives at a
+/// time.
 pub(crate) const MAX_DIRECTIVES: usize = 16;
 
-/// Service types of which one process tells at a time whom it follows.
+/// The most service types for which one heartbeat tells the primary that the process follows.
 pub(crate) const MAX_VIEWED: usize = 16;
 
-/// Other primaries whose claims one counts while it is in conflict with them.
+/// The most other primaries whose claims a primary counts while it is in conflict with them.
 pub(crate) const MAX_RIVALS: usize = 8;
 
-/// Starts that have been made known and not been seen, and dead that still count.
+/// The most announced starts of processes not yet seen, and the most dead processes that still
+/// count.
 pub(crate) const MAX_PENDING_STARTS: usize = 256;
 
-/// Gone processes whose last heartbeat is remembered, so that it is not taken for new when somebody
-/// plays it again.
+/// The most gone processes whose last heartbeat is remembered. A replay of that heartbeat is then
+/// recognised.
 pub(crate) const MAX_TOMBSTONES: usize = 4096;
 
-/// Most other processes in the record of one.
+/// The most other processes in the record of one process.
 pub(crate) const MAX_PEERS: usize = 4096;
 
-/// Most addresses that each heartbeat is sent to, one by one. Larger groups use multicast.
+/// The most addresses that each heartbeat is sent to, one by one. Larger groups use multicast.
 pub(crate) const MAX_DESTINATIONS: usize = 256;
 
-/// Most service types whose need one process looks after.
+/// The most service types that one process keeps at their size.
 pub(crate) const MAX_NEEDS: usize = 64;
 
-/// Most processes of the own machine whose end the kernel tells: a descriptor each. The others'
-/// silence says it, later.
+/// The most processes of this machine whose end the kernel reports: each takes a descriptor. The
+/// end of any other shows by its silence, later.
 pub(crate) const MAX_LIVES: usize = 256;
 
-/// What a program may want of a peer before the peer's thread has taken it in, which it does at
-/// once.
+/// The most requests of a program that wait for the peer's thread, which takes them at once.
 pub(crate) const MAX_WISHES: usize = 1024;
 
-/// Datagrams for which there shall be room while this process does not read. The kernel counts more
-/// than the bytes: at most 2,304 for one of ours.
+/// The space for datagrams that come while this process does not read. The kernel counts more than
+/// the bytes: at most 2,304 for one datagram of ours.
 pub(crate) const RECEIVE_BUFFER: usize = 256 * 2304;
 
-/// Datagrams that can wait there at most: the kernel doubles what it is asked for, and counts 768
-/// bytes for the smallest. As many are taken before anything is decided, so that nothing has been
-/// missed of what came before; a flood delays a heartbeat by no more than these take, a few
-/// milliseconds.
+/// The most datagrams that can wait in that space: the kernel doubles the size that it is asked
+/// for, and counts 768 bytes for the smallest datagram. The peer takes this many before it decides
+/// anything, and therefore has missed nothing of what came before. A flood delays a heartbeat by no
+/// more than these take, a few milliseconds.
 pub(crate) const MAX_WAITING: usize = 2 * RECEIVE_BUFFER / 768;
 
-/// Left-over files of dead processes that are looked for at each join, so that a join takes no
-/// longer the more there are.
+/// The most left-over files of dead processes that a join looks at. A join then takes no longer the
+/// more there are.
 pub(crate) const MAX_SWEPT: usize = 64;
 
-/// Between two warnings about the same breach of the protocol: whoever sends rubbish shall not fill
-/// the log.
+/// The time between two warnings about the same breach of the protocol: a sender of rubbish must
+/// not fill the log.
 pub(crate) const WARN_AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// Between two attempts to find a network interface again that is gone.
+/// The time between two attempts to find a network interface that is gone.
 pub(crate) const REOPEN: Duration = Duration::from_secs(1);
 
-/// A member that was not heard for so long from an address, and for three intervals, is no longer
-/// there.
+/// A member that has not been heard from an address for this time, and for three intervals, is no
+/// longer there.
 pub(crate) const SILENT_ADDRESS: Duration = Duration::from_secs(5);
 
-/// So long a process that begins to join waits for its peers' names to be looked up.
+/// How long a joining process waits for the look-up of its peers' names.
 pub(crate) const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
 
-/// Between two look-ups of a peer's name, after something new. Twice as long after each that finds
-/// nothing new.
+/// The time between two look-ups of a peer's name, after one that found something new. It doubles
+/// with each look-up that finds nothing new.
 pub(crate) const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
-/// Between two look-ups of a peer's name, at most: the system's resolver waits longer for a server
-/// that does not answer.
+/// The longest time between two look-ups of a peer's name: the system's resolver waits longer for a
+/// server that does not answer.
 pub(crate) const LOOK_UP_AT_LEAST: Duration = Duration::from_secs(30);
 
-/// Below it the timer's own inaccuracy is no longer small.
+/// The shortest interval. With a shorter one, the timer's own inaccuracy would no longer be small.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Above it a death would be noticed after minutes.
+/// The longest interval. With a longer one, a death would be noticed after minutes.
 pub(super) const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A busy machine runs a process some ten milliseconds late.
+/// The shortest delay: a busy machine runs a process some ten milliseconds late.
 pub(super) const MIN_DELAY: Duration = Duration::from_millis(20);

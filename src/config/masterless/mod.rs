@@ -17,7 +17,7 @@ mod limits;
 pub(crate) use destination::{Destination, host_and_port};
 pub(crate) use limits::*;
 
-/// How many processes of a service type a group should have.
+/// The number of processes of a service type that a group should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Need {
     /// The service type.
