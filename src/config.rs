@@ -395,7 +395,7 @@ impl Config {
         const MOST: usize = MAX_FUNCTIONS - 8;
         check_group(&self.group)?;
         if self.port == Some(0) {
-            return Err(ConfigError::new("port", "0", "a port is 1 to 65535"));
+            return Err(ConfigError::new("port", "0", "a port may be 1 to 65535"));
         }
         if let Some(name) = &self.name {
             check_name(name)?;

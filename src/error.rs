@@ -68,11 +68,12 @@ pub(crate) fn cure(error: &io::Error) -> &'static str {
         }
         Some(Errno::NFILE) => "the machine has no descriptor left: raise fs.file-max",
         Some(Errno::AGAIN) => {
-            "no thread can be started: raise the limits (ulimit -u, kernel.threads-max, \
-             kernel.pid_max, vm.max_map_count, \
-             pids.max of the control group)"
+            "the system cannot start another thread: raise the limits (ulimit -u, \
+             kernel.threads-max, kernel.pid_max, vm.max_map_count, pids.max of the control group)"
         }
-        Some(Errno::FBIG) => "this process may write no file so large: raise the limit (ulimit -f)",
+        Some(Errno::FBIG) => {
+            "this process may not write a file of this size: raise its limit (ulimit -f)"
+        }
         Some(Errno::ADDRNOTAVAIL) => {
             "the machine has no port left: widen net.ipv4.ip_local_port_range"
         }

@@ -17,8 +17,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
         || name == "main"
     {
         let rule = format!(
-            "an instance's name has 1 to {MAX_NAME} bytes, no white space or control characters, \
-             does not begin with @ or -, and is not `main`"
+            "an instance's name must have 1 to {MAX_NAME} bytes, no white space or control \
+             characters, must not begin with @ or -, and must not be `main`"
         );
         return Err(ConfigError::new("name", name, rule));
     }
@@ -34,11 +34,11 @@ pub(crate) fn check_meta(meta: &[(String, String)]) -> Result<(), ConfigError> {
         return Err(ConfigError::new(
             "meta",
             key,
-            "a key is not empty and has no white space, control characters or `=`",
+            "a key must not be empty, or contain white space, control characters or `=`",
         ));
     }
     if let Some((_, value)) = meta.iter().find(|(_, value)| value.contains(char::is_control)) {
-        return Err(ConfigError::new("meta", value, "a value has no control characters"));
+        return Err(ConfigError::new("meta", value, "a value must not contain control characters"));
     }
     if meta.len() > MAX_META || bytes > MAX_META_BYTES {
         return Err(ConfigError::new(
@@ -58,8 +58,8 @@ pub(crate) fn check_function(name: &str) -> Result<(), ConfigError> {
         || name.starts_with('-')
     {
         let rule = format!(
-            "a function's name has 1 to {MAX_FUNCTION_NAME} bytes, no white space or control \
-             characters, and does not begin with -"
+            "a function's name must have 1 to {MAX_FUNCTION_NAME} bytes, no white space or \
+             control characters, and must not begin with -"
         );
         return Err(ConfigError::new("admin_function", name, rule));
     }
@@ -71,8 +71,8 @@ pub(crate) fn check_word(what: &'static str, word: &str) -> Result<(), ConfigErr
     let bad = |c: char| c.is_control() || c.is_whitespace();
     if word.is_empty() || word.len() > MAX_WORD || word.contains(bad) || word.starts_with('-') {
         let rule = format!(
-            "it has 1 to {MAX_WORD} bytes, no white space or control characters, and does not \
-             begin with -"
+            "it must have 1 to {MAX_WORD} bytes, no white space or control characters, and must \
+             not begin with -"
         );
         return Err(ConfigError::new(what, word, rule));
     }
@@ -87,7 +87,11 @@ pub(crate) fn check_resources<'a>(
     for (name, limit, per_holder) in declared {
         check_word("resource", name)?;
         if limit > MAX_UNITS || per_holder.is_some_and(|most| most > MAX_UNITS) {
-            return Err(ConfigError::new("resource", name, format!("a limit is 0 to {MAX_UNITS}")));
+            return Err(ConfigError::new(
+                "resource",
+                name,
+                format!("a limit may be 0 to {MAX_UNITS}"),
+            ));
         }
         if !names.insert(name) {
             return Err(ConfigError::new("resource", name, "it is declared twice"));

@@ -90,8 +90,8 @@ impl Surroundings for System {
 
 const DATABASE: &str = "the home directory in the user database";
 
-const RELATIVE: &str = "it must be an absolute path, so that it is the same from everywhere (a `~` \
-                        is known to shells only)";
+const RELATIVE: &str = "it must be an absolute path, which is the same from every working directory \
+                        (only shells know `~`)";
 
 fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory, ConfigError> {
     let mut ignored = Vec::new();
@@ -109,7 +109,7 @@ fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory
         let kept = path.is_absolute();
         if !kept {
             ignored.push(format!(
-                "{name} is passed over: {:?} is no absolute path",
+                "{name} is passed over: {:?} is not an absolute path",
                 path.display().to_string()
             ));
         }

@@ -66,8 +66,8 @@ pub(super) fn check_group(group: &str) -> Result<(), ConfigError> {
         || group.starts_with(['.', '-'])
     {
         let rule = format!(
-            "a group's name has 1 to {MAX_GROUP} characters out of A-Z a-z 0-9 . _ - and begins \
-             with none of . and -"
+            "a group's name must have 1 to {MAX_GROUP} characters out of A-Z a-z 0-9 . _ - and \
+             must not begin with . or -"
         );
         return Err(ConfigError::new("group", group, rule));
     }

@@ -66,7 +66,7 @@ impl fmt::Display for AskError {
                 f.write_str("the supervisor went away before it answered; ask again")
             }
             AskError::Busy => {
-                f.write_str("the supervisor serves as many askers as it can; try again later")
+                f.write_str("the supervisor serves as many callers as it can; try again later")
             }
             AskError::Stopped => f.write_str(STOPPED),
             AskError::Io { doing, source } => refused(f, doing, source),
@@ -147,11 +147,17 @@ impl fmt::Display for CallError {
                 write!(f, "`{instance}` has no function `{function}`")
             }
             CallError::PayloadTooLarge { bytes, limit } => {
-                write!(f, "a payload of {bytes} bytes; at most {} can be sent", in_bytes(*limit))
+                write!(
+                    f,
+                    "the payload has {bytes} bytes, but may have at most {}",
+                    in_bytes(*limit)
+                )
             }
             CallError::Failed { detail } => write!(f, "the function failed: {detail}"),
             CallError::Panicked { detail } => write!(f, "the function panicked: {detail}"),
-            CallError::TimedOut => f.write_str("no answer in time; the function may have run"),
+            CallError::TimedOut => {
+                f.write_str("the instance did not answer in time; the function may have run")
+            }
             CallError::InstanceLost { name } => {
                 write!(f, "`{name}` went away before it answered; the function may have run")
             }

@@ -181,7 +181,7 @@ impl JoinError {
             JoinError::GroupFull { detail } => format!("the group is full: {detail}"),
             JoinError::NoSupervisor { address } => {
                 format!(
-                    "nobody supervises the group on {}, and this instance may not",
+                    "nobody supervises the group on {}, and this instance must not",
                     Port(*address)
                 )
             }
@@ -210,11 +210,11 @@ impl JoinError {
             JoinError::OtherGroup { .. } => "choose another port for one of the two".into(),
             JoinError::KeyMismatch { .. } => {
                 "if that is this group, run both as one user, with one directory or key file; \
-                 else choose another port"
+                 otherwise choose another port"
                     .into()
             }
-            JoinError::Version { .. } => "update the older one".into(),
-            JoinError::PortForbidden { .. } => "choose one from 1024 upwards".into(),
+            JoinError::Version { .. } => "update the older of the two".into(),
+            JoinError::PortForbidden { .. } => "choose a port from 1024 upwards".into(),
             JoinError::NotHere { address } => PlaceError::bring_up(*address.ip()),
             JoinError::NameTaken { .. } => "choose another name, or stop that instance".into(),
             JoinError::NoSupervisor { .. } => "start an instance that may supervise".into(),
@@ -223,7 +223,7 @@ impl JoinError {
                 format!("continue the holder with `kill -CONT {pid}`, or kill it")
             }
             JoinError::TimedOut { holder: Some(holder), .. } if holder.dumping_core => {
-                "the port is free when the core dump is written; kill the holder to have it \
+                "the port is free once the core dump is written; kill the holder to free it \
                  sooner, and see Config::release_on_crash"
                     .into()
             }

@@ -75,11 +75,11 @@ impl KeepError {
         match &self.problem {
             Problem::System { doing, said, .. } => {
                 format!(
-                    "cannot {doing} {path}: {said}; without it, numbers that have been given would \
-                     be given again"
+                    "cannot {doing} {path}: {said}; without it, the group would use the \
+                     same numbers again"
                 )
             }
-            Problem::Damaged { found } => format!("{path} does not say the last number: {found}"),
+            Problem::Damaged { found } => format!("{path} does not hold the last number: {found}"),
         }
     }
 
@@ -91,19 +91,18 @@ impl KeepError {
         let cure = match &self.problem {
             Problem::Damaged { .. } => {
                 return format!(
-                    "write the last one that you know of into it (echo NUMBER > {path}), or, if \
-                     nothing depends on them, \
-                     remove it to begin at 1"
+                    "write the last number that you know into it (echo NUMBER > {path}), or, if \
+                     nothing depends on these numbers, remove the file to start at 1"
                 );
             }
             Problem::System { errno, .. } => match errno.map(Errno::from_raw_os_error) {
                 Some(Errno::NOSPC) => "make room on its file system",
                 Some(Errno::DQUOT) => "make room in this user's quota",
                 Some(Errno::FBIG) => "raise the limit of file sizes (ulimit -f)",
-                Some(Errno::ROFS) => "have its file system mounted writable",
+                Some(Errno::ROFS) => "mount its file system writable",
                 Some(Errno::ACCESS | Errno::PERM) => "make it writable for this user",
                 Some(Errno::NOENT | Errno::NOTDIR) => "make its directory again",
-                _ => "see what the system's log says of its file system",
+                _ => "look for faults of its file system in the system's log",
             },
         };
         format!("{cure}, or choose another directory for the whole group")

@@ -80,7 +80,7 @@ impl KeyError {
         match self {
             KeyError::Exposed { path, mode } => {
                 format!(
-                    "key file {} has mode {mode:04o}, so that others can use it",
+                    "key file {} has mode {mode:04o}, which lets other users use it",
                     path.display()
                 )
             }
@@ -88,10 +88,13 @@ impl KeyError {
                 format!("key file {} belongs to user id {owner}, not to this user", path.display())
             }
             KeyError::Malformed { path, .. } => {
-                format!("{} is no key, which is a regular file of 32 random bytes", path.display())
+                format!(
+                    "{} is not a key: a key is a regular file of 32 random bytes",
+                    path.display()
+                )
             }
             KeyError::Linked { path } => {
-                format!("{} is a symbolic link, not a key of the group's own", path.display())
+                format!("{} is a symbolic link, not the group's own key", path.display())
             }
             KeyError::Missing { path } => format!("there is no key file {}", path.display()),
             KeyError::Unsafe { path, problem, .. } => format!("{} {problem}", path.display()),
@@ -110,12 +113,14 @@ impl KeyError {
                 format!("if nobody else has seen it, run: chmod 600 {}", path.display())
             }
             KeyError::Foreign { .. } => {
-                "run as that user, or choose a key file of your own, or a directory for one".into()
+                "run as that user, or choose another key file or directory".into()
             }
             KeyError::Malformed { problem, .. } => format!("it {problem}"),
-            KeyError::Linked { .. } => "if it leads to a mounted key, name that key file".into(),
+            KeyError::Linked { .. } => {
+                "if it leads to a mounted key, set that file as the key file".into()
+            }
             KeyError::Missing { path } => format!(
-                "make one, the same for all of the group: (umask 077; head -c 32 /dev/urandom > \
+                "make one, the same for the whole group: (umask 077; head -c 32 /dev/urandom > \
                  {})",
                 path.display()
             ),
@@ -123,7 +128,7 @@ impl KeyError {
             KeyError::Unkept { source } => source.remedy(),
             KeyError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    "choose a directory of this user's".into()
+                    "choose a directory that belongs to this user".into()
                 }
                 _ => super::cure(source).into(),
             },

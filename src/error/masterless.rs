@@ -56,14 +56,14 @@ impl fmt::Display for JoinError {
             JoinError::PortHeld { address } => {
                 write!(
                     f,
-                    "another program has the UDP port of {address} for itself; choose another one \
-                     for all of the group"
+                    "another program has exclusive use of the UDP port of {address}; choose \
+                     another port for the whole group"
                 )
             }
             JoinError::PortForbidden { address } => write!(
                 f,
-                "this user may not bind the UDP port of {address}; choose one from 1024 upwards \
-                 for all of the group"
+                "this user may not bind the UDP port of {address}; choose a port from 1024 \
+                 upwards for the whole group"
             ),
             JoinError::NotHere { what } => {
                 write!(f, "this machine has no network interface or address {what}")

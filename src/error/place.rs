@@ -68,11 +68,11 @@ impl PlaceError {
     }
 
     pub(super) fn bring_up(ip: Ipv4Addr) -> String {
-        let bring_up = "bring that up with its usual 127.0.0.1/8 (ip address add 127.0.0.1/8 dev \
+        let bring_up = "bring the interface up with 127.0.0.1/8 (ip address add 127.0.0.1/8 dev \
                         lo; ip link set lo up)";
         match ip {
             Ipv4Addr::LOCALHOST => bring_up.into(),
-            _ => format!("{bring_up}, or set a port: the group is then on 127.0.0.1"),
+            _ => format!("{bring_up}, or set a port, which is then on 127.0.0.1"),
         }
     }
 

@@ -24,10 +24,11 @@ pub enum StepDownError {
 impl fmt::Display for StepDownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            StepDownError::NotSupervisor => "this instance is not supervisor",
-            StepDownError::Alone => "there is no other instance that could take over",
+            StepDownError::NotSupervisor => "this instance is not the supervisor",
+            StepDownError::Alone => "no other instance could take over",
             StepDownError::JobRunning => {
-                "a job that runs only on the supervisor did not end in time; still supervisor"
+                "a job that runs only on the supervisor did not end in time; this instance is \
+                 still supervisor"
             }
             StepDownError::TimedOut => "the role was given up, but no successor was known in time",
         })

@@ -66,20 +66,17 @@ impl fmt::Display for AcquireError {
         match self {
             AcquireError::Exhausted { resource, wanted, free } => write!(
                 f,
-                "{wanted} of `{resource}` cannot be had at once: {free} free, or others have \
+                "{wanted} of `{resource}` are not available now: {free} free, or others have \
                  waited longer"
             ),
             AcquireError::OverLimit { resource, wanted, limit } => {
-                write!(f, "{wanted} of `{resource}` are more than its limit of {limit}")
+                write!(f, "{wanted} of `{resource}` exceed its limit of {limit}")
             }
             AcquireError::OverHolderLimit { resource, wanted, limit } => {
-                write!(
-                    f,
-                    "{wanted} of `{resource}` are more than the {limit} that one holder may have"
-                )
+                write!(f, "{wanted} of `{resource}` exceed the limit of {limit} for one holder")
             }
             AcquireError::Unknown { resource } => {
-                write!(f, "no resource `{resource}`: no instance has declared a limit of it")
+                write!(f, "no resource `{resource}`: no instance has declared it")
             }
             AcquireError::Invalid { source } => source.fmt(f),
             AcquireError::TooMany { limit } => {
@@ -219,7 +216,7 @@ impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SettingError::Changed { key, present: Some(present) } => {
-                write!(f, "the setting `{key}` has changed meanwhile, to {present:?}")
+                write!(f, "the setting `{key}` has changed meanwhile to {present:?}")
             }
             SettingError::Changed { key, present: None } => {
                 write!(f, "the setting `{key}` is not set")

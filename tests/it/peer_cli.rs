@@ -295,7 +295,7 @@ fn another_programs_port_is_69_and_another_key_is_nobody() {
     let ground = Ground::new();
     let holder = UdpSocket::bind(("0.0.0.0", ground.port)).unwrap();
     for command in ["peer join", "peer ls", "peer watch", "peer run --when-primary -- true"] {
-        ground.ask(command).code(69).says("has the UDP port of 127.255.255.255");
+        ground.ask(command).code(69).says("use of the UDP port of 127.255.255.255");
     }
     drop(holder);
     let _one = primary(&ground, "");

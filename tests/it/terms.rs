@@ -119,7 +119,7 @@ fn a_damaged_term_file_is_an_error_that_says_how_to_go_on() {
         fs::write(ground.term_file(), damage).expect("a term file");
         let refused = finish(ground.shell(SAY_TERM)).code(1).says("echo NUMBER >").says("it.term");
         assert_eq!(refused.out, "", "{damage:?}");
-        says(&ground.ask("doctor --json"), "directory", "cure", &["does not say the last number"]);
+        says(&ground.ask("doctor --json"), "directory", "cure", &["does not hold the last number"]);
     }
     fs::write(ground.term_file(), "57\n").expect("a term file");
     assert_eq!(finish(ground.shell(SAY_TERM)).code(0).out, "term 58\n");

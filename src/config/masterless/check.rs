@@ -28,7 +28,7 @@ impl Config {
             return Err(ConfigError::new("max_members", self.max_members, "1 to 4096"));
         }
         if self.quorum > self.max_members {
-            return Err(ConfigError::new("quorum", self.quorum, "at most as many as max_members"));
+            return Err(ConfigError::new("quorum", self.quorum, "at most max_members"));
         }
         if self.events < 2 {
             return Err(ConfigError::new("events", self.events, "at least 2"));
@@ -47,11 +47,15 @@ impl Config {
                 return Err(ConfigError::new(
                     "need",
                     need.service,
-                    "the most are no fewer than the least",
+                    "the maximum must not be below the minimum",
                 ));
             }
             if !services.insert(need.service) {
-                return Err(ConfigError::new("need", need.service, "once for each service type"));
+                return Err(ConfigError::new(
+                    "need",
+                    need.service,
+                    "at most one need for each service type",
+                ));
             }
         }
         if services.len() > MAX_NEEDS {
@@ -63,7 +67,7 @@ impl Config {
     fn check_transport(&self) -> Result<(), ConfigError> {
         match &self.transport {
             Transport::Local(Some(0)) => {
-                Err(ConfigError::new("local", "0", "a port is 1 to 65535"))
+                Err(ConfigError::new("local", "0", "a port may be 1 to 65535"))
             }
             Transport::Local(_) => Ok(()),
             Transport::Multicast { group, .. }

@@ -21,7 +21,7 @@ impl Destination {
     pub(super) fn fault(&self, bind: SocketAddr) -> Option<&'static str> {
         match self {
             Destination::Address(at) if at.is_ipv4() != bind.is_ipv4() => {
-                Some("all addresses are IPv4 or all are IPv6, as the one to bind")
+                Some("all addresses must be IPv4, or all are IPv6, like the address to bind")
             }
             Destination::Address(at) if at.port() == 0 || at.ip().is_unspecified() => {
                 Some("the address of one host, and a port from 1 to 65535")

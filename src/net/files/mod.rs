@@ -55,13 +55,16 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
     if owner != geteuid().as_raw() && owner != 0 {
         return wrong(
             format!("belongs to user id {owner}, who can exchange all that is in it"),
-            "run as that user, or choose a directory of this user's".into(),
+            "run as that user, or choose a directory that belongs to this user".into(),
         );
     }
     let others = if about.gid() == owner { 0o002 } else { 0o022 };
     if mode & others != 0 && mode & 0o1000 == 0 {
         return wrong(
-            format!("has mode {:04o}, so that others can exchange what is in it", mode & 0o7777),
+            format!(
+                "has mode {:04o}, which lets other users exchange what is in it",
+                mode & 0o7777
+            ),
             format!(
                 "run: chmod go-w {}; or choose a directory in it that is not there yet: it is \
                  made for this user only",
@@ -93,7 +96,7 @@ pub(crate) fn open(
     }
     if mode & 0o022 != 0 {
         return wrong(
-            format!("has mode {mode:04o}, so that others can write it"),
+            format!("has mode {mode:04o}, which lets other users write it"),
             format!("run: chmod go-w {}", path.display()),
         );
     }
@@ -219,8 +222,8 @@ pub(super) fn refused(path: &Path, doing: &'static str, source: io::Error) -> Ke
                     path.display()
                 ),
                 format!(
-                    "choose a directory of this user's; or, if a run as another user (sudo) has \
-                     left it behind, give it back: chown -R {me} {}",
+                    "choose a directory that belongs to this user; or, if a run as another user \
+                     (sudo) has left it behind, give it back: chown -R {me} {}",
                     part.display()
                 ),
                 true,

@@ -203,7 +203,7 @@ fn a_call_to_all_says_who_answered_and_fails_if_one_did_not() {
         .code(1)
         .says("1 of 2 instances gave no result");
     assert!(answer.out.starts_with("one\tok\tx\ntwo\terror\t"), "{answer:?}");
-    ground.ask("call two ping x --timeout 0.3").code(124).says("no answer in time");
+    ground.ask("call two ping x --timeout 0.3").code(124).says("did not answer in time");
 }
 
 #[test]

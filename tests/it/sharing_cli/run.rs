@@ -45,7 +45,7 @@ fn the_exit_code_with_a_permit_is_the_commands() {
     finish(permit(&ground, "slots", "echo started")).code(4).says("no resource `slots`");
     finish(permit(&ground, "slots=5 --limit 4", "echo started"))
         .code(75)
-        .says("more than its limit of 4");
+        .says("exceed its limit of 4");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn who_does_not_want_to_wait_for_a_permit_is_told_75_or_124() {
     assert_eq!(job.line(), "started");
     finish(permit(&ground, "slots=2 --limit 4 -n", "echo started"))
         .code(75)
-        .says("2 of `slots` cannot be had at once");
+        .says("2 of `slots` are not available now");
     finish(permit(&ground, "slots=2 --limit 4 -w 0.1", "echo started"))
         .code(124)
         .says("no permit for `slots` in time");

@@ -16,7 +16,9 @@ pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding 
     const CHECK: &str = "directory";
     if let Err(PlaceError::Key { source: error }) = config.check_directory() {
         let remedy = match with_options(&error.remedy(), error.settings()) {
-            remedy if remedy.is_empty() => "make it a directory of this user's".to_owned(),
+            remedy if remedy.is_empty() => {
+                "make it a directory that belongs to this user".to_owned()
+            }
             remedy => remedy,
         };
         return cure(CHECK, format!("{} ({})", error.finding(), directory.source), remedy);
