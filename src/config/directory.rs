@@ -90,8 +90,8 @@ impl Surroundings for System {
 
 const DATABASE: &str = "the home directory in the user database";
 
-const RELATIVE: &str = "it must be an absolute path, which is the same from every working directory \
-                        (only shells know `~`)";
+const RELATIVE: &str = "it must be an absolute path, which is the same from every working \
+                        directory (only shells know `~`)";
 
 fn choose(set: Option<&Path>, here: &impl Surroundings) -> Result<StateDirectory, ConfigError> {
     let mut ignored = Vec::new();

@@ -1,26 +1,28 @@
-//! Who is let in at a port that is served, and who makes room for whom.
+//! Decides which connections are admitted at a port that is served, and which one makes room for
+//! another.
 //!
-//! A connection is pending until its handshake has ended, and then a client. Both are limited, so
-//! that nobody who is silent, slow or many keeps the others out:
+//! A connection is pending until its handshake has ended, and then a client. Both are limited. No
+//! stranger, whether silent, slow or many, keeps the others out:
 //!
-//! - Of the pending ones the oldest goes that has not said a valid word in time; else the oldest of
-//!   all, once it has had much longer.
-//! - Of the clients the one goes that has been idle longest; who is busy stays.
+//! - Of the pending connections, the oldest goes that has not sent a valid message in time; if
+//!   there is none, the oldest of all goes, once it has had much longer.
+//! - Of the clients, the one goes that has been idle longest; a busy one stays.
 
 use std::collections::BTreeMap;
 
 use super::{ConnId, Time};
 use crate::config::MAX_PENDING;
 
-/// How long a pending connection is borne that has not said a valid word, when there is no room. A
-/// client of ours speaks as soon as it is connected; with this, whoever opens silent connections
-/// has to open 50,000 a second to keep the others out.
+/// How long a pending connection may send no valid message when there is no room. A client of ours
+/// speaks as soon as it is connected; with this, a stranger must open 50,000 silent connections a
+/// second to keep the others out.
 pub(crate) const SILENT_PATIENCE: Time = Time::from_millis(20);
 
-/// How long one is borne that has: it may be one of thousands that came at once after a failover.
+/// How long a pending connection may take that has sent one: it may be one of thousands that came
+/// at once after a failover.
 pub(crate) const OPENED_PATIENCE: Time = Time::from_millis(500);
 
-/// The connections of one port. What stands for a pending one is `P`, for a client `C`.
+/// The connections of one port. `P` stands for a pending connection, `C` for a client.
 pub(crate) struct Admission<P, C> {
     max_clients: usize,
     next: ConnId,
@@ -32,11 +34,11 @@ pub(crate) struct Admission<P, C> {
 struct Handshaking<P> {
     what: P,
     since: Time,
-    /// It has said a valid word.
+    /// It has sent a valid message.
     opened: bool,
 }
 
-/// There is no room for one more client, or the connection itself had to make room.
+/// There is no room for another client, or the connection itself had to make room.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotAdmitted;
 
@@ -51,7 +53,7 @@ impl<P, C> Admission<P, C> {
         }
     }
 
-    /// Nobody is let in any more.
+    /// Admits no more connections.
     pub(crate) fn close(&mut self) {
         self.closed = true;
     }
@@ -60,12 +62,12 @@ impl<P, C> Admission<P, C> {
         self.closed
     }
 
-    /// True if nobody can begin before somebody has made way.
+    /// Returns true if no connection can begin before another has made way.
     pub(crate) fn is_full(&self) -> bool {
         self.pending.len() >= MAX_PENDING
     }
 
-    /// A connection begins its handshake; the caller has made room.
+    /// Begins the handshake of a connection; the caller has made room.
     pub(crate) fn begin(&mut self, now: Time, what: P) -> ConnId {
         let conn = self.next;
         self.next += 1;
@@ -73,15 +75,16 @@ impl<P, C> Admission<P, C> {
         conn
     }
 
-    /// It has said a valid word.
+    /// Notes that the connection has sent a valid message.
     pub(crate) fn opened(&mut self, conn: ConnId) {
         if let Some(pending) = self.pending.get_mut(&conn) {
             pending.opened = true;
         }
     }
 
-    /// Strikes off the most hopeless pending connection, which is to be ended; `None` if none is
-    /// old enough. One that `has_spoken`, and has not been listened to yet, is not silent.
+    /// Strikes off the least promising pending connection, which the caller must end; returns
+    /// `None` if none is old enough. A connection that `has_spoken`, but has not been listened to
+    /// yet, is not silent.
     pub(crate) fn make_way(&mut self, now: Time, has_spoken: impl Fn(&P) -> bool) -> Option<P> {
         let is_old = |since: Time, patience| now.saturating_sub(since) >= patience;
         let silent = self.pending.values_mut().filter(|pending| !pending.opened);
@@ -100,8 +103,9 @@ impl<P, C> Admission<P, C> {
         self.pending.remove(&conn).map(|pending| pending.what)
     }
 
-    /// A pending connection becomes a client; gives the one that makes room for it, which is to be
-    /// ended, if one has to. `idle_since` is a number that grows, or `None` for one that is busy.
+    /// Makes a pending connection a client. Returns the client that makes room for it, if one must,
+    /// which the caller must end. `idle_since` returns a number that grows, or `None` for a busy
+    /// client.
     pub(crate) fn promote(
         &mut self,
         conn: ConnId,
@@ -120,7 +124,7 @@ impl<P, C> Admission<P, C> {
         Ok(replaced)
     }
 
-    /// A connection is over.
+    /// Strikes off a connection that has ended.
     pub(crate) fn end(&mut self, conn: ConnId) {
         self.pending.remove(&conn);
         self.clients.remove(&conn);

@@ -1,9 +1,9 @@
-//! What one instance does about its role: when it tries the port, when it connects, when it waits,
-//! when it gives up.
+//! Decides what one instance does about its role: when it tries the port, connects, waits, or gives
+//! up.
 //!
-//! Strictly alternating: [`Election::on`] takes what the last deed came to and names the next one.
-//! There is never more than one deed under way, so that no late answer to an attempt given up can
-//! be mistaken for a new one.
+//! Strictly alternating: [`Election::on`] takes the outcome of the last deed and names the next
+//! one. There is never more than one deed under way. A late answer to an abandoned attempt can
+//! therefore not be mistaken for a new one.
 //!
 //! | phase \ event | `PortClaimed` | `Kept` | `PortTaken` | `Welcomed` | `NobodyThere` | `ClosedAtOnce`, `Obstructed` | `Waited` | `LinkLost` | `SteppedDown` |
 //! |---|---|---|---|---|---|---|---|---|---|
@@ -11,16 +11,16 @@
 //! | subordinate | – | – | – | – | – | – | – | try the port at once; wait after many brief lifelines | – |
 //! | supervisor | – | – | – | – | – | – | – | – | connect, leaving the port to others for a while |
 //!
-//! An instance that may not supervise connects wherever the table has it try the port.
+//! An instance that may not supervise connects wherever the table says that it tries the port.
 //!
 //! `Halted` stops from everywhere. Dashes cannot happen and change nothing.
 //!
-//! **Terms.** Each supervisorship has a term above all that its instance knows of: those that it
-//! has seen, and the last one that the group's directory keeps. Who cannot read or write that one,
-//! and has had no role in the group, gives the port back: it would begin the group anew with a term
-//! that there may have been. Who has had a role goes on after the last term that it has seen, which
-//! is the last of all unless it was cut off from its group during whole supervisorships; then those
-//! who know better raise its term as they come.
+//! **Terms.** Each supervisorship has a term above all that its instance knows: those that it has
+//! seen, and the last one that the group's directory keeps. An instance that cannot read or write
+//! the kept term, and has had no role in the group, gives the port back: it would start the group
+//! anew with a term that may have been used. An instance that has had a role continues after the
+//! last term that it has seen. That is the last of all, unless it was cut off from its group during
+//! whole supervisorships; then instances that know better raise its term as they come.
 
 use std::time::Duration;
 
@@ -35,32 +35,32 @@ use crate::wire::{ElectionCause, LeftCause};
 pub(crate) enum Loss {
     /// The supervisor's end is gone without a word.
     Died,
-    /// It said that it steps down.
+    /// The supervisor said that it steps down.
     SteppedDown,
-    /// It said that it leaves.
+    /// The supervisor said that it leaves.
     Left,
-    /// It cut us off.
+    /// The supervisor cut this instance off.
     Evicted,
 }
 
-/// What a deed came to.
+/// The outcome of a deed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ElectionEvent {
     /// The instance is ready to begin.
     Started,
-    /// We are bound and listening. The last term that is kept, and the highest that what we hold
-    /// speaks of.
+    /// This instance is bound and listening. Holds the last term that is kept, and the highest term
+    /// in what this instance holds.
     PortClaimed { last: Result<u64, KeepError>, seen: u64 },
-    /// The new term is kept, or cannot be.
+    /// The new term is kept, or cannot be kept.
     Kept(Result<(), KeepError>),
-    /// Another one has the port.
+    /// Another process has the port.
     PortTaken,
     /// The supervisor of this term let us in.
     Welcomed { term: u64 },
-    /// Nobody took the connection.
+    /// No process accepted the connection.
     NobodyThere,
-    /// Somebody took the connection and closed it without a valid word: a supervisor that died, or
-    /// another program.
+    /// A process accepted the connection and closed it without a valid message: a supervisor that
+    /// died, or another program.
     ClosedAtOnce,
     /// Something stands in the way.
     Obstructed(Obstacle),
@@ -68,26 +68,26 @@ pub(crate) enum ElectionEvent {
     Waited,
     /// The lifeline ended.
     LinkLost(Loss),
-    /// Our supervisorship was given up in this term, which may have been raised; somebody else
-    /// shall have it. The program has been told before the port was free.
+    /// This instance gave up its supervisorship in this term, which may have been raised; another
+    /// instance shall have it. The program learned of it before the port was free.
     SteppedDown { term: u64 },
     /// The program wants to leave.
     Halted,
 }
 
-/// What to do next; each comes to exactly one event.
+/// What to do next; each deed has exactly one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
     /// Bind and listen; if that succeeds, read the last term.
     TryPort,
-    /// Keep this term, before anybody hears of it.
+    /// Keep this term, before any other process learns of it.
     Keep { term: u64 },
     /// Connect to the port and say hello.
     Connect,
-    /// Look whether the supervisor before, whose admin port this is, still lives. Only a
+    /// Look whether the previous supervisor, whose admin port this is, still lives. Only a
     /// [member](super::member) asks for it.
     LookAfter { admin: u16 },
-    /// Do nothing for so long.
+    /// Do nothing for this time.
     Wait(Duration),
     /// Be supervisor.
     Supervise { term: u64, cause: ElectionCause },
@@ -95,11 +95,11 @@ pub(crate) enum Deed {
     Follow,
     /// Give up for ever.
     Fail(Obstacle),
-    /// Be gone.
+    /// Stop.
     Stop,
 }
 
-/// What the program is told.
+/// What the program learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     /// `unkept` if the term could not be kept.
@@ -124,20 +124,20 @@ enum Phase {
 }
 
 /// A connection that is closed without a word is a supervisor that just died, until it happens this
-/// often in a row: with the pauses between, for a quarter of a second at least.
+/// often in a row: with the pauses between, this takes a quarter of a second at least.
 const STRIKES: u32 = 13;
 
-/// A lifeline that ends before this time is over is a brief one.
+/// A lifeline that ends sooner than this is a brief one.
 const BRIEF: Duration = Duration::from_secs(1);
 
-/// Supervisors do die one soon after the other, and each failover is to be as quick as the first.
-/// But after so many brief lifelines in a row to one and the same supervisorship there is a pause
-/// before the next attempt, longer each time: a supervisor that welcomes us only to cut us off must
-/// not keep both of us busy.
+/// Supervisors do die one soon after the other, and each failover must be as quick as the first.
+/// But after so many brief lifelines in a row to the same supervisorship, there is a pause before
+/// the next attempt, longer each time: a supervisor that welcomes an instance only to cut it off
+/// must not keep both of them busy.
 const BRIEF_IN_A_ROW: u32 = 5;
 
-/// An instance that may not supervise says that nobody does after so many attempts in a row: after
-/// some 150 ms, for an election is over in milliseconds.
+/// An instance that may not supervise reports after so many attempts in a row that no instance
+/// does: after some 150 ms, because an election takes milliseconds.
 const LEADERLESS: u32 = 11;
 
 #[derive(Clone, Debug)]
@@ -150,9 +150,9 @@ pub(crate) struct Election {
     next_term: u64,
     /// Why the next election takes place.
     cause: ElectionCause,
-    /// Until when a first join may go on; `None` once there was a role.
+    /// How long a first join may go on; `None` once there was a role.
     deadline: Option<Time>,
-    /// Until when the port is left to others, after stepping down.
+    /// How long the port is left to others, after stepping down.
     aside_until: Option<Time>,
     /// Attempts since the last role.
     attempts: u32,
@@ -161,13 +161,13 @@ pub(crate) struct Election {
     welcomed_at: Time,
     /// Lifelines in a row that ended soon after they began.
     brief: u32,
-    /// What was reported last as standing in the way, so that it is reported once.
+    /// The obstacle reported last; each is reported once.
     obstacle: Option<Obstacle>,
     random: u64,
 }
 
 impl Election {
-    /// `seed` is for the jitter; `deadline` is until when a first role must be known.
+    /// Starts an election. `seed` is for the jitter; a first role must be known by `deadline`.
     pub(crate) fn new(seed: u64, deadline: Time, may_supervise: bool) -> Self {
         Election {
             phase: Phase::Contending,
@@ -186,7 +186,7 @@ impl Election {
         }
     }
 
-    /// The highest term this instance has seen.
+    /// Returns the highest term that this instance has seen.
     pub(crate) fn last_term(&self) -> u64 {
         self.last_term
     }
@@ -196,12 +196,13 @@ impl Election {
         self.last_term = self.last_term.max(term);
     }
 
-    /// By when the present deed must have come to something, if it must.
+    /// Returns the time by which the present deed must have an outcome, if there is one.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.deadline
     }
 
-    /// Takes what the last deed came to; says what to do next, and what to tell the program before.
+    /// Takes the outcome of the last deed. Returns the next deed, and what the program must learn
+    /// before.
     pub(crate) fn on(&mut self, now: Time, event: ElectionEvent) -> (Option<Report>, Deed) {
         match (self.phase, event) {
             (Phase::Stopped, _) => (None, Deed::Stop),
@@ -325,7 +326,7 @@ impl Election {
         }
     }
 
-    /// True if this instance has had a role, and so knows the last term itself.
+    /// Returns true if this instance has had a role, and therefore knows the last term itself.
     fn is_survivor(&self) -> bool {
         self.deadline.is_none()
     }
@@ -337,8 +338,8 @@ impl Election {
         (self.attempts, self.strikes) = (0, 0);
     }
 
-    /// The port is tried before every connect, by those who may have it: a connect to a port that
-    /// nobody holds can meet itself.
+    /// Tries the port before every connect, if this instance may have it: a connect to a port that
+    /// no process holds can meet itself.
     fn try_port(&mut self, now: Time) -> Deed {
         if !self.may_supervise || self.aside_until.is_some_and(|until| now < until) {
             return Deed::Connect;
@@ -357,17 +358,17 @@ impl Election {
         (report, self.pause(now, obstacle))
     }
 
-    /// Nobody has the port, and this instance may not have it. A survivor says so once, as it may
-    /// last.
+    /// No process has the port, and this instance may not have it. A survivor reports this once,
+    /// because it may last.
     fn leaderless(&mut self, now: Time) -> (Option<Report>, Deed) {
         let deed = self.pause(now, Obstacle::NoSupervisor);
         let news = self.is_survivor() && self.attempts == LEADERLESS;
         (news.then_some(Report::Obstructed(Obstacle::NoSupervisor)), deed)
     }
 
-    /// Waits before the next attempt: at first some microseconds, doubling; a random part of it, so
-    /// that many who wait do not meet again. What does not pass by itself is tried about once a
-    /// second.
+    /// Waits before the next attempt: at first some microseconds, doubling each time. Part of the
+    /// time is random, which keeps instances that wait together from meeting again. An obstacle
+    /// that does not pass by itself is tried about once a second.
     fn pause(&mut self, now: Time, obstacle: Obstacle) -> Deed {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.phase = Phase::Stopped;
@@ -383,8 +384,8 @@ impl Election {
         Deed::Wait(self.deadline.map_or(wait, |deadline| wait.min(deadline.saturating_sub(now))))
     }
 
-    /// A number from 0 to 1, by splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
-    /// generators, 2014).
+    /// Returns a number from 0 to 1, by splitmix64 (Steele, Lea, Flood: Fast splittable
+    /// pseudorandom number generators, 2014).
     fn fraction(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.random;
@@ -394,7 +395,8 @@ impl Election {
     }
 }
 
-/// How the end of a supervisor that we followed is called in the registry of its successor.
+/// Returns the cause that the successor's registry names for the end of a supervisor that this
+/// instance followed.
 pub(crate) fn left_cause(loss: Loss) -> LeftCause {
     match loss {
         Loss::Left => LeftCause::Left,

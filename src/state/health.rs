@@ -1,36 +1,38 @@
-//! Whether the other end of a lifeline still answers, for one who wants to know of hangs.
+//! Decides whether the other end of a lifeline still answers, for an instance that watches for
+//! hangs.
 //!
-//! A connection's end shows a death; it does not show a process that lives and does nothing. So the
-//! watcher asks now and then, and counts how long there is no answer: not in time that passed, but
-//! in parts of its timeout in which it was itself run when it wanted to be. A machine that has no
-//! processor time for the watched has none for the watcher either, as a rule, and a watcher that
-//! was itself stopped must not take its own absence for the other's.
+//! The end of a connection shows a death; it does not show a process that lives but does nothing.
+//! The watcher therefore probes the other end at intervals, and measures how long there is no
+//! answer. It does not measure elapsed time, but parts of its timeout in which it was itself run
+//! when it wanted to be. A machine that has no processor time for the watched process has none for
+//! the watcher either, as a rule, and a watcher that was itself stopped must not take its own
+//! absence for the other's.
 //!
-//! Invariant: at most one question is unanswered at any time; what is overdue has been so for the
-//! whole timeout.
+//! Invariant: at most one probe is unanswered at any time; an end that is overdue has been so for
+//! the whole timeout.
 
 use super::Time;
 
-/// Into how many parts the timeout is cut. One question is asked in each: more would cost more
-/// wake-ups, fewer would make the watcher, which notices at the end of a part, later than a quarter
-/// of the timeout.
+/// The number of parts of the timeout. Each part has one probe: more would cost more wake-ups; with
+/// fewer, the watcher, which notices at the end of a part, would be later than a quarter of the
+/// timeout.
 const PARTS: u32 = 4;
 
-/// What is to be done at the end of a part.
+/// What to do at the end of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Ask, with this number.
+    /// Send a probe with this number.
     pub(crate) ask: Option<u64>,
     /// There has been no good answer for the whole timeout.
     pub(crate) overdue: Option<Overdue>,
 }
 
-/// What is wrong with the other end, as far as its answers say.
+/// What is wrong with the other end, as far as its answers show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overdue {
     /// It does not answer.
     Silent,
-    /// It answers that its program makes no progress.
+    /// It answers, but reports that its program makes no progress.
     NoProgress,
 }
 
@@ -39,27 +41,27 @@ pub(crate) struct Health {
     part: Time,
     /// When the present part ends.
     due: Time,
-    /// The number of the last question.
+    /// The number of the last probe.
     number: u64,
-    /// What was answered to it: whether there is progress.
+    /// The answer to it: whether there is progress.
     answer: Option<bool>,
     /// Parts in a row, ended on time, without a good answer.
     bad: u32,
 }
 
 impl Health {
-    /// Begins at `now` with a question, number 0.
+    /// Starts at `now` with a probe, number 0.
     pub(crate) fn new(timeout: Time, now: Time) -> Self {
         let part = timeout / PARTS;
         Health { part, due: now + part, number: 0, answer: None, bad: 0 }
     }
 
-    /// When [`on_time`](Health::on_time) is due.
+    /// Returns when [`on_time`](Health::on_time) is due.
     pub(crate) fn due(&self) -> Time {
         self.due
     }
 
-    /// Everything that the other end had sent by `now` has been read.
+    /// Ends a part: everything that the other end had sent by `now` has been read.
     pub(crate) fn on_time(&mut self, now: Time) -> Step {
         if now < self.due {
             return Step::default();
@@ -85,7 +87,8 @@ impl Health {
         Step { ask, overdue }
     }
 
-    /// The other end answered question `number`. True if it is well.
+    /// Takes the answer of the other end to the probe `number`. Returns true if the other end is
+    /// well.
     pub(crate) fn on_answer(&mut self, number: u64, progress: bool) -> bool {
         let ours = number == self.number;
         if ours {

@@ -1,45 +1,45 @@
-//! What can stand between an instance and a role.
+//! Obstacles between an instance and a role.
 
 use crate::error::{KeepError, printable};
 use crate::wire::Refusal;
 
-/// What stands between this instance and a role.
+/// An obstacle between this instance and a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
-    /// Whoever holds the port does not speak our protocol.
+    /// The holder of the port does not speak our protocol.
     NotPares,
-    /// Whoever holds the port closes each connection without a word.
+    /// The holder of the port closes each connection without a word.
     TurnedAway,
     /// The holder serves another group, of this name.
     OtherGroup(String),
-    /// The holder does not have our key, or we do not have its.
+    /// The holder does not have our key, or we do not have its key.
     KeyMismatch,
     /// The holder speaks only these versions.
     Version { min: u16, max: u16 },
     /// A living instance has our name.
     NameTaken(String),
-    /// The group has as many members as it may have.
+    /// The group has as many members as its supervisor admits.
     GroupFull(String),
-    /// We may not bind the port.
+    /// This user may not bind the port.
     PortForbidden,
     /// The group's last term cannot be kept.
     Unkept(KeepError),
-    /// Nobody supervises, and we may not.
+    /// No instance supervises, and this one may not.
     NoSupervisor,
-    /// The holder has too much to do.
+    /// The holder is too busy.
     Busy,
-    /// The holder is handing over to another.
+    /// The holder is handing over to another instance.
     SteppingDown,
     /// The holder says that we broke the protocol.
     Malformed(String),
-    /// The holder takes connections and does not answer.
+    /// The holder accepts connections but does not answer.
     Silent,
-    /// The system refused something we cannot do without.
+    /// The system refused something that this instance needs.
     System { doing: &'static str, errno: i32 },
 }
 
 impl Obstacle {
-    /// What a refusal means to the one who was refused; `detail` is a stranger's.
+    /// Returns what a refusal means to the client that was refused; `detail` comes from a stranger.
     pub(crate) fn refused(refusal: Refusal, (min, max): (u16, u16), detail: &str) -> Self {
         let detail = printable(detail);
         match refusal {
@@ -54,7 +54,7 @@ impl Obstacle {
         }
     }
 
-    /// True if trying again soon may well help, so that even a first join goes on until its
+    /// Returns true if another try may soon succeed. Even a first join then goes on until its
     /// deadline.
     pub(super) fn may_pass(&self) -> bool {
         match self {

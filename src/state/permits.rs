@@ -1,13 +1,14 @@
-//! The book of permits: who holds how much of what, who counts how much, and who waits.
+//! The book of permits: which instance holds and counts how many units of what, and which requests
+//! wait.
 //!
 //! Invariants (`check`):
-//! * nothing is granted before the book is open, that is, before everybody is here whom something
-//!   could be owed to;
-//! * a grant never takes a resource's use above its limit, nor its holder's above what one holder
-//!   may have;
-//! * who has asked first is served first, also if others behind need less, except that one who
-//!   waits for room under its own limit holds up nobody else;
-//! * nobody waits who could be served, or who never could.
+//! * nothing is granted before the book is open, that is, before every instance is here that may
+//!   hold something;
+//! * a grant never takes a resource's use above its limit, nor its holder's above the limit for one
+//!   holder;
+//! * requests are served in the order of asking, even if later ones need less; but a request that
+//!   waits for room under its holder's own limit holds up no other holder;
+//! * no request waits that could be granted, or never could be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -19,7 +20,7 @@ use resource::{Request, Resource};
 
 mod resource;
 
-/// What the book decides; the supervisor tells those concerned.
+/// What the book decides; the supervisor tells the instances concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Granted {
@@ -36,7 +37,7 @@ pub(crate) enum Verdict {
         holder: ConnId,
         id: u64,
     },
-    /// More is in use than there may be: somebody counts without asking, or the limit has shrunk.
+    /// The use exceeds the limit: an instance counts without asking, or the limit was lowered.
     OverLimit {
         resource: String,
         in_use: u64,
@@ -47,8 +48,8 @@ pub(crate) enum Verdict {
 /// What a holder brings along when it registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claims {
-    /// The last term in which it is certain that what it holds was given to nobody else; 0 if it is
-    /// not of any.
+    /// The last term in which what it holds was certainly given to no other instance; 0 if there is
+    /// none.
     pub(crate) standing: u64,
     pub(crate) declared: Vec<Declared>,
     pub(crate) held: Vec<Held>,
@@ -62,13 +63,13 @@ pub(crate) struct Usage {
     pub(crate) resource: String,
     pub(crate) limit: Option<u64>,
     pub(crate) in_use: u64,
-    /// That part of it which is not held but counted.
+    /// The part of the use that is counted, not held.
     pub(crate) counted: u64,
     pub(crate) waiting: usize,
     pub(crate) holders: BTreeMap<ConnId, u64>,
 }
 
-/// Where a holder's permit or request stands.
+/// The place of a holder's permit or request.
 #[derive(Debug)]
 struct InQueue {
     resource: String,
@@ -94,8 +95,8 @@ pub(crate) struct Book {
 
 impl Book {
     /// Enters what a holder brings along. `replaced` is a connection of the same life of the same
-    /// holder that has not ended yet: what stands there is taken over and not given to others in
-    /// between.
+    /// holder that has not ended yet: the new connection takes over what stands there, and no other
+    /// holder gets it in between.
     pub(crate) fn enter(
         &mut self,
         holder: ConnId,
@@ -147,7 +148,7 @@ impl Book {
         touched.iter().for_each(|resource| self.serve(resource, true, verdicts));
     }
 
-    /// The holder is gone: everything of it is free, and goes to those who wait.
+    /// Strikes out a holder that is gone: everything it had is free, and goes to waiting requests.
     pub(crate) fn leave(&mut self, holder: ConnId, verdicts: &mut Vec<Verdict>) {
         let names = self.take_out(holder).names();
         names.iter().for_each(|resource| self.serve(resource, true, verdicts));
@@ -189,12 +190,12 @@ impl Book {
         self.serve(&resource, all, verdicts);
     }
 
-    /// True if the holder has asked for a permit of this number, or holds it.
+    /// Returns true if the holder has asked for a permit of this number, or holds it.
     pub(crate) fn knows(&self, holder: ConnId, id: u64) -> bool {
         self.holders.get(&holder).is_some_and(|holder| holder.places.contains_key(&id))
     }
 
-    /// Gives a permit back, or withdraws a request. Unknown numbers are those of permits that were
+    /// Gives a permit back, or withdraws a request. Unknown numbers belong to permits that were
     /// revoked meanwhile.
     pub(crate) fn release(&mut self, holder: ConnId, id: u64, verdicts: &mut Vec<Verdict>) {
         let Some(place) =
@@ -232,12 +233,12 @@ impl Book {
         self.holders.get(&holder).is_some_and(|holder| holder.counted.contains(resource))
     }
 
-    /// How many names the holder counts under.
+    /// Returns the number of names under which the holder counts.
     pub(crate) fn counts(&self, holder: ConnId) -> usize {
         self.holders.get(&holder).map_or(0, |holder| holder.counted.len())
     }
 
-    /// Puts a limit in the place of the declared ones, or takes it away again.
+    /// Sets a limit that replaces the declared ones, or removes it again.
     pub(crate) fn set_limit(
         &mut self,
         resource: &str,
@@ -252,7 +253,7 @@ impl Book {
         self.resources.contains_key(resource)
     }
 
-    /// Takes all permits of the resource from a holder; gives how many they were.
+    /// Takes all permits of the resource from a holder. Returns how many there were.
     pub(crate) fn revoke(
         &mut self,
         resource: &str,
@@ -274,12 +275,14 @@ impl Book {
         ids.len()
     }
 
-    /// Everybody is here whom something could be owed to: from now on permits are granted.
+    /// Opens the book: every instance is here that may hold something, and permits are granted from
+    /// now on.
     ///
-    /// Claims can contradict each other only if a holder stood still while a whole supervisorship
-    /// passed that gave away what it held, or was cut off while the supervisor lived. Its standing
-    /// tells it from the others: it loses what there is not room for. If all were cut off, one
-    /// after the other, nobody knows who has the better claim, and any may lose.
+    /// Claims can contradict each other only if a holder stood still during a whole supervisorship
+    /// that gave away what it held, or was cut off while the supervisor lived. The holder's
+    /// standing tells it from the others: it loses what there is no room for. If all holders were
+    /// cut off, one after the other, nothing shows which of them has the better claim, and any may
+    /// lose.
     pub(crate) fn open(&mut self, verdicts: &mut Vec<Verdict>) {
         self.open = true;
         for this in self.resources.values_mut() {
@@ -307,8 +310,8 @@ impl Book {
         names.iter().for_each(|resource| self.serve(resource, true, verdicts));
     }
 
-    /// Gives what is free to those who wait. `all`: also looks through those behind one who must
-    /// wait longer, for such as do not want to wait, or could never be served.
+    /// Gives free units to waiting requests. `all`: also looks beyond a request that must wait
+    /// longer, for requests that do not want to wait or could never be granted.
     fn serve(&mut self, resource: &str, all: bool, verdicts: &mut Vec<Verdict>) {
         let Some(this) = self.resources.get_mut(resource) else { return };
         if self.open {
@@ -378,17 +381,17 @@ impl Book {
         })
     }
 
-    /// The sum of what all count under this name.
+    /// Returns the sum of all counts under this name.
     pub(crate) fn total(&self, resource: &str) -> u64 {
         self.resources.get(resource).map_or(0, |this| this.counted_units)
     }
 
-    /// All resources in the order of their names.
+    /// Returns all resources in the order of their names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         self.resources.keys()
     }
 
-    /// The invariants, for tests and fuzzing.
+    /// Checks the invariants, for tests and fuzzing.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {
         let mut places = 0;
@@ -424,7 +427,7 @@ impl Book {
         assert_eq!(places, self.holders.values().map(|holder| holder.places.len()).sum::<usize>());
     }
 
-    /// What is written here of a holder, in the form in which it said it.
+    /// Returns what the book has of a holder, in the form in which the holder said it.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn claims_of(&self, holder: ConnId) -> Claims {
         let Some(this) = self.holders.get(&holder) else { return Claims::default() };
@@ -450,12 +453,12 @@ impl Book {
 }
 
 impl Holder {
-    /// The request of this number is granted.
+    /// Grants the request of this number.
     fn settle(&mut self, id: u64) {
         self.places.get_mut(&id).into_iter().for_each(|place| place.asked_ns = None);
     }
 
-    /// The resources that it has to do with.
+    /// Returns the resources that the holder has to do with.
     fn names(&self) -> BTreeSet<String> {
         let declared = self.declared.iter().map(|declared| declared.resource.clone());
         let places = self.places.values().map(|place| place.resource.clone());

@@ -1,8 +1,8 @@
-//! The registry: who is in the group, and what changed lately.
+//! The registry: the instances of the group, and the last changes.
 //!
 //! Invariant: an entry is here exactly as long as its instance's lifeline is open (the supervisor's
-//! own: as long as it is supervisor), and applying the kept changes to an older copy gives the
-//! present one.
+//! own entry: as long as it is supervisor), and applying the kept changes to an older copy results
+//! in the present one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Registry {
         self.entries.get(name)
     }
 
-    /// All entries in the order of their names.
+    /// Returns all entries in the order of their names.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
     }
@@ -56,12 +56,12 @@ impl Registry {
         self.entries.len()
     }
 
-    /// The number that the next change will have: a cursor that has seen everything.
+    /// Returns the number that the next change will have: a cursor that has seen everything.
     pub(crate) fn version(&self) -> u64 {
         self.next
     }
 
-    /// The changes from number `cursor` on, `None` if some of them are no longer kept.
+    /// Returns the changes from number `cursor` on, or `None` if some of them are no longer kept.
     pub(crate) fn since(&self, cursor: u64) -> Option<impl Iterator<Item = &Change>> {
         let oldest = self.next - self.changes.len() as u64;
         (cursor >= oldest).then(|| {

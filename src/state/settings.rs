@@ -1,23 +1,23 @@
-//! Settings as each instance holds them: the newest value of every key.
+//! The settings that each instance holds: the newest value of every key.
 //!
-//! Invariant: merging is the same in any order and any number of times, so that whoever has heard
-//! the same changes holds the same settings. What was removed is remembered as removed, as long as
-//! there is room.
+//! Invariant: merging has the same result in any order and any number of times. Instances that have
+//! heard the same changes therefore hold the same settings. A removed setting is remembered as
+//! removed, as long as there is room.
 
 use std::collections::BTreeMap;
 
 use crate::config::{MAX_SETTINGS, MAX_SETTINGS_BYTES};
 use crate::wire::{Scope, Setting};
 
-/// Of two values of one key the one with the higher term counts, then the higher sequence. Only
-/// where the last term could not be kept can both be equal; then the value decides, so that all
-/// decide alike.
+/// Of two values of one key, the one with the higher term counts, then the one with the higher
+/// sequence. Both can be equal only where the last term could not be kept. Then the value decides,
+/// which makes all instances decide alike.
 type Version<'a> = (u64, u64, Option<&'a str>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     known: BTreeMap<(Scope, String), Setting>,
-    /// Of keys and values.
+    /// The bytes of keys and values.
     bytes: usize,
 }
 
@@ -30,7 +30,7 @@ fn size(setting: &Setting) -> usize {
 }
 
 impl Settings {
-    /// Takes a change; true if it is news.
+    /// Takes a change. Returns true if it is new.
     pub(crate) fn merge(&mut self, setting: Setting) -> bool {
         let key = (setting.scope, setting.key.clone());
         let known = self.known.get(&key);
@@ -53,7 +53,7 @@ impl Settings {
         true
     }
 
-    /// Forgets what was removed first; false if there is nothing removed.
+    /// Forgets the setting that was removed first. Returns false if none is removed.
     fn forget_one_removed(&mut self) -> bool {
         let removed = self.known.iter().filter(|(_, setting)| setting.value.is_none());
         let Some(key) =
@@ -65,7 +65,7 @@ impl Settings {
         true
     }
 
-    /// True if there is room for this value of this key.
+    /// Returns true if there is room for this value of this key.
     pub(crate) fn has_room(&self, scope: Scope, key: &str, value: &str) -> bool {
         let others =
             self.present().filter(|setting| (setting.scope, setting.key.as_str()) != (scope, key));
@@ -78,17 +78,17 @@ impl Settings {
         self.known.get(&(scope, key.to_owned()))?.value.as_deref()
     }
 
-    /// Those that have a value, by key.
+    /// Returns the settings that have a value, by key.
     pub(crate) fn present(&self) -> impl Iterator<Item = &Setting> {
         self.known.values().filter(|setting| setting.value.is_some())
     }
 
-    /// All, with those that were removed.
+    /// Returns all settings, the removed ones included.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Setting> {
         self.known.values()
     }
 
-    /// What is newer here than in `others`.
+    /// Returns what is newer here than in `others`.
     pub(crate) fn newer_than(&self, others: &[Setting]) -> Vec<Setting> {
         let others: BTreeMap<(Scope, &str), Version<'_>> = others
             .iter()
@@ -102,12 +102,12 @@ impl Settings {
         self.known.values().filter(newer).cloned().collect()
     }
 
-    /// The highest term in which something known was set.
+    /// Returns the highest term in which a known setting was set.
     pub(crate) fn newest_term(&self) -> u64 {
         self.known.values().map(|setting| setting.term).max().unwrap_or(0)
     }
 
-    /// True if this, or something newer of its key, is known.
+    /// Returns true if this change, or a newer one of its key, is known.
     #[cfg(test)]
     pub(crate) fn has(&self, setting: &Setting) -> bool {
         self.known
@@ -115,7 +115,7 @@ impl Settings {
             .is_some_and(|known| version(known) >= version(setting))
     }
 
-    /// The number of the next change in `term`.
+    /// Returns the number of the next change in `term`.
     pub(crate) fn next_sequence(&self, term: u64) -> u64 {
         let of_term = self.known.values().filter(|setting| setting.term == term);
         of_term.map(|setting| setting.sequence).max().unwrap_or(0).saturating_add(1)

@@ -9,11 +9,11 @@ pub(crate) struct Last {
 }
 
 impl Last {
-    /// What a new group's directory says: there was nobody.
+    /// The content of a new group's directory: there was no supervisor.
     pub(crate) const NONE: Last = Last { term: 0, vacant: true };
 
-    /// What is to be written over `there`. Never a lower term: somebody may have put the file
-    /// right, where a supervisorship had begun from an older copy of it.
+    /// Returns what to write over `there`. The term never goes down: somebody may have repaired the
+    /// file after a supervisorship had started from an older copy of it.
     pub(crate) fn over(self, there: Option<Last>) -> Last {
         match there {
             Some(Last { term, .. }) if term > self.term => Last { term, vacant: false },

@@ -1,4 +1,4 @@
-//! One resource: its limits, who holds it, and who waits, in the order of asking.
+//! One resource: its limits, the permits held, and the waiting requests in the order of asking.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -23,7 +23,7 @@ pub(super) struct Request {
 pub(super) struct Resource {
     pub(super) limits: Smallest,
     pub(super) holder_limits: Smallest,
-    /// Set while running: counts instead of what was declared.
+    /// Set at run time: overrides what was declared.
     pub(super) live_limit: Option<u64>,
     pub(super) held: BTreeMap<(ConnId, u64), Permit>,
     pub(super) held_units: u64,
@@ -35,7 +35,7 @@ pub(super) struct Resource {
     pub(super) over: bool,
 }
 
-/// Numbers of which the smallest counts.
+/// A collection of numbers of which the smallest counts.
 #[derive(Debug, Default)]
 pub(super) struct Smallest(BTreeMap<u64, usize>);
 
@@ -59,9 +59,9 @@ impl Smallest {
 }
 
 impl Resource {
-    /// Those who declare it may differ, while versions of a program change: then the smallest limit
-    /// counts, so that nobody's is passed. The same members give the same limit, whoever is
-    /// supervisor.
+    /// Instances may declare different limits while versions of a program change. The smallest one
+    /// then counts, and none is exceeded. The same members give the same limit, whichever instance
+    /// supervises.
     pub(super) fn limit(&self) -> Option<u64> {
         self.live_limit.or(self.limits.get())
     }
@@ -74,7 +74,7 @@ impl Resource {
         self.limit().unwrap_or(0).saturating_sub(self.in_use())
     }
 
-    /// Why so many units will never be granted to anybody, as things are.
+    /// Returns why so many units can never be granted, as things are.
     pub(super) fn impossible(&self, units: u64) -> Option<(Shortage, u64)> {
         match (self.limit(), self.holder_limits.get()) {
             (None, _) => Some((Shortage::Unknown, 0)),
@@ -84,7 +84,7 @@ impl Resource {
         }
     }
 
-    /// True if there is room under the limit of what one holder may have.
+    /// Returns true if there is room under the limit for one holder.
     pub(super) fn has_own_room(&self, holder: ConnId, units: u64) -> bool {
         let held = || {
             self.held

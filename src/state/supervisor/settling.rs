@@ -1,4 +1,5 @@
-//! Whom a new supervisor waits for, whom it asks after meanwhile, and when it gives up.
+//! Decides which survivors a new supervisor waits for, which it probes meanwhile, and when it gives
+//! up.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -9,24 +10,24 @@ use crate::state::subordinate::Roster;
 
 #[derive(Debug)]
 pub(super) struct Settling {
-    /// Who may have survived and has not come back.
+    /// The instances that may have survived and have not come back.
     pub(super) expected: BTreeSet<u16>,
-    /// There may be others, of whom no supervisor has known since then. Inherited from a supervisor
-    /// before us that did not know: were it counted anew by each, a group whose supervisors die
-    /// young would never be settled again.
+    /// There may be other survivors, which no supervisor has known since then. Inherited from an
+    /// earlier supervisor that did not know them: if each supervisor counted anew, a group whose
+    /// supervisors die young would never be settled again.
     pub(super) unknown_since: Option<Time>,
     settle_time: Time,
-    /// How many have come back.
+    /// The number of instances that have come back.
     back: usize,
-    /// When those who are expected are next asked whether they live. Not while they keep coming:
-    /// that would only hold them up.
+    /// When the expected instances are next probed. Not while they keep coming, which a probe would
+    /// only slow down.
     next_probe: Time,
-    /// But then.
+    /// The latest time of the next probe.
     probe_by: Time,
-    /// The last one who was asked after: the next ones are those that follow.
+    /// The last instance that was probed; the next ones follow it.
     asked: Option<u16>,
-    /// When nobody has come back for so long: who is missing then is waited for no longer, known or
-    /// not.
+    /// When no instance has come back for this long, the supervisor waits for the missing ones no
+    /// longer, known or not.
     give_up: Time,
 }
 
@@ -60,12 +61,12 @@ impl Settling {
         [unknown_until, next_probe].into_iter().flatten().fold(self.give_up, Time::min)
     }
 
-    /// One has come, which `survived` an earlier supervisor or is new to the group; true if it was
-    /// expected.
+    /// Notes an instance that has come, which `survived` an earlier supervisor or is new to the
+    /// group. Returns true if it was expected.
     ///
-    /// Of others who are yet to come, one that survived is evidence, as long as we do not know whom
-    /// to expect: where one is on its way, so may be a crowd, and with it those who know all. A
-    /// newcomer says nothing of them.
+    /// While we do not know which instances to expect, an unknown survivor is evidence: where one
+    /// is on its way, so may be a crowd, and with it the witnesses that know all. A newcomer says
+    /// nothing of them.
     pub(super) fn came_back(&mut self, now: Time, admin: u16, survived: bool) -> bool {
         let known = self.expected.remove(&admin);
         if known {
@@ -78,15 +79,15 @@ impl Settling {
         known
     }
 
-    /// A large group is not all back within its time, so as long as they keep coming it begins
-    /// anew. This has an end: each who is expected comes once, and others count for no longer than
-    /// [`MAX_UNKNOWN`] allows.
+    /// A large group does not come back within its time, so the time starts anew while survivors
+    /// keep coming. This has an end: each expected instance comes once, and unknown ones count for
+    /// no longer than [`MAX_UNKNOWN`] allows.
     fn wait_on(&mut self, now: Time) {
         self.give_up =
             self.give_up.max(now + patience(self.settle_time, self.back + self.expected.len()));
     }
 
-    /// Takes what a witness knew that has come back, if that was more than we do; true if so.
+    /// Takes what a returned witness knew, if that is more than we know. Returns true if so.
     pub(super) fn learn(&mut self, now: Time, roster: Roster) -> bool {
         let Some(ours) = self.unknown_since else { return false };
         let theirs = still_unknown(now, self.settle_time, roster.unknown_since);
@@ -99,8 +100,8 @@ impl Settling {
         true
     }
 
-    /// One is dead; true if it was expected. Where one is, others may be, and finding that out
-    /// costs little: those that follow are asked after at once.
+    /// Notes a dead instance. Returns true if it was expected. Where one is dead, others may be,
+    /// and finding that out costs little: the following ones are probed at once.
     pub(super) fn is_dead(&mut self, now: Time, admin: u16) -> bool {
         let known = self.expected.remove(&admin);
         if known && self.expected.len() >= PROBES {
@@ -109,8 +110,8 @@ impl Settling {
         known
     }
 
-    /// Whom to ask after now: a few, each in its turn. To ask after one that lives costs as much as
-    /// its return.
+    /// Returns the instances to probe now: a few, each in its turn. Probing a living one costs as
+    /// much as its return.
     pub(super) fn whom_to_ask(&mut self, now: Time) -> Vec<u16> {
         if now < self.next_probe {
             return Vec::new();
@@ -127,8 +128,8 @@ impl Settling {
         asked
     }
 
-    /// True if the time is over: who has not come back by now is stalled or gone, and will be
-    /// admitted like a newcomer.
+    /// Returns true if the time is over. An instance that has not come back by now is stalled or
+    /// gone, and is later admitted like a newcomer.
     pub(super) fn gives_up(&mut self, now: Time) -> bool {
         let over = now >= self.give_up;
         if over {
@@ -137,7 +138,7 @@ impl Settling {
         over
     }
 
-    /// True if just now nobody unknown is waited for any more.
+    /// Returns true if the wait for unknown instances has ended at this moment.
     pub(super) fn knows_all(&mut self, now: Time) -> bool {
         let over =
             self.unknown_since.is_some_and(|since| now >= unknown_until(since, self.settle_time));
@@ -148,14 +149,14 @@ impl Settling {
     }
 }
 
-/// When the unknown ones of this moment are waited for no longer, however many keep coming and
-/// whoever supervises.
+/// Returns when the wait for the unknown instances of this moment ends, however many keep coming
+/// and whichever instance supervises.
 fn unknown_until(since: Time, settle_time: Time) -> Time {
     since + MAX_UNKNOWN * settle_time
 }
 
-/// What a supervisor before us or a witness did not know, and since when; `None` once that was long
-/// enough ago.
+/// Returns since when an earlier supervisor or a witness did not know all, or `None` once that is
+/// long enough ago.
 fn still_unknown(now: Time, settle_time: Time, since: Option<Time>) -> Option<Time> {
     // One that errs, or means harm, may name a moment that is yet to come: it would prolong the
     // waiting for ever.
