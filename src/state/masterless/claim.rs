@@ -1,4 +1,5 @@
-//! Who is primary: what this process claims, yields, and settles with others who claim the same.
+//! Decides which process is primary: what this process claims, yields, and settles with others that
+//! claim the same.
 
 use super::record::Fate;
 use super::{Action, Machine, Millis, NEVER};
@@ -6,11 +7,11 @@ use crate::event::masterless::{EventKind, LeftCause, RoleCause, SuspicionCause};
 use crate::wire::PeerId;
 use crate::wire::heartbeat::{MAX_NUMBER, NO_PREEMPTION, Status};
 
-/// What one that is to become primary has claimed.
+/// The claim of a process that is to become primary.
 #[derive(Default)]
 pub(super) struct Claim {
     since: Millis,
-    /// The last primary has handed over to this process.
+    /// The previous primary has handed over to this process.
     pub(super) named: bool,
 }
 
@@ -19,7 +20,7 @@ impl Claim {
         self.since += gap;
     }
 
-    /// What was claimed before has not been heard.
+    /// Starts the claim anew, because it has not been heard so far.
     pub(super) fn begin_anew(&mut self, now: Millis) {
         self.since = now;
     }
@@ -34,7 +35,7 @@ struct Present {
 }
 
 impl Machine {
-    /// Looks at everything.
+    /// Decides on everything.
     pub(super) fn evaluate(&mut self, out: &mut Vec<Action>) {
         self.evaluated_at = self.now;
         self.undecided = false;
@@ -50,7 +51,7 @@ impl Machine {
         self.leave_in_time(out);
     }
 
-    /// Forgets the dead.
+    /// Removes the dead.
     fn expire(&mut self, out: &mut Vec<Action>) {
         for fate in self.record.check(&self.rules, self.now) {
             let (Fate::Suspected(member) | Fate::Dead(member)) = &fate;
@@ -102,14 +103,14 @@ impl Machine {
         }
     }
 
-    /// With a quorum: enough of the group are there, and have been for so long that no other part
+    /// With a quorum: enough of the group are present, and have been for so long that no other part
     /// can have enough.
     pub(super) fn is_strong(&self) -> bool {
         let long = self.rules.dead(0) + self.quorum_margin();
         self.rules.quorum == 0 || self.enough_since.is_some_and(|since| self.now - since >= long)
     }
 
-    /// Whether it may become primary just now, if it comes to that.
+    /// Returns true if this process may become primary at this moment.
     pub(super) fn is_eligible(&self) -> bool {
         self.now >= self.relisten_until && self.leaving_until.is_none() && self.is_strong()
     }
@@ -130,7 +131,7 @@ impl Machine {
         })
     }
 
-    /// Standby or to become primary: whether it claims more.
+    /// Standby or to become primary: decides whether it claims more.
     pub(super) fn claims(&mut self, out: &mut Vec<Action>) {
         if self.now < self.relisten_until || self.leaving_until.is_some() || self.is_failing() {
             return;
@@ -164,7 +165,7 @@ impl Machine {
         self.id < primary.id && primary.preemptible
     }
 
-    /// The best standby.
+    /// Returns the best standby.
     fn considers(&mut self, present: Option<&Present>, out: &mut Vec<Action>) {
         let interval = self.rules.interval;
         let Some(primary) = present else {
@@ -187,7 +188,7 @@ impl Machine {
         }
     }
 
-    /// Flags itself to become primary.
+    /// Starts to claim the role of primary.
     fn flag(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
         self.claim = Claim { since: self.now, named: false };
         self.become_status(Status::ToBecomePrimary, cause, out);
@@ -199,7 +200,8 @@ impl Machine {
         }
     }
 
-    /// To become primary, the best, and not refuted.
+    /// To become primary, the best, and not refuted: becomes primary once it has claimed for long
+    /// enough, or gives up the claim.
     fn insists(&mut self, present: Option<&Present>, out: &mut Vec<Action>) {
         let Some(primary) = present else {
             let waited = self.now >= self.claim.since + self.rules.window();
@@ -234,7 +236,7 @@ impl Machine {
         self.announce();
     }
 
-    /// The next epoch is this process's.
+    /// Takes the next epoch.
     pub(super) fn raise_epoch(&mut self) {
         // What others say is below the limit; only a hostile member of the group could bring it
         // near to it.
@@ -242,20 +244,20 @@ impl Machine {
         self.epoch = self.max_epoch;
     }
 
-    /// Back to standby.
+    /// Goes back to standby.
     pub(super) fn stand_by(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
         self.forget_role();
         self.become_status(Status::Standby, cause, out);
         self.announce();
     }
 
-    /// No longer primary, and not by its own will: it does not take the role back at once.
+    /// Stops being primary, against its will: it does not take the role back at once.
     pub(super) fn lose_primary(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
         self.renew_sequence();
         self.stand_by(cause, out);
     }
 
-    /// Primary: whether it stays.
+    /// Primary: decides whether it stays.
     fn presides(&mut self, out: &mut Vec<Action>) {
         if self.now > self.lease_until() {
             let cause = if self.is_failing() { RoleCause::CannotSend } else { RoleCause::Paused };
@@ -276,7 +278,8 @@ impl Machine {
         }
     }
 
-    /// Nothing but the next heartbeat, or the silence of another, will change anything.
+    /// Returns true if only the next heartbeat, or the silence of another process, can change
+    /// anything.
     pub(super) fn is_quiet(&self) -> bool {
         let calm = self.now >= self.relisten_until
             && self.leaving_until.is_none()
@@ -293,8 +296,8 @@ impl Machine {
         calm && settled && self.rules.quorum == 0 && !self.is_failing()
     }
 
-    /// What must be so at the moment it becomes primary: its record holds no living primary, no
-    /// better candidate, and nobody better who claims the same.
+    /// Checks what must hold at the moment it becomes primary: its record has no living primary, no
+    /// better candidate, and no better process that claims the same.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn check_claim(&self) {
         assert!(self.record.primary(self.rules.service).is_none(), "there is a primary");

@@ -1,4 +1,4 @@
-//! Two primaries meet, and one of them yields.
+//! Settles which of two primaries that meet yields.
 
 use std::cmp::Reverse;
 
@@ -8,10 +8,10 @@ use crate::event::masterless::{EventKind, RoleCause};
 use crate::wire::Tail;
 use crate::wire::heartbeat::{Heartbeat, Status};
 
-/// Two primaries have met, and this process is one of them.
+/// A meeting of two primaries, one of which is this process.
 pub(super) struct Conflict {
     since: Millis,
-    /// Some rival's epoch is not smaller than this process's own.
+    /// The epoch of some rival is not smaller than this process's own.
     outdated: bool,
     rivals: Vec<Rival>,
 }
@@ -30,8 +30,8 @@ impl Conflict {
 }
 
 impl Machine {
-    /// Others whom this process has to settle with: unsuspected primaries, heard or reported a
-    /// moment ago.
+    /// Returns the primaries that this process must settle with: unsuspected, and heard or reported
+    /// a moment ago.
     fn rivals(&self) -> Vec<Tail> {
         let recent = self.now.saturating_sub(self.rules.halves(3));
         let rivals = self.record.primaries(self.rules.service).filter(|one| {
@@ -68,8 +68,8 @@ impl Machine {
         self.announce();
     }
 
-    /// Two primaries: the one that more others follow stays; of two with as many, the one with the
-    /// larger token. True if it is this one.
+    /// Of two primaries, the one with more followers stays; with equally many, the one with the
+    /// larger token. Returns true if it is this process.
     fn settle(&mut self, rival: Tail, out: &mut Vec<Action>) -> bool {
         let Some(other) = self.record.get(rival) else { return true };
         let own = self.id.tail();
@@ -113,8 +113,8 @@ impl Machine {
         true
     }
 
-    /// One rival claims on and on, nobody says that he follows this process, and there are others
-    /// who could.
+    /// Returns true if a rival keeps claiming, no process says that it follows this one, and others
+    /// could.
     fn is_unheard(&self) -> bool {
         let Some(conflict) = &self.conflict else { return false };
         let long = 4 * self.rules.interval;
@@ -131,8 +131,8 @@ impl Machine {
         self.now >= self.followed_at + long && self.record.members().any(third)
     }
 
-    /// There was a later epoch than this primary's own, and its owner is gone: without a later one
-    /// still, what this one writes would be refused for ever.
+    /// Returns true if there was a later epoch than this primary's own, and its owner is gone.
+    /// Without a still later epoch, stores would refuse what this primary writes for ever.
     pub(super) fn catch_up(&mut self, out: &mut Vec<Action>) {
         if self.conflict.is_some() || self.max_epoch == self.epoch {
             self.outdated_since = None;
@@ -142,7 +142,8 @@ impl Machine {
         }
     }
 
-    /// One that says that it is primary of this process's type was heard, or reported.
+    /// Notes that a process which says that it is primary of this process's type was heard, or
+    /// reported.
     fn meets_primary(&mut self, tail: Tail, directly: bool, out: &mut Vec<Action>) {
         if self.status != Status::Primary || tail == self.id.tail() {
             return;
@@ -163,7 +164,7 @@ impl Machine {
         }
     }
 
-    /// What a heartbeat of a process of the same service type means for the claims of both.
+    /// Takes what a heartbeat of a process of the same service type means for the claims of both.
     pub(super) fn answers_claim(
         &mut self,
         beat: &Heartbeat,

@@ -1,4 +1,4 @@
-//! The orderly end of a role, and of taking part: the work is brought to an end first.
+//! The orderly end of a role, and of membership: the program first finishes its work.
 
 use super::{Action, Machine, Millis, NEVER};
 use crate::event::masterless::{EventKind, RoleCause, Token};
@@ -9,19 +9,19 @@ use crate::wire::{Label, PeerId, Tail};
 pub(super) struct Drain {
     to: Tail,
     deadline: Millis,
-    /// The program has said that its work has come to an end, or says nothing of the kind.
+    /// True once the program has reported that its work is finished, or if it never reports that.
     said: bool,
 }
 
 impl Machine {
-    /// The token under which work may begin, and go on: primary, and nobody is to have the role
-    /// instead.
+    /// Returns the token under which work may start and go on: this process is primary, and no
+    /// other is to have the role instead.
     pub(crate) fn mandate(&self) -> Option<Token> {
         self.token().filter(|_| self.drain.is_none() && self.leaving_until.is_none())
     }
 
-    /// A job begins under the present role, unless there is none to begin under. The role is not
-    /// handed over before the job has [ended](Machine::end_job), or the time for that is up.
+    /// Starts a job under the present role, if there is one. The role is not handed over before the
+    /// job has [ended](Machine::end_job), or its time is up.
     pub(crate) fn begin_job(&mut self, now: Millis) -> Option<Token> {
         let token = self.mandate().filter(|_| self.lease_ok(now))?;
         self.jobs += 1;
@@ -40,7 +40,7 @@ impl Machine {
         self.undecided = true;
     }
 
-    /// A better process wants to be primary: the work here is to be brought to an end.
+    /// A better process wants to be primary: the program must finish its work here.
     pub(super) fn drain_to(&mut self, to: PeerId, out: &mut Vec<Action>) {
         if self.drain.is_some() {
             return;
@@ -71,7 +71,7 @@ impl Machine {
         }
     }
 
-    /// A primary that leaves stays until its jobs have ended, and another has taken over.
+    /// A leaving primary stays until its jobs have ended and another process has taken over.
     fn must_stay(&self) -> bool {
         self.status == Status::Primary
             && (self.jobs > 0 || self.record.has_candidate(&self.rules, self.now))
@@ -90,8 +90,8 @@ impl Machine {
         }
     }
 
-    /// Says that it leaves without handing over first, for a program that has no time. It is gone
-    /// when it has said so three times.
+    /// Leaves without handing over first, for a program that has no time. The process is gone once
+    /// it has said so three times.
     pub(crate) fn leave_at_once(&mut self, now: Millis, out: &mut Vec<Action>) {
         if !self.gone {
             self.now = now.max(self.now);
@@ -101,7 +101,7 @@ impl Machine {
         }
     }
 
-    /// Says three times that it leaves.
+    /// Says three times that this process leaves.
     pub(super) fn say_goodbye(&mut self, cause: RoleCause, out: &mut Vec<Action>) {
         if self.status != Status::Leaving {
             self.forget_role();
@@ -110,7 +110,7 @@ impl Machine {
         }
     }
 
-    /// Leaving takes no longer than it may.
+    /// Ends a departure that takes longer than it may.
     pub(super) fn leave_in_time(&mut self, out: &mut Vec<Action>) {
         let Some(until) = self.leaving_until else { return };
         let stays = self.now < until && self.must_stay();

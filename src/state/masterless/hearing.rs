@@ -1,4 +1,4 @@
-//! What one process takes in of what others say.
+//! What one process learns from the heartbeats of others.
 
 use super::record::{NoRoom, PeerRecord};
 use super::sending::ECHOES;
@@ -8,7 +8,7 @@ use crate::wire::heartbeat::{Heartbeat, REQUEST, Status};
 use crate::wire::peer_id::UNADMITTED;
 
 impl Machine {
-    /// A heartbeat has come that is authentic.
+    /// Takes an authentic heartbeat.
     pub(super) fn heard(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
         if beat.id.tail() == self.id.tail() {
             self.heard_itself(beat, out);
@@ -112,7 +112,7 @@ impl Machine {
         }
     }
 
-    /// What the sender says of others: evidence of a primary's life, and a vote.
+    /// Takes what the sender says of others: evidence that a primary lives, and a vote.
     fn take_views(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
         let own = self.rules.service;
         let mut views = beat.views.iter().filter(|view| view.service == own).peekable();
@@ -128,7 +128,7 @@ impl Machine {
         }
     }
 
-    /// Whether the sender waits for an answer.
+    /// Returns true if the sender waits for an answer.
     fn answers_request(&mut self, beat: &Heartbeat) {
         let other_type = beat.service != self.rules.service;
         if beat.flags & REQUEST != 0 {
@@ -146,7 +146,7 @@ impl Machine {
         }
     }
 
-    /// A heartbeat with this process's own tail.
+    /// Takes a heartbeat with this process's own tail.
     fn heard_itself(&mut self, beat: &Heartbeat, out: &mut Vec<Action>) {
         if beat.session == self.session {
             let old = beat.counter + ECHOES as u64 <= self.sending.counter;

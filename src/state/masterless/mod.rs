@@ -1,10 +1,10 @@
 //! A masterless group: what one process of it decides, from what it hears of all others.
 //!
-//! There is no master. Every process broadcasts a heartbeat each interval and keeps its own record
-//! of all others; from the record alone follows what it does. Two numbers carry all authority, and
-//! mixing them is the mistake that naive versions make: *who should be* primary is the smallest
-//! identifier, *who is* primary is the largest token, an epoch that grows with each acquisition and
-//! the identifier of its owner.
+//! There is no master. Every process broadcasts a heartbeat in each interval and keeps its own
+//! record of all others. The record alone determines what it does. Two numbers carry all authority,
+//! and mixing them is the mistake that naive versions make. The smallest identifier says which
+//! process *should be* primary. The largest token (an epoch that grows with each acquisition, and
+//! the identifier of its owner) says which process *is* primary.
 //!
 //! | status | becomes | when |
 //! |---|---|---|
@@ -14,18 +14,20 @@
 //! | to become primary | standby | a better one is there, or the primary is alive and not to be relieved |
 //! | primary | standby | a better one has claimed the role and the work is handed over; more others follow a second primary; it was away, or could say nothing, for too long |
 //!
-//! The rooms: `rules` is what a process is to be, `record` what is known of the others, `claim` the
-//! table above, `conflict` what two primaries settle, `handover` how a role ends in order,
-//! `hearing` what others say, `sending` when and what is said, `outage` what follows when nothing
-//! of that gets out, `need` which processes are to be started. One entry, [`Machine::step`]; the
-//! time is an argument, in milliseconds of a clock that also runs while the system sleeps.
+//! The rooms: `rules` is the configuration of a process, `record` what it knows of the others,
+//! `claim` the table above, `conflict` what two primaries settle, `handover` how a role ends in
+//! order, `hearing` what others say, `sending` when this process says what, `outage` what follows
+//! when none of it gets out, and `need` which processes are to be started. There is one entry,
+//! [`Machine::step`]. The time is an argument, in milliseconds of a clock that also runs while the
+//! system sleeps.
 //!
-//! Nobody becomes primary without having claimed it for a while, not even who knows of no other:
-//! one who leads may stand still for as long as its lease, and who may not lead may be allowed to
-//! at any moment.
+//! No process becomes primary before it has claimed the role for a while, even if it knows of no
+//! other process: a primary may stand still for as long as its lease, and a process that may not
+//! lead may be allowed to at any moment.
 //!
-//! Invariant: it is primary only while its record holds no better claim that it has not settled
-//! with; its epoch is never larger than the largest it knows; and nothing in it grows past a limit.
+//! Invariant: a process is primary only while its record holds no better claim that it has not
+//! settled with; its epoch is never larger than the largest it knows; and nothing in it grows past
+//! a limit.
 
 use std::collections::VecDeque;
 
@@ -66,47 +68,50 @@ pub(crate) type Millis = u64;
 pub(crate) enum Input {
     /// Time has passed.
     Tick,
-    /// An authentic heartbeat has come, of this process itself perhaps.
+    /// An authentic heartbeat has come, possibly of this process itself.
     Heard(Heartbeat),
-    /// The program has brought its work to an end where another can go on.
+    /// The program has brought its work to a point where another process can go on.
     HandoverReady,
     Leave,
-    /// This process is to have another rank.
+    /// This process must take another rank.
     Rank(u8),
-    /// Another one is.
+    /// Another process must take another rank.
     Direct {
         target: Tail,
         rank: u8,
     },
     Workload(u16),
-    /// The kernel says that this one has ended. It counts as suspected, and no more than that.
+    /// The kernel reports that this process has ended. It counts as suspected, and no more than
+    /// that.
     Doubt(Tail),
-    /// The last heartbeat could not be sent to anybody, for this reason of the system's.
+    /// The last heartbeat could not be sent to any address, for this reason of the system.
     NotSent {
         errno: i32,
     },
-    /// One has been sent. It need not be said each time, but after others were not.
+    /// A heartbeat was sent. The caller need not report each one, but must report the first after
+    /// others were not sent.
     Sent,
 }
 
-/// What is to be done, in this order.
+/// What to do, in this order.
 // A handful at a time, in a list that is used again and again.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    /// Not later than `until`: then it has become untrue, and was [not sent](Input::NotSent).
+    /// Send by `until`: later the heartbeat is no longer true, and counts as [not
+    /// sent](Input::NotSent).
     Send {
         beat: Heartbeat,
         until: Millis,
     },
-    /// What waits in the socket is from before a pause, and is to be thrown away.
+    /// Throw away what waits in the socket: it is from before a pause.
     Flush,
     Tell(EventKind),
-    /// It has left.
+    /// This process has left.
     Exit,
 }
 
-/// How often what has happened, since the start.
+/// How often each thing has happened since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) sent: u64,
@@ -117,12 +122,12 @@ pub(crate) struct Counts {
     pub(crate) bumps: u64,
     pub(crate) record_full: u64,
     pub(crate) pauses: u64,
-    /// The longest time between two heartbeats of one process that were not lost: what the delay is
-    /// measured by.
+    /// The longest time between two heartbeats of one process that were not lost: the measure of
+    /// the delay.
     pub(crate) longest_gap: Millis,
 }
 
-/// Where chance comes from: the system's in a process, a seed's in a simulation.
+/// The source of randomness: the system's in a process, a seed's in a simulation.
 pub(crate) type Entropy = Box<dyn FnMut() -> u64 + Send>;
 
 pub(crate) struct Machine {
@@ -130,7 +135,7 @@ pub(crate) struct Machine {
     entropy: Entropy,
     /// The time of the last step.
     now: Millis,
-    /// When everything was last looked at. What is heard meanwhile does not put off the next time.
+    /// When everything was last decided. Heartbeats heard meanwhile do not put off the next time.
     evaluated_at: Millis,
     /// Something has changed since.
     undecided: bool,
@@ -138,12 +143,12 @@ pub(crate) struct Machine {
     session: u64,
     status: Status,
     workload: u16,
-    /// Its own, while it is primary.
+    /// Its own epoch, while it is primary.
     epoch: u64,
     max_epoch: u64,
     max_sequence: u32,
     record: Record,
-    /// Until when it listens before it asks to be let in.
+    /// Until when it listens before it asks to be admitted.
     collect_until: Millis,
     admitted_at: Millis,
     primary_at: Millis,
@@ -151,18 +156,18 @@ pub(crate) struct Machine {
     relisten_until: Millis,
     claim: Claim,
     drain: Option<Drain>,
-    /// Jobs of the program that run under this role.
+    /// The number of jobs of the program that run under this role.
     jobs: usize,
     conflict: Option<Conflict>,
-    /// When it was last said that somebody follows this process.
+    /// When a process last said that it follows this one.
     followed_at: Millis,
-    /// Since when others know a larger epoch than this primary's own.
+    /// Since when others have known a larger epoch than this primary's own.
     outdated_since: Option<Millis>,
     handed_to: Option<(Tail, Millis)>,
-    /// A primary that did not yield, until when it is left in peace, and for how long the next
-    /// time.
+    /// A primary that did not yield, until when this process leaves it in peace, and for how long
+    /// the next time.
     stubborn: Option<(Tail, Millis, Millis)>,
-    /// With a quorum: since when there are enough.
+    /// With a quorum: since when enough processes are present.
     enough_since: Option<Millis>,
     no_claim_until: Millis,
     leaving_until: Option<Millis>,
@@ -174,7 +179,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// One that is about to join, with its first request in `out`.
+    /// Makes a process that is about to join, with its first request in `out`.
     pub(crate) fn new(rules: Rules, now: Millis, entropy: Entropy, out: &mut Vec<Action>) -> Self {
         let mut machine = Machine {
             id: PeerId::new(rules.rank, UNADMITTED, Tail([0; 11])),
@@ -216,12 +221,12 @@ impl Machine {
         machine
     }
 
-    /// Takes in what has happened at `now`, and adds what is to be done to `out`.
+    /// Takes what has happened at `now`, and appends what to do to `out`.
     ///
-    /// Only [`Input::Tick`] decides what follows from it, and from silence. Whoever calls it has
-    /// handed in all heartbeats that had come before `now`, for silence counts only while somebody
-    /// listens, and the first of many that wait unread may hide an objection. A clock that goes
-    /// back stands still here.
+    /// Only [`Input::Tick`] decides what follows from it, and from silence. Before it, the caller
+    /// must have passed in all heartbeats that came before `now`: silence counts only while this
+    /// process listens, and the first of many unread heartbeats may hide an objection. A clock that
+    /// goes back stands still here.
     pub(crate) fn step(&mut self, now: Millis, event: Input, out: &mut Vec<Action>) {
         if self.gone {
             return;
@@ -259,9 +264,9 @@ impl Machine {
         self.send_if_due(out);
     }
 
-    /// A pause of this process: it was stopped, or the whole system slept. What it has not heard
-    /// meanwhile says nothing about others, and what others think of it now depends on how long it
-    /// was.
+    /// Notes a pause of this process: it was stopped, or the whole system slept. What it missed
+    /// says nothing about others, and what others think of it now depends on the length of the
+    /// pause.
     fn resume(&mut self, gap: Millis, out: &mut Vec<Action>) {
         self.counts.pauses += 1;
         out.push(Action::Flush);
@@ -304,8 +309,8 @@ impl Machine {
         self.sending.start_anew(self.now);
     }
 
-    /// Another process has this one's tail: a copy of its memory, or two generators of equal
-    /// chance. This one takes another identity and joins again.
+    /// Another process has this one's tail: a copy of its memory, or two random generators that
+    /// agree. This process takes another identity and joins again.
     fn give_way(&mut self, out: &mut Vec<Action>) {
         let from = self.status;
         self.forget_role();
@@ -320,7 +325,7 @@ impl Machine {
         }
     }
 
-    /// Lets this process in, if it has listened for long enough.
+    /// Admits this process, if it has listened for long enough.
     fn admit(&mut self, out: &mut Vec<Action>) {
         let recent = self.now.saturating_sub(self.rules.halves(3));
         let ahead = self.record.joiners_before(self.id, recent) as u64;
@@ -336,7 +341,7 @@ impl Machine {
         self.claims(out);
     }
 
-    /// The youngest from now on.
+    /// Makes this process the youngest from now on.
     fn renew_sequence(&mut self) {
         // The largest number is that of one who is not admitted; a hostile member may have said the
         // one before it.
@@ -350,7 +355,7 @@ impl Machine {
         self.undecided = true;
     }
 
-    /// Another process wants this one to have a rank.
+    /// Follows another process's order to take a rank.
     fn directed(&mut self, rank: u8, nonce: u32) {
         if self.directives_seen.contains(&nonce) {
             return;
@@ -362,7 +367,7 @@ impl Machine {
         self.take_rank(rank);
     }
 
-    /// Whoever leaves has given up its rank for good.
+    /// A leaving process has given up its rank for good.
     fn take_rank(&mut self, rank: u8) {
         if self.leaving_until.is_none() {
             self.set_rank(rank);
@@ -377,7 +382,7 @@ impl Machine {
         self.epoch = 0;
     }
 
-    /// Every change of this process's status goes through here.
+    /// Makes every change of this process's status.
     fn become_status(&mut self, to: Status, cause: RoleCause, out: &mut Vec<Action>) {
         let from = std::mem::replace(&mut self.status, to);
         out.push(Action::Tell(EventKind::Role { from, to, token: self.token(), cause }));
@@ -419,24 +424,24 @@ impl Machine {
         self.counts
     }
 
-    /// What fences this process's work, while it is primary.
+    /// Returns the token that fences this process's work, while it is primary.
     pub(crate) fn token(&self) -> Option<Token> {
         (self.status == Status::Primary).then_some(Token { epoch: self.epoch, id: self.id })
     }
 
-    /// True if it is primary and no other can be, as far as heartbeats can tell: also before the
-    /// first step after a pause.
+    /// Returns true if this process is primary and, as far as heartbeats can tell, no other can be,
+    /// even before the first step after a pause.
     pub(crate) fn lease_ok(&self, now: Millis) -> bool {
         self.lease_left(now).is_some()
     }
 
-    /// How long that is true without another heartbeat of its own.
+    /// Returns how long that stays true without another heartbeat of its own.
     pub(crate) fn lease_left(&self, now: Millis) -> Option<Millis> {
         let until = (self.status == Status::Primary).then(|| self.lease_until());
         until?.checked_sub(now.max(self.now))
     }
 
-    /// When `step` is to be called with [`Input::Tick`] at the latest.
+    /// Returns when `step` must be called with [`Input::Tick`] at the latest.
     pub(crate) fn wake_at(&self) -> Millis {
         if self.undecided {
             return self.now;
@@ -454,7 +459,7 @@ impl Machine {
         self.record.members()
     }
 
-    /// What must be so whatever happens, besides what is asserted where it is decided.
+    /// Checks what must always hold, besides what is asserted where it is decided.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {
         self.record.check_limits();

@@ -1,5 +1,5 @@
-//! Which processes there are to be: who starts one that is missing, and who leaves when there are
-//! too many.
+//! Decides which processes there should be: which process starts a missing one, and which leaves
+//! when there are too many.
 
 use std::collections::VecDeque;
 
@@ -11,17 +11,17 @@ use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{CAN_START, Few, Heartbeat, MAX_LISTED, Start};
 use crate::wire::{PeerId, Tail};
 
-/// A start that somebody has made known. It counts as one process until that shows up, or for a
+/// A start that a process has announced. It counts as one process until that one shows up, or for a
 /// time.
 struct Pending {
     service: u16,
     nonce: u32,
     until: Millis,
-    /// This process's own, which it goes on telling.
+    /// True for this process's own start, which it keeps announcing.
     own: Option<u8>,
 }
 
-/// This process is about to start another, unless somebody who is to do it rather says so.
+/// This process is about to start another, unless a process that should rather do it says so.
 struct Intent {
     service: u16,
     nonce: u32,
@@ -29,7 +29,8 @@ struct Intent {
     since: Millis,
 }
 
-/// One of a needed type that has died, and counts as there for a while: it may come back.
+/// A process of a needed type that has died, and counts as present for a while, because it may come
+/// back.
 struct Missing {
     service: u16,
     tail: Tail,
@@ -41,7 +42,7 @@ pub(super) struct Needs {
     pending: VecDeque<Pending>,
     missing: VecDeque<Missing>,
     intent: Option<Intent>,
-    /// Since when too few are there, by the place in the table.
+    /// Since when there are too few, by the place in the table.
     short_since: Vec<Option<Millis>>,
     surplus_since: Option<Millis>,
 }
@@ -71,7 +72,7 @@ impl Needs {
         self.intent = None;
     }
 
-    /// One has died; nobody starts another for it before `until`.
+    /// Notes a dead process; no process starts another for it before `until`.
     pub(super) fn missing_from(&mut self, member: &PeerRecord, until: Millis) {
         let counts = member.direct && self.table.iter().any(|need| need.service == member.service);
         if counts {
@@ -86,7 +87,7 @@ impl Needs {
         }
     }
 
-    /// The starts to make known: this process's own, four at a time.
+    /// Returns the starts to announce: this process's own, four at a time.
     pub(super) fn said(&self, counter: u64) -> Few<Start> {
         let mut starts = Few::default();
         let intent = self.intent.iter().map(|one| (one.service, one.nonce, one.load, false));
@@ -102,7 +103,8 @@ impl Needs {
         starts
     }
 
-    /// What another says of starts, and whether it is one that was waited for itself.
+    /// Takes another process's announced starts, and whether that process is itself a start that
+    /// was waited for.
     pub(super) fn heard(&mut self, beat: &Heartbeat, workload: u16, id: PeerId, until: Millis) {
         if beat.origin != 0 {
             self.pending.retain(|one| one.nonce != beat.origin);
@@ -127,7 +129,7 @@ impl Needs {
         }
     }
 
-    /// What this process was about to start nobody has heard of.
+    /// Nobody has heard of the start that this process announced.
     pub(super) fn take_back(&mut self) {
         self.intent = None;
     }
@@ -159,13 +161,13 @@ impl Needs {
     }
 }
 
-/// How much a process has to do, roughly: who does least starts others.
+/// Returns the rough workload of a process: the process with the smallest one starts others.
 fn load(workload: u16) -> u8 {
     (workload >> 14) as u8
 }
 
 impl Machine {
-    /// Starts what is missing, and leaves if it is too many.
+    /// Starts what is missing, and leaves if this process is one too many.
     pub(super) fn look_after_needs(&mut self, out: &mut Vec<Action>) {
         if self.needs.is_empty() || matches!(self.status, Status::Joining | Status::Leaving) {
             return;
@@ -229,7 +231,7 @@ impl Machine {
         }
     }
 
-    /// Whether nobody else is to start others rather than this one.
+    /// Returns true if no other process should start one rather than this one.
     fn is_least_loaded(&self) -> bool {
         let own = (load(self.workload), self.id);
         let mut others = self.record.members().filter(|one| {
@@ -240,7 +242,7 @@ impl Machine {
         !others.any(|one| (load(one.workload), one.id) < own)
     }
 
-    /// The youngest standby of a type of which there are too many leaves.
+    /// Leaves if this process is the youngest standby of a type with too many.
     fn leave_if_surplus(&mut self, out: &mut Vec<Action>) {
         let service = self.rules.service;
         let need = self.needs.table.iter().find(|need| need.service == service);

@@ -1,12 +1,13 @@
-//! When what this process says does not get out: its interface is down, it has no route, a filter
-//! refuses.
+//! Decides what follows when this process's heartbeats do not get out: its interface is down, it
+//! has no route, or a filter refuses them.
 //!
 //! Such a process must not lead: nobody can object to a claim that nobody has heard, and others
-//! take a silent primary for dead. One heartbeat that could not be sent means little, and is tried
-//! again soon. All of an interval, and the process counts as cut off: it then claims nothing and is
-//! not let in, until it can be heard again and has listened for a while. A primary stays one for as
-//! long as its lease, which counts from the last heartbeat that went out; one that has not yet been
-//! able to say that it is one, for no longer than a heartbeat may need on its way.
+//! take a silent primary for dead. One heartbeat that could not be sent means little, and is soon
+//! tried again. After a whole interval, the process counts as cut off: it then claims nothing and
+//! is not admitted, until it can be heard again and has listened for a while. A primary stays
+//! primary for as long as its lease, which counts from the last heartbeat that got out. A primary
+//! that has not yet been able to say that it is one stays primary for no longer than a heartbeat
+//! may take.
 
 use super::{Action, Machine, Millis};
 use crate::event::masterless::{EventKind, RoleCause};
@@ -16,12 +17,12 @@ use crate::wire::heartbeat::Status;
 #[derive(Clone, Copy)]
 pub(super) struct Outage {
     since: Millis,
-    /// It has gone on for so long that this process counts as cut off.
+    /// It has lasted so long that this process counts as cut off.
     is_told: bool,
 }
 
 impl Machine {
-    /// The last heartbeat could not be sent to anybody.
+    /// Notes that the last heartbeat could not be sent to any address.
     pub(super) fn not_sent(&mut self, errno: i32, out: &mut Vec<Action>) {
         let interval = self.rules.interval;
         let mut outage = self.sending.outage.unwrap_or(Outage { since: self.now, is_told: false });
@@ -44,7 +45,7 @@ impl Machine {
         }
     }
 
-    /// The last heartbeat has got out, after others had not.
+    /// Notes that the last heartbeat got out, after others had not.
     pub(super) fn sent_again(&mut self, out: &mut Vec<Action>) {
         let Some(outage) = self.sending.recover() else { return };
         // Only now others begin to hear of it.
@@ -55,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// The last heartbeat could not be sent.
+    /// Returns true if the last heartbeat could not be sent.
     pub(super) fn is_failing(&self) -> bool {
         self.sending.outage.is_some()
     }

@@ -8,7 +8,7 @@ use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{ELIGIBLE, Heartbeat, View};
 use crate::wire::{Label, PeerId, Tail};
 
-/// Another process.
+/// What this process knows of another one.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerRecord {
     pub(crate) id: PeerId,
@@ -18,25 +18,25 @@ pub(crate) struct PeerRecord {
     pub(crate) flags: u8,
     pub(crate) service: u16,
     pub(crate) workload: u16,
-    /// Empty of one that was never heard itself.
+    /// Empty if that process was never heard directly.
     pub(crate) label: Label,
     pub(crate) interval: Millis,
     pub(crate) epoch: u64,
     pub(crate) origin: u32,
     /// When it was last heard. Moves on by the length of this process's own pauses.
     pub(crate) heard: Millis,
-    /// The same, never moved: what is told to others.
+    /// The same time, never moved: what this process tells others.
     pub(crate) heard_at: Millis,
     /// When others last heard it, as far as they say.
     pub(crate) evidence: Millis,
-    /// It was heard itself; of others there is only what a third one says.
+    /// True if it was heard directly; otherwise only a third process has reported it.
     pub(crate) direct: bool,
     pub(crate) primary_since: Millis,
-    /// Whom it follows, and when it said so.
+    /// The primary that it follows, and when it said so.
     pub(super) vote: Option<(Tail, Millis)>,
     pub(super) told_joined: bool,
     pub(super) told_suspected: bool,
-    /// When the kernel said that it has ended: only what is younger speaks against that.
+    /// When the kernel reported its end: only younger evidence speaks against that.
     doubted: Option<Millis>,
 }
 
@@ -45,7 +45,7 @@ impl PeerRecord {
         self.doubted.is_some()
     }
 
-    /// When it last gave a sign of life. A primary's is also what others have heard.
+    /// Returns when it last gave a sign of life. For a primary, what others have heard counts too.
     pub(super) fn last(&self) -> Millis {
         if self.status == Status::Primary { self.heard.max(self.evidence) } else { self.heard }
     }
@@ -58,12 +58,12 @@ impl PeerRecord {
         now.saturating_sub(self.last()) < rules.dead(self.interval)
     }
 
-    /// Its claim to be primary: larger is better.
+    /// Returns its claim to be primary: larger is better.
     pub(super) fn claim(&self) -> (u64, std::cmp::Reverse<PeerId>) {
         (self.epoch, std::cmp::Reverse(self.id))
     }
 
-    /// Whether it could be primary as well as this process.
+    /// Returns true if it could be primary as well as this process.
     pub(super) fn is_candidate(&self, rules: &Rules, now: Millis) -> bool {
         let primary = self.status == Status::Primary;
         let admitted = primary || matches!(self.status, Status::Standby | Status::ToBecomePrimary);
@@ -81,31 +81,32 @@ impl PeerRecord {
     }
 }
 
-/// The record is full of better ones.
+/// The record is full of better processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// One that is gone, so that what it has said is not taken for new when it is played again.
+/// A process that is gone. What it has said is then not taken for new when it is replayed.
 struct Tombstone {
     session: u64,
     counter: u64,
     left: bool,
 }
 
-/// All others. Invariant: never more than `limit`, and of the tombstones than [`MAX_TOMBSTONES`].
+/// All other processes. Invariant: never more than `limit`, and never more tombstones than
+/// [`MAX_TOMBSTONES`].
 pub(super) struct Record {
     members: BTreeMap<Tail, PeerRecord>,
-    /// Those of them that say that they are primary, of any type: asked for often, and few.
+    /// The processes that say that they are primary, of any type: asked for often, and few.
     primaries: BTreeSet<Tail>,
     limit: usize,
     tombstones: BTreeMap<Tail, Tombstone>,
-    /// Their order, so that the oldest makes room.
+    /// The order of the tombstones, of which the oldest makes room.
     buried: VecDeque<Tail>,
-    /// Nobody is to be suspected or dead before this moment, except who is doubted.
+    /// No process is suspected or dead before this moment, unless it is doubted.
     next_check: Millis,
 }
 
-/// What a check of all has found.
+/// The result of a check of all.
 pub(super) enum Fate {
     Suspected(PeerRecord),
     Dead(PeerRecord),
@@ -147,7 +148,7 @@ impl Record {
         self.members().any(|member| member.is_candidate(rules, now))
     }
 
-    /// All primaries of a service type.
+    /// Returns all primaries of a service type.
     pub(super) fn primaries(&self, service: u16) -> impl Iterator<Item = &PeerRecord> {
         self.primaries
             .iter()
@@ -155,12 +156,12 @@ impl Record {
             .filter(move |one| one.service == service)
     }
 
-    /// The primary of a service type, the best one if there are several.
+    /// Returns the primary of a service type; the best one if there are several.
     pub(super) fn primary(&self, service: u16) -> Option<&PeerRecord> {
         self.primaries(service).max_by_key(|one| one.claim())
     }
 
-    /// Who joins at the same time, and before this one.
+    /// Returns the processes that join at the same time, and before this one.
     pub(super) fn joiners_before(&self, id: PeerId, since: Millis) -> usize {
         let key = |id: PeerId| (id.rank(), id.tail());
         let joining =
@@ -168,8 +169,8 @@ impl Record {
         joining.filter(|one| key(one.id) < key(id)).count()
     }
 
-    /// Whether a heartbeat is new: of the session of its sender that lives, and later than all
-    /// before. If it is, its counter is remembered.
+    /// Returns true if a heartbeat is new: of the living session of its sender, and later than all
+    /// before. Remembers its counter if so.
     pub(super) fn accept(&mut self, beat: &Heartbeat) -> bool {
         let tail = beat.id.tail();
         if let Some(member) = self.members.get_mut(&tail).filter(|member| member.direct) {
@@ -189,7 +190,8 @@ impl Record {
         })
     }
 
-    /// Takes over what an accepted heartbeat says of its sender. Also says who had to make room.
+    /// Takes what an accepted heartbeat says of its sender. Returns the process that had to make
+    /// room.
     pub(super) fn update(
         &mut self,
         beat: &Heartbeat,
@@ -234,7 +236,7 @@ impl Record {
         Ok(forgotten)
     }
 
-    /// Takes over what a third process says of one that it follows as primary.
+    /// Takes what a third process says of the primary that it follows.
     pub(super) fn report(&mut self, view: &View, rules: &Rules, now: Millis) -> Option<PeerRecord> {
         let tail = view.id.tail();
         let heard = now.saturating_sub(u64::from(view.age_ms));
@@ -288,7 +290,7 @@ impl Record {
         self.insert(stub, rules.service).ok().flatten()
     }
 
-    /// Adds one. If there are too many, the worst has to go, perhaps this one.
+    /// Adds a process. If there are too many, the worst has to go, which may be this one.
     fn insert(&mut self, member: PeerRecord, service: u16) -> Result<Option<PeerRecord>, NoRoom> {
         let mut forgotten = None;
         if self.members.len() >= self.limit {
@@ -322,7 +324,7 @@ impl Record {
         Some(member)
     }
 
-    /// Remembers that one who was never in the record has left.
+    /// Remembers that a process has left that was never in the record.
     pub(super) fn never_mind(&mut self, beat: &Heartbeat) {
         let view = View { service: beat.service, id: beat.id, epoch: beat.epoch, age_ms: 0 };
         let member = PeerRecord {
@@ -345,7 +347,7 @@ impl Record {
         }
     }
 
-    /// Who is suspected since the last check, and who is dead and removed.
+    /// Returns the processes suspected since the last check, and those that are dead and removed.
     pub(super) fn check(&mut self, rules: &Rules, now: Millis) -> Vec<Fate> {
         let mut fates = Vec::new();
         if now < self.next_check {
@@ -371,7 +373,7 @@ impl Record {
         fates
     }
 
-    /// Makes one suspected, and no more than that. False if that changes nothing.
+    /// Makes a process suspected, and no more than that. Returns false if that changes nothing.
     pub(super) fn doubt(
         &mut self,
         tail: Tail,
@@ -387,7 +389,7 @@ impl Record {
         true
     }
 
-    /// This process was away for `gap`: nobody was silent meanwhile.
+    /// Notes that this process was away for `gap`: no process was silent meanwhile.
     pub(super) fn shift(&mut self, gap: Millis) {
         for member in self.members.values_mut() {
             for moment in [&mut member.heard, &mut member.evidence, &mut member.primary_since] {

@@ -1,4 +1,4 @@
-//! When a heartbeat is sent, and what it says; and what comes of one that is heard.
+//! Decides when a heartbeat is sent and what it says, and what follows from one that is heard.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,15 +12,15 @@ use crate::wire::heartbeat::{
     CAN_START, Directive, ELIGIBLE, Few, Heartbeat, NO_PREEMPTION, REQUEST, STRONG, View,
 };
 
-/// Of its own heartbeats that come back, so many are recognised; older ones are from somebody who
-/// plays them again.
+/// The number of its own heartbeats that are recognised when they come back; older ones are a
+/// replay.
 pub(super) const ECHOES: usize = 64;
 
-/// Members of the group up to which everybody answers a request at once; of larger ones only those
-/// who must.
+/// The size of a group up to which every process answers a request at once; in larger groups only
+/// those that must.
 const FEW: usize = 32;
 
-/// Several heartbeats after one another, for one may be lost.
+/// The number of heartbeats in a row, because one may be lost.
 struct Burst {
     left: u32,
     next: Millis,
@@ -28,10 +28,10 @@ struct Burst {
     request: bool,
 }
 
-/// Whom this process follows as primary of one service type.
+/// The primary of one service type that this process follows.
 struct Followed {
     tail: Option<Tail>,
-    /// Until when others are told so.
+    /// Until when others are told of it.
     until: Millis,
 }
 
@@ -44,11 +44,11 @@ pub(super) struct Said {
 }
 
 pub(super) struct Sending {
-    /// The last one that went out, as far as that is known.
+    /// The last heartbeat that got out, as far as that is known.
     pub(super) last: Said,
-    /// And the one before it: that counts if the last one turns out not to have gone out.
+    /// The one before it, which counts if the last one turns out not to have got out.
     pub(super) before: Said,
-    /// The last one that was to go out, whatever came of it.
+    /// The last heartbeat that was to be sent, whatever came of it.
     pub(super) tried: Said,
     pub(super) outage: Option<Outage>,
     pub(super) counter: u64,
@@ -56,10 +56,10 @@ pub(super) struct Sending {
     regular: Millis,
     soon: Option<Millis>,
     burst: Option<Burst>,
-    /// The next one asks for everybody's.
+    /// The next heartbeat asks for those of all others.
     request: bool,
     last_request: Option<Millis>,
-    /// By service type; the own one is always there.
+    /// By service type; its own type is always there.
     followed: BTreeMap<u16, Followed>,
     /// Until when each is said.
     directives: VecDeque<(Directive, Millis)>,
@@ -84,7 +84,7 @@ impl Sending {
         }
     }
 
-    /// The first heartbeat of a new session is due.
+    /// Makes the first heartbeat of a new session due.
     pub(super) fn start_anew(&mut self, now: Millis) {
         self.counter = 0;
         self.burst = None;
@@ -106,14 +106,15 @@ impl Sending {
         self.hurry(now);
     }
 
-    /// What was said has not got out; whoever hears the next one may have missed much.
+    /// Notes that a heartbeat did not get out: receivers of the next one may have missed much.
     pub(super) fn try_again(&mut self, now: Millis, at: Millis) {
         self.regular = self.regular.min(at.max(now + 1));
         self.request = true;
         self.last_request = None;
     }
 
-    /// The last one did not go out: the one before counts again, and the next is due in `pause`.
+    /// Notes that the last heartbeat did not get out: the one before counts again, and the next is
+    /// due in `pause`.
     pub(super) fn fail(&mut self, outage: Outage, now: Millis, pause: Millis) {
         if self.outage.replace(outage).is_none() {
             self.last = self.before;
@@ -121,7 +122,7 @@ impl Sending {
         self.try_again(now, now + pause);
     }
 
-    /// The last one went out; gives the outage that has ended with it.
+    /// Notes that the last heartbeat got out. Returns the outage that has ended with it.
     pub(super) fn recover(&mut self) -> Option<Outage> {
         let outage = self.outage.take()?;
         self.last = self.tried;
@@ -132,7 +133,7 @@ impl Sending {
         self.burst = Some(burst);
     }
 
-    /// Asks everybody at once, and seven times more.
+    /// Asks all others at once, and seven times more.
     pub(super) fn insist(&mut self, now: Millis, pause: Millis) {
         self.start_burst(Burst { left: 8, next: now, pause, request: true });
     }
@@ -142,7 +143,7 @@ impl Sending {
         self.start_burst(Burst { left: 3, next: now, pause, request: false });
     }
 
-    /// True if all has been said that was to be said in a row.
+    /// Returns true if everything was said that had to be said in a row.
     fn has_said_all(&self) -> bool {
         self.burst.is_none()
     }
@@ -157,12 +158,12 @@ impl Sending {
 }
 
 impl Machine {
-    /// A random time between both, both included.
+    /// Returns a random time between both, both included.
     fn between(&mut self, least: Millis, most: Millis) -> Millis {
         least + (self.entropy)() % (most - least + 1)
     }
 
-    /// Its status has changed: that is said three times.
+    /// Says a change of its status three times.
     pub(super) fn announce(&mut self) {
         self.sending.start_burst(Burst {
             left: 3,
@@ -172,18 +173,18 @@ impl Machine {
         });
     }
 
-    /// Everybody is to know at once. Only for what is rare.
+    /// Makes a heartbeat due that all others must hear at once. Only for what is rare.
     pub(super) fn speak_up(&mut self) {
         self.sending.hurry(self.now);
     }
 
-    /// Somebody is to know at once, who may not have heard the last one.
+    /// Makes a heartbeat due for one process that may not have heard the last one.
     pub(super) fn trigger(&mut self) {
         let at = self.now.max(self.sending.tried.at + self.rules.interval / 8);
         self.sending.hurry(at);
     }
 
-    /// An answer, which need not come at the same moment as all the others'.
+    /// Makes an answer due, which need not come at the same moment as all the others'.
     pub(super) fn reply(&mut self, vote: bool) {
         if self.rules.observe {
             return;
@@ -205,8 +206,8 @@ impl Machine {
         self.sending.hurry(at);
     }
 
-    /// Time between two regular heartbeats: those far from being primary in a large group say less,
-    /// if so configured.
+    /// Returns the time between two regular heartbeats: in a large group, standbys that are far
+    /// from being primary send less, if so configured.
     fn interval(&self) -> Millis {
         let (members, limit) = (self.record.len() + 1, self.rules.slow_above);
         if limit == 0 || members <= limit || self.status != Status::Standby {
@@ -222,17 +223,17 @@ impl Machine {
         self.rules.interval * (members.div_ceil(limit) as u64).min(5)
     }
 
-    /// Until when it may say what it would say now, if it is held up: it may have missed others,
-    /// and they may have given it up.
+    /// Returns until when this process may still send what it would send now, if it is held up: it
+    /// may have missed others, and they may have given it up.
     fn true_until(&self) -> Millis {
         let present = self.now + self.rules.away();
         if self.status == Status::Primary { present.min(self.lease_until()) } else { present }
     }
 
-    /// For a primary: until when no other can be, as far as heartbeats can tell. Others count from
-    /// the last one that they can have heard. While they have heard none that says that it is
-    /// primary, a better one may claim the role and have it after twice the delay: by then it must
-    /// have heard of this one.
+    /// Returns, for a primary, until when no other process can be, as far as heartbeats can tell.
+    /// Others count from the last heartbeat that they can have heard. While they have heard none
+    /// that says that it is primary, a better process may claim the role and have it after twice
+    /// the delay: by then it must have heard of this one.
     pub(super) fn lease_until(&self) -> Millis {
         let last = self.sending.last;
         if last.primary { last.at + self.rules.lease() } else { self.primary_at + self.rules.delay }
@@ -326,8 +327,9 @@ impl Machine {
         }
     }
 
-    /// Whom it follows: one at a time, as long as that one claims to be primary. Only whom it hears
-    /// itself: what was only told to it could go round for ever.
+    /// Returns the primary that this process follows: one at a time, as long as that one claims to
+    /// be primary. Only a primary that it hears directly counts: what others report could go round
+    /// for ever.
     fn views(&mut self) -> Few<View> {
         let mut views = Few::default();
         let (now, own) = (self.now, self.rules.service);
@@ -356,7 +358,7 @@ impl Machine {
         views
     }
 
-    /// For a while it is also told whom this process follows as primary of another type.
+    /// For a while, also tells which primary of another type this process follows.
     pub(super) fn view_of(&mut self, service: u16) {
         let until = self.now + 2 * self.rules.interval;
         let room = self.sending.followed.len() < MAX_VIEWED;
