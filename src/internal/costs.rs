@@ -2,14 +2,24 @@
 //! from the heap, and how much there is to be done and said after them. Times are for the
 //! benchmarks, system calls for `tests/it/counts.rs`.
 
-use super::*;
+use std::sync::Arc;
+
 use crate::config::WITNESSES;
+use crate::state::hello::Hello;
 use crate::state::holdings::Holdings;
+use crate::state::permits::Claims;
 use crate::state::registry::test_entry;
+use crate::state::settings::Settings;
+use crate::state::subordinate::Roster;
+use crate::state::supervisor::{Before, Elected, ServerAction, ServerInput, Supervisor};
 use crate::state::{ConnId, Time};
 use crate::sys::heap::{Taken, taken};
+use crate::wire::field::Payload;
+use crate::wire::frame::{FrameBuffer, MAX_FRAME, put_frame};
 use crate::wire::tests::examples;
-use crate::wire::{Greeting, Outcome, Scope, Setting};
+use crate::wire::{
+    Counted, Declared, DecodeError, Entry, Greeting, Held, Message, Outcome, Scope, Setting, Wanted,
+};
 
 /// Messages as large as those of a busy group; the examples of the table are small.
 fn samples() -> Vec<Message> {
