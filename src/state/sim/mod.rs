@@ -34,7 +34,11 @@ use watching::Watching;
 use world::World;
 
 macro_rules! tell {
-    ($world:expr, $($text:tt)*) => { if $world.story { println!("{:>12?}  {}", $world.now, format!($($text)*)); } };
+    ($world:expr, $($text:tt)*) => {
+        if $world.story {
+            println!("{:>12?}  {}", $world.now, format!($($text)*));
+        }
+    };
 }
 
 mod asking;
@@ -235,7 +239,8 @@ macro_rules! seen {
 
             /// What never happened.
             fn missing(&self) -> Vec<&'static str> {
-                [$((stringify!($what), self.$what)),*].iter().filter(|seen| seen.1 == 0).map(|seen| seen.0).collect()
+                let all = [$((stringify!($what), self.$what)),*];
+                all.iter().filter(|seen| seen.1 == 0).map(|seen| seen.0).collect()
             }
         }
     };
@@ -243,9 +248,11 @@ macro_rules! seen {
 
 seen! {
     leaderless term_kept_again term_unkept began_with_an_older_term refused_to_begin
-    settled_early waited_on gave_up_on_the_unknown gave_up_on_known_ones inherited_the_unknown raised_term killed_amid_actions reset stepped_down
-    found_nobody replaced evicted looked_after_the_living looked_after_the_dead nobody_there closed_at_once silent more_than_witnesses
-    granted denied revoked withdrawn void confirmed total over_limit said_while_joining setting_changed setting_lost
+    settled_early waited_on gave_up_on_the_unknown gave_up_on_known_ones inherited_the_unknown
+    raised_term killed_amid_actions reset stepped_down found_nobody replaced evicted
+    looked_after_the_living looked_after_the_dead nobody_there closed_at_once silent
+    more_than_witnesses granted denied revoked withdrawn void confirmed total over_limit
+    said_while_joining setting_changed setting_lost
     acknowledged conflict asked_too_early died_before_the_answer missed elected_in_doubt
     silence_noticed no_progress_noticed watcher_held_up
     name_taken refused_a_survivor full looked_up listed
