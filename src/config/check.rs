@@ -1,11 +1,65 @@
-//! Rules for names, words, metadata and resources.
+//! Rules for a configuration, and for names, words, metadata and resources.
 
 use std::collections::BTreeSet;
 
+use super::Config;
 use super::limits::{
-    MAX_FUNCTION_NAME, MAX_META, MAX_META_BYTES, MAX_NAME, MAX_RESOURCES, MAX_UNITS, MAX_WORD,
+    MAX_FUNCTION_NAME, MAX_FUNCTIONS, MAX_HANG_TIMEOUT, MAX_MEMBERS, MAX_META, MAX_META_BYTES,
+    MAX_NAME, MAX_RESOURCES, MAX_UNITS, MAX_WORD, MIN_HANG_TIMEOUT,
 };
+use super::place::check_group;
 use crate::error::ConfigError;
+
+impl Config {
+    /// Checks everything that can be checked without touching the system.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        const MOST: usize = MAX_FUNCTIONS - 8;
+        check_group(&self.group)?;
+        if self.port == Some(0) {
+            return Err(ConfigError::new("port", "0", "a port may be 1 to 65535"));
+        }
+        if let Some(name) = &self.name {
+            check_name(name)?;
+        }
+        check_meta(&self.meta)?;
+        for function in &self.functions {
+            check_function(&function.name)?;
+        }
+        if self.functions.len() > MOST {
+            return Err(ConfigError::new(
+                "admin_function",
+                self.functions.len(),
+                format!("at most {MOST} besides the built-in ones"),
+            ));
+        }
+        check_resources(
+            self.resources.iter().map(|one| (one.name.as_str(), one.limit, one.per_holder)),
+        )?;
+        if let Some(timeout) = self.hang_timeout {
+            if !(MIN_HANG_TIMEOUT..=MAX_HANG_TIMEOUT).contains(&timeout) {
+                return Err(ConfigError::new(
+                    "hang_timeout",
+                    format!("{timeout:?}"),
+                    format!("{MIN_HANG_TIMEOUT:?} to {MAX_HANG_TIMEOUT:?}"),
+                ));
+            }
+        }
+        if self.end_hung_supervisor && self.hang_timeout.is_none() {
+            return Err(ConfigError::new("end_hung_supervisor", "true", "it needs a hang_timeout"));
+        }
+        if self.events < 2 {
+            return Err(ConfigError::new("event_capacity", self.events, "at least 2"));
+        }
+        if !(1..=MAX_MEMBERS).contains(&self.max_members) {
+            return Err(ConfigError::new(
+                "max_members",
+                self.max_members,
+                format!("1 to {MAX_MEMBERS}"),
+            ));
+        }
+        Ok(())
+    }
+}
 
 /// Checks a name. Names appear in tables, logs and shell commands, so they must not garble these.
 pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
@@ -105,4 +159,54 @@ pub(crate) fn check_resources<'a>(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[track_caller]
+    fn refused(config: Config, what: &str) {
+        assert_eq!(config.check().expect_err("accepted").what(), what);
+    }
+
+    #[test]
+    fn the_defaults_are_accepted() {
+        assert_eq!(Config::default().check(), Ok(()));
+        assert_eq!(Config::default().supervisor_port(), 30099);
+    }
+
+    #[test]
+    fn names_that_would_garble_a_table_a_shell_or_a_path_are_refused() {
+        for group in ["", ".hidden", "-x", "a/b", "a b", "ü", &"x".repeat(65)] {
+            refused(Config::new(group), "group");
+        }
+        for name in ["", "main", "@all", "-v", "a b", "a\nb", "a\0", &"x".repeat(129)] {
+            refused(Config::default().name(name), "name");
+        }
+        for function in ["", "a b", "-x", &"f".repeat(65)] {
+            refused(
+                Config::default().admin_function(function, "", |_| Ok(vec![])),
+                "admin_function",
+            );
+        }
+        for key in ["", "a=b", "a b"] {
+            refused(Config::default().meta(key, "v"), "meta");
+        }
+        refused(Config::default().meta("k", "a\nb"), "meta");
+        refused(Config::default().meta("k", "x".repeat(5000)), "meta");
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        refused(Config::default().port(0), "port");
+        refused(Config::default().event_capacity(1), "event_capacity");
+        refused(Config::default().max_members(0), "max_members");
+        refused(Config::default().max_members(20_000), "max_members");
+        refused(Config::default().hang_timeout(Duration::from_millis(99)), "hang_timeout");
+        refused(Config::default().hang_timeout(Duration::MAX), "hang_timeout");
+        refused(Config::default().end_hung_supervisor(true), "end_hung_supervisor");
+    }
 }
