@@ -1,7 +1,8 @@
-//! Deeds: the only room with `std::net` and `std::thread`. Every function short; no decision.
+//! Deeds: the only room with `std::net` and `std::thread`. Every function is short; decisions are
+//! made in `state`.
 //!
-//! Its own rooms use one another one way, in the order in which they stand here. The table of all
-//! threads, with what each waits on and who joins it, is in `docs/architecture.md`.
+//! Its own rooms use one another one way, in the order below. `docs/architecture.md` has the table
+//! of all threads, with what each waits on and which thread joins it.
 
 pub(crate) mod rt;
 

@@ -14,22 +14,22 @@ const EPOCH: Doing = Doing {
     write: "keep the epoch in",
 };
 
-/// The file with the largest epoch that processes of this machine know of one service type of a
-/// masterless group.
+/// The file with the largest epoch of one service type of a masterless group that processes of this
+/// machine know.
 ///
-/// All of them write it. The kernel's lock keeps one from writing less than another just has;
-/// nobody waits for it, because its holder may be a process that stands still.
+/// All of them write it. A kernel lock keeps one process from writing less than another just has.
+/// No process waits for the lock, because its holder may be a process that stands still.
 pub(crate) struct EpochFile {
     line: Line,
-    /// The largest one that is known to be written there.
+    /// The largest epoch known to be in the file.
     kept: u64,
-    /// The largest one that was tried, so that a disk that takes no more does not fill the log.
+    /// The largest epoch tried: a full disk then does not fill the log.
     tried: u64,
 }
 
 impl EpochFile {
-    /// Opens it, and sees that it can be written: who begins must be able to keep what it may
-    /// learn.
+    /// Opens the file, and checks that it can be written: a process that joins must be able to keep
+    /// what it learns.
     pub(crate) fn open(path: PathBuf) -> Result<Self, KeyError> {
         let line = Line::open(path, epoch_line(0), &EPOCH)?;
         let mut epochs = EpochFile { line, kept: 0, tried: 0 };
@@ -43,7 +43,7 @@ impl EpochFile {
         Ok(epochs)
     }
 
-    /// The largest one that is known to be written there.
+    /// Returns the largest epoch known to be in the file.
     pub(crate) fn last(&self) -> u64 {
         self.kept
     }
@@ -53,7 +53,7 @@ impl EpochFile {
         self.line.number(&line)
     }
 
-    /// Does it while no other process does the same, if that can be had at once.
+    /// Runs this while no other process does the same, if the lock is free.
     fn alone<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, KeepError>,
@@ -67,11 +67,11 @@ impl EpochFile {
         done.map(Some)
     }
 
-    /// Writes `epoch` if less is written there. While another process does the same, this one
-    /// leaves it for its next time.
+    /// Writes `epoch` if the file holds less. While another process does the same, this one leaves
+    /// it for its next time.
     ///
-    /// Who takes part already goes on if that fails, for it knows the epoch; it says so once for
-    /// each epoch.
+    /// A process that already takes part continues if this fails, because it knows the epoch; it
+    /// logs the failure once for each epoch.
     pub(crate) fn keep(&mut self, epoch: u64) {
         if epoch <= self.kept {
             return;

@@ -1,5 +1,5 @@
-//! The group's key: made once, by whichever instance comes first, and whole from the moment it can
-//! be seen; or a file that somebody has named.
+//! The group's key: made once, by the first instance that needs it, and whole from the moment it is
+//! visible; or a file that the user has named.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -12,13 +12,13 @@ use crate::error::KeyError;
 use crate::net::files;
 use crate::wire::proof::Key;
 
-/// The key of a file that somebody has named: where nobody but root and this user can have put it.
+/// Reads the key of a file that the user has named, where only root and this user can have put it.
 ///
-/// An orchestrator mounts a secret as a symbolic link to a file of root's that all may read (mode
-/// 0444 or 0644), or one group (0440), so that this says nothing against it. A file of this user's
-/// own that others may read is one that was made without care, unless even its owner can only read
-/// it. A file that is missing is not made: a mistake in the name, or a mount that comes late, would
-/// give this process a key that nobody else has.
+/// An orchestrator mounts a secret as a symbolic link to a file of root that every user may read
+/// (mode 0444 or 0644), or one group (0440). Neither is therefore a fault. A file of this user that
+/// others may read was made without care, unless even its owner can only read it. A missing file is
+/// not made: a mistake in the name, or a mount that comes late, would give this process a key that
+/// no other has.
 pub(crate) fn named(path: &Path) -> Result<Key, KeyError> {
     let mut options = OpenOptions::new();
     options
@@ -36,8 +36,8 @@ pub(crate) fn named(path: &Path) -> Result<Key, KeyError> {
     })
 }
 
-/// The group's own key at `path`, random bytes if it does not exist. Several processes may do this
-/// at once and all get the same key.
+/// Reads the group's own key at `path`, and makes it from random bytes if it does not exist.
+/// Several processes may do this at once, and all get the same key.
 pub(crate) fn made(path: &Path) -> Result<Key, KeyError> {
     if let Some(directory) = path.parent() {
         files::make_directory(directory)?;
@@ -51,7 +51,7 @@ pub(crate) fn made(path: &Path) -> Result<Key, KeyError> {
     }
 }
 
-/// Whether the group's own key is there, and can be used. Makes nothing.
+/// Returns true if the group's own key exists and can be used. Makes nothing.
 pub(crate) fn is_there(path: &Path) -> Result<bool, KeyError> {
     match path.parent() {
         Some(directory) if !directory.exists() => return Ok(false),
@@ -61,7 +61,7 @@ pub(crate) fn is_there(path: &Path) -> Result<bool, KeyError> {
     Ok(present(path)?.is_some())
 }
 
-/// The group's own key, if there is one.
+/// Reads the group's own key, if there is one.
 fn present(path: &Path) -> Result<Option<Key>, KeyError> {
     let file = match files::open_as_is(path, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -75,8 +75,8 @@ fn present(path: &Path) -> Result<Option<Key>, KeyError> {
         .map(Some)
 }
 
-/// Reads the key from an open file, if that is one. `judge` says whether the owner may have one,
-/// and whether others can use it.
+/// Reads the key from an open file, if the file holds one. `judge` decides whether the owner may
+/// have one, and whether other users can use it.
 fn read(
     file: fs::File,
     path: &Path,

@@ -1,12 +1,10 @@
 //! A file of one line of fixed length.
 //!
-//! It has its whole length from the moment it can be seen, and is forced to the disk then; from
-//! then on it is written in place, which needs no space and survives every death of processes.
-//! (What is written later is not forced to the disk: after a power cut it may be some elections
-//! old.)
+//! The file has its whole length from the moment it is visible, and is on the disk then. Later it
+//! is written in place, which needs no space and survives every death of processes. (Later writes
+//! are not forced to the disk: after a power cut the file may be some elections old.)
 //!
-//! What cannot be read is never taken for "nothing was there": what has been given would be given
-//! again.
+//! A file that cannot be read never counts as an empty one: its numbers would be used again.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -26,7 +24,7 @@ pub(super) struct Line {
     pub(super) doing: &'static Doing,
 }
 
-/// What is being done with a line, for a person.
+/// What is done with a line, for a person.
 pub(super) struct Doing {
     pub(super) open: &'static str,
     pub(super) make: &'static str,
@@ -35,7 +33,7 @@ pub(super) struct Doing {
 }
 
 impl Line {
-    /// Opens the file; makes it, with `first`, where there is none.
+    /// Opens the file; if there is none, makes it with `first`.
     pub(super) fn open(
         path: PathBuf,
         first: String,
@@ -71,8 +69,8 @@ impl Line {
         written.map_err(|error| KeepError::system(&self.path, self.doing.write, &error))
     }
 
-    /// Cleaners of old files, and whoever puts a copy back, leave us with a file that has no name
-    /// any more: what we wrote there nobody would find.
+    /// Programs that remove old files, and users who restore a copy, leave us with a file that has
+    /// no name any more. Nothing would find what we wrote there.
     pub(super) fn find_again(&mut self) -> Result<(), KeepError> {
         self.file
             .check()
@@ -101,8 +99,8 @@ impl Line {
         KeepError::damaged(&self.path, found)
     }
 
-    /// The number with which a line begins: whole as this program writes it, or all that somebody
-    /// has written.
+    /// Returns the number with which a line begins: whole as this program writes it, or all that
+    /// somebody has written.
     pub(super) fn number(&self, line: &str) -> Result<u64, KeepError> {
         let word = line.split_ascii_whitespace().next().unwrap_or_default();
         // The beginning of a number of ours would be read as a smaller one.
@@ -115,7 +113,7 @@ impl Line {
     }
 }
 
-/// The digits of every number that is kept.
+/// The number of digits of every number that is kept.
 pub(super) const DIGITS: usize = 20;
 
 pub(super) fn open_line(path: &Path, doing: &'static str) -> Result<Booked<File>, KeyError> {
@@ -123,8 +121,8 @@ pub(super) fn open_line(path: &Path, doing: &'static str) -> Result<Booked<File>
     Booked::file(file).map_err(|source| KeyError::Io { path: path.into(), doing, source })
 }
 
-/// What may be in a file instead of what this program has written: nothing, what is left after
-/// a power cut, or the beginning of a line, of which the number could be read as a smaller one.
+/// What a file may hold instead of what this program wrote: nothing, the remains of a power cut, or
+/// the beginning of a line, whose number could be read as a smaller one.
 #[cfg(test)]
 pub(super) const DAMAGED: [&[u8]; 8] = [
     b"",

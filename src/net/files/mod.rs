@@ -1,13 +1,14 @@
-//! How the files of the group's directory are opened: never what somebody else has put there.
+//! Opens the files of the group's directory, and never what somebody else has put there.
 //!
-//! The directory is this user's own, or root's, and nobody else can write in it. Or it is as /tmp,
-//! where each may remove what is his. There a stranger may have been first: with a symbolic or hard
-//! link to a file of this user's, a pipe, a file of his own. So a file is opened first, without
-//! following a link or waiting for anybody, and what was opened is looked at: it cannot be
-//! exchanged any more.
+//! Either the directory is this user's own, or root's, and no other user can write in it; or it is
+//! like /tmp, where each user may remove only his own files. There a stranger may have been first,
+//! with a symbolic or hard link to a file of this user, a pipe, or a file of his own. A file is
+//! therefore opened first, without following a link or waiting, and then checked: an open file
+//! cannot be exchanged any more.
 //!
-//! Who can rename a directory further up can put another one there. It is not this user's and so
-//! refused, or is another one of this user's; `pares doctor` speaks of it.
+//! A user who can rename a directory further up can replace this one. The replacement is not this
+//! user's and therefore refused, or is another directory of this user; `pares doctor` warns of
+//! that.
 
 pub(crate) mod epoch;
 pub(crate) mod key;
@@ -28,8 +29,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::KeyError;
 
-/// Makes the directory where it is missing, for this user only; one that is there must be safe from
-/// others.
+/// Makes a missing directory, for this user only. An existing one must be safe from others.
 pub(crate) fn make_directory(path: &Path) -> Result<(), KeyError> {
     match check_directory(path) {
         Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -40,10 +40,10 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), KeyError> {
     check_directory(path)
 }
 
-/// Whether nobody else can remove or exchange what this user has in the directory.
+/// Checks that no other user can remove or exchange what this user has in the directory.
 ///
-/// In a directory that all can write it would be so with the sticky bit. Group and user of one
-/// number are taken for one: many systems give each user such a group, and let it write what the
+/// A directory that every user can write is safe with the sticky bit. A group with the user's own
+/// number counts as the user: many systems give each user such a group, and let it write what the
 /// user makes.
 pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
     let io = |source| KeyError::Io { path: path.into(), doing: "look at the directory", source };
@@ -75,7 +75,7 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Opens a file that this user alone writes.
+/// Opens a file that only this user writes.
 pub(crate) fn open(
     path: &Path,
     options: &mut OpenOptions,
@@ -107,8 +107,8 @@ pub(crate) fn open(
     Ok(file)
 }
 
-/// Looks for a moment: where a system cannot rename a file without replacing another, one that is
-/// being made is linked to its name, and has that of its draft too until this is removed.
+/// Looks once more after a moment: where a system cannot rename a file without replacing another, a
+/// new file is linked to its name, and also has the name of its draft until that is removed.
 fn keeps_second_name(file: &File) -> io::Result<bool> {
     const MOMENT: Duration = Duration::from_millis(200);
     let deadline = Instant::now() + MOMENT;
@@ -124,8 +124,8 @@ fn keeps_second_name(file: &File) -> io::Result<bool> {
 /// Who sees this has no term of the group's there yet, or one that somebody else may have written.
 const REMOVE: &str = "find out who has put it there, and remove it: a new one is made";
 
-/// Whether each file in `directory` that `group` writes is one that would be opened. Makes and
-/// changes nothing.
+/// Checks that each file in `directory` that `group` writes could be opened. Makes and changes
+/// nothing.
 pub(crate) fn check_files(directory: &Path, group: &str) -> Result<(), KeyError> {
     const DOING: &str = "look into the directory";
     let entries = fs::read_dir(directory).map_err(|source| refused(directory, DOING, source))?;
@@ -142,20 +142,20 @@ pub(crate) fn check_files(directory: &Path, group: &str) -> Result<(), KeyError>
     Ok(())
 }
 
-/// Opens it without following a link in its last part, and without waiting for the other end of a
-/// pipe.
+/// Opens a file without following a link in its last part, and without waiting for the other end of
+/// a pipe.
 pub(super) fn open_as_is(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     options.custom_flags(flags.bits() as i32).open(path)
 }
 
-/// True if opening failed because it is a symbolic link.
+/// Returns true if opening failed because of a symbolic link.
 pub(super) fn is_link(error: &io::Error) -> bool {
     // FreeBSD says MLINK.
     matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::MLINK))
 }
 
-/// The text of a small file of ours, wherever it may have come from.
+/// Reads the text of a small file of ours, wherever it may have come from.
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     const MOST: u64 = 4096;
     let file = open_as_is(path, OpenOptions::new().read(true))?;
@@ -176,8 +176,8 @@ pub(crate) fn write(file: &File, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(bytes, 0)
 }
 
-/// Makes the file whole: nobody sees less of it than these bytes, and they are on the disk. Who
-/// comes second leaves the first one's. Nothing is left behind if it fails.
+/// Makes the file whole: no process sees less of it than these bytes, and they are on the disk. A
+/// second process leaves the first one's file. Nothing is left behind if this fails.
 pub(super) fn make(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match draft(path, bytes)?.persist_noclobber(path) {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
@@ -185,7 +185,7 @@ pub(super) fn make(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Writes the bytes to a file beside `path`, to the disk; it goes with what is returned.
+/// Writes the bytes to a file beside `path`, on the disk; dropping the result removes it.
 pub(super) fn draft(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut prefix = path.file_name().unwrap_or_default().to_owned();
@@ -198,7 +198,7 @@ pub(super) fn draft(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     Ok(draft)
 }
 
-/// What it means that a file was not opened.
+/// Explains why a file was not opened.
 pub(super) fn refused(path: &Path, doing: &'static str, source: io::Error) -> KeyError {
     let wrong = |path: &Path, problem, remedy, elsewhere| KeyError::Unsafe {
         path: path.into(),

@@ -1,7 +1,7 @@
 //! What a group's directory keeps of its supervisors: the last term.
 //!
-//! It is read and written only by an instance that holds the supervisor port, so that the kernel's
-//! election is its lock.
+//! Only an instance that holds the supervisor port reads and writes it: the kernel's election is
+//! its lock.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,7 @@ const TERM: Doing = Doing {
 
 /// The file with the last term.
 pub(crate) struct TermFile {
-    /// Which electorate "vacant" speaks of. Others (other network namespaces, another port or
+    /// The electorate that "vacant" speaks of. Others (other network namespaces, another port or
     /// address) share the term, but not this.
     place: u64,
     // Held while the file is written, by whoever writes it: the role thread, and one that brings a
@@ -34,9 +34,9 @@ pub(crate) struct TermFile {
 
 struct Tenure {
     line: Line,
-    /// The term of this instance's supervisorship, as long as it has the port.
+    /// The term of this instance's supervisorship, while it has the port.
     term: Option<u64>,
-    /// Whether the last attempt to write did.
+    /// True if the last attempt to write succeeded.
     written: bool,
 }
 
@@ -49,8 +49,8 @@ impl TermFile {
         Ok(TermFile { place, tenure: Mutex::new(Tenure { line, term: None, written: false }) })
     }
 
-    /// Sees whether a term can be kept at `path`, by writing as much as that needs; gives the last
-    /// one. Changes nothing.
+    /// Checks that a term can be kept at `path`, by writing as much as that needs. Returns the last
+    /// term. Changes nothing.
     pub(crate) fn probe(path: &Path) -> Result<Option<u64>, KeyError> {
         match open_line(path, TERM.open) {
             Ok(file) => {
@@ -72,12 +72,12 @@ impl TermFile {
         }
     }
 
-    /// The last supervisorship, for one that has claimed the port.
+    /// Reads the last supervisorship, for an instance that has claimed the port.
     pub(crate) fn read(&self) -> Result<Last, KeepError> {
         self.tenure.lock().read(self.place)
     }
 
-    /// Keeps the term of a supervisorship that is about to begin.
+    /// Keeps the term of a supervisorship that is about to start.
     pub(crate) fn begin(&self, term: u64) -> Result<(), KeepError> {
         let mut tenure = self.tenure.lock();
         tenure.term = Some(term);
@@ -85,7 +85,7 @@ impl TermFile {
     }
 
     /// Keeps a term that was raised. One that comes late, after a higher one or after the end, is
-    /// left: the file may be another supervisor's by then.
+    /// ignored: the file may be another supervisor's by then.
     pub(crate) fn raise(&self, term: u64) {
         let mut tenure = self.tenure.lock();
         if tenure.term.is_some_and(|present| present < term) {
@@ -102,7 +102,7 @@ impl TermFile {
         }
     }
 
-    /// Keeps what is to be known of a supervisorship that ends, while the port is still its.
+    /// Keeps the record of a supervisorship that ends, while it still has the port.
     pub(crate) fn end(&self, last: Last) {
         let mut tenure = self.tenure.lock();
         tenure.term = None;

@@ -1,7 +1,7 @@
-//! What Linux tells of processes and their sockets: the one reader of `/proc` for that, of the
-//! library and of the command's doctor.
+//! What Linux reports of processes and their sockets: the only reader of `/proc` for that, for the
+//! library and the command's doctor.
 //!
-//! Whatever cannot be read is not there: another user's process, one that has just ended, a
+//! What cannot be read does not exist here: another user's process, one that has just ended, a
 //! sandbox that shows nothing.
 
 use std::fs;
@@ -28,30 +28,30 @@ pub(crate) fn pids() -> Vec<u32> {
     processes().map(|process| number_of(&process)).collect()
 }
 
-/// The names of a process's threads; `None` if there is no such process.
+/// Returns the names of a process's threads; `None` if there is no such process.
 pub(crate) fn thread_names(pid: u32) -> Option<Vec<String>> {
     let names = process(pid)?.tasks().ok()?.flatten();
     Some(names.filter_map(|thread| Some(thread.stat().ok()?.comm)).collect())
 }
 
-/// When a process was started, in the kernel's ticks since boot.
+/// Returns when a process was started, in the kernel's ticks since boot.
 pub(crate) fn started(pid: u32) -> Option<u64> {
     Some(process(pid)?.stat().ok()?.starttime)
 }
 
-/// What a process is at the moment.
+/// The state of a process at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessState {
     pub(crate) program: String,
     /// The number that it has in its own process namespace.
     pub(crate) own_pid: u32,
     pub(crate) stopped: bool,
-    /// One that has crashed keeps its sockets until its core dump is written.
+    /// True if it has crashed: it keeps its sockets until its core dump is written.
     pub(crate) dumping_core: bool,
-    /// It is dead, and only not reaped yet.
+    /// True if it is dead, and only not reaped yet.
     pub(crate) dead: bool,
-    /// It is about to be gone: it dumps core, frees its memory (100 ms for each GiB), or was killed
-    /// and does not know it yet. Its descriptors go last.
+    /// True if it is about to be gone: it dumps core, frees its memory (100 ms for each GiB), or
+    /// was killed and does not know it yet. Its descriptors go last.
     pub(crate) ending: bool,
 }
 
@@ -82,13 +82,13 @@ pub(crate) fn state(pid: u32) -> Option<ProcessState> {
 #[derive(Debug)]
 pub(crate) struct ThreadLook {
     pub(crate) name: String,
-    /// It wants to be run, or runs.
+    /// True if it wants to be run, or runs.
     pub(crate) waits: bool,
-    /// What it was run so far; `None` where the kernel does not say.
+    /// How long it was run so far; `None` where the kernel does not say.
     pub(crate) ran: Option<Duration>,
 }
 
-/// The threads of a process, except the one that looks: it runs, and may be one of them.
+/// Returns the threads of a process, except the calling one: that one runs, and may be one of them.
 pub(crate) fn threads(pid: u32) -> Option<Vec<ThreadLook>> {
     let own = fs::read_link("/proc/thread-self").ok();
     let own = own.and_then(|own| own.file_name()?.to_str()?.parse::<i32>().ok());
@@ -101,8 +101,8 @@ pub(crate) fn threads(pid: u32) -> Option<Vec<ThreadLook>> {
     Some(looks.collect())
 }
 
-/// How much a process uses of what is limited, and how much it may: descriptors, threads (its
-/// user's and the machine's), mappings; as far as it can be seen.
+/// Returns how much a process uses of what is limited, and how much it may use: descriptors,
+/// threads (its user's and the machine's), mappings; as far as it can be seen.
 pub(crate) fn usage(pid: u32) -> Vec<(usize, usize)> {
     let Some(process) = process(pid) else { return Vec::new() };
     let most = |limit: LimitValue| match limit {
@@ -135,7 +135,7 @@ pub(crate) struct ListeningSocket {
     pub(crate) at: SocketAddrV4,
     pub(crate) uid: u32,
     pub(crate) inode: u64,
-    /// How many connections wait to be taken.
+    /// The number of connections that wait to be accepted.
     pub(crate) queue: u32,
 }
 
@@ -147,7 +147,7 @@ impl ListeningSocket {
         Some(ListeningSocket { at: ipv4(socket.local_address)?, uid, inode, queue: rx_queue })
     }
 
-    /// Whether nobody else can have `at` while this one listens.
+    /// Returns true if no other socket can have `at` while this one listens.
     pub(crate) fn covers(&self, at: SocketAddrV4) -> bool {
         self.at.port() == at.port() && (self.at.ip() == at.ip() || self.at.ip().is_unspecified())
     }
@@ -163,7 +163,8 @@ fn ipv4(address: SocketAddr) -> Option<SocketAddrV4> {
     Some(SocketAddrV4::new(ip, address.port()))
 }
 
-/// All listening sockets of this network namespace; `None` if the system shows no sockets here.
+/// Returns all listening sockets of this network namespace; `None` if the system shows no sockets
+/// here.
 pub(crate) fn listeners() -> Option<Vec<ListeningSocket>> {
     let (four, six) = (procfs::net::tcp(), procfs::net::tcp6());
     if four.is_err() && six.is_err() {
@@ -173,13 +174,13 @@ pub(crate) fn listeners() -> Option<Vec<ListeningSocket>> {
     Some(sockets.filter_map(ListeningSocket::of).collect())
 }
 
-/// The same in the network namespace of a process, IPv4 only.
+/// Returns the same for the network namespace of a process, IPv4 only.
 pub(crate) fn listeners_of(pid: u32) -> Vec<ListeningSocket> {
     let sockets = process(pid).and_then(|process| process.tcp().ok());
     sockets.into_iter().flatten().filter_map(ListeningSocket::of).collect()
 }
 
-/// The socket that listens at `at`, or on its port of all addresses.
+/// Returns the socket that listens at `at`, or on its port of all addresses.
 pub(crate) fn listener_at(at: SocketAddrV4) -> Option<ListeningSocket> {
     // The second table only where the first one has nothing: they may be long.
     let tables = [procfs::net::tcp, procfs::net::tcp6];
@@ -187,7 +188,7 @@ pub(crate) fn listener_at(at: SocketAddrV4) -> Option<ListeningSocket> {
     sockets.filter_map(ListeningSocket::of).find(|socket| socket.covers(at))
 }
 
-/// The inodes of the sockets that a process has open.
+/// Returns the inodes of the sockets that a process has open.
 pub(crate) fn sockets_of(pid: u32) -> Vec<u64> {
     process(pid).map_or_else(Vec::new, |process| sockets(&process).collect())
 }
@@ -200,14 +201,14 @@ fn sockets(process: &Process) -> impl Iterator<Item = u64> {
     })
 }
 
-/// True if the process has the socket with this inode open.
+/// Returns true if the process has the socket with this inode open.
 pub(crate) fn has_socket(pid: u32, inode: u64) -> bool {
     process(pid).is_some_and(|process| sockets(&process).any(|one| one == inode))
 }
 
-/// The process that has the socket with this inode open; of several, the oldest: between fork and
-/// exec, a child has all that its parent has. (Not the one with the lowest number: those start anew
-/// when they have come to their end.)
+/// Returns the process that has the socket with this inode open. Of several it is the oldest,
+/// because between fork and exec a child has all that its parent has. (The lowest number does not
+/// show it: numbers start anew at their end.)
 pub(crate) fn process_with(inode: u64) -> Option<u32> {
     let oldest = || {
         let holders = processes().filter(|process| sockets(process).any(|one| one == inode));
@@ -220,7 +221,7 @@ pub(crate) fn process_with(inode: u64) -> Option<u32> {
     (0..3).find_map(|_| oldest())
 }
 
-/// The inode of the other end of a connection on this machine.
+/// Returns the inode of the other end of a connection on this machine.
 pub(crate) fn other_end(stream: &TcpStream) -> Option<u64> {
     let (here, there) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
     // With their addresses: connections to two groups may have both ports in common.

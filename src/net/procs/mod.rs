@@ -1,4 +1,4 @@
-//! What the system tells of other processes: who holds a port, and whether a process hangs.
+//! What the system reports of other processes: which one holds a port, and whether one hangs.
 
 // The command's doctor reads with it what the library does not.
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "nothing.rs")]

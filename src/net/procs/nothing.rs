@@ -1,4 +1,4 @@
-//! Where the system tells nothing of other processes in a way that is read here.
+//! For systems that report nothing of other processes that this library reads.
 
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What stood in the way, for a person: with what the system knows of the port's holder.
+//! Explains to a person what stood in the way, with what the system knows of the port's holder.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -11,14 +11,14 @@ use crate::net::transport::port;
 use crate::state::obstacle::Obstacle;
 use crate::wire::PROTOCOL_VERSION;
 
-/// What it means that the holder of the port `at` takes connections and does not answer: a
-/// supervisor that is stopped or starved may still go on, another program never will.
+/// What it means that the holder of the port `at` accepts connections and does not answer: a
+/// supervisor that is stopped or starved may continue, another program never will.
 pub(crate) fn silence(at: SocketAddrV4) -> Obstacle {
     if port_holder::is_another_program(at) { Obstacle::NotPares } else { Obstacle::Silent }
 }
 
-/// Tells a person what stood in the way, with what the system knows of the port's holder. Whoever
-/// only wants to ask has no `name`.
+/// Explains to a person what stood in the way, with what the system knows of the port's holder. A
+/// caller that only wants to ask has no `name`.
 pub(crate) fn join_error(
     obstacle: Obstacle,
     pass: &Pass,
@@ -29,8 +29,8 @@ pub(crate) fn join_error(
     with_holder(obstacle, pass, address, name, waited, || port_holder::of(address))
 }
 
-/// The same for an instance that goes on trying: all of a process may meet the same obstacle at
-/// once.
+/// Explains the same for an instance that keeps trying: all instances of a process may meet the
+/// same obstacle at once.
 pub(crate) fn passing_error(
     obstacle: Obstacle,
     pass: &Pass,
@@ -42,9 +42,9 @@ pub(crate) fn passing_error(
     })
 }
 
-/// An error if this machine does not have the group's address. Then nobody could be elected there,
-/// and whoever connects could wait in vain: what is sent there goes astray. Not a reason to go
-/// elsewhere: where others have found the address there would be two supervisors.
+/// Returns an error if this machine does not have the group's address. No instance could be elected
+/// there, and a connect could wait in vain, because the packets go astray. This is no reason to use
+/// another address: where others have found the address, there would be two supervisors.
 pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), PlaceError> {
     // The admin endpoints are on 127.0.0.1, wherever the port is.
     let admin = Some(Ipv4Addr::LOCALHOST).filter(|admin| admin != address.ip());

@@ -1,4 +1,4 @@
-//! Who sits on a port: for error messages, where the system tells.
+//! Finds the holder of a port, for error messages, where the system shows it.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -9,24 +9,25 @@ use crate::error::{PortHolder, printable};
 use crate::net::rt::lock::Mutex;
 use crate::net::rt::threads;
 
-/// True if the port's holder, who takes connections and does not answer, is surely no instance that
-/// is merely stopped or starved: it has no role thread, or it is of another user and hidden from
-/// us, and so cannot have our key.
+/// Returns true if the port's holder, which accepts connections and does not answer, is certainly
+/// not an instance that is merely stopped or starved: it has no role thread, or it belongs to
+/// another user and is hidden from us, and therefore cannot have our key.
 ///
-/// In one process one looks at a time, and its finding holds for a second, see [`Seldom`].
+/// Only one thread of a process looks at a time, and its finding holds for a second, see
+/// [`Seldom`].
 pub(crate) fn is_another_program(at: SocketAddrV4) -> bool {
     static LOOK: Seldom<bool> = Seldom::new();
     LOOK.look(at, look_at_holder)
 }
 
-/// What [`of`] says, for one who may be one of many in this process that want to know.
+/// Returns what [`of`] returns, for callers that may be many in one process.
 pub(crate) fn of_seldom(at: SocketAddrV4) -> Option<PortHolder> {
     static LOOK: Seldom<Option<PortHolder>> = Seldom::new();
     LOOK.look(at, of)
 }
 
-/// A look through all sockets and processes of the machine. Where thousands wait for one who is
-/// late, all would do that at once and make it later still.
+/// A look through all sockets and processes of the machine. Where thousands of instances wait for a
+/// slow one, all would look at once and slow it down still more.
 struct Seldom<T>(Mutex<Option<(Instant, SocketAddrV4, T)>>);
 
 impl<T: Clone + Default> Seldom<T> {
@@ -58,7 +59,7 @@ fn look_at_holder(at: SocketAddrV4) -> bool {
     }
 }
 
-/// True if the port's holder has an instance, and no room for more connections.
+/// Returns true if the port's holder has an instance, and no room for more connections.
 pub(crate) fn is_full(at: SocketAddrV4) -> bool {
     static LOOK: Seldom<bool> = Seldom::new();
     let full = |pid| has_role_thread(pid) && is_at_a_limit(pid);
@@ -69,21 +70,22 @@ pub(crate) fn is_full(at: SocketAddrV4) -> bool {
     })
 }
 
-/// True if a process has hardly a descriptor, a thread or a mapping left; as far as it can be seen.
+/// Returns true if a process has hardly a descriptor, a thread or a mapping left, as far as it can
+/// be seen.
 fn is_at_a_limit(pid: u32) -> bool {
     /// It still has what it keeps in reserve, and gets by with a few less now and then.
     const FEW: usize = 8;
     kernel::usage(pid).into_iter().any(|(used, most)| used.saturating_add(FEW) >= most)
 }
 
-/// True also of one that has just ended.
+/// Returns true also for a process that has just ended.
 fn has_role_thread(pid: u32) -> bool {
     kernel::thread_names(pid)
         .is_none_or(|names| names.iter().any(|name| name == threads::ROLE.name))
 }
 
-/// The holder of the listening socket at `at`, or on its port of all addresses, as far as it can be
-/// seen.
+/// Returns the holder of the listening socket at `at`, or on its port of all addresses, as far as
+/// it can be seen.
 pub(crate) fn of(at: SocketAddrV4) -> Option<PortHolder> {
     let listener = kernel::listener_at(at)?;
     let pid = kernel::process_with(listener.inode);
@@ -98,8 +100,8 @@ pub(crate) fn of(at: SocketAddrV4) -> Option<PortHolder> {
     })
 }
 
-/// The user's name by /etc/passwd, else the number: enough for a message, without the system's name
-/// service.
+/// Returns the user's name in /etc/passwd, otherwise the number: enough for a message, without the
+/// system's name service.
 fn user(uid: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = passwd.lines().find_map(|line| {

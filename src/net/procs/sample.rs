@@ -1,5 +1,5 @@
-//! What can be seen of a process that gives no good answer (on Linux): whether it hangs, or
-//! only lacks a processor.
+//! Judges a process that gives no good answer (on Linux): whether it hangs, or only lacks a
+//! processor.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use crate::net::rt::clock;
 use crate::net::rt::threads;
 use crate::state::Time;
 
-/// One look.
+/// One sample.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessSample {
     at: Time,
     stopped: bool,
     dumping_core: bool,
-    /// A thread that answers, or whose locks those wait for, wants to be run.
+    /// True if a thread that answers, or holds locks that such threads wait for, wants to be run.
     ours_wait: bool,
-    /// Any thread wants to be run, or runs.
+    /// True if any thread wants to be run, or runs.
     any_waits: bool,
-    /// What all threads together were run so far; `None` where the kernel does not say.
+    /// How long all threads together were run so far; `None` where the kernel does not say.
     ran: Option<Duration>,
 }
 
 /// A process that is run for less than this part of the time, and wants more, is starved. With fair
-/// shares that takes more than eight busy processes on each processor.
+/// shares this takes more than eight busy processes on each processor.
 const STARVED: u32 = 8;
 
 impl ProcessSample {
@@ -44,8 +44,8 @@ impl ProcessSample {
         })
     }
 
-    /// What is wrong with it; `silence` if nothing can be seen from outside. `before` is the look
-    /// at the end of the part before this one.
+    /// Returns the cause; `silence` if nothing can be seen from outside. `before` is the sample at
+    /// the end of the previous part.
     pub(crate) fn cause(&self, before: Option<&ProcessSample>, silence: StallCause) -> StallCause {
         if self.stopped {
             StallCause::Stopped

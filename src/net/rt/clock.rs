@@ -1,5 +1,5 @@
 //! CLOCK_MONOTONIC: the one clock that never goes back and is the same for all processes of a
-//! machine, so that what one says of a time means the same to another.
+//! machine. A time that one process sends therefore means the same to another.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,24 +13,24 @@ pub(crate) fn now() -> Time {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// The same in nanoseconds.
+/// Returns the same in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
     now().as_nanos() as u64
 }
 
-/// The moment at which `timeout` is over. Any timeout will do, `Duration::MAX` too, which programs
-/// say for "without end": the sum of that and a moment would overflow.
+/// Returns the moment at which `timeout` is over. Any timeout is allowed, even `Duration::MAX`,
+/// which programs use for "no timeout": adding that to a moment would overflow.
 pub(crate) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOR_EVER)
 }
 
-/// The time of day in milliseconds, for people: it may be set back.
+/// Returns the time of day in milliseconds, for people: it may be set back.
 pub(crate) fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// The clock of masterless groups, in milliseconds: it also runs while the system sleeps. On Linux
-/// CLOCK_MONOTONIC does not, so that a process would take up its role again hours later without
+/// Returns the clock of masterless groups, in milliseconds: it also runs while the system sleeps.
+/// On Linux CLOCK_MONOTONIC does not; with it, a process would resume its role hours later without
 /// noticing that it was away.
 pub(crate) fn awake_or_asleep_ms() -> u64 {
     let now = clock_gettime(AWAKE_OR_ASLEEP);

@@ -1,5 +1,5 @@
-//! What goes wrong again and again is said at once, and then ever more rarely: no loop and no
-//! stranger fills a disk with the log.
+//! Repeated faults are logged at once, and then ever more rarely: no loop and no stranger fills a
+//! disk with the log.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 
 use super::lock::Mutex;
 
-/// How long the same is not said again after the first time. Twice as long after each time.
+/// How long a complaint is held back after its first time. Each further time doubles it.
 const FIRST_DISTANCE: Duration = Duration::from_secs(10);
 
 const LONGEST_DISTANCE: Duration = Duration::from_secs(60 * 60);
 
-/// What has not come for so long, and for as long as it was last kept back, is news again.
+/// A complaint that has not come for this long, and for as long as it was last held back, is new
+/// again.
 const NEWS_AFTER: Duration = Duration::from_secs(60);
 
-/// Of so many subjects at once one place keeps the distances; beyond that the one that was silent
-/// longest is forgotten.
+/// The number of subjects for which one place keeps the intervals; beyond it, the subject that was
+/// silent longest is forgotten.
 const SUBJECTS: usize = 16;
 
-/// A place in the code that complains. One for the whole process: [`complain`] makes it.
+/// A place in the code that complains. The process has one for each; [`complain`] makes it.
 pub(crate) struct Site(Mutex<Vec<Complaint>>);
 
 /// What is known of the complaints about one subject.
@@ -31,7 +32,7 @@ struct Complaint {
     unsaid: u64,
 }
 
-/// How many of the same were not said since the last time.
+/// The number of times it was not logged since the last time.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unsaid(u64);
 
@@ -50,7 +51,7 @@ impl Site {
         Site(Mutex::new(Vec::new()))
     }
 
-    /// Whether a complaint about `subject` is to be said at `now`.
+    /// Returns whether to log a complaint about `subject` at `now`.
     pub(crate) fn due(&self, subject: &str, now: Instant) -> Option<Unsaid> {
         // Not waited for: somebody complains; or this is a forked child, where it stays locked.
         let mut complaints = self.0.try_lock()?;
@@ -85,7 +86,7 @@ impl Site {
     }
 }
 
-/// Logs what may come again and again, about `$subject`: `complain!(Warn, name, "{name} is late")`.
+/// Logs a fault about `$subject` that may be repeated: `complain!(Warn, name, "{name} is late")`.
 macro_rules! complain {
     ($level:ident, $subject:expr, $($text:tt)+) => {{
         static SITE: $crate::net::rt::complaint::Site = $crate::net::rt::complaint::Site::new();

@@ -1,4 +1,4 @@
-//! Events to whoever wants them, never waiting for anybody.
+//! Sends events to all receivers, without ever waiting for one.
 
 use crossbeam_channel::TrySendError;
 
@@ -6,14 +6,14 @@ use super::clock::monotonic_ns;
 use super::events::{Events, Teller, events};
 use crate::event::{Event, EventKind, masterless};
 
-/// What can happen to one who is told of it.
+/// An event type of the hub.
 pub(crate) trait Happening: Sized {
-    /// What happened, and when it was known.
+    /// An event, and when it was known.
     type Event: Clone;
 
     fn at(self, monotonic_ns: u64) -> Self::Event;
 
-    /// So many were missed.
+    /// The event for this number of missed events.
     fn missed(events: u64) -> Self;
 }
 
@@ -58,7 +58,7 @@ impl<K: Happening> Default for Hub<K> {
 }
 
 impl<K: Happening> Hub<K> {
-    /// A new queue of up to `capacity` events, at least 2, whose first ones are `present`.
+    /// Makes a queue of up to `capacity` events, at least 2, whose first events are `present`.
     pub(crate) fn subscribe(&mut self, capacity: usize, present: Vec<K>) -> Events<K::Event> {
         let (teller, receiver) = events(capacity);
         let mut subscriber = EventReceiver { events: teller, missed: 0 };
@@ -79,7 +79,7 @@ impl<K: Happening> Hub<K> {
 }
 
 impl<K: Happening> EventReceiver<K> {
-    /// False if nobody receives any more.
+    /// Returns false if there is no receiver any more.
     fn offer(&mut self, event: &K::Event) -> bool {
         if self.missed > 0 {
             // The mark needs a place of its own before the event.

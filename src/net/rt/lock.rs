@@ -1,9 +1,9 @@
-//! Locks: std's, without poisoning.
+//! Locks: those of std, without poisoning.
 //!
-//! A forked child starts with whatever its parent's threads had locked. Nothing of an old instance
-//! is locked there (see `sys`), but the child may join by itself; so no lock here may depend on a
-//! table of the whole process, in which a thread that is not in the child was just busy.
-//! parking_lot's do; std's are a word each.
+//! A forked child starts with everything locked that its parent's threads had locked. It locks
+//! nothing of an old instance (see `sys`), but may join by itself. No lock here may therefore
+//! depend on a table of the whole process, which a thread that is not in the child may have been
+//! using. parking_lot's locks do; std's are a word each.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{self, PoisonError, TryLockError};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(crate) struct Mutex<T>(sync::Mutex<T>);
 
-/// A lock that is held. Empty only while a condition is waited for.
+/// A held lock. Empty only while a condition is waited for.
 pub(crate) struct MutexGuard<'a, T>(Option<sync::MutexGuard<'a, T>>);
 
 #[derive(Default)]
 pub(crate) struct Condvar(sync::Condvar);
 
-/// Whether a wait ended because its time was over.
+/// True if a wait ended because its time was over.
 pub(crate) struct Waited(bool);
 
 impl<T> Mutex<T> {
@@ -26,13 +26,13 @@ impl<T> Mutex<T> {
         Mutex(sync::Mutex::new(inside))
     }
 
-    /// A thread that panicked under the lock has been logged; what is inside is whole between two
-    /// statements.
+    /// A thread that panicked under the lock has been logged, and what the lock protects is whole
+    /// between two statements.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// `None` if it is locked.
+    /// Returns `None` if it is locked.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(held) => Some(MutexGuard(Some(held))),

@@ -1,4 +1,5 @@
-//! What every thread stands on: threads, locks, the clock, ways to wake and to be told.
+//! The base of every thread: threads, locks, the clock, and ways to wake a thread and to tell a
+//! program.
 
 pub(crate) mod clock;
 pub(crate) mod complaint;

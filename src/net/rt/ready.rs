@@ -1,4 +1,4 @@
-//! A descriptor that is readable exactly while there are events: for programs that wait for several
+//! A descriptor that is readable exactly while there are events, for programs that wait for several
 //! things at once.
 
 use std::io;
@@ -9,11 +9,11 @@ use std::sync::atomic::{Ordering, fence};
 use super::lock::Mutex;
 use super::waker::Waker;
 
-/// Between those who give events and those who take them. Until somebody asks for the descriptor it
-/// costs no lock and no system call.
+/// Stands between the senders and the receivers of events. Until a program asks for the descriptor,
+/// it costs no lock and no system call.
 #[derive(Default)]
 pub(crate) struct Ready {
-    /// Made when somebody first asks for it.
+    /// Made when a program first asks for it.
     waker: OnceLock<Waker>,
     // Held while the descriptor is made or follows the events; its holder looks whether there are
     // some, so that whoever comes last says what is true.
@@ -24,12 +24,12 @@ pub(crate) struct Ready {
 struct Inside {
     /// The descriptor is readable.
     raised: bool,
-    /// And stays so: there will be no more events.
+    /// It stays readable: there will be no more events.
     ended: bool,
 }
 
 impl Ready {
-    /// After an event was given or taken; `present` says whether there are some now.
+    /// Follows an event that was sent or taken; `present` says whether there are events now.
     pub(crate) fn update(&self, present: impl FnOnce() -> bool) {
         // Either this sees the descriptor, or whoever makes it sees the event.
         fence(Ordering::SeqCst);
@@ -38,14 +38,15 @@ impl Ready {
         }
     }
 
-    /// There will never be more: whoever polls shall hear of that, too.
+    /// Notes the end: a program that polls must notice it, too.
     pub(crate) fn end(&self) {
         let mut inside = self.inside.lock();
         inside.ended = true;
         self.waker.get().into_iter().for_each(|waker| inside.show(waker, || true));
     }
 
-    /// The descriptor, which lives as long as this; `present` says whether there is something now.
+    /// Returns the descriptor, which lives as long as this; `present` says whether there are events
+    /// now.
     pub(crate) fn descriptor(&self, present: impl FnOnce() -> bool) -> io::Result<BorrowedFd<'_>> {
         let mut inside = self.inside.lock();
         let waker = match self.waker.get() {

@@ -1,4 +1,4 @@
-//! Threads that somebody joins: every one of them has a name, an owner, and an end.
+//! Threads with an owner: every one of them has a name, an owner that joins it, and an end.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,27 +10,27 @@ use super::lock::Mutex;
 use crate::config::SMALL_STACK;
 use crate::sys::{self, Origin, signals};
 
-/// A kind of thread: what others see of it in `/proc`, and what it needs.
+/// A kind of thread: the name that `/proc` shows, and what the thread needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadKind {
     pub(crate) name: &'static str,
     /// In bytes; 0 for the system's usual size.
     stack: usize,
-    /// It runs the program's own code, which may do what it wants.
+    /// True if it runs the program's own code, which may do what it wants.
     runs_program: bool,
 }
 
-/// Runs this library's code only. Others tell by these whether a process hangs.
+/// A thread that runs only this library's code. By these, others tell whether a process hangs.
 const fn ours(name: &'static str) -> ThreadKind {
     ThreadKind { name, stack: SMALL_STACK, runs_program: false }
 }
 
-/// Runs the program's code, on a stack as large as programs expect.
+/// A thread that runs the program's code, on a stack as large as programs expect.
 const fn the_programs(name: &'static str) -> ThreadKind {
     ThreadKind { name, stack: 0, runs_program: true }
 }
 
-/// Every instance has one: by its name others tell a stopped instance from another program.
+/// The role thread. Every instance has one: its name tells a stopped instance from another program.
 pub(crate) const ROLE: ThreadKind = ours("pares-role");
 pub(crate) const ENDPOINT: ThreadKind = ours("pares-endpoint");
 pub(crate) const ADMIN: ThreadKind = the_programs("pares-admin");
@@ -54,22 +54,22 @@ const ALL: [ThreadKind; 15] = [
     CALL_ALL, LEAVE,
 ];
 
-/// True if a thread of this name runs this library's code only.
+/// Returns true if a thread of this name runs only this library's code.
 pub(crate) fn is_ours(name: &str) -> bool {
     ALL.iter().any(|kind| kind.name == name && !kind.runs_program)
 }
 
 impl ThreadKind {
-    /// The same, if it happens to run the program's code.
+    /// Returns true if a thread of this name may run the program's code.
     pub(crate) fn for_program(self, runs_program: bool) -> Self {
         if runs_program { ThreadKind { stack: 0, runs_program, ..self } } else { self }
     }
 }
 
-/// A set of threads that are joined at the latest when their owner joins all.
+/// A set of threads, which are joined at the latest when their owner joins all.
 ///
-/// Those that have ended are joined when the next one starts, so that a long life with many short
-/// threads keeps no more handles than there were threads at once.
+/// Threads that have ended are joined when the next one starts. A long life with many short threads
+/// therefore keeps no more handles than there were threads at once.
 #[derive(Default)]
 pub(crate) struct Threads {
     // A lock because threads end on their own; held for a few map operations only.
@@ -120,8 +120,8 @@ impl Threads {
         Ok(())
     }
 
-    /// Waits for all threads to end; the caller has told them to. One of them may call this itself:
-    /// it is not waited for.
+    /// Waits for all threads to end; the caller has told them to. A thread of the set may call this
+    /// itself, and is not waited for.
     pub(crate) fn join_all(&self) {
         if self.origin.is_elsewhere() {
             return; // they run in another process
@@ -143,9 +143,9 @@ pub(crate) fn detach(kind: ThreadKind, run: impl FnOnce() + Send + 'static) -> i
     started.map(drop)
 }
 
-/// Runs the program's code on a thread of this library; false if it panicked.
+/// Runs the program's code on a thread of this library. Returns false if the code panicked.
 ///
-/// It may fork: the child is this thread alone, and ends where the code does.
+/// The code may fork: the child is this thread alone, and ends where the code does.
 pub(crate) fn run_program(run: impl FnOnce()) -> bool {
     let origin = Origin::here();
     let finished = catch_unwind(AssertUnwindSafe(|| signals::as_program(run))).is_ok();

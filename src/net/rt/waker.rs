@@ -1,4 +1,4 @@
-//! A way to call a thread out of `poll`.
+//! Wakes a thread out of `poll`.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use rustix::event::{PollFd, PollFlags};
 pub(crate) use kind::Waker;
 
 impl Waker {
-    /// Waits for any of `fds`, for a call, or for the time; forgets the call. Once this is not
-    /// [usable](Waker::is_usable) any more it does not wait at all.
+    /// Waits for any of `fds`, for a wake-up, or for the time, and forgets the wake-up. Once this
+    /// is no longer [usable](Waker::is_usable) it does not wait at all.
     pub(crate) fn wait<'a>(
         &'a self,
         fds: &mut Vec<PollFd<'a>>,
@@ -24,7 +24,8 @@ impl Waker {
         waited
     }
 
-    /// False once the program is known to have closed it: nobody can call the thread any more.
+    /// Returns false once the program is known to have closed it: nothing can wake the thread any
+    /// more.
     pub(crate) fn is_usable(&self) -> bool {
         self.waiting().is_usable()
     }
@@ -39,8 +40,8 @@ mod kind {
 
     use crate::sys::{Booked, Kind, tripwire};
 
-    /// A counter of the kernel's, readable unless it is zero. One descriptor, made by one call: a
-    /// new supervisor makes three before it says that it is one.
+    /// A counter in the kernel, readable unless it is zero. It is one descriptor, made by one call:
+    /// a new supervisor makes three before it says that it is one.
     pub(crate) struct Waker(Booked<OwnedFd>);
 
     impl Waker {
@@ -54,7 +55,7 @@ mod kind {
         }
 
         /// Wakes the thread, or the next one that waits. A full counter means that it is already
-        /// called.
+        /// woken.
         pub(crate) fn wake(&self) {
             // The program's file, if it has this number now, would be written into.
             tripwire::look();
@@ -64,7 +65,7 @@ mod kind {
             _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
         }
 
-        /// Forgets the calls so far, before the thread looks at what it was called for.
+        /// Forgets earlier wake-ups, before the thread looks at what it was woken for.
         pub(crate) fn drain(&self) {
             _ = rustix::io::read(&self.0, &mut [0; 8]);
         }
