@@ -181,7 +181,7 @@ impl JoinError {
             JoinError::GroupFull { detail } => format!("the group is full: {detail}"),
             JoinError::NoSupervisor { address } => {
                 format!(
-                    "nobody supervises the group on {}, and this instance must not",
+                    "nobody supervises the group on {}, and this instance may not",
                     Port(*address)
                 )
             }

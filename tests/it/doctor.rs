@@ -84,7 +84,7 @@ fn a_key_that_others_can_use_is_found() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("ours");
     says(&doctor(&ground), "key", "ok", &[]);
     fs::write(&key, "short").expect("ours");
-    says(&doctor(&ground), "key", "cure", &["is no key", "remove it"]);
+    says(&doctor(&ground), "key", "cure", &["is not a key", "remove it"]);
     fs::write(&key, [7; 32]).expect("ours");
     if chown(&key, Some(12_345), None).is_ok() {
         says(&doctor(&ground), "key", "cure", &["user id 12345", "PARES_DIR"]);
