@@ -21,8 +21,8 @@ struct Kept {
 }
 
 impl Pool {
-    /// One that is live, as far as can be known without asking the kernel; for what must not be
-    /// asked `again`, as far as it knows.
+    /// Takes a connection that is live, as far as can be known without asking the kernel; for a
+    /// question that must not be repeated (`again` is false), as far as the kernel knows.
     pub(super) fn take(&self, at: SocketAddrV4, owner: &str, again: bool) -> Option<Link> {
         loop {
             let mut kept = self.kept.lock();
@@ -36,7 +36,7 @@ impl Pool {
         }
     }
 
-    /// The admin port of an instance to which a live connection is kept.
+    /// Returns the admin port of an instance to which a live connection is kept.
     pub(super) fn port_of(&self, owner: &str) -> Option<u16> {
         let mut kept = self.kept.lock();
         let at = kept.iter().rposition(|kept| kept.owner == owner)?;

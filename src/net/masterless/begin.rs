@@ -1,4 +1,4 @@
-//! How a process begins to join: what it opens, and what it is.
+//! How a process starts to join: what it opens, and its first state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::wire::proof::Key;
 use crate::wire::seal::Seal;
 
 impl Deeds {
-    /// Opens everything, and sends the first request to be let in.
+    /// Opens everything, and sends the first request to be admitted.
     pub(crate) fn begin(config: &Config) -> Result<(Arc<PeerShared>, Self), JoinError> {
         config.check()?;
         sys::install();
@@ -142,7 +142,7 @@ fn seal(config: &Config, directory: &std::path::Path) -> Result<Seal, JoinError>
     Ok(Seal::new(&config.group, (number(&key), key), also.map(|also| (number(&also), also))))
 }
 
-/// What a key is called in a datagram: made from the key, so that nobody has to choose it.
+/// Returns a key's number in datagrams. It is derived from the key, so nobody has to choose it.
 fn number(key: &Key) -> u8 {
     Sha256::digest(key.0)[0]
 }
@@ -168,7 +168,7 @@ fn launcher(config: &Config) -> std::io::Result<Option<(Arc<Launcher>, Threads)>
     Ok(Some((launcher, threads)))
 }
 
-/// Random numbers from the system.
+/// Returns random numbers from the system.
 fn chance() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {

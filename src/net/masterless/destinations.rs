@@ -1,13 +1,12 @@
-//! Whom heartbeats are sent to, where each address is sent to by itself: what the user gave, what
-//! its names mean at present, and where else members of the group are heard from. No clock, no
-//! thread.
+//! The addresses to which heartbeats go one by one: those that the user gave, those of the names at
+//! present, and those from which other members of the group are heard. No clock, no thread.
 //!
 //! A member that comes back with another address is heard before its name is looked up again, and
-//! before name servers know. If it were not answered, it would think itself alone, and be a second
-//! primary. So whoever proves to be of the group, by a heartbeat that the group's key seals and
-//! that is no copy of an earlier one, is sent to where it was heard from, for as long as it is
-//! heard. Nothing is taken away from anybody by that: who passes on the heartbeats of others gets
-//! those of this process in addition.
+//! before name servers know the address. If it got no answer, it would think itself alone, and be a
+//! second primary. Heartbeats therefore also go to each address from which the group is heard, for
+//! as long as it is heard; a heartbeat proves that if the group's key seals it and it is no copy of
+//! an earlier one. This takes nothing away from anybody: a process that passes on the heartbeats of
+//! others gets those of this process as well.
 
 use std::net::SocketAddr;
 
@@ -18,13 +17,13 @@ use crate::config::masterless::{
 use crate::sys::Unresolved;
 
 pub(super) struct Destinations {
-    /// After so long without a heartbeat from there, an address is silent.
+    /// After this long without a heartbeat from there, an address is silent.
     patience: Millis,
     given: Vec<SocketAddr>,
     names: Vec<Name>,
-    /// Members that are heard from addresses that nobody gave.
+    /// The members heard from addresses that nobody gave.
     guests: Vec<Address>,
-    /// There are others than the last time somebody asked.
+    /// They have changed since the last question.
     changed: bool,
     is_full: bool,
 }
@@ -42,23 +41,23 @@ struct Name {
     port: u16,
     places: Vec<Address>,
     known: Known,
-    /// Why it has no address, as far as that was said.
+    /// The last reason for which it has no address, as far as it was logged.
     said: Vec<Known>,
-    /// Somebody is looking it up.
+    /// A look-up is under way.
     is_asked: bool,
     ask_at: Millis,
     pause: Millis,
 }
 
-/// What the last look-up has given.
+/// The result of the last look-up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
-    /// There was none.
+    /// There was none yet.
     Nothing,
     Addresses,
-    /// That there is no such name, or no address.
+    /// There is no such name, or it has no address.
     Absent,
-    /// Nobody could say.
+    /// No name server could answer.
     Unclear,
 }
 
@@ -91,12 +90,13 @@ impl Destinations {
         Destinations { patience, given, names, guests: Vec::new(), changed: true, is_full: false }
     }
 
-    /// All addresses, if they are not those of the last time.
+    /// Returns all addresses, if they have changed since the last time.
     pub(super) fn changed(&mut self) -> Option<Vec<SocketAddr>> {
         std::mem::take(&mut self.changed).then(|| self.all())
     }
 
-    /// A member was heard from there, with a heartbeat that nobody had heard before.
+    /// Notes an address from which a member was heard, with a heartbeat that nobody had heard
+    /// before.
     pub(super) fn heard(&mut self, from: SocketAddr, now: Millis) {
         let mut is_given = self.given.contains(&from);
         for place in self
@@ -120,7 +120,7 @@ impl Destinations {
         }
     }
 
-    /// When there is something to do here, if nobody is heard.
+    /// Returns when there is something to do here, if nobody is heard.
     pub(super) fn wake_at(&self) -> Millis {
         let silent = |place: &Address| place.heard.map(|heard| heard + self.patience);
         let names = self.names.iter().filter(|name| !name.is_asked);
@@ -129,8 +129,8 @@ impl Destinations {
         names.chain(self.guests.iter().filter_map(silent)).min().unwrap_or(Millis::MAX)
     }
 
-    /// Forgets guests that are silent. Gives the names that are to be looked up now: those whose
-    /// time has come, or of which an address that was heard has fallen silent.
+    /// Forgets guests that are silent. Returns the names to look up now: those whose time has come,
+    /// or of which an address has fallen silent.
     pub(super) fn questions(&mut self, now: Millis) -> Vec<Question> {
         let before = self.guests.len();
         self.guests.retain(|guest| !guest.is_silent(now, self.patience));
@@ -145,7 +145,7 @@ impl Destinations {
         questions
     }
 
-    /// What the look-up of a name has given. One that gives no address takes none away.
+    /// Takes the result of the look-up of a name. A result without an address takes none away.
     pub(super) fn answer(
         &mut self,
         name: usize,
@@ -165,17 +165,17 @@ impl Destinations {
         name.ask_at = now + name.pause;
     }
 
-    /// Whether enough is known to say something, and to think of oneself as alone if nobody
-    /// answers: all names were looked up, and of those that nobody knows anything about none could
-    /// be the only other. That there is no such name is knowledge: its machine is not started, as
-    /// one with an address may be.
+    /// Returns true if this process knows enough to speak, and to think itself alone if nobody
+    /// answers: all names were looked up, and none without a result could be the only other
+    /// process. That a name does not exist is a result: its machine is not started, just as one
+    /// with an address may not be.
     pub(super) fn are_known(&self, others: bool) -> bool {
         let unclear = |name: &Name| name.known == Known::Unclear && name.places.is_empty();
         self.names.iter().all(|name| name.known != Known::Nothing && (others || !unclear(name)))
     }
 
-    /// Those that were given come first. Of the names' the first of each, the second of each, and
-    /// so on, so that one that has hundreds leaves room for others.
+    /// Given addresses come first. Of the names, the first address of each follows, then the second
+    /// of each, and so on: a name with hundreds of addresses leaves room for others.
     fn all(&mut self) -> Vec<SocketAddr> {
         let most = self.names.iter().map(|name| name.places.len()).max().unwrap_or(0);
         let nth = |n: usize| self.names.iter().filter_map(move |name| name.places.get(n));
@@ -213,7 +213,7 @@ impl Name {
         }
     }
 
-    /// True if an address has fallen silent since the last time.
+    /// Returns true if an address has fallen silent since the last time.
     fn note_silence(&mut self, now: Millis, patience: Millis) -> bool {
         let mut fallen = false;
         for place in self
@@ -227,8 +227,8 @@ impl Name {
         fallen
     }
 
-    /// Takes its addresses over; where somebody is still heard it keeps them, for many name servers
-    /// give some of all each time. True if there is something new.
+    /// Takes the name's addresses. Keeps those from which somebody is still heard, because many
+    /// name servers return some of all each time. Returns true if an address is new.
     fn move_to(&mut self, addresses: &[SocketAddr]) -> bool {
         let before: Vec<SocketAddr> = self.places.iter().map(|place| place.address).collect();
         self.places.retain(|place| place.heard.is_some() || addresses.contains(&place.address));
@@ -243,8 +243,8 @@ impl Name {
         is_new
     }
 
-    /// Says that it has no address: once, and once more if that it does not exist turns out later.
-    /// True if it was found before.
+    /// Logs that the name has no address: once, and once more if it turns out later that the name
+    /// does not exist. Returns true if it had been found before.
     fn complain(&mut self, error: &Unresolved) -> bool {
         let now = if error.is_absent { Known::Absent } else { Known::Unclear };
         let before = std::mem::replace(&mut self.known, now);

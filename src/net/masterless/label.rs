@@ -1,4 +1,4 @@
-//! What people call this process, if it does not say.
+//! The label of a process that sets none.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ pub(super) fn of(config: &Config) -> Label {
     config.label.as_deref().map_or_else(|| default_label(&program()), Label::new)
 }
 
-/// The label of a process that gives none: the name of this machine up to its first dot, and
+/// Returns the label of a process that sets none: the name of this machine up to its first dot, and
 /// `program`, as in `worker-1/scheduler`.
 ///
 /// If both do not fit into a label, the program's name is cut first, to no less than 8 bytes.
@@ -18,7 +18,7 @@ pub fn default_label(program: &str) -> Label {
     Label::of(&rustix::system::uname().nodename().to_string_lossy(), program)
 }
 
-/// The name by which this program was called.
+/// Returns the name by which this program was called.
 fn program() -> String {
     let called = std::env::args_os().next().map(PathBuf::from).or(std::env::current_exe().ok());
     let name = called.as_deref().and_then(Path::file_name).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Starting other processes by a configured command: on a thread of its own, because an exec may
+//! Starts other processes with a configured command, on a thread of its own, because an exec may
 //! wait for a disk.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use crate::net::rt::lock::Mutex;
 use crate::net::rt::waker::Waker;
 use crate::sys::{Booked, signals};
 
-/// What to run, and what it is told besides service type and origin.
+/// What to run, and what to pass besides service type and origin.
 pub(super) struct Launcher {
     pub(super) command: Vec<OsString>,
     pub(super) environment: Vec<(&'static str, OsString)>,
@@ -34,14 +34,14 @@ struct Orders {
     ended: bool,
 }
 
-/// A process that was started, until it has ended.
+/// A started process, until it has ended.
 struct Started {
     child: Child,
     service: u16,
     end: Option<Booked<OwnedFd>>,
 }
 
-/// Where the kernel does not tell the end of a process, it is looked for this often.
+/// How often the end of a process is looked for where the kernel does not report it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Launcher {
@@ -57,7 +57,7 @@ impl Launcher {
         }))
     }
 
-    /// Has another process started. Does not wait for it.
+    /// Asks for another process. Does not wait for it.
     pub(super) fn order(&self, service: u16, nonce: u32) {
         let mut orders = self.orders.lock();
         if orders.starts.len() < MAX_PENDING_STARTS {
@@ -66,13 +66,13 @@ impl Launcher {
         }
     }
 
-    /// Ends the thread; what it has started lives on.
+    /// Ends the thread; the processes that it started live on.
     pub(super) fn end(&self) {
         self.orders.lock().ended = true;
         self.waker.wake();
     }
 
-    /// The thread.
+    /// Runs the thread.
     pub(super) fn run(&self) {
         let mut running: Vec<Started> = Vec::new();
         loop {
@@ -133,7 +133,7 @@ impl Launcher {
 }
 
 impl Started {
-    /// Reaps it if it has ended.
+    /// Reaps the process if it has ended.
     fn is_running(&mut self) -> bool {
         let (pid, service) = (self.child.id(), self.service);
         match self.child.try_wait() {

@@ -1,9 +1,9 @@
-//! What the kernel knows of the processes of this machine: their end, at once.
+//! What the kernel reports of the processes of this machine: their end, at once.
 //!
-//! Each peer has a small file, named by its tail, that says which process it is. Whoever hears of a
-//! new tail looks for its file and, if there is one, has the kernel tell when that process ends. It
-//! is news and no more: who is missing here, because it is on another machine or there are too
-//! many, is missed when its heartbeats are.
+//! Each peer has a small file, named by its tail, that says which process it is. A process that
+//! hears of a new tail looks for its file and, if there is one, has the kernel report the end of
+//! that process. The report is a hint and no more: a process without one, because it is on another
+//! machine or there are too many, is missed when its heartbeats are.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -20,7 +20,7 @@ use crate::net::procs::kernel::started;
 use crate::sys::Booked;
 use crate::wire::Tail;
 
-/// Which processes' numbers are comparable: those of one namespace, between two starts of one
+/// The domain in which process numbers can be compared: one namespace, between two starts of one
 /// kernel.
 fn place() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -29,7 +29,7 @@ fn place() -> String {
 }
 
 /// A file of another place belongs to another machine with the same directory, or to nobody any
-/// more. After so long it is taken for the latter; if that is wrong, the kernel's news of one
+/// more. After this long it counts as the latter; if that is wrong, the kernel's report of one
 /// process is missed.
 const FOREIGN_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -51,8 +51,8 @@ impl Files {
         self.directory.join(tail.to_string())
     }
 
-    /// Says which process has this tail. Nobody has heard of it yet, so that nobody reads half of
-    /// it.
+    /// Writes which process has this tail. No other process has heard of the tail yet, and none
+    /// reads half of the file.
     fn write(&self, tail: Tail) {
         let pid = std::process::id();
         let Some(began) = started(pid) else { return }; // no /proc here
@@ -71,13 +71,13 @@ impl Files {
         _ = fs::remove_file(self.path(tail));
     }
 
-    /// Which process has this tail, if it is one whose end can be told here.
+    /// Returns the process with this tail, if its end can be reported here.
     fn find(&self, tail: Tail) -> Option<Life> {
         let text = files::read(&self.path(tail)).ok()?;
         read_life(&text, &self.place)
     }
 
-    /// Removes what processes have left behind that were killed: a few at a time.
+    /// Removes the files of killed processes: a few at a time.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
         for entry in entries.flatten().take(MAX_SWEPT) {
@@ -114,12 +114,12 @@ fn read_life(text: &str, here: &str) -> Option<Life> {
 
 struct Watched {
     pid: u32,
-    /// Readable when it has ended; not there if there are as many as may be, or the system has
-    /// none.
+    /// Readable when the process has ended; `None` if there are as many as allowed, or the system
+    /// has none left.
     end: Option<Booked<OwnedFd>>,
 }
 
-/// The peers of this machine whose end the kernel tells.
+/// The peers of this machine whose end the kernel reports.
 pub(super) struct Lives {
     files: Files,
     own: Option<Tail>,
@@ -132,7 +132,7 @@ impl Lives {
         Lives { files, own: None, watched: BTreeMap::new(), ends: 0 }
     }
 
-    /// This process has this tail from now on.
+    /// Gives this process this tail from now on.
     pub(super) fn be(&mut self, tail: Tail) {
         if self.own != Some(tail) {
             self.be_nobody();
@@ -147,7 +147,7 @@ impl Lives {
         }
     }
 
-    /// A new one was heard. True if it has ended already.
+    /// Notes a new peer. Returns true if it has ended already.
     pub(super) fn begin(&mut self, tail: Tail) -> bool {
         let Some(life) = self.files.find(tail) else { return false };
         let end = if self.ends < MAX_LIVES { end_of(life.pid) } else { Ok(None) };
@@ -163,20 +163,20 @@ impl Lives {
         false
     }
 
-    /// It is gone, however that is known.
+    /// Notes that the peer is gone, however that is known.
     pub(super) fn forget(&mut self, tail: Tail) {
         if let Some(Watched { end: Some(_), .. }) = self.watched.remove(&tail) {
             self.ends -= 1;
         }
     }
 
-    /// The kernel, or the program, says that it has ended.
+    /// Notes that a process has ended, as the kernel or the program reports.
     pub(super) fn end(&mut self, tail: Tail) {
         self.forget(tail);
         self.files.remove(tail);
     }
 
-    /// All that are this process.
+    /// Returns all peers that are this process.
     pub(super) fn of_process(&self, pid: u32) -> Vec<Tail> {
         self.watched
             .iter()
@@ -185,7 +185,7 @@ impl Lives {
             .collect()
     }
 
-    /// What to wait on, and whose end it is.
+    /// Returns what to wait on, and whose end it reports.
     pub(super) fn ends(&self) -> impl Iterator<Item = (Tail, &Booked<OwnedFd>)> {
         self.watched.iter().filter_map(|(tail, watched)| Some((*tail, watched.end.as_ref()?)))
     }
@@ -197,8 +197,8 @@ impl Drop for Lives {
     }
 }
 
-/// A descriptor that is readable when a process has ended; `None` if the system has none to give.
-/// An error if there is no such process.
+/// Returns a descriptor that is readable when a process has ended; `None` if the system has none
+/// left. An error if there is no such process.
 #[cfg(target_os = "linux")]
 pub(super) fn end_of(pid: u32) -> io::Result<Option<Booked<OwnedFd>>> {
     use rustix::io::Errno;

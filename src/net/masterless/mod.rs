@@ -1,5 +1,5 @@
-//! One process of a masterless group: a socket, a clock, a thread. What is done is decided in
-//! `state/masterless`.
+//! One process of a masterless group: a socket, a clock, a thread. `state/masterless` makes the
+//! decisions.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -40,36 +40,36 @@ mod socket;
 pub use label::default_label;
 pub(crate) use shared::{PeerShared, PeerState, Traffic, Wish};
 
-/// The thread's own: whatever it does.
+/// The thread's own state.
 pub(crate) struct Deeds {
     shared: Arc<PeerShared>,
     socket: Socket,
-    /// Where each address is sent to by itself.
+    /// Where heartbeats go to each address by itself.
     destinations: Option<(Destinations, Resolver)>,
     seal: Seal,
     lives: Lives,
-    /// Not of one that only looks on.
+    /// `None` for an observer.
     epochs: Option<EpochFile>,
     launcher: Option<(Arc<Launcher>, Threads)>,
     workload: Option<WorkloadSource>,
-    /// When the workload is to be asked for next.
+    /// When the workload is next asked for.
     workload_at: Millis,
-    /// All that had come by then has been taken in. What is decided is decided as of then: if this
-    /// thread is stopped afterwards, what comes meanwhile is not taken for silence.
+    /// Everything that had come by then has been taken in, and decisions are made as of then: if
+    /// this thread is stopped afterwards, what comes meanwhile does not count as silence.
     heard_until: Millis,
     interval: Millis,
     observes: bool,
     name: String,
-    /// Tails that are to be doubted.
+    /// The tails of processes to doubt.
     doubts: Vec<Tail>,
     breaches: BTreeMap<Foreign, Instant>,
-    /// When it was last said that some address cannot be sent to.
+    /// When an address that cannot be sent to was last logged.
     cannot_send: Option<Instant>,
-    /// The last heartbeat has not got out.
+    /// True if the last heartbeat did not get out.
     failing: bool,
     transport: Transport,
     port: Option<u16>,
-    /// When its socket was last made anew.
+    /// When the socket was last made anew.
     opened_at: Option<Instant>,
     no_workload: Option<Instant>,
     wire: Wire,
@@ -78,7 +78,7 @@ pub(crate) struct Deeds {
 }
 
 impl Deeds {
-    /// The thread: until the process has left.
+    /// Runs the thread until the process has left.
     pub(crate) fn run(mut self) {
         let _end = End(self.shared.clone());
         let mut buffer = [0; MAX_DATAGRAM + 1];
@@ -133,7 +133,7 @@ impl Deeds {
         self.doubts.extend(ended);
     }
 
-    /// Takes what has come. True if the socket gives an error instead.
+    /// Takes what has come. Returns true if the socket returns an error instead.
     fn hear(&mut self, buffer: &mut [u8]) -> bool {
         self.heard_until = awake_or_asleep_ms();
         for _ in 0..MAX_WAITING {
@@ -206,8 +206,8 @@ impl Deeds {
         self.step_on(input, None);
     }
 
-    /// Where it came from counts only if it is news of another: not of a copy of what was heard
-    /// before.
+    /// Its origin counts only if it is new and from another process: not for a copy of an earlier
+    /// heartbeat.
     fn step_on(&mut self, input: Input, from: Option<SocketAddr>) {
         let shared = self.shared.clone();
         let mut inside = shared.inside.lock();
@@ -247,7 +247,7 @@ impl Deeds {
         self.carry_out(&news);
     }
 
-    /// Does what was decided. The program has been told already.
+    /// Carries out what was decided. The program knows of it already.
     fn carry_out(&mut self, news: &[EventKind]) {
         let sent = self.do_all();
         // After what was said of it: if this process dies now, the others know.
@@ -266,7 +266,7 @@ impl Deeds {
         }
     }
 
-    /// Gives what came of the last heartbeat, if one was sent.
+    /// Reports what came of the last heartbeat, if one was sent.
     fn do_all(&mut self) -> Option<Result<(), i32>> {
         let mut sent = None;
         let mut actions = std::mem::take(&mut self.actions);
@@ -289,7 +289,7 @@ impl Deeds {
         sent
     }
 
-    /// An error if it has got out to nobody: the system's reason.
+    /// Returns an error if it got out to nobody: the system's reason.
     fn send(&mut self, datagram: &[u8]) -> Result<(), i32> {
         if let Some((them, _)) = &mut self.destinations {
             if let Some(addresses) = them.changed() {
@@ -313,9 +313,9 @@ impl Deeds {
         if sent.got_out { Ok(()) } else { Err(error.raw_os_error().unwrap_or_default()) }
     }
 
-    /// Of an interface that was down or gone and has come back the socket may know nothing: neither
-    /// its number, nor what was joined there, nor that the address it is bound to is one for all.
-    /// One of a list has its port for itself, and needs none of it.
+    /// The socket may know nothing of an interface that was down or gone and has come back: neither
+    /// its number, nor the groups joined there, nor that the address it is bound to is one for all.
+    /// A socket for a list of peers has its port for itself, and needs none of it.
     fn open_anew(&mut self) {
         if let Transport::Unicast { .. } = self.transport {
             return;
@@ -336,7 +336,7 @@ impl Deeds {
     }
 }
 
-/// Whether something is to be said again, which it then is.
+/// Returns true if something is to be logged again, and counts it as logged.
 fn is_due(last: &mut Option<Instant>) -> bool {
     is_due_after(last, WARN_AGAIN)
 }
@@ -358,7 +358,7 @@ impl Drop for Deeds {
     }
 }
 
-/// The end of the thread, however it comes: nobody waits for it any more.
+/// Ends the thread, however the end comes: nothing waits for it any more.
 struct End(Arc<PeerShared>);
 
 impl Drop for End {

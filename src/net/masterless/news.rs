@@ -1,5 +1,5 @@
-//! What follows from what happened, besides what the program is told: the log, the launcher, the
-//! watch over other processes' lives.
+//! What follows from events besides telling the program: the log, the launcher, and the watch over
+//! other processes' lives.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::event::masterless::EventKind;
 use crate::wire::seal::Foreign;
 
 impl Deeds {
-    /// To the log, and what else follows from it.
+    /// Logs an event, and does what else follows from it.
     pub(super) fn heed(&mut self, kind: &EventKind) {
         let name = &self.name;
         match kind {

@@ -1,5 +1,5 @@
 //! Looks up names, each on a thread of its own: the system's resolver takes as long as it likes,
-//! and can be told nothing. So one name is no reason for another to wait, nor for a heartbeat.
+//! and cannot be cut short. One name then delays neither another name nor a heartbeat.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ pub(super) struct Resolver {
     waker: Arc<Waker>,
     tell: Sender<Resolution>,
     answers: Receiver<Resolution>,
-    /// Never joined: whoever leaves does not wait for a name server.
+    /// Never joined: a process that leaves does not wait for a name server.
     threads: Threads,
 }
 
-/// Looks all names up for the first time. Waits for that, but not long, so that a usual name
-/// server's time is not taken for a fault: who has not looked all up yet may say nothing.
+/// Looks all names up for the first time. Waits for that, but not long: a name server's usual time
+/// must not count as a fault, because a process that has not looked all names up may not speak yet.
 pub(super) fn begin(
     bind: SocketAddr,
     peers: &[Destination],
@@ -51,7 +51,7 @@ impl Resolver {
         Resolver { bind, waker, tell, answers, threads: Threads::default() }
     }
 
-    /// Looks it up; the peer's thread is woken when there is an answer.
+    /// Looks a name up, and wakes the peer's thread when there is an answer.
     pub(super) fn ask(&self, question: Question) {
         let Question { name, host, port } = question;
         let (bind, waker, tell) = (self.bind, self.waker.clone(), self.tell.clone());

@@ -20,7 +20,7 @@ use crate::wire::{Label, PeerId, Tail};
 pub(crate) struct PeerShared {
     pub(crate) group: String,
     pub(crate) label: Label,
-    /// The identifier with which it began to join, for those who may not look inside.
+    /// The identifier with which it started to join, for callers that must not look inside.
     pub(crate) first: PeerId,
     // Held for moments: one step of the machine, or to read what that knows. Nothing in it waits.
     pub(super) inside: Mutex<PeerState>,
@@ -35,14 +35,14 @@ pub(crate) struct PeerState {
     pub(super) hub: Hub<EventKind>,
     /// The last change of the status.
     pub(super) role: EventKind,
-    /// That nothing can be sent, while that is so.
+    /// Set while nothing can be sent.
     pub(super) outage: Option<EventKind>,
     pub(super) wishes: Vec<Wish>,
     pub(crate) traffic: Traffic,
     pub(crate) gone: bool,
 }
 
-/// What the program wants of the thread.
+/// A request of the program to the thread.
 #[derive(Clone, Copy)]
 pub(crate) enum Wish {
     HandoverReady,
@@ -50,14 +50,14 @@ pub(crate) enum Wish {
     Rank(u8),
     Direct(Tail, u8),
     Workload(u16),
-    /// It knows that this process has ended.
+    /// The program knows that this process has ended.
     Ended(u32),
-    /// To leave without a handover.
+    /// Leave without a handover.
     Quit,
 }
 
 impl Wish {
-    /// The later of two that are like this counts.
+    /// Of two such requests, the later one counts.
     fn replaces(&self, before: &Wish) -> bool {
         match (self, before) {
             (Wish::Direct(target, _), Wish::Direct(other, _)) => target == other,
@@ -76,9 +76,9 @@ pub(crate) struct Traffic {
 }
 
 impl PeerShared {
-    /// True in a forked child, where the peer is its parent's, and in a process that is crashing.
-    /// To be asked before everything else here, for a lock may be held by a thread that is not in
-    /// this process.
+    /// Returns true in a forked child, where the peer is its parent's, and in a process that is
+    /// crashing. Callers must ask this before everything else here, because a lock may be held by a
+    /// thread that is not in this process.
     pub(crate) fn is_void(&self) -> bool {
         self.origin.is_elsewhere() || crash::is_crashing()
     }
@@ -89,7 +89,7 @@ impl PeerShared {
         look(&inside, awake_or_asleep_ms())
     }
 
-    /// Tells the thread what the program wants. Of too many at once the oldest are lost.
+    /// Passes a request of the program to the thread. Of too many at once, the oldest are lost.
     pub(crate) fn wish(&self, wish: Wish) {
         let mut inside = self.inside.lock();
         inside.wishes.retain(|before| !wish.replaces(before));
@@ -110,7 +110,7 @@ impl PeerShared {
         receiver
     }
 
-    /// Looks inside until there is something to give, or the deadline is over: after each change of
+    /// Looks inside until `look` returns something, or the deadline is over: after each change of
     /// the status or the [mandate](Machine::mandate), and after as many milliseconds as `look`
     /// says.
     pub(crate) fn wait_for<T>(
@@ -134,12 +134,12 @@ impl PeerShared {
         }
     }
 
-    /// Waits until the peer has left; false if the deadline is over before.
+    /// Waits until the peer has left. Returns false if the deadline is over before.
     pub(crate) fn wait_gone(&self, deadline: Instant) -> bool {
         self.wait_for(Some(deadline), |inside, _| inside.gone.then_some(()).ok_or(None)).is_some()
     }
 
-    /// A job of the program has ended, or is not wanted any more.
+    /// Notes that a job of the program has ended, or is no longer wanted.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut PeerState) -> T) -> T {
         let changed = change(&mut self.inside.lock());
         self.bell.notify_all();
@@ -147,7 +147,8 @@ impl PeerShared {
         changed
     }
 
-    /// Waits until `is_it`, or has left, or the deadline is over; says which.
+    /// Waits until `is_it` holds, the peer has left, or the deadline is over. Returns which of them
+    /// it was.
     pub(crate) fn wait(&self, deadline: Instant, is_it: impl Fn(&Machine) -> bool) -> bool {
         let mut inside = self.inside.lock();
         loop {
@@ -162,7 +163,7 @@ impl PeerShared {
 }
 
 impl PeerState {
-    /// What a new receiver is told first.
+    /// Returns the first events of a new receiver.
     fn present(&self) -> Vec<EventKind> {
         let mut role = self.role.clone();
         if let EventKind::Role { token, .. } = &mut role {
@@ -172,7 +173,7 @@ impl PeerState {
         [role].into_iter().chain(more).collect()
     }
 
-    /// One step, and what the program is told of it; gives that, too.
+    /// Takes one step, tells the program of it, and returns what it told.
     pub(super) fn step(
         &mut self,
         now: Millis,
@@ -183,7 +184,7 @@ impl PeerState {
         self.tell_all(actions)
     }
 
-    /// Takes the news out of what is to be done, and tells the program.
+    /// Takes the events out of the actions, and tells the program.
     pub(super) fn tell_all(&mut self, actions: &mut Vec<Action>) -> Vec<EventKind> {
         let mut news = Vec::new();
         actions.retain(|action| match action {

@@ -1,4 +1,4 @@
-//! The one socket of a peer: heartbeats to all others, and from them.
+//! The one socket of a peer, which sends heartbeats to all others and receives theirs.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
@@ -11,8 +11,8 @@ use crate::config::masterless::{RECEIVE_BUFFER, Transport};
 use crate::error::masterless::JoinError;
 use crate::sys::{Booked, Kind};
 
-/// The loopback network's broadcast address. Linux hands what is sent there to every socket that is
-/// bound to it, and no other machine can send to it.
+/// The loopback network's broadcast address. Linux delivers a datagram for it to every socket that
+/// is bound to it, and no other machine can send to it.
 const ALL_HERE: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
 pub(super) struct Socket {
@@ -23,21 +23,20 @@ pub(super) struct Socket {
 
 struct Target {
     address: SocketAddr,
-    /// It is this socket's own: who gets what is sent there is this process, and nobody hears of
-    /// it.
+    /// The address is this socket's own: a datagram for it reaches only this process.
     own: bool,
 }
 
 /// What has come of a datagram.
 pub(super) struct Sent {
-    /// Somebody else may get it.
+    /// Another process may get it.
     pub(super) got_out: bool,
     /// To how many addresses it could not be sent, and the last reason.
     pub(super) failed: Option<(u64, io::Error)>,
 }
 
 impl Socket {
-    /// `port` is that of the transport on one machine.
+    /// `port` is the port of the transport on one machine.
     pub(super) fn open(transport: &Transport, port: Option<u16>) -> Result<Self, JoinError> {
         match transport {
             Transport::Local(_) => {
@@ -65,7 +64,7 @@ impl Socket {
         }
     }
 
-    /// The next datagram that is there, and who sent it; `None` if there is none.
+    /// Returns the next datagram that is there, and its sender; `None` if there is none.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
         loop {
             match self.socket.recv_from(buffer) {
@@ -77,22 +76,22 @@ impl Socket {
         }
     }
 
-    /// From now on these are all.
+    /// Sets all addresses from now on.
     pub(super) fn send_all_to(&mut self, addresses: Vec<SocketAddr>) {
         let own = |to| is_own(to, self.bound);
         self.destinations =
             addresses.into_iter().map(|to| Target { address: to, own: own(to) }).collect();
     }
 
-    /// Whether somebody else is sent to than this process.
+    /// Returns true if an address belongs to another process than this one.
     pub(super) fn has_others(&self) -> bool {
         self.destinations.iter().any(|to| !to.own)
     }
 
-    /// Sends to all; never waits.
+    /// Sends to all addresses; never waits.
     ///
-    /// It has got out if it could be sent to one other address: then somebody knows that this
-    /// process lives, and can say so to third ones. If all were asked for, one host that is
+    /// A heartbeat has got out if it could be sent to one other address: one process then knows
+    /// that this one lives, and can say so to others. If all addresses counted, one host that is
     /// switched off would cost a healthy primary its role.
     pub(super) fn send(&self, datagram: &[u8]) -> Sent {
         let mut sent = Sent { got_out: false, failed: None };
@@ -160,9 +159,9 @@ fn bound(
     Ok(socket)
 }
 
-/// When the loopback interface goes down, Linux keeps its routes: what is sent is taken, and lost.
-/// Of a socket that belongs to the interface it says that the network is down. (Before Linux 5.7
-/// only root may say so; there it stays as it was.)
+/// When the loopback interface goes down, Linux keeps its routes: it accepts what is sent, and
+/// loses it. Only for a socket that belongs to the interface does it report that the network is
+/// down. (Before Linux 5.7 only root may bind to the interface; there this stays as it was.)
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn stay_on_loopback(socket: &Booked<socket2::Socket>) {
     if let Err(error) = socket.bind_device(Some(b"lo")) {
@@ -173,11 +172,12 @@ fn stay_on_loopback(socket: &Booked<socket2::Socket>) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn stay_on_loopback(_: &Booked<socket2::Socket>) {}
 
-/// Nothing is sent, because no name server could say yet where anybody else is.
+/// Returns the error for a process that sends nothing, because no name server could say yet where
+/// any other process is.
 pub(super) const NOBODY_KNOWN: Errno = Errno::DESTADDRREQ;
 
-/// Whether what is sent to `to` comes to a socket that is bound to `bound`, and to no other. Or to
-/// none: many machines have their own name for an address of the loopback network.
+/// Returns true if a datagram for `to` comes only to a socket that is bound to `bound`, or to none:
+/// many machines have their own name for an address of the loopback network.
 fn is_own(to: SocketAddr, bound: SocketAddr) -> bool {
     let multiple = to.ip().is_multicast() || to.ip() == ALL_HERE;
     let here = || UdpSocket::bind(SocketAddr::new(to.ip(), 0)).is_ok();
@@ -185,7 +185,7 @@ fn is_own(to: SocketAddr, bound: SocketAddr) -> bool {
     !multiple && to.port() == bound.port() && (bound.ip().is_unspecified() && here() || same())
 }
 
-/// An error that says something of the other machine, and not of this one.
+/// Returns true for an error that says something about the other machine, and not about this one.
 fn is_of_the_other(error: &io::Error) -> bool {
     match Errno::from_io_error(error) {
         Some(Errno::CONNREFUSED | Errno::HOSTDOWN) => true,
@@ -195,8 +195,8 @@ fn is_of_the_other(error: &io::Error) -> bool {
     }
 }
 
-/// Whether the interface, its address or its routes may be gone, so that a socket that is made anew
-/// could help.
+/// Returns true if the interface, its address or its routes may be gone: a new socket could then
+/// help.
 pub(super) fn is_gone(errno: i32) -> bool {
     let errno = Errno::from_raw_os_error(errno);
     matches!(
@@ -210,7 +210,7 @@ pub(super) fn is_gone(errno: i32) -> bool {
     )
 }
 
-/// Why nothing can be sent, and what helps.
+/// Explains why nothing can be sent, and what helps.
 pub(super) fn why_not_sent(errno: i32, transport: &Transport) -> String {
     let error = io::Error::from_raw_os_error(errno);
     let cure = match (Errno::from_raw_os_error(errno), transport) {
@@ -314,7 +314,7 @@ fn send_through(socket: &Booked<socket2::Socket>, index: u32) -> io::Result<()> 
     socket.set_multicast_if_v4(&Ipv4Addr::from(index))
 }
 
-/// The number of the interface that has an IPv6 address, as the kernel's table of them says.
+/// Returns the number of the interface that has an IPv6 address, according to the kernel's table.
 fn index_with(address: Ipv6Addr) -> Result<u32, JoinError> {
     let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     find_index(&table, address).ok_or_else(|| JoinError::NotHere { what: address.to_string() })

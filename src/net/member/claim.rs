@@ -1,4 +1,4 @@
-//! What an instance has when it has won an election, before it supervises.
+//! What an instance has after it has won an election, before it supervises.
 
 use std::io;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::state::term::Last;
 use crate::sys;
 use crate::wire::Purpose;
 
-/// All that a supervisor needs of the system, acquired together, so that nobody is supervisor by
-/// halves.
+/// Everything that a supervisor needs of the system, acquired together: no instance is supervisor
+/// by halves.
 pub(super) struct ClaimedPort {
     pub(super) listener: Listening,
     pub(super) registry: Listening,
     pub(super) registry_port: u16,
     pub(super) members: Arc<Service>,
     pub(super) askers: Arc<Service>,
-    /// The announcer's.
+    /// For the announcer.
     pub(super) waker: Waker,
-    /// What the directory says of the supervisorship before; why not, if it says nothing.
+    /// The directory's record of the previous supervisorship, or why it has none.
     pub(super) last: Result<Last, KeepError>,
 }
 
-/// Binds and listens on the group's port, opens the rest, and looks what the last term was.
+/// Binds and listens on the group's port, opens the rest, and reads the last term.
 pub(super) fn claim(shared: &Shared) -> io::Result<ClaimedPort> {
     let Shared { at, pass, max_members, .. } = shared;
     let listener = port::listen(*at, sys::Kind::Port)?;

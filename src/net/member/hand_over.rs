@@ -1,4 +1,4 @@
-//! Orderly hand-over, from whichever thread asks for it.
+//! Orderly hand-over, on the thread that asks for it.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::error::StepDownError;
 use crate::event::Role;
 
-/// Has the jobs end, then gives the port up, then waits for a successor; all until `deadline`.
+/// Ends the jobs, gives up the port, and waits for a successor; all until `deadline`.
 pub(crate) fn hand_over(shared: &Shared, deadline: Instant) -> Result<(), StepDownError> {
     let server = shared.presence.server().ok_or(StepDownError::NotSupervisor)?;
     if server.read(|supervisor| supervisor.is_alone()) {

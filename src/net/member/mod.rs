@@ -1,4 +1,4 @@
-//! An instance in its group: what it is, what it holds, and the thread that plays its role.
+//! An instance in its group: its place, what it holds, and the thread that plays its role.
 
 mod claim;
 pub(crate) mod hand_over;

@@ -1,4 +1,4 @@
-//! What an instance is at the moment, for all its threads: one lock, one bell.
+//! The place of an instance in its group at one moment, for all its threads: one lock, one bell.
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::state::supervisor::Supervisor;
 use crate::sys::tripwire::Wire;
 use crate::sys::{Origin, crash};
 
-/// Where an instance stands.
+/// The place of an instance.
 pub(crate) enum Place {
-    /// It has no role, and why.
+    /// It has no role, for this reason.
     Contending(ContendingCause),
     Subordinate(Subordinate),
     Supervisor(Arc<Server>),
     Stopped,
 }
 
-/// What the role thread waits on at the moment, so that it can be called away.
+/// What the role thread waits on at the moment, and from which it can be called away.
 pub(crate) enum Wait {
     /// The bell.
     Bell,
@@ -40,10 +40,10 @@ pub(crate) enum Wait {
 pub(crate) struct PresenceState {
     pub(crate) place: Place,
     pub(crate) term: u64,
-    /// How many instances the registry had when the group was settled in this term, once it is.
+    /// The number of instances in the registry when the group was settled in this term, once it is.
     pub(crate) settled: Option<u32>,
     pub(crate) wait: Wait,
-    /// The program, or someone who called `stop`, wants this instance to leave.
+    /// The program, or a caller of `stop`, wants this instance to leave.
     pub(crate) halting: bool,
     /// The role is being given up: jobs are told to end.
     pub(crate) stepping_down: bool,
@@ -82,20 +82,20 @@ impl Presence {
         Presence { inside: Mutex::new(inside), bell: Condvar::new(), origin: Origin::here(), wire }
     }
 
-    /// True in a forked child, where the instance is its parent's, and in a process that has given
-    /// its connections up because it is crashing. To be asked before everything else here, for a
-    /// lock may be held by a thread that is not in this process.
+    /// Returns true in a forked child, where the instance is its parent's, and in a process that
+    /// has given up its connections because it is crashing. Callers must ask this before everything
+    /// else here, because a lock may be held by a thread that is not in this process.
     pub(crate) fn is_void(&self) -> bool {
         self.origin.is_elsewhere() || crash::is_crashing()
     }
 
-    /// The same, and true once the program is known to have closed our descriptors. Then the
-    /// instance leaves, and answers as one that has left.
+    /// Returns true where [`is_void`](Presence::is_void) does, and once the program is known to
+    /// have closed our descriptors. The instance then leaves, and answers as one that has left.
     pub(crate) fn is_over(&self) -> bool {
         self.is_void() || self.is_lost()
     }
 
-    /// True once the program is known to have closed our descriptors.
+    /// Returns true once the program is known to have closed our descriptors.
     pub(crate) fn is_lost(&self) -> bool {
         self.wire.is_cut()
     }
@@ -111,7 +111,7 @@ impl Presence {
         result
     }
 
-    /// Waits until `ready` gives something, or until the deadline.
+    /// Waits until `ready` returns something, or until the deadline.
     pub(crate) fn wait<T>(
         &self,
         deadline: Option<Instant>,
@@ -139,12 +139,12 @@ impl Presence {
         })
     }
 
-    /// Tells the program something that nobody else waits for.
+    /// Tells the program something that nothing else waits for.
     pub(crate) fn emit(&self, kind: EventKind) {
         self.inside.lock().hub.emit(kind);
     }
 
-    /// The instance takes a place in its group, and the program is told; `name` is for the log.
+    /// Gives the instance a place in its group, and tells the program; `name` is for the log.
     pub(crate) fn enter(&self, name: &str, place: Place) {
         self.change(|inside| inside.enter(name, place));
     }
@@ -183,12 +183,12 @@ impl PresenceState {
         }
     }
 
-    /// It has a role, and all known survivors are in the registry again.
+    /// Returns true if the instance has a role and all known survivors are back in the registry.
     pub(crate) fn is_settled(&self) -> bool {
         matches!(self.role(), Role::Supervisor | Role::Subordinate) && self.settled.is_some()
     }
 
-    /// The unique name of the supervisor, if it is another instance.
+    /// Returns the unique name of the supervisor, if it is another instance.
     pub(crate) fn supervisor_name(&self) -> Option<String> {
         if let Place::Subordinate(subordinate) = &self.place {
             Some(subordinate.supervisor.clone())
@@ -197,7 +197,7 @@ impl PresenceState {
         }
     }
 
-    /// Wakes the role thread wherever it waits; the bell is the caller's.
+    /// Wakes the role thread wherever it waits; the caller rings the bell.
     pub(crate) fn call_away(&self) {
         match &self.wait {
             Wait::Bell => {}
@@ -207,7 +207,7 @@ impl PresenceState {
         }
     }
 
-    /// True if a job may run: supervisor, and to stay it.
+    /// Returns true if a job may run: this instance is supervisor, and is to stay it.
     pub(crate) fn jobs_wanted(&self) -> bool {
         self.role() == Role::Supervisor && !self.stepping_down && !self.halting
     }
@@ -264,7 +264,7 @@ impl PresenceState {
         }
     }
 
-    /// The event that describes the present role, for a new receiver.
+    /// Returns the event that describes the present role, for a new receiver.
     fn present(&self) -> EventKind {
         match &self.place {
             Place::Contending(cause) => EventKind::Contending { cause: cause.clone() },

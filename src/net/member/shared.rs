@@ -28,7 +28,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// For one who has the port, or is about to try it.
+    /// Returns the terms, for a thread that has the port or is about to try it.
     pub(super) fn terms(&self) -> &TermFile {
         self.terms.as_ref().expect("who may not supervise does not try the port")
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::net::rt::lock::Condvar;
 use crate::wire::Shortage;
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Granted,
@@ -24,9 +24,9 @@ pub(crate) enum NoAnswer {
 }
 
 struct Waiter {
-    /// One for each, so that an answer wakes the one who waits for it and nobody else.
+    /// Each thread has a bell of its own: an answer then wakes only the thread that waits for it.
     bell: Arc<Condvar>,
-    /// Whoever reads the answer itself needs no bell, which would be a system call.
+    /// A thread that reads the answer itself needs no bell, which would be a system call.
     asleep: bool,
     answer: Option<Answer>,
 }
@@ -36,14 +36,14 @@ struct Waiter {
 pub(super) struct Waiters(BTreeMap<u64, Waiter>);
 
 impl Waiters {
-    /// A thread is about to wait on the bell that this gives.
+    /// Registers a thread that is about to wait, and returns its bell.
     pub(super) fn begin(&mut self, id: u64, answer: Option<Answer>) -> Arc<Condvar> {
         let bell = Arc::new(Condvar::new());
         self.0.insert(id, Waiter { bell: bell.clone(), asleep: false, answer });
         bell
     }
 
-    /// It needs its bell from now on.
+    /// Makes the thread need its bell from now on.
     pub(super) fn fall_asleep(&mut self, id: u64) {
         self.0.get_mut(&id).into_iter().for_each(|waiter| waiter.asleep = true);
     }
@@ -69,7 +69,7 @@ impl Waiters {
         self.0.remove(&id);
     }
 
-    /// The instance has left: nobody waits any longer.
+    /// Ends all waits, because the instance has left.
     pub(super) fn stop(&mut self) {
         for waiter in self.0.values_mut() {
             waiter.answer.get_or_insert(Answer::Stopped);

@@ -1,4 +1,4 @@
-//! One who is told of changes, and what it has not been told yet.
+//! A subscriber to changes, and what it has not been told yet.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::state::backlog::Backlog;
 use crate::state::supervisor::Cursor;
 use crate::wire::Message;
 
-/// Someone who is told of changes: a member on its lifeline, or a watcher on the registry port.
+/// A subscriber to changes: a member on its lifeline, or a watcher on the registry port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Listener {
     Member(ConnId),
@@ -36,7 +36,8 @@ impl Subscriber {
         }
     }
 
-    /// Gives the kernel what is in the outbox; what it does not take stays. True if all is gone.
+    /// Passes to the kernel what is in the outbox; what it does not take stays. Returns true if all
+    /// is gone.
     pub(super) fn flush(&mut self) -> bool {
         let is_gone = self.outbox.flush();
         self.backlog.flushed(is_gone);

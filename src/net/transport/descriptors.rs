@@ -9,20 +9,20 @@ use socket2::Socket;
 use super::port::{Listening, accept, socket};
 use crate::sys::{self, Booked, Kind};
 
-/// A listening descriptor begins here at least, above what a usual program has open.
+/// A listening descriptor has at least this number, above what a usual program has open.
 const LISTENER_FD: i32 = 256;
 
-/// Up to which descriptor this process's table is known to have room, below the generation of which
-/// that is said: the table belongs to the process, and a forked child's is smaller.
+/// The descriptor up to which this process's table is known to have room, below the generation that
+/// this is about: the table belongs to the process, and a forked child's is smaller.
 static ROOM: AtomicU64 = AtomicU64::new(0);
 
-/// The descriptor to which a listener at `present` should move to be above `other` and usual files,
-/// if it should.
+/// Returns the descriptor to which a listener at `present` should move, above `other` and usual
+/// files, if it should.
 ///
 /// The kernel closes a dying process's descriptors from the highest down. With the listener on top,
-/// the port is free before the first survivor learns of the death; else each of the first hundreds
-/// finds it still taken (measured: 64 instances 0.55 ms instead of 1.9 ms until there is a new
-/// supervisor).
+/// the port is free before the first survivor learns of the death; otherwise each of the first
+/// hundreds finds it still taken (measured: 64 instances have a new supervisor after 0.55 ms
+/// instead of 1.9 ms).
 pub(crate) fn wanted_descriptor(present: i32, other: i32) -> Option<i32> {
     if present > other.max(LISTENER_FD - 1) {
         return None;
@@ -45,12 +45,12 @@ pub(crate) fn raise(listener: Listening, wanted: i32) -> Listening {
     }
 }
 
-/// Up to which descriptor somebody in this process has had room made, or is about to.
+/// The descriptor up to which a thread of this process has made room, or is about to.
 static ASKED_FOR: AtomicU64 = AtomicU64::new(0);
 
-/// For which descriptor the caller is to [`make_room`], so that there is some for `wanted`; `None`
-/// if there is, or another one sees to it: a process may have many instances, and all hear of a
-/// large group at once. In steps that double, so that a group that grows one by one costs few of
+/// Returns the descriptor for which the caller must [`make_room`], so there is room for `wanted`;
+/// `None` if there is, or if another thread sees to it: a process may have many instances, and all
+/// learn of a large group at once. The steps double, so a group that grows one by one costs few of
 /// them.
 pub(crate) fn wants_room(wanted: i32) -> Option<i32> {
     if has_room(wanted) {
@@ -75,12 +75,12 @@ fn room_for(wanted: i32) -> u64 {
     u64::from(sys::generation()) << 32 | u64::from(wanted.unsigned_abs())
 }
 
-/// Has the kernel make this process's table of descriptors large enough for `wanted`.
+/// Makes the kernel enlarge this process's table of descriptors for `wanted`.
 ///
 /// Blocks for some ten milliseconds: while several threads use the table, the kernel waits for all
-/// processors before it replaces it. So this is no work for a thread that others wait for, and best
-/// done ahead of need: in the middle of a failover it would make the recovery of eight instances
-/// take 20 ms instead of 1 ms (measured).
+/// processors before it replaces it. No thread that others wait for must therefore do this, and it
+/// is best done ahead of need: in the middle of a failover it would make the recovery of eight
+/// instances take 20 ms instead of 1 ms (measured).
 pub(crate) fn make_room(wanted: i32) {
     // In this order: the limit may be below what is wanted at least (256 is the usual one on
     // macOS).
@@ -100,17 +100,17 @@ fn highest_descriptor() -> i32 {
     i32::try_from(limit.saturating_sub(1)).unwrap_or(i32::MAX)
 }
 
-/// True if this process or this machine has no descriptor left.
+/// Returns true if this process or this machine has no descriptor left.
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// How many are turned away at once at most, so that a flood does not keep the accepting thread
-/// from looking whether there are descriptors again.
+/// The most connections turned away at once. Between two such rounds, the accepting thread looks
+/// whether there are descriptors again, even in a flood.
 const TURNED_AWAY: usize = 256;
 
-/// A descriptor kept in reserve: with it a connection can still be taken, and closed, when there is
-/// no other one left. Otherwise `accept` would fail at once again and again, and its caller spin.
+/// A descriptor in reserve: with it a connection can still be accepted, and closed, when no other
+/// is left. Otherwise `accept` would fail at once again and again, and its caller would spin.
 pub(crate) struct Reserve(Option<Booked<Socket>>);
 
 impl Reserve {
@@ -119,8 +119,8 @@ impl Reserve {
         Reserve(socket(Kind::Own).ok())
     }
 
-    /// Takes connections off the queue with the reserve, one after the other, and closes them:
-    /// their clients are told at once, instead of one for each pause of the accepting thread.
+    /// Accepts connections with the reserve, one after the other, and closes them: their clients
+    /// learn of it at once, instead of one for each pause of the accepting thread.
     pub(crate) fn turn_away(&mut self, listener: &Listening) {
         self.0 = None;
         for _ in 0..TURNED_AWAY {

@@ -1,4 +1,5 @@
-//! One connection as messages: blocking, with deadlines, and closed so that the last word is heard.
+//! One connection as messages: blocking, with deadlines, and closed in a way that delivers the last
+//! message.
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
@@ -15,7 +16,7 @@ use crate::sys::Booked;
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::{DecodeError, Message};
 
-/// Why no message came, or could not be sent. The connection is of no use any more.
+/// Why no message came, or could not be sent. The connection is of no further use.
 #[derive(Debug)]
 pub(crate) enum LinkError {
     /// The other end is gone; `reset` if it did not even close.
@@ -42,9 +43,9 @@ impl From<io::Error> for LinkError {
     }
 }
 
-/// For so long a reader waits in `recv`, which takes one system call, and is not woken if the
-/// program closes the connection under it. Then it waits as all do that wait without end, which
-/// takes one more.
+/// How long a reader waits in `recv`, which takes one system call but does not wake if the program
+/// closes the connection under it. After that it waits as all endless waits do, which takes one
+/// call more.
 const UNWATCHED: Duration = Duration::from_millis(200);
 
 /// How much is read at once: more than most messages have. It lies on the stack of a thread that
@@ -55,28 +56,28 @@ const PIECE: usize = 512;
 const LARGE_PIECE: usize = 16 << 10;
 
 /// Without waiting, and without SIGPIPE if the other end is gone. Apple's systems have no such flag
-/// but SO_NOSIGPIPE, which `socket2` sets on all sockets that it makes, and which those that are
-/// accepted inherit from their listener.
+/// but SO_NOSIGPIPE, which `socket2` sets on all sockets that it makes, and which accepted sockets
+/// inherit from their listener.
 #[cfg(not(target_vendor = "apple"))]
 pub(crate) const AT_ONCE: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 #[cfg(target_vendor = "apple")]
 pub(crate) const AT_ONCE: SendFlags = SendFlags::DONTWAIT;
 
 pub(crate) struct Link {
-    /// Shared with whoever may have to end the connection under a blocked reader. Not a second
-    /// descriptor: a supervisor of thousands needs one for each as it is.
+    /// Shared with threads that may have to end the connection under a blocked reader. A second
+    /// descriptor would be too much: a supervisor of thousands needs one for each as it is.
     stream: Arc<Stream>,
     buffer: FrameBuffer,
     max_body: usize,
-    /// The last read filled its piece: there is more, as a rule.
+    /// The last read filled its piece: usually there is more.
     is_behind: bool,
-    /// The socket's read timeout. Setting it is a system call, so that one that is near enough
+    /// The socket's read timeout. Setting it is a system call, so a timeout that is close enough
     /// stays.
     timeout: Option<Duration>,
 }
 
 impl Link {
-    /// A link to someone who has not proved anything yet: only small messages are read.
+    /// Makes a link to an end that has not proved anything yet: only small messages are read.
     pub(crate) fn to_stranger(stream: Arc<Stream>) -> Self {
         Link {
             stream,
@@ -87,7 +88,7 @@ impl Link {
         }
     }
 
-    /// The other end has proved that it has the key.
+    /// Notes that the other end has proved that it has the key.
     pub(crate) fn trust(&mut self) {
         self.max_body = MAX_FRAME;
     }
@@ -118,7 +119,7 @@ impl Link {
         }
     }
 
-    /// The next message, if it has come: never waits.
+    /// Returns the next message, if it has come: never waits.
     pub(crate) fn read_now(&mut self) -> Result<Option<Message>, LinkError> {
         let mut has_read = false;
         loop {
@@ -132,7 +133,7 @@ impl Link {
         }
     }
 
-    /// Reads once; false if nothing came in time.
+    /// Reads once. Returns false if nothing came in time.
     fn receive(&mut self, flags: RecvFlags) -> Result<bool, LinkError> {
         let more = if self.is_behind { LARGE_PIECE } else { self.buffer.lacking() };
         // Of a stranger never more than one of its messages.
@@ -163,14 +164,14 @@ impl Link {
         Ok(message)
     }
 
-    /// True if everything that was read has been taken.
+    /// Returns true if everything that was read has been taken.
     pub(crate) fn is_drained(&self) -> bool {
         self.buffer.is_empty()
     }
 
-    /// Sees to it that a read waits no longer than that. A timeout of about that length, as the
-    /// last question had, is as good: a shorter one leads to another look at the deadline, and the
-    /// kernel's clock for these ticks in milliseconds anyway.
+    /// Limits how long a read waits. A timeout of about that length, left by the last question, is
+    /// as good: a shorter one leads to another look at the deadline, and the kernel's clock for
+    /// these ticks in milliseconds anyway.
     fn wait_at_most(&mut self, left: Duration) -> io::Result<()> {
         let is_near = |present| present >= left / 2 && present <= left + left / 256;
         if !self.timeout.is_some_and(is_near) {
@@ -181,8 +182,8 @@ impl Link {
         Ok(())
     }
 
-    /// Sends the messages with one write, waiting until `deadline` at most for a peer that does not
-    /// read.
+    /// Sends the messages with one write, and waits until `deadline` at most for an end that does
+    /// not read.
     pub(crate) fn write(
         &mut self,
         messages: &[Message],
@@ -208,16 +209,17 @@ impl Link {
         Ok(())
     }
 
-    /// True if the other end has closed, or has said something unasked: the connection must not be
-    /// used again.
+    /// Returns true if the other end has closed, or has said something unasked: the connection must
+    /// not be used again.
     pub(crate) fn is_stale(&self) -> bool {
         !self.buffer.is_empty() || !self.stream.is_usable() || has_input(&self.stream)
     }
 
-    /// Sends a last message and closes, so that it arrives.
+    /// Sends a last message and closes in a way that delivers it.
     ///
     /// A socket closed with unread bytes resets the connection, and the reset can overtake the
-    /// message. So first what the peer sends is read away, for a moment and up to a size.
+    /// message. What the other end sends is therefore read away first, for a moment and up to a
+    /// size.
     pub(crate) fn close_with(mut self, message: &Message) {
         let deadline = Instant::now() + Duration::from_millis(200);
         if self.write(std::slice::from_ref(message), deadline).is_err() {
@@ -235,11 +237,11 @@ impl Link {
     }
 }
 
-/// Where messages are read from.
+/// A source of messages.
 pub(crate) trait Source {
     /// Waits for the next message, without a deadline for as long as the connection lives.
     fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError>;
-    /// True if something has come that is not read yet.
+    /// Returns true if something has come that is not read yet.
     fn is_stale(&self) -> bool;
     fn stream(&self) -> &Arc<Stream>;
 }
@@ -258,7 +260,7 @@ impl Source for Link {
     }
 }
 
-/// An error once the program is known to have closed the connection.
+/// Returns an error once the program is known to have closed the connection.
 fn usable(stream: &Stream) -> io::Result<()> {
     if stream.is_usable() { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) }
 }
@@ -284,14 +286,14 @@ pub(crate) fn timespec(time: Duration) -> Timespec {
     Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ }
 }
 
-/// What is left until `deadline`; never zero, which would mean "no timeout" to the socket.
+/// Returns the time left until `deadline`; never zero, which would mean "no timeout" to the socket.
 pub(crate) fn remaining(deadline: Instant) -> Result<Duration, LinkError> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(LinkError::Late) } else { Ok(left.max(Duration::from_micros(1))) }
 }
 
-/// Waits up to `wait` for the other end to close; true if it has. Unread bytes before the end do
-/// not hide it.
+/// Waits up to `wait` for the other end to close. Returns true if it has. Unread bytes before the
+/// end do not hide it.
 pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let interest = PollFlags::RDHUP;
@@ -321,7 +323,7 @@ pub(crate) fn has_ended(stream: &TcpStream, wait: Duration) -> bool {
     }
 }
 
-/// True if a read would not wait: there are bytes, or the end.
+/// Returns true if a read would not wait: there are bytes, or the end.
 pub(crate) fn has_input(stream: &TcpStream) -> bool {
     let mut fds = [PollFd::new(stream, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap_or(0) > 0

@@ -1,4 +1,4 @@
-//! Writing to a connection without ever waiting for whoever reads it.
+//! Writes to a connection without ever waiting for its reader.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::net::rt::lock::Mutex;
 use crate::wire::Message;
 use crate::wire::frame::put_frame;
 
-/// What is on its way to one connection. Who puts something in flushes it, then or later: whoever
-/// flushes first sends all of it, in the order in which it was put.
+/// The messages on their way to one connection. A thread that puts something in flushes it, then or
+/// later: the first thread that flushes sends all of it, in the order in which it was put.
 pub(crate) struct Outbox {
     stream: Arc<Stream>,
     // Its own lock, so that sending needs no other. Held for a send that does not wait, and with it
@@ -37,7 +37,7 @@ impl Outbox {
         put_frame(message, &mut self.unsent.lock());
     }
 
-    /// Gives the kernel what it takes at once; false if something is left.
+    /// Passes to the kernel what it takes at once. Returns false if something is left.
     pub(crate) fn flush(&self) -> bool {
         let mut unsent = self.unsent.lock();
         push(&self.stream, &mut unsent);
@@ -53,9 +53,9 @@ impl Outbox {
     }
 }
 
-/// Gives the kernel as much of `unsent` as it takes at once; what it takes is gone from there. If
-/// the other end is gone, so is all of it: whoever reads from the connection sees the end and does
-/// what is to be done.
+/// Passes to the kernel as much of `unsent` as it takes at once, and removes that. If the other end
+/// is gone, so is all of it: the thread that reads from the connection sees the end and does what
+/// is to be done.
 pub(crate) fn push(stream: &Stream, unsent: &mut Vec<u8>) {
     let mut rest = &unsent[..];
     if !stream.is_usable() {

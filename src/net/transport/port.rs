@@ -1,5 +1,4 @@
-//! The supervisor port: claiming it is the election. And connecting to it without meeting
-//! ourselves.
+//! The supervisor port: claiming it is the election. Also connects to it without meeting ourselves.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
@@ -15,14 +14,14 @@ use crate::sys::{Booked, Kind, crash};
 pub(crate) type Stream = Booked<TcpStream>;
 pub(crate) type Listening = Booked<TcpListener>;
 
-/// A port on 127.0.0.1, where all but derived supervisor ports are. Always by number: 127.0.0.2 and
-/// ::1 are other electorates, and a name would have to be resolved.
+/// Returns a port on 127.0.0.1, where all are but derived supervisor ports. Always by number:
+/// 127.0.0.2 and ::1 are other electorates, and a name would have to be resolved.
 pub(crate) fn here(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
 }
 
-/// False if this machine, or this network namespace, does not have the address, or its interface is
-/// down. Sends nothing.
+/// Returns false if this machine, or this network namespace, does not have the address, or its
+/// interface is down. Sends nothing.
 pub(crate) fn is_here(address: Ipv4Addr) -> bool {
     let try_it = |socket: Booked<Socket>| {
         socket.bind(&SocketAddrV4::new(address, 0).into())?;
@@ -40,14 +39,14 @@ pub(crate) fn is_here(address: Ipv4Addr) -> bool {
     })
 }
 
-/// After a failover all survivors connect at once; who finds the queue full waits a second for the
-/// next attempt of its kernel. The kernel cuts this to `net.core.somaxconn` (4096 by default).
+/// After a failover all survivors connect at once; one that finds the queue full waits a second for
+/// the next attempt of its kernel. The kernel cuts this to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
 
-/// Binds and listens at `at`; port 0 takes one that is free.
+/// Binds and listens at `at`; port 0 takes a free one.
 ///
 /// Both must succeed: with SO_REUSEADDR two processes can be bound at once, and only one can
-/// listen. `AddrInUse` from either means that another one has the port.
+/// listen. `AddrInUse` from either means that another process has the port.
 pub(crate) fn listen(at: SocketAddrV4, kind: Kind) -> io::Result<Listening> {
     let socket = socket(kind)?;
     let address = at.into();
@@ -83,25 +82,26 @@ pub(super) fn socket(kind: Kind) -> io::Result<Booked<Socket>> {
     Booked::make(kind, || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)))
 }
 
-/// Takes the next connection; never waits for one.
+/// Accepts the next connection; never waits for one.
 pub(crate) fn accept(listener: &Listening, kind: Kind) -> io::Result<Stream> {
     Booked::make(kind, || listener.accept().map(|(stream, _)| stream))
 }
 
-/// How long an attempt to connect waits for the kernel. It answers at once, unless the queue of
-/// those who wait to be accepted is full, as it is when thousands come back at once. Then it says
+/// How long an attempt to connect waits for the kernel. The kernel answers at once, unless the
+/// queue of connections to accept is full, as it is when thousands come back at once. Then it says
 /// nothing, and would itself try again after a second, by which time the listener may long be
 /// another one.
 const ATTEMPT: Duration = Duration::from_millis(20);
 
-/// Who has found no place pauses for as long as it has tried, and no longer than that. Each attempt
+/// An instance that has found no place pauses for as long as it has tried, up to this. Each attempt
 /// takes up to 50 microseconds of the processors' time: made six times a second by each of 10,000,
-/// on two cores, they left none for those who were being served, and the queue stayed full.
+/// on two cores, they left none for the instances that were being served, and the queue stayed
+/// full.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Connects to `at`; `None` if nobody is there. An error of the kind `ConnectionReset` says that
-/// somebody is, who took the connection only to cut it; one of the kind `TimedOut`, that there was
-/// no place in the queue.
+/// Connects to `at`. Returns `None` if no process listens there. An error of the kind
+/// `ConnectionReset` says that a process listens but accepted the connection only to cut it; one of
+/// the kind `TimedOut`, that there was no place in the queue.
 pub(crate) fn connect(
     at: SocketAddrV4,
     kind: Kind,
@@ -115,8 +115,8 @@ pub(crate) fn connect(
     connect_with(at, kind, timeout, pause)
 }
 
-/// The same, for one who may be called away: between two attempts it is to `pause` for so long, and
-/// to say whether to go on.
+/// Connects as well, for a caller that may be called away: between two attempts it must `pause` for
+/// this long, and say whether to go on.
 pub(crate) fn connect_with(
     at: SocketAddrV4,
     kind: Kind,
@@ -161,7 +161,7 @@ fn try_connect(at: SocketAddrV4, kind: Kind, timeout: Duration) -> io::Result<Op
     Ok(Some(stream))
 }
 
-/// True for everything by which the kernel says that the other end is no more.
+/// Returns true for every error by which the kernel says that the other end is gone.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(
