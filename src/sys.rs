@@ -1,30 +1,29 @@
 //! What std and rustix lack of the system: forks, the book of our descriptors, a user's home, host
-//! names. The one room with `unsafe`.
+//! names. The only room with `unsafe` besides `ffi`.
 //!
 //! A child forked without exec has a copy of every descriptor of its parent. As long as it keeps
-//! our sockets open, the parent's death is no end of its connections, and its port stays taken. So
-//! the system tells this library of every fork, and the child closes what is in the [book], before
-//! it does anything else.
+//! our sockets open, the parent's death does not end the parent's connections, and the parent's
+//! port stays taken. The system therefore tells this library of every fork, and the child closes
+//! what is in the [book] before it does anything else.
 //!
-//! A program may close our descriptors: a [tripwire] tells.
+//! A program may close our descriptors: a [tripwire] notices.
 //!
-//! It also keeps the program's [signals] away from the library's threads.
+//! This room also keeps the program's [signals] away from the library's threads.
 //!
-//! The same book tells a handler of crashes what to give up ([crash]).
+//! The same book tells a crash handler what to give up ([crash]).
 //!
 //! # What may happen at a fork
 //!
-//! * Another thread has just made a descriptor and not entered it yet, or struck it off and not
-//!   closed it yet: it would be missed. So both happen inside a [`Section`], and a fork waits until
-//!   no thread is in one. Nothing in a section waits for anybody.
-//! * A signal handler of the program's forks while its thread is in a section: waiting would be for
+//! * Another thread has just made a descriptor and not entered it yet, or has struck it off and not
+//!   closed it yet: the fork would miss it. Both therefore happen inside a [`Section`], and a fork
+//!   waits until no thread is in one. Nothing in a section waits for anything.
+//! * A signal handler of the program forks while its thread is in a section: waiting would take for
 //!   ever. Such a fork does not wait, and its child may keep one descriptor.
-//! * Another thread has locked something: in the child it stays locked for ever. So whatever was
-//!   made before the fork is of another [`Origin`], which is asked before any lock; and locks that
-//!   processes share none of (std's, see `net/lock.rs`) are used, whose sleepers are in no table of
-//!   the process.
-//! * A child made by a raw `clone` system call, or by `vfork`, is not told of. (`vfork` and
-//!   `posix_spawn` exec at once.)
+//! * Another thread has locked something: in the child it stays locked for ever. Everything made
+//!   before the fork therefore has another [`Origin`], which is checked before any lock. The locks
+//!   are those of std (see `net/lock.rs`), whose sleepers are in no table of the process.
+//! * The library is not told of a child made by a raw `clone` system call, or by `vfork`. (`vfork`
+//!   and `posix_spawn` exec at once.)
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, UnsafeCell};
@@ -47,18 +46,18 @@ pub(crate) use booked::Booked;
 pub(crate) use home::home;
 pub(crate) use resolve::{Unresolved, resolve};
 
-/// How many forks lie between the process that loaded this library and this one.
+/// Returns the number of forks between the process that loaded this library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// 0 in the process that loaded the library, more in each child forked from there: what was made in
-/// another generation belongs to another process.
+/// It is 0 in the process that loaded the library, and grows with each fork from there: what was
+/// made in another generation belongs to another process.
 ///
-/// Counted from the first [`install`] on; before it nothing was made that could be mistaken.
+/// It counts from the first [`install`] on; before that, nothing was made that could be mistaken.
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// In which process something was made.
+/// The process in which something was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin(u32);
 
@@ -67,8 +66,8 @@ impl Origin {
         Origin(generation())
     }
 
-    /// True in a child that was forked since: the threads and the connections behind it are not in
-    /// this process.
+    /// Returns true in a child that was forked since: the threads and connections behind it are not
+    /// in this process.
     pub(crate) fn is_elsewhere(self) -> bool {
         self.0 != generation()
     }
@@ -80,12 +79,12 @@ impl Default for Origin {
     }
 }
 
-/// What is said of an instance or a peer whose descriptors the program has closed.
+/// The text for an instance or a peer whose descriptors the program has closed.
 pub(crate) const TAKEN_AWAY: &str =
     "the program has closed this library's descriptors; left: join anew";
 
-/// Has the system tell this library of every fork from now on. To be called before anything is made
-/// that a child must not use; once is enough.
+/// Has the system tell this library of every fork from now on. Callers must call this before they
+/// make anything that a child must not use; once is enough.
 pub(crate) fn install() {
     // Not std's Once: a child that is forked while another thread is in it would wait for ever for
     // its end. Two threads that both come first install the handlers twice, which they bear.
@@ -135,7 +134,8 @@ fn gate() -> &'static RwLock<()> {
     unsafe { &*GATE.0.get() }
 }
 
-/// While it lives, no other thread forks. To be held for moments: never across anything that waits.
+/// While it lives, no other thread forks. Hold it only for moments, and never across anything that
+/// waits.
 pub(crate) struct Section {
     guard: Option<RwLockReadGuard<'static, ()>>,
     origin: Origin,
@@ -185,8 +185,8 @@ extern "C" fn in_parent() {
     }
 }
 
-/// In a forked child, before `fork` returns there: only what is async-signal-safe, for all other
-/// threads of the parent are gone, with whatever they had locked.
+/// Runs in a forked child, before `fork` returns there. It must only do what is async-signal-safe,
+/// because all other threads of the parent are gone, with whatever they had locked.
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     book::close_all();

@@ -1,23 +1,23 @@
-//! The book of our descriptors: which numbers are ours at the moment, and what for.
+//! The book of our descriptors: which numbers are ours at the moment, and what each is for.
 //!
-//! It is read where nothing may be locked or allocated: in a forked child and in a handler of a
-//! crash. So it is a table of bits, in pages that are made as numbers grow and never go away.
+//! It is read where nothing may be locked or allocated: in a forked child and in a crash handler.
+//! It is therefore a table of bits, in pages that are made as numbers grow and never go away.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// What a descriptor is for.
+/// The purpose of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A listener of the supervisor port: as long as it is open, nobody else can be elected.
+    /// A listener of the supervisor port: while it is open, no other instance can be elected.
     Port = 0,
     /// A connection between a supervisor and a subordinate.
     Lifeline = 1,
     /// Any other listener or connection.
     Peer = 2,
-    /// What no other process sees: wakers, reserves.
+    /// A descriptor that no other process sees: wakers, reserves.
     Own = 3,
     /// A file. Opening and closing it may wait (for a server of files), so a fork does not wait for
     /// these.
@@ -28,24 +28,24 @@ const KINDS: [Kind; 5] = [Kind::Port, Kind::Lifeline, Kind::Peer, Kind::Own, Kin
 
 const BITS: usize = 64;
 const WORDS: usize = 64;
-/// Descriptors on a page.
+/// The number of descriptors on a page.
 const SPAN: usize = WORDS * BITS;
-/// 16,777,216 descriptors: sixteen times of what Linux allows a process where nobody has raised it.
+/// 16,777,216 descriptors: sixteen times the number that Linux allows a process by default at most.
 const PAGES: usize = 4096;
 
-/// For each kind one bit for each descriptor.
+/// For each kind, one bit for each descriptor.
 struct Page([[AtomicU64; WORDS]; KINDS.len()]);
 
 static BOOK: [AtomicPtr<Page>; PAGES] = [const { AtomicPtr::new(null_mut()) }; PAGES];
 
-/// The page that is there already.
+/// Returns the page, if it is there already.
 fn page(number: usize) -> Option<&'static Page> {
     let page = BOOK.get(number)?.load(Ordering::Acquire);
     // SAFETY: null, or a page that was made by `made` and never goes away.
     unsafe { page.as_ref() }
 }
 
-/// The page, made if need be.
+/// Returns the page, and makes it if need be.
 fn made(number: usize) -> Option<&'static Page> {
     let slot = BOOK.get(number)?;
     if page(number).is_none() {
@@ -65,7 +65,7 @@ fn place(descriptor: i32) -> Option<(usize, usize, u64)> {
     Some((descriptor / SPAN, descriptor % SPAN / BITS, 1 << (descriptor % BITS)))
 }
 
-/// Whether a descriptor is in the book.
+/// Returns true if a descriptor is in the book.
 pub(super) fn has(descriptor: i32) -> bool {
     let found = place(descriptor).and_then(|(number, word, bit)| Some((page(number)?, word, bit)));
     found.is_some_and(|(page, word, bit)| {
@@ -73,14 +73,14 @@ pub(super) fn has(descriptor: i32) -> bool {
     })
 }
 
-/// Strikes all off: the program has closed them.
+/// Strikes all off, because the program has closed them.
 pub(super) fn forget() {
     for page in (0..PAGES).filter_map(page) {
         page.0.iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 }
 
-/// Which file a number is at the moment; `None` if it is none. Async-signal-safe.
+/// Returns which file a number is at the moment; `None` if it is none. Async-signal-safe.
 pub(super) fn identity(descriptor: i32) -> Option<u64> {
     let mut about = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: asks about a number, whatever it is; the kernel fills in what it is given if it knows
@@ -104,7 +104,7 @@ pub(super) fn enter(descriptor: i32, kind: Kind) -> io::Result<()> {
     Ok(())
 }
 
-/// Strikes a descriptor off that is closed next, in the same section: once it is closed, its number
+/// Strikes off a descriptor that is closed next, in the same section: once it is closed, its number
 /// may be the program's.
 pub(super) fn strike(descriptor: i32, kind: Kind) {
     if let Some((page, word, bit)) =
@@ -114,7 +114,7 @@ pub(super) fn strike(descriptor: i32, kind: Kind) {
     }
 }
 
-/// Does something with each descriptor of a kind. Async-signal-safe, if `each` is.
+/// Calls `each` for each descriptor of a kind. Async-signal-safe, if `each` is.
 pub(super) fn each(kind: Kind, mut each: impl FnMut(i32)) {
     for number in 0..PAGES {
         let Some(page) = page(number) else { continue };
@@ -129,8 +129,8 @@ pub(super) fn each(kind: Kind, mut each: impl FnMut(i32)) {
     }
 }
 
-/// Closes every descriptor in the book, and empties it: for a child that has just been forked.
-/// Closed, never shut down, which would be the end of the parent's connection. Async-signal-safe.
+/// Closes every descriptor in the book, and empties it: for a child that has just been forked. It
+/// never shuts one down, which would end the parent's connection. Async-signal-safe.
 pub(super) fn close_all() {
     for kind in KINDS {
         each(kind, |descriptor| {
@@ -142,7 +142,7 @@ pub(super) fn close_all() {
     }
 }
 
-/// All descriptors in the book, for tests.
+/// Returns all descriptors in the book, for tests.
 #[cfg(test)]
 pub(super) fn all() -> Vec<i32> {
     let mut found = Vec::new();

@@ -13,10 +13,10 @@ use super::book::{self, Kind};
 use super::tripwire::Era;
 use super::{Origin, TAKEN_AWAY, section};
 
-/// An open socket or file that is entered in the book, so that a forked child closes it.
+/// An open socket or file that is entered in the book, so a forked child closes it.
 ///
-/// In the child itself its number means nothing any more, or something of the program's: there it
-/// is never closed.
+/// In the child its number means nothing any more, or belongs to the program: there it is never
+/// closed.
 pub(crate) struct Booked<T: AsRawFd> {
     what: ManuallyDrop<T>,
     kind: Kind,
@@ -33,7 +33,7 @@ impl<T: AsRawFd> Booked<T> {
         Self::enter(kind, make()?, era)
     }
 
-    /// Two at once, that are made together.
+    /// Makes two at once, and enters them.
     #[cfg_attr(any(target_os = "linux", target_os = "android"), allow(dead_code))] // eventfd is one
     pub(crate) fn pair(
         kind: Kind,
@@ -44,7 +44,7 @@ impl<T: AsRawFd> Booked<T> {
         Ok((Self::enter(kind, one, era)?, Self::enter(kind, other, era)?))
     }
 
-    /// Enters a file. Opening it may have taken its time; a child that is forked before this keeps
+    /// Enters a file. Opening it may have taken its time; a child that was forked before this keeps
     /// it open, which harms nobody.
     pub(crate) fn file(file: T) -> io::Result<Self> {
         let (_section, era) = (section(), Era::present());
@@ -73,14 +73,14 @@ impl<T: AsRawFd> Booked<T> {
         })
     }
 
-    /// False once the program is known to have closed descriptors of ours: the number may be the
-    /// program's, and is not to be touched.
+    /// Returns false once the program is known to have closed descriptors of ours: the number may
+    /// be the program's, and must not be touched.
     pub(crate) fn is_usable(&self) -> bool {
         !self.era.is_over()
     }
 
-    /// Whether the kernel says that it is still this very file; of one that is not usable only once
-    /// the program has surely closed what it is about to close.
+    /// Returns true if the kernel says that it is still this very file. If it is not usable, this
+    /// answers only once the program has surely closed what it is about to close.
     fn is_this_file(&self) -> bool {
         if !self.is_usable() {
             self.era.settle();
@@ -92,8 +92,8 @@ impl<T: AsRawFd> Booked<T> {
         self.file != 0 && book::identity(self.what.as_raw_fd()) == Some(self.file)
     }
 
-    /// Closes it at once if it still is this file: for one that the program can hardly come to have
-    /// the number of meanwhile.
+    /// Closes it at once if it still is this file: for a number that the program can hardly have
+    /// got meanwhile.
     pub(super) fn give_up(self) {
         let this = ManuallyDrop::new(self);
         if this.is_there() {
@@ -108,7 +108,7 @@ impl<T: AsRawFd> Booked<T> {
         unsafe { libc::close(self.what.as_raw_fd()) };
     }
 
-    /// An error if it is not usable, or not this file any more: before something is written to what
+    /// Returns an error if it is not usable, or no longer this file. Call it before writing to what
     /// may be the program's.
     pub(crate) fn check(&self) -> io::Result<()> {
         if !self.is_there() {
@@ -117,7 +117,7 @@ impl<T: AsRawFd> Booked<T> {
         if self.is_usable() { Ok(()) } else { Err(io::Error::other(TAKEN_AWAY)) }
     }
 
-    /// Which file it is; 0 if that does not matter.
+    /// Returns which file it is; 0 if that does not matter.
     pub(crate) fn identity(&self) -> u64 {
         self.file
     }
@@ -126,7 +126,7 @@ impl<T: AsRawFd> Booked<T> {
         self.kind
     }
 
-    /// The same descriptor as another type.
+    /// Returns the same descriptor as another type.
     pub(crate) fn become_a<U: From<T> + AsRawFd>(self) -> Booked<U> {
         let mut this = ManuallyDrop::new(self);
         let (kind, file, origin, era) = (this.kind, this.file, this.origin, this.era);
@@ -135,8 +135,8 @@ impl<T: AsRawFd> Booked<T> {
         Booked { what: ManuallyDrop::new(what), kind, file, origin, era }
     }
 
-    /// Waits for any of `fds`, which are as old as this one, until the time is over or it is not
-    /// [usable](Booked::is_usable) any more. May return early.
+    /// Waits for any of `fds`, which are as old as this one, until the time is over or it is no
+    /// longer [usable](Booked::is_usable). May return early.
     pub(crate) fn poll(
         &self,
         fds: &mut Vec<PollFd<'_>>,
@@ -147,7 +147,7 @@ impl<T: AsRawFd> Booked<T> {
 }
 
 impl Booked<TcpStream> {
-    /// Ends a connection under whoever waits on it.
+    /// Ends a connection under a thread that waits on it.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         if self.is_this_file() {
             return self.what.shutdown(how);

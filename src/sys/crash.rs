@@ -1,8 +1,8 @@
-//! Giving the port and the connections up in the moment of a crash, ahead of the core dump.
+//! Gives up the port and the connections at the moment of a crash, before the core dump.
 //!
-//! A process that dumps core keeps its descriptors open until the dump is written: for its group it
-//! is alive meanwhile. These handlers end its connections first, and then let happen what would
-//! have happened without them.
+//! A process that dumps core keeps its descriptors open until the dump is written, and its group
+//! counts it as alive meanwhile. These handlers end its connections first, and then let happen what
+//! would have happened without them.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -36,7 +36,7 @@ static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 static CRASHING: AtomicBool = AtomicBool::new(false);
 
-/// True from the moment in which this process has given its connections up: it takes part in
+/// True from the moment at which this process has given up its connections: it takes part in
 /// nothing any more.
 pub(crate) fn is_crashing() -> bool {
     CRASHING.load(Ordering::Relaxed)
@@ -56,7 +56,7 @@ pub(crate) fn install() {
     }
 }
 
-/// Async-signal-safe: a forked child calls it, too.
+/// Async-signal-safe, because a forked child calls it, too.
 pub(super) fn note_process() {
     // SAFETY: asks for a number.
     PROCESS.store(unsafe { libc::getpid() }, Ordering::Relaxed);
@@ -107,13 +107,13 @@ extern "C" fn on_crash(signal: i32, info: *mut libc::siginfo_t, _context: *mut l
     }
 }
 
-/// Somebody has sent a signal that else says of a fault. A handler, if there is one, may well let
-/// the process live: std's does, once.
+/// Somebody has sent a signal that otherwise reports a fault. A handler, if there is one, may well
+/// let the process live: std's does, once.
 fn is_only_sent(signal: i32, code: i32) -> bool {
     code <= 0 && matches!(signal, libc::SIGSEGV | libc::SIGBUS)
 }
 
-/// Whether a handler was installed before, and not the system's default or nothing.
+/// Returns true if a handler was installed before, and not the system's default or nothing.
 fn is_handled(at: usize) -> bool {
     // SAFETY: written before the handler that asks was installed.
     let handler = unsafe { (*FORMER.0.get())[at].assume_init_ref().sa_sigaction };
@@ -138,11 +138,11 @@ unsafe fn again(signal: i32, _info: *mut libc::siginfo_t) {
     unsafe { libc::raise(signal) };
 }
 
-/// First the supervisor port, so that it is free before the first survivor learns of the end; then
+/// First the supervisor port, which is then free before the first survivor learns of the end; then
 /// the lifelines; then the rest.
 ///
-/// Shut down, and not closed: the other threads run on for a moment, and a number that is free
-/// could become a file of the program's, into which one of ours then writes.
+/// Shuts them down, without closing them: the other threads run on for a moment, and a free number
+/// could become a file of the program, into which one of our threads then writes.
 fn release() {
     for kind in [Kind::Port, Kind::Lifeline, Kind::Peer] {
         book::each(kind, |descriptor| {

@@ -1,4 +1,4 @@
-//! Where a user's home is, as the user database has it.
+//! Reads where a user's home is from the user database.
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -9,10 +9,11 @@ use std::ptr;
 /// bytes.
 const MOST: usize = 1 << 20;
 
-/// The home of this process's effective user; `None` if the user database does not know it.
+/// Returns the home of this process's effective user; `None` if the user database does not know the
+/// user.
 ///
-/// `std::env::home_dir` asks it only where HOME is not set at all: an empty or relative one it
-/// believes.
+/// `std::env::home_dir` reads the database only where HOME is not set at all: it believes an empty
+/// or relative HOME.
 pub(crate) fn home() -> Option<PathBuf> {
     let user = rustix::process::geteuid().as_raw();
     let mut space = vec![0_u8; 1024];

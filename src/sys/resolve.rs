@@ -1,6 +1,7 @@
-//! Host names to addresses, as this machine is set up to look them up.
+//! Looks up host names in the way that this machine is set up to.
 //!
-//! std does so too, but tells as text only whether there is no such name, or nobody could say.
+//! std does so, too, but tells only in a text whether there is no such name, or no server could
+//! say.
 
 use std::ffi::{CStr, CString, c_int};
 use std::io;
@@ -10,8 +11,7 @@ use std::ptr;
 /// Why a name has no address.
 #[derive(Debug)]
 pub(crate) struct Unresolved {
-    /// There is no such name, or it has no address of this family: no failure that may be over
-    /// soon.
+    /// There is no such name, or it has no address of this family: this failure does not pass soon.
     pub(crate) is_absent: bool,
     pub(crate) why: String,
 }
@@ -22,11 +22,11 @@ const ABSENT: [c_int; 3] = [libc::EAI_NONAME, -5, -9];
 #[cfg(not(target_os = "linux"))]
 const ABSENT: [c_int; 3] = [libc::EAI_NONAME, 7, 1];
 
-/// The addresses of a host that are of the family of `like`, each with this port, and at most so
-/// many: sorted, each once.
+/// Returns the addresses of a host that are of the family of `like`, each with this port, and at
+/// most so many: sorted, each once.
 ///
-/// Waits as long as the system's resolver does: some ten seconds for each name server that does not
-/// answer, as a rule.
+/// Waits as long as the system's resolver does: usually some ten seconds for each name server that
+/// does not answer.
 pub(crate) fn resolve(
     host: &str,
     port: u16,
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// No part of a name may be so long: no name server is asked.
+    /// No part of a name may be longer than this: no name server is asked for one.
     #[test]
     fn that_there_is_no_such_name_is_no_failure_that_may_be_over_soon() {
         let nobody = resolve(&"a".repeat(64), 7, at("0.0.0.0:1"), 9).unwrap_err();

@@ -1,13 +1,14 @@
-//! Which threads take the program's signals: none of the library's.
+//! Keeps the program's signals away from the library's threads.
 //!
-//! The kernel hands a signal of a process to any thread that does not block it. A program that
-//! takes its signals by `signalfd`, `sigwait` or `ppoll` blocks them in its own threads, and would
-//! be ended, or never woken, by one of ours that does not. So ours block them all, from their first
-//! instruction on: a thread begins with the mask of the one that starts it.
+//! The kernel delivers a signal of a process to any thread that does not block it. A program that
+//! takes its signals by `signalfd`, `sigwait` or `ppoll` blocks them in its own threads; a thread
+//! of ours that does not block them would end the program, or keep it from waking. Our threads
+//! therefore block all signals, from their first instruction on: a thread starts with the mask of
+//! the thread that starts it.
 //!
-//! Functions of the program that our threads run have the program's mask: what they start, threads
-//! and processes, is born with it, and a child that ignores SIGTERM for ever would be a trap. It is
-//! the mask of the thread that joined, or that asked for whatever runs the function.
+//! Functions of the program that our threads run have the program's mask: the threads and processes
+//! that they start inherit it, and a child that ignores SIGTERM for ever would be a trap. It is the
+//! mask of the thread that joined, or that asked for whatever runs the function.
 
 use std::cell::Cell;
 use std::io;
@@ -23,14 +24,14 @@ use super::crash;
 pub(crate) struct Mask(libc::sigset_t);
 
 thread_local! {
-    /// In a thread of the library's, as long as it does not run a function of the program's: the
-    /// program's mask.
+    /// In a thread of the library, while it does not run a function of the program: the program's
+    /// mask.
     static PROGRAM: Cell<Option<Mask>> = const { Cell::new(None) };
 }
 
-/// All but those that a thread brings upon itself: these are the thread's own, and blocked they
-/// would end the process without a handler (std's for a stack overflow, a sanitizer's, or that of
-/// [`crash`]). What the C library needs for itself it leaves out.
+/// Returns all signals but those that a thread brings upon itself. These belong to the thread, and
+/// if blocked they would end the process without a handler (std's for a stack overflow, a
+/// sanitizer's, or that of [`crash`]). The C library leaves out the signals that it needs itself.
 fn all() -> Mask {
     let mut set = MaybeUninit::uninit();
     // SAFETY: it makes a set of what it is given, and takes signals out of it that there are.
@@ -43,7 +44,7 @@ fn all() -> Mask {
     }
 }
 
-/// Sets this thread's mask, and gives the one before.
+/// Sets this thread's mask, and returns the previous one.
 fn set(mask: Mask) -> Mask {
     let mut former = MaybeUninit::uninit();
     // SAFETY: both are sets, and it fails only for an unknown first argument.
@@ -53,7 +54,7 @@ fn set(mask: Mask) -> Mask {
     }
 }
 
-/// This thread's mask.
+/// Returns this thread's mask.
 fn present() -> Mask {
     let mut present = MaybeUninit::uninit();
     // SAFETY: no set to change to; it fills in the present one.
@@ -63,7 +64,7 @@ fn present() -> Mask {
     }
 }
 
-/// Starts a thread by `spawn`, which takes what the thread is to call first.
+/// Starts a thread by `spawn`, which takes what the thread must call first.
 pub(crate) fn spawning<T>(spawn: impl FnOnce(Begin) -> T) -> T {
     let Some(mask) = PROGRAM.get() else {
         let former = Former(set(all()));
@@ -72,7 +73,7 @@ pub(crate) fn spawning<T>(spawn: impl FnOnce(Begin) -> T) -> T {
     spawn(Begin(mask)) // everything is blocked here
 }
 
-/// The mask to go back to, also if the thread's start panics.
+/// The mask to go back to, even if the thread's start panics.
 struct Former(Mask);
 
 impl Drop for Former {
@@ -81,7 +82,7 @@ impl Drop for Former {
     }
 }
 
-/// What a thread of the library's calls first.
+/// What a thread of the library calls first.
 pub(crate) struct Begin(Mask);
 
 impl Begin {
@@ -90,10 +91,10 @@ impl Begin {
     }
 }
 
-/// Runs a function of the program's, with the program's mask.
+/// Runs a function of the program, with the program's mask.
 pub(crate) fn as_program<T>(run: impl FnOnce() -> T) -> T {
-    /// Back to the library's mask, also after a panic, and whatever the function has made of its
-    /// own.
+    /// Goes back to the library's mask, even after a panic, and whatever the function has made of
+    /// its own.
     struct Back(Mask);
 
     impl Drop for Back {
@@ -109,8 +110,8 @@ pub(crate) fn as_program<T>(run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Has a process that the library starts be born with the program's mask, and this thread never
-/// have it: std's children inherit their parent's.
+/// Makes a process that the library starts inherit the program's mask, without this thread ever
+/// having it: std's children inherit their parent's.
 pub(crate) fn free(command: &mut Command) {
     let mask = PROGRAM.get().unwrap_or_else(present);
     let in_child = move || -> io::Result<()> {

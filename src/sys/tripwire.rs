@@ -1,16 +1,18 @@
-//! Noticing that the program has closed our descriptors under us, as one does that makes itself a
+//! Notices that the program has closed our descriptors under us, as a program does that becomes a
 //! daemon.
 //!
-//! The kernel tells no thread that the number it waits on is gone, and the next file that the
-//! program opens gets that number. So every thread that waits without end waits for a pair of
-//! sockets, too, whose other end only we hold: whoever closes all descriptors closes that one with
-//! them, and all wake. From that moment an [era](Era) is over. What was made in it is not touched
-//! any more, except that it is closed if it is open still; who waits for it gives it up.
+//! The kernel does not tell a thread that the number it waits on is gone, and the next file that
+//! the program opens gets that number. Every thread that waits without end therefore also waits for
+//! a pair of sockets whose other end only we hold: a program that closes all descriptors closes
+//! that end with them, and all threads wake. From that moment an [era](Era) is over. What was made
+//! in it is not touched any more, except that it is closed if it is still open; a thread that waits
+//! for it gives it up.
 //!
-//! Nobody asks the kernel before each use: that would be a system call for each. What a program
-//! does with its descriptors between closing ours and the waking of the first of our threads (some
-//! 10 microseconds) may meet one of ours; so what a program is likely to do next (leave, fork) and
-//! what could harm most (claim a port, write to what may be a file) [looks](look) first.
+//! Nothing asks the kernel before each use, because that would cost a system call each time. What a
+//! program does with its descriptors between closing ours and the waking of the first of our
+//! threads (some 10 microseconds) may meet one of ours. Therefore what a program is likely to do
+//! next (leave, fork), and what could harm most (claim a port, write to what may be a file),
+//! [looks](look) first.
 
 use std::cell::UnsafeCell;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -28,11 +30,11 @@ use super::{Booked, Kind, Origin, book, section};
 
 static ERA: AtomicU32 = AtomicU32::new(0);
 
-/// The end of the pair that is waited for; -1 without one.
+/// The end of the pair to wait for; -1 without one.
 static WIRE: AtomicI32 = AtomicI32::new(-1);
 
-/// The other end. It has a low number, as a program's own files have: no loop that closes leaves it
-/// out.
+/// The other end. It has a low number, as a program's own files have: no loop that closes files
+/// leaves it out.
 static HELD: AtomicI32 = AtomicI32::new(-1);
 
 /// Which file that is.
@@ -40,7 +42,7 @@ static FILE: AtomicU64 = AtomicU64::new(0);
 
 type Pair = (Booked<UnixStream>, Booked<UnixStream>);
 
-/// The number that the end which is waited for is to have; 0 if it is still to be looked for.
+/// The number that the end to wait for should have; 0 if it must still be found.
 static PLACE: AtomicI32 = AtomicI32::new(0);
 
 /// How often a wire was laid or taken up.
@@ -71,8 +73,8 @@ impl Laid {
     }
 }
 
-/// Locked in a [section] only, so that a fork waits; in a cell, because a child that is forked by a
-/// signal handler all the same gets a new one.
+/// Locked in a [section] only, so a fork waits; in a cell, because a child that a signal handler
+/// forks in spite of that gets a new one.
 struct Ground(UnsafeCell<Mutex<Laid>>);
 
 // SAFETY: it is only ever read, except by `forget`, when there is one thread.
@@ -101,7 +103,7 @@ impl Era {
         self != Era::present()
     }
 
-    /// Ends it: one of its descriptors is known to be closed. All that wait wake.
+    /// Ends the era: one of its descriptors is known to be closed. All that wait wake.
     pub(super) fn end(self) {
         let pair = change(|laid| {
             ERA.compare_exchange(
@@ -121,9 +123,9 @@ impl Era {
         }
     }
 
-    /// Waits until it has been over for a while. A program that is closing one descriptor after the
-    /// other could close one of ours, and open another file, between a look at it and its closing
-    /// here.
+    /// Waits until the era has been over for a while. A program that closes one descriptor after
+    /// the other could close one of ours, and open another file, between a look at it and its
+    /// closing here.
     pub(super) fn settle(self) {
         let since = Duration::from_nanos(now().saturating_sub(ENDED.load(Ordering::Relaxed)));
         if let Some(left) = CLOSING.checked_sub(since) {
@@ -131,8 +133,8 @@ impl Era {
         }
     }
 
-    /// Waits for any of `fds`, which are of this era, until the time is over or the era is. May
-    /// return early.
+    /// Waits for any of `fds`, which are of this era, until the time or the era is over. May return
+    /// early.
     pub(super) fn poll(
         self,
         fds: &mut Vec<PollFd<'_>>,
@@ -169,7 +171,7 @@ impl Era {
     }
 }
 
-/// When an era has ended last, in nanoseconds of the monotonic clock.
+/// When an era ended last, in nanoseconds of the monotonic clock.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 /// A million takes some 100 ms.
@@ -180,20 +182,20 @@ fn now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Without a wire (the process is at its limit of descriptors, or nobody in it waits without end)
-/// it is looked this often.
+/// Without a wire (the process is at its limit of descriptors, or no thread in it waits without
+/// end), this is how often to look.
 const BLIND: Duration = Duration::from_secs(1);
 
-/// A thread that wakes in `poll` looks its numbers up again, before it says so. By then the program
-/// may have opened files that took ours, so that it would see nothing and sleep on. So the number
-/// that all wait for is one that takes hundreds of open files to be given again (dozens, where
-/// there is no [room]): it is ours, and says that the other end is closed, or nobody's, which wakes
-/// as well.
+/// A thread that wakes in `poll` looks its numbers up again before it returns. By then the program
+/// may have opened files that took ours, and the thread would see nothing and sleep on. The number
+/// that all wait for is therefore one that is given again only after hundreds of open files
+/// (dozens, where there is no [room]): either it is ours, and says that the other end is closed, or
+/// it is nobody's, which wakes as well.
 const HIGH: u64 = 1000;
 
-/// The highest number that the table of descriptors has room for, or can be given without a wait:
-/// while several threads use the table, the kernel takes some ten milliseconds to replace it by a
-/// larger one, and a join takes a tenth of one.
+/// Returns the highest number that the table of descriptors has room for, or can be given without a
+/// wait: while several threads use the table, the kernel takes some ten milliseconds to replace it
+/// by a larger one, and a join takes a tenth of one.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn room() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -213,7 +215,7 @@ fn room() -> u64 {
     u64::MAX
 }
 
-/// A part in the wire, for whoever waits without end. It lies as long as somebody has one.
+/// A part in the wire, for threads that wait without end. The wire lies while there is a part.
 pub(crate) struct Wire {
     era: Era,
     origin: Origin,
@@ -244,7 +246,7 @@ impl Wire {
         }
     }
 
-    /// True once the program has closed descriptors of the time in which this was laid.
+    /// Returns true once the program has closed descriptors of the time in which this was laid.
     pub(crate) fn is_cut(&self) -> bool {
         self.era.is_over()
     }
@@ -266,7 +268,7 @@ impl Drop for Wire {
     }
 }
 
-/// The pair: the end to wait for, and the other one.
+/// Makes the pair: the end to wait for, and the other one.
 fn make() -> std::io::Result<Pair> {
     // As files, so that a crash does not cut it.
     let (low, held) = Booked::pair(Kind::File, UnixStream::pair)?;
@@ -296,7 +298,7 @@ pub(crate) fn look() {
     }
 }
 
-/// In a forked child, before `fork` returns there.
+/// Runs in a forked child, before `fork` returns there.
 pub(super) fn forget() {
     WIRE.store(-1, Ordering::Relaxed);
     PLACE.store(0, Ordering::Relaxed); // a child's table may be smaller
