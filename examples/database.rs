@@ -1,6 +1,6 @@
-//! Many workers, few connections: all of them together connect to a PostgreSQL server ten times at
-//! most, whichever of them die. Start this several times, with the server's address
-//! (`host=localhost user=me`) as argument, and kill some.
+//! Shares ten connections to a PostgreSQL server among many workers, whichever of them die. Start
+//! this several times, with the server's address (`host=localhost user=me`) as argument, and kill
+//! some.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let instance = Instance::join(Config::new(group).resource(Resource::new("connections", 10)))?;
     loop {
-        // Whoever has waited longest is next.
+        // The worker that has waited longest is next.
         let permit = instance.acquire("connections", 1)?;
         let mut client = server.connect(NoTls)?;
         client.execute("select pg_sleep(0.05)", &[])?; // the work

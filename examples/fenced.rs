@@ -1,14 +1,14 @@
-//! Fencing with a real store: two or more of these agree on one primary, and the database refuses
-//! whoever was primary before.
+//! Fences the writes to a real store: two or more of these agree on one primary, and the database
+//! refuses every earlier primary.
 //!
 //!     createdb fenced
 //!     cargo run --example fenced -- "host=/run/postgresql dbname=fenced"   # in several terminals
 //!
-//! Each line of standard input is one step of the job that this process began when it became
-//! primary. The job goes on with the token that it began with, whatever has happened since: so does
-//! a program that was stopped in the middle of it, or one that a divided network has kept from
-//! hearing of its successor. Stop the primary with Ctrl-Z, wait for the next one to take over, give
-//! that a line, continue the first with `fg`, and give it a line.
+//! Each line of standard input is one step of the job that this process started when it became
+//! primary. The job keeps the token that it started with, whatever has happened since. A program
+//! does the same that was stopped in the middle of its job, or that a divided network has kept from
+//! hearing of its successor. Stop the primary with Ctrl-Z and wait for the next one to take over.
+//! Type a line into that one, continue the first with `fg`, and type a line into it.
 
 use std::io::BufRead;
 use std::sync::mpsc::{Sender, channel};
@@ -36,8 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let peer = Peer::join(Config::new(group))?;
     let (tell, news) = channel();
     read_steps(tell.clone());
-    // A job that obeys would write here, and ask `lease_ok` before each step. This one only says
-    // under which token the work began.
+    // A job that obeys would write here, and call `lease_ok` before each step. This one only keeps
+    // the token under which the work started.
     let _job = peer.while_primary(move |guard| {
         _ = tell.send(News::Primary(guard.token()));
         while !guard.wait(Duration::from_secs(60)) {}
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Writes one step, unless somebody with a larger token has written before: the store itself
+/// Writes one step, unless a process with a larger token has written before: the store itself
 /// decides, in one transaction.
 fn write(client: &mut Client, token: Token, step: &str) -> Result<bool, Error> {
     let mut transaction = client.transaction()?;

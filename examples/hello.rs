@@ -1,4 +1,4 @@
-//! Instances that call one another: run it in several terminals, and kill the first.
+//! Calls another instance. Run this in several terminals, and kill the first.
 
 use std::time::Duration;
 

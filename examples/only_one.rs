@@ -1,5 +1,5 @@
-//! One of many does the work; when it dies, the next one goes on. Start this several times, and
-//! kill the one that works.
+//! Does work on one process of many; when that process dies, the next one continues. Start this
+//! several times, and kill the process that works.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{name} has worked for a second");
         }
     })?;
-    // Until somebody says `pares -g only-one stop NAME`, or kills it.
+    // Runs until `pares -g only-one stop NAME` stops it, or it is killed.
     instance.events().iter().for_each(drop);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Watches a group from outside, as a dashboard would: who is up, and who no longer is. The group
-//! is named on the command line.
+//! Watches a group from outside, as a dashboard does, and prints which instances come and go. The
+//! command line names the group.
 
 use std::time::Duration;
 

@@ -30,6 +30,6 @@ pub(crate) struct Shared {
 impl Shared {
     /// Returns the terms, for a thread that has the port or is about to try it.
     pub(super) fn terms(&self) -> &TermFile {
-        self.terms.as_ref().expect("who may not supervise does not try the port")
+        self.terms.as_ref().expect("an instance that may not supervise does not try the port")
     }
 }
