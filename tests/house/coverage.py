@@ -102,7 +102,8 @@ def main():
         more = " …" if len(missed) > SHOWN else ""
         where = " ".join(str(number) for number in missed[:SHOWN]) + more
         name = path.relative_to(ROOT / "src" / "state")
-        print(f"{100 * run / max(1, len(lines)):5.1f} %  {run:4} of {len(lines):4}  {name}  {where}")
+        part = 100 * run / max(1, len(lines))
+        print(f"{part:5.1f} %  {run:4} of {len(lines):4}  {name}  {where}")
     share = 100 * all_run / all_lines
     print(f"{share:5.1f} %  {all_run} of {all_lines}  src/state, by the simulators alone")
     sys.exit(0 if share >= LEAST else 1)

@@ -66,7 +66,8 @@ ROOMS = {
 
 def functions(text):
     """Name and length of each function, by the indentation that rustfmt gives it."""
-    opened, all_lines = re.compile(r"^( *)(?:pub(?:\([a-z]+\))? )?(?:const |unsafe |extern \S+ )*fn (\w+)"), text.splitlines()
+    kind = r"(?:pub(?:\([a-z]+\))? )?(?:const |unsafe |extern \S+ )*"
+    opened, all_lines = re.compile(rf"^( *){kind}fn (\w+)"), text.splitlines()
     for at, line in enumerate(all_lines):
         found = opened.match(line)
         if not found or line.rstrip().endswith(";"):
@@ -102,7 +103,8 @@ def sizes():
     c = {**below("tests/capi/", ending=".c"), **below("tests/capi/", ending=".h")}
     row("C tests", f"{sum(map(lines, c.values())):,}")
     row("benches (Rust)", f"{sum(map(lines, below('benches/').values())):,}")
-    row("examples", f"{sum(lines(TEXTS[name]) for name in TEXTS if name.startswith('examples/')):,}")
+    examples = (text for name, text in TEXTS.items() if name.startswith("examples/"))
+    row("examples", f"{sum(map(lines, examples)):,}")
     pages = below("docs/", ending=".md")
     row("pages", f"{sum(map(lines, pages.values())):,}")
     headers = below("include/", ending=".h")
@@ -122,7 +124,8 @@ def sizes():
     row("`unsafe` blocks of the product", ", ".join(f"{room} {n}" for room, n in unsafe.items()))
     exported = sum(len(re.findall(r'extern "C" fn pares_', text)) for text in PRODUCT.values())
     row("functions of the C interface", exported)
-    for title, options in (("without features", ["--no-default-features"]), ("with the default features", [])):
+    ways = ("without features", ["--no-default-features"]), ("with the default features", [])
+    for title, options in ways:
         tree = run("cargo", "tree", "--offline", "-e", "normal", "--prefix", "none", *options)
         names = {" ".join(line.split()[:2]) for line in tree.splitlines() if line.strip()}
         row(f"crates below the library, {title}", len(names) - 1)
@@ -130,14 +133,18 @@ def sizes():
 
 def house():
     table("Files and functions")
-    every = {name: lines(text) for name, text in below("src/", "tests/", "benches/", "examples/", "fuzz/").items()}
+    code = below("src/", "tests/", "benches/", "examples/", "fuzz/")
+    every = {name: lines(text) for name, text in code.items()}
     large = sorted((size, name) for name, size in every.items() if size > 500)
-    row("files above 500 lines, with their tests", ", ".join(f"{n} {s}" for s, n in large) or "none")
+    named = ", ".join(f"{n} {s}" for s, n in large)
+    row("files above 500 lines, with their tests", named or "none")
     counts = [lines(text) for text in PRODUCT.values()]
     share = 100 * sum(size > 500 for size in counts) / len(counts)
     row("files of the product: number · median · largest · share > 500",
         f"{len(counts)} · {statistics.median(counts):.0f} · {max(counts)} · {share:.0f} %")
-    lengths = [(length, fn, name) for name, text in PRODUCT.items() for fn, length in functions(text)]
+    lengths = [
+        (length, fn, name) for name, text in PRODUCT.items() for fn, length in functions(text)
+    ]
     over = 100 * sum(length > 60 for length, _, _ in lengths) / len(lengths)
     median = statistics.median(length for length, _, _ in lengths)
     row("functions of the product: number · median · longest · share > 60 lines",
@@ -149,8 +156,11 @@ def house():
     ]
     for length, fn, name in sorted(longest, reverse=True)[:20]:
         row(f"`{fn}`", length, name)
-    pure = sum(lines(text) for name, text in PRODUCT.items() if name.startswith(("src/state/", "src/wire/", "src/event")))
-    edge = sum(lines(text) for name, text in PRODUCT.items() if name.startswith(("src/net/", "src/sys")))
+    def of(*rooms):
+        return sum(lines(text) for name, text in PRODUCT.items() if name.startswith(rooms))
+
+    pure = of("src/state/", "src/wire/", "src/event")
+    edge = of("src/net/", "src/sys")
     row("pure middle : edge", f"{pure:,} : {edge:,} = {pure / edge:.1f} : 1")
 
 
@@ -176,11 +186,13 @@ def prose():
     readme = TEXTS["README.md"]
     row("README: lines · words", f"{lines(readme)} · {len(readme.split()):,}")
     face = "".join(PRODUCT.values())
-    row("`#[must_use]` · `#[non_exhaustive]`", f"{face.count('#[must_use')} · {face.count('#[non_exhaustive]')}")
+    marks = face.count("#[must_use"), face.count("#[non_exhaustive]")
+    row("`#[must_use]` · `#[non_exhaustive]`", f"{marks[0]} · {marks[1]}")
     subjects = run("git", "log", "--format=%s").splitlines()
     long = max(map(len, subjects))
     prefixed = sum(bool(re.match(r"[a-z0-9/_, .-]+: ", subject)) for subject in subjects)
-    row("commits · with `room: verb` · longest subject", f"{len(subjects)} · {100 * prefixed / len(subjects):.0f} % · {long}")
+    part = 100 * prefixed / len(subjects)
+    row("commits · with `room: verb` · longest subject", f"{len(subjects)} · {part:.0f} % · {long}")
 
 
 sizes()

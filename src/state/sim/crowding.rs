@@ -1,5 +1,5 @@
-//! A port under a flood of silent connections, in a world of its own: who is let in, who has to make
-//! room, and how long those wait who mean it.
+//! A port under a flood of silent connections, in a world of its own: which are admitted, which
+//! make room, and how long honest clients wait.
 //!
 //! The promise: whoever speaks in time is not sent away while there is a silent one to send away,
 //! nor is a busy client; and up to some 50,000 silent connections a second hold up nobody for
@@ -71,13 +71,13 @@ impl Port {
             let ends = Some(speaks + self.random.time(13));
             self.queue.push_back(Comer { came, speaks: Some(speaks), ends });
         }
-        self.accept();
+        self.take_in();
         self.listen();
         assert!(self.admission.pending().count() <= MAX_PENDING);
         assert!(self.admission.clients().count() <= self.max_clients);
     }
 
-    fn accept(&mut self) {
+    fn take_in(&mut self) {
         while let Some(comer) = self.queue.pop_front() {
             if self.admission.is_full() && !self.make_way() {
                 return self.queue.push_front(comer);
