@@ -1,6 +1,6 @@
-//! Decisions. Pure: events and the time come in, what is to be done comes out. No clock, no socket,
-//! no thread, no lock, no log; so the same code runs in the product and, thousands of seeds a
-//! second, in a simulator.
+//! Decisions. This room is pure: events and the time come in, and actions come out. It has no
+//! clock, socket, thread, lock or log, and therefore the same code runs in the product and,
+//! thousands of seeds a second, in a simulator.
 
 use std::time::Duration;
 
@@ -23,9 +23,8 @@ pub(crate) mod supervisor;
 pub(crate) mod term;
 pub(crate) mod view;
 
-/// A point in time: what has passed since some moment that is the same for all processes of the
-/// machine.
+/// A point in time: the time since a moment that is the same for all processes of the machine.
 pub(crate) type Time = Duration;
 
-/// One connection's number in the supervisor's process, never used twice.
+/// The number of a connection in the supervisor's process, never used twice.
 pub(crate) type ConnId = u64;

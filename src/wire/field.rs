@@ -1,5 +1,5 @@
-//! How one value stands on the wire: integers big-endian, everything of variable size behind its
-//! count.
+//! The form of one value on the wire: integers are big-endian, and everything of variable size
+//! follows its count.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next `count` bytes, which are borrowed: a forged count costs its sender the frame,
-    /// and us nothing.
+    /// and costs us nothing.
     pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
@@ -32,8 +32,8 @@ impl<'a> Reader<'a> {
 
 /// A value that can stand in a message.
 pub(crate) trait Field: Sized {
-    /// How few bytes it can have, so that what has arrived tells how many of them are in it at
-    /// most.
+    /// The fewest bytes that it can have: from these and what has arrived follows how many of them
+    /// a frame holds at most.
     const LEAST: usize;
     fn put(&self, out: &mut Vec<u8>);
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
@@ -117,7 +117,7 @@ impl Field for String {
     }
 }
 
-/// Bytes of a program's own making: what an admin call carries.
+/// Bytes that a program defines: the content of an admin call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Payload(pub(crate) Vec<u8>);
 
@@ -134,8 +134,8 @@ impl Field for Payload {
     }
 }
 
-/// What is large and seldom stands apart, so that all other messages are small: each is moved
-/// several times.
+/// Large and rare fields stand apart, which keeps all other messages small: each is moved several
+/// times.
 impl<T: Field> Field for Box<T> {
     const LEAST: usize = T::LEAST;
     fn put(&self, out: &mut Vec<u8>) {
@@ -146,7 +146,7 @@ impl<T: Field> Field for Box<T> {
     }
 }
 
-/// What is kept and told to many is not copied for each of them.
+/// A value that is kept and told to many is not copied for each of them.
 impl<T: Field> Field for Arc<T> {
     const LEAST: usize = T::LEAST;
     fn put(&self, out: &mut Vec<u8>) {

@@ -10,19 +10,19 @@
 //! | 4 | 8 | group | the first bytes of SHA-256 of the group's name |
 //! | 12 | 8 | session | a random number of this one life of the sender |
 //! | 20 | 8 | counter | 1 and more, grows with each datagram of a session |
-//! | 28 | 16 | id | `rank: 8 . seq: 32 . tail: 88`: who is smaller has the higher priority |
+//! | 28 | 16 | id | `rank: 8 . seq: 32 . tail: 88`: a smaller value has the higher priority |
 //! | 44 | 1 | status | 0 joining, 1 standby, 2 to become primary, 3 primary, 4 leaving |
 //! | 45 | 1 | flags | 1 request, 2 strong, 4 no pre-emption, 8 can start, 16 eligible |
 //! | 46 | 2 | service | the service type |
 //! | 48 | 2 | workload | |
 //! | 50 | 4 | interval | milliseconds between two heartbeats |
-//! | 54 | 8 | epoch | the sender's own term if it is primary, else the highest it knows |
-//! | 62 | 4 | origin | the nonce of the start that the sender was started for, else 0 |
+//! | 54 | 8 | epoch | the sender's own epoch if it is primary, otherwise the largest it knows |
+//! | 62 | 4 | origin | the nonce of the start that created the sender, otherwise 0 |
 //! | 66 | 1 | counts | views (low half) and starts (high half), 4 at most of each |
 //! | 67 | 1 | present | 1 directive, 2 handed to |
-//! | 68 | 30 each | view | `service: 2, id: 16, epoch: 8, age: 4` (milliseconds): whom the sender follows |
-//! | | 8 each | start | `service: 2, nonce: 4, load: 1, started: 1`: whom the sender is about to start |
-//! | | 16 | directive | `tail: 11, rank: 1, nonce: 4`: the rank that another is to have |
+//! | 68 | 30 each | view | `service: 2, id: 16, epoch: 8, age: 4` (milliseconds): a primary that the sender follows |
+//! | | 8 each | start | `service: 2, nonce: 4, load: 1, started: 1`: a process that the sender is about to start |
+//! | | 16 | directive | `tail: 11, rank: 1, nonce: 4`: the rank that another must take |
 //! | | 11 | handed to | the tail of the successor that a primary named |
 //! | | 1 to 33 | label | its length, at most 32, and its UTF-8, which is safe to print |
 //! | end | 16 | tag | HMAC-SHA256 of all before it under the group's key, its first 16 bytes |

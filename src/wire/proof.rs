@@ -1,8 +1,8 @@
-//! How two ends prove to each other that they hold the group's key, without showing it.
+//! Proofs: two ends show each other that they hold the group's key, without showing the key.
 //!
 //! Both send 32 fresh random bytes. A proof is HMAC-SHA256 (RFC 2104) under the group key over
-//! everything both must agree on, as one sequence of fields in which no two different meetings look
-//! alike:
+//! everything that both must agree on, as one sequence of fields. No two different meetings have
+//! the same sequence:
 //!
 //! | field          | what it prevents                                                       |
 //! |----------------|------------------------------------------------------------------------|
@@ -20,7 +20,7 @@ use sha2::Sha256;
 use super::field::Field;
 use super::{Nonce, Purpose};
 
-/// The secret that makes a group: who has it may join, ask and call.
+/// The secret that makes a group: a process that has it may join, ask and call.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) [u8; 32]);
 
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// What both ends of one connection must agree on.
+/// The facts on which both ends of one connection must agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Meeting {
     pub(crate) purpose: Purpose,
@@ -45,7 +45,7 @@ pub(crate) struct Meeting {
     pub(crate) server_nonce: Nonce,
 }
 
-/// Who proves.
+/// The end that proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prover {
     Client = 1,
@@ -57,7 +57,7 @@ impl Meeting {
         self.mac(key, prover).finalize().into_bytes().into()
     }
 
-    /// Compares in constant time, so that a wrong proof's timing tells nothing about the right one.
+    /// Compares in constant time: a wrong proof's timing tells nothing about the right one.
     pub(crate) fn check(&self, key: &Key, prover: Prover, proof: &[u8; 32]) -> bool {
         self.mac(key, prover).verify_slice(proof).is_ok()
     }

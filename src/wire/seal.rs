@@ -1,4 +1,4 @@
-//! What makes a heartbeat a datagram of its group: the head, and the tag over all.
+//! The seal of a group's datagrams: the head of each, and the tag over all of it.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -12,25 +12,25 @@ const MAGIC: u16 = 0x4d47;
 const VERSION: u8 = 2;
 const TAG: usize = 16;
 
-/// Why a datagram was dropped. What it says has changed nothing.
+/// Why a datagram was dropped. Its content has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Foreign {
-    /// Not as long as it must be, or not ours from the first byte.
+    /// It does not have the right length, or is not ours from the first byte.
     Shape,
     Version,
     Group,
     Key,
-    /// Not made by one who has the key, or changed on its way.
+    /// It was made without the key, or changed on its way.
     Tag,
-    /// Authentic, and not what the table allows.
+    /// It is authentic, but not what the table allows.
     Field,
 }
 
-/// What all members of one group have in common.
+/// The facts that all members of one group share.
 #[derive(Clone)]
 pub(crate) struct Seal {
     group: [u8; 8],
-    /// The key to send with, then the one that is also accepted, by their numbers.
+    /// The key to send with, then the key that is also accepted, by their numbers.
     keys: Vec<(u8, Key)>,
 }
 
@@ -41,13 +41,12 @@ impl Seal {
         Seal { group: first, keys: [Some(key), also].into_iter().flatten().collect() }
     }
 
-    /// The datagram of a heartbeat.
+    /// Makes the datagram of a heartbeat.
     pub(crate) fn close(&self, beat: &Heartbeat) -> Vec<u8> {
         self.sign(|out| beat.put(out))
     }
 
-    /// Any body of a datagram of this group under a right head and tag: what one who has the key
-    /// may send.
+    /// Seals any body of a datagram of this group: what a process with the key may send.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn close_any(&self, body: &[u8]) -> Vec<u8> {
         self.sign(|out| out.extend_from_slice(body))
@@ -65,7 +64,7 @@ impl Seal {
         out
     }
 
-    /// What an authentic datagram of this group says.
+    /// Returns the content of an authentic datagram of this group.
     pub(crate) fn open(&self, datagram: &[u8]) -> Result<Heartbeat, Foreign> {
         let body = datagram
             .len()

@@ -24,10 +24,10 @@ mod supervise;
 struct Duty {
     shared: Arc<Shared>,
     claim: Option<ClaimedPort>,
-    /// A connection to whoever was found on the port, not used yet.
+    /// A connection to the process found on the port, not used yet.
     knocked: Option<Stream>,
     lifeline: Option<Arc<Lifeline>>,
-    /// Threads for what must not hold this one up.
+    /// Threads for work that must not hold up this one.
     helpers: Threads,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     shared.holding.stop();
 }
 
-/// The program has closed our descriptors: the instance leaves, as if it were told to.
+/// Makes the instance leave, because the program has closed our descriptors.
 pub(crate) fn lose(shared: &Shared) {
     if !shared.presence.change(|inside| std::mem::replace(&mut inside.halting, true)) {
         log::error!("{}: {}", shared.me.name, sys::TAKEN_AWAY);
@@ -95,7 +95,7 @@ impl Duty {
         self.shared.presence.look(|inside| inside.halting)
     }
 
-    /// Says what this thread is about to wait on; false if it is to halt instead.
+    /// Says what this thread is about to wait on. Returns false if it must halt instead.
     fn wait_on(&self, wait: Wait) -> bool {
         self.shared.presence.change(|inside| {
             inside.wait = wait;
@@ -103,8 +103,8 @@ impl Duty {
         })
     }
 
-    /// Has the program told what has become of the instance. Of a supervisor it is told by the deed
-    /// that supervises, once it can: that one gets the reason why its term could not be kept.
+    /// Tells the program what has become of the instance. The deed that supervises tells it of a
+    /// supervisorship, once it can: that deed gets the reason why the term could not be kept.
     fn tell(&self, report: Report) -> Option<KeepError> {
         let shared = &self.shared;
         let place = match report {
