@@ -1,9 +1,9 @@
 //! A port under a flood of silent connections, in a world of its own: which are admitted, which
 //! make room, and how long honest clients wait.
 //!
-//! The promise: whoever speaks in time is not sent away while there is a silent one to send away,
-//! nor is a busy client; and up to some 50,000 silent connections a second hold up nobody for
-//! longer than a silent one is borne.
+//! The promise: a client that speaks in time is not sent away while there is a silent one to send
+//! away, nor is a busy client; and up to some 50,000 silent connections a second hold up no client
+//! for longer than a silent one is tolerated.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! What an instance's election has it do in the simulated world, as `net/member/role` does it.
+//! What an instance's election makes it do in the simulated world, as `net/member/role` does it.
 
 use super::*;
 
@@ -43,7 +43,7 @@ impl World {
         self.on(who, Outcome::Started);
     }
 
-    /// True if an instance of this name lives.
+    /// Returns true if an instance of this name lives.
     pub(super) fn has_living(&self, name: &str) -> bool {
         self.instances.iter().any(|one| one.lives() && one.entry.name == name)
     }

@@ -1,4 +1,4 @@
-//! What goes wrong in the simulated world, and what must hold all the same.
+//! The faults of the simulated world, and what must hold in spite of them.
 
 use super::*;
 
@@ -104,8 +104,8 @@ impl World {
         self.at(delay, What::ClosePort(who));
     }
 
-    /// The supervisor is killed, and the machine has so much to do that the members are run one
-    /// after the other: those who know whom to expect come last.
+    /// Kills the supervisor of a machine so busy that the members are run one after the other: the
+    /// members that know which survivors to expect come last.
     fn crowd(&mut self, supervisor: Who) {
         let gap = Time::from_micros(self.random.below(1 << 18) as u64);
         let mut members: Vec<Who> =

@@ -1,9 +1,9 @@
-//! Both ends of a lifeline ask whether the other one still answers, in some of the worlds, as
-//! `net/supervising/watchdog` does it.
+//! Both ends of a lifeline probe each other, in some of the worlds, as `net/supervising/watchdog`
+//! does it.
 //!
-//! The promise: who is said to hang has given no good answer for the whole timeout, as far as
-//! messages on their way let one say so; and who hangs for longer is noticed, by everybody who was
-//! not held up itself.
+//! The promise: an instance that is reported as stalled has given no good answer for the whole
+//! timeout, as far as messages on their way can show; and an instance that hangs for longer is
+//! noticed by every watcher that was not held up itself.
 
 use super::*;
 use crate::state::health::{Health, Overdue};

@@ -1,4 +1,4 @@
-//! All that is left to chance in the simulated world, from one seed.
+//! Everything in the simulated world that is left to chance, from one seed.
 
 use crate::state::Time;
 

@@ -12,9 +12,9 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Runs the seeds of a family on all processors.
 ///
-/// `PARES_SIM_SEED` is for one seed and its story; `PARES_SIM_SEEDS` for how many of the 10,000
-/// usual ones there are to be, `PARES_SIM_FROM` for the first of them, to go on where another run
-/// ended.
+/// `PARES_SIM_SEED` selects one seed and its story. `PARES_SIM_SEEDS` sets how many seeds to run
+/// instead of the usual 10,000, and `PARES_SIM_FROM` the first of them, to continue where another
+/// run ended.
 #[track_caller]
 fn run_all(family: Family, test: &str) {
     if let Some(seed) = number("PARES_SIM_SEED") {

@@ -1,10 +1,10 @@
-//! What simulated instances share, as `net/holding` and the registry port do it: permits, tallies,
-//! settings, messages.
+//! What simulated instances share, as `net/member/holding` and the registry port do it: permits,
+//! tallies, settings, messages.
 //!
 //! A permit counts as valid as long as a living instance holds it, except where nothing else can be
-//! promised: its revocation is on its way; the connection was cut while both ends lived, or its
-//! holder stood still for longer than the settle time, so that the supervisor gave to others what
-//! it held. Then it counts again once a settled supervisor has confirmed it.
+//! promised: its revocation is on its way; the connection was cut while both ends lived; or its
+//! holder stood still for longer than the settle time, and the supervisor gave what it held to
+//! others. It then counts again once a settled supervisor has confirmed it.
 
 use super::*;
 use crate::state::holdings::Upshot;
@@ -32,7 +32,7 @@ pub(super) fn declared(who: Who) -> Vec<Declared> {
 }
 
 impl World {
-    /// Somebody's program does something.
+    /// Some instance's program does something.
     pub(super) fn use_it(&mut self) {
         let Some(left) = self.uses.checked_sub(1) else { return };
         self.uses = left;

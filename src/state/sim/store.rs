@@ -1,10 +1,10 @@
-//! The group's directory in the simulated world: what it keeps, and what goes wrong with it.
+//! The group's directory in the simulated world: what it keeps, and its faults.
 //!
 //! The promise: no supervisorship has the term of an earlier one, or a smaller one, over the whole
-//! life of the group, also when all die and it starts anew. Only where the directory does not have
-//! the last term, and nobody who has had a role in that term supervises, may a supervisorship begin
-//! with an older one; as soon as somebody comes who knows better, its term is above all others
-//! again.
+//! life of the group, even when all instances die and it starts anew. A supervisorship may start
+//! with an older term only where the directory does not have the last term, and no instance that
+//! has had a role in that term supervises. As soon as an instance comes that knows better, its term
+//! is above all others again.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The supervisor's deeds in the simulated world, as `net/office` does them.
+//! The supervisor's deeds in the simulated world, as `net/supervising/server` does them.
 
 use super::*;
 use crate::state::supervisor::OWN;
@@ -114,9 +114,9 @@ impl World {
         }
     }
 
-    /// The promise: who says settled has all survivors with it, unless none came for the settle
-    /// time, or whom to expect was not known for as long as that may last. And it says so no later
-    /// than when none came for the settle time.
+    /// The promise: a supervisor that says settled has all survivors with it, unless none came for
+    /// the settle time, or it did not know which to expect for as long as that may last. And it
+    /// says so no later than when none came for the settle time.
     pub(super) fn settled(&mut self, who: Who) {
         self.note_missing(who);
         self.survivors.retain(|&who, _| self.instances[who].lives());

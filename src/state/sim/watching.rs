@@ -1,8 +1,8 @@
 //! A watcher beside every world: it reads what supervisors tell watchers, as late as it likes, and
-//! must never report what is not so.
+//! must never report what is not true.
 //!
-//! It only looks on: it has chances of its own and changes nothing in the world, so that a seed
-//! tells the same story with it and without.
+//! It only looks on: it has randomness of its own and changes nothing in the world. A seed tells
+//! the same story with it and without.
 //!
 //! The promise: a watch reports an instance as gone only if it has been gone, that is dead, or
 //! taken out of the registry by a supervisor; and whatever came in between, what it has reported,

@@ -1,4 +1,4 @@
-//! The simulated world: what it is made of, and how it goes on.
+//! The simulated world: its parts, and how it goes on.
 
 use super::*;
 

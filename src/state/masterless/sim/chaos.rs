@@ -1,4 +1,4 @@
-//! Random faults for a while, then peace: whatever happened, one primary of each type is left.
+//! Random faults for a while, then peace: whatever happened, one primary of each type remains.
 
 use super::every_seed;
 use super::world::{FAST, H, MID, Overlap, PROFILES, Pause, Profile, ROBUST, World};

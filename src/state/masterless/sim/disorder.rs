@@ -1,4 +1,4 @@
-//! Heartbeats that come twice, late, not at all, or from one who has another's identity.
+//! Heartbeats that come twice, late or not at all, or from a process with another's identity.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Pauses, divided and lossy networks, one-way links, and messages that somebody plays again.
+//! Pauses, divided and lossy networks, one-way links, and replayed messages.
 
 use super::every_seed;
 use super::scenes::{group, no_overlap};

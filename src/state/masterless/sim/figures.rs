@@ -1,4 +1,4 @@
-//! What the algorithm costs and takes, in intervals: for the documentation, and held to what it
+//! The costs and times of the algorithm, in intervals: for the documentation, and held to what it
 //! promises.
 
 use std::collections::BTreeMap;

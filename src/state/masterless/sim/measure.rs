@@ -1,10 +1,11 @@
-//! What is measured of a world: who is primary, when there are two, and when there is none.
+//! The measurements of a world: which process is primary, when there are two, and when there is
+//! none.
 
 use super::world::{Overlap, Process, Who, World};
 use crate::wire::heartbeat::Status;
 
 impl World {
-    /// Running primaries of a type.
+    /// Returns the running primaries of a type.
     pub(super) fn primaries(&self, service: u16) -> Vec<Who> {
         let primary =
             |one: &Process| one.rules.service == service && one.is_running() && one.is_primary();
@@ -18,7 +19,7 @@ impl World {
         }
     }
 
-    /// Whether there is one primary of a type, and no more.
+    /// Returns true if there is exactly one primary of a type.
     pub(super) fn has_one(&self, service: u16) -> bool {
         self.primaries(service).len() == 1
     }

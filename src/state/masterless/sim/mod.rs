@@ -1,6 +1,6 @@
 //! The simulator of masterless groups: many real machines in a world of slow, lossy and divided
 //! networks, of clocks that run apart, of crashes and pauses. Everything follows from one seed; a
-//! seed that fails is printed with the command that tells its story line by line.
+//! seed that fails prints the command that tells its story line by line.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -30,8 +30,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// `PARES_SIM_SEED` for one seed and its story, `PARES_SIM_SEEDS` for how many of the 2,000 usual
-/// ones there are to be.
+/// `PARES_SIM_SEED` selects one seed and its story; `PARES_SIM_SEEDS` sets how many seeds to run
+/// instead of the usual 2,000.
 fn seeds(usual: u64) -> Range<u64> {
     match (number("PARES_SIM_SEED"), number("PARES_SIM_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
@@ -40,7 +40,7 @@ fn seeds(usual: u64) -> Range<u64> {
     }
 }
 
-/// Runs every seed, on all processors. Says which one failed, and how to hear its story.
+/// Runs every seed, on all processors. Prints which one failed, and the command for its story.
 fn every_seed<T: Send>(usual: u64, run: impl Fn(u64) -> T + Sync) -> Vec<(u64, T)> {
     let seeds = seeds(usual);
     let next = AtomicU64::new(seeds.start);

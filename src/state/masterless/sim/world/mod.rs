@@ -1,4 +1,4 @@
-//! The world: true time, the network, the processes in it, and what is measured of them.
+//! The world: true time, the network, its processes, and their measurements.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};

@@ -1,4 +1,4 @@
-//! How fast the networks of the simulations are, and what a group on one is told of that.
+//! The speed of the simulated networks, and what a group on one assumes of it.
 
 use crate::state::masterless::{Millis, Rules};
 use crate::wire::label::Label;
