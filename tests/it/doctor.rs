@@ -220,7 +220,7 @@ fn a_child_that_keeps_a_dead_supervisors_port_is_named() {
     let cure = format!("kill {}", child.0);
     says(&doctor(&ground), "descriptors", "cure", &["the supervisor port", &cure]);
     first.process.kill();
-    says(&doctor(&ground), "supervisor", "cure", &["forked from a dead supervisor", &cure]);
+    says(&doctor(&ground), "supervisor", "cure", &["a dead supervisor forked", &cure]);
     drop(child);
     await_true("free", || found(&doctor(&ground), "supervisor")["state"] == "ok");
 }
@@ -266,9 +266,14 @@ fn a_supervisor_in_another_network_namespace_is_named() {
     );
     inside.role();
     let pid = format!("pid {}", inside.pid());
-    says(&doctor(&ground), "namespace", "note", &[&pid, "here is none", "nsenter"]);
+    says(&doctor(&ground), "namespace", "note", &[&pid, "none is here", "nsenter"]);
     let _outside = ground.join("outside");
-    says(&doctor(&ground), "namespace", "note", &[&pid, "another supervisor than here", "nsenter"]);
+    says(
+        &doctor(&ground),
+        "namespace",
+        "note",
+        &[&pid, "the supervisor there is another one", "nsenter"],
+    );
 }
 
 #[test]

@@ -18,17 +18,15 @@ mod machine;
 mod process;
 mod way;
 
-/// Check this machine for what stands in the way of the group, and say the cure
+/// Check this machine for obstacles to the group, and print the cure for each
 ///
-/// In a pipe the fields are: check, `ok`, `note` or `cure`, the finding, the cure. A note is about
-/// what may go wrong one day.
+/// The fields in a pipe are check, `ok`, `note` or `cure`, the finding, the cure. A note is about
+/// something that may cause trouble later.
 #[derive(clap::Args)]
-#[command(
-    after_help = "Exit codes:\n  0 nothing to cure, though there may be notes\n  1 something to \
-                  cure"
-)]
+#[command(after_help = "Exit codes:\n  0 nothing to cure, perhaps with notes\n  1 something to \
+                  cure")]
 pub(crate) struct Args {
-    /// Print an array of {check,state,finding,cure}
+    /// Print a JSON array of {check,state,finding,cure}
     #[arg(long)]
     json: bool,
 }

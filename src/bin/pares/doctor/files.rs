@@ -27,8 +27,8 @@ pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding 
     // Permission is not all: there must be room for a term, and one that is there must be whole.
     let (state, finding, cure) = match config.last_term() {
         _ if state != State::Ok || !directory.path.exists() => (state, finding, cure),
-        Ok(None) => (state, format!("{finding}, a first term has been for a trial"), cure),
-        Ok(Some(term)) => (state, format!("{finding}, the last term is {term}"), cure),
+        Ok(None) => (state, format!("{finding}, and has no term yet"), cure),
+        Ok(Some(term)) => (state, format!("{finding}; the last term is {term}"), cure),
         Err(PlaceError::Key { source: error }) => {
             (State::Cure, error.finding(), with_options(&error.remedy(), error.settings()))
         }
@@ -43,8 +43,7 @@ pub(super) fn directory(config: &Config, directory: &StateDirectory) -> Finding 
         Some((parent, mode)) if state == State::Ok => note(
             CHECK,
             format!(
-                "{finding}; {} above it has mode {mode:04o}, so that others can put another one \
-                 there",
+                "{finding}; its parent {} has mode {mode:04o}, and other users can replace it",
                 parent.display()
             ),
             format!("chmod go-w {}, or chmod +t", parent.display()),
@@ -71,18 +70,17 @@ pub(super) fn key(config: &Config, path: &Path) -> Finding {
             Ok(mode) if mode & 0o004 != 0 => note(
                 CHECK,
                 format!(
-                    "{name} has mode {mode:04o}: each user of this machine, or container, can read \
+                    "{name} has mode {mode:04o}: every user of this machine or container can read \
                      it and take part"
                 ),
-                "if others use it too: have it mounted with mode 0400, or 0440 and this user's \
-                 group",
+                "if others use the machine, mount it with mode 0400, or 0440 and this user's group",
             ),
-            _ => ok(CHECK, format!("{name} is readable for this user only, or one group")),
+            _ => ok(CHECK, format!("only this user, or one group, can read {name}")),
         },
         Err(PlaceError::Key { source: KeyError::Unsafe { .. } })
             if config.check_directory().is_err() =>
         {
-            ok(CHECK, format!("{name} was not looked at: see its directory"))
+            ok(CHECK, format!("{name} was not checked: see its directory"))
         }
         Err(PlaceError::Key { source: error }) => {
             match with_options(&error.remedy(), error.settings()) {

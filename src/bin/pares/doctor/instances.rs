@@ -56,23 +56,23 @@ pub(super) fn supervisor(
         Err(AskError::NoSupervisor { .. }) => match holders.first() {
             None if queue(at).is_some() => cure(
                 CHECK,
-                format!("{port} is held by a process that cannot be seen from here"),
-                "ask as root",
+                format!("a process that cannot be seen from here holds {port}"),
+                "run pares doctor as root",
             ),
             None if sockets.are_hidden() => {
-                ok(CHECK, format!("none; whether {port} is free cannot be seen"))
+                ok(CHECK, format!("there is none; whether {port} is free cannot be seen"))
             }
-            None => ok(CHECK, format!("none: {port} is free")),
+            None => ok(CHECK, format!("there is none: {port} is free")),
             Some(holder) if has_key => cure(
                 CHECK,
                 format!("{holder} holds {port} and refused the question"),
-                "ask again: an election may have been under way",
+                "try again: an election may have been in progress",
             ),
             Some(holder) if holder.has_role => cure(
                 CHECK,
                 format!(
                     "{holder} holds {port} and is an instance, but this user has no key of its \
-                     group here"
+                     group"
                 ),
                 SAME_KEY,
             ),
@@ -91,7 +91,7 @@ pub(super) fn supervisor(
                 {
                     let pid = holders[0].pid;
                     let remedy =
-                        format!("it looks like a child forked from a dead supervisor: kill {pid}");
+                        format!("it is probably a child that a dead supervisor forked: kill {pid}");
                     return cure(CHECK, error.finding(), remedy);
                 }
                 JoinError::PortHeld { .. } => {
@@ -117,40 +117,40 @@ pub(super) fn supervisor(
                     format!("it hangs: kill {}", holder.pid)
                 } else {
                     format!(
-                        "it is no instance; if it was forked from a dead supervisor: kill {}",
+                        "it is not an instance; if a dead supervisor forked it: kill {}",
                         holder.pid
                     )
                 },
             ),
             None => cure(
                 CHECK,
-                format!("{port} is held by a process that cannot be seen from here"),
-                "ask as root",
+                format!("a process that cannot be seen from here holds {port}"),
+                "run pares doctor as root",
             ),
         },
         Err(error) => {
-            cure(CHECK, error.told(), "ask again; if it stays, look at the supervisor's log")
+            cure(CHECK, error.told(), "try again; if this persists, look at the supervisor's log")
         }
     }
 }
 
-const SAME_KEY: &str = "if it is this group, run both as one user, and with one PARES_DIR or \
-                        --key-file; else choose another port";
+const SAME_KEY: &str = "if it belongs to this group, run both as one user, with the same \
+                        PARES_DIR or --key-file; else choose another port";
 
 /// What keeps a connection from getting through, whoever would take it: no instance is to be ended
 /// for that.
 fn obstructed(at: SocketAddrV4) -> Option<Finding> {
     const CHECK: &str = "supervisor";
     let port = named(at);
-    let look = "let it through on the loopback interface; see: nft list ruleset, iptables -S";
+    let look = "allow it on the loopback interface; see: nft list ruleset, iptables -S";
     match way_to(at) {
         Way::Clear => None,
         Way::Rejected => Some(cure(
             CHECK,
-            format!("a firewall rejects what is sent to {port}, which is held"),
+            format!("a firewall rejects connections to {port}, where a process listens"),
             look,
         )),
-        Way::Dropped => Some(cure(CHECK, format!("a firewall drops what is sent to {port}"), look)),
+        Way::Dropped => Some(cure(CHECK, format!("a firewall drops packets to {port}"), look)),
         Way::Down => Some(cure(CHECK, "the loopback interface is down", "ip link set lo up")),
     }
 }
@@ -168,7 +168,7 @@ fn here(port: u16) -> SocketAddrV4 {
 /// What to do about a core dump that is being written.
 fn give_up(pid: u32) -> String {
     format!(
-        "wait until it is written, or give it up: kill -KILL {pid}; Config::release_on_crash \
+        "wait until it is written, or abandon it: kill -KILL {pid}; Config::release_on_crash \
          avoids this"
     )
 }
@@ -178,7 +178,7 @@ fn give_up(pid: u32) -> String {
 pub(super) fn leaks(at: SocketAddrV4, listing: Option<&Listing>, sockets: &Sockets) -> Finding {
     const CHECK: &str = "descriptors";
     if sockets.are_hidden() {
-        return ok(CHECK, "who holds the instances' sockets cannot be seen from here");
+        return ok(CHECK, "the holders of the instances' sockets cannot be seen from here");
     }
     let Some(listing) = listing else {
         return match sockets.listening_at(at).get(1) {
@@ -198,16 +198,16 @@ pub(super) fn leaks(at: SocketAddrV4, listing: Option<&Listing>, sockets: &Socke
             return leak(other, what, &format!("{} (pid {}), {state}", entry.name, entry.pid));
         }
     }
-    ok(CHECK, format!("nobody but the {} instances holds their sockets", listing.entries.len()))
+    ok(CHECK, format!("only the {} instances hold their sockets", listing.entries.len()))
 }
 
 fn leak(other: &Process, what: &str, whose: &str) -> Finding {
     cure(
         "descriptors",
-        format!("{other} holds the socket of {what}, and so maybe every connection, of {whose}"),
+        format!("{other} holds the socket of {what} of {whose}, and perhaps every connection"),
         format!(
-            "it keeps them after that one's death, end it: kill {}; have the program use fork, or \
-             exec",
+            "end it, because it keeps them after that one's death: kill {}; make the program use \
+             fork, or exec",
             other.pid
         ),
     )
@@ -249,7 +249,7 @@ impl Seen<'_> {
 pub(super) fn members(seen: &Seen) -> Finding {
     const CHECK: &str = "members";
     if seen.instances.is_empty() {
-        return ok(CHECK, "nobody can be asked who they are");
+        return ok(CHECK, "there is no supervisor to ask");
     }
     let mut unseen = 0;
     for (entry, process) in &seen.instances {
@@ -260,7 +260,7 @@ pub(super) fn members(seen: &Seen) -> Finding {
         if process.stopped {
             return cure(
                 CHECK,
-                format!("{} (pid {}) is stopped, and keeps what it holds", entry.name, process.pid),
+                format!("{} (pid {}) is stopped and keeps what it holds", entry.name, process.pid),
                 format!("continue it: kill -CONT {0}; or end it: kill -KILL {0}", process.pid),
             );
         }
@@ -269,7 +269,7 @@ pub(super) fn members(seen: &Seen) -> Finding {
             return cure(
                 CHECK,
                 format!(
-                    "{name} (pid {}) has crashed and is writing its core dump; until then it \
+                    "{name} (pid {}) has crashed and is writing its core dump; meanwhile it \
                      counts as alive",
                     process.pid
                 ),
@@ -280,7 +280,7 @@ pub(super) fn members(seen: &Seen) -> Finding {
     let seen = seen.instances.len() - unseen;
     let rest =
         if unseen > 0 { format!("; {unseen} cannot be seen from here") } else { String::new() };
-    ok(CHECK, format!("none of {seen} is stopped or dumps core{rest}"))
+    ok(CHECK, format!("none of {seen} is stopped or writing a core dump{rest}"))
 }
 
 /// Each network namespace has its own ports, and so its own supervisor.
@@ -294,33 +294,34 @@ pub(super) fn namespaces(at: SocketAddrV4, listing: Option<&Listing>) -> Finding
     });
     if let Some(pid) = elsewhere {
         let here = if listing.is_some() {
-            "another supervisor than here"
+            "the supervisor there is another one than here"
         } else {
-            "a supervisor, and here is none"
+            "a supervisor is there, and none is here"
         };
         return note(
             CHECK,
             format!(
-                "pid {pid} has {} in another network namespace: {here}; the two sides do not see \
+                "pid {pid} holds {} in another network namespace: {here}; the two sides cannot see \
                  each other",
                 named(at)
             ),
             format!(
-                "if they are one group, start all in one network namespace (nsenter --net --target \
-                 {pid})"
+                "if they are one group, start all instances in one network namespace (nsenter \
+                 --net --target {pid})"
             ),
         );
     }
     match (own, of("1")) {
         (Some(own), Some(first)) if own != first => note(
             CHECK,
-            "this process is not in the network namespace of process 1: instances outside do not \
+            "this process is not in the network namespace of process 1: instances outside cannot \
              see it",
             "start all instances of a group in one network namespace",
         ),
         (Some(_), Some(_)) => ok(
             CHECK,
-            "the network namespace of process 1, and no supervisor on this port in another",
+            "this is the network namespace of process 1, and no other one has a supervisor on this \
+             port",
         ),
         _ => ok(CHECK, "whether this is the machine's network namespace cannot be seen"),
     }
@@ -330,22 +331,22 @@ pub(super) fn namespaces(at: SocketAddrV4, listing: Option<&Listing>) -> Finding
 /// shifts.
 pub(super) fn clocks(seen: &Seen) -> Finding {
     const CHECK: &str = "clock";
-    let Some(main) = seen.main else { return ok(CHECK, "nobody can be asked who they are") };
+    let Some(main) = seen.main else { return ok(CHECK, "there is no supervisor to ask") };
     let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/time")).ok();
     let Some(clock) = seen.supervisor().and_then(of) else {
-        return ok(CHECK, "the supervisor's cannot be seen from here");
+        return ok(CHECK, "the supervisor's clock cannot be seen from here");
     };
     let other = seen.instances.iter().find_map(|(entry, process)| {
         let pid = process.as_ref()?.pid;
         of(pid).is_some_and(|theirs| theirs != clock).then_some((entry, pid))
     });
     match other {
-        None => ok(CHECK, "all instances that can be seen have the supervisor's"),
+        None => ok(CHECK, "all visible instances have the supervisor's clock"),
         Some((entry, pid)) => note(
             CHECK,
             format!("{} (pid {pid}) is in another time namespace than {}", entry.name, main.name),
-            "start all in one: else those who wait for permits across an election may be served in \
-             another order",
+            "start all instances in one: otherwise requests for permits that wait across an \
+             election may be served in another order",
         ),
     }
 }

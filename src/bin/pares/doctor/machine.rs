@@ -12,7 +12,7 @@ use super::{Finding, cure, note, ok, read};
 pub(super) fn port_range(port: u16) -> Finding {
     const CHECK: &str = "port";
     let Some(range) = read("/proc/sys/net/ipv4/ip_local_port_range") else {
-        return ok(CHECK, format!("{port}; the system does not tell its ephemeral range"));
+        return ok(CHECK, format!("{port}; the ephemeral range cannot be seen"));
     };
     let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u16>().ok());
     let (Some(low), Some(high)) = (ends.next(), ends.next()) else {
@@ -24,7 +24,7 @@ pub(super) fn port_range(port: u16) -> Finding {
     if is_reserved(port, &read("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default()) {
         return ok(
             CHECK,
-            format!("{port} is inside the ephemeral range {low}-{high}, and reserved"),
+            format!("{port} is inside the ephemeral range {low}-{high}, but reserved"),
         );
     }
     cure(
@@ -57,7 +57,7 @@ pub(super) fn directory(path: &Path) -> Finding {
         Err(error) => cure(
             CHECK,
             format!("{} cannot be written: {error}", path.display()),
-            "make it writable for this user, or set PARES_DIR to a directory that is: without it \
+            "make it writable for this user, or set PARES_DIR to a writable directory: otherwise \
              terms can repeat",
         ),
     }
@@ -94,7 +94,7 @@ pub(super) fn threads(listing: Option<&Listing>, limits: &Limits) -> Finding {
         limits.who,
         Some(least),
         listing,
-        "raise the least of: ulimit -u, kernel.threads-max, kernel.pid_max",
+        "raise the smallest of: ulimit -u, kernel.threads-max, kernel.pid_max",
     )
 }
 
@@ -112,7 +112,7 @@ fn room(
         None => ok(check, format!("no limit for {who}")),
         Some(limit) if limit < needed => cure(
             check,
-            format!("{limit} for {who}; {members} instances need up to {needed}"),
+            format!("{limit} for {who}, but {members} instances need up to {needed}"),
             remedy,
         ),
         Some(limit) => {
@@ -170,8 +170,8 @@ pub(super) fn proc() -> Finding {
     }
     note(
         CHECK,
-        "cannot be read: who holds a port, what other processes do, and the system's limits cannot \
-         be seen from here",
+        "cannot be read: the holder of a port, the state of other processes and the system's \
+         limits cannot be seen",
         "in a chroot or a sandbox: mount -t proc proc /proc",
     )
 }
@@ -183,13 +183,13 @@ pub(super) fn backlog() -> Finding {
         Some(most) if most < 4096 => note(
             CHECK,
             format!(
-                "net.core.somaxconn is {most}: in a group larger than that, some survivors wait 1 \
-                 s after an election"
+                "net.core.somaxconn is {most}: in a larger group some survivors wait 1 s after an \
+                 election"
             ),
             "sysctl net.core.somaxconn=4096",
         ),
         Some(most) => ok(CHECK, format!("net.core.somaxconn is {most}")),
-        None => ok(CHECK, "the system does not tell its limit"),
+        None => ok(CHECK, "the limit cannot be seen"),
     }
 }
 
@@ -199,17 +199,17 @@ pub(super) fn core_dumps(limits: &Limits) -> Finding {
     const CHECK: &str = "core dumps";
     let who = limits.who;
     let Some(pattern) = read("/proc/sys/kernel/core_pattern") else {
-        return ok(CHECK, "where they go cannot be seen");
+        return ok(CHECK, "their destination cannot be seen");
     };
     match dumps_to(pattern.trim(), limits.of(Resource::Core)) {
-        None => ok(CHECK, format!("switched off for {who}")),
+        None => ok(CHECK, format!("they are switched off for {who}")),
         Some((to, off)) => note(
             CHECK,
             format!(
-                "go to {to}: when {who} crashes, another takes over only when the dump is written, \
-                 about 1.3 s for each GiB"
+                "they go to {to}: when {who} crashes, another instance takes over only after the \
+                 dump is written, about 1.3 s per GiB"
             ),
-            format!("Config::release_on_crash in the program; or {off} where it is started"),
+            format!("use Config::release_on_crash in the program, or {off} where it starts"),
         ),
     }
 }
