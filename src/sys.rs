@@ -81,7 +81,7 @@ impl Default for Origin {
 
 /// The text for an instance or a peer whose descriptors the program has closed.
 pub(crate) const TAKEN_AWAY: &str =
-    "the program has closed this library's descriptors; left: join anew";
+    "the program closed this library's descriptors, and thereby left the group: join again";
 
 /// Has the system tell this library of every fork from now on. Callers must call this before they
 /// make anything that a child must not use; once is enough.
@@ -97,7 +97,7 @@ pub(crate) fn install() {
     // there).
     let error = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     if error != 0 {
-        log::warn!("forked children cannot be recognised: {}", io::Error::from_raw_os_error(error));
+        log::warn!("cannot recognise forked children: {}", io::Error::from_raw_os_error(error));
     }
     INSTALLED.store(true, Ordering::Release);
 }

@@ -30,7 +30,9 @@ impl fmt::Display for StepDownError {
                 "a job that runs only on the supervisor did not end in time; this instance is \
                  still supervisor"
             }
-            StepDownError::TimedOut => "the role was given up, but no successor was known in time",
+            StepDownError::TimedOut => {
+                "the instance gave up the role, but learned of no successor in time"
+            }
         })
     }
 }

@@ -259,7 +259,7 @@ impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MessageError::Behind { name } => {
-                write!(f, "`{name}` does not take its messages; it misses this one")
+                write!(f, "`{name}` reads its messages too slowly, and misses this one")
             }
             MessageError::Invalid { detail } => f.write_str(detail),
             MessageError::Ask { source } => source.fmt(f),

@@ -92,26 +92,26 @@ pub(crate) fn functions(
     };
     let mut functions = Functions::new();
     let mut add = |function: Function| _ = functions.insert(function.name.clone(), function);
-    add(built_in("ping", "answers with what it is sent", |payload| Ok(payload.to_vec())));
+    add(built_in("ping", "returns the payload", |payload| Ok(payload.to_vec())));
     let seen = shared();
-    add(built_in("info", "what the instance is, as lines of key=value", move |_| {
+    add(built_in("info", "describes the instance, one key=value per line", move |_| {
         let shared = seen()?;
         Ok(info(&shared, &about).into_bytes())
     }));
     add(built_in(
         "log-level",
-        "sets the most detailed level that is logged; without an argument, says it",
+        "sets the most detailed level that is logged; without a payload, returns it",
         log_level,
     ));
     let seen = shared();
-    add(built_in("stop", "has the instance leave its group", move |_| {
+    add(built_in("stop", "makes the instance leave its group", move |_| {
         let shared = seen()?;
         shared.presence.change(|inside| inside.hub.emit(EventKind::StopAsked));
         shared.presence.halt();
         Ok(b"leaving".to_vec())
     }));
     let seen = shared();
-    add(built_in("step-down", "has the supervisor hand over to another instance", move |_| {
+    add(built_in("step-down", "makes the supervisor hand over to another instance", move |_| {
         let shared = seen()?;
         hand_over(&shared, Instant::now() + HAND_OVER_TIME).map_err(|error| error.to_string())?;
         let successor = shared.presence.look(|inside| inside.supervisor_name().unwrap_or_default());
@@ -120,10 +120,8 @@ pub(crate) fn functions(
     own.iter().cloned().map(with_the_programs_signals).for_each(&mut add);
     let mut help: Vec<(String, String)> =
         functions.values().map(|function| (function.name.clone(), function.help.clone())).collect();
-    let own = (
-        "functions".to_owned(),
-        "the functions and what they do, as lines of name<tab>help".to_owned(),
-    );
+    let own =
+        ("functions".to_owned(), "lists the functions, one name<tab>help per line".to_owned());
     if !functions.contains_key(&own.0) {
         help.push(own.clone());
         help.sort();

@@ -51,7 +51,7 @@ pub(crate) fn install() {
     note_process();
     for (at, signal) in SIGNALS.into_iter().enumerate() {
         if let Err(error) = install_one(at, signal) {
-            log::warn!("a crash by signal {signal} cannot be caught: {error}");
+            log::warn!("cannot catch crashes by signal {signal}: {error}");
         }
     }
 }

@@ -291,7 +291,7 @@ fn a_starved_supervisor_is_not_ended() {
 fn a_watcher_that_cannot_end_a_hung_supervisor_does_not_say_so_at_each_look() {
     let ground = Ground::new();
     let other = Actor::start(&ground, "both", "boss", &[]);
-    let complaint = "log cannot end `boss`, which is stalled: it is in this very process";
+    let complaint = "log cannot kill `boss`, which is stalled: it is in this very process";
     assert_eq!(other.expect(complaint), "");
     let until = Instant::now() + Duration::from_secs(3);
     while let Ok(line) = other.process.lines().recv_deadline(until) {

@@ -24,7 +24,7 @@ fn a_supervisor_without_a_descriptor_left_is_named_and_says_what_to_raise() {
     };
     assert!(matches!(refused, JoinError::TimedOut { .. }), "{refused}");
     let text = refused.to_string();
-    for wanted in ["at the limit of its descriptors or threads", "ulimit -n", "pares"] {
+    for wanted in ["reached its limit of descriptors or threads", "ulimit -n", "pares"] {
         assert!(text.contains(wanted), "no {wanted:?} in {text}");
     }
     assert!(!members.is_empty());

@@ -161,8 +161,7 @@ fn a_survivor_that_cannot_keep_its_term_goes_on_and_says_so() {
     assert_eq!(ground.kept_term(), 3);
     let said = survivor.stderr();
     assert!(
-        said.contains("File too large")
-            && said.contains("only those who take part now know term 2"),
+        said.contains("File too large") && said.contains("only the present instances know term 2"),
         "{said}"
     );
 }

@@ -87,7 +87,7 @@ impl EpochFile {
             Ok(None) => {}
             Ok(Some(())) => self.kept = epoch,
             Err(error) if epoch > self.tried => {
-                log::error!("{error}; this process goes on, and knows epoch {epoch}")
+                log::error!("{error}; this process continues, and remembers epoch {epoch}")
             }
             Err(_) => {}
         }

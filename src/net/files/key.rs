@@ -28,7 +28,7 @@ pub(crate) fn named(path: &Path) -> Result<Key, KeyError> {
         io::ErrorKind::NotFound => KeyError::Missing { path: path.into() },
         _ => KeyError::Io { path: path.into(), doing: "read the key file", source },
     })?;
-    read(file, path, "32 bytes are made by: head -c 32 /dev/urandom", |about| {
+    read(file, path, "make 32 bytes with: head -c 32 /dev/urandom", |about| {
         let (mode, owner) = (about.mode(), about.uid());
         let from_root = owner == 0;
         let exposed = mode & 0o022 != 0 || (!from_root && mode & 0o200 != 0 && mode & 0o077 != 0);
@@ -70,7 +70,7 @@ fn present(path: &Path) -> Result<Option<Key>, KeyError> {
         }
         result => result.map_err(|source| files::refused(path, "read the key file", source))?,
     };
-    let remedy = "stop the group's instances and remove it to have a new one made";
+    let remedy = "stop the group's instances and remove it: the next start makes a new one";
     read(file, path, remedy, |about| (about.uid() == geteuid().as_raw(), about.mode() & 0o077 != 0))
         .map(Some)
 }

@@ -66,8 +66,8 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), KeyError> {
                 mode & 0o7777
             ),
             format!(
-                "run: chmod go-w {}; or choose a directory in it that is not there yet: it is \
-                 made for this user only",
+                "run: chmod go-w {}; or choose a new directory in it, which is then made for this \
+                 user only",
                 path.display()
             ),
         );

@@ -111,7 +111,7 @@ impl TermFile {
 
     fn keep(&self, tenure: &mut Tenure, last: Last) {
         if let Err(error) = tenure.write(last, self.place) {
-            log::error!("{error}; only those who take part now know term {}", last.term);
+            log::error!("{error}; only the present instances know term {}", last.term);
         }
     }
 }

@@ -114,7 +114,7 @@ impl Destinations {
         if let Some(guest) = self.guests.iter_mut().find(|guest| guest.address == from) {
             guest.heard = Some(now);
         } else if self.guests.len() < MAX_DESTINATIONS {
-            log::debug!("a member of the group is at {from}, too");
+            log::debug!("a peer of the group is also at {from}");
             self.guests.push(Address { address: from, heard: Some(now) });
             self.changed = true;
         }
@@ -189,7 +189,7 @@ impl Destinations {
         if all.len() > MAX_DESTINATIONS {
             if !std::mem::replace(&mut self.is_full, true) {
                 log::warn!(
-                    "the peers have {} addresses; only {MAX_DESTINATIONS} of them are sent to",
+                    "the peers have {} addresses; heartbeats go to only {MAX_DESTINATIONS} of them",
                     all.len()
                 );
             }
@@ -252,15 +252,12 @@ impl Name {
         if !self.places.is_empty() {
             if before == Known::Addresses {
                 log::info!(
-                    "the peer {host}:{port} cannot be looked up again: {why}; its last addresses \
-                     are used"
+                    "cannot look up the peer {host}:{port} again: {why}; using its last addresses"
                 );
             }
         } else if !self.said.contains(&now) {
             self.said.push(now);
-            log::warn!(
-                "the peer {host}:{port} is not found: {why}; it is looked up again and again"
-            );
+            log::warn!("cannot find the peer {host}:{port}: {why}; trying again");
         }
         before == Known::Addresses
     }

@@ -145,10 +145,10 @@ impl Started {
                 complain!(
                     Warn,
                     &service.to_string(),
-                    "process {pid}, started for service type {service}: {status}"
+                    "process {pid}, started for service type {service}, failed: {status}"
                 );
             }
-            Err(error) => log::warn!("process {pid} cannot be waited for: {error}"),
+            Err(error) => log::warn!("cannot wait for process {pid}: {error}"),
         }
         false
     }

@@ -61,7 +61,7 @@ impl Files {
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         if let Err(error) = opened.and_then(|file| files::write(&file, line.as_bytes())) {
             log::warn!(
-                "cannot write {}: {error}; the others notice this process's end later",
+                "cannot write {}: {error}; other processes will notice the end of this one later",
                 path.display()
             );
         }
@@ -211,7 +211,7 @@ pub(super) fn end_of(pid: u32) -> io::Result<Option<Booked<OwnedFd>>> {
         Ok(end) => Ok(Some(end)),
         Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => Err(error),
         Err(error) => {
-            log::debug!("the end of process {pid:?} is not told: {error}");
+            log::debug!("cannot watch for the end of process {pid:?}: {error}");
             Ok(None)
         }
     }

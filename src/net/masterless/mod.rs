@@ -322,7 +322,7 @@ impl Deeds {
         }
         match Socket::open(&self.transport, self.port) {
             Ok(socket) => self.socket = socket,
-            Err(error) => log::debug!("{}: the socket cannot be made anew: {error}", self.name),
+            Err(error) => log::debug!("{}: cannot open a new socket: {error}", self.name),
         }
     }
 

@@ -34,25 +34,27 @@ impl Deeds {
                 );
             }
             EventKind::PrepareHandover { to, label, within_ms } => {
-                log::debug!("{name}: to hand over to {label} ({to}) within {within_ms} ms");
+                log::debug!("{name}: will hand over to {label} ({to}) within {within_ms} ms");
             }
             EventKind::EpochBump { token } => {
-                log::info!("{name}: primary on, under epoch {}", token.epoch)
+                log::info!("{name}: still primary, under epoch {}", token.epoch)
             }
-            EventKind::Paused { for_ms } => log::info!("{name}: stood still for {for_ms} ms"),
+            EventKind::Paused { for_ms } => log::info!("{name}: was suspended for {for_ms} ms"),
             EventKind::CannotSend { errno } => {
                 let why = socket::why_not_sent(*errno, &self.transport);
                 log::warn!(
-                    "{name}: nothing that this process says gets out: {why}; it is not admitted, \
-                     and does not stay primary"
+                    "{name}: cannot send heartbeats: {why}; this process is not admitted, and is \
+                     primary at most until its lease ends"
                 );
             }
             EventKind::SendsAgain { after_ms } => {
-                log::info!("{name}: what it says gets out again, after {after_ms} ms");
+                log::info!("{name}: can send heartbeats again, after {after_ms} ms");
                 self.open_anew();
             }
             EventKind::Spawn { service, nonce } => {
-                log::debug!("{name}: to start a process of service type {service}, start {nonce}");
+                log::debug!(
+                    "{name}: asks for a new process of service type {service}, start {nonce}"
+                );
                 if let Some((launcher, _)) = &self.launcher {
                     launcher.order(*service, *nonce);
                 }
@@ -65,15 +67,15 @@ impl Deeds {
         *self.shared.inside.lock().traffic.dropped.entry(reason).or_default() += 1;
         let what = match reason {
             Foreign::Group => return, // several groups may share a port
-            Foreign::Shape => "is no heartbeat",
-            Foreign::Version => "is of another version of the protocol",
-            Foreign::Key | Foreign::Tag => "is from somebody who does not have this group's key",
-            Foreign::Field => "has a field that means nothing",
+            Foreign::Shape => "is not a heartbeat",
+            Foreign::Version => "has another protocol version",
+            Foreign::Key | Foreign::Tag => "was made without this group's key",
+            Foreign::Field => "has a field with an impossible value",
         };
         let mut last = self.breaches.get(&reason).copied();
         if is_due(&mut last) {
             log::warn!(
-                "{}: a datagram from {from} {what}; dropped, as are more of them",
+                "{}: dropped a datagram from {from}: it {what}; further ones are dropped silently",
                 self.name
             );
         }

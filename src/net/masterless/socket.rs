@@ -165,7 +165,7 @@ fn bound(
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn stay_on_loopback(socket: &Booked<socket2::Socket>) {
     if let Err(error) = socket.bind_device(Some(b"lo")) {
-        log::debug!("not told when the loopback interface goes down: {error}");
+        log::debug!("cannot watch the loopback interface: {error}");
     }
 }
 

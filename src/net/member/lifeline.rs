@@ -201,7 +201,7 @@ mod linux {
                 crate::net::rt::complaint::complain!(
                     Error,
                     "",
-                    "cut off the lifeline, which cannot be watched any more: {error}"
+                    "closed the lifeline, which can no longer be watched: {error}"
                 );
                 _ = stream.shutdown(std::net::Shutdown::Both);
             }

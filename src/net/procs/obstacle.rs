@@ -74,9 +74,8 @@ fn with_holder(
     match obstacle {
         Obstacle::NotPares => JoinError::PortHeld { address, holder: holder() },
         Obstacle::TurnedAway if port_holder::is_full(address) => deadline(
-            "the supervisor takes connections only to close them: its process is at the limit of \
-             its descriptors or threads, \
-             as its log says (see `ulimit -n`, `ulimit -u`)",
+            "the supervisor accepts connections only to close them: its process has reached its \
+             limit of descriptors or threads, as its log says (see `ulimit -n`, `ulimit -u`)",
         ),
         Obstacle::TurnedAway => JoinError::PortHeld { address, holder: holder() },
         Obstacle::OtherGroup(theirs) => {
@@ -98,16 +97,16 @@ fn with_holder(
         Obstacle::NoSupervisor => JoinError::NoSupervisor { address },
         Obstacle::PortForbidden => JoinError::PortForbidden { address },
         Obstacle::Busy => deadline(
-            "nobody on the port, or one too busy, took this instance in, or a firewall rejects \
-             what is sent to it",
+            "the port has no supervisor, or one that is too busy, or a firewall rejects \
+             connections to it",
         ),
         Obstacle::SteppingDown => deadline("the supervisor is handing over"),
-        Obstacle::Malformed(detail) => {
-            deadline(&format!("the supervisor says that we broke the protocol: {detail}"))
-        }
+        Obstacle::Malformed(detail) => deadline(&format!(
+            "the supervisor reports that this instance broke the protocol: {detail}"
+        )),
         Obstacle::Silent => deadline(
-            "nobody answers on the port: its holder hangs or stands still, or a firewall drops \
-             what is sent to it",
+            "no process answers on the port: its holder hangs or is stopped, or a firewall drops \
+             packets to it",
         ),
         Obstacle::System { doing, errno } => {
             JoinError::Io { doing, source: io::Error::from_raw_os_error(errno) }

@@ -473,7 +473,7 @@ impl Server {
         // (A watcher asks once, for a registry that may be larger than that.)
         if subscriber.outbox.len() > MAX_UNSENT && matches!(listener, Listener::Member(_)) {
             let name = &self.facts.me.name;
-            complain!(Warn, name, "{name}: cut off one that asks and never reads the answers");
+            complain!(Warn, name, "{name}: cut off a client that never reads its answers");
             subscriber.outbox.clear();
             _ = subscriber.outbox.stream().shutdown(Shutdown::Both);
         } else if inner.blocked.insert(listener) {

@@ -119,7 +119,7 @@ impl<'a> Watchdog<'a> {
             complain!(
                 Warn,
                 &self.name,
-                "`{}` has given no good answer for {:?}: {cause}",
+                "`{}` has not answered properly for {:?}: {cause}",
                 self.name,
                 self.timeout
             );
@@ -137,13 +137,13 @@ impl<'a> Watchdog<'a> {
                 Ok(pid) => complain!(
                     Warn,
                     &self.name,
-                    "ended `{}` (pid {pid}), which was stalled: {cause}",
+                    "killed `{}` (pid {pid}), which was stalled: {cause}",
                     self.name
                 ),
                 Err(error) => complain!(
                     Warn,
                     &self.name,
-                    "cannot end `{}`, which is stalled: {error}",
+                    "cannot kill `{}`, which is stalled: {error}",
                     self.name
                 ),
             }

@@ -205,7 +205,12 @@ impl Service {
         });
         if let Err(error) = spawned {
             let me = self.named();
-            complain!(Warn, &me, "{me}: no thread for a connection: {error}{}", cure(&error));
+            complain!(
+                Warn,
+                &me,
+                "{me}: cannot start a thread for a connection: {error}{}",
+                cure(&error)
+            );
             self.admission.lock().end(conn);
         }
     }

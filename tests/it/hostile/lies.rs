@@ -23,7 +23,7 @@ pub(super) fn lies() -> Vec<Lie> {
         timeout_ms: 700,
         within_ms: 700..7000,
         variant: "TimedOut",
-        message: &["no role after", "nobody answers on the port", SAYS_WHO],
+        message: &["no role after", "no process answers on the port", SAYS_WHO],
     };
     let stranger = |what, behave| Lie {
         what,

@@ -155,7 +155,7 @@ fn a_port_that_is_held_without_listening_is_a_deadline() {
         timeout_ms: 500,
         within_ms: 500..7000,
         variant: "TimedOut",
-        message: &["no role after", "nobody on the port"],
+        message: &["no role after", "the port has no supervisor"],
     };
     check_failure(&lie, &directory, port);
 }
@@ -176,7 +176,7 @@ fn a_holder_that_never_accepts_is_a_deadline() {
         timeout_ms: 700,
         within_ms: 700..7000,
         variant: "TimedOut",
-        message: &["no role after", "nobody answers on the port", SAYS_WHO],
+        message: &["no role after", "no process answers on the port", SAYS_WHO],
     };
     check_failure(&lie, &directory, port);
 }

@@ -83,7 +83,7 @@ impl Duty {
         let kept = self.shared.terms().begin(term);
         if let (Ok(()), Some(Err(error))) = (&kept, self.claim.as_ref().map(|claim| &claim.last)) {
             log::warn!(
-                "{}: {}; this instance knows: {term} is written there",
+                "{}: {}; wrote term {term}, which this instance knows",
                 self.shared.me.name,
                 error.finding()
             );

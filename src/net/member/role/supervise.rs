@@ -28,7 +28,7 @@ impl Duty {
     ) -> Outcome {
         let shared = self.shared.clone();
         let Some(claim) = self.claim.take() else { return Outcome::SteppedDown { term } };
-        log::debug!("{}: elected because: {cause}", shared.me.name);
+        log::debug!("{}: elected; cause: {cause}", shared.me.name);
         let ClaimedPort { listener, registry, registry_port, members, askers, waker, .. } = claim;
         let server = self.open_server((registry_port, waker), term, cause);
         // What it holds may have brought a higher term since the port was claimed.
@@ -36,7 +36,7 @@ impl Duty {
         shared.terms().raise(term);
         if let Some(error) = unkept {
             let name = &shared.me.name;
-            log::error!("{name}: {error}; only those who take part now know term {term}");
+            log::error!("{name}: {error}; only the present instances know term {term}");
         }
         shared.presence.enter(&shared.me.name, Place::Supervisor(server.clone()));
         let workers = Threads::default();
@@ -68,7 +68,7 @@ impl Duty {
             Ok(()) => listener,
             Err(error) => {
                 let name = &shared.me.name;
-                complain!(Error, name, "{name}: cannot supervise: no thread: {error}");
+                complain!(Error, name, "{name}: cannot supervise: cannot start a thread: {error}");
                 listener
             }
         };
