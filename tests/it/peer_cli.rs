@@ -105,7 +105,7 @@ fn a_primary_that_is_told_to_end_hands_over_first_and_says_so() {
 #[test]
 fn ls_in_a_pipe_is_tabs_and_in_json_has_every_field() {
     let ground = Ground::new();
-    ground.ask("peer ls").code(3).says("nobody was heard");
+    ground.ask("peer ls").code(3).says("no process was heard");
     assert_eq!(ground.ask("peer ls --json").code(3).out, "[]\n");
     let _one = primary(&ground, "--service 7 --workload 12");
     let _two = admitted(&ground, "--service 8 --rank 200");
@@ -164,7 +164,10 @@ fn direct_gives_another_process_another_rank() {
     one.expect(|event| event["cause"] == "handed-over");
     assert!(ground.ask(&format!("peer ls {CALM} --wait 1500")).code(0).out.starts_with(&worse));
     let nobody = "0".repeat(22);
-    ground.ask(&format!("peer direct {CALM} {nobody} 3")).code(4).says("no process 000000");
+    ground
+        .ask(&format!("peer direct {CALM} {nobody} 3"))
+        .code(4)
+        .says("no process has the tail 000000");
     one.stop();
     let better = ground.ask(&format!("peer ls {CALM} --wait 1500")).code(0).out;
     assert_eq!(better.lines().count(), 1, "{better}");
@@ -180,7 +183,7 @@ fn direct_ends_with_124_if_it_takes_too_long() {
     ground
         .ask(&format!("peer direct {CALM} {tail} 7 --timeout 0"))
         .code(124)
-        .says("was not heard with rank 7 in time");
+        .says("did not report rank 7 in time");
     ground.ask(&format!("peer direct {CALM} {tail} 7")).code(0).silent();
 }
 
@@ -220,7 +223,7 @@ fn who_does_not_want_to_wait_is_told_75_or_124() {
     let ground = Ground::new();
     let _one = primary(&ground, "");
     finish(run(&ground, "-n", "echo started")).code(75).says("another process is primary");
-    finish(run(&ground, "-w 3", "echo started")).code(124).says("not primary in time");
+    finish(run(&ground, "-w 3", "echo started")).code(124).says("did not become primary in time");
     let free = Ground::new();
     assert_eq!(finish(run(&free, "-n", "echo started")).code(0).out, "started\n");
     let mut waiting = Proc::start(run(&ground, "", "echo started"));
@@ -267,7 +270,7 @@ fn a_better_process_takes_the_work_over_without_overlap() {
         assert_eq!(old.line(), "ending");
         assert_eq!(new.line(), "started");
         assert_eq!(old.end_code(), 125);
-        assert!(old.stderr().contains("a better process is to be primary"));
+        assert!(old.stderr().contains("a better process becomes primary"));
         old = new;
     }
 }
@@ -300,7 +303,7 @@ fn another_programs_port_is_69_and_another_key_is_nobody() {
     drop(holder);
     let _one = primary(&ground, "");
     let stranger = Ground::on_port(ground.port);
-    stranger.ask("peer ls --wait 2500").code(3).says("does not have this group's key");
+    stranger.ask("peer ls --wait 2500").code(3).says("was made without this group's key");
     ground.ask("-g other peer ls").code(3);
 }
 

@@ -119,7 +119,9 @@ fn who_does_not_want_to_wait_is_told_75_or_124() {
     let ground = Ground::new();
     let _one = ground.join("one");
     finish(run(&ground, "-n", "echo started")).code(75).says("another instance is supervisor");
-    finish(run(&ground, "-w 0.1", "echo started")).code(124).says("not supervisor in time");
+    finish(run(&ground, "-w 0.1", "echo started"))
+        .code(124)
+        .says("did not become supervisor in time");
     let free = Ground::new();
     assert_eq!(finish(run(&free, "-n", "echo started")).code(0).out, "started\n");
     assert_eq!(finish(run(&free, "-w 30", "echo started")).code(0).out, "started\n");

@@ -302,7 +302,7 @@ fn a_command_that_nothing_can_guard_runs_only_if_that_is_wanted() {
             finish(command)
         };
         assert_eq!(unusable(way).out, "", "{way}");
-        let without = unusable(&format!("{way} --or-without")).code(5).says("nothing guards it");
+        let without = unusable(&format!("{way} --or-without")).code(5).says("without a guard");
         assert_eq!(without.out, "ran as nobody\n");
     }
     // That somebody else has it is no reason to run.

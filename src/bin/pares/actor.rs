@@ -30,8 +30,8 @@ const TURN: Duration = Duration::from_millis(15);
 /// Plays until the end of standard input. Group, port and directory are in the environment.
 pub(crate) fn act() -> Result<(), Failure> {
     let form = Form::new(true);
-    let (name, limit) =
-        arguments().ok_or_else(|| Failure::new(FAILED, "is for `pares demo` only"))?;
+    let (name, limit) = arguments()
+        .ok_or_else(|| Failure::new(FAILED, "only `pares demo` may use this command"))?;
     let ends = signals::ends(true)?;
     let instance = Arc::new(Instance::join(config(limit)?.name(&name))?);
     let events = instance.events();
@@ -72,7 +72,7 @@ fn config(limit: u64) -> Result<Config, Failure> {
         |name| env::var(name).map_err(|_| Failure::new(FAILED, format!("{name} is not set")));
     let port = variable("PARES_PORT")?
         .parse()
-        .map_err(|_| Failure::new(FAILED, "PARES_PORT is no port"))?;
+        .map_err(|_| Failure::new(FAILED, "PARES_PORT is not a port number"))?;
     Ok(Config::new(variable("PARES_GROUP")?)
         .port(port)
         .resource(pares::Resource::new(RESOURCE, limit)))

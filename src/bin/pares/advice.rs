@@ -26,7 +26,7 @@ fn option(setting: &str) -> Option<&'static str> {
         "port" => "--port or PARES_PORT",
         "name" => "--name",
         "key_file" => "--key-file",
-        "state_directory" => "PARES_DIR, see `pares doctor`",
+        "state_directory" => "PARES_DIR; see `pares doctor`",
         "may_supervise" => "without --never-supervisor",
         _ => return None,
     })
@@ -74,8 +74,8 @@ impl Told for AskError {
     fn told(&self) -> String {
         match self {
             AskError::Refused { source } => source.told(),
-            AskError::NoSuchInstance { .. } => format!("{self}; `pares ls` shows who is there"),
-            AskError::TimedOut => format!("{self}; `pares doctor` says what holds it up"),
+            AskError::NoSuchInstance { .. } => format!("{self}; `pares ls` lists the instances"),
+            AskError::TimedOut => format!("{self}; `pares doctor` shows the cause"),
             error => error.to_string(),
         }
     }
@@ -86,7 +86,7 @@ impl Told for CallError {
         match self {
             CallError::Ask { source } => source.told(),
             CallError::NoSuchFunction { instance, .. } => {
-                format!("{self}; `pares functions {instance}` shows what it has")
+                format!("{self}; `pares functions {instance}` lists its functions")
             }
             error => error.to_string(),
         }
@@ -97,7 +97,7 @@ impl Told for AcquireError {
     fn told(&self) -> String {
         match self {
             AcquireError::Exhausted { resource, .. } | AcquireError::TimedOut { resource } => {
-                format!("{self}; `pares usage {resource}` shows who has them")
+                format!("{self}; `pares usage {resource}` lists the holders")
             }
             AcquireError::OverLimit { .. } => format!("{self}; raise it with `pares limit`"),
             error => error.to_string(),
@@ -109,7 +109,7 @@ impl Told for ResourceError {
     fn told(&self) -> String {
         match self {
             ResourceError::Ask { source } => source.told(),
-            ResourceError::Unknown { .. } => format!("{self}; `pares usage` shows which there are"),
+            ResourceError::Unknown { .. } => format!("{self}; `pares usage` lists the resources"),
             error => error.to_string(),
         }
     }

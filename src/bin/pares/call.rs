@@ -12,10 +12,10 @@ use crate::failure::{FAILED, Failure};
 use crate::group::{Group, Patience, seconds};
 use crate::output::{Form, json, line, object, rows};
 
-/// Call an admin function of an instance, of the supervisor (main) or of all (@all)
+/// Call an admin function of one instance, of the supervisor (main), or of all instances (@all)
 ///
-/// The result's bytes go to standard output as they are. For @all it is one line for each instance:
-/// name, `ok` or `error`, result; the exit code is 0 only if all have answered.
+/// The bytes of the result go to standard output unchanged. With @all the output is one line per
+/// instance: name, `ok` or `error`, result. The exit code is then 0 only if all calls succeeded.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,56 +23,56 @@ Examples:
   pares call main reload - < new.conf
   pares call @all log-level debug --timeout 2")]
 pub(crate) struct CallArgs {
-    /// An instance's name, `main` for the supervisor, or `@all`
+    /// Name of an instance, `main` for the supervisor, or `@all`
     name: String,
 
-    /// The function; `pares functions NAME` lists them
+    /// Name of the function; `pares functions NAME` lists them
     function: String,
 
-    /// What the function is given; `-` reads it from standard input
+    /// Payload for the function; `-` reads it from standard input
     payload: Option<OsString>,
 
     #[command(flatten)]
     patience: Patience,
 
-    /// Print {name,ok,result}; for @all an array of them
+    /// Print the JSON object {name,ok,result}; with @all an array of them
     #[arg(long)]
     json: bool,
 }
 
-/// List the admin functions of an instance, and what they do
+/// List the admin functions of an instance
 #[derive(clap::Args)]
 pub(crate) struct FunctionsArgs {
-    /// An instance's name, or `main` for the supervisor
+    /// Name of an instance, or `main` for the supervisor
     name: String,
 
     #[command(flatten)]
     patience: Patience,
 
-    /// Print an array of {name,help}
+    /// Print a JSON array of {name,help}
     #[arg(long)]
     json: bool,
 }
 
 /// Ask an instance to leave its group
 ///
-/// Done as soon as the instance has agreed. `pares join` then ends; `pares run` ends its command
+/// Returns as soon as the instance agrees. `pares join` then ends; `pares run` ends its command
 /// first.
 #[derive(clap::Args)]
 pub(crate) struct StopArgs {
-    /// An instance's name, or `main` for the supervisor
+    /// Name of an instance, or `main` for the supervisor
     name: String,
 
     #[command(flatten)]
     patience: Patience,
 }
 
-/// Have the supervisor hand over to another instance, and print the successor's name
+/// Make the supervisor hand over to another instance, and print the successor's name
 ///
-/// What runs only on the supervisor is ended first. The old supervisor stays in the group.
+/// Jobs that run only on the supervisor end first. The old supervisor stays in the group.
 #[derive(clap::Args)]
 pub(crate) struct StepDownArgs {
-    /// How many seconds it may take
+    /// Time limit, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds)]
     timeout: Duration,
 }
@@ -140,7 +140,7 @@ fn print_all(answers: &[Answer], form: Form) -> Result<(), Failure> {
         0 => Ok(()),
         failed => Err(Failure::new(
             FAILED,
-            format!("{failed} of {} instances gave no result", answers.len()),
+            format!("{failed} of {} instances returned no result", answers.len()),
         )),
     }
 }
@@ -157,7 +157,7 @@ pub(crate) fn functions(group: &Group, args: &FunctionsArgs) -> Result<(), Failu
     }
     let functions: Vec<Vec<String>> =
         functions.map(|(name, help)| vec![name.into(), help.into()]).collect();
-    rows(form, &["FUNCTION", "WHAT IT DOES"], &functions)
+    rows(form, &["FUNCTION", "DESCRIPTION"], &functions)
 }
 
 pub(crate) fn stop(group: &Group, args: &StopArgs) -> Result<(), Failure> {

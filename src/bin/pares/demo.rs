@@ -20,23 +20,22 @@ use crate::output::{Form, Value, json, line, object};
 use crate::wrap::own_program;
 use crate::{registry, sharing, signals};
 
-/// Show an election and what happens when supervisors are killed, with real processes, in a few
-/// seconds
+/// Run real processes for a few seconds, kill their supervisors, and show the take-overs
 ///
-/// All processes share what there is too little of, `connections`: each has one for a moment, and
-/// again in its turn. Each says when, and the demo checks by these words that there never were more
-/// at once than there may be, whoever was killed.
+/// All processes share a limited resource, `connections`: each process holds a unit for a moment,
+/// again and again. The demo records each of these turns and checks that they never exceeded the
+/// limit, whichever process was killed.
 ///
-/// The processes form a group of their own, on a free port and in a directory of their own, and all
-/// are gone at the end.
+/// The processes form a group of their own, on a free port and in a temporary directory. At the end
+/// none of them is left.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares demo --instances 8 --kills 5")]
 pub(crate) struct Args {
-    /// How many processes
+    /// Number of processes
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=200))]
     instances: u32,
 
-    /// How many supervisors to kill
+    /// Number of supervisors to kill
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     kills: u32,
 
@@ -62,10 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     stage.await_all_roles()?;
     let count = args.instances;
     say(
-        format!(
-            "{count} processes on port {}, and one election: {first} after {took:.1} ms",
-            stage.port
-        ),
+        format!("{count} processes on port {} elected {first} after {took:.1} ms", stage.port),
         &[
             ("event", json!("elected")),
             ("name", json!(first)),
@@ -87,8 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             (ms(at.saturating_sub(killed)), ms(settled.saturating_sub(killed)));
         say(
             format!(
-                "SIGKILL {old} (pid {pid}): {new} is supervisor after {take_over:.2} ms, \
-                 all survivors are registered again after {again:.2} ms"
+                "killed {old} (pid {pid}): {new} took over after {take_over:.2} ms, all survivors \
+                 were registered again after {again:.2} ms"
             ),
             &[
                 ("event", json!("take-over")),
@@ -113,13 +109,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if most > limit {
         return Err(Failure::new(
             FAILED,
-            format!("{most} processes had a connection at once; at most {limit} may"),
+            format!("{most} processes held a connection at once; the limit is {limit}"),
         ));
     }
     say(
         format!(
-            "all processes have left; {turns} turns with a connection, and never more than {most} \
-             of {limit} at once"
+            "all processes have left; in {turns} turns at most {most} of {limit} connections were \
+             in use at once"
         ),
         &[
             ("event", json!("end")),

@@ -14,25 +14,25 @@ use crate::failure::{Failure, USAGE};
 /// Which group, and how much to say, as the command line has it.
 #[derive(Args)]
 pub(crate) struct GroupArgs {
-    /// The group's name [env: PARES_GROUP; default: default]
+    /// Name of the group [env: PARES_GROUP; default: default]
     #[arg(short, long, global = true)]
     group: Option<String>,
 
-    /// The supervisor port of 127.0.0.1 [env: PARES_PORT, unless -g is given; default: 30099 for
-    /// the group `default`; else port and address are made from group and user id]
+    /// Supervisor port, on 127.0.0.1 [env: PARES_PORT, unless -g is given; default: 30099 for the
+    /// group `default`, else a port and an address derived from group and user id]
     #[arg(short, long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// The file with the group's key, also one that is mounted as a secret [default: GROUP.key in
-    /// PARES_DIR, made new]
+    /// File with the group's key, such as a mounted secret [default: GROUP.key in PARES_DIR, made
+    /// at first use]
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
 
-    /// Log nothing but errors
+    /// Log only errors
     #[arg(short, long, global = true)]
     quiet: bool,
 
-    /// Log more: -v role changes, -vv members and calls, -vvv messages
+    /// Log more: -v role changes, -vv also members and calls, -vvv also messages
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 }
@@ -89,7 +89,8 @@ pub(crate) fn variable<T: FromStr>(name: &str, what: &str) -> Result<Option<T>, 
         Failure::new(
             USAGE,
             format!(
-                "{name} in the environment is {value:?}, not {what}: unset it, or use the option"
+                "the environment variable {name} is {value:?}, which is not {what}: unset it, or \
+                 use the option"
             ),
         )
     })
@@ -124,28 +125,28 @@ impl Group {
 /// How the command appears in the registry when it is an instance itself.
 #[derive(Args)]
 pub(crate) struct Identity {
-    /// The instance's unique name [default: pares-N]
+    /// Unique name of the instance [default: pares-N]
     #[arg(long)]
     name: Option<String>,
 
-    /// Something others shall know of the instance; can be given several times
+    /// Key and value for the instance's registry entry; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     meta: Vec<(String, String)>,
 
-    /// Give up if no role is known after so many seconds
+    /// Time limit for joining, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
 
-    /// Never become supervisor; without one that may, there is none
+    /// Never become supervisor (a group of only such instances has none)
     #[arg(long)]
     never_supervisor: bool,
 
-    /// Watch for hangs: an instance at the other end of a lifeline that gives no good answer for so
-    /// long is reported
+    /// Report an instance at the other end of a lifeline that has not answered properly for this
+    /// many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hang_timeout: Option<Duration>,
 
-    /// End the supervisor's process by SIGKILL when it hangs, so that another takes over
+    /// Kill (SIGKILL) the supervisor's process when it hangs, to let another instance take over
     #[arg(long, requires = "hang_timeout")]
     end_hung_supervisor: bool,
 }
@@ -168,24 +169,24 @@ impl Identity {
 /// How long the answer of another instance may take.
 #[derive(Args)]
 pub(crate) struct Patience {
-    /// How many seconds the answer may take
+    /// Time limit for the answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("not KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.into(), value.into()))
 }
 
 /// A resource and how many units of it. A resource's name may have a `=` in it, a number has none.
 pub(crate) fn share(text: &str) -> Result<(String, u64), String> {
-    let (resource, units) = text.rsplit_once('=').ok_or("not RESOURCE=NUMBER")?;
-    Ok((resource.into(), units.parse().map_err(|_| "not RESOURCE=NUMBER")?))
+    let (resource, units) = text.rsplit_once('=').ok_or("expected RESOURCE=NUMBER")?;
+    Ok((resource.into(), units.parse().map_err(|_| "expected RESOURCE=NUMBER")?))
 }
 
 /// Seconds, also with a fraction.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number of seconds")?;
-    Duration::try_from_secs_f64(number).map_err(|_| "not a number of seconds".into())
+    let number: f64 = text.parse().map_err(|_| "expected a number of seconds")?;
+    Duration::try_from_secs_f64(number).map_err(|_| "expected a number of seconds".into())
 }

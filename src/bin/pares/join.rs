@@ -9,12 +9,12 @@ use crate::group::{Group, Identity, share};
 use crate::output::{Form, note};
 use crate::signals;
 
-/// Be an instance until SIGINT or SIGTERM, one line per event
+/// Run an instance until SIGINT or SIGTERM, and print one line per event
 ///
-/// Events: supervisor, subordinate, contending (the instance's own role), settled (all survivors of
-/// an election are in the registry again), joined and left (the other instances), setting,
-/// permit-lost, stalled and resumed (with --hang-timeout), stopped. It also ends after `pares stop
-/// NAME`.
+/// Events: supervisor, subordinate and contending (the role of this instance), settled (all
+/// survivors of an election are in the registry again), joined and left (other instances), setting,
+/// permit-lost, stalled and resumed (with --hang-timeout), stopped. `pares stop NAME` also ends the
+/// instance.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     identity: Identity,
 
-    /// Declare how much of a resource all instances together may use; can be given several times
+    /// Declare a resource and its limit for all instances together; repeatable
     #[arg(long, value_name = "RESOURCE=LIMIT", value_parser = share)]
     resource: Vec<(String, u64)>,
 
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// End at the end of standard input too: with whoever holds its other end
+    /// Also end at the end of standard input, when the process at its other end ends
     #[arg(long)]
     until_eof: bool,
 }
@@ -55,8 +55,8 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
             recv(events.as_ref()) -> event => match event {
                 Ok(event) => {
                     if let EventKind::Missed { events } = event.kind {
-                        note(&format!("{events} events are missing: standard output is read too \
-                                       slowly"));
+                        note(&format!("missed {events} events: the reader of standard output is \
+                                       too slow"));
                     }
                     print(Line::of_instance(&name, &event))?;
                 }

@@ -31,8 +31,8 @@ use clap::{Parser, Subcommand};
 use failure::Failure;
 use group::GroupArgs;
 
-/// First among equals: instances of one program on one machine elect a supervisor, keep a registry,
-/// share what is limited, and notice every death at once
+/// First among equals: the instances of one program on one machine elect a supervisor, keep a
+/// registry, share limited resources, and learn of every death at once
 #[derive(Parser)]
 #[command(name = "pares", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
@@ -44,28 +44,28 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  pares demo                              see what it does
-  pares join --name worker-1 &            be an instance, one line per event
-  pares ls                                who is there
-  pares status --json                     supervisor, term and cause of the last election
-  pares run --permit db --limit 4 -- CMD  at most 4 of them at once
-  pares usage                             who holds what
-  pares peer join                         be in a group without a master, also across machines
+  pares demo                              watch elections and take-overs
+  pares join --name worker-1 &            run an instance that prints one line per event
+  pares ls                                list all instances
+  pares status --json                     show supervisor, term and cause of the last election
+  pares run --permit db --limit 4 -- CMD  run at most 4 of these commands at once
+  pares usage                             show the holders of each resource
+  pares peer join                         join a masterless group, also across machines
 
-Standard output is data: a table on a terminal, without header and separated by tabs in a pipe, or \
-JSON with --json.
+Standard output carries only data: a table on a terminal, tab-separated lines without a header in \
+a pipe, JSON with --json.
 
 Exit codes:
-  0 yes, done                      75 busy, or limit reached with -n
+  0 yes, or done                   75 busy, or limit reached with -n
   1 failure                        77 not authorised
-  2 usage                          124 deadline passed
+  2 wrong usage                    124 time limit passed
   3 no supervisor, or not it       125 supervisorship or permit lost while CMD ran
   4 no such instance, function,    126, 127 CMD not runnable, not found
-    resource or setting            128+N CMD died by signal N
+    resource or setting            128+N CMD died from signal N
   69 port held by another program
 
-Environment: PARES_GROUP, PARES_PORT, PARES_DIR (the group's key and term; else STATE_DIRECTORY,
-XDG_STATE_HOME or HOME), NO_COLOR.";
+Environment: PARES_GROUP; PARES_PORT; PARES_DIR, the directory of the group's key and term (default:
+in STATE_DIRECTORY, XDG_STATE_HOME or HOME); NO_COLOR.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -128,7 +128,7 @@ fn guarded(words: &[OsString]) -> Result<(), Failure> {
     let result = group.resolved().and_then(|group| match command {
         Command::Run(args) => run::guarded(&group, args, &guard),
         Command::Peer(args) => peer::guarded(&group, args, &guard),
-        _ => Err(Failure::new(failure::USAGE, "there is nothing to guard")),
+        _ => Err(Failure::new(failure::USAGE, "this command has nothing to guard")),
     });
     let result = result.map_err(|failure| {
         _ = conclude(Err(Failure {

@@ -10,10 +10,10 @@ use crate::group::Group;
 use crate::output::{Form, note};
 use crate::signals;
 
-/// Print one line per event until SIGINT or SIGTERM, without being an instance
+/// Watch a group from outside until SIGINT or SIGTERM, and print one line per event
 ///
-/// First the supervisor and all instances that are there, then what changes: supervisor, settled,
-/// joined, left, contending (no supervisor for the moment).
+/// The first lines are the supervisor and all present instances; the following ones are changes.
+/// Events: supervisor, settled, joined, left, contending (no supervisor at the moment).
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  pares monitor --json | jq -r 'select(.event == \"left\").name'"

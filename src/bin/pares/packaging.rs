@@ -9,7 +9,7 @@ use clap_mangen::Man;
 use crate::Cli;
 use crate::failure::{Failure, USAGE};
 
-/// Print the completions for a shell
+/// Print the completion script for a shell
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  pares completions bash > /usr/share/bash-completion/completions/pares"
@@ -18,14 +18,14 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Print the manual page, of the whole or of one command
+/// Print the manual page of `pares` or of one of its commands
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  pares man | man -l -\n  pares man run > pares-run.1\n  pares man \
                   peer join > pares-peer-join.1"
 )]
 pub(crate) struct ManArgs {
-    /// A command of `pares`, and a command of that
+    /// Name of a command, and of its subcommand
     command: Vec<String>,
 }
 
@@ -41,7 +41,9 @@ pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
     let mut page = pares;
     for name in &args.command {
         let found = page.find_subcommand(name).filter(|command| !command.is_hide_set());
-        page = found.cloned().ok_or_else(|| Failure::new(USAGE, format!("no command `{name}`")))?;
+        page = found
+            .cloned()
+            .ok_or_else(|| Failure::new(USAGE, format!("`{name}` is not a command")))?;
     }
     let mut text = Vec::new();
     Man::new(page).render(&mut text)?;

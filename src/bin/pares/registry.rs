@@ -13,48 +13,48 @@ pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// List all instances
 ///
-/// In a pipe the fields are: name, role, pid, uid, admin port, time of joining in ms since 1970,
-/// then one field for each KEY=VALUE that the instance says of itself.
+/// The fields in a pipe are name, role, pid, uid, admin port, time of joining in ms since 1970, and
+/// one KEY=VALUE for each key in the instance's registry entry.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pares ls | cut -f1,3                                     names and process ids
-  pares ls --json | jq -r '.[] | select(.main).name'       the supervisor's name")]
+  pares ls | cut -f1,3                                     show names and process ids
+  pares ls --json | jq -r '.[] | select(.main).name'       show the supervisor's name")]
 pub(crate) struct LsArgs {
-    /// Print an array of {name,role,pid,uid,admin,term,joined_ms,meta,functions,main}
+    /// Print a JSON array of {name,role,pid,uid,admin,term,joined_ms,meta,functions,main}
     #[arg(long)]
     json: bool,
 }
 
-/// Show supervisor, term, and when and why it was elected; or what is known of one instance
+/// Show the supervisor, its term, and the time and cause of its election; or one instance's entry
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pares status
-  pares status main           the supervisor's entry in the registry
+  pares status main           show the supervisor's registry entry
   pares status --json | jq .term")]
 pub(crate) struct StatusArgs {
-    /// An instance, or `main` for the supervisor
+    /// Name of an instance, or `main` for the supervisor
     name: Option<String>,
 
-    /// Print one object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Say by the exit code whether an instance is supervisor: 0 yes, 3 no or no supervisor
+/// Tell by the exit code whether an instance is supervisor: 0 yes, 3 no, or no supervisor
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares is-supervisor \"$HOSTNAME-1\" && rotate-logs")]
 pub(crate) struct IsSupervisorArgs {
-    /// The instance's name
+    /// Name of the instance
     name: String,
 }
 
-/// Say by the exit code whether an instance is up: 0 yes, 4 no, 3 no supervisor
+/// Tell by the exit code whether an instance is up: 0 yes, 4 no, 3 no supervisor
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares is-up worker-1 || systemctl restart worker-1")]
 pub(crate) struct IsUpArgs {
-    /// The instance's name, or `main` for the supervisor
+    /// Name of an instance, or `main` for the supervisor
     name: String,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
         return line(&array(listing, ",\n "));
     }
     if !listing.settled {
-        note("not settled: survivors of the last election may still be missing");
+        note("the registry is not settled: survivors of the last election may be missing");
     }
     let row = |entry: &Entry| {
         let joined =

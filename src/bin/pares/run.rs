@@ -14,79 +14,80 @@ use crate::group::{Group, Identity, seconds, share};
 use crate::output::note;
 use crate::wrap::{Ended, Guard, Loss, over_after, quoted, supervise};
 
-/// Run a command while this instance is supervisor, or while it has a permit
+/// Run a command while this instance is supervisor or holds a permit
 ///
-/// With --when-supervisor one instance runs CMD: start it on as many places as you like, the others
-/// wait, and when that one ends or is killed, another runs it. With --permit as many run their
-/// commands as the resource's limit lets, in the order of asking; an end gives the permit back,
-/// also that by SIGKILL. CMD's end ends `pares run`, with CMD's exit code, or by the signal that
-/// ended CMD if `pares run` got it, too.
+/// With --when-supervisor exactly one instance runs CMD. Start any number: the others wait, and
+/// when the first ends or is killed, another runs CMD. With --permit as many instances run their
+/// commands as the resource's limit allows, in the order of their requests. The end of `pares run`
+/// releases the permit, even if it is killed by SIGKILL. When CMD ends, `pares run` exits with
+/// CMD's exit code, or dies from the signal that ended CMD if it received that signal, too.
 ///
-/// CMD runs in a process group of its own, of which nothing survives `pares run`, even if that is
-/// killed. All signals that can be caught are passed on to the whole group. Ctrl-Z stops CMD and
-/// `pares run`, and `fg` continues both; the role or permit is kept meanwhile. CMD gets the
-/// terminal when it reads from it or sets its modes. If the role ends or the permit is lost (`pares
-/// step-down`, `pares revoke`, `pares stop`; also if no supervisor can be reached for 10 s), the
-/// group gets SIGTERM and, if CMD has not ended in time, SIGKILL. The role, or a permit that was
-/// not taken away, is given up only when nothing of the group is left. Only a process that leaves
-/// the group (as daemons do) escapes this, and one that runs as another user (as with sudo), which
-/// this one may not signal: the role is kept until it ends by itself, but a permit that was taken
-/// away is another's at once.
+/// CMD runs in a process group of its own. No process of that group survives `pares run`, even if
+/// `pares run` is killed. `pares run` passes all signals that can be caught on to the whole group.
+/// Ctrl-Z stops CMD and `pares run`, which keeps the role or the permit, and `fg` continues both.
+/// CMD gets the terminal when it reads from it or sets its modes.
 ///
-/// A second process, the guard, holds the role or the permit; its process id is the one in `pares
-/// ls`. A service manager that is told when a service is ready (NOTIFY_SOCKET) hears of it when CMD
-/// begins.
+/// The role or the permit can be lost: by `pares step-down`, `pares revoke` or `pares stop`, or if
+/// no supervisor can be reached for 10 s. The group then gets SIGTERM and, if CMD does not end in
+/// time, SIGKILL. `pares run` gives up the role, or a permit that was not taken away, only when no
+/// process of the group is left. Two kinds of processes escape this: one that leaves the group, as
+/// a daemon does, and one that runs as another user, as with sudo, which `pares run` may not
+/// signal. It then keeps the role until that process ends, but a permit that was taken away goes to
+/// another instance at once.
 ///
-/// CMD finds its instance in PARES_NAME, PARES_ROLE (when CMD began), PARES_TERM (which grows with
-/// each supervisor: a fencing token), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP, and PARES_PORT if
-/// one was set.
+/// A second process, the guard, holds the role or the permit; `pares ls` shows its process id. When
+/// CMD begins, `pares run` tells the service manager (NOTIFY_SOCKET) that the service is ready.
+///
+/// The environment of CMD has PARES_NAME, PARES_ROLE (when CMD began), PARES_TERM (a fencing token:
+/// it grows with each supervisor), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP, and PARES_PORT if a
+/// port was set.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pares run --when-supervisor -- ./cron-job          start it on every worker: one runs it
-  pares run --when-supervisor -n -- ./once || true   not if another has it already
+  pares run --when-supervisor -n -- ./once || true   skip it if another instance runs it
   pares run --permit scan --limit 4 -- ./scan FILE   start any number: four run at once
-  pares run --permit connections=10 -- ./import      of what other instances have declared
+  pares run --permit connections=10 -- ./import      use a limit that other instances declare
 
 Exit codes, besides CMD's own:
-  3 asked to leave before CMD ran; no     124 not in time (-w)
-    supervisor (--never-supervisor)
-  4 no instance has declared the resource 125 role or permit lost while CMD ran
-  75 another is supervisor (-n), units    126, 127 CMD not runnable, not found
-     not free (-n), or over the limit     128+N CMD died by signal N")]
+  3 asked to leave before CMD ran, or no  124 time limit passed (-w)
+    supervisor (--never-supervisor)       125 role or permit lost while CMD ran
+  4 no instance has declared the resource 126, 127 CMD not runnable, not found
+  75 another instance is supervisor (-n), 128+N CMD died from signal N
+     units not free (-n), or over the limit")]
 pub(crate) struct Args {
     #[command(flatten)]
     when: When,
 
-    /// Declare that all instances together may use so many units of the permit's resource
+    /// Declare the limit of the permit's resource, in units for all instances together
     #[arg(long, value_name = "N", requires = "permit", conflicts_with = "when_supervisor")]
     limit: Option<u64>,
 
-    /// Declare that each instance may use at most so many of them
+    /// Declare a limit for each instance as well, in units
     #[arg(long, value_name = "N", requires = "limit")]
     per_holder: Option<u64>,
 
-    /// Run CMD all the same where nothing can guard it: no usable directory or key, a foreign
-    /// program on the port
+    /// Run CMD even if it cannot be guarded: no usable directory or key, or another program on the
+    /// port
     #[arg(long)]
     or_without: bool,
 
-    /// Do not wait for the role or the permit
+    /// Fail instead of waiting for the role or the permit
     #[arg(short, long, conflicts_with = "wait")]
     no_wait: bool,
 
-    /// Wait at most so many seconds for the role or the permit [default: for ever]
+    /// Time limit for waiting for the role or the permit, in seconds [default: none]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
 
-    /// How many seconds CMD has to end after SIGTERM when the role or the permit is lost
+    /// Time from SIGTERM to SIGKILL when the role or the permit is lost, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     kill_after: Duration,
 
     #[command(flatten)]
     identity: Identity,
 
-    /// The command and its arguments
+    /// Command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -98,8 +99,7 @@ struct When {
     #[arg(long, conflicts_with = "never_supervisor")]
     when_supervisor: bool,
 
-    /// Run CMD while this instance has a permit for so many units of a resource (1, if no number is
-    /// given)
+    /// Run CMD while this instance holds a permit for UNITS of a resource [default: 1 unit]
     #[arg(long, value_name = "RESOURCE[=UNITS]", value_parser = wanted)]
     permit: Option<(String, u64)>,
 }
@@ -114,7 +114,7 @@ fn wanted(text: &str) -> Result<(String, u64), String> {
 /// held.) On a machine that is starved of CPU the library's settle time would end sound commands.
 const OUT_OF_TOUCH: Duration = Duration::from_secs(10);
 
-const LATE: &str = "not supervisor in time";
+const LATE: &str = "did not become supervisor in time";
 
 impl Args {
     pub(crate) fn command(&self) -> &[OsString] {
@@ -144,11 +144,7 @@ pub(crate) fn or_without(
     if !wanted || failure.code == USAGE {
         return Err(failure);
     }
-    note(&format!(
-        "{}: {} runs all the same, and nothing guards it",
-        failure.message,
-        quoted(&command[0])
-    ));
+    note(&format!("{}: running {} without a guard", failure.message, quoted(&command[0])));
     let (_lose, lost) = bounded(1);
     let (held, _let_go) = bounded(0);
     let prepare =
@@ -191,7 +187,7 @@ fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Fail
         Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),
     };
     if args.no_wait && instance.role() != Role::Supervisor {
-        let cure = "a job of its own wants a group of its own (-g NAME), or --permit instead of \
+        let cure = "for a separate job, use a group of its own (-g NAME), or --permit instead of \
                     --when-supervisor";
         return Err(Failure::new(BUSY, format!("another instance is supervisor; {cure}")));
     }
@@ -207,7 +203,7 @@ fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Fail
             return; // nobody waits for it any more
         }
         while !guard.wait(Duration::MAX) {}
-        _ = lose.send(Loss { why: "the role ends", kill_after });
+        _ = lose.send(Loss { why: "the role ended", kill_after });
         _ = let_go.recv();
     })?;
     let term =
@@ -248,8 +244,11 @@ fn with_permit(
         Ok(b"leaving".to_vec())
     };
     let config = args.identity.config(group);
-    let mut config =
-        config.admin_function("stop", "has the instance end its command and leave its group", stop);
+    let mut config = config.admin_function(
+        "stop",
+        "makes the instance end its command and leave its group",
+        stop,
+    );
     config = match (args.limit, args.per_holder) {
         (None, _) => config,
         (Some(limit), None) => config.resource(pares::Resource::new(&resource, limit)),
@@ -333,7 +332,7 @@ fn hold(
     lose: impl FnOnce(&'static str),
     let_go: &Receiver<()>,
 ) {
-    const LOST: &str = "the permit is lost";
+    const LOST: &str = "the permit was lost";
     let mut alone = never();
     let mut has_role = true;
     // It may have gone as it came; that event was passed over while nothing was held.
@@ -342,8 +341,8 @@ fn hold(
         select! {
             recv(let_go) -> _ => return,
             recv(asked) -> _ => why = Some("asked to leave"),
-            recv(alone) -> _ => why = Some("no supervisor for too long, so that others may have \
-                                            the permit"),
+            recv(alone) -> _ => why = Some("no supervisor for too long, others may hold the \
+                                            permit"),
             recv(events.as_ref()) -> event => match event.map(|event| event.kind) {
                 Ok(EventKind::PermitLost { permit: lost, .. }) if lost == permit.id() => {
                     why = Some(LOST);

@@ -6,47 +6,47 @@ use crate::output::{Form, escaped, json, line, object, rows};
 
 /// Print the value of a setting
 ///
-/// The value as it is, and a line end. The exit code is 4 if it is not set.
+/// Prints the value unchanged, and a line end. If the setting is not set, the exit code is 4.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  level=$(pares get log-level) || level=info")]
 pub(crate) struct GetArgs {
-    /// The setting's key
+    /// Key of the setting
     key: String,
 
     #[command(flatten)]
     patience: Patience,
 
-    /// Print {key,value}
+    /// Print the JSON object {key,value}
     #[arg(long)]
     json: bool,
 }
 
 /// Set a setting for all instances, or remove it
 ///
-/// When this is done, every connected instance has the value, and it goes on when the supervisor
-/// dies. Settings live as long as the group has an instance. With --if and --if-unset, one of
-/// several who try it at once succeeds; the others end with 1 and are told the value.
+/// When the command returns, every connected instance has the value. It survives the supervisor,
+/// and lives as long as the group has an instance. With --if or --if-unset, exactly one of several
+/// simultaneous attempts succeeds; the others exit with 1 and print the value.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pares set log-level debug
-  pares set schema 8 --if 7              only if it still is 7
+  pares set schema 8 --if 7              only if it is still 7
   pares set leader \"$HOSTNAME\" --if-unset
   pares set offset -- -5                 a value that begins with a dash
   pares set log-level --unset")]
 pub(crate) struct SetArgs {
-    /// The setting's key: no white space, not beginning with a dash
+    /// Key of the setting: no white space, not beginning with a dash
     key: String,
 
-    /// Any text up to 16 KiB
+    /// New value: any text up to 16 KiB
     #[arg(required_unless_present = "unset")]
     value: Option<String>,
 
-    /// Only if the setting has this value
+    /// Set it only if its present value is VALUE
     #[arg(long = "if", value_name = "VALUE", allow_hyphen_values = true)]
     expected: Option<String>,
 
-    /// Only if it is not set
+    /// Set it only if it is not set
     #[arg(long, conflicts_with = "expected")]
     if_unset: bool,
 
@@ -60,16 +60,16 @@ pub(crate) struct SetArgs {
 
 /// List all settings
 ///
-/// In a pipe the fields are key and value. In a value a backslash is `\\`, a line end `\n`, a tab
-/// `\t`, a carriage return `\r`, and any other control character its bytes in octal, such as
-/// `\0033`: `printf %b` makes the value of it again. JSON has it as it is.
+/// The fields in a pipe are key and value. In a value a backslash is printed as `\\`, a line end as
+/// `\n`, a tab as `\t`, a carriage return as `\r`, and any other control character as its bytes in
+/// octal, such as `\0033`: `printf %b` restores the value. JSON has its own escapes.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares settings --json | jq 'from_entries'")]
 pub(crate) struct SettingsArgs {
     #[command(flatten)]
     patience: Patience,
 
-    /// Print an array of {key,value}
+    /// Print a JSON array of {key,value}
     #[arg(long)]
     json: bool,
 }

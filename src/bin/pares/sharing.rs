@@ -6,42 +6,41 @@ use crate::failure::Failure;
 use crate::group::{Group, Patience};
 use crate::output::{Form, json, line, object, rows};
 
-/// List the resources that are shared: limit, units in use, requests waiting, and who has how many
-/// units
+/// List the shared resources: limit, units in use, waiting requests, and the units of each holder
 ///
-/// In a pipe the fields are: resource, limit (`-` if nobody has declared one), units in use,
-/// requests waiting, then one field NAME=UNITS for each holder. In use is what permits hold and
-/// tallies count.
+/// The fields in a pipe are resource, limit (`-` if no instance has declared one), units in use,
+/// waiting requests, and one NAME=UNITS for each holder. Units in use are those that permits hold
+/// and tallies count.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pares usage connections
-  pares usage | cut -f1,3                                    each resource and how much of it is \
-  in use
-  pares usage --json | jq '.[] | select(.in_use > .limit)'   more in use than there may be")]
+  pares usage | cut -f1,3                                    show the units in use of each resource
+  pares usage --json | jq '.[] | select(.in_use > .limit)'   show resources above their limits")]
 pub(crate) struct UsageArgs {
-    /// One resource only
+    /// Name of a resource [default: all]
     resource: Option<String>,
 
     #[command(flatten)]
     patience: Patience,
 
-    /// Print an array of {resource,limit,in_use,waiting,holders:[{name,units}]}
+    /// Print a JSON array of {resource,limit,in_use,waiting,holders:[{name,units}]}
     #[arg(long)]
     json: bool,
 }
 
-/// Change a resource's limit for all instances, at once and until it is changed again
+/// Change a resource's limit for all instances, at once and until the next change
 ///
-/// It counts instead of what instances have declared, and goes on when the supervisor dies. If more
-/// than that is in use, nothing is taken away, and nothing is granted until enough has come back.
+/// The new limit replaces the one that instances have declared, and survives the supervisor. If
+/// more units are in use, their holders keep them, and no request is granted until enough units are
+/// free.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares limit connections 20")]
 pub(crate) struct LimitArgs {
-    /// A resource that an instance has declared or uses
+    /// Name of a resource that an instance has declared or uses
     resource: String,
 
-    /// How many units there may be in all
+    /// New limit, in units
     #[arg(value_name = "N")]
     limit: u64,
 
@@ -49,16 +48,16 @@ pub(crate) struct LimitArgs {
     patience: Patience,
 }
 
-/// Take all permits for a resource away from an instance, and print how many they were
+/// Take all permits of a resource away from an instance, and print their number
 ///
-/// Their units are free at once. The instance is told; `pares run --permit` ends its command.
+/// Their units are free at once. The instance learns of it; `pares run --permit` ends its command.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares revoke connections worker-1")]
 pub(crate) struct RevokeArgs {
-    /// The resource
+    /// Name of the resource
     resource: String,
 
-    /// An instance's name, or `main` for the supervisor
+    /// Name of an instance, or `main` for the supervisor
     holder: String,
 
     #[command(flatten)]

@@ -201,7 +201,7 @@ fn a_call_to_all_says_who_answered_and_fails_if_one_did_not() {
     let answer = ground
         .ask("call @all ping x --timeout 0.3")
         .code(1)
-        .says("1 of 2 instances gave no result");
+        .says("1 of 2 instances returned no result");
     assert!(answer.out.starts_with("one\tok\tx\ntwo\terror\t"), "{answer:?}");
     ground.ask("call two ping x --timeout 0.3").code(124).says("did not answer in time");
 }

@@ -126,7 +126,7 @@ fn stop_ends_the_command_before_the_permit_is_given_back() {
     assert_eq!(late.end_code(), 3);
     assert_eq!(
         (late.try_line(), late.stderr()),
-        (None, "pares: asked to leave before it was its turn\n".into())
+        (None, "pares: asked to leave before CMD ran\n".into())
     );
     await_waiting(&ground, "slots", 0);
     ground.ask("stop job").code(0).silent();

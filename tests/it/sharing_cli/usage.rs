@@ -84,7 +84,7 @@ fn a_revoked_permits_command_is_ended_and_its_units_are_free() {
     assert_eq!(late.line(), "started");
     assert_eq!(job.line(), "ending");
     assert_eq!(job.end_code(), 125);
-    assert_eq!(job.stderr(), "pares: the permit is lost: ending sh\n");
+    assert_eq!(job.stderr(), "pares: the permit was lost: ending sh\n");
     assert_eq!(ground.ask("revoke slots one").code(0).out, "0\n");
     ground.ask("revoke slots nobody").code(4).says("no instance `nobody`");
     ground.ask("revoke nonsense one").code(4).says("no resource `nonsense`");

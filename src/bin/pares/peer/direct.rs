@@ -11,24 +11,24 @@ use crate::failure::{DEADLINE, Failure, NO_SUCH, SIGNALLED};
 use crate::group::{Group, seconds};
 use crate::signals;
 
-/// Give a process another rank: promote it (a small one), demote it (a large one), or have it never
-/// be primary (255)
+/// Change the rank of a process: promote it (smaller), demote it (larger), or bar it from being
+/// primary (255)
 ///
-/// Ends when the process is heard with that rank. What follows from it takes some intervals more: a
-/// better process relieves the primary in an orderly handover.
+/// Returns when the process reports that rank. The effect takes some intervals more: a better
+/// process relieves the primary in an orderly hand-over.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  pares peer direct \"$(pares peer ls | tail -1 | cut -f1)\" 0")]
 pub(crate) struct Args {
-    /// The process, as `pares peer ls` shows it
+    /// Tail of the process's identifier, as `pares peer ls` shows it
     tail: Tail,
 
-    /// 0 to 255
+    /// New rank, 0 to 255
     rank: u8,
 
     #[command(flatten)]
     network: Network,
 
-    /// How many seconds it may take until the process is heard with this rank
+    /// Time limit until the process reports this rank, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     timeout: Duration,
 }
@@ -57,7 +57,10 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
             None if said.is_none() && Instant::now() >= appeared => {
                 return Err(Failure::new(
                     NO_SUCH,
-                    format!("no process {}; `pares peer ls` shows who is there", args.tail),
+                    format!(
+                        "no process has the tail {}; `pares peer ls` lists all processes",
+                        args.tail
+                    ),
                 ));
             }
             Some(_) | None => {}
@@ -65,7 +68,7 @@ pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
         if Instant::now() >= deadline {
             return Err(Failure::new(
                 DEADLINE,
-                format!("{} was not heard with rank {} in time", called(find()), args.rank),
+                format!("{} did not report rank {} in time", called(find()), args.rank),
             ));
         }
         // A new rank is no event of the group's: it is looked for.

@@ -12,29 +12,28 @@ use crate::group::Group;
 use crate::output::{Form, note};
 use crate::signals;
 
-/// Take part until SIGINT or SIGTERM, one line per event; then hand over and leave
+/// Take part until SIGINT or SIGTERM, and print one line per event; then hand over and leave
 ///
 /// Events: role (from, to, cause, identifier, label; of a primary also epoch and fence),
-/// prepare-handover, epoch-bump, joined, left and suspected (the others), spawn, paused,
-/// cannot-send (nothing that this process says gets out: it is not let in, and not primary for
-/// longer than its lease), sends-again, missed, stopped. A status is joining, standby,
-/// to-become-primary, primary or leaving.
+/// prepare-handover, epoch-bump, joined, left and suspected (other processes), spawn, paused,
+/// cannot-send (this process can send no heartbeats: it is not admitted, and primary at most until
+/// its lease ends), sends-again, missed, stopped. A status is joining, standby, to-become-primary,
+/// primary or leaving.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pares peer join --service 7 --rank 10
-  pares peer join --need 7=2:4 --launch './worker'       two to four workers, started where least \
-  is to do
+  pares peer join --need 7=2:4 --launch './worker'       keep two to four workers running
   pares peer join --json | jq -r 'select(.event == \"role\").to'")]
 pub(crate) struct Args {
     #[command(flatten)]
     member: Member,
 
-    /// The group is to have so many processes of a service type; can be given several times
+    /// Number of processes of a service type that the group needs; repeatable
     #[arg(long, value_name = "SERVICE=MIN[:MAX]", value_parser = need)]
     need: Vec<(u16, u16, Option<u16>)>,
 
-    /// Start missing ones by this command of the shell
+    /// Shell command that starts a missing process
     #[arg(long, value_name = "CMD")]
     launch: Option<String>,
 
@@ -51,7 +50,7 @@ fn need(text: &str) -> Result<(u16, u16, Option<u16>), String> {
         let max = max.map(str::parse).transpose().ok()?;
         Some((service.parse().ok()?, min.parse().ok()?, max))
     };
-    parse().ok_or_else(|| "not SERVICE=MIN or SERVICE=MIN:MAX".into())
+    parse().ok_or_else(|| "expected SERVICE=MIN or SERVICE=MIN:MAX".into())
 }
 
 pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
@@ -77,8 +76,8 @@ pub(crate) fn run(group: &Group, args: Args) -> Result<(), Failure> {
                 Ok(event) => {
                     id = peer.as_ref().map_or(id, Peer::id);
                     if let EventKind::Missed { events } = event.kind {
-                        note(&format!("{events} events are missing: standard output is read too \
-                                       slowly"));
+                        note(&format!("missed {events} events: the reader of standard output is \
+                                       too slow"));
                     }
                     lines::of(id, label, &event).map_or(Ok(()), |line| line.print(form))?;
                 }

@@ -12,12 +12,12 @@ use crate::group::Group;
 use crate::output::{Fields, Form, json, line, object, plain, rows};
 use crate::signals;
 
-/// List all processes of a masterless group, the best first
+/// List all processes of a masterless group, by priority
 ///
-/// Everybody is asked for a heartbeat; what comes within --wait is listed. In a pipe the fields
-/// are: tail, label, status, service type, rank, sequence, workload, epoch, age of the last
-/// heartbeat in ms, whether it is suspected, and whether it was heard itself, and not of by
-/// another. The exit code is 3 if nobody is there.
+/// Asks all processes for a heartbeat, and lists those that answer within --wait. The fields in a
+/// pipe are tail, label, status, service type, rank, sequence, workload, epoch, age of the last
+/// heartbeat in ms, whether the process is suspected, and whether it was heard directly. The exit
+/// code is 3 if no process answers.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,23 +27,23 @@ pub(crate) struct LsArgs {
     #[command(flatten)]
     network: Network,
 
-    /// Only this service type
+    /// Show only this service type
     #[arg(long, value_name = "N")]
     service: Option<u16>,
 
-    /// Milliseconds to listen [default: one and a half intervals]
+    /// Time to listen, in milliseconds [default: one and a half intervals]
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     wait: Option<Duration>,
 
-    /// Print an array of
+    /// Print a JSON array of
     /// {id,tail,label,status,service,rank,sequence,workload,epoch,age_ms,suspected,direct}
     #[arg(long)]
     json: bool,
 }
 
-/// Print one line per event of a masterless group until SIGINT or SIGTERM, without taking part
+/// Watch a masterless group from outside until SIGINT or SIGTERM, and print one line per event
 ///
-/// Events: joined (first those who are there), suspected, left.
+/// Events: joined (first for all present processes), suspected, left.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  pares peer watch --json | jq -r 'select(.event == \"left\").tail'"
@@ -52,7 +52,7 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     network: Network,
 
-    /// Only this service type
+    /// Show only this service type
     #[arg(long, value_name = "N")]
     service: Option<u16>,
 
@@ -92,7 +92,7 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
         ];
         rows(form, &header, &peers.iter().map(row).collect::<Vec<_>>())?;
     }
-    if nobody { Err(Failure::new(NO_SUPERVISOR, "nobody was heard")) } else { Ok(()) }
+    if nobody { Err(Failure::new(NO_SUPERVISOR, "no process was heard")) } else { Ok(()) }
 }
 
 /// All but those who only look.

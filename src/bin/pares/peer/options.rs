@@ -12,37 +12,35 @@ use crate::group::{Group, variable};
 /// How heartbeats go; the same for all processes of a group.
 #[derive(clap::Args)]
 pub(crate) struct Network {
-    /// Milliseconds between two heartbeats
+    /// Time between two heartbeats, in milliseconds
     #[arg(long, value_name = "MS", default_value = "200", value_parser = milliseconds)]
     pub(crate) interval: Duration,
 
-    /// Milliseconds that a heartbeat may be under way until it is acted on [default: half of the
-    /// interval]
+    /// Longest time until a heartbeat is acted on, in milliseconds [default: half the interval]
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     delay: Option<Duration>,
 
-    /// Send to a multicast group, IPv4 or IPv6
+    /// Send heartbeats to a multicast group, IPv4 or IPv6
     #[arg(long, value_name = "ADDR:PORT", conflicts_with = "peer")]
     multicast: Option<SocketAddr>,
 
-    /// The network interface for --multicast: its name, or an address that it has
+    /// Network interface for --multicast: its name, or one of its addresses
     #[arg(long, value_name = "NAME", requires = "multicast")]
     interface: Option<String>,
 
-    /// Receive at this address, and send to each --peer
+    /// Receive heartbeats at this address, and send them to each --peer
     #[arg(long, value_name = "ADDR:PORT", requires = "peer")]
     bind: Option<SocketAddr>,
 
-    /// Send to this address, or all addresses of this name; can be given several times, also with
-    /// the own one
+    /// Address, or name with all its addresses, to send heartbeats to; repeatable
     ///
-    /// Names are looked up again and again, so that one may be unknown yet, or get another address.
-    /// As long as no name server answers, and there is nobody else to send to, this process is not
-    /// let in.
+    /// One of them may be this process's own address. Names are looked up repeatedly: a name may be
+    /// unknown at first, and its addresses may change. If no name server answers and there is no
+    /// other peer to send to, this process is not admitted.
     #[arg(long, value_name = "ADDR:PORT|NAME:PORT", requires = "bind")]
     peer: Vec<String>,
 
-    /// A file with a second key that is accepted too, while the group's key is changed
+    /// File with a second key, accepted while the group changes its key
     #[arg(long, value_name = "FILE")]
     also_key: Option<PathBuf>,
 }
@@ -87,33 +85,32 @@ pub(crate) struct Member {
     #[command(flatten)]
     pub(crate) network: Network,
 
-    /// The service type: each has a primary of its own [env: PARES_SERVICE; default: 0]
+    /// Service type; each has its own primary [env: PARES_SERVICE; default: 0]
     #[arg(long, value_name = "N")]
     service: Option<u16>,
 
-    /// Who has the smaller rank is to be primary, of equal ranks who was there first; 255: never
-    /// primary
+    /// Rank: the smallest becomes primary, among equal ones the oldest process; 255 never does
     #[arg(long, value_name = "N", default_value = "128")]
     rank: u8,
 
-    /// What people call this process; at most 32 bytes count [env: PARES_LABEL; default: the names
-    /// of this machine and of the program]
+    /// Name of this process for people, cut to 32 bytes [env: PARES_LABEL; default: the names of
+    /// the machine and of the program]
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
 
-    /// How much it has to do
+    /// Workload of this process, in any unit that the group shares
     #[arg(long, value_name = "N", default_value = "0")]
     workload: u16,
 
-    /// Neither relieve a living primary of larger rank, nor be relieved
+    /// Neither relieve a living primary of larger rank nor be relieved
     #[arg(long)]
     no_preempt: bool,
 
-    /// Be primary only while so many processes of the group are there: more than half of all
+    /// Number of processes that a primary must see, itself included: more than half of the group
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
     quorum: usize,
 
-    /// The number of the start by which this process came to be [env: PARES_ORIGIN]
+    /// Number of the start that created this process [env: PARES_ORIGIN]
     #[arg(long, value_name = "N")]
     origin: Option<u32>,
 }
@@ -149,5 +146,5 @@ impl Member {
 }
 
 pub(crate) fn milliseconds(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_millis).map_err(|_| "not a number of milliseconds".into())
+    text.parse().map(Duration::from_millis).map_err(|_| "expected a number of milliseconds".into())
 }

@@ -19,21 +19,22 @@ use crate::wrap::{self, Ended, Guard, Loss, supervise};
 
 /// Run a command while this process is primary of its service type
 ///
-/// Start it on as many machines as you like: one runs CMD, and when that one ends, is killed, or is
-/// not heard any more, another runs it. CMD's end ends `pares peer run`, with CMD's exit code.
+/// Start it on any number of machines: one runs CMD, and when that one ends, is killed, or is no
+/// longer heard, another runs CMD. When CMD ends, `pares peer run` exits with CMD's exit code.
 ///
-/// CMD runs in a process group of its own, of which nothing survives `pares peer run`, even if that
-/// is killed; all signals that can be caught are passed on, and Ctrl-Z, `fg` and the terminal are
-/// as with `pares run`. When this process is no longer primary, or cannot be sure of it, the group
-/// gets SIGTERM and, if it has not ended by --kill-after, SIGKILL. If a better process is to be
-/// primary, the group gets SIGTERM first, and this one hands over when CMD has ended, two intervals
-/// later at the latest. Who cannot send (an interface is down, a filter refuses) is not primary: it
-/// waits, and says so on standard error.
+/// CMD runs in a process group of its own. No process of that group survives `pares peer run`, even
+/// if `pares peer run` is killed. It passes all signals that can be caught on to the group; Ctrl-Z,
+/// `fg` and the terminal work as with `pares run`. When this process is no longer primary, or
+/// cannot be sure of it, the group gets SIGTERM and, if it has not ended after --kill-after,
+/// SIGKILL. Before a better process becomes primary, the group gets SIGTERM, and this process hands
+/// over when CMD has ended, at the latest after two intervals. A process that cannot send (an
+/// interface is down, a filter refuses) is not primary: it waits, and reports that on standard
+/// error.
 ///
-/// The group calls this process by the name of CMD, unless --label says otherwise.
+/// The default label of this process has the name of CMD instead of `pares`.
 ///
-/// CMD finds PARES_ROLE=primary, PARES_EPOCH, PARES_FENCE (a fencing token: 48 digits that grow),
-/// PARES_GROUP and PARES_SERVICE in its environment.
+/// The environment of CMD has PARES_ROLE=primary, PARES_EPOCH, PARES_FENCE (a fencing token: 48
+/// digits that grow), PARES_GROUP and PARES_SERVICE.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,9 +42,9 @@ Examples:
   pares peer run --when-primary -w 5 -- ./once || true
 
 Exit codes, besides CMD's own:
-  75 another is primary (-n)      126, 127 CMD not runnable, not found
-  124 not in time (-w)            128+N CMD died by signal N
-  125 not primary any more while CMD ran")]
+  75 another process is primary (-n)   126, 127 CMD not runnable, not found
+  124 time limit passed (-w)           128+N CMD died from signal N
+  125 role lost while CMD ran")]
 pub(crate) struct Args {
     /// Run CMD while this process is primary
     #[arg(long, required = true)]
@@ -52,24 +53,24 @@ pub(crate) struct Args {
     #[command(flatten)]
     member: Member,
 
-    /// Run CMD all the same where nothing can guard it: no usable directory or key, no socket
+    /// Run CMD even if it cannot be guarded: no usable directory or key, or no socket
     #[arg(long)]
     or_without: bool,
 
-    /// Do not wait if another process is primary
+    /// Fail instead of waiting if another process is primary
     #[arg(short, long, conflicts_with = "wait")]
     no_wait: bool,
 
-    /// Wait at most so many seconds to be primary [default: for ever]
+    /// Time limit for becoming primary, in seconds [default: none]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
 
-    /// How many seconds CMD has to end after SIGTERM [default: the delay, when no other process is
-    /// primary yet]
+    /// Time from SIGTERM to SIGKILL, in seconds [default: the delay, within which no other process
+    /// becomes primary]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     kill_after: Option<Duration>,
 
-    /// The command and its arguments
+    /// Command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -149,12 +150,12 @@ fn wait_for_role(
             recv(events.as_ref()) -> event => match event {
                 // Who asks at once gets an answer, and there is none while nobody can be asked.
                 Ok(event) if args.no_wait && is_mute(&event) => {
-                    return Err(Failure::new(FAILED, "nothing can be sent, so that nobody here can \
-                        be primary"));
+                    return Err(Failure::new(FAILED, "this process cannot send heartbeats, and so \
+                                                     cannot be primary"));
                 }
                 Ok(_) => {}
-                Err(_) => return Err(Failure::new(NO_SUPERVISOR, "it has left the group before it \
-                    was primary")),
+                Err(_) => return Err(Failure::new(NO_SUPERVISOR, "this process left the group \
+                                                                  before it became primary")),
             },
             recv(guard.heard) -> heard => ending(heard.ok())?,
             default(args.member.network.interval / 4) => {}
@@ -165,7 +166,7 @@ fn wait_for_role(
             return Err(Failure::new(BUSY, "another process is primary"));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(Failure::new(DEADLINE, "not primary in time"));
+            return Err(Failure::new(DEADLINE, "did not become primary in time"));
         }
     }
 }
@@ -194,7 +195,7 @@ impl Watch {
                     // It has two intervals, of which an eighth may be over.
                     feed(left);
                     let within = 2 * self.interval - self.interval * 3 / 8;
-                    self.say("a better process is to be primary", within);
+                    self.say("a better process becomes primary", within);
                 }
                 // The front stops the command when this ends, should nothing be said any more.
                 Some(left) => feed(left),

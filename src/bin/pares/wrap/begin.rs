@@ -43,5 +43,5 @@ fn exec(words: &[OsString], mask: sys::Mask, front: Option<&OsString>) -> Failur
 }
 
 fn foreign() -> Failure {
-    Failure::new(FAILED, "this is for `pares run` only")
+    Failure::new(FAILED, "only `pares run` may use this command")
 }

@@ -47,7 +47,7 @@ impl Guard {
         let number =
             |at: usize| arguments.get(at).and_then(|text| text.to_str()?.parse::<u64>().ok());
         let (Some(descriptor), Some(mask)) = (number(0), number(1)) else {
-            return Err(Failure::new(FAILED, "this is for `pares run` only"));
+            return Err(Failure::new(FAILED, "only `pares run` may use this command"));
         };
         let signals = sys::catchable();
         sys::block(signals);
@@ -103,7 +103,7 @@ impl Guard {
         over: &Receiver<Instant>,
         late: &'static str,
     ) -> Result<T, Failure> {
-        let leaving = || Failure::new(NO_SUPERVISOR, "asked to leave before it was its turn");
+        let leaving = || Failure::new(NO_SUPERVISOR, "asked to leave before CMD ran");
         loop {
             select! {
                 recv(turn) -> turn => return turn.map_err(|_| leaving()),

@@ -63,7 +63,7 @@ pub(crate) fn run(command: &[OsString], or_without: bool) -> Result<(), Failure>
         Ok(started) => started,
         Err(error) if or_without => {
             note(&format!(
-                "cannot start the guard: {error}; {} runs without it",
+                "cannot start the guard: {error}; running {} without it",
                 quoted(&command[0])
             ));
             return Err(begin::become_command(command, mask));
@@ -73,7 +73,7 @@ pub(crate) fn run(command: &[OsString], or_without: bool) -> Result<(), Failure>
     // Should the guard be killed, CMD and what that has started become our children, and can be
     // waited for.
     _ = adopt_orphans();
-    _ = sd_notify::notify(&[sd_notify::NotifyState::Status("waiting for its turn")]);
+    _ = sd_notify::notify(&[sd_notify::NotifyState::Status("waiting for the role or the permit")]);
 
     let (tell, news) = unbounded();
     let words_end = words.try_clone()?;

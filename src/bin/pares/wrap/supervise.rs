@@ -98,7 +98,7 @@ pub(crate) fn supervise(
                 }
                 Ok(false) | Err(_) => {
                     early = true;
-                    let why = "what it needs was lost while this process stood still";
+                    let why = "the role or the permit was lost while this process was suspended";
                     job.lose(why, Duration::ZERO);
                     kill = after(Duration::ZERO);
                 }
@@ -107,7 +107,7 @@ pub(crate) fn supervise(
                 let loss = loss.ok().or_else(|| {
                     // Whoever says it is gone: that is a loss too, unless it was the last he said.
                     lost = never();
-                    let why = "nothing is known of the instance";
+                    let why = "the state of the instance is unknown";
                     (!early).then_some(Loss { why, kill_after: Duration::ZERO })
                 });
                 if let Some(Loss { why, kill_after }) = loss {
