@@ -1,7 +1,7 @@
 /*
- * A worker that shares the machine with others of its kind: it takes orders from standard input, of
- * which all workers together do two at a time; one of the workers keeps the books; operators may
- * ask each how much it has done.
+ * A worker that shares the machine with others. It reads orders from standard input; all workers
+ * together process two orders at a time. One of the workers keeps the books, and operators can ask
+ * each worker how many orders it has processed.
  *
  *     cc -Iinclude examples/embed.c -lpares -lpthread -o embed
  *     ./embed anna 21000 & ./embed berta 21000        pares -g embed -p 21000 call anna done
@@ -22,7 +22,7 @@ static pares_instance *self;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned done;
 
-/* Says what failed and why; a real program would go on where it can. */
+/* Reports a failure and exits; a real program would continue where it can. */
 static void check(pares_result result, const char *what)
 {
     if (result == PARES_OK)
@@ -31,7 +31,7 @@ static void check(pares_result result, const char *what)
     exit(1);
 }
 
-/* An admin function: how many orders this worker has done. It runs on a thread of the library. */
+/* An admin function: answers with the number of orders. It runs on a thread of the library. */
 static void say_done(pares_reply *reply, const void *payload, size_t payload_bytes, void *user)
 {
     char text[16];
@@ -42,7 +42,7 @@ static void say_done(pares_reply *reply, const void *payload, size_t payload_byt
     pares_reply_set(reply, text, strlen(text));
 }
 
-/* Only one worker of all does this; when it dies, the next one does. */
+/* Runs on one worker only; when that worker dies, another takes over. */
 static void keep_books(const pares_guard *guard, void *user)
 {
     uint64_t term = 0;
@@ -50,12 +50,12 @@ static void keep_books(const pares_guard *guard, void *user)
     pares_guard_term(guard, &term);
     printf("keeping the books, term %llu\n", (unsigned long long)term);
     while (!pares_guard_wait(
-        guard, 60000)) { /* once a minute: write `term` beside what is written elsewhere */
+        guard, 60000)) { /* once a minute: writes elsewhere, with `term` */
     }
     printf("no longer keeping the books\n");
 }
 
-/* Does the orders, one after the other; waits for a permit as long as it takes. */
+/* Processes the orders one by one, each with a permit, for which it waits without limit. */
 static void *work(void *unused)
 {
     char order[128];
@@ -76,19 +76,19 @@ static void *work(void *unused)
     return unused;
 }
 
-/* The end of the pipe that a signal writes to: so the loop below waits for signals, too. */
+/* The write end of a pipe for signals, which the loop below reads like everything else. */
 static int signalled;
 
 static void on_signal(int signal)
 {
     const int before = errno;
     const char byte = (char)signal;
-    if (write(signalled, &byte, 1) < 0) { /* full: it is called already */
+    if (write(signalled, &byte, 1) < 0) { /* full: the loop wakes up anyway */
     }
     errno = before;
 }
 
-/* Takes what has happened; 0 once there will be no more. */
+/* Takes all pending events. Returns 0 once no more will come. */
 static int take_events(pares_events *events)
 {
     const pares_event *event = NULL;
@@ -104,7 +104,7 @@ static int take_events(pares_events *events)
         printf("\n");
         pares_free(event);
         if (kind == PARES_EVENT_STOP_ASKED)
-            return 0; /* an operator wants this worker to leave */
+            return 0; /* an operator stopped this worker */
     }
     return result != PARES_END;
 }
@@ -129,7 +129,7 @@ int main(int count, char **arguments)
     check(pares_config_port(config, (uint16_t)atoi(arguments[2])), "port");
     check(pares_config_resource(config, "machine", 2), "declare");
     check(
-        pares_config_function(config, "done", "how many orders it has done", say_done, NULL, NULL),
+        pares_config_function(config, "done", "returns the number of orders", say_done, NULL, NULL),
         "function");
     check(pares_join(config, &self), "join");
     check(pares_config_free(config), "free");
@@ -147,7 +147,7 @@ int main(int count, char **arguments)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
 
-    /* One loop for everything that this program waits for. */
+    /* One loop waits for everything. */
     check(pares_events_descriptor(events, &waits[0].fd), "poll");
     waits[1].fd = ends[0];
     waits[0].events = waits[1].events = POLLIN;
@@ -160,7 +160,7 @@ int main(int count, char **arguments)
             going = 0;
     }
 
-    /* Ends the job, and calls the worker away from where it waits. */
+    /* Ends the job, and the worker's wait for a permit. */
     check(pares_leave(self), "leave");
     check(pares_job_end(job), "end");
     check(pares_events_close(events), "close");

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An instance in Python, by the C interface: says what happens, answers calls, and leaves when
+"""An instance in Python, through the C interface. It prints events, answers calls, and leaves when
 standard input ends.
 
     PARES_LIBRARY=target/release/libpares.so python3 examples/embed.py clara 21000
@@ -44,7 +44,7 @@ lib.pares_setting_set.argtypes = [c_void_p, c_char_p, c_char_p, c_uint64]
 
 
 class Failed(Exception):
-    """What a function of the library said; `result` is its number."""
+    """A failure that the library reported; `result` is its number."""
 
     def __init__(self, result):
         name = lib.pares_result_name(result).decode()
@@ -58,7 +58,7 @@ def check(result):
 
 
 def shout(reply, payload, size, _user):
-    """An admin function; it runs on a thread of the library, which Python lets in."""
+    """An admin function. It runs on a thread of the library, which Python allows."""
     text = ctypes.string_at(payload, size).upper()
     lib.pares_reply_set(reply, text, len(text))
 
@@ -68,7 +68,7 @@ def say(*words):
 
 
 def take_events(events):
-    """Says what has happened; False once there will be no more."""
+    """Prints the pending events. Returns False once no more will come."""
     while True:
         event = POINTER(Event)()
         result = lib.pares_events_next(events, 0, ctypes.byref(event))

@@ -1,6 +1,6 @@
 /*
- * One of several processes of which one, the primary, does what only one may do; without a
- * supervisor. The same on several machines: with pares_peer_config_multicast() and
+ * One of several processes that agree on a primary, which does the work that only one may do. They
+ * need no supervisor. To use several machines, call pares_peer_config_multicast() and
  * pares_peer_config_lan() instead of pares_peer_config_local().
  *
  *     cc -Iinclude examples/peer.c -lpares -o peer
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Says what failed and why; a real program would go on where it can. */
+/* Reports a failure and exits; a real program would continue where it can. */
 static void check(pares_result result, const char *what)
 {
     if (result == PARES_OK)
@@ -25,19 +25,19 @@ static void check(pares_result result, const char *what)
     exit(1);
 }
 
-/* What only the primary does, now and then. */
+/* The work that only the primary may do, now and then. */
 static void act(pares_peer *self)
 {
     const pares_token *token = NULL;
     if (!pares_peer_lease_ok(self) || pares_peer_token(self, &token) != PARES_OK)
         return;
-    /* ... write, and give `token->fence` with it to the store, which keeps the largest one and
-     * refuses smaller ones ... */
+    /* ... write, and pass `token->fence` to the store, which keeps the largest fence and refuses
+     * smaller ones ... */
     printf("acted under %s\n", token->fence);
     pares_free(token);
 }
 
-/* Takes what has happened; 0 once there will be no more. */
+/* Takes all pending events. Returns 0 once no more will come. */
 static int take_events(pares_peer *self, pares_peer_events *events)
 {
     const pares_peer_event *event = NULL;
@@ -50,7 +50,7 @@ static int take_events(pares_peer *self, pares_peer_events *events)
                 act(self);
             break;
         case PARES_PEER_EVENT_PREPARE_HANDOVER:
-            /* ... bring what is under way to an end ... */
+            /* ... finish the present work ... */
             check(pares_peer_handover_ready(self), "hand over");
             break;
         case PARES_PEER_EVENT_EPOCH_BUMP:
@@ -62,7 +62,7 @@ static int take_events(pares_peer *self, pares_peer_events *events)
         case PARES_PEER_EVENT_LEFT:
             printf("%s %s\n", event->id->text, pares_peer_event_kind_name(event->kind));
             break;
-        default: /* nothing to do, or of a later version */
+        default: /* nothing to do, or a kind of a later version */
             break;
         }
         pares_free(event);
@@ -70,14 +70,14 @@ static int take_events(pares_peer *self, pares_peer_events *events)
     return result != PARES_END;
 }
 
-/* The end of the pipe that a signal writes to: so the loop below waits for signals, too. */
+/* The write end of a pipe for signals, which the loop below reads like everything else. */
 static int signalled;
 
 static void on_signal(int signal)
 {
     const int before = errno;
     const char byte = (char)signal;
-    if (write(signalled, &byte, 1) < 0) { /* full: it is called already */
+    if (write(signalled, &byte, 1) < 0) { /* full: the loop wakes up anyway */
     }
     errno = before;
 }
@@ -115,7 +115,7 @@ int main(int count, char **arguments)
     check(pares_peer_config_free(config), "free");
     check(pares_peer_events_open(self, &events), "subscribe");
 
-    /* One loop for everything that this program waits for. */
+    /* One loop waits for everything. */
     check(pares_peer_events_descriptor(events, &waits[0].fd), "poll");
     waits[1].fd = ends[0];
     waits[0].events = waits[1].events = POLLIN;
@@ -131,7 +131,7 @@ int main(int count, char **arguments)
             going = 0;
     }
 
-    /* A primary hands over; its work is at an end. */
+    /* A primary hands over first; its work is finished. */
     check(pares_peer_leave(self), "leave");
     check(pares_peer_events_close(events), "close");
     printf("left\n");

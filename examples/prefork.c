@@ -1,12 +1,12 @@
 /*
- * A pre-fork server: the parent opens the port and forks children, which all accept from it; a
- * child that dies is replaced. Each child is an instance: one of them does what only one may do,
- * and never two of them.
+ * A pre-fork server. The parent opens the port, forks children, which all accept connections from
+ * it, and replaces a child that dies. Each child is an instance, and exactly one of them does the
+ * work that only one may do.
  *
  *     cc -Iinclude examples/prefork.c -lpares -o prefork
  *     ./prefork 3 21001       pares -g prefork -p 21001 ls
  *
- * The parent does not join. It could: its children have none of its handles, and join by
+ * The parent does not join, but it could: its children inherit none of its handles and join by
  * themselves.
  */
 #include <pares.h>
@@ -33,7 +33,7 @@ static void check(pares_result result, const char *what)
     _exit(1);
 }
 
-/* What only one of the children may do. */
+/* The work that only one of the children may do. */
 static void keep_house(const pares_guard *guard, void *name)
 {
     uint64_t term = 0;
@@ -43,7 +43,7 @@ static void keep_house(const pares_guard *guard, void *name)
     }
 }
 
-/* Serves until the parent is gone, whose end of `parent` nobody else has. */
+/* Serves until the parent ends: no other process holds the other end of `parent`. */
 static void serve(int listener, int parent, unsigned slot, uint16_t port)
 {
     char name[32];
@@ -81,12 +81,12 @@ static void serve(int listener, int parent, unsigned slot, uint16_t port)
     check(pares_leave(self), "leave");
 }
 
-/* Forks the child of a slot; its pid. */
+/* Forks the child of a slot and returns its pid. */
 static pid_t start(int listener, const int *ends, unsigned slot, uint16_t port)
 {
     const pid_t pid = fork();
     if (pid == 0) {
-        close(ends[1]); /* the parent's: by its end it says when to end, and its death does, too */
+        close(ends[1]); /* the parent's end: when it closes it, or dies, this child ends */
         serve(listener, ends[0], slot, port);
         fflush(stdout);
         _exit(0);
@@ -124,8 +124,8 @@ int main(int count, char **arguments)
     }
     printf("serving on port %u\n", ntohs(address.sin_port));
 
-    /* Signals are taken one at a time, when nothing else is done. The children inherit that they
-     * are blocked. */
+    /* The parent takes its signals one at a time, between other work. The children inherit the
+     * blocked signals. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
@@ -142,7 +142,7 @@ int main(int count, char **arguments)
             }
         }
     }
-    close(ends[1]); /* all children see the end of it */
+    close(ends[1]); /* all children see that it closed */
     while (waitpid(-1, NULL, 0) > 0) {
     }
     printf("all have left\n");

@@ -100,7 +100,7 @@ typedef enum pares_result {
     PARES_BAD_HANDLE = 4,
     /** The handle belongs to a process from which this one was forked. */
     PARES_FORKED = 5,
-    /** The library panicked, which is a defect. What the call has done is unknown. */
+    /** The library panicked, which is a defect. The effect of the call is unknown. */
     PARES_PANIC = 6,
     /** The operating system returned an error. */
     PARES_IO = 7,
@@ -296,7 +296,7 @@ pares_result pares_config_release_on_crash(pares_config *config, int release);
 pares_result pares_config_hang_timeout(pares_config *config, uint64_t timeout_ms);
 
 /**
- * Sets whether the instance kills (SIGKILL) the process of a supervisor that hangs, so that another
+ * Sets whether the instance kills (SIGKILL) the process of a supervisor that hangs, to let another
  * instance takes over. It never kills one that only waits for a processor. Set a hang timeout
  * first. Default: 0.
  */
@@ -390,7 +390,7 @@ int pares_instance_is_supervisor(const pares_instance *instance);
 /**
  * Puts the term into `term_out`: the number of the present supervisorship, or of the last one that
  * the instance has seen. Each supervisorship has a larger term than the one before it, even after
- * all instances have died and the group starts anew.
+ * all instances have died and the group starts again.
  */
 pares_result pares_instance_term(const pares_instance *instance, uint64_t *term_out);
 
@@ -441,7 +441,7 @@ typedef struct pares_guard pares_guard;
 
 /**
  * The work of the supervisor. It must return soon after the guard asks for that: the instance keeps
- * the role until then, so that jobs of one group never overlap while their processes live. If it
+ * the role until then, and so jobs of one group never overlap while their processes live. If it
  * returns by itself, it does not run again in this supervisorship.
  */
 typedef void (*pares_job_function)(const pares_guard *guard, void *user);
@@ -480,8 +480,8 @@ int pares_guard_wait(const pares_guard *guard, uint64_t timeout_ms);
  * event reaches one of them. */
 typedef struct pares_events pares_events;
 
-/** What happened, and which fields of pares_event it uses. Later versions add kinds: skip unknown
- * ones. */
+/** The kinds of events, and the fields of pares_event that each uses. Later versions add kinds:
+ * skip unknown ones. */
 typedef enum pares_event_kind {
     /** The instance became supervisor: `term`. */
     PARES_EVENT_SUPERVISOR = 1,

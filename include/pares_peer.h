@@ -444,8 +444,8 @@ pares_result pares_peer_list(const pares_peer *peer, const pares_peer_listing **
 
 /**
  * Hands out the peer of a service type with the least workload, perhaps this one. It considers
- * admitted peers that this process itself hears and does not suspect. Of several it chooses the one
- * with the smallest identifier.
+ * admitted peers that this process itself hears and does not suspect. Among several it chooses the
+ * one with the smallest identifier.
  *
  * @return PARES_OK; PARES_NO_SUCH_PEER: no such peer exists
  */
@@ -533,8 +533,8 @@ pares_result pares_peer_counters(const pares_peer *peer, const pares_counters **
  * reaches one of them. */
 typedef struct pares_peer_events pares_peer_events;
 
-/** What happened, and which fields of pares_peer_event it uses. Later versions add kinds: skip
- * unknown ones. */
+/** The kinds of events, and the fields of pares_peer_event that each uses. Later versions add
+ * kinds: skip unknown ones. */
 typedef enum pares_peer_event_kind {
     /** The peer's status changed: `from`, `to`, `cause` (pares_role_cause), `text`; `token` if it
      * is primary. */
