@@ -7,6 +7,7 @@ use std::process::Command;
 
 mod arrows;
 mod english;
+mod prose;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
