@@ -9,9 +9,9 @@ use crate::wire::{Label, PeerId};
 /// A fencing token: a number for each time that a process becomes primary. A store that the primary
 /// writes to keeps the largest token that it has seen, and refuses smaller ones.
 ///
-/// The token with the larger epoch is the larger one; of two with the same epoch, the one with the
-/// smaller identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The token with the larger epoch is the larger one; of two with the same epoch, the one of the
+/// older process. The rank does not count: a primary keeps its token when its rank changes.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Token {
     /// The epoch, which grows with each acquisition.
@@ -39,7 +39,21 @@ impl Token {
     /// ```
     #[must_use]
     pub fn fence(&self) -> String {
-        format!("{:016x}{:032x}", self.epoch, !self.id.value())
+        format!("{:016x}{:032x}", self.epoch, !self.id.seniority())
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Token {}
+
+impl std::hash::Hash for Token {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.epoch, self.id.seniority()).hash(state);
     }
 }
 
@@ -51,7 +65,7 @@ impl PartialOrd for Token {
 
 impl Ord for Token {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.epoch.cmp(&other.epoch).then(other.id.cmp(&self.id))
+        self.epoch.cmp(&other.epoch).then(other.id.seniority().cmp(&self.id.seniority()))
     }
 }
 

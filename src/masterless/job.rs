@@ -12,7 +12,6 @@ use crate::net::rt::clock::deadline;
 use crate::net::rt::complaint::complain;
 use crate::net::rt::threads::{JOB, Threads, run_program};
 use crate::state::masterless::Millis;
-use crate::wire::Tail;
 
 /// How often a job that waits for its lease looks again: nothing reports when the lease begins.
 const LOOK_AGAIN: Millis = 20;
@@ -80,11 +79,6 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// Identifies one time of being primary. The token alone cannot, because it changes with the rank.
-fn time_of(token: Token) -> (u64, Tail) {
-    (token.epoch, token.id.tail())
-}
-
 /// Runs the job once for each time that the process becomes primary, until the job is dropped or
 /// the process has left.
 fn work(
@@ -99,7 +93,7 @@ fn work(
                 return Ok(None);
             }
             match inside.machine.mandate() {
-                Some(token) if done != Some(time_of(token)) => {
+                Some(token) if done != Some(token) => {
                     // In the same step, so that no handover can slip in between.
                     inside.machine.begin_job(now).map(Some).ok_or(Some(LOOK_AGAIN))
                 }
@@ -126,7 +120,7 @@ fn work(
         // One that returned by itself has done its work for this time. One that was told to, for a
         // handover that then failed, is wanted again.
         if !told || !finished {
-            done = Some(time_of(token));
+            done = Some(token);
         }
     }
 }
@@ -213,7 +207,7 @@ impl PrimaryTenure {
     }
 
     fn left(&self, inside: &PeerState, now: Millis) -> Option<Millis> {
-        let token = inside.machine.token().filter(|token| time_of(*token) == time_of(self.token));
+        let token = inside.machine.token().filter(|token| *token == self.token);
         token.filter(|_| !inside.gone).and_then(|_| inside.machine.lease_left(now))
     }
 

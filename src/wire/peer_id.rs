@@ -54,6 +54,11 @@ impl PeerId {
         Tail(tail)
     }
 
+    /// The identifier without its rank, which may change: the smaller is the older process.
+    pub(crate) fn seniority(self) -> u128 {
+        self.0 & (u128::MAX >> 8)
+    }
+
     /// Returns the whole identifier as a number. Comparing two numbers compares priorities.
     #[must_use]
     pub fn value(self) -> u128 {

@@ -1,10 +1,8 @@
 //! Settles which of two primaries that meet yields.
 
-use std::cmp::Reverse;
-
 use super::{Action, Machine, Millis, NEVER};
 use crate::config::masterless::MAX_RIVALS;
-use crate::event::masterless::{EventKind, RoleCause};
+use crate::event::masterless::{EventKind, RoleCause, Token};
 use crate::wire::Tail;
 use crate::wire::heartbeat::{Heartbeat, Status};
 
@@ -87,7 +85,7 @@ impl Machine {
             theirs += usize::from(vote == rival);
             since_then |= vote == own && at >= began;
         }
-        let greater = other.claim() > (self.epoch, Reverse(self.id));
+        let greater = other.claim() > Token { epoch: self.epoch, id: self.id };
         let heard = other.direct && other.heard >= self.now.saturating_sub(self.rules.halves(3));
         let lost = if mine == theirs {
             greater

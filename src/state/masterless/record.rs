@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Millis, NEVER, Rules};
 use crate::config::masterless::MAX_TOMBSTONES;
+use crate::event::masterless::Token;
 use crate::wire::heartbeat::Status;
 use crate::wire::heartbeat::{ELIGIBLE, Heartbeat, View};
 use crate::wire::{Label, PeerId, Tail};
@@ -59,8 +60,8 @@ impl PeerRecord {
     }
 
     /// Returns its claim to be primary: larger is better.
-    pub(super) fn claim(&self) -> (u64, std::cmp::Reverse<PeerId>) {
-        (self.epoch, std::cmp::Reverse(self.id))
+    pub(super) fn claim(&self) -> Token {
+        Token { epoch: self.epoch, id: self.id }
     }
 
     /// Returns true if it could be primary as well as this process.
@@ -357,15 +358,18 @@ impl Record {
         let mut dead = Vec::new();
         for member in self.members.values_mut() {
             let last = member.last();
-            if !member.is_live(rules, now) {
+            let is_live = member.is_live(rules, now);
+            let suspected = !is_live || member.is_suspected(rules, now);
+            // Nobody dies without having been suspected, also where this process comes late to both.
+            if suspected && !std::mem::replace(&mut member.told_suspected, true) {
+                fates.push(Fate::Suspected(member.clone()));
+            }
+            if !is_live {
                 dead.push(member.id.tail());
-            } else if !member.is_suspected(rules, now) {
-                next = next.min(last + rules.suspect(member.interval));
-            } else {
-                if !std::mem::replace(&mut member.told_suspected, true) {
-                    fates.push(Fate::Suspected(member.clone()));
-                }
+            } else if suspected {
                 next = next.min(last + rules.dead(member.interval));
+            } else {
+                next = next.min(last + rules.suspect(member.interval));
             }
         }
         self.next_check = next;

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use crate::config::masterless::Need;
-use crate::event::masterless::{EventKind, RoleCause, Token};
+use crate::event::masterless::{EventKind, LeftCause, RoleCause, Token};
 use crate::state::masterless::{Action, Entropy, Input, Machine, Millis, Rules};
 use crate::state::sim::random::Random;
 use crate::wire::heartbeat::{Heartbeat, Status};
@@ -45,6 +45,8 @@ pub(super) struct Process {
     pub(super) drain: Option<Millis>,
     /// Its program runs a job while it is primary, which takes as long to end.
     pub(super) works: bool,
+    /// Under which it is primary.
+    token: Option<Token>,
     /// The job runs.
     pub(super) working: bool,
     pub(super) part: u8,
@@ -231,6 +233,7 @@ impl World {
             wake: 0,
             drain: Some(0),
             works: false,
+            token: None,
             working: false,
             part: 0,
             deaf: false,
@@ -361,6 +364,9 @@ impl World {
         let process = &mut self.processes[who];
         process.machine.step(process.clock(moment), event, &mut out);
         process.machine.check();
+        let token = process.machine.token();
+        let before = std::mem::replace(&mut process.token, token);
+        assert!(token.is_none() || token >= before, "the token of {who} became smaller");
         self.carry_out(who, moment, out);
         self.check_lease(who, moment, looks);
     }
@@ -477,6 +483,16 @@ impl World {
                 }
             }
             _ => {}
+        }
+        if let EventKind::Left { id, cause: LeftCause::Died, .. } = &kind {
+            let of = |one: &EventKind| match one {
+                EventKind::Joined { id, .. } => Some((id.tail(), false)),
+                EventKind::Suspected { id, .. } => Some((id.tail(), true)),
+                _ => None,
+            };
+            let news = self.processes[who].news.iter().rev();
+            let last = news.filter_map(|(_, one)| of(one)).find(|(tail, _)| *tail == id.tail());
+            assert!(last.is_some_and(|(_, suspected)| suspected), "{id:?} died, unsuspected");
         }
         let now = self.now;
         self.processes[who].news.push((now, kind));
