@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let watch = admin.watch()?;
     for change in watch.changes() {
         match change.kind {
-            ChangeKind::Joined(entry) => {
+            ChangeKind::Joined { entry } => {
                 let answer = admin.call(&entry.name, "ping", b"", Duration::from_secs(1));
                 println!(
                     "{} is up (pid {}) and {}",

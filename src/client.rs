@@ -189,7 +189,7 @@ impl Client {
     /// let watch = first.client().watch()?;
     /// let second = pares::Instance::join(config.name("second"))?;
     /// let came = watch.changes().iter().any(|change| match change.kind {
-    ///     pares::ChangeKind::Joined(entry) => entry.name == "second",
+    ///     pares::ChangeKind::Joined { entry } => entry.name == "second",
     ///     _ => false,
     /// });
     /// assert!(came);

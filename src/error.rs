@@ -27,7 +27,7 @@ pub use role::{StartError, StepDownError};
 pub use sharing::{AcquireError, MessageError, ResourceError, SettingError, TallyError};
 
 /// Writes what happened, what to do, and with which methods of the configuration.
-fn advised(
+pub(crate) fn advised(
     f: &mut fmt::Formatter<'_>,
     finding: &str,
     remedy: &str,

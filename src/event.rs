@@ -4,12 +4,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::CallError;
+use crate::error::{CallError, advised};
+use crate::serial::as_text;
 use crate::wire::{Entry, LeftCause};
 
 pub(crate) mod masterless;
 
+as_text!(ContendingCause, StallCause, Role);
+
 /// Something that happened to an instance, and when the instance knew of it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
@@ -17,10 +21,16 @@ pub struct Event {
     /// processes of one machine.
     pub monotonic_ns: u64,
     /// What happened.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub kind: EventKind,
 }
 
 /// What happened to an instance.
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "event", rename_all = "kebab-case")
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -83,6 +93,7 @@ pub enum EventKind {
         /// The topic of the message.
         topic: String,
         /// The content of the message.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::bytes"))]
         payload: Arc<[u8]>,
     },
     /// An instance at the other end of a lifeline lives but does not answer, or its program makes
@@ -126,18 +137,28 @@ pub enum ContendingCause {
     Evicted,
     /// An obstacle keeps the instance from taking part; it keeps trying. The text says what the
     /// obstacle is, and what to do.
-    Obstructed(String),
+    Obstructed {
+        /// What prevents it.
+        finding: String,
+        /// What to do; empty if there is nothing to say.
+        remedy: String,
+        /// The methods of [`Config`](crate::Config) that the remedy is about.
+        settings: &'static [&'static str],
+    },
 }
 
 impl fmt::Display for ContendingCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+        let word = match self {
             ContendingCause::SupervisorDied => "supervisor-died",
             ContendingCause::SupervisorLeft => "supervisor-left",
             ContendingCause::SteppedDown => "stepped-down",
             ContendingCause::Evicted => "evicted",
-            ContendingCause::Obstructed(text) => text,
-        })
+            ContendingCause::Obstructed { finding, remedy, settings } => {
+                return advised(f, finding, remedy, settings);
+            }
+        };
+        f.pad(word)
     }
 }
 
@@ -214,22 +235,32 @@ impl fmt::Display for Role {
 
 /// A change of the registry, as a [`Watch`](crate::Watch) reports it, and when the watcher knew of
 /// it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
     /// When the watcher knew of it: CLOCK_MONOTONIC in nanoseconds.
     pub monotonic_ns: u64,
     /// What changed.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub kind: ChangeKind,
 }
 
 /// What changed in the registry or about it.
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "event", rename_all = "kebab-case")
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeKind {
     /// An instance is in the registry. At the start of a watch this reports each present instance,
     /// then each new one.
-    Joined(Entry),
+    Joined {
+        /// What the registry knows of the instance.
+        entry: Entry,
+    },
     /// An instance is no longer in the registry.
     Left {
         /// Its unique name.
@@ -257,6 +288,7 @@ pub enum ChangeKind {
 }
 
 /// One resource, as the supervisor sees it at one moment.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -273,6 +305,7 @@ pub struct Usage {
 }
 
 /// One instance's share of a resource's use.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {

@@ -110,6 +110,7 @@ pub mod masterless;
 mod message;
 mod net;
 mod permit;
+mod serial;
 mod setting;
 #[cfg(test)]
 #[path = "../tests/skipped/note.rs"]

@@ -4,6 +4,7 @@ use crate::event::Role;
 use crate::wire::Entry;
 
 /// The registry at one moment.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {

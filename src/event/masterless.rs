@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::serial::as_text;
 use crate::wire::heartbeat::Status;
 use crate::wire::{Label, PeerId};
 
@@ -11,6 +12,7 @@ use crate::wire::{Label, PeerId};
 ///
 /// The token with the larger epoch is the larger one; of two with the same epoch, the one of the
 /// older process. The rank does not count: a primary keeps its token when its rank changes.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Token {
@@ -76,6 +78,7 @@ impl fmt::Display for Token {
 }
 
 /// Something that happened to a process of a masterless group, and when the process knew of it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
@@ -83,10 +86,16 @@ pub struct Event {
     /// processes of one machine.
     pub monotonic_ns: u64,
     /// What happened.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub kind: EventKind,
 }
 
 /// What happened to a process of a masterless group.
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "event", rename_all = "kebab-case")
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -219,6 +228,8 @@ macro_rules! causes {
                 f.write_str(match self { $($name::$variant => $text,)* })
             }
         }
+
+        as_text!($name);
     };
 }
 

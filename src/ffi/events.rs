@@ -185,7 +185,7 @@ pub(super) fn cause_number(cause: &ContendingCause) -> c_int {
         ContendingCause::SupervisorLeft => 2,
         ContendingCause::SteppedDown => 3,
         ContendingCause::Evicted => 4,
-        ContendingCause::Obstructed(_) => 5,
+        ContendingCause::Obstructed { .. } => 5,
     }
 }
 
@@ -228,9 +228,16 @@ mod tests {
         check(EventKind::Subordinate { term: 3, supervisor: "one".into() }, 2, |it| {
             assert_eq!(text(it.name), "one")
         });
-        let obstructed = ContendingCause::Obstructed("the port is held".into());
+        let obstructed = ContendingCause::Obstructed {
+            finding: "the port is held".into(),
+            remedy: "choose another".into(),
+            settings: &["port"],
+        };
         check(EventKind::Contending { cause: obstructed }, 3, |it| {
-            assert_eq!((it.cause, text(it.text)), (5, "the port is held"));
+            assert_eq!(
+                (it.cause, text(it.text)),
+                (5, "the port is held; choose another (Config::port)")
+            );
         });
         check(EventKind::Settled { term: 3, members: 2 }, 4, |it| {
             assert_eq!((it.term, it.members), (3, 2))

@@ -71,7 +71,11 @@ fn claims() -> String {
             super::events::cause_number(&cause),
         );
     }
-    let obstructed = super::events::cause_number(&ContendingCause::Obstructed(String::new()));
+    let obstructed = super::events::cause_number(&ContendingCause::Obstructed {
+        finding: String::new(),
+        remedy: String::new(),
+        settings: &[],
+    });
     claims.number("PARES_CAUSE_OBSTRUCTED", obstructed);
     use crate::event::StallCause;
     for cause in [

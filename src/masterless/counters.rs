@@ -5,6 +5,7 @@ use crate::state::masterless::Counts;
 use crate::wire::seal::Foreign;
 
 /// How often each thing has happened to a peer since it began to join.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {

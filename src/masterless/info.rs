@@ -5,6 +5,7 @@ use crate::wire::heartbeat::Status;
 use crate::wire::{Label, PeerId};
 
 /// What one process knows of another process, or of itself.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerInfo {

@@ -116,7 +116,7 @@ impl View {
             Some(_) | None => {}
         }
         self.known.insert(entry.name.clone(), entry.clone());
-        changes.push(ChangeKind::Joined(entry));
+        changes.push(ChangeKind::Joined { entry });
     }
 
     fn remove(&mut self, name: String, cause: LeftCause, changes: &mut Vec<ChangeKind>) {
@@ -150,7 +150,7 @@ mod tests {
 
     fn words(changes: &[ChangeKind]) -> Vec<String> {
         let word = |change: &ChangeKind| match change {
-            ChangeKind::Joined(entry) => format!("+{}", entry.name),
+            ChangeKind::Joined { entry } => format!("+{}", entry.name),
             ChangeKind::Left { name, cause } => format!("-{name} {cause}"),
             ChangeKind::Supervisor { name, term } => format!("{name} {term}"),
             ChangeKind::Settled { members, .. } => format!("settled {members}"),

@@ -111,6 +111,8 @@ impl Field for Label {
     }
 }
 
+crate::serial::as_text!(Label);
+
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -5,6 +5,7 @@ use std::fmt;
 use super::DecodeError;
 use super::field::{Field, Reader};
 use crate::error::ConfigError;
+use crate::serial::{as_text, from_text};
 
 /// Identifies one process: unique by its tail, ordered by its value. A smaller value has the higher
 /// priority.
@@ -107,6 +108,30 @@ impl std::str::FromStr for Tail {
         Err(ConfigError::new("peer", text, "22 hexadecimal digits"))
     }
 }
+
+impl std::str::FromStr for PeerId {
+    type Err = ConfigError;
+
+    /// Reads the text of an identifier: rank, sequence and tail in hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let part = |text: &str, digits: usize| {
+            let plain = text.len() == digits && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+            plain.then(|| u32::from_str_radix(text, 16).ok()).flatten()
+        };
+        let read = || {
+            let (rank, rest) = text.split_once('.')?;
+            let (sequence, tail) = rest.split_once('.')?;
+            let rank = u8::try_from(part(rank, 2)?).ok()?;
+            Some(PeerId::new(rank, part(sequence, 8)?, tail.parse().ok()?))
+        };
+        read().ok_or_else(|| {
+            ConfigError::new("peer", text, "rank, sequence and tail, as 80.00000003. and 22 digits")
+        })
+    }
+}
+
+as_text!(PeerId, Tail);
+from_text!(PeerId, Tail);
 
 impl Field for PeerId {
     const LEAST: usize = 16;

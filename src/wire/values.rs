@@ -145,6 +145,7 @@ macro_rules! name_bytes {
                 f.pad(self.as_str())
             }
         }
+        $crate::serial::as_text!($enum);
     };
 }
 pub(super) use name_bytes;
@@ -155,6 +156,7 @@ name_bytes!(ElectionCause: Started = "started", Died = "died", SteppedDown = "st
 
 record! {
     /// What the registry knows of one instance; each instance describes itself when it registers.
+    #[cfg_attr(feature = "serde", derive(serde::Serialize))]
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct Entry {
@@ -173,6 +175,7 @@ record! {
         /// change it.
         pub joined_ms: u64,
         /// The program's metadata, as keys and values, in the order given.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::pairs"))]
         pub meta: Vec<(String, String)>,
         /// The admin functions that it answers, in alphabetical order.
         pub functions: Vec<String>,
@@ -181,6 +184,7 @@ record! {
 
 record! {
     /// The state of a group, as its supervisor sees it.
+    #[cfg_attr(feature = "serde", derive(serde::Serialize))]
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct Status {

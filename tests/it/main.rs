@@ -34,6 +34,7 @@ mod random;
 mod raw;
 mod readme;
 mod run;
+mod serial;
 mod sharing;
 mod sharing_cli;
 mod signals;

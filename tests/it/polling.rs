@@ -48,7 +48,7 @@ fn a_program_that_polls_is_woken_by_deaths_and_by_nothing_else() {
     let worker = ground.join("worker");
     poll_for(
         changes,
-        |change| matches!(&change.kind, ChangeKind::Joined(it) if it.name == "worker"),
+        |change| matches!(&change.kind, ChangeKind::Joined { entry } if entry.name == "worker"),
     );
     worker.kill();
     poll_for(changes, |it| matches!(&it.kind, ChangeKind::Left { name, .. } if name == "worker"));

@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::events::Line;
 use crate::failure::{FAILED, Failure};
-use crate::output::{Form, Value, json, line, object};
+use crate::output::{Form, Value, json, object};
 use crate::signals;
 
 /// The argument that makes a process an actor. Two more follow: its name, and how many connections
@@ -92,7 +92,7 @@ fn take_turns(instance: &Instance, turn: &Mutex<()>) {
 }
 
 fn say(what: &str) -> Result<(), Failure> {
-    line(&object(&vec![("event", json!(what)), ("monotonic_ns", json!(monotonic_ns()))]))
+    object(&json!({ "event": what, "monotonic_ns": monotonic_ns() }))
 }
 
 /// What the clock says by which events are told.

@@ -2,8 +2,8 @@
 //! configuration; who types a command needs its options, variables and other commands instead.
 
 use pares::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, PlaceError, ResourceError,
-    SettingError, StartError, StepDownError, masterless,
+    AcquireError, AskError, CallError, ConfigError, ContendingCause, JoinError, KeyError,
+    PlaceError, ResourceError, SettingError, StartError, StepDownError, masterless,
 };
 
 /// An error as the command tells it.
@@ -60,6 +60,18 @@ macro_rules! as_they_are {
     )*};
 }
 as_they_are!(ConfigError, StartError, StepDownError);
+
+/// An event that says what is in the way is read by the same people as an error.
+impl Told for ContendingCause {
+    fn told(&self) -> String {
+        match self {
+            ContendingCause::Obstructed { finding, remedy, settings } => {
+                advised(finding.clone(), remedy, settings)
+            }
+            cause => cause.to_string(),
+        }
+    }
+}
 
 impl Told for masterless::JoinError {
     fn told(&self) -> String {

@@ -10,7 +10,7 @@ use pares::{AskError, CallError, Client, Reply};
 use crate::advice::Told;
 use crate::failure::{FAILED, Failure};
 use crate::group::{Group, Patience, seconds};
-use crate::output::{Form, json, line, object, rows};
+use crate::output::{Form, array, escaped, line, object, rows};
 
 /// Call an admin function of one instance, of the supervisor (main), or of all instances (@all)
 ///
@@ -91,7 +91,7 @@ pub(crate) fn call(group: &Group, args: CallArgs) -> Result<(), Failure> {
     }
     let result = client.call(&name, &function, &payload, timeout)?;
     if json {
-        return line(&Answer { name, ok: true, result: text(&result) }.object());
+        return object(&Answer { name, ok: true, result: text(&result) });
     }
     let mut out = io::stdout().lock();
     out.write_all(&result)?;
@@ -102,37 +102,21 @@ pub(crate) fn call(group: &Group, args: CallArgs) -> Result<(), Failure> {
 }
 
 /// What one instance answered.
+#[derive(serde::Serialize)]
 struct Answer {
     name: String,
     ok: bool,
     result: String,
 }
 
-impl Answer {
-    fn object(&self) -> String {
-        object(&vec![
-            ("name", json!(self.name)),
-            ("ok", json!(self.ok)),
-            ("result", json!(self.result)),
-        ])
-    }
-}
-
 fn print_all(answers: &[Answer], form: Form) -> Result<(), Failure> {
     if form == Form::Json {
-        let objects: Vec<String> = answers.iter().map(Answer::object).collect();
-        line(&format!("[{}]", objects.join(",\n ")))?;
+        array(answers)?;
     } else {
         let row = |answer: &Answer| {
             let outcome = if answer.ok { "ok" } else { "error" };
             // One line each, whatever the function says.
-            let result = answer
-                .result
-                .trim_end()
-                .replace('\\', "\\\\")
-                .replace('\n', "\\n")
-                .replace('\t', "\\t");
-            vec![answer.name.clone(), outcome.to_owned(), result.replace(char::is_control, "?")]
+            vec![answer.name.clone(), outcome.to_owned(), escaped(answer.result.trim_end())]
         };
         rows(form, &["NAME", "OUTCOME", "RESULT"], &answers.iter().map(row).collect::<Vec<_>>())?;
     }
@@ -145,15 +129,21 @@ fn print_all(answers: &[Answer], form: Form) -> Result<(), Failure> {
     }
 }
 
+/// An admin function as JSON.
+#[derive(serde::Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    help: &'a str,
+}
+
 pub(crate) fn functions(group: &Group, args: &FunctionsArgs) -> Result<(), Failure> {
     let lines = text(&group.client()?.call(&args.name, "functions", b"", args.patience.timeout)?);
     let functions = lines.lines().filter_map(|line| line.split_once('\t'));
     let form = Form::new(args.json);
     if form == Form::Json {
-        let objects: Vec<String> = functions
-            .map(|(name, help)| object(&vec![("name", json!(name)), ("help", json!(help))]))
-            .collect();
-        return line(&format!("[{}]", objects.join(",\n ")));
+        let functions: Vec<Function<'_>> =
+            functions.map(|(name, help)| Function { name, help }).collect();
+        return array(&functions);
     }
     let functions: Vec<Vec<String>> =
         functions.map(|(name, help)| vec![name.into(), help.into()]).collect();

@@ -18,7 +18,7 @@ use crate::actor::{self, Turns, monotonic_ns};
 use crate::failure::{DEADLINE, FAILED, Failure, SIGNALLED};
 use crate::output::{Form, Value, json, line, object};
 use crate::wrap::own_program;
-use crate::{registry, sharing, signals};
+use crate::{registry, signals};
 
 /// Run real processes for a few seconds, kill their supervisors, and show the take-overs
 ///
@@ -48,9 +48,7 @@ pub(crate) struct Args {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let say = |text: String, fields: &[(&'static str, Value)]| {
-        if args.json { line(&object(&fields.to_vec())) } else { line(&text) }
-    };
+    let say = |text: String, step: &Value| if args.json { object(step) } else { line(&text) };
     let mut stage = Stage::set(u64::from(args.instances) * 2 / 5)?;
     let began = monotonic_ns();
     for _ in 0..args.instances {
@@ -62,12 +60,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let count = args.instances;
     say(
         format!("{count} processes on port {} elected {first} after {took:.1} ms", stage.port),
-        &[
-            ("event", json!("elected")),
-            ("name", json!(first)),
-            ("term", json!(term)),
-            ("ms", json!(took)),
-        ],
+        &json!({
+            "event": "elected",
+            "name": first,
+            "term": term,
+            "ms": took,
+        }),
     )?;
     stage.print_registry(args.json)?;
     stage.await_turns(began)?;
@@ -86,14 +84,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 "killed {old} (pid {pid}): {new} took over after {take_over:.2} ms, all survivors \
                  were registered again after {again:.2} ms"
             ),
-            &[
-                ("event", json!("take-over")),
-                ("killed", json!(old)),
-                ("supervisor", json!(new)),
-                ("term", json!(new_term)),
-                ("take_over_ms", json!(take_over)),
-                ("settled_ms", json!(again)),
-            ],
+            &json!({
+                "event": "take-over",
+                "killed": old,
+                "supervisor": new,
+                "term": new_term,
+                "take_over_ms": take_over,
+                "settled_ms": again,
+            }),
         )?;
         stage.print_usage(args.json)?;
         stage.enter()?;
@@ -117,12 +115,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             "all processes have left; in {turns} turns at most {most} of {limit} connections were \
              in use at once"
         ),
-        &[
-            ("event", json!("end")),
-            ("turns", json!(turns)),
-            ("most_at_once", json!(most)),
-            ("limit", json!(limit)),
-        ],
+        &json!({
+            "event": "end",
+            "turns": turns,
+            "most_at_once": most,
+            "limit": limit,
+        }),
     )
 }
 
@@ -306,10 +304,7 @@ impl Stage {
     fn print_usage(&self, json: bool) -> Result<(), Failure> {
         let usage = self.client()?.usage_of(actor::RESOURCE)?;
         if json {
-            return line(&format!(
-                "{{\"event\":\"usage\",\"usage\":{}}}",
-                sharing::usage_object(&usage)
-            ));
+            return object(&json!({ "event": "usage", "usage": usage }));
         }
         let mut names: Vec<&str> =
             usage.holders.iter().take(4).map(|one| one.name.as_str()).collect();
@@ -326,10 +321,8 @@ impl Stage {
     fn print_registry(&self, json: bool) -> Result<(), Failure> {
         let listing = self.client()?.list()?;
         if json {
-            return line(&format!(
-                "{{\"event\":\"registry\",\"instances\":{}}}",
-                registry::array(&listing, ",")
-            ));
+            let instances = registry::instances(&listing);
+            return object(&json!({ "event": "registry", "instances": instances }));
         }
         registry::print(&listing, Form::new(false))
     }

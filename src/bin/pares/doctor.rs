@@ -10,7 +10,7 @@ use pares::AskError;
 
 use crate::failure::{FAILED, Failure};
 use crate::group::Group;
-use crate::output::{Form, json, line, object, rows};
+use crate::output::{Form, array, line, rows};
 
 mod files;
 mod instances;
@@ -32,6 +32,7 @@ pub(crate) struct Args {
 }
 
 /// What a check found.
+#[derive(serde::Serialize)]
 struct Finding {
     check: &'static str,
     state: State,
@@ -40,7 +41,8 @@ struct Finding {
     cure: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum State {
     Ok,
     Note,
@@ -119,17 +121,7 @@ fn examine(group: &Group) -> Result<Vec<Finding>, Failure> {
 
 fn print(findings: &[Finding], form: Form) -> Result<(), Failure> {
     match form {
-        Form::Json => {
-            let objects: Vec<String> = findings
-                .iter()
-                .map(|Finding { check, state, finding, cure }| {
-                    let (check, state) =
-                        (("check", json!(check)), ("state", json!(state.as_str())));
-                    object(&vec![check, state, ("finding", json!(finding)), ("cure", json!(cure))])
-                })
-                .collect();
-            line(&format!("[{}]", objects.join(",\n ")))
-        }
+        Form::Json => array(findings),
         Form::Tabs => {
             let row = |finding: &Finding| {
                 let Finding { check, state, finding, cure } = finding;

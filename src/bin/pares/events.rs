@@ -1,76 +1,64 @@
 //! Events as lines: what `join` and `monitor` print.
 
 use pares::{Change, ChangeKind, Event, EventKind};
+use serde::Serialize;
 
+use crate::advice::Told;
 use crate::failure::Failure;
-use crate::output::{Fields, Form, escaped, json, line, object, plain};
+use crate::output::{self, Fields, Form, escaped, json, line, object, plain};
 
-/// One event to be printed.
+/// One event to be printed: as the library serializes it, with the fields that the command adds,
+/// and in its words.
+#[derive(Serialize)]
 pub(crate) struct Line {
-    event: &'static str,
+    event: String,
     monotonic_ns: u64,
-    fields: Fields,
+    #[serde(flatten)]
+    pub(crate) fields: Fields,
 }
 
 impl Line {
-    pub(crate) fn new(event: &'static str, monotonic_ns: u64, fields: Fields) -> Line {
+    pub(crate) fn new(monotonic_ns: u64, kind: &impl Serialize) -> Line {
+        let mut fields = output::fields(kind);
+        let event = fields.shift_remove("event").as_ref().map(plain).unwrap_or_default();
         Line { event, monotonic_ns, fields }
     }
 
     /// What happened to the instance `name`; `None` for what the program itself, not its reader,
     /// must know.
     pub(crate) fn of_instance(name: &str, event: &Event) -> Option<Line> {
-        let (word, fields) = match &event.kind {
-            EventKind::Supervisor { term } => {
-                ("supervisor", vec![("name", json!(name)), ("term", json!(term))])
-            }
-            EventKind::Subordinate { term, supervisor } => {
-                let fields = vec![
-                    ("name", json!(name)),
-                    ("term", json!(term)),
-                    ("supervisor", json!(supervisor)),
-                ];
-                ("subordinate", fields)
+        let mut line = Line::new(event.monotonic_ns, &event.kind);
+        let fields = &mut line.fields;
+        match &event.kind {
+            EventKind::Supervisor { .. } | EventKind::Subordinate { .. } => {
+                fields.shift_insert(0, "name".into(), json!(name));
             }
             EventKind::Contending { cause } => {
-                ("contending", vec![("cause", json!(cause.to_string()))])
+                fields.insert("cause".into(), json!(cause.told()));
             }
-            EventKind::Settled { term, members } => settled(*term, *members),
-            EventKind::Setting { key, value } => {
-                ("setting", vec![("key", json!(key)), ("value", json!(value))])
-            }
-            EventKind::PermitLost { resource, units, .. } => {
-                ("permit-lost", vec![("resource", json!(resource)), ("units", json!(units))])
-            }
+            EventKind::PermitLost { .. } => _ = fields.shift_remove("permit"),
             EventKind::OverLimit { resource, in_use, limit } => {
-                let fields = vec![
-                    ("resource", json!(resource)),
-                    ("in-use", json!(in_use)),
-                    ("limit", json!(limit)),
-                ];
-                ("over-limit", fields)
+                *fields = output::fields(&json!({
+                    "resource": resource, "in-use": in_use, "limit": limit
+                }));
             }
-            EventKind::Message { from, topic, payload } => {
-                let text = String::from_utf8_lossy(payload);
-                (
-                    "message",
-                    vec![("from", json!(from)), ("topic", json!(topic)), ("payload", json!(text))],
-                )
+            EventKind::Message { payload, .. } => {
+                fields.insert("payload".into(), json!(String::from_utf8_lossy(payload)));
             }
-            EventKind::Stalled { name, cause } => {
-                ("stalled", vec![("name", json!(name)), ("cause", json!(cause.as_str()))])
-            }
-            EventKind::Resumed { name } => ("resumed", vec![("name", json!(name))]),
-            EventKind::Stopped => ("stopped", vec![]),
+            EventKind::Settled { .. }
+            | EventKind::Setting { .. }
+            | EventKind::Stalled { .. }
+            | EventKind::Resumed { .. }
+            | EventKind::Stopped => {}
             _ => return None,
-        };
-        Some(Line { event: word, monotonic_ns: event.monotonic_ns, fields })
+        }
+        Some(line)
     }
 
     /// Somebody else joined or left, as an instance tells it.
     pub(crate) fn of_others(name: &str, change: &Change) -> Option<Line> {
         match &change.kind {
-            ChangeKind::Joined(entry) if entry.name != name => Line::of_registry(change),
+            ChangeKind::Joined { entry } if entry.name != name => Line::of_registry(change),
             ChangeKind::Left { name: other, .. } if other != name => Line::of_registry(change),
             // All else the instance's own events say, and sooner.
             _ => None,
@@ -79,52 +67,44 @@ impl Line {
 
     /// What happened in the registry, as an onlooker tells it.
     pub(crate) fn of_registry(change: &Change) -> Option<Line> {
-        let (word, fields) = match &change.kind {
-            ChangeKind::Joined(entry) => ("joined", vec![("name", json!(entry.name))]),
-            ChangeKind::Left { name, cause } => {
-                ("left", vec![("name", json!(name)), ("cause", json!(cause.as_str()))])
+        let mut line = Line::new(change.monotonic_ns, &change.kind);
+        match &change.kind {
+            ChangeKind::Joined { entry } => {
+                line.fields = output::fields(&json!({ "name": entry.name }))
             }
-            ChangeKind::Supervisor { name, term } => {
-                ("supervisor", vec![("name", json!(name)), ("term", json!(term))])
+            ChangeKind::Contending => {
+                line.fields.insert("cause".into(), json!("no-supervisor"));
             }
-            ChangeKind::Settled { term, members } => settled(*term, *members),
-            ChangeKind::Contending => ("contending", vec![("cause", json!("no-supervisor"))]),
+            ChangeKind::Left { .. }
+            | ChangeKind::Supervisor { .. }
+            | ChangeKind::Settled { .. } => {}
             _ => return None,
-        };
-        Some(Line { event: word, monotonic_ns: change.monotonic_ns, fields })
+        }
+        Some(line)
     }
 
     pub(crate) fn print(self, form: Form) -> Result<(), Failure> {
-        let Line { event, monotonic_ns, mut fields } = self;
         // A removed setting has no value, which is not the same as an empty one. Whatever somebody
         // sets or sends, it is one field of one line.
-        let words = |fields: Fields| {
-            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| match name
-            {
-                "value" | "payload" => (name, escaped(&plain(&value))),
-                _ => (name, plain(&value)),
-            })
-        };
+        let words = self.fields.iter().filter(|(_, value)| !value.is_null()).map(
+            |(name, value)| match name.as_str() {
+                "value" | "payload" => (name, escaped(&plain(value))),
+                _ => (name, plain(value)),
+            },
+        );
+        let event = &self.event;
         match form {
             // They are not in the contract with those who read JSON.
-            Form::Json if matches!(event, "over-limit" | "message") => Ok(()),
-            Form::Json => {
-                fields
-                    .splice(0..0, [("event", json!(event)), ("monotonic_ns", json!(monotonic_ns))]);
-                line(&object(&fields))
-            }
+            Form::Json if matches!(event.as_str(), "over-limit" | "message") => Ok(()),
+            Form::Json => object(&self),
             Form::Tabs => {
-                let words = words(fields).map(|(_, text)| format!("\t{text}"));
+                let words = words.map(|(_, text)| format!("\t{text}"));
                 line(&format!("{event}{}", words.collect::<String>()))
             }
             Form::Table => {
-                let words = words(fields).map(|(name, text)| format!("  {name} {text}"));
+                let words = words.map(|(name, text)| format!("  {name} {text}"));
                 line(format!("{event:<11}{}", words.collect::<String>()).trim_end())
             }
         }
     }
-}
-
-fn settled(term: u64, members: u32) -> (&'static str, Fields) {
-    ("settled", vec![("term", json!(term)), ("members", json!(members))])
 }

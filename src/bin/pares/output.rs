@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
 pub(crate) use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -31,13 +32,25 @@ impl Form {
     }
 }
 
-/// Names and values in an order of their own, which `serde_json`'s map does not keep.
-pub(crate) type Fields = Vec<(&'static str, Value)>;
+/// The fields of a value, in its own order.
+pub(crate) type Fields = serde_json::Map<String, Value>;
 
-pub(crate) fn object(fields: &Fields) -> String {
-    let pairs: Vec<String> =
-        fields.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
-    format!("{{{}}}", pairs.join(","))
+pub(crate) fn fields(value: &impl Serialize) -> Fields {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(fields)) => fields,
+        other => unreachable!("{other:?} is no object"),
+    }
+}
+
+/// Writes a value as one line of JSON.
+pub(crate) fn object(value: &impl Serialize) -> Result<(), Failure> {
+    line(&serde_json::to_string(value).map_err(io::Error::from)?)
+}
+
+/// Writes values as an array, each on a line of its own.
+pub(crate) fn array(values: &[impl Serialize]) -> Result<(), Failure> {
+    let lines: Result<Vec<String>, _> = values.iter().map(serde_json::to_string).collect();
+    line(&format!("[{}]", lines.map_err(io::Error::from)?.join(",\n ")))
 }
 
 /// A value as plain text.

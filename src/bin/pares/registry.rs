@@ -1,12 +1,15 @@
 //! Questions to the registry: `ls`, `status`, `is-supervisor`, `is-up`.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use pares::{AskError, ChangeKind, Client, Entry, Listing};
+use pares::{AskError, ChangeKind, Client, ElectionCause, Entry, Listing, Role, Status};
+use serde::Serialize;
 
 use crate::failure::{Failure, NO_SUCH, NO_SUPERVISOR};
 use crate::group::Group;
-use crate::output::{Fields, Form, ago, json, line, note, object, plain, rows};
+use crate::output::{self, Fields, Form, Value, ago, array, note, object, plain, rows};
 
 /// How long a question may take. The answer usually takes less than a millisecond.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,7 +69,7 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
 /// Prints a registry as `ls` does.
 pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
     if form == Form::Json {
-        return line(&array(listing, ",\n "));
+        return array(&instances(listing));
     }
     if !listing.settled {
         note("the registry is not settled: survivors of the last election may be missing");
@@ -85,68 +88,101 @@ pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
     rows(form, &["NAME", "ROLE", "PID", "UID", "ADMIN", "JOINED", "META"], &entries)
 }
 
-/// All instances as a JSON array.
-pub(crate) fn array(listing: &Listing, separator: &str) -> String {
-    let entries: Vec<String> =
-        listing.entries.iter().map(|entry| object(&fields(listing, entry))).collect();
-    format!("[{}]", entries.join(separator))
+/// What is printed of one instance.
+#[derive(Serialize)]
+pub(crate) struct Instance<'a> {
+    name: &'a str,
+    role: Role,
+    pid: u32,
+    uid: u32,
+    admin: u16,
+    term: u64,
+    joined_ms: u64,
+    /// By key; of equal keys the last one counts.
+    meta: BTreeMap<&'a str, &'a str>,
+    functions: &'a [String],
+    main: bool,
 }
 
-fn fields(listing: &Listing, entry: &Entry) -> Fields {
-    let meta: serde_json::Map<_, _> =
-        entry.meta.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-    vec![
-        ("name", json!(entry.name)),
-        ("role", json!(listing.role(&entry.name).as_str())),
-        ("pid", json!(entry.pid)),
-        ("uid", json!(entry.uid)),
-        ("admin", json!(entry.admin)),
-        ("term", json!(listing.term)),
-        ("joined_ms", json!(entry.joined_ms)),
-        ("meta", meta.into()),
-        ("functions", json!(entry.functions)),
-        ("main", json!(entry.name == listing.supervisor)),
-    ]
+impl<'a> Instance<'a> {
+    fn new(listing: &Listing, entry: &'a Entry) -> Self {
+        Instance {
+            name: &entry.name,
+            role: listing.role(&entry.name),
+            pid: entry.pid,
+            uid: entry.uid,
+            admin: entry.admin,
+            term: listing.term,
+            joined_ms: entry.joined_ms,
+            meta: entry.meta.iter().map(|(key, value)| (&**key, &**value)).collect(),
+            functions: &entry.functions,
+            main: entry.name == listing.supervisor,
+        }
+    }
+}
+
+/// All instances, as they are printed.
+pub(crate) fn instances(listing: &Listing) -> Vec<Instance<'_>> {
+    listing.entries.iter().map(|entry| Instance::new(listing, entry)).collect()
+}
+
+/// What is printed of a group.
+#[derive(Serialize)]
+struct GroupStatus<'a> {
+    group: &'a str,
+    port: u16,
+    supervisor: &'a str,
+    term: u64,
+    settled: bool,
+    members: u32,
+    registry_port: u16,
+    supervisor_admin: u16,
+    since_ms: u64,
+    cause: ElectionCause,
+    address: SocketAddrV4,
+}
+
+impl<'a> GroupStatus<'a> {
+    fn new(status: &'a Status, address: SocketAddrV4) -> Self {
+        GroupStatus {
+            group: &status.group,
+            port: status.port,
+            supervisor: &status.supervisor,
+            term: status.term,
+            settled: status.settled,
+            members: status.members,
+            registry_port: status.registry_port,
+            supervisor_admin: status.supervisor_admin,
+            since_ms: status.since_ms,
+            cause: status.cause,
+            address,
+        }
+    }
 }
 
 pub(crate) fn status(group: &Group, args: &StatusArgs) -> Result<(), Failure> {
     let client = group.client()?;
-    let fields = match &args.name {
+    let fields: Fields = match &args.name {
         Some(name) => {
             let listing = look_up(&client, name)?;
-            listing.entries.iter().flat_map(|entry| fields(&listing, entry)).collect()
+            instances(&listing).iter().flat_map(output::fields).collect()
         }
         None => {
             let status = client.status()?;
-            vec![
-                ("group", json!(status.group)),
-                ("port", json!(status.port)),
-                ("supervisor", json!(status.supervisor)),
-                ("term", json!(status.term)),
-                ("settled", json!(status.settled)),
-                ("members", json!(status.members)),
-                ("registry_port", json!(status.registry_port)),
-                ("supervisor_admin", json!(status.supervisor_admin)),
-                ("since_ms", json!(status.since_ms)),
-                ("cause", json!(status.cause.as_str())),
-                ("address", json!(group.config().supervisor_address().to_string())),
-            ]
+            output::fields(&GroupStatus::new(&status, group.config().supervisor_address()))
         }
     };
     let form = Form::new(args.json);
     if form == Form::Json {
-        return line(&object(&fields));
+        return object(&fields);
     }
-    let row = |(name, value): &(&str, serde_json::Value)| match (
-        form,
-        name.strip_suffix("_ms"),
-        value.as_u64(),
-    ) {
-        (Form::Table, Some(name), Some(moment)) => {
-            vec![name.to_owned(), format!("{} ago", ago(moment))]
-        }
-        _ => vec![(*name).to_owned(), plain(value)],
-    };
+    let row =
+        |(name, value): (&String, &Value)| match (form, name.strip_suffix("_ms"), value.as_u64()) {
+            (Form::Table, Some(name), Some(moment)) => {
+                vec![name.to_owned(), format!("{} ago", ago(moment))]
+            }
+            _ => vec![name.clone(), plain(value)],
+        };
     rows(form, &["WHAT", "VALUE"], &fields.iter().map(row).collect::<Vec<_>>())
 }
 

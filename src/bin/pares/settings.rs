@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, NO_SUCH};
 use crate::group::{Group, Patience};
-use crate::output::{Form, escaped, json, line, object, rows};
+use crate::output::{Form, array, escaped, line, object, rows};
 
 /// Print the value of a setting
 ///
@@ -78,7 +78,7 @@ pub(crate) fn get(group: &Group, args: &GetArgs) -> Result<(), Failure> {
     let found = group.client()?.with_timeout(args.patience.timeout).get(&args.key)?;
     let value = found
         .ok_or_else(|| Failure::new(NO_SUCH, format!("the setting `{}` is not set", args.key)))?;
-    if args.json { line(&pair(&args.key, &value)) } else { line(&value) }
+    if args.json { object(&Pair { key: &args.key, value: &value }) } else { line(&value) }
 }
 
 pub(crate) fn set(group: &Group, args: &SetArgs) -> Result<(), Failure> {
@@ -96,14 +96,18 @@ pub(crate) fn settings(group: &Group, args: &SettingsArgs) -> Result<(), Failure
     let settings = group.client()?.with_timeout(args.patience.timeout).settings()?;
     let form = Form::new(args.json);
     if form == Form::Json {
-        let pairs: Vec<String> = settings.iter().map(|(key, value)| pair(key, value)).collect();
-        return line(&format!("[{}]", pairs.join(",\n ")));
+        let pairs: Vec<Pair<'_>> =
+            settings.iter().map(|(key, value)| Pair { key, value }).collect();
+        return array(&pairs);
     }
     let table: Vec<Vec<String>> =
         settings.into_iter().map(|(key, value)| vec![key, escaped(&value)]).collect();
     rows(form, &["KEY", "VALUE"], &table)
 }
 
-fn pair(key: &str, value: &str) -> String {
-    object(&vec![("key", json!(key)), ("value", json!(value))])
+/// A setting as JSON.
+#[derive(serde::Serialize)]
+struct Pair<'a> {
+    key: &'a str,
+    value: &'a str,
 }

@@ -1,10 +1,10 @@
 //! What all instances use together: `usage`, `limit`, `revoke`.
 
-use pares::{Holder, Usage};
+use pares::Usage;
 
 use crate::failure::Failure;
 use crate::group::{Group, Patience};
-use crate::output::{Form, json, line, object, rows};
+use crate::output::{Form, array, line, rows};
 
 /// List the shared resources: limit, units in use, waiting requests, and the units of each holder
 ///
@@ -72,10 +72,7 @@ pub(crate) fn usage(group: &Group, args: &UsageArgs) -> Result<(), Failure> {
     };
     let form = Form::new(args.json);
     if form == Form::Json {
-        return line(&format!(
-            "[{}]",
-            resources.iter().map(usage_object).collect::<Vec<_>>().join(",\n ")
-        ));
+        return array(&resources);
     }
     let row = |one: &Usage| {
         let limit = one.limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
@@ -86,18 +83,6 @@ pub(crate) fn usage(group: &Group, args: &UsageArgs) -> Result<(), Failure> {
     };
     let table: Vec<Vec<String>> = resources.iter().map(row).collect();
     rows(form, &["RESOURCE", "LIMIT", "IN USE", "WAITING", "HOLDERS"], &table)
-}
-
-/// One resource as a JSON object.
-pub(crate) fn usage_object(usage: &Usage) -> String {
-    let holder = |one: &Holder| json!({ "name": one.name, "units": one.units });
-    object(&vec![
-        ("resource", json!(usage.resource)),
-        ("limit", json!(usage.limit)),
-        ("in_use", json!(usage.in_use)),
-        ("waiting", json!(usage.waiting)),
-        ("holders", usage.holders.iter().map(holder).collect()),
-    ])
 }
 
 pub(crate) fn limit(group: &Group, args: &LimitArgs) -> Result<(), Failure> {

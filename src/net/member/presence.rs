@@ -256,8 +256,8 @@ impl PresenceState {
             Place::Subordinate(known) => {
                 log::info!("{name}: {old} -> subordinate of {}, term {term}", known.supervisor);
             }
-            Place::Contending(ContendingCause::Obstructed(text)) => {
-                complain!(Error, name, "{name}: cannot take part: {text}; trying again");
+            Place::Contending(cause @ ContendingCause::Obstructed { .. }) => {
+                complain!(Error, name, "{name}: cannot take part: {cause}; trying again");
             }
             Place::Contending(cause) => log::info!("{name}: {old} -> contending ({cause})"),
             Place::Stopped => log::info!("{name}: {old} -> stopped"),

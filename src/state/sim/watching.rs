@@ -142,7 +142,7 @@ impl World {
         tell!(self, "the watcher reports {change:?}");
         let watching = &mut self.watching;
         match change {
-            ChangeKind::Joined(entry) => {
+            ChangeKind::Joined { entry } => {
                 let before = watching.held.insert(entry.name.clone(), entry.id);
                 assert!(before.is_none_or(|id| id == entry.id), "{} joined twice", entry.name);
             }

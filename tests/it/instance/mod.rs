@@ -61,7 +61,7 @@ pub(crate) fn changes_until(changes: &pares::Events<Change>, last: &str) -> Vec<
             .recv_deadline(deadline)
             .unwrap_or_else(|error| panic!("{error}; seen: {seen:?}"));
         seen.push(match change.kind {
-            ChangeKind::Joined(entry) => format!("+{}", entry.name),
+            ChangeKind::Joined { entry } => format!("+{}", entry.name),
             ChangeKind::Left { name, cause } => format!("-{name} {cause}"),
             ChangeKind::Supervisor { name, term } => format!("{name} in term {term}"),
             ChangeKind::Settled { members, .. } => format!("settled with {members}"),

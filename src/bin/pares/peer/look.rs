@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use pares::channel::select;
-use pares::masterless::{EventKind, Peer, PeerInfo, Status};
+use pares::masterless::{EventKind, Label, Peer, PeerId, PeerInfo, Status, Tail};
 
 use super::lines;
 use super::options::{Network, ONLOOKER, milliseconds};
 use crate::failure::{Failure, NO_SUPERVISOR};
 use crate::group::Group;
-use crate::output::{Fields, Form, json, line, object, plain, rows};
+use crate::output::{Form, array, fields, plain, rows};
 use crate::signals;
 
 /// List all processes of a masterless group, by priority
@@ -66,17 +66,17 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
     let peer = Peer::join(args.network.observer(group))?;
     // Nobody knows how many will answer: to listen for so long is all there is to wait for.
     std::thread::sleep(args.wait.unwrap_or(args.network.interval * 3 / 2));
-    let peers: Vec<Fields> = others(&peer)
+    let peers: Vec<Row> = others(&peer)
         .filter(|one| args.service.is_none_or(|service| one.service == service))
-        .map(|one| fields(&one))
+        .map(|one| Row::new(&one))
         .collect();
     drop(peer);
     let nobody = peers.is_empty();
     if form == Form::Json {
-        line(&format!("[{}]", peers.iter().map(object).collect::<Vec<_>>().join(",\n ")))?;
+        array(&peers)?;
     } else if !nobody {
         // The identifier is its parts, which follow.
-        let row = |fields: &Fields| fields.iter().skip(1).map(|(_, value)| plain(value)).collect();
+        let row = |one: &Row| fields(one).iter().skip(1).map(|(_, value)| plain(value)).collect();
         let header = [
             "TAIL",
             "LABEL",
@@ -102,21 +102,40 @@ pub(super) fn others(peer: &Peer) -> impl Iterator<Item = PeerInfo> {
         .filter(|one| !(one.own || one.service == ONLOOKER && one.status == Status::Joining))
 }
 
-fn fields(one: &PeerInfo) -> Fields {
-    vec![
-        ("id", json!(one.id.to_string())),
-        ("tail", json!(one.id.tail().to_string())),
-        ("label", json!(one.label.as_str())),
-        ("status", json!(one.status.to_string())),
-        ("service", json!(one.service)),
-        ("rank", json!(one.id.rank())),
-        ("sequence", json!(one.id.sequence())),
-        ("workload", json!(one.workload)),
-        ("epoch", json!(one.epoch)),
-        ("age_ms", json!(one.age_ms)),
-        ("suspected", json!(one.suspected)),
-        ("direct", json!(one.direct)),
-    ]
+/// What is printed of a process.
+#[derive(serde::Serialize)]
+struct Row {
+    id: PeerId,
+    tail: Tail,
+    label: Label,
+    status: Status,
+    service: u16,
+    rank: u8,
+    sequence: u32,
+    workload: u16,
+    epoch: u64,
+    age_ms: u64,
+    suspected: bool,
+    direct: bool,
+}
+
+impl Row {
+    fn new(one: &PeerInfo) -> Self {
+        Row {
+            id: one.id,
+            tail: one.id.tail(),
+            label: one.label,
+            status: one.status,
+            service: one.service,
+            rank: one.id.rank(),
+            sequence: one.id.sequence(),
+            workload: one.workload,
+            epoch: one.epoch,
+            age_ms: one.age_ms,
+            suspected: one.suspected,
+            direct: one.direct,
+        }
+    }
 }
 
 pub(crate) fn watch(group: &Group, args: &WatchArgs) -> Result<(), Failure> {

@@ -121,7 +121,11 @@ impl Duty {
             Report::Obstructed(obstacle) => {
                 let Shared { pass, at, me, .. } = &**shared;
                 let error = obstacle::passing_error(obstacle, pass, *at, &me.name);
-                Place::Contending(ContendingCause::Obstructed(error.to_string()))
+                Place::Contending(ContendingCause::Obstructed {
+                    finding: error.finding(),
+                    remedy: error.remedy(),
+                    settings: error.settings(),
+                })
             }
             Report::Stopped => Place::Stopped,
         };
