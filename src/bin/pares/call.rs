@@ -9,8 +9,9 @@ use pares::{AskError, CallError, Client, Reply};
 
 use crate::advice::Told;
 use crate::failure::{FAILED, Failure};
-use crate::group::{Group, Patience, seconds};
+use crate::group::{Group, Patience};
 use crate::output::{Form, array, escaped, line, object, rows};
+use crate::time::seconds;
 
 /// Call an admin function of one instance, of the supervisor (main), or of all instances (@all)
 ///
@@ -72,8 +73,8 @@ pub(crate) struct StopArgs {
 /// Jobs that run only on the supervisor end first. The old supervisor stays in the group.
 #[derive(clap::Args)]
 pub(crate) struct StepDownArgs {
-    /// Time limit, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds)]
+    /// Time limit
+    #[arg(long, value_name = "TIME", default_value = "12s", value_parser = seconds)]
     timeout: Duration,
 }
 

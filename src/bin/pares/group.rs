@@ -10,6 +10,7 @@ use log::LevelFilter;
 use pares::{Client, Config, PlaceError};
 
 use crate::failure::{Failure, USAGE};
+use crate::time::seconds;
 
 /// Which group, and how much to say, as the command line has it.
 #[derive(Args)]
@@ -133,8 +134,8 @@ pub(crate) struct Identity {
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     meta: Vec<(String, String)>,
 
-    /// Time limit for joining, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Time limit for joining
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = seconds)]
     timeout: Duration,
 
     /// Never become supervisor (a group of only such instances has none)
@@ -142,8 +143,8 @@ pub(crate) struct Identity {
     never_supervisor: bool,
 
     /// Report an instance at the other end of a lifeline that has not answered properly for this
-    /// many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// long
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     hang_timeout: Option<Duration>,
 
     /// Kill (SIGKILL) the supervisor's process when it hangs, to let another instance take over
@@ -169,8 +170,8 @@ impl Identity {
 /// How long the answer of another instance may take.
 #[derive(Args)]
 pub(crate) struct Patience {
-    /// Time limit for the answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    /// Time limit for the answer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 
@@ -183,10 +184,4 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(crate) fn share(text: &str) -> Result<(String, u64), String> {
     let (resource, units) = text.rsplit_once('=').ok_or("expected RESOURCE=NUMBER")?;
     Ok((resource.into(), units.parse().map_err(|_| "expected RESOURCE=NUMBER")?))
-}
-
-/// Seconds, also with a fraction.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "expected a number of seconds")?;
-    Duration::try_from_secs_f64(number).map_err(|_| "expected a number of seconds".into())
 }

@@ -21,6 +21,7 @@ mod settings;
 mod sharing;
 mod signals;
 mod sys;
+mod time;
 mod wrap;
 
 use std::ffi::OsString;
@@ -54,6 +55,9 @@ Examples:
 
 Standard output carries only data: a table on a terminal, tab-separated lines without a header in \
 a pipe, JSON with --json.
+
+A TIME is a number with a unit, such as 200ms, 1.5s, 2m or 1h; a number alone is in seconds, where \
+an option says nothing else.
 
 Exit codes:
   0 yes, or done                   75 busy, or limit reached with -n

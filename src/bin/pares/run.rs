@@ -10,8 +10,9 @@ use pares::channel::{Receiver, after, bounded, never, select};
 use pares::{AcquireError, EventKind, Instance, Permit, Role};
 
 use crate::failure::{BUSY, Failure, USAGE};
-use crate::group::{Group, Identity, seconds, share};
+use crate::group::{Group, Identity, share};
 use crate::output::note;
+use crate::time::seconds;
 use crate::wrap::{Ended, Guard, Loss, over_after, quoted, supervise};
 
 /// Run a command while this instance is supervisor or holds a permit
@@ -76,12 +77,12 @@ pub(crate) struct Args {
     #[arg(short, long, conflicts_with = "wait")]
     no_wait: bool,
 
-    /// Time limit for waiting for the role or the permit, in seconds [default: none]
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    /// Time limit for waiting for the role or the permit [default: none]
+    #[arg(short, long, value_name = "TIME", value_parser = seconds)]
     wait: Option<Duration>,
 
-    /// Time from SIGTERM to SIGKILL when the role or the permit is lost, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Time from SIGTERM to SIGKILL when the role or the permit is lost
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = seconds)]
     kill_after: Duration,
 
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `join`, `monitor`, and what ends them.
 
 use std::io::Read;
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -142,4 +143,19 @@ fn who_has_read_enough_ends_the_command_quietly() {
             "{arguments}"
         );
     }
+}
+
+/// Goal: who types commands reads what to type, not which method a program would call. Method: the
+/// supervisor dies, and another program takes the port before the only one left finds it.
+#[test]
+fn an_obstacle_is_told_with_the_options_of_the_command() {
+    let ground = Ground::new();
+    let one = ground.join("one");
+    let two = ground.start("join --json --name two --never-supervisor");
+    one.sees("two");
+    one.kill();
+    assert_eq!(two.expect_event("contending")["cause"], "supervisor-died");
+    let _holder = TcpListener::bind(("127.0.0.1", ground.port)).unwrap();
+    let cause = two.expect_event("contending")["cause"].to_string();
+    assert!(cause.contains("--port or PARES_PORT") && !cause.contains("Config::"), "{cause}");
 }

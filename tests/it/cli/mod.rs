@@ -9,9 +9,12 @@ mod help;
 mod joining;
 mod refusals;
 
-/// The names of an object's fields.
+/// The names of an object's fields, in alphabetical order.
 fn fields(object: &Value) -> Vec<&str> {
-    object.as_object().expect("an object").keys().map(String::as_str).collect()
+    let keys = object.as_object().expect("an object").keys();
+    let mut names: Vec<&str> = keys.map(String::as_str).collect();
+    names.sort_unstable();
+    names
 }
 
 #[track_caller]

@@ -181,3 +181,38 @@ fn options_of_the_group_go_before_or_after_the_command() {
         assert!(finish(command).code(0).out.starts_with("one\t"));
     }
 }
+
+/// Goal: every option that takes a time takes the same times, and says what is wrong with another.
+/// Method: each with a time that cannot be, and with one that is refused for its unit.
+#[test]
+fn an_option_that_takes_a_time_says_what_is_wrong_with_it() {
+    let ground = Ground::new();
+    for (option, bare) in [
+        ("join --timeout=", "in seconds"),
+        ("join --hang-timeout=", "in seconds"),
+        ("call one ping --timeout=", "in seconds"),
+        ("step-down --timeout=", "in seconds"),
+        ("usage --timeout=", "in seconds"),
+        ("run --when-supervisor --wait=", "in seconds"),
+        ("run --when-supervisor --kill-after=", "in seconds"),
+        ("peer run --when-primary --wait=", "in seconds"),
+        ("peer run --when-primary --kill-after=", "in seconds"),
+        ("peer direct 00112233445566778899aa 3 --timeout=", "in seconds"),
+        ("peer join --interval=", "in milliseconds"),
+        ("peer join --delay=", "in milliseconds"),
+        ("peer ls --wait=", "in milliseconds"),
+    ] {
+        let end = if option.contains("run ") { " -- true" } else { "" };
+        let says = |time: &str, what: &str| {
+            let example = format!("as in 200ms, 1.5s, 2m or 1h; a number alone is {bare}");
+            ground.ask(&format!("{option}{time}{end}")).code(2).says(what).says(&example);
+        };
+        says("-1", "not negative");
+        says("5min", "`min` is none of the units ms, s, m and h");
+    }
+    let _one = ground.join("one");
+    for time in ["2", "2s", "2000ms", "0.1m", "1e1"] {
+        ground.ask(&format!("call one ping x --timeout {time}")).code(0);
+    }
+    ground.ask("peer ls --interval 20 --delay 20ms --wait 0.01s").code(3);
+}

@@ -8,8 +8,9 @@ use pares::masterless::{Peer, PeerInfo, Tail};
 use super::look::others;
 use super::options::Network;
 use crate::failure::{DEADLINE, Failure, NO_SUCH, SIGNALLED};
-use crate::group::{Group, seconds};
+use crate::group::Group;
 use crate::signals;
+use crate::time::seconds;
 
 /// Change the rank of a process: promote it (smaller), demote it (larger), or bar it from being
 /// primary (255)
@@ -28,8 +29,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     network: Network,
 
-    /// Time limit until the process reports this rank, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    /// Time limit until the process reports this rank
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = seconds)]
     timeout: Duration,
 }
 

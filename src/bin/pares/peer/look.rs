@@ -6,11 +6,12 @@ use pares::channel::select;
 use pares::masterless::{EventKind, Label, Peer, PeerId, PeerInfo, Status, Tail};
 
 use super::lines;
-use super::options::{Network, ONLOOKER, milliseconds};
+use super::options::{Network, ONLOOKER};
 use crate::failure::{Failure, NO_SUPERVISOR};
 use crate::group::Group;
 use crate::output::{Form, array, fields, plain, rows};
 use crate::signals;
+use crate::time::milliseconds;
 
 /// List all processes of a masterless group, by priority
 ///
@@ -31,8 +32,8 @@ pub(crate) struct LsArgs {
     #[arg(long, value_name = "N")]
     service: Option<u16>,
 
-    /// Time to listen, in milliseconds [default: one and a half intervals]
-    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    /// Time to listen; a number alone is in milliseconds [default: one and a half intervals]
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     wait: Option<Duration>,
 
     /// Print a JSON array of

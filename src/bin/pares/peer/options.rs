@@ -8,16 +8,18 @@ use pares::masterless::{Config, default_label};
 
 use crate::failure::Failure;
 use crate::group::{Group, variable};
+use crate::time::milliseconds;
 
 /// How heartbeats go; the same for all processes of a group.
 #[derive(clap::Args)]
 pub(crate) struct Network {
-    /// Time between two heartbeats, in milliseconds
-    #[arg(long, value_name = "MS", default_value = "200", value_parser = milliseconds)]
+    /// Time between two heartbeats; a number alone is in milliseconds
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = milliseconds)]
     pub(crate) interval: Duration,
 
-    /// Longest time until a heartbeat is acted on, in milliseconds [default: half the interval]
-    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    /// Longest time until a heartbeat is acted on; a number alone is in milliseconds [default: half
+    /// the interval]
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     delay: Option<Duration>,
 
     /// Send heartbeats to a multicast group, IPv4 or IPv6
@@ -143,8 +145,4 @@ impl Member {
             None => Ok(variable("PARES_SERVICE", "a service type")?.unwrap_or(0)),
         }
     }
-}
-
-pub(crate) fn milliseconds(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_millis).map_err(|_| "expected a number of milliseconds".into())
 }

@@ -12,8 +12,9 @@ use pares::masterless::{Event, EventKind, Peer, PeerInfo, PrimaryGuard, Status, 
 use super::look::others;
 use super::options::Member;
 use crate::failure::{BUSY, DEADLINE, FAILED, Failure, NO_SUPERVISOR};
-use crate::group::{Group, seconds};
+use crate::group::Group;
 use crate::run::{or_without, tell_of_group};
+use crate::time::seconds;
 use crate::wrap::guard::ending;
 use crate::wrap::{self, Ended, Guard, Loss, supervise};
 
@@ -61,13 +62,13 @@ pub(crate) struct Args {
     #[arg(short, long, conflicts_with = "wait")]
     no_wait: bool,
 
-    /// Time limit for becoming primary, in seconds [default: none]
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    /// Time limit for becoming primary [default: none]
+    #[arg(short, long, value_name = "TIME", value_parser = seconds)]
     wait: Option<Duration>,
 
-    /// Time from SIGTERM to SIGKILL, in seconds [default: the delay, within which no other process
+    /// Time from SIGTERM to SIGKILL [default: the delay, within which no other process
     /// becomes primary]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     kill_after: Option<Duration>,
 
     /// Command and its arguments
