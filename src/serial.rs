@@ -41,7 +41,7 @@ pub(crate) fn bytes<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result
 
 /// Metadata is serialized as a map, by key; of equal keys the last one counts.
 #[cfg(feature = "serde")]
-pub(crate) fn pairs<S: serde::Serializer>(
+pub(crate) fn map<S: serde::Serializer>(
     pairs: &[(String, String)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -175,7 +175,7 @@ record! {
         /// change it.
         pub joined_ms: u64,
         /// The program's metadata, as keys and values, in the order given.
-        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::pairs"))]
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::map"))]
         pub meta: Vec<(String, String)>,
         /// The admin functions that it answers, in alphabetical order.
         pub functions: Vec<String>,
