@@ -18,7 +18,8 @@ use crate::wire::field::Payload;
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, put_frame};
 use crate::wire::tests::examples;
 use crate::wire::{
-    Counted, Declared, DecodeError, Entry, Greeting, Held, Message, Outcome, Scope, Setting, Wanted,
+    Calling, Control, Counted, Declared, DecodeError, Entry, FromHolder, Greeting, Held, Joining,
+    Message, News, Outcome, Scope, Setting, Sharing, ToHolder, Wanted,
 };
 
 /// Messages as large as those of a busy group; the examples of the table are small.
@@ -37,7 +38,7 @@ fn samples() -> Vec<Message> {
     };
     let payload = |bytes| Payload((0..bytes).map(|byte: usize| byte as u8).collect());
     vec![
-        Message::Hello {
+        Message::Joining(Joining::Hello {
             greeting: Box::new(Greeting {
                 entry,
                 last_term: 3,
@@ -55,19 +56,19 @@ fn samples() -> Vec<Message> {
                 counted: vec![Counted { resource: "requests".into(), units: 1234 }],
                 settings: (0..8).map(setting).collect(),
             }),
-        },
-        Message::Roster {
+        }),
+        Message::Control(Control::Roster {
             anew: true,
             unknown_since_ns: None,
             added: (20_000..21_000).collect(),
             removed: vec![],
-        },
-        Message::Delivery {
+        }),
+        Message::ToHolder(ToHolder::Delivery {
             from: "worker-17".into(),
             topic: "news".into(),
             payload: payload(4096),
-        },
-        Message::Answer { outcome: Outcome::Done, payload: payload(1 << 20) },
+        }),
+        Message::Calling(Calling::Answer { outcome: Outcome::Done, payload: payload(1 << 20) }),
     ]
 }
 
@@ -119,8 +120,12 @@ fn a_message_that_is_read_takes_no_more_from_the_heap_than_a_copy_of_it() {
 /// With a copy of what only this program shares, too.
 fn copy(message: &Message) -> Message {
     match message {
-        Message::Member { entry } => Message::Member { entry: Arc::new(Entry::clone(entry)) },
-        Message::Joined { entry } => Message::Joined { entry: Arc::new(Entry::clone(entry)) },
+        Message::News(News::Member { entry }) => {
+            Message::News(News::Member { entry: Arc::new(Entry::clone(entry)) })
+        }
+        Message::News(News::Joined { entry }) => {
+            Message::News(News::Joined { entry: Arc::new(Entry::clone(entry)) })
+        }
         other => other.clone(),
     }
 }
@@ -322,10 +327,10 @@ fn a_request_takes_so_much_from_the_heap_however_many_members_there_are() {
             };
             let counted = Counted { resource: "visits".into(), units: turn };
             let said = [
-                (Message::Acquire { wanted }, 1, 3),
-                (Message::Release { id: turn }, 0, 0),
-                (Message::Count { counted }, 0, 2),
-                (Message::TotalQuery { id: turn, resource: "visits".into() }, 1, 1),
+                (FromHolder::Acquire { wanted }, 1, 3),
+                (FromHolder::Release { id: turn }, 0, 0),
+                (FromHolder::Count { counted }, 0, 2),
+                (FromHolder::TotalQuery { id: turn, resource: "visits".into() }, 1, 1),
             ];
             for (message, answers, most) in said {
                 let name = message.name();
@@ -337,7 +342,7 @@ fn a_request_takes_so_much_from_the_heap_however_many_members_there_are() {
                     "{members} members: {name}: {bill:?}"
                 );
             }
-            let mut question = Some(Message::Set {
+            let mut question = Some(Sharing::Set {
                 key: "number".into(),
                 value: Some(turn.to_string()),
                 expected: None,
@@ -383,12 +388,12 @@ fn an_asker_takes_two_names_from_the_heap_for_a_request_and_nothing_for_its_answ
     holdings.begin(Time::ZERO, 1, true);
     for turn in 0..4 {
         let (asking, wanted) = taken(|| holdings.ask("seats", 1, true, 1).expect("a request"));
-        let (granting, _) = taken(|| holdings.on(Message::Granted { id: wanted.id }, &mut None));
+        let (granting, _) = taken(|| holdings.on(ToHolder::Granted { id: wanted.id }, &mut None));
         let (releasing, known) = taken(|| holdings.release(wanted.id));
         assert!(known);
         let (question, total) = taken(|| holdings.ask_total("visits"));
         let (id, _) = total.expect("a request");
-        let (answer, _) = taken(|| holdings.on(Message::Total { id, units: 1 }, &mut None));
+        let (answer, _) = taken(|| holdings.on(ToHolder::Total { id, units: 1 }, &mut None));
         let counts = [asking, granting, releasing, question, answer].map(|taken| taken.allocations);
         // The first time some maps are made.
         assert!(counts == [2, 0, 0, 2, 0] || turn == 0, "{counts:?}");

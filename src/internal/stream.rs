@@ -3,7 +3,9 @@
 use super::{Choices, text};
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::proof::{Key, Meeting, Prover};
-use crate::wire::{DecodeError, MAGIC, Message, PROTOCOL_VERSION, Purpose, common_version};
+use crate::wire::{
+    DecodeError, Handshake, MAGIC, Message, PROTOCOL_VERSION, Purpose, common_version,
+};
 
 /// Any bytes, in any pieces: never a panic, the same messages however cut, and what decodes encodes
 /// back.
@@ -122,16 +124,20 @@ pub fn fuzz_handshake(input: &[u8]) {
         None => assert!(!(this.version_min..=this.version_max).contains(&PROTOCOL_VERSION)),
     }
 
-    let opening = Message::Opening {
+    let opening = Message::Handshake(Handshake::Opening {
         magic: MAGIC,
         version_min: this.version_min,
         version_max: this.version_max,
         purpose: this.purpose,
         group: this.group,
         nonce: this.client_nonce,
-    };
-    let challenge = Message::Challenge { version: this.version, nonce: this.server_nonce, proof };
-    let sent = vec![opening, challenge, Message::Proof { proof }];
+    });
+    let challenge = Message::Handshake(Handshake::Challenge {
+        version: this.version,
+        nonce: this.server_nonce,
+        proof,
+    });
+    let sent = vec![opening, challenge, Message::Handshake(Handshake::Proof { proof })];
     let mut bytes = Vec::new();
     sent.iter().for_each(|message| put_frame(message, &mut bytes));
     assert_eq!(

@@ -14,7 +14,10 @@ use crate::state::supervisor::{
     Before, Cursor, Elected, OWN, ServerAction, ServerInput, Supervisor,
 };
 use crate::wire::field::Payload;
-use crate::wire::{Counted, Declared, Departure, Entry, Held, Message, Refusal, Wanted, kinds};
+use crate::wire::{
+    Control, Counted, Declared, Departure, Entry, FromHolder, Handshake, Held, Joining, Message,
+    News, Question, Refusal, Response, Sharing, ToHolder, Wanted,
+};
 
 /// Any sequence of inputs keeps the supervisor's invariants and its words to others true.
 ///
@@ -110,28 +113,27 @@ impl Server {
                 self.hello(conn, choices);
             }
             5 => {
-                let message = match choices.below(8) {
-                    0 | 1 => Message::Leaving { reason: Departure::Leaves },
-                    2 => Message::Leaving { reason: Departure::StepsDown },
-                    3 => Message::Watch {},
+                let message: Message = match choices.below(8) {
+                    0 | 1 => Message::Control(Control::Leaving { reason: Departure::Leaves }),
+                    2 => Message::Control(Control::Leaving { reason: Departure::StepsDown }),
+                    3 => Message::Question(Question::Watch {}),
                     4 => Message::rejected(Refusal::Busy, ""),
                     5 => return self.ask(choices),
-                    _ => shared(choices),
+                    _ => shared(choices).into(),
                 };
-                match self.someone(choices) {
-                    Some(conn) => self.on(ServerInput::Said { conn, message }),
+                match (self.someone(choices), message) {
+                    (Some(conn), message) => self.on(ServerInput::of(conn, message)),
                     // The supervisor's own instance is not cut off for anything; it says nothing
                     // wrong.
-                    None if matches!(
-                        message,
-                        Message::Release { .. }
-                            | Message::Taken { .. }
-                            | Message::TotalQuery { .. }
-                    ) =>
-                    {
-                        self.on(ServerInput::Said { conn: OWN, message });
-                    }
-                    None => {}
+                    (
+                        None,
+                        Message::FromHolder(
+                            message @ (FromHolder::Release { .. }
+                            | FromHolder::Taken { .. }
+                            | FromHolder::TotalQuery { .. }),
+                        ),
+                    ) => self.on(ServerInput::Said { conn: OWN, message }),
+                    (None, _) => {}
                 }
             }
             6 => {
@@ -171,12 +173,12 @@ impl Server {
         };
         let name = String::from(["s", "main", "m0", "m1", "m2"][choices.below(5)]);
         let question = match choices.below(7) {
-            0 => Message::UsageQuery { resource: Some(resource) },
-            1 => Message::UsageQuery { resource: None },
-            2 => Message::SetLimit { resource, limit: u64::from(choices.byte()) },
-            3 => Message::Revoke { resource, holder: name },
-            4 => Message::SettingQuery { key: Some(key) },
-            5 => Message::Set {
+            0 => Sharing::UsageQuery { resource: Some(resource) },
+            1 => Sharing::UsageQuery { resource: None },
+            2 => Sharing::SetLimit { resource, limit: u64::from(choices.byte()) },
+            3 => Sharing::Revoke { resource, holder: name },
+            4 => Sharing::SettingQuery { key: Some(key) },
+            5 => Sharing::Set {
                 key,
                 value: text(choices),
                 expected: text(choices).map(|_| text(choices)),
@@ -184,25 +186,32 @@ impl Server {
             _ => {
                 let payload = Payload(vec![0; 300 * choices.below(256)]);
                 let to = Some(name).filter(|_| choices.below(2) == 0);
-                Message::Publish { from: "m0".into(), to, topic: "t".into(), payload }
+                Sharing::Publish { from: "m0".into(), to, topic: "t".into(), payload }
             }
         };
         let mut actions = Vec::new();
         let answer = self.supervisor.ask(question.clone(), &mut actions);
         self.supervisor.check();
         assert!(!answer.is_empty(), "{question:?}");
-        let changed =
-            |message: &Message| matches!(message, Message::Setting { .. } | Message::Done { .. });
+        let changed = |message: &Message| {
+            matches!(
+                message,
+                Message::ToHolder(ToHolder::Setting { .. })
+                    | Message::Response(Response::Done { .. })
+            )
+        };
         assert!(
             actions.is_empty() || changed(&answer[0]),
             "{question:?}: not done, and yet {actions:?}"
         );
-        if let (Message::Set { .. } | Message::SetLimit { .. }, [Message::Setting { setting }]) =
-            (&question, &answer[..])
+        if let (
+            Sharing::Set { .. } | Sharing::SetLimit { .. },
+            [Message::ToHolder(ToHolder::Setting { setting })],
+        ) = (&question, &answer[..])
         {
-            let all: Vec<Message> = self.supervisor.all_settings().collect();
+            let all: Vec<ToHolder> = self.supervisor.all_settings().collect();
             assert!(
-                all.contains(&Message::Setting { setting: setting.clone() }),
+                all.contains(&ToHolder::Setting { setting: setting.clone() }),
                 "acknowledged, and not set"
             );
         }
@@ -283,21 +292,21 @@ impl Server {
                         .expect("a message to a connection that has ended");
                     assert!(!told.silenced, "{message:?} after the last word");
                     match message {
-                        Message::Welcome { term, settled, .. } => {
+                        Message::Joining(Joining::Welcome { term, settled, .. }) => {
                             let welcome = (term, settled, self.supervisor.member_cursor());
                             assert!(told.state.replace(welcome).is_none(), "welcomed twice");
                         }
-                        Message::Rejected { .. } => {
+                        Message::Handshake(Handshake::Rejected { .. }) => {
                             told.silenced = told.state.is_none();
                             rejected = Some(conn);
                         }
-                        Message::Roster { .. } => {
+                        Message::Control(Control::Roster { .. }) => {
                             assert!(told.state.is_some(), "a roster for a stranger")
                         }
                         // What it has lost is told before the welcome, everything else after it.
-                        held @ kinds!(what_is_held) => {
+                        Message::ToHolder(held) => {
                             let in_time =
-                                told.state.is_some() || matches!(held, Message::Revoked { .. });
+                                told.state.is_some() || matches!(held, ToHolder::Revoked { .. });
                             assert!(in_time, "{held:?} to a stranger");
                         }
                         other => panic!("{other:?} to a member"),
@@ -349,20 +358,19 @@ impl Server {
         self.supervisor.news(cursor, &mut news);
         for message in news {
             match message {
-                Message::Listing { .. } => entries.clear(),
-                Message::Member { entry } | Message::Joined { entry } => {
+                News::Listing { .. } => entries.clear(),
+                News::Member { entry } | News::Joined { entry } => {
                     _ = entries.insert(entry.name.clone(), Arc::unwrap_or_clone(entry))
                 }
-                Message::Left { name, .. } => {
+                News::Left { name, .. } => {
                     assert!(entries.remove(&name).is_some(), "{name} left twice")
                 }
-                Message::State { term, settled, members } => {
+                News::State { term, settled, members } => {
                     assert_eq!(
                         (term, settled, members as usize),
                         (self.term, self.settled, entries.len())
                     );
                 }
-                other => panic!("{other:?} is no news"),
             }
         }
         let present = self.supervisor.registry().entries();
@@ -379,7 +387,7 @@ impl Server {
             let mut news = Vec::new();
             self.supervisor.news(cursor, &mut news);
             for message in news {
-                let Message::State { term: new_term, settled: now_settled, .. } = message else {
+                let News::State { term: new_term, settled: now_settled, .. } = message else {
                     panic!("{message:?} is no news for a member");
                 };
                 (*term, *settled) = (new_term, now_settled);
@@ -390,7 +398,7 @@ impl Server {
 }
 
 /// What a member says about what it holds.
-fn shared(choices: &mut Choices<'_>) -> Message {
+fn shared(choices: &mut Choices<'_>) -> FromHolder {
     let (id, resource) =
         (u64::from(choices.byte() % 8), String::from(["db", "gpu", "two words"][choices.below(3)]));
     let units = choices.below(6) as u64;
@@ -403,12 +411,12 @@ fn shared(choices: &mut Choices<'_>) -> Message {
                 wait: choices.below(2) == 0,
                 asked_ns: u64::from(choices.byte()),
             };
-            Message::Acquire { wanted }
+            FromHolder::Acquire { wanted }
         }
-        2 => Message::Release { id },
-        3 => Message::Count { counted: Counted { resource, units } },
-        4 => Message::TotalQuery { id, resource },
-        _ => Message::Taken { bytes: u32::from(choices.u16()) },
+        2 => FromHolder::Release { id },
+        3 => FromHolder::Count { counted: Counted { resource, units } },
+        4 => FromHolder::TotalQuery { id, resource },
+        _ => FromHolder::Taken { bytes: u32::from(choices.u16()) },
     }
 }
 

@@ -20,7 +20,7 @@ use crate::net::transport::service::{Service, ServiceKind};
 use crate::net::transport::session::{Session, Turn};
 use crate::sys::{self, Origin, signals};
 use crate::wire::field::Payload;
-use crate::wire::{Message, Outcome, Purpose};
+use crate::wire::{Calling, Message, Outcome, Purpose};
 
 pub(crate) type Functions = BTreeMap<String, Function>;
 
@@ -190,12 +190,12 @@ fn log_level(payload: &[u8]) -> Result<Vec<u8>, HandlerError> {
 /// enough.
 fn serve(functions: &Functions, stopping: &AtomicBool, session: Session) {
     session.serve(|session, request| {
-        let Message::Call { function, payload } = request else {
+        let Message::Calling(Calling::Call { function, payload }) = request else {
             return Turn::Broke("not a call");
         };
         log::debug!("call of {function:?} with {} bytes", payload.0.len());
         let (outcome, payload) = call(functions, &function, &payload.0);
-        let answer = Message::Answer { outcome, payload: Payload(payload) };
+        let answer = Calling::Answer { outcome, payload: Payload(payload) }.into();
         let written = session.link.write(&[answer], Instant::now() + WRITE_TIMEOUT);
         if written.is_err() || stopping.load(Ordering::Acquire) {
             return Turn::Over;

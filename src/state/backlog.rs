@@ -4,7 +4,7 @@
 //! room for more, so that one who never reads costs no memory. What tells of a moment that will
 //! have passed by then is left out for good.
 
-use crate::wire::Message;
+use crate::wire::{Control, Message, ToHolder};
 
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
@@ -36,9 +36,9 @@ impl Backlog {
     /// True if the message is not to be sent now; what is missing then is remembered.
     pub(crate) fn can_wait(&mut self, message: &Message) -> bool {
         match message {
-            Message::Roster { .. } => self.roster |= self.is_blocked,
-            Message::Setting { .. } => self.settings |= self.is_blocked,
-            Message::OverLimit { .. } => {}
+            Message::Control(Control::Roster { .. }) => self.roster |= self.is_blocked,
+            Message::ToHolder(ToHolder::Setting { .. }) => self.settings |= self.is_blocked,
+            Message::ToHolder(ToHolder::OverLimit { .. }) => {}
             _ => return false,
         }
         self.is_blocked
@@ -59,7 +59,7 @@ mod tests {
     use crate::wire::{Scope, Setting};
 
     fn setting() -> Message {
-        Message::Setting {
+        Message::ToHolder(ToHolder::Setting {
             setting: Setting {
                 scope: Scope::Program,
                 key: "k".into(),
@@ -67,17 +67,17 @@ mod tests {
                 term: 1,
                 sequence: 1,
             },
-        }
+        })
     }
 
     fn over_limit() -> Message {
-        Message::OverLimit { resource: "db".into(), in_use: 2, limit: 1 }
+        Message::ToHolder(ToHolder::OverLimit { resource: "db".into(), in_use: 2, limit: 1 })
     }
 
     #[test]
     fn one_who_reads_is_told_everything_at_once() {
         let mut backlog = Backlog::default();
-        for message in [setting(), over_limit(), Message::Granted { id: 1 }] {
+        for message in [setting(), over_limit(), Message::ToHolder(ToHolder::Granted { id: 1 })] {
             assert!(!backlog.can_wait(&message), "{message:?}");
         }
         assert_eq!(backlog.take_missing(), LeftOut { roster: false, settings: false });
@@ -89,7 +89,10 @@ mod tests {
         backlog.flushed(false);
         assert!(backlog.is_blocked());
         assert!(backlog.can_wait(&setting()) && backlog.can_wait(&over_limit()));
-        assert!(!backlog.can_wait(&Message::Granted { id: 1 }), "nobody else would say it again");
+        assert!(
+            !backlog.can_wait(&Message::ToHolder(ToHolder::Granted { id: 1 })),
+            "nobody else would say it again"
+        );
         backlog.flushed(true);
         assert!(!backlog.is_blocked() && !backlog.can_wait(&setting()));
         assert_eq!(backlog.take_missing(), LeftOut { roster: false, settings: true });

@@ -5,7 +5,7 @@ use super::permits::Claims;
 use super::subordinate::Roster;
 use crate::config::{self, MAX_PERMITS, MAX_RESOURCES, MAX_SETTING, MAX_SETTINGS, MAX_UNITS};
 use crate::error::ConfigError;
-use crate::wire::{Entry, Greeting, Message, Scope, Setting};
+use crate::wire::{Entry, Greeting, Joining, Message, Scope, Setting};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -34,7 +34,7 @@ impl Hello {
             counted,
             settings,
         };
-        Message::Hello { greeting: greeting.into() }
+        Joining::Hello { greeting: greeting.into() }.into()
     }
 
     /// The other way round.

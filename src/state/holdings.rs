@@ -12,7 +12,7 @@ use super::permits::Claims;
 use super::settings::Settings;
 use crate::config::{MAX_PERMITS, MAX_RESOURCES, MAX_UNITS, TAKEN_STEP, message_size};
 use crate::wire::field::Payload;
-use crate::wire::{Counted, Declared, Held, Message, Setting, Shortage, Wanted, kinds};
+use crate::wire::{Counted, Declared, FromHolder, Held, Setting, Shortage, ToHolder, Wanted};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Holdings {
@@ -91,10 +91,10 @@ impl Holdings {
     }
 
     /// Asks for the total of a resource's tallies; `None` as for [`ask`](Holdings::ask).
-    pub(crate) fn ask_total(&mut self, resource: &str) -> Option<(u64, Message)> {
+    pub(crate) fn ask_total(&mut self, resource: &str) -> Option<(u64, FromHolder)> {
         let id = self.next_id()?;
         self.queries.insert(id, resource.into());
-        Some((id, Message::TotalQuery { id, resource: resource.into() }))
+        Some((id, FromHolder::TotalQuery { id, resource: resource.into() }))
     }
 
     fn next_id(&mut self) -> Option<u64> {
@@ -216,7 +216,7 @@ impl Holdings {
 
     /// A new lifeline begins, or our own supervisorship: the supervisor at its other end counts
     /// from zero what was read of it. Gives what has to be asked again.
-    pub(crate) fn begin(&mut self, now: Time, term: u64, settled: bool) -> Vec<Message> {
+    pub(crate) fn begin(&mut self, now: Time, term: u64, settled: bool) -> Vec<FromHolder> {
         self.taken = 0;
         self.touch = Touch::With;
         // In time: it is in the book of one who has given nothing to anybody.
@@ -224,15 +224,14 @@ impl Holdings {
         self.on_state(term, settled);
         let again = self.queries.iter();
         again
-            .map(|(&id, resource)| Message::TotalQuery { id, resource: resource.clone() })
+            .map(|(&id, resource)| FromHolder::TotalQuery { id, resource: resource.clone() })
             .collect()
     }
 
-    /// Takes a message of the supervisor, `None` if it is none about what an instance holds. What
-    /// is to be answered is put into `answer`.
-    pub(crate) fn on(&mut self, message: Message, answer: &mut Option<Message>) -> Option<Upshot> {
-        Some(match message {
-            Message::Granted { id } => match self.requests.remove(&id) {
+    /// Takes a message of the supervisor. What is to be answered is put into `answer`.
+    pub(crate) fn on(&mut self, message: ToHolder, answer: &mut Option<FromHolder>) -> Upshot {
+        match message {
+            ToHolder::Granted { id } => match self.requests.remove(&id) {
                 Some(Wanted { resource, units, .. }) => {
                     self.permits.insert(id, Held { id, resource, units });
                     // Only granted once settled, and after all that was revoked then.
@@ -242,45 +241,36 @@ impl Holdings {
                 // Withdrawn meanwhile, which the supervisor is about to read.
                 None => Upshot::Quiet,
             },
-            Message::Denied { id, shortage, units } => match self.requests.remove(&id) {
+            ToHolder::Denied { id, shortage, units } => match self.requests.remove(&id) {
                 Some(_) => Upshot::Denied { id, shortage, units },
                 None => Upshot::Quiet,
             },
-            Message::Revoked { id } => self.permits.remove(&id).map_or(Upshot::Quiet, Upshot::Lost),
-            Message::Setting { setting } => {
+            ToHolder::Revoked { id } => {
+                self.permits.remove(&id).map_or(Upshot::Quiet, Upshot::Lost)
+            }
+            ToHolder::Setting { setting } => {
                 if self.settings.merge(setting.clone()) {
                     Upshot::Changed(setting)
                 } else {
                     Upshot::Quiet
                 }
             }
-            Message::Delivery { from, topic, payload } => {
+            ToHolder::Delivery { from, topic, payload } => {
                 self.taken = self.taken.saturating_add(message_size(&from, &topic, &payload.0));
                 if self.taken >= TAKEN_STEP {
-                    *answer = Some(Message::Taken { bytes: std::mem::take(&mut self.taken) });
+                    *answer = Some(FromHolder::Taken { bytes: std::mem::take(&mut self.taken) });
                 }
                 Upshot::Delivered { from, topic, payload }
             }
-            Message::Missed { messages } => Upshot::Missed(messages),
-            Message::OverLimit { resource, in_use, limit } => {
+            ToHolder::Missed { messages } => Upshot::Missed(messages),
+            ToHolder::OverLimit { resource, in_use, limit } => {
                 Upshot::OverLimit { resource, in_use, limit }
             }
-            Message::Total { id, units } => match self.queries.remove(&id) {
+            ToHolder::Total { id, units } => match self.queries.remove(&id) {
                 Some(_) => Upshot::Total { id, units },
                 None => Upshot::Quiet,
             },
-            kinds!(handshake)
-            | kinds!(from_subordinate)
-            | kinds!(of_the_registry)
-            | kinds!(questions)
-            | kinds!(answers)
-            | kinds!(calls)
-            | kinds!(of_health)
-            | Message::Welcome { .. }
-            | Message::Roster { .. }
-            | Message::State { .. }
-            | Message::Leaving { .. } => return None,
-        })
+        }
     }
 }
 
@@ -302,10 +292,10 @@ mod tests {
         let wanted = Wanted { id, resource: "db".into(), units: 2, wait: true, asked_ns: 7 };
         assert_eq!(holdings.claims(), Claims { wanted: vec![wanted], ..Claims::default() });
         holdings.begin(NOW, 0, true);
-        assert_eq!(holdings.on(Message::Granted { id }, &mut None), Some(Upshot::Granted(id)));
+        assert_eq!(holdings.on(ToHolder::Granted { id }, &mut None), Upshot::Granted(id));
         let held = Held { id, resource: "db".into(), units: 2 };
         assert_eq!(holdings.claims(), Claims { held: vec![held.clone()], ..Claims::default() });
-        assert_eq!(holdings.on(Message::Revoked { id }, &mut None), Some(Upshot::Lost(held)));
+        assert_eq!(holdings.on(ToHolder::Revoked { id }, &mut None), Upshot::Lost(held));
         assert!(!holdings.holds(id));
     }
 
@@ -313,7 +303,7 @@ mod tests {
     fn a_grant_that_crosses_a_withdrawal_is_none() {
         let (mut holdings, id) = asked();
         assert!(holdings.release(id));
-        assert_eq!(holdings.on(Message::Granted { id }, &mut None), Some(Upshot::Quiet));
+        assert_eq!(holdings.on(ToHolder::Granted { id }, &mut None), Upshot::Quiet);
         assert_eq!(holdings.claims(), Claims::default());
     }
 
@@ -355,7 +345,7 @@ mod tests {
         let granted = |holdings: &mut Holdings| {
             holdings.begin(NOW, 8, false);
             let id = holdings.ask("db", 1, true, 0).unwrap().id;
-            holdings.on(Message::Granted { id }, &mut None);
+            holdings.on(ToHolder::Granted { id }, &mut None);
         };
         assert_eq!(stands(granted), 8, "only a settled supervisor grants");
     }
@@ -391,7 +381,7 @@ mod tests {
             "our own supervisorship"
         );
         let id = holdings.ask("db", 1, true, 0).unwrap().id;
-        holdings.on(Message::Granted { id }, &mut None);
+        holdings.on(ToHolder::Granted { id }, &mut None);
         assert!(holdings.is_certain(late), "only a settled supervisor grants");
         holdings.end(late);
         holdings.begin(NOW, 7, false);
@@ -414,12 +404,12 @@ mod tests {
         let mut holdings = Holdings::default();
         let (from, topic, payload) = (String::from("a"), String::from("t"), Payload(vec![0; 1000]));
         let size = message_size(&from, &topic, &payload.0);
-        let delivery = Message::Delivery { from, topic, payload };
+        let delivery = ToHolder::Delivery { from, topic, payload };
         let mut told = 0;
         for read in 1.. {
             let mut answer = None;
             holdings.on(delivery.clone(), &mut answer);
-            if let Some(Message::Taken { bytes }) = answer {
+            if let Some(FromHolder::Taken { bytes }) = answer {
                 told += bytes;
                 assert_eq!(told, read * size);
                 break;

@@ -26,11 +26,13 @@ use super::election::{Deed, Election, ElectionEvent, Loss, Report, left_cause};
 use super::hello::Hello;
 use super::holdings::{Holdings, Upshot};
 use super::obstacle::Obstacle;
-use super::subordinate::{News, Subordinate};
+use super::subordinate::Subordinate;
 use super::supervisor::{Before, Elected};
 use super::term::Last;
 use crate::error::KeepError;
-use crate::wire::{Declared, Departure, Entry, Message};
+use crate::wire::{
+    Control, Declared, Departure, Entry, FromHolder, Handshake, Message, News, ToHolder,
+};
 
 /// What the last deed came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ pub(crate) enum Heard {
     /// The group's state is another: see [`Member::known`].
     State,
     /// Something about what this instance holds, and what is to be answered.
-    Held(Upshot, Option<Message>),
+    Held(Upshot, Option<FromHolder>),
     /// The supervisor asks whether this instance lives, and its program has shown so within this
     /// time.
     Probed { number: u64, within_ns: u64 },
@@ -90,15 +92,15 @@ pub(crate) enum Word {
     /// Nowhere, or it waits for the welcome.
     Kept,
     /// To the supervisor, over the lifeline.
-    Lifeline(Message),
+    Lifeline(FromHolder),
     /// To this instance's own office.
-    Own(Message),
+    Own(FromHolder),
 }
 
 #[derive(Debug)]
 enum Tie {
     None,
-    Joining { unsaid: Vec<Message> },
+    Joining { unsaid: Vec<FromHolder> },
     Lifeline { goodbye: Option<Loss> },
     Own,
     Over,
@@ -115,7 +117,7 @@ pub(crate) struct Member {
     pub(crate) holdings: Holdings,
     link: Tie,
     /// What is to be said first on a lifeline that has just begun.
-    first_words: Vec<Message>,
+    first_words: Vec<FromHolder>,
     /// What it was told by the supervisor that it follows, or followed last.
     known: Option<Subordinate>,
     loss: Loss,
@@ -252,7 +254,7 @@ impl Member {
     }
 
     /// What is to be said first on the lifeline that has begun.
-    pub(crate) fn take_first_words(&mut self) -> Vec<Message> {
+    pub(crate) fn take_first_words(&mut self) -> Vec<FromHolder> {
         std::mem::take(&mut self.first_words)
     }
 
@@ -260,24 +262,24 @@ impl Member {
     pub(crate) fn hear(&mut self, message: Message) -> Heard {
         match (&mut self.link, message) {
             // What others have been given meanwhile comes before the welcome.
-            (Tie::Joining { .. }, message @ Message::Revoked { .. }) => self.hear_held(message),
-            (Tie::Joining { .. }, message) => Heard::Answer(message),
-            (Tie::Lifeline { goodbye }, Message::Rejected { .. }) => {
-                *goodbye = Some(Loss::Evicted);
-                Heard::Quiet
+            (Tie::Joining { .. }, Message::ToHolder(message @ ToHolder::Revoked { .. })) => {
+                self.hear_held(message)
             }
+            (Tie::Joining { .. }, message) => Heard::Answer(message),
             (Tie::Lifeline { goodbye }, message) => {
                 let Some(known) = &mut self.known else { return Heard::Nonsense };
-                match known.on(message) {
-                    News::Quiet => Heard::Quiet,
-                    News::State => {
-                        self.election.saw_term(known.term);
-                        self.holdings.on_state(known.term, known.settled);
-                        Heard::State
+                match message {
+                    Message::Control(Control::Roster {
+                        anew,
+                        unknown_since_ns,
+                        added,
+                        removed,
+                    }) => {
+                        known.on_roster(anew, unknown_since_ns, added, &removed);
+                        Heard::Quiet
                     }
-                    News::Held(message) => self.hear_held(message),
-                    News::Probed { number, within_ns } => Heard::Probed { number, within_ns },
-                    News::Goodbye(reason) => {
+                    Message::Control(Control::Leaving { reason }) => {
+                        known.on_goodbye(reason);
                         *goodbye = Some(match reason {
                             Departure::Leaves => Loss::Left,
                             Departure::StepsDown => Loss::SteppedDown,
@@ -285,7 +287,30 @@ impl Member {
                         });
                         Heard::Quiet
                     }
-                    News::Nonsense => Heard::Nonsense,
+                    Message::Control(Control::Probe { number, within_ns }) => {
+                        Heard::Probed { number, within_ns }
+                    }
+                    // An answer that nobody waits for any more.
+                    Message::Control(Control::Alive { .. }) => Heard::Quiet,
+                    Message::News(News::State { term, settled, members }) => {
+                        known.on_state(term, settled, members);
+                        self.election.saw_term(term);
+                        self.holdings.on_state(term, settled);
+                        Heard::State
+                    }
+                    Message::ToHolder(message) => self.hear_held(message),
+                    Message::Handshake(Handshake::Rejected { .. }) => {
+                        *goodbye = Some(Loss::Evicted);
+                        Heard::Quiet
+                    }
+                    Message::Handshake(_)
+                    | Message::Joining(_)
+                    | Message::News(_)
+                    | Message::Question(_)
+                    | Message::Calling(_)
+                    | Message::FromHolder(_)
+                    | Message::Sharing(_)
+                    | Message::Response(_) => Heard::Nonsense,
                 }
             }
             (Tie::None | Tie::Own | Tie::Over, _) => Heard::Nonsense,
@@ -293,16 +318,14 @@ impl Member {
     }
 
     /// Takes a message about what this instance holds, whoever reads it.
-    pub(crate) fn hear_held(&mut self, message: Message) -> Heard {
+    pub(crate) fn hear_held(&mut self, message: ToHolder) -> Heard {
         let mut answer = None;
-        match self.holdings.on(message, &mut answer) {
-            Some(upshot) => Heard::Held(upshot, answer),
-            None => Heard::Nonsense,
-        }
+        let upshot = self.holdings.on(message, &mut answer);
+        Heard::Held(upshot, answer)
     }
 
     /// Where something goes that this instance says about what it holds.
-    pub(crate) fn say(&mut self, message: Message) -> Word {
+    pub(crate) fn say(&mut self, message: FromHolder) -> Word {
         match &mut self.link {
             Tie::None | Tie::Over => Word::Kept,
             Tie::Joining { unsaid } => {
@@ -345,7 +368,7 @@ impl Member {
     }
 
     /// Its own office is open; what is to be said to it first.
-    pub(crate) fn opened(&mut self, now: Time, term: u64, settled: bool) -> Vec<Message> {
+    pub(crate) fn opened(&mut self, now: Time, term: u64, settled: bool) -> Vec<FromHolder> {
         self.election.saw_term(term);
         self.holdings.begin(now, term, settled)
     }

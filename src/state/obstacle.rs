@@ -1,7 +1,7 @@
 //! Obstacles between an instance and a role.
 
 use crate::error::{KeepError, printable};
-use crate::wire::Refusal;
+use crate::wire::{Refusal, Rejection};
 
 /// An obstacle between this instance and a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +39,14 @@ pub(crate) enum Obstacle {
 }
 
 impl Obstacle {
-    /// Returns what a refusal means to the client that was refused; `detail` comes from a stranger.
-    pub(crate) fn refused(refusal: Refusal, (min, max): (u16, u16), detail: &str) -> Self {
-        let detail = printable(detail);
-        match refusal {
-            Refusal::Version => Obstacle::Version { min, max },
+    /// Returns what a refusal means to the client that was refused; its detail comes from a
+    /// stranger.
+    pub(crate) fn refused(rejection: &Rejection) -> Self {
+        let detail = printable(&rejection.detail);
+        match rejection.refusal {
+            Refusal::Version => {
+                Obstacle::Version { min: rejection.version_min, max: rejection.version_max }
+            }
             Refusal::OtherGroup => Obstacle::OtherGroup(detail),
             Refusal::Key => Obstacle::KeyMismatch,
             Refusal::NameTaken => Obstacle::NameTaken(detail),

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::Time;
 use super::election::Loss;
 use crate::config::check_name;
-use crate::wire::{self, Departure, Message, kinds};
+use crate::wire::{self, Departure, Joining, Message};
 
 /// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two
 /// living instances share, and an instance keeps its own for life.
@@ -59,37 +59,18 @@ pub(crate) struct Subordinate {
     pub(crate) roster: Option<Roster>,
 }
 
-/// What a message from the supervisor meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant)] // it is handed on at once: a box would cost more than it saves
-pub(crate) enum News {
-    /// Nothing that the program would want to know.
-    Quiet,
-    /// The group's state is another.
-    State,
-    /// Something about what this instance holds; see [`Holdings`](super::holdings::Holdings).
-    Held(Message),
-    /// The supervisor asks whether this instance lives, and its program has shown so within this
-    /// time.
-    Probed { number: u64, within_ns: u64 },
-    /// The supervisor is about to close the lifeline, for this reason.
-    Goodbye(Departure),
-    /// The message has no place on a lifeline: this is no supervisor.
-    Nonsense,
-}
-
 impl Subordinate {
     /// Reads a welcome, `None` if `message` is none, or one of a supervisor whose name would garble
     /// a log.
     pub(crate) fn welcomed(message: Message) -> Option<Self> {
-        let Message::Welcome {
+        let Message::Joining(Joining::Welcome {
             term,
             supervisor,
             supervisor_admin,
             registry_port,
             settled,
             members,
-        } = message
+        }) = message
         else {
             return None;
         };
@@ -105,44 +86,36 @@ impl Subordinate {
         })
     }
 
-    pub(crate) fn on(&mut self, message: Message) -> News {
-        match message {
-            Message::Roster { unknown_since_ns: Some(NO_WITNESS), .. } => {
-                self.roster = None;
-                News::Quiet
-            }
-            Message::Roster { anew, unknown_since_ns, added, removed } => {
-                let roster = self.roster.get_or_insert_default();
-                if anew {
-                    roster.admins.clear();
-                }
-                roster.admins.extend(added);
-                removed.iter().for_each(|admin| _ = roster.admins.remove(admin));
-                roster.unknown_since = unknown_since_ns.map(Time::from_nanos);
-                News::Quiet
-            }
-            Message::State { term, settled, members } => {
-                (self.term, self.settled, self.members) = (term, settled, members);
-                News::State
-            }
-            Message::Leaving { reason } => {
-                if let (Departure::StepsDown, Some(roster)) = (reason, &mut self.roster) {
-                    // It comes back as a subordinate: its successor must wait for it like for all
-                    // others.
-                    roster.admins.insert(self.supervisor_admin);
-                }
-                News::Goodbye(reason)
-            }
-            Message::Probe { number, within_ns } => News::Probed { number, within_ns },
-            Message::Alive { .. } => News::Quiet, // an answer that nobody waits for any more
-            held @ kinds!(what_is_held) => News::Held(held),
-            kinds!(handshake)
-            | kinds!(from_subordinate)
-            | kinds!(of_the_registry)
-            | kinds!(questions)
-            | kinds!(answers)
-            | kinds!(calls)
-            | Message::Welcome { .. } => News::Nonsense,
+    /// The group's state is another.
+    pub(crate) fn on_state(&mut self, term: u64, settled: bool, members: u32) {
+        (self.term, self.settled, self.members) = (term, settled, members);
+    }
+
+    /// It is told whom the group has.
+    pub(crate) fn on_roster(
+        &mut self,
+        anew: bool,
+        unknown_since_ns: Option<u64>,
+        added: Vec<u16>,
+        removed: &[u16],
+    ) {
+        if unknown_since_ns == Some(NO_WITNESS) {
+            return self.forget_roster();
+        }
+        let roster = self.roster.get_or_insert_default();
+        if anew {
+            roster.admins.clear();
+        }
+        roster.admins.extend(added);
+        removed.iter().for_each(|admin| _ = roster.admins.remove(admin));
+        roster.unknown_since = unknown_since_ns.map(Time::from_nanos);
+    }
+
+    /// The supervisor is about to close the lifeline, for this reason.
+    pub(crate) fn on_goodbye(&mut self, reason: Departure) {
+        if let (Departure::StepsDown, Some(roster)) = (reason, &mut self.roster) {
+            // It comes back as a subordinate: its successor must wait for it like for all others.
+            roster.admins.insert(self.supervisor_admin);
         }
     }
 
@@ -167,47 +140,32 @@ mod tests {
     use super::*;
 
     fn subordinate() -> Subordinate {
-        Subordinate::welcomed(Message::Welcome {
+        Subordinate::welcomed(Message::Joining(Joining::Welcome {
             term: 1,
             supervisor: "s".into(),
             supervisor_admin: 9,
             registry_port: 10,
             settled: false,
             members: 1,
-        })
+        }))
         .unwrap()
-    }
-
-    fn roster(anew: bool, added: &[u16], removed: &[u16]) -> Message {
-        Message::Roster {
-            anew,
-            unknown_since_ns: None,
-            added: added.into(),
-            removed: removed.into(),
-        }
     }
 
     #[test]
     fn a_roster_follows_what_the_supervisor_tells() {
         let mut this = subordinate();
-        assert_eq!(this.on(roster(true, &[1, 2], &[])), News::Quiet);
-        assert_eq!(this.on(roster(false, &[3], &[1])), News::Quiet);
+        this.on_roster(true, None, vec![1, 2], &[]);
+        this.on_roster(false, None, vec![3], &[1]);
         assert_eq!(this.roster.as_ref().unwrap().admins, [2, 3].into());
-        this.on(roster(true, &[4], &[]));
+        this.on_roster(true, None, vec![4], &[]);
         assert_eq!(this.roster.as_ref().unwrap().admins, [4].into());
     }
 
     #[test]
     fn who_is_a_witness_no_more_forgets_what_it_was_told() {
         let mut this = subordinate();
-        this.on(roster(true, &[1, 2], &[]));
-        let over = Message::Roster {
-            anew: true,
-            unknown_since_ns: Some(NO_WITNESS),
-            added: vec![],
-            removed: vec![],
-        };
-        assert_eq!(this.on(over), News::Quiet);
+        this.on_roster(true, None, vec![1, 2], &[]);
+        this.on_roster(true, Some(NO_WITNESS), vec![], &[]);
         assert_eq!(this.roster, None);
     }
 
@@ -215,8 +173,8 @@ mod tests {
     fn a_supervisor_that_steps_down_is_expected_back_and_one_that_leaves_is_not() {
         for (reason, expected) in [(Departure::StepsDown, &[1, 9][..]), (Departure::Leaves, &[1])] {
             let mut this = subordinate();
-            this.on(roster(true, &[1], &[]));
-            assert_eq!(this.on(Message::Leaving { reason }), News::Goodbye(reason));
+            this.on_roster(true, None, vec![1], &[]);
+            this.on_goodbye(reason);
             assert_eq!(this.roster.unwrap().admins, expected.iter().copied().collect());
         }
     }
@@ -227,7 +185,7 @@ mod tests {
             [(Loss::Died, true), (Loss::SteppedDown, true), (Loss::Evicted, false)]
         {
             let mut this = subordinate();
-            this.on(roster(true, &[1], &[]));
+            this.on_roster(true, None, vec![1], &[]);
             this.lost(loss);
             assert_eq!(this.roster.is_some(), witness, "{loss:?}");
         }
@@ -236,19 +194,14 @@ mod tests {
     #[test]
     fn a_welcome_whose_name_would_garble_a_log_is_none() {
         let (supervisor, supervisor_admin, registry_port) = ("\x1b[2J".into(), 9, 10);
-        let welcome = Message::Welcome {
+        let welcome = Message::Joining(Joining::Welcome {
             term: 1,
             supervisor,
             supervisor_admin,
             registry_port,
             settled: true,
             members: 1,
-        };
+        });
         assert_eq!(Subordinate::welcomed(welcome), None);
-    }
-
-    #[test]
-    fn a_message_of_the_other_role_is_nonsense() {
-        assert_eq!(subordinate().on(Message::Watch {}), News::Nonsense);
     }
 }

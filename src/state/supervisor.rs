@@ -23,7 +23,7 @@ use super::subordinate::{Roster, Subordinate};
 use super::term::Last;
 use super::{ConnId, Time};
 use crate::config::{CROWD, RENEWED_FROM, WITNESSES};
-use crate::wire::{Departure, Entry, LeftCause, Message, Refusal};
+use crate::wire::{Control, Departure, Entry, FromHolder, LeftCause, Message, Refusal, ToHolder};
 
 mod admitting;
 mod settling;
@@ -78,12 +78,16 @@ pub(crate) struct Elected {
 
 /// What happens to a supervisor.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // it is dealt with at once, and a box costs more
 pub(crate) enum ServerInput {
     /// Someone who has proved that it has the key wants to join.
     Hello { conn: ConnId, hello: Hello },
-    /// An admitted member said something else; or the supervisor's own instance, as [`OWN`].
-    Said { conn: ConnId, message: Message },
-    /// What an admitted member sent is no message.
+    /// An admitted member said something about what it holds; or the supervisor's own instance, as
+    /// [`OWN`].
+    Said { conn: ConnId, message: FromHolder },
+    /// An admitted member said goodbye.
+    Leaves { conn: ConnId },
+    /// What an admitted member sent is no message, or has no place on a lifeline.
     Broke { conn: ConnId, why: String },
     /// A connection ended.
     Ended { conn: ConnId },
@@ -91,6 +95,21 @@ pub(crate) enum ServerInput {
     Dead { admin: u16 },
     /// The time given by [`Supervisor::wake_at`] has come.
     Woken,
+}
+
+impl ServerInput {
+    /// What `message` of an admitted member means.
+    pub(crate) fn of(conn: ConnId, message: Message) -> Self {
+        match message {
+            Message::FromHolder(message) => ServerInput::Said { conn, message },
+            Message::Control(Control::Leaving { reason: Departure::Leaves }) => {
+                ServerInput::Leaves { conn }
+            }
+            other => {
+                ServerInput::Broke { conn, why: format!("{} from a subordinate", other.name()) }
+            }
+        }
+    }
 }
 
 /// What is to be done about it, in this order.
@@ -110,7 +129,7 @@ pub(crate) enum ServerAction {
     },
     /// Give this to the supervisor's own instance, as if it came over a lifeline.
     Own {
-        message: Message,
+        message: ToHolder,
     },
     /// Find out whether anybody listens at this admin endpoint.
     Probe {
@@ -167,7 +186,7 @@ pub(crate) struct Supervisor {
     renew_at: usize,
     /// `None` once settled.
     settling: Option<Settling>,
-    /// Grows whenever what [`Message::State`] says changes and members must hear of it.
+    /// Grows whenever what [`News::State`] says changes and members must hear of it.
     state_version: u64,
     /// How many instances there are when all are told how many.
     tell_size_at: usize,
@@ -221,6 +240,7 @@ impl Supervisor {
         match input {
             ServerInput::Hello { conn, hello } => self.on_hello(now, conn, hello, actions),
             ServerInput::Said { conn, message } => self.on_said(conn, message, actions),
+            ServerInput::Leaves { conn } => self.on_leaving(conn),
             ServerInput::Broke { conn, why } => self.evict(conn, why, actions),
             ServerInput::Ended { conn } => self.on_ended(conn, actions),
             ServerInput::Dead { admin } => self.on_dead(now, admin, actions),
@@ -277,15 +297,14 @@ impl Supervisor {
         self.settling.as_ref().map(Settling::wake_at)
     }
 
-    fn on_said(&mut self, conn: ConnId, message: Message, actions: &mut Vec<ServerAction>) {
-        if let Message::Leaving { reason: Departure::Leaves } = message {
-            self.members
-                .get_mut(&conn)
-                .into_iter()
-                .for_each(|member| member.cause = LeftCause::Left);
-        } else if let Err(why) = self.on_shared(conn, message, actions) {
+    fn on_said(&mut self, conn: ConnId, message: FromHolder, actions: &mut Vec<ServerAction>) {
+        if let Err(why) = self.on_shared(conn, message, actions) {
             self.evict(conn, why, actions);
         }
+    }
+
+    fn on_leaving(&mut self, conn: ConnId) {
+        self.members.get_mut(&conn).into_iter().for_each(|member| member.cause = LeftCause::Left);
     }
 
     /// Cuts a member off that broke the protocol. Its end comes as that of any connection.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::ChangeKind;
-use crate::wire::{Entry, LeftCause, Message, kinds};
+use crate::wire::{Entry, LeftCause, News};
 
 #[derive(Debug, Default)]
 pub(crate) struct View {
@@ -24,10 +24,10 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Takes a message of the supervisor's watch; false if it has no place there.
-    pub(crate) fn on(&mut self, message: Message, changes: &mut Vec<ChangeKind>) -> bool {
-        match message {
-            Message::Listing { term, settled, supervisor, count } => {
+    /// Takes what the supervisor tells; false if it has no place in a watch.
+    pub(crate) fn on(&mut self, news: News, changes: &mut Vec<ChangeKind>) -> bool {
+        match news {
+            News::Listing { term, settled, supervisor, count } => {
                 if (term, &supervisor) != (self.term, &self.supervisor) {
                     (self.term, self.supervisor) = (term, supervisor.clone());
                     changes.push(ChangeKind::Supervisor { name: supervisor, term });
@@ -43,7 +43,7 @@ impl View {
                 }
                 true
             }
-            Message::Member { entry } => {
+            News::Member { entry } => {
                 if self.expected == 0 {
                     return false;
                 }
@@ -54,16 +54,16 @@ impl View {
                 }
                 true
             }
-            Message::Joined { entry } => {
+            News::Joined { entry } => {
                 self.insert(Arc::unwrap_or_clone(entry), changes);
                 true
             }
-            Message::Left { name, cause } => {
+            News::Left { name, cause } => {
                 self.unconfirmed.remove(&name);
                 self.remove(name, cause, changes);
                 true
             }
-            Message::State { term, settled, .. } => {
+            News::State { term, settled, .. } => {
                 if term != self.term {
                     self.term = term;
                     changes.push(ChangeKind::Supervisor { name: self.supervisor.clone(), term });
@@ -74,16 +74,6 @@ impl View {
                 }
                 true
             }
-            kinds!(handshake)
-            | kinds!(from_subordinate)
-            | kinds!(what_is_held)
-            | kinds!(questions)
-            | kinds!(answers)
-            | kinds!(calls)
-            | kinds!(of_health)
-            | Message::Welcome { .. }
-            | Message::Roster { .. }
-            | Message::Leaving { .. } => false,
         }
     }
 
@@ -131,16 +121,16 @@ mod tests {
     use super::super::registry::test_entry;
     use super::*;
 
-    fn member(name: &str, id: u64) -> Message {
-        Message::Member { entry: test_entry(name, id, 1).into() }
+    fn member(name: &str, id: u64) -> News {
+        News::Member { entry: test_entry(name, id, 1).into() }
     }
 
-    fn listing(term: u64, settled: bool, count: u32) -> Message {
-        Message::Listing { term, settled, supervisor: format!("s{term}"), count }
+    fn listing(term: u64, settled: bool, count: u32) -> News {
+        News::Listing { term, settled, supervisor: format!("s{term}"), count }
     }
 
     /// What changes when these messages come, in words.
-    fn story(view: &mut View, messages: impl IntoIterator<Item = Message>) -> Vec<String> {
+    fn story(view: &mut View, messages: impl IntoIterator<Item = News>) -> Vec<String> {
         let mut changes = Vec::new();
         for message in messages {
             assert!(view.on(message, &mut changes));
@@ -174,7 +164,7 @@ mod tests {
         assert_eq!(words(&changes), ["contending"]);
         let listed = story(&mut view, [listing(2, false, 1), member("b", 2)]);
         assert_eq!(listed, ["s2 2"], "a may still come back");
-        let state = Message::State { term: 2, settled: true, members: 1 };
+        let state = News::State { term: 2, settled: true, members: 1 };
         assert_eq!(story(&mut view, [state]), ["-a died", "settled 1"]);
     }
 
@@ -185,10 +175,10 @@ mod tests {
         let messages = [
             listing(2, false, 1),
             member("b", 2),
-            Message::Joined { entry: test_entry("a", 1, 1).into() },
+            News::Joined { entry: test_entry("a", 1, 1).into() },
         ];
         assert_eq!(story(&mut view, messages), ["s2 2"]);
-        let state = Message::State { term: 2, settled: true, members: 2 };
+        let state = News::State { term: 2, settled: true, members: 2 };
         assert_eq!(story(&mut view, [state]), ["settled 2"]);
     }
 
@@ -204,7 +194,7 @@ mod tests {
     fn how_the_supervisor_before_went_is_told_by_its_successor() {
         let mut view = watching();
         view.lost(&mut Vec::new());
-        let left = Message::Left { name: "a".into(), cause: LeftCause::Left };
+        let left = News::Left { name: "a".into(), cause: LeftCause::Left };
         assert_eq!(
             story(&mut view, [listing(2, false, 1), member("b", 2), left]),
             ["s2 2", "-a left"]

@@ -12,7 +12,7 @@
 //! | 1 | `Opening` | client | `magic: u32`, `version_min: u16`, `version_max: u16`, `purpose: Purpose`, `group: str`, `nonce: byte[32]` |
 //! | 2 | `Challenge` | server | `version: u16`, `nonce: byte[32]`, `proof: byte[32]` |
 //! | 3 | `Proof` | client | `proof: byte[32]` |
-//! | 4 | `Rejected` | server | `refusal: Refusal`, `version_min: u16`, `version_max: u16`, `detail: str` |
+//! | 4 | `Rejected` | server | `rejection: Rejection` |
 //! | 17 | `Welcome` | supervisor | `term: u64`, `supervisor: str`, `supervisor_admin: u16`, `registry_port: u16`, `settled: bool`, `members: u32` |
 //! | 19 | `State` | supervisor | `term: u64`, `settled: bool`, `members: u32` |
 //! | 20 | `Leaving` | either | `reason: Departure` |
@@ -62,6 +62,7 @@
 //! new kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds, 18 a
 //! `Roster` that could not say since when it is incomplete.
 //!
+//! `Rejection` is `refusal: Refusal`, `version_min: u16`, `version_max: u16`, `detail: str`.
 //! `Greeting` is `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared:
 //! [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]`.
 //! `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
@@ -145,23 +146,48 @@ impl std::fmt::Display for DecodeError {
     }
 }
 
-/// The table of messages, written once: the type, both directions of the code and the rows that the
-/// documentation is checked against come from it.
+/// Number, name and fields of a message, with their types.
+#[cfg(test)]
+type Row = (u8, &'static str, &'static [(&'static str, &'static str)]);
+
+/// The table of messages, written once: the types, both directions of the code and the rows that
+/// the documentation is checked against come from it. A reader takes messages of the groups that
+/// have a place there, and nothing else.
 macro_rules! messages {
-    ($($number:literal $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
+    ($($(#[$doc:meta])* $group:ident {
+        $($number:literal $name:ident { $($field:ident: $type:ty),* $(,)? })*
+    })*) => {
         /// One message between two ends of a connection; the table is in the module's
         /// documentation.
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub(crate) enum Message { $($name { $($field: $type),* },)* }
+        pub(crate) enum Message { $($group($group),)* }
+
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            pub(crate) enum $group { $($name { $($field: $type),* },)* }
+
+            impl $group {
+                pub(crate) fn name(&self) -> &'static str {
+                    match self { $($group::$name { .. } => stringify!($name),)* }
+                }
+            }
+
+            impl From<$group> for Message {
+                fn from(message: $group) -> Self {
+                    Message::$group(message)
+                }
+            }
+        )*
 
         impl Message {
             /// Appends the kind and the fields to `out`.
             pub(crate) fn put(&self, out: &mut Vec<u8>) {
                 match self {
-                    $(Message::$name { $($field),* } => {
+                    $($(Message::$group($group::$name { $($field),* }) => {
                         out.push($number);
                         $($field.put(out);)*
-                    })*
+                    })*)*
                 }
             }
 
@@ -170,169 +196,133 @@ macro_rules! messages {
                 let mut reader = Reader::new(body);
                 match u8::take(&mut reader)? {
                     // Made where it is returned: to move a message costs as much as to read it.
-                    $($number => {
+                    $($($number => {
                         $(let $field = Field::take(&mut reader)?;)*
                         reader.finish()?;
-                        Ok(Message::$name { $($field),* })
-                    })*
+                        Ok(Message::$group($group::$name { $($field),* }))
+                    })*)*
                     kind => Err(DecodeError::UnknownKind(kind)),
                 }
             }
 
             /// The message's name, for the log.
             pub(crate) fn name(&self) -> &'static str {
-                match self { $(Message::$name { .. } => stringify!($name),)* }
+                match self { $(Message::$group(message) => message.name(),)* }
             }
 
             /// Number, name and fields of every message, to hold the documentation to.
             #[cfg(test)]
-            const TABLE: &'static [(u8, &'static str, &'static [(&'static str, &'static str)])] =
-                &[$((
+            const TABLE: &'static [Row] =
+                &[$($((
                     $number,
                     stringify!($name),
                     &[$((stringify!($field), stringify!($type))),*],
-                )),*];
+                )),*),*];
         }
     };
 }
 
 messages! {
-    1 Opening {
-        magic: u32, version_min: u16, version_max: u16, purpose: Purpose, group: String,
-        nonce: Nonce,
+    /// Before two ends trust each other. A refusal also comes later, as the last word.
+    Handshake {
+        1 Opening {
+            magic: u32, version_min: u16, version_max: u16, purpose: Purpose, group: String,
+            nonce: Nonce,
+        }
+        2 Challenge { version: u16, nonce: Nonce, proof: Nonce }
+        3 Proof { proof: Nonce }
+        4 Rejected { rejection: Rejection }
     }
-    2 Challenge { version: u16, nonce: Nonce, proof: Nonce }
-    3 Proof { proof: Nonce }
-    4 Rejected { refusal: Refusal, version_min: u16, version_max: u16, detail: String }
-    17 Welcome {
-        term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16, settled: bool,
-        members: u32,
+    /// The first words on a lifeline.
+    Joining {
+        17 Welcome {
+            term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16,
+            settled: bool, members: u32,
+        }
+        21 Hello { greeting: Box<Greeting> }
     }
-    19 State { term: u64, settled: bool, members: u32 }
-    20 Leaving { reason: Departure }
-    21 Hello { greeting: Box<Greeting> }
-    22 Roster { anew: bool, unknown_since_ns: Option<u64>, added: Vec<u16>, removed: Vec<u16> }
-    23 Probe { number: u64, within_ns: u64 }
-    24 Alive { number: u64, progress: bool }
-    32 List {}
-    33 LookUp { name: String }
-    34 StatusQuery {}
-    35 Watch {}
-    36 Listing { term: u64, settled: bool, supervisor: String, count: u32 }
-    37 Member { entry: Arc<Entry> }
-    38 Joined { entry: Arc<Entry> }
-    39 Left { name: String, cause: LeftCause }
-    40 StatusAnswer { status: Status }
-    48 Call { function: String, payload: Payload }
-    49 Answer { outcome: Outcome, payload: Payload }
-    64 Acquire { wanted: Wanted }
-    65 Release { id: u64 }
-    66 Count { counted: Counted }
-    67 Taken { bytes: u32 }
-    68 TotalQuery { id: u64, resource: String }
-    72 Granted { id: u64 }
-    73 Denied { id: u64, shortage: Shortage, units: u64 }
-    74 Revoked { id: u64 }
-    75 Setting { setting: Setting }
-    76 Delivery { from: String, topic: String, payload: Payload }
-    77 Missed { messages: u64 }
-    78 OverLimit { resource: String, in_use: u64, limit: u64 }
-    79 Total { id: u64, units: u64 }
-    96 UsageQuery { resource: Option<String> }
-    97 Resources { count: u32 }
-    98 Resource {
-        resource: String, limit: Option<u64>, in_use: u64, counted: u64, waiting: u32,
-        holders: u32,
+    /// About the lifeline itself, and what its end will mean.
+    Control {
+        20 Leaving { reason: Departure }
+        22 Roster {
+            anew: bool, unknown_since_ns: Option<u64>, added: Vec<u16>, removed: Vec<u16>,
+        }
+        23 Probe { number: u64, within_ns: u64 }
+        24 Alive { number: u64, progress: bool }
     }
-    99 Holder { name: String, units: u64 }
-    100 SetLimit { resource: String, limit: u64 }
-    101 Revoke { resource: String, holder: String }
-    102 SettingQuery { key: Option<String> }
-    103 Settings { count: u32 }
-    104 Set { key: String, value: Option<String>, expected: Option<Option<String>> }
-    105 Publish { from: String, to: Option<String>, topic: String, payload: Payload }
-    106 Done { count: u64 }
-    107 NotDone { fault: Fault, detail: String }
-    108 Conflict { present: Option<String> }
+    /// What the supervisor tells of the group: its state to members and watchers, who is in it to
+    /// watchers and to whoever asks.
+    News {
+        19 State { term: u64, settled: bool, members: u32 }
+        36 Listing { term: u64, settled: bool, supervisor: String, count: u32 }
+        37 Member { entry: Arc<Entry> }
+        38 Joined { entry: Arc<Entry> }
+        39 Left { name: String, cause: LeftCause }
+    }
+    /// What is asked at a registry port about the group.
+    Question {
+        32 List {}
+        33 LookUp { name: String }
+        34 StatusQuery {}
+        35 Watch {}
+    }
+    /// Between a caller and an instance.
+    Calling {
+        48 Call { function: String, payload: Payload }
+        49 Answer { outcome: Outcome, payload: Payload }
+    }
+    /// What an instance says about what it holds, and wants to.
+    FromHolder {
+        64 Acquire { wanted: Wanted }
+        65 Release { id: u64 }
+        66 Count { counted: Counted }
+        67 Taken { bytes: u32 }
+        68 TotalQuery { id: u64, resource: String }
+    }
+    /// What the supervisor says to an instance about what it holds.
+    ToHolder {
+        72 Granted { id: u64 }
+        73 Denied { id: u64, shortage: Shortage, units: u64 }
+        74 Revoked { id: u64 }
+        75 Setting { setting: Setting }
+        76 Delivery { from: String, topic: String, payload: Payload }
+        77 Missed { messages: u64 }
+        78 OverLimit { resource: String, in_use: u64, limit: u64 }
+        79 Total { id: u64, units: u64 }
+    }
+    /// What is asked at a registry port about what the instances share: resources, settings and
+    /// messages.
+    Sharing {
+        96 UsageQuery { resource: Option<String> }
+        100 SetLimit { resource: String, limit: u64 }
+        101 Revoke { resource: String, holder: String }
+        102 SettingQuery { key: Option<String> }
+        104 Set { key: String, value: Option<String>, expected: Option<Option<String>> }
+        105 Publish { from: String, to: Option<String>, topic: String, payload: Payload }
+    }
+    /// The answers at a registry port that are said nowhere else.
+    Response {
+        40 StatusAnswer { status: Status }
+        97 Resources { count: u32 }
+        98 Resource {
+            resource: String, limit: Option<u64>, in_use: u64, counted: u64, waiting: u32,
+            holders: u32,
+        }
+        99 Holder { name: String, units: u64 }
+        103 Settings { count: u32 }
+        106 Done { count: u64 }
+        107 NotDone { fault: Fault, detail: String }
+        108 Conflict { present: Option<String> }
+    }
 }
-
-/// The messages of one part of the table, as a pattern: for those who have no use for any of them.
-macro_rules! kinds {
-    (handshake) => {
-        Message::Opening { .. }
-            | Message::Challenge { .. }
-            | Message::Proof { .. }
-            | Message::Rejected { .. }
-    };
-    (from_subordinate) => {
-        Message::Hello { .. }
-            | Message::Acquire { .. }
-            | Message::Release { .. }
-            | Message::Count { .. }
-            | Message::Taken { .. }
-            | Message::TotalQuery { .. }
-    };
-    (of_health) => {
-        Message::Probe { .. } | Message::Alive { .. }
-    };
-    (what_is_held) => {
-        Message::Granted { .. }
-            | Message::Denied { .. }
-            | Message::Revoked { .. }
-            | Message::Setting { .. }
-            | Message::Delivery { .. }
-            | Message::Missed { .. }
-            | Message::OverLimit { .. }
-            | Message::Total { .. }
-    };
-    (of_the_registry) => {
-        Message::Listing { .. }
-            | Message::Member { .. }
-            | Message::Joined { .. }
-            | Message::Left { .. }
-    };
-    (questions) => {
-        Message::List {}
-            | Message::LookUp { .. }
-            | Message::StatusQuery {}
-            | Message::Watch {}
-            | Message::UsageQuery { .. }
-            | Message::SetLimit { .. }
-            | Message::Revoke { .. }
-            | Message::SettingQuery { .. }
-            | Message::Set { .. }
-            | Message::Publish { .. }
-    };
-    (answers) => {
-        Message::StatusAnswer { .. }
-            | Message::Resources { .. }
-            | Message::Resource { .. }
-            | Message::Holder { .. }
-            | Message::Settings { .. }
-            | Message::Done { .. }
-            | Message::NotDone { .. }
-            | Message::Conflict { .. }
-    };
-    (calls) => {
-        Message::Call { .. } | Message::Answer { .. }
-    };
-}
-pub(crate) use kinds;
 
 impl Message {
-    /// True for what is asked at a registry port.
-    pub(crate) fn is_question(&self) -> bool {
-        matches!(self, kinds!(questions))
-    }
-
     /// A refusal with this code's version range, ready to send.
     pub(crate) fn rejected(refusal: Refusal, detail: impl Into<String>) -> Message {
-        Message::Rejected {
-            refusal,
-            version_min: PROTOCOL_VERSION,
-            version_max: PROTOCOL_VERSION,
-            detail: detail.into(),
-        }
+        let (version_min, version_max) = (PROTOCOL_VERSION, PROTOCOL_VERSION);
+        let detail = detail.into();
+        let rejection = Rejection { refusal, version_min, version_max, detail };
+        Message::Handshake(Handshake::Rejected { rejection })
     }
 }
 

@@ -33,6 +33,19 @@ byte_enum! {
     }
 }
 
+record! {
+    /// Why and by whom a client was turned away.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Rejection {
+        pub(crate) refusal: Refusal,
+        /// The lowest version of the protocol that its author speaks, and the highest.
+        pub(crate) version_min: u16,
+        pub(crate) version_max: u16,
+        /// For people.
+        pub(crate) detail: String,
+    }
+}
+
 byte_enum! {
     /// What an end that says goodbye is about to do.
     pub(crate) enum Departure {

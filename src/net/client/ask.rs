@@ -28,7 +28,9 @@ use crate::net::transport::port;
 use crate::state::obstacle::Obstacle;
 use crate::sys::{Origin, crash, signals};
 use crate::wire::field::Payload;
-use crate::wire::{Entry, Message, Outcome, Purpose, Status};
+use crate::wire::{
+    Calling, Entry, Handshake, Message, News, Outcome, Purpose, Question, Response, Status,
+};
 
 /// From where the group is seen.
 pub(crate) enum Viewpoint {
@@ -104,11 +106,11 @@ impl Asker {
     }
 
     pub(crate) fn list(&self, deadline: Instant) -> Result<Answered, AskError> {
-        self.registry(Message::List {}, deadline)
+        self.registry(Question::List {}, deadline)
     }
 
     pub(crate) fn look_up(&self, name: &str, deadline: Instant) -> Result<Answered, AskError> {
-        let answered = self.registry(Message::LookUp { name: name.into() }, deadline)?;
+        let answered = self.registry(Question::LookUp { name: name.into() }, deadline)?;
         if answered.entries.is_empty() {
             Err(AskError::NoSuchInstance { name: name.into() })
         } else {
@@ -129,11 +131,11 @@ impl Asker {
                     at,
                     "",
                     Purpose::Ask,
-                    Message::StatusQuery {},
+                    Question::StatusQuery {}.into(),
                     deadline,
                     true,
                 )? {
-                    (link, Message::StatusAnswer { status }) => {
+                    (link, Message::Response(Response::StatusAnswer { status })) => {
                         self.exchanges.pool.give(at, "", link);
                         Ok(status)
                     }
@@ -149,10 +151,17 @@ impl Asker {
         // microseconds.
         let mut tries = 0;
         loop {
-            match self.exchange(at, "", Purpose::Ask, Message::StatusQuery {}, deadline, true) {
-                Ok((_, Message::StatusAnswer { status })) => return Ok(status),
-                Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
-                    let obstacle = Obstacle::refused(refusal, (version_min, version_max), &detail);
+            match self.exchange(
+                at,
+                "",
+                Purpose::Ask,
+                Question::StatusQuery {}.into(),
+                deadline,
+                true,
+            ) {
+                Ok((_, Message::Response(Response::StatusAnswer { status }))) => return Ok(status),
+                Ok((_, Message::Handshake(Handshake::Rejected { rejection }))) => {
+                    let obstacle = Obstacle::refused(&rejection);
                     return Err(self.ask_error(Unanswered::Denied(obstacle)));
                 }
                 Ok(_) => return Err(self.ask_error(Unanswered::Nonsense)),
@@ -169,17 +178,17 @@ impl Asker {
         }
     }
 
-    fn registry(&self, question: Message, deadline: Instant) -> Result<Answered, AskError> {
-        self.question(&question, true, deadline, |answers| {
+    fn registry(&self, question: Question, deadline: Instant) -> Result<Answered, AskError> {
+        self.question(question, true, deadline, |answers| {
             let (term, settled, supervisor, count) = match answers.next()? {
-                Message::Listing { term, settled, supervisor, count } => {
+                Message::News(News::Listing { term, settled, supervisor, count }) => {
                     (term, settled, supervisor, count)
                 }
                 _ => return Err(Unanswered::Nonsense),
             };
             let mut entries = Vec::new();
             for _ in 0..count {
-                let Message::Member { entry } = answers.next()? else {
+                let Message::News(News::Member { entry }) = answers.next()? else {
                     return Err(Unanswered::Nonsense);
                 };
                 entries.push(Arc::unwrap_or_clone(entry));
@@ -193,15 +202,18 @@ impl Asker {
     /// [`AskError::SupervisorLost`].
     pub(super) fn question<T>(
         &self,
-        question: &Message,
+        question: impl Into<Message>,
         again: bool,
         deadline: Instant,
         read: impl Fn(&mut Answers) -> Result<T, Unanswered>,
     ) -> Result<T, AskError> {
+        let question = question.into();
         self.with_registry(deadline, |place| {
             let mut answers = Answers { at_hand: VecDeque::new(), link: None, deadline };
             match place {
-                Located::Here(server) => answers.at_hand.extend(server.answer(question)),
+                Located::Here(server) => {
+                    answers.at_hand.extend(server.answer(&question).into_iter().flatten())
+                }
                 Located::At(port) => {
                     let at = port::here(port);
                     let asked =
@@ -330,8 +342,10 @@ impl Asker {
     ) -> Result<Vec<u8>, CallError> {
         let Callee { name, admin } = target;
         let at = port::here(*admin);
-        let request =
-            Message::Call { function: function.into(), payload: Payload(payload.to_vec()) };
+        let request = Message::Calling(Calling::Call {
+            function: function.into(),
+            payload: Payload(payload.to_vec()),
+        });
         let (link, answer) = self
             .exchange(at, name, Purpose::Call, request, deadline, false)
             .map_err(|fault| match fault {
@@ -347,7 +361,7 @@ impl Asker {
                 }
                 Unanswered::Io(source) => CallError::Io { doing: "call the instance", source },
             })?;
-        let Message::Answer { outcome, payload } = answer else {
+        let Message::Calling(Calling::Answer { outcome, payload }) = answer else {
             return Err(CallError::Busy { name: name.clone() });
         };
         self.exchanges.pool.give(at, name, link);

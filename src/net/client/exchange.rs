@@ -14,7 +14,7 @@ use crate::net::transport::link::{Link, LinkError};
 use crate::net::transport::port::{self, Stream};
 use crate::state::obstacle::Obstacle;
 use crate::sys::Kind;
-use crate::wire::{Message, Purpose};
+use crate::wire::{Handshake, Message, Purpose};
 
 /// Why there was no answer.
 #[derive(Debug)]
@@ -137,9 +137,9 @@ impl Answers {
             (None, None) => return Err(Unanswered::Nonsense),
         };
         match message {
-            Message::Rejected { refusal, version_min, version_max, detail } => Err(
-                Unanswered::Denied(Obstacle::refused(refusal, (version_min, version_max), &detail)),
-            ),
+            Message::Handshake(Handshake::Rejected { rejection }) => {
+                Err(Unanswered::Denied(Obstacle::refused(&rejection)))
+            }
             message => Ok(message),
         }
     }

@@ -7,7 +7,7 @@ use super::exchange::{Answers, Unanswered};
 use crate::error::{AskError, MessageError, ResourceError, SettingError};
 use crate::event::{Holder, Usage};
 use crate::wire::field::Payload;
-use crate::wire::{Fault, Message, Setting};
+use crate::wire::{Fault, Message, Response, Setting, Sharing, ToHolder};
 
 /// What the supervisor said to a request that changes something.
 enum Changed {
@@ -19,10 +19,10 @@ enum Changed {
 
 fn outcome(answers: &mut Answers) -> Result<Changed, Unanswered> {
     Ok(match answers.next()? {
-        Message::Done { count } => Changed::Done(count),
-        Message::Setting { setting } => Changed::Stored(setting),
-        Message::Conflict { present } => Changed::Conflict(present),
-        Message::NotDone { fault, detail } => Changed::NotDone(fault, detail),
+        Message::Response(Response::Done { count }) => Changed::Done(count),
+        Message::ToHolder(ToHolder::Setting { setting }) => Changed::Stored(setting),
+        Message::Response(Response::Conflict { present }) => Changed::Conflict(present),
+        Message::Response(Response::NotDone { fault, detail }) => Changed::NotDone(fault, detail),
         _ => return Err(Unanswered::Nonsense),
     })
 }
@@ -34,15 +34,15 @@ impl Asker {
         resource: Option<&str>,
         deadline: Instant,
     ) -> Result<Vec<Usage>, ResourceError> {
-        let question = Message::UsageQuery { resource: resource.map(str::to_owned) };
+        let question = Sharing::UsageQuery { resource: resource.map(str::to_owned) };
         let answer =
-            self.question(&question, true, deadline, |answers| match answers.next()? {
-                Message::Resources { count } => {
+            self.question(question, true, deadline, |answers| match answers.next()? {
+                Message::Response(Response::Resources { count }) => {
                     let usages: Result<Vec<Usage>, Unanswered> =
                         (0..count).map(|_| read_usage(answers)).collect();
                     Ok(Ok(usages?))
                 }
-                Message::NotDone { fault, detail } => Ok(Err((fault, detail))),
+                Message::Response(Response::NotDone { fault, detail }) => Ok(Err((fault, detail))),
                 _ => Err(Unanswered::Nonsense),
             })?;
         answer.map_err(|(fault, detail)| resource_error(fault, detail))
@@ -55,8 +55,8 @@ impl Asker {
         limit: u64,
         deadline: Instant,
     ) -> Result<(), ResourceError> {
-        let question = Message::SetLimit { resource: resource.into(), limit };
-        match self.question(&question, true, deadline, outcome)? {
+        let question = Sharing::SetLimit { resource: resource.into(), limit };
+        match self.question(question, true, deadline, outcome)? {
             Changed::NotDone(fault, detail) => Err(resource_error(fault, detail)),
             Changed::Done(_) | Changed::Stored(_) | Changed::Conflict(_) => Ok(()),
         }
@@ -70,8 +70,8 @@ impl Asker {
         holder: &str,
         deadline: Instant,
     ) -> Result<u64, ResourceError> {
-        let question = Message::Revoke { resource: resource.into(), holder: holder.into() };
-        match self.question(&question, false, deadline, outcome)? {
+        let question = Sharing::Revoke { resource: resource.into(), holder: holder.into() };
+        match self.question(question, false, deadline, outcome)? {
             Changed::Done(count) => Ok(count),
             Changed::NotDone(fault, detail) => Err(resource_error(fault, detail)),
             Changed::Stored(_) | Changed::Conflict(_) => Err(AskError::SupervisorLost.into()),
@@ -84,13 +84,13 @@ impl Asker {
         key: Option<&str>,
         deadline: Instant,
     ) -> Result<Vec<Setting>, AskError> {
-        let question = Message::SettingQuery { key: key.map(str::to_owned) };
-        self.question(&question, true, deadline, |answers| {
-            let Message::Settings { count } = answers.next()? else {
+        let question = Sharing::SettingQuery { key: key.map(str::to_owned) };
+        self.question(question, true, deadline, |answers| {
+            let Message::Response(Response::Settings { count }) = answers.next()? else {
                 return Err(Unanswered::Nonsense);
             };
             let setting = |answers: &mut Answers| match answers.next()? {
-                Message::Setting { setting } => Ok(setting),
+                Message::ToHolder(ToHolder::Setting { setting }) => Ok(setting),
                 _ => Err(Unanswered::Nonsense),
             };
             (0..count).map(|_| setting(answers)).collect()
@@ -107,8 +107,8 @@ impl Asker {
     ) -> Result<Setting, SettingError> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let question =
-            Message::Set { key: key.into(), value: owned(value), expected: expected.map(owned) };
-        match self.question(&question, expected.is_none(), deadline, outcome)? {
+            Sharing::Set { key: key.into(), value: owned(value), expected: expected.map(owned) };
+        match self.question(question, expected.is_none(), deadline, outcome)? {
             Changed::Stored(setting) => Ok(setting),
             Changed::Conflict(present) => Err(SettingError::Changed { key: key.into(), present }),
             Changed::NotDone(Fault::Full, detail) => Err(SettingError::Full { detail }),
@@ -127,13 +127,13 @@ impl Asker {
         deadline: Instant,
     ) -> Result<u64, MessageError> {
         let payload = Payload(payload.to_vec());
-        let question = Message::Publish {
+        let question = Sharing::Publish {
             from: from.into(),
             to: to.map(str::to_owned),
             topic: topic.into(),
             payload,
         };
-        match self.question(&question, false, deadline, outcome)? {
+        match self.question(question, false, deadline, outcome)? {
             Changed::Done(count) => Ok(count),
             Changed::NotDone(Fault::NoSuchInstance, name) => {
                 Err(AskError::NoSuchInstance { name }.into())
@@ -145,12 +145,13 @@ impl Asker {
 }
 
 fn read_usage(answers: &mut Answers) -> Result<Usage, Unanswered> {
-    let Message::Resource { resource, limit, in_use, waiting, holders, .. } = answers.next()?
+    let Message::Response(Response::Resource { resource, limit, in_use, waiting, holders, .. }) =
+        answers.next()?
     else {
         return Err(Unanswered::Nonsense);
     };
     let holder = |answers: &mut Answers| match answers.next()? {
-        Message::Holder { name, units } => Ok(Holder { name, units }),
+        Message::Response(Response::Holder { name, units }) => Ok(Holder { name, units }),
         _ => Err(Unanswered::Nonsense),
     };
     let holders: Result<Vec<Holder>, Unanswered> = (0..holders).map(|_| holder(answers)).collect();

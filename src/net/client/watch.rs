@@ -17,7 +17,7 @@ use crate::net::transport::port::{self, Stream};
 use crate::state::view::View;
 use crate::sys::Kind;
 use crate::sys::tripwire::Wire;
-use crate::wire::{Message, Purpose};
+use crate::wire::{Message, Purpose, Question};
 
 pub(crate) struct Watcher {
     shared: Arc<WatchShared>,
@@ -171,16 +171,16 @@ impl WatchShared {
             &self.asker.pass,
             port::here(registry_port),
             Purpose::Ask,
-            Message::Watch {},
+            Question::Watch {}.into(),
             deadline,
         );
         if let Ok(mut link) = opened {
-            while let Ok(message) = link.read(None) {
-                let mut news = Vec::new();
-                if !view.on(message, &mut news) {
+            while let Ok(Message::News(news)) = link.read(None) {
+                let mut kinds = Vec::new();
+                if !view.on(news, &mut kinds) {
                     break;
                 }
-                if !give(changes, news) {
+                if !give(changes, kinds) {
                     return false;
                 }
             }

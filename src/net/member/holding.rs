@@ -29,7 +29,7 @@ use crate::state::member::{Heard, Member, Outcome, Word};
 use crate::state::settings::Settings;
 use crate::state::supervisor::{Elected, Supervisor};
 use crate::wire::frame::put_frame;
-use crate::wire::{Counted, Departure, Message, Scope, Setting};
+use crate::wire::{Control, Counted, Departure, FromHolder, Message, Scope, Setting, ToHolder};
 
 /// The way to the supervisor, while [`Member`] says that there is one.
 enum Route {
@@ -97,7 +97,7 @@ impl Holding {
         let next = inside.member.on(clock::now(), outcome);
         if let (Some(lifeline), Deed::Follow) = (lifeline, &next.1) {
             let first = inside.member.take_first_words();
-            first.iter().for_each(|message| put_frame(message, &mut inside.unsent));
+            first.into_iter().for_each(|message| put_frame(&message.into(), &mut inside.unsent));
             inside.route = Route::Lifeline(lifeline.clone());
             self.flush(&mut inside);
         }
@@ -160,10 +160,10 @@ impl Holding {
 
     /// Says something over the lifeline, if there is one, that this instance need not know of
     /// again.
-    pub(crate) fn say_aside(self: &Arc<Self>, message: &Message) {
+    pub(crate) fn say_aside(self: &Arc<Self>, message: Control) {
         let mut inside = self.inside.lock();
         if let Route::Lifeline(_) = inside.route {
-            put_frame(message, &mut inside.unsent);
+            put_frame(&message.into(), &mut inside.unsent);
             self.flush(&mut inside);
         }
     }
@@ -171,7 +171,7 @@ impl Holding {
     /// The last word on a lifeline. The supervisor's reader sees it before the end of the stream.
     pub(crate) fn say_goodbye(self: &Arc<Self>) {
         let mut inside = self.inside.lock();
-        put_frame(&Message::Leaving { reason: Departure::Leaves }, &mut inside.unsent);
+        put_frame(&Control::Leaving { reason: Departure::Leaves }.into(), &mut inside.unsent);
         self.flush(&mut inside);
     }
 
@@ -207,7 +207,7 @@ impl Holding {
     fn take_held(
         self: &Arc<Self>,
         inside: &mut MutexGuard<'_, HoldingState>,
-        messages: impl IntoIterator<Item = Message>,
+        messages: impl IntoIterator<Item = ToHolder>,
     ) {
         for message in messages {
             let heard = inside.member.hear_held(message);
@@ -242,7 +242,7 @@ impl Holding {
             }
         }
         if let (Some(answer), Route::Lifeline(_)) = (answer, &inside.route) {
-            put_frame(&answer, &mut inside.unsent);
+            put_frame(&answer.into(), &mut inside.unsent);
             self.flush(inside);
         }
         Heard::Quiet
@@ -261,7 +261,7 @@ impl Holding {
     ) -> Result<(u64, Answer), NoAnswer> {
         let ask = |holdings: &mut Holdings| {
             let wanted = holdings.ask(resource, units, wait, monotonic_ns())?;
-            Some((wanted.id, Message::Acquire { wanted }))
+            Some((wanted.id, FromHolder::Acquire { wanted }))
         };
         self.ask(ask, deadline)
     }
@@ -278,7 +278,7 @@ impl Holding {
 
     fn ask(
         self: &Arc<Self>,
-        question: impl FnOnce(&mut Holdings) -> Option<(u64, Message)>,
+        question: impl FnOnce(&mut Holdings) -> Option<(u64, FromHolder)>,
         deadline: Option<Instant>,
     ) -> Result<(u64, Answer), NoAnswer> {
         let lifeline = self.lifeline();
@@ -345,7 +345,7 @@ impl Holding {
 
     fn give_back(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>, id: u64) {
         if inside.member.holdings.release(id) {
-            self.say(inside, Message::Release { id });
+            self.say(inside, FromHolder::Release { id });
         }
     }
 
@@ -367,7 +367,7 @@ impl Holding {
         let units = inside.member.holdings.count(resource, change);
         if let Route::Server(_) = &inside.route {
             let counted = Counted { resource: resource.into(), units };
-            self.say(&mut inside, Message::Count { counted });
+            self.say(&mut inside, FromHolder::Count { counted });
         } else if inside.member.is_linked() {
             // Not a word for each: the newest is enough.
             inside.changed.insert(resource.into());
@@ -399,11 +399,11 @@ impl Holding {
         }
     }
 
-    fn say(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>, message: Message) {
+    fn say(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>, message: FromHolder) {
         match inside.member.say(message) {
             Word::Kept => {}
             Word::Lifeline(message) => {
-                put_frame(&message, &mut inside.unsent);
+                put_frame(&message.into(), &mut inside.unsent);
                 self.flush(inside);
             }
             Word::Own(message) => {
@@ -433,7 +433,10 @@ impl Holding {
         if unsent.is_empty() && !changed.is_empty() {
             for resource in std::mem::take(changed) {
                 let units = member.holdings.counted(&resource);
-                put_frame(&Message::Count { counted: Counted { resource, units } }, unsent);
+                put_frame(
+                    &FromHolder::Count { counted: Counted { resource, units } }.into(),
+                    unsent,
+                );
             }
             push(stream, unsent);
         }

@@ -20,7 +20,7 @@ use rustix::event::PollFlags;
 use crate::net::rt::lock::{Mutex, MutexGuard};
 use crate::net::transport::link::{Link, LinkError, Source, await_ready};
 use crate::net::transport::port::Stream;
-use crate::wire::{Message, kinds};
+use crate::wire::{Message, ToHolder};
 
 pub(crate) struct Lifeline {
     stream: Arc<Stream>,
@@ -79,9 +79,9 @@ pub(crate) struct Lead<'a> {
 impl Lead<'_> {
     /// Waits for the next message about what the instance holds. `None` if something else has come,
     /// which is left to the role thread; or the end; or nothing until the deadline.
-    pub(crate) fn next(&mut self, deadline: Instant) -> Option<Message> {
+    pub(crate) fn next(&mut self, deadline: Instant) -> Option<ToHolder> {
         match self.inside.link.read(Some(deadline)) {
-            Ok(message @ kinds!(what_is_held)) => return Some(message),
+            Ok(Message::ToHolder(message)) => return Some(message),
             Err(LinkError::Late) => {}
             other => self.inside.left = Some(other),
         }
@@ -257,6 +257,7 @@ mod tests {
     use super::*;
     use crate::net::transport::port;
     use crate::sys::Kind;
+    use crate::wire::News;
     use crate::wire::frame::put_frame;
 
     /// Only a defect reaches it.
@@ -279,22 +280,22 @@ mod tests {
         supervisor.write_all(&bytes).unwrap();
     }
 
-    const STATE: Message = Message::State { term: 1, settled: true, members: 2 };
+    const STATE: Message = Message::News(News::State { term: 1, settled: true, members: 2 });
 
     #[test]
     fn who_leads_reads_what_is_held_and_leaves_everything_else_to_the_role_thread_in_order() {
         let (lifeline, mut supervisor) = lifeline();
         let mut reader = lifeline.reader();
         let mut lead = lifeline.lead().unwrap();
-        let granted = |id| Message::Granted { id };
-        say(&mut supervisor, &[granted(1), STATE, granted(2)]);
+        let granted = |id| ToHolder::Granted { id };
+        say(&mut supervisor, &[granted(1).into(), STATE, granted(2).into()]);
         assert_eq!(lead.next(soon()), Some(granted(1)));
         assert_eq!(lead.next(soon()), None);
         drop(lead);
         assert!(lifeline.lead().is_none(), "the role thread's turn");
         assert_eq!(reader.read(Some(soon())).unwrap(), STATE);
         assert!(lifeline.lead().is_none(), "it is not done with that");
-        assert_eq!(reader.read(Some(soon())).unwrap(), granted(2));
+        assert_eq!(reader.read(Some(soon())).unwrap(), granted(2).into());
         assert!(matches!(reader.read(Some(Instant::now())), Err(LinkError::Late)));
         assert!(lifeline.lead().is_some());
     }
@@ -305,8 +306,8 @@ mod tests {
         let mut lead = lifeline.lead().unwrap();
         thread::scope(|scope| {
             let role = scope.spawn(|| lifeline.reader().read(None).unwrap());
-            say(&mut supervisor, &[Message::Granted { id: 1 }, STATE]);
-            assert_eq!(lead.next(soon()), Some(Message::Granted { id: 1 }));
+            say(&mut supervisor, &[Message::ToHolder(ToHolder::Granted { id: 1 }), STATE]);
+            assert_eq!(lead.next(soon()), Some(ToHolder::Granted { id: 1 }));
             drop(lead); // without having seen what else there is
             assert_eq!(role.join().unwrap(), STATE);
         });

@@ -12,6 +12,7 @@ use crate::net::rt::clock;
 use crate::net::transport::port::{self, Stream};
 use crate::state::supervisor::ServerInput;
 use crate::sys::Kind;
+use crate::wire::Message;
 
 /// How many are told under one hold of the lock, so that requests get their turn in between.
 const BATCH: usize = 64;
@@ -71,16 +72,18 @@ impl Server {
             if subscriber.backlog.is_blocked() {
                 continue; // looked at again once the kernel has taken it
             }
-            let mut messages = Vec::new();
+            let mut messages: Vec<Message> = Vec::new();
             let missing = subscriber.backlog.take_missing();
             if let (true, Listener::Member(conn)) = (missing.roster, listener) {
                 messages.push(supervisor.whole_roster(conn));
             }
             if missing.settings {
-                messages.extend(supervisor.all_settings());
+                messages.extend(supervisor.all_settings().map(Message::from));
             }
-            supervisor.news(&mut subscriber.cursor, &mut messages);
-            self.send(&mut inner, listener, &messages);
+            let mut news = Vec::new();
+            supervisor.news(&mut subscriber.cursor, &mut news);
+            messages.extend(news.into_iter().map(Message::from));
+            self.send(&mut inner, listener, messages);
         }
         true
     }

@@ -1,6 +1,7 @@
 //! A supervisor at work: its decisions behind one lock, and its threads, one for each lifeline.
 
 mod announce;
+mod answer;
 pub(crate) mod serve;
 pub(crate) mod server;
 mod subscriber;

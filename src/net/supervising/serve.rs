@@ -10,18 +10,18 @@ use crate::net::rt::complaint::complain;
 use crate::net::transport::link::LinkError;
 use crate::net::transport::session::{Session, Turn};
 use crate::state::hello::Hello;
-use crate::wire::{Message, Purpose};
+use crate::wire::{Control, Joining, Message, Purpose, Question, Response};
 
 /// A connection to the supervisor port: a member for as long as it lives, or one question for the
 /// status.
 pub(crate) fn member(server: &Server, mut session: Session) {
     let (conn, stream) = (session.conn, session.link.stream().clone());
-    let first = std::mem::replace(&mut session.first, Message::List {});
+    let first = std::mem::replace(&mut session.first, Question::List {}.into());
     match (session.purpose, first) {
-        (Purpose::Ask, Message::StatusQuery {}) => {
-            session.link.close_with(&Message::StatusAnswer { status: server.status() });
+        (Purpose::Ask, Message::Question(Question::StatusQuery {})) => {
+            session.link.close_with(&Response::StatusAnswer { status: server.status() }.into());
         }
-        (Purpose::Join, Message::Hello { greeting }) => {
+        (Purpose::Join, Message::Joining(Joining::Hello { greeting })) => {
             let name = greeting.entry.name.clone();
             if !server.hello(conn, &stream, Hello::of(*greeting)) {
                 return;
@@ -33,7 +33,7 @@ pub(crate) fn member(server: &Server, mut session: Session) {
                 .map(|timeout| Watchdog::new(name, timeout, &say, &report, false));
             loop {
                 match watchdog::read(&mut session.link, &mut watchdog) {
-                    Ok(Message::Probe { number, within_ns }) => {
+                    Ok(Message::Control(Control::Probe { number, within_ns })) => {
                         server.probed(conn, number, within_ns)
                     }
                     Ok(message) => server.said(conn, message),
@@ -61,17 +61,16 @@ pub(crate) fn member(server: &Server, mut session: Session) {
 /// A connection to the registry port: questions and answers, or a watch.
 pub(crate) fn asker(server: &Server, session: Session) {
     session.serve(|session, question| {
-        if question == (Message::Watch {}) {
+        if let Message::Question(Question::Watch {}) = question {
             server.watch(session.conn, session.link.stream());
             // Nothing more is asked on this connection; this thread waits for its end.
             _ = session.link.read(None);
             server.unwatch(session.conn);
             return Turn::Over;
         }
-        if !question.is_question() {
+        let Some(answer) = server.answer(&question) else {
             return Turn::Broke("not a registry question");
-        }
-        let answer = server.answer(&question);
+        };
         match session.link.write(&answer, Instant::now() + WRITE_TIMEOUT) {
             Ok(()) => Turn::Next,
             Err(_) => Turn::Over,

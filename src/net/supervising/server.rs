@@ -28,7 +28,9 @@ use crate::state::supervisor::{OWN, ServerAction, ServerInput, Supervisor};
 use crate::state::term::Last;
 use crate::state::{ConnId, Time};
 use crate::wire::frame::put_frame;
-use crate::wire::{Departure, ElectionCause, Entry, Fault, Message, Refusal, Status};
+use crate::wire::{
+    Control, Departure, ElectionCause, Entry, FromHolder, Message, News, Refusal, Status, ToHolder,
+};
 
 pub(super) struct ServerState {
     pub(super) supervisor: Supervisor,
@@ -41,8 +43,8 @@ pub(super) struct ServerState {
     announced: u64,
     pub(super) probes: Vec<u16>,
     /// For our own instance, in the order in which it was decided.
-    own: VecDeque<Message>,
-    closing: bool,
+    own: VecDeque<ToHolder>,
+    pub(super) closing: bool,
 }
 
 /// What the supervisor's own instance is to do.
@@ -78,12 +80,12 @@ pub(crate) struct Server {
     // The one lock of the supervisor. Under it are decisions and sends that do not wait; never a
     // read, never a wait.
     pub(super) inner: Mutex<ServerState>,
-    facts: Facts,
+    pub(super) facts: Facts,
     since: SystemTime,
     pub(super) waker: Waker,
     /// Rung when the group is settled, and when the server closes: askers may wait for that on
     /// their own threads.
-    settled: Condvar,
+    pub(super) settled: Condvar,
     stopped: AtomicBool,
     notice: Box<dyn Fn(Notice) + Send + Sync>,
 }
@@ -195,7 +197,7 @@ impl Server {
 
     pub(crate) fn said(&self, conn: ConnId, message: Message) {
         let mut inner = self.inner.lock();
-        let actions = self.consider(&mut inner, ServerInput::Said { conn, message });
+        let actions = self.consider(&mut inner, ServerInput::of(conn, message));
         let outbox = match &actions[..] {
             // Most are answered, and nobody else is concerned: then the kernel delivers the answer
             // while others decide. What concerns several is sent under the lock, so that all have
@@ -216,8 +218,8 @@ impl Server {
     }
 
     /// Says something to a member that is nobody's decision.
-    pub(crate) fn say(&self, conn: ConnId, message: Message) {
-        self.send(&mut self.inner.lock(), Listener::Member(conn), &[message]);
+    pub(crate) fn say(&self, conn: ConnId, message: Control) {
+        self.send(&mut self.inner.lock(), Listener::Member(conn), [message]);
     }
 
     /// Answers a member that asks whether this supervisor lives. Under the lock of everything else
@@ -236,7 +238,7 @@ impl Server {
     }
 
     /// Takes what our own instance says, whose lock is held; gives what it is to be told.
-    pub(crate) fn said_own(&self, message: Message) -> VecDeque<Message> {
+    pub(crate) fn said_own(&self, message: FromHolder) -> VecDeque<ToHolder> {
         let mut inner = self.inner.lock();
         let mut notices = self.decide(&mut inner, ServerInput::Said { conn: OWN, message });
         let own = std::mem::take(&mut inner.own);
@@ -247,47 +249,8 @@ impl Server {
     }
 
     /// What our own instance has yet to be told.
-    pub(crate) fn take_own(&self) -> VecDeque<Message> {
+    pub(crate) fn take_own(&self) -> VecDeque<ToHolder> {
         std::mem::take(&mut self.inner.lock().own)
-    }
-
-    /// Answers what may be asked at the registry port, except for a watch.
-    pub(crate) fn answer(&self, question: &Message) -> Vec<Message> {
-        let mut answer = Vec::new();
-        match question {
-            Message::List {} => self.read(|supervisor| supervisor.list(&mut answer)),
-            Message::LookUp { name } => {
-                self.read(|supervisor| supervisor.look_up(name, &mut answer))
-            }
-            Message::StatusQuery {} => answer.push(Message::StatusAnswer { status: self.status() }),
-            question => return self.ask(question),
-        }
-        answer
-    }
-
-    /// Answers a question about resources, settings or messages, once all who must be told have
-    /// been told. May wait until the group is settled.
-    fn ask(&self, question: &Message) -> Vec<Message> {
-        let mut inner = self.inner.lock();
-        loop {
-            if inner.closing {
-                return vec![Message::rejected(
-                    Refusal::SteppingDown,
-                    "another instance takes over",
-                )];
-            }
-            log::debug!("{}: asked for {}", self.facts.me.name, question.name());
-            let mut actions = Vec::new();
-            let answer = inner.supervisor.ask(question.clone(), &mut actions);
-            if matches!(answer[..], [Message::NotDone { fault: Fault::NotSettled, .. }]) {
-                self.settled.wait(&mut inner);
-                continue;
-            }
-            let notices = self.perform(&mut inner, actions);
-            drop(inner);
-            self.give(notices);
-            return answer;
-        }
     }
 
     /// The member's bytes are no message.
@@ -316,9 +279,9 @@ impl Server {
         inner.subscribers.insert(watcher, Subscriber::new(stream, cursor));
         // The predecessor's end first: after the listing it would count as one that nobody
         // explained.
-        let mut messages: Vec<Message> = inner.supervisor.predecessor().into_iter().collect();
+        let mut messages: Vec<News> = inner.supervisor.predecessor().into_iter().collect();
         inner.supervisor.list(&mut messages);
-        self.send(&mut inner, watcher, &messages);
+        self.send(&mut inner, watcher, messages);
     }
 
     pub(crate) fn unwatch(&self, conn: ConnId) {
@@ -341,7 +304,7 @@ impl Server {
         let listeners: Vec<Listener> = inner.subscribers.keys().copied().collect();
         for listener in listeners {
             if matches!(listener, Listener::Member(_)) {
-                self.send(&mut inner, listener, &[Message::Leaving { reason }]);
+                self.send(&mut inner, listener, [Control::Leaving { reason }]);
             }
             _ = inner.subscribers[&listener].outbox.stream().shutdown(Shutdown::Both);
         }
@@ -384,7 +347,7 @@ impl Server {
         for action in actions {
             match action {
                 ServerAction::Send { conn, message } => {
-                    self.send(inner, Listener::Member(conn), &[message])
+                    self.send(inner, Listener::Member(conn), [message])
                 }
                 ServerAction::Close { conn } => {
                     if let Some(subscriber) = inner.subscribers.get(&Listener::Member(conn)) {
@@ -430,9 +393,14 @@ impl Server {
     }
 
     /// Gives messages to the kernel, or keeps what it does not take.
-    pub(super) fn send(&self, inner: &mut ServerState, listener: Listener, messages: &[Message]) {
+    pub(super) fn send<M: Into<Message>>(
+        &self,
+        inner: &mut ServerState,
+        listener: Listener,
+        messages: impl IntoIterator<Item = M>,
+    ) {
         let Some(subscriber) = inner.subscribers.get_mut(&listener) else { return };
-        messages.iter().for_each(|message| subscriber.put(message));
+        messages.into_iter().for_each(|message| subscriber.put(&message.into()));
         self.deliver(inner, listener);
     }
 

@@ -12,7 +12,7 @@ use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
 use crate::net::transport::link::{LinkError, Source};
 use crate::state::health::{Health, Overdue};
-use crate::wire::Message;
+use crate::wire::{Control, Message};
 
 /// The program's own sign of life.
 #[derive(Default)]
@@ -26,12 +26,12 @@ impl Pulse {
         self.last_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
     }
 
-    /// The answer to a [`Message::Probe`]: a program that never gave a sign of life is not expected
+    /// The answer to a [`Control::Probe`]: a program that never gave a sign of life is not expected
     /// to.
-    pub(crate) fn answer(&self, number: u64, within_ns: u64) -> Message {
+    pub(crate) fn answer(&self, number: u64, within_ns: u64) -> Control {
         let last_ns = self.last_ns.load(Ordering::Relaxed);
         let progress = last_ns == 0 || clock::monotonic_ns().saturating_sub(last_ns) <= within_ns;
-        Message::Alive { number, progress }
+        Control::Alive { number, progress }
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Watchdog<'a> {
     name: String,
     timeout: Duration,
     /// Says something over the lifeline, without waiting.
-    say: &'a dyn Fn(Message),
+    say: &'a dyn Fn(Control),
     report: &'a dyn Fn(EventKind),
     /// Whether to end the process of one that is stalled.
     end: bool,
@@ -61,7 +61,7 @@ impl<'a> Watchdog<'a> {
     pub(crate) fn new(
         name: String,
         timeout: Duration,
-        say: &'a dyn Fn(Message),
+        say: &'a dyn Fn(Control),
         report: &'a dyn Fn(EventKind),
         end: bool,
     ) -> Self {
@@ -80,7 +80,7 @@ impl<'a> Watchdog<'a> {
     }
 
     fn ask(&self, number: u64) {
-        (self.say)(Message::Probe { number, within_ns: self.timeout.as_nanos() as u64 });
+        (self.say)(Control::Probe { number, within_ns: self.timeout.as_nanos() as u64 });
     }
 
     fn on_time(&mut self, link: &impl Source) {
@@ -177,7 +177,7 @@ pub(crate) fn read(
             }
         };
         match link.read(deadline) {
-            Ok(Message::Alive { number, progress }) => {
+            Ok(Message::Control(Control::Alive { number, progress })) => {
                 watchdog.iter_mut().for_each(|watchdog| watchdog.on_answer(number, progress));
             }
             Err(LinkError::Late) if watchdog.is_some() => {}

@@ -10,7 +10,9 @@ use super::link::{Link, LinkError};
 use super::port::Stream;
 use crate::state::obstacle::Obstacle;
 use crate::wire::proof::{Key, Meeting, Prover};
-use crate::wire::{MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version};
+use crate::wire::{
+    Handshake, MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version,
+};
 
 /// What makes two ends members of one group.
 #[derive(Clone, Debug)]
@@ -46,22 +48,23 @@ pub(crate) fn open(
 ) -> Result<Link, Denied> {
     let mut link = Link::to_stranger(stream);
     let client_nonce = nonce().map_err(|error| system("read random bytes", &error))?;
-    let opening = Message::Opening {
+    let opening = Message::Handshake(Handshake::Opening {
         magic: MAGIC,
         version_min: PROTOCOL_VERSION,
         version_max: PROTOCOL_VERSION,
         purpose,
         group: pass.group.clone(),
         nonce: client_nonce,
-    };
+    });
     link.write(&[opening], deadline).map_err(denied)?;
     let (version, server_nonce, proof) = match link.read(Some(deadline)).map_err(denied)? {
-        Message::Challenge { version, nonce, proof } => (version, nonce, proof),
-        Message::Rejected { refusal, version_min, version_max, detail } => {
-            let theirs = (version_min, version_max);
-            return Err(Denied::Obstructed(match refusal {
+        Message::Handshake(Handshake::Challenge { version, nonce, proof }) => {
+            (version, nonce, proof)
+        }
+        Message::Handshake(Handshake::Rejected { rejection }) => {
+            return Err(Denied::Obstructed(match rejection.refusal {
                 Refusal::Version | Refusal::OtherGroup | Refusal::Key => {
-                    Obstacle::refused(refusal, theirs, &detail)
+                    Obstacle::refused(&rejection)
                 }
                 // A supervisor says these only after its proof, or never to us. Of one who has
                 // proved nothing they are not believed: it would pass for a supervisor that is
@@ -93,7 +96,7 @@ pub(crate) fn open(
         return Err(Denied::Obstructed(Obstacle::KeyMismatch));
     }
     link.trust();
-    let proof = Message::Proof { proof: meeting.proof(&pass.key, Prover::Client) };
+    let proof = Handshake::Proof { proof: meeting.proof(&pass.key, Prover::Client) }.into();
     link.write(&[proof, first], deadline).map_err(denied)?;
     Ok(link)
 }
@@ -133,14 +136,14 @@ pub(crate) fn answer(
     deadline: Instant,
 ) -> Result<(Link, Purpose, Message), Unwelcome> {
     let opening = link.read(Some(deadline)).map_err(unwelcome)?;
-    let Message::Opening {
+    let Message::Handshake(Handshake::Opening {
         magic: MAGIC,
         version_min,
         version_max,
         purpose,
         group,
         nonce: client_nonce,
-    } = opening
+    }) = opening
     else {
         return Err(reject(link, Refusal::Malformed, "not the opening of a pares connection"));
     };
@@ -168,9 +171,11 @@ pub(crate) fn answer(
         server_nonce,
     };
     let proof = meeting.proof(&pass.key, Prover::Server);
-    link.write(&[Message::Challenge { version, nonce: server_nonce, proof }], deadline)
+    link.write(&[Handshake::Challenge { version, nonce: server_nonce, proof }.into()], deadline)
         .map_err(unwelcome)?;
-    let Message::Proof { proof } = link.read(Some(deadline)).map_err(unwelcome)? else {
+    let Message::Handshake(Handshake::Proof { proof }) =
+        link.read(Some(deadline)).map_err(unwelcome)?
+    else {
         return Err(reject(link, Refusal::Malformed, "not a proof"));
     };
     if !meeting.check(&pass.key, Prover::Client, &proof) {

@@ -305,6 +305,7 @@ fn end(stream: &Stream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Question;
     use crate::wire::proof::Key;
     use std::thread;
 
@@ -334,8 +335,9 @@ mod tests {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let stream =
             Arc::new(port::connect(at, sys::Kind::Peer, HANDSHAKE_TIMEOUT).unwrap().unwrap());
-        let mut link = handshake::open(stream, &pass, at, Purpose::Ask, Message::List {}, deadline)
-            .expect("the handshake");
+        let mut link =
+            handshake::open(stream, &pass, at, Purpose::Ask, Question::List {}.into(), deadline)
+                .expect("the handshake");
         let end = link.read(Some(deadline)).unwrap_err();
         assert!(matches!(end, crate::net::transport::link::LinkError::Gone { .. }), "{end:?}");
         done.store(true, Ordering::Release);

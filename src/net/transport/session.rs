@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::link::{Link, LinkError};
 use crate::net::rt::complaint::complain;
 use crate::state::ConnId;
-use crate::wire::{Message, Purpose, Refusal};
+use crate::wire::{Message, Purpose, Question, Refusal};
 
 /// A connection that has passed the handshake.
 pub(crate) struct Session {
@@ -34,7 +34,7 @@ impl Session {
     /// Serves one request after the other, until the other end or `respond` has had enough. Between
     /// two requests this connection may be closed to make room for another.
     pub(crate) fn serve(mut self, mut respond: impl FnMut(&mut Session, Message) -> Turn) {
-        let mut request = std::mem::replace(&mut self.first, Message::List {});
+        let mut request = std::mem::replace(&mut self.first, Question::List {}.into());
         loop {
             let name = request.name();
             match respond(&mut self, request) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::state::registry::test_entry;
+use crate::wire::Joining;
 use crate::wire::Refusal;
 
 const NOW: Time = Time::from_secs(7);
@@ -22,28 +23,33 @@ fn following(resets_lose: bool) -> Member {
     let (_, deed) = member.on(NOW, Outcome::Answered(welcome()));
     assert_eq!(deed, Deed::Follow);
     let added = vec![1, 2];
-    let roster = Message::Roster { anew: true, unknown_since_ns: None, added, removed: vec![] };
+    let roster = Message::Control(Control::Roster {
+        anew: true,
+        unknown_since_ns: None,
+        added,
+        removed: vec![],
+    });
     assert_eq!(member.hear(roster), Heard::Quiet);
     member
 }
 
 fn welcome() -> Message {
-    Message::Welcome {
+    Message::Joining(Joining::Welcome {
         term: 7,
         supervisor: "boss".into(),
         supervisor_admin: ADMIN,
         registry_port: 10,
         settled: true,
         members: 3,
-    }
+    })
 }
 
 fn is_witness(member: &Member) -> bool {
     member.known().is_some_and(|known| known.roster.is_some())
 }
 
-fn release(id: u64) -> Message {
-    Message::Release { id }
+fn release(id: u64) -> FromHolder {
+    FromHolder::Release { id }
 }
 
 #[test]
@@ -79,8 +85,8 @@ fn after_a_reset_it_is_looked_whether_the_supervisor_lives() {
 fn who_has_said_why_is_not_looked_after() {
     let refusal = Refusal::Malformed;
     for (goodbye, loss) in [
-        (Message::Leaving { reason: Departure::Leaves }, Loss::Left),
-        (Message::Leaving { reason: Departure::StepsDown }, Loss::SteppedDown),
+        (Message::Control(Control::Leaving { reason: Departure::Leaves }), Loss::Left),
+        (Message::Control(Control::Leaving { reason: Departure::StepsDown }), Loss::SteppedDown),
         (Message::rejected(refusal, ""), Loss::Evicted),
     ] {
         let mut member = following(false);
@@ -128,6 +134,6 @@ fn an_answer_that_is_no_welcome_is_another_program() {
     member.on(NOW, Outcome::Started);
     member.on(NOW, Outcome::PortTaken);
     member.hello();
-    let (_, deed) = member.on(NOW, Outcome::Answered(release(1)));
+    let (_, deed) = member.on(NOW, Outcome::Answered(release(1).into()));
     assert_eq!(deed, Deed::Fail(Obstacle::NotPares));
 }

@@ -4,7 +4,7 @@ use super::sharing::{KEYS, RESOURCES};
 use super::*;
 use crate::config::MAX_MESSAGE;
 use crate::wire::field::Payload;
-use crate::wire::{Fault, Setting};
+use crate::wire::{Fault, News, Response, Setting, Sharing};
 
 pub(super) type QuestionId = usize;
 
@@ -19,10 +19,10 @@ pub(super) struct Question {
 }
 
 /// A listing says how many entries follow, each of another name.
-fn check_listing(answer: &[Message]) {
-    if let [Message::Listing { count, .. }, entries @ ..] = answer {
-        let name = |message: &Message| match message {
-            Message::Member { entry } => entry.name.clone(),
+fn check_listing(answer: &[News]) {
+    if let [News::Listing { count, .. }, entries @ ..] = answer {
+        let name = |news: &News| match news {
+            News::Member { entry } => entry.name.clone(),
             other => panic!("{other:?} in a listing"),
         };
         assert_eq!(entries.iter().map(name).collect::<BTreeSet<_>>().len(), *count as usize);
@@ -41,14 +41,23 @@ impl World {
         let message = match kind {
             0..4 => {
                 let expected = self.random.one_in(2).then(|| value(&mut self.random));
-                Message::Set { key, value: value(&mut self.random), expected }
+                Message::Sharing(Sharing::Set { key, value: value(&mut self.random), expected })
             }
-            4 => Message::SetLimit { resource, limit: 1 + self.random.below(6) as u64 },
-            5 => Message::Revoke { resource, holder: name },
-            6 => Message::SettingQuery { key: self.random.one_in(2).then_some(key) },
-            7 => Message::UsageQuery { resource: self.random.one_in(2).then_some(resource) },
-            8 => Message::LookUp { name: if self.random.one_in(3) { "main".into() } else { name } },
-            9 => Message::List {},
+            4 => Message::Sharing(Sharing::SetLimit {
+                resource,
+                limit: 1 + self.random.below(6) as u64,
+            }),
+            5 => Message::Sharing(Sharing::Revoke { resource, holder: name }),
+            6 => Message::Sharing(Sharing::SettingQuery {
+                key: self.random.one_in(2).then_some(key),
+            }),
+            7 => Message::Sharing(Sharing::UsageQuery {
+                resource: self.random.one_in(2).then_some(resource),
+            }),
+            8 => Message::Question(wire::Question::LookUp {
+                name: if self.random.one_in(3) { "main".into() } else { name },
+            }),
+            9 => Message::Question(wire::Question::List {}),
             _ => {
                 let to = self.random.one_in(4).then_some(name);
                 // Large ones come in bursts, so that some are missed.
@@ -61,12 +70,12 @@ impl World {
                     let number = self.published.len() as u64;
                     self.published.push(None);
                     let payload = Payload([&number.to_be_bytes()[..], &vec![0; bytes]].concat());
-                    let message = Message::Publish {
+                    let message = Message::Sharing(Sharing::Publish {
                         from: "m0".into(),
                         to: to.clone(),
                         topic: "t".into(),
                         payload,
-                    };
+                    });
                     self.ask_anew(None, message);
                 }
                 return;
@@ -91,40 +100,45 @@ impl World {
             return self.at(Time::from_millis(50), what);
         };
         let question = self.questions[id].message.clone();
-        let (mut actions, mut answer) = (Vec::new(), Vec::new());
+        let (mut actions, mut answer, mut news) = (Vec::new(), Vec::new(), Vec::new());
         match question.clone() {
-            Message::LookUp { name } => {
+            Message::Question(wire::Question::LookUp { name }) => {
                 self.seen.looked_up += 1;
-                desk.supervisor.look_up(&name, &mut answer);
+                desk.supervisor.look_up(&name, &mut news);
             }
-            Message::List {} => {
+            Message::Question(wire::Question::List {}) => {
                 self.seen.listed += 1;
-                desk.supervisor.list(&mut answer);
+                desk.supervisor.list(&mut news);
             }
-            question => answer = desk.supervisor.ask(question, &mut actions),
+            Message::Sharing(question) => answer = desk.supervisor.ask(question, &mut actions),
+            other => panic!("{other:?} is no question"),
         }
-        check_listing(&answer);
+        check_listing(&news);
+        answer.extend(news.into_iter().map(Message::from));
         desk.supervisor.check();
-        if let [Message::NotDone { fault: Fault::NotSettled, .. }] = answer[..] {
+        if let [Message::Response(Response::NotDone { fault: Fault::NotSettled, .. })] = answer[..]
+        {
             assert!(!desk.supervisor.settled() && actions.is_empty());
             self.seen.asked_too_early += 1;
             return desk.pending.push(id);
         }
         let turn = self.instances[who].turn;
         tell!(self, "{} is asked {question:?}: {answer:?}", self.name(who));
-        if let (Message::Publish { to, payload, .. }, [Message::Done { .. }]) =
-            (&question, &answer[..])
+        if let (
+            Message::Sharing(Sharing::Publish { to, payload, .. }),
+            [Message::Response(Response::Done { .. })],
+        ) = (&question, &answer[..])
         {
             self.note_published(who, to.as_deref(), payload);
         }
-        let conflict = matches!(answer[..], [Message::Conflict { .. }]);
+        let conflict = matches!(answer[..], [Message::Response(Response::Conflict { .. })]);
         self.seen.conflict += u64::from(conflict);
         self.carry_through(who, actions);
         if !self.instances[who].lives() || self.instances[who].turn != turn {
             self.seen.died_before_the_answer += 1;
             return self.end_question(id);
         }
-        if let [Message::Setting { setting }] = &answer[..] {
+        if let [Message::ToHolder(ToHolder::Setting { setting })] = &answer[..] {
             self.acknowledge(who, setting.clone());
         }
         let question = &mut self.questions[id];
@@ -135,9 +149,9 @@ impl World {
     /// The supervisor was gone before it answered: what does no harm twice is asked again.
     pub(super) fn end_question(&mut self, id: QuestionId) {
         match &self.questions[id].message {
-            Message::Publish { .. }
-            | Message::Revoke { .. }
-            | Message::Set { expected: Some(_), .. } => {
+            Message::Sharing(Sharing::Publish { .. })
+            | Message::Sharing(Sharing::Revoke { .. })
+            | Message::Sharing(Sharing::Set { expected: Some(_), .. }) => {
                 self.questions[id].over = true;
             }
             _ => self.soon(What::Arrive(id)),
@@ -149,8 +163,8 @@ impl World {
         if !self.instances[who].lives() || self.stalled(who, what) {
             return;
         }
-        let asked_for = matches!(self.questions[id].message, Message::Set { .. });
-        if let (true, Some([Message::Setting { setting }])) =
+        let asked_for = matches!(self.questions[id].message, Message::Sharing(Sharing::Set { .. }));
+        if let (true, Some([Message::ToHolder(ToHolder::Setting { setting })])) =
             (asked_for, self.questions[id].answer.as_deref())
         {
             tell!(self, "{} takes what it has set: {setting:?}", self.name(who));

@@ -77,7 +77,7 @@ impl World {
             _ => {
                 if let Doing::Following(link) = self.instances[anybody].doing {
                     self.seen.evicted += 1;
-                    self.send(link, Client, Message::Watch {});
+                    self.send(link, Client, wire::Question::Watch {});
                 }
             }
         }
@@ -145,7 +145,7 @@ impl World {
     pub(super) fn leave(&mut self, who: Who) {
         match &self.instances[who].doing {
             Doing::Following(link) => {
-                self.send(*link, Client, Message::Leaving { reason: Departure::Leaves })
+                self.send(*link, Client, Control::Leaving { reason: Departure::Leaves })
             }
             Doing::Supervising(_) => {
                 self.keep_the_end(who, Departure::Leaves);

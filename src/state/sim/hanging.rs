@@ -29,7 +29,7 @@ impl World {
     }
 
     fn ask_for_life(&mut self, link: LinkId, end: End, number: u64) {
-        self.send(link, end, Message::Probe { number, within_ns: 0 });
+        self.send(link, end, Control::Probe { number, within_ns: 0 });
     }
 
     /// The end of a part, unless there is something that is still to be read.
@@ -85,24 +85,22 @@ impl World {
         );
     }
 
-    /// A question or an answer about life; false if it is something else.
-    pub(super) fn hear_of_life(&mut self, link: LinkId, end: End, message: &Message) -> bool {
+    /// A question or an answer about life.
+    pub(super) fn hear_of_life(&mut self, link: LinkId, end: End, message: &Control) {
         let who = self.links[link].owner[end as usize];
         match message {
-            Message::Probe { number, .. } => {
+            Control::Probe { number, .. } => {
                 let progress = self.instances[who].stuck_since.is_none();
                 if progress {
                     self.links[link].well_at[end as usize] = self.now;
                 }
-                self.send(link, end, Message::Alive { number: *number, progress });
-                true
+                self.send(link, end, Control::Alive { number: *number, progress });
             }
-            Message::Alive { number, progress } => {
+            Control::Alive { number, progress } => {
                 let health = &mut self.links[link].health[end as usize];
                 health.iter_mut().for_each(|health| _ = health.on_answer(*number, *progress));
-                true
             }
-            _ => false,
+            Control::Leaving { .. } | Control::Roster { .. } => panic!("{message:?} of life"),
         }
     }
 

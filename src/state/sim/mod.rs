@@ -25,7 +25,9 @@ use super::settings::Settings;
 use super::subordinate::{Roster, Subordinate};
 use super::supervisor::{Before, Cursor, ServerAction as Action, ServerInput as Input, Supervisor};
 use crate::config::{ASIDE, HANDSHAKE_TIMEOUT, MAX_UNKNOWN, NEXT_PROBE, WITNESSES};
-use crate::wire::{Departure, Entry, Message};
+use crate::wire::{
+    self, Control, Departure, Entry, FromHolder, Handshake, Joining, Message, ToHolder,
+};
 use asking::{Question, QuestionId};
 use random::Random;
 use sharing::RESOURCES;
@@ -142,7 +144,7 @@ struct Desk {
     number: u64,
     published: u64,
     /// For its own instance, which is about to take it if `collecting`.
-    own: VecDeque<Message>,
+    own: VecDeque<ToHolder>,
     collecting: bool,
     /// Questions that wait until the group is settled.
     pending: Vec<QuestionId>,
@@ -185,9 +187,9 @@ impl Instance {
     }
 
     /// Which of its permits or requests a message decides.
-    fn about(message: &Message) -> Option<u64> {
+    fn about(message: &ToHolder) -> Option<u64> {
         match message {
-            Message::Granted { id } | Message::Denied { id, .. } => Some(*id),
+            ToHolder::Granted { id } | ToHolder::Denied { id, .. } => Some(*id),
             _ => None,
         }
     }

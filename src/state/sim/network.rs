@@ -3,10 +3,10 @@
 use super::*;
 
 impl World {
-    pub(super) fn send(&mut self, link: LinkId, from: End, message: Message) {
+    pub(super) fn send(&mut self, link: LinkId, from: End, message: impl Into<Message>) {
         let to = if from == Client { Server } else { Client };
         if self.links[link].open == [true; 2] && !self.links[link].reset[from as usize] {
-            self.links[link].inbox[to as usize].push_back(message);
+            self.links[link].inbox[to as usize].push_back(message.into());
             self.read_soon(link, to);
         }
     }
@@ -70,7 +70,7 @@ impl World {
         let reset = self.links[link].reset[0];
         let instance = &mut self.instances[who];
         match (&instance.doing, message) {
-            (Doing::Following(_), Some(message @ Message::Alive { .. })) => {
+            (Doing::Following(_), Some(Message::Control(message @ Control::Alive { .. }))) => {
                 self.hear_of_life(link, Client, &message);
             }
             (Doing::Joining(_) | Doing::Following(_), Some(message)) => {
@@ -97,28 +97,30 @@ impl World {
 
     fn hear(&mut self, who: Who, link: LinkId, message: Message, followed: Option<LinkId>) {
         tell!(self, "{} hears {message:?}", self.name(who));
-        let about = Instance::about(&message);
+        let about = match &message {
+            Message::ToHolder(message) => Instance::about(message),
+            _ => None,
+        };
         match self.instances[who].member.hear(message) {
             Heard::Quiet | Heard::State => {}
             Heard::Probed { number, within_ns } => {
-                self.hear_of_life(link, Client, &Message::Probe { number, within_ns });
+                self.hear_of_life(link, Client, &Control::Probe { number, within_ns });
             }
             Heard::Held(upshot, answer) => {
                 self.heed(who, about, upshot, followed);
                 answer.into_iter().for_each(|answer| self.send(link, Client, answer));
             }
-            Heard::Answer(answer @ Message::Welcome { .. }) => {
+            Heard::Answer(answer @ Message::Joining(Joining::Welcome { .. })) => {
                 let instance = &mut self.instances[who];
                 (instance.doing, instance.stepped_down) = (Doing::Following(link), None);
                 self.on(who, Outcome::Answered(answer));
                 self.begin(who, link);
                 self.watch_over(link, Client);
             }
-            Heard::Answer(Message::Rejected { refusal, version_min, version_max, detail }) => {
+            Heard::Answer(Message::Handshake(Handshake::Rejected { rejection })) => {
                 let instance = &mut self.instances[who];
                 self.seen.refused_a_survivor += u64::from(instance.member.last_term() > 0);
-                let versions = (version_min, version_max);
-                let obstacle = Obstacle::refused(refusal, versions, &detail);
+                let obstacle = Obstacle::refused(&rejection);
                 self.close(link, Client, false);
                 self.on(who, Outcome::Obstructed(obstacle));
                 // Nor does it come to an end as long as somebody goes on in vain.
@@ -139,17 +141,16 @@ impl World {
     pub(super) fn read_as_server(&mut self, who: Who, link: LinkId, message: Option<Message>) {
         let conn = link as u64;
         match message {
-            Some(Message::Hello { greeting }) if !self.links[link].hello_read => {
+            Some(Message::Joining(Joining::Hello { greeting })) if !self.links[link].hello_read => {
                 self.links[link].hello_read = true;
                 let hello = Hello::of(*greeting);
                 self.look_for_the_end_of(who, &hello.entry);
                 self.decide(who, Input::Hello { conn, hello });
             }
-            Some(message) => {
-                if !self.hear_of_life(link, Server, &message) {
-                    self.decide(who, Input::Said { conn, message });
-                }
+            Some(Message::Control(message @ (Control::Probe { .. } | Control::Alive { .. }))) => {
+                self.hear_of_life(link, Server, &message);
             }
+            Some(message) => self.decide(who, Input::of(conn, message)),
             None => {
                 self.close(link, Server, false);
                 if self.links[link].hello_read {
@@ -179,7 +180,7 @@ impl World {
         }
         self.close(old, Client, false);
         for message in std::mem::take(&mut self.links[old].inbox[1]) {
-            self.decide(who, Input::Said { conn, message });
+            self.decide(who, Input::of(conn, message));
         }
         self.close(old, Server, false);
         self.decide(who, Input::Ended { conn });

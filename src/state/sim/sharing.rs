@@ -57,7 +57,7 @@ impl World {
                     .holdings
                     .ask(resource, units, wait, asked_ns)
                     .expect("not so many");
-                self.say(who, Message::Acquire { wanted });
+                self.say(who, FromHolder::Acquire { wanted });
             }
             7..11 => {
                 let claims = self.instances[who].member.holdings.claims();
@@ -70,7 +70,7 @@ impl World {
                         u64::from(claims.wanted.iter().any(|wanted| wanted.id == id));
                     assert!(self.instances[who].member.holdings.release(id));
                     self.instances[who].given_back.insert(id);
-                    self.say(who, Message::Release { id });
+                    self.say(who, FromHolder::Release { id });
                 }
             }
             11 | 12 => {
@@ -80,7 +80,7 @@ impl World {
                 let units = holdings.count(resource, |_| units);
                 self.say(
                     who,
-                    Message::Count { counted: Counted { resource: resource.into(), units } },
+                    FromHolder::Count { counted: Counted { resource: resource.into(), units } },
                 );
             }
             13 => {
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// An instance says something about what it holds.
-    fn say(&mut self, who: Who, message: Message) {
+    fn say(&mut self, who: Who, message: FromHolder) {
         tell!(self, "{} says {message:?}", self.name(who));
         let instance = &mut self.instances[who];
         self.seen.said_while_joining += u64::from(matches!(instance.doing, Doing::Joining(_)));
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    pub(super) fn say_to_itself(&mut self, who: Who, message: Message) {
+    pub(super) fn say_to_itself(&mut self, who: Who, message: FromHolder) {
         self.decide(who, Input::Said { conn: OWN, message });
         self.collect(who);
     }
@@ -131,7 +131,7 @@ impl World {
     }
 
     /// An instance takes what it says to itself as supervisor.
-    fn take(&mut self, who: Who, message: Message) {
+    fn take(&mut self, who: Who, message: ToHolder) {
         tell!(self, "{} takes {message:?}", self.name(who));
         let about = Instance::about(&message);
         match self.instances[who].member.hear_held(message) {
@@ -286,11 +286,11 @@ impl World {
 
     /// A permit is valid, or void, from the moment in which its holder is told so, whenever that
     /// reads it.
-    pub(super) fn note_verdict(&mut self, conn: u64, message: &Message, who: Who) {
+    pub(super) fn note_verdict(&mut self, conn: u64, message: &ToHolder, who: Who) {
         let holder = || if conn == OWN { who } else { self.links[conn as usize].owner[0] };
         match message {
-            Message::Granted { id } => _ = self.void.remove(&(holder(), *id)),
-            Message::Revoked { id } => _ = self.void.insert((holder(), *id)),
+            ToHolder::Granted { id } => _ = self.void.remove(&(holder(), *id)),
+            ToHolder::Revoked { id } => _ = self.void.insert((holder(), *id)),
             _ => {}
         }
     }
@@ -413,7 +413,7 @@ impl Link {
     /// True if the client's end is yet to read this setting, or a newer one of its key.
     pub(super) fn brings(&self, setting: &Setting) -> bool {
         let newer = |message: &Message| match message {
-            Message::Setting { setting: this } => {
+            Message::ToHolder(ToHolder::Setting { setting: this }) => {
                 let mut one = Settings::default();
                 one.merge(this.clone()) && one.has(setting)
             }

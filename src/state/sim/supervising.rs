@@ -36,7 +36,7 @@ impl World {
                         (who, turn),
                         "a message on another's connection"
                     );
-                    if let Message::Welcome { .. } = message {
+                    if let Message::Joining(Joining::Welcome { .. }) = message {
                         assert!(!link.welcomed, "welcomed twice");
                         link.welcomed = true;
                         let other = &self.instances[link.owner[0]];
@@ -51,8 +51,10 @@ impl World {
                             desk.came_back_at = self.now;
                         }
                     }
-                    self.note_verdict(conn, &message, who);
-                    let is_welcome = matches!(message, Message::Welcome { .. });
+                    if let Message::ToHolder(message) = &message {
+                        self.note_verdict(conn, message, who);
+                    }
+                    let is_welcome = matches!(message, Message::Joining(Joining::Welcome { .. }));
                     self.send(conn as usize, Server, message);
                     if is_welcome {
                         self.watch_over(conn as usize, Server);
@@ -219,7 +221,7 @@ impl World {
                 if self.dies_now(who) {
                     return false;
                 }
-                self.send(link, Server, Message::Leaving { reason });
+                self.send(link, Server, Control::Leaving { reason });
             }
         }
         self.end_supervising(who);

@@ -12,6 +12,7 @@
 use super::*;
 use crate::event::ChangeKind;
 use crate::state::view::View;
+use crate::wire::News;
 
 pub(super) struct Watching {
     random: Random,
@@ -28,7 +29,7 @@ struct Source {
     server: Who,
     turn: u32,
     cursor: Cursor,
-    inbox: VecDeque<Message>,
+    inbox: VecDeque<News>,
 }
 
 /// So many messages wait for the watcher at most; of what happens meanwhile it is told later, and
@@ -113,7 +114,7 @@ impl World {
             return self.at(Time::from_millis(50), What::Watch);
         };
         // As `net` does it: the predecessor's end comes first.
-        let mut messages: Vec<Message> = supervisor.predecessor().into_iter().collect();
+        let mut messages: Vec<News> = supervisor.predecessor().into_iter().collect();
         self.seen.predecessor_told += messages.len() as u64;
         let cursor = supervisor.watcher_cursor();
         supervisor.list(&mut messages);

@@ -53,11 +53,11 @@ impl Supervisor {
         let lost = |it: &Verdict| matches!(it, Verdict::Revoked { holder, .. } if *holder == conn);
         let (lost, verdicts) = verdicts.into_iter().partition(lost);
         self.pronounce(lost, actions);
-        actions.push(ServerAction::Send { conn, message: self.welcome() });
-        actions.extend(
-            ours.into_iter()
-                .map(|setting| ServerAction::Send { conn, message: Message::Setting { setting } }),
-        );
+        actions.push(ServerAction::Send { conn, message: self.welcome().into() });
+        actions.extend(ours.into_iter().map(|setting| ServerAction::Send {
+            conn,
+            message: ToHolder::Setting { setting }.into(),
+        }));
         self.pronounce(verdicts, actions);
         // After the welcome, which may be to one of them.
         if !was_settled && self.settled() {

@@ -15,14 +15,18 @@ use crate::state::hello::{check_key_and_value, check_units, read_limit};
 #[cfg(test)]
 use crate::state::permits::Usage;
 use crate::wire::field::Payload;
-use crate::wire::{Counted, Fault, Scope, Setting};
+use crate::wire::{Counted, Fault, Response, Scope, Setting, Sharing};
 
 fn not_done(fault: Fault, detail: impl Into<String>) -> Vec<Message> {
-    vec![Message::NotDone { fault, detail: detail.into() }]
+    vec![Response::NotDone { fault, detail: detail.into() }.into()]
 }
 
-fn to(conn: ConnId, message: Message) -> ServerAction {
-    if conn == OWN { ServerAction::Own { message } } else { ServerAction::Send { conn, message } }
+fn to(conn: ConnId, message: ToHolder) -> ServerAction {
+    if conn == OWN {
+        ServerAction::Own { message }
+    } else {
+        ServerAction::Send { conn, message: message.into() }
+    }
 }
 
 impl Supervisor {
@@ -39,7 +43,7 @@ impl Supervisor {
     pub(super) fn on_shared(
         &mut self,
         conn: ConnId,
-        message: Message,
+        message: FromHolder,
         actions: &mut Vec<ServerAction>,
     ) -> Result<(), String> {
         if conn != OWN && !self.members.contains_key(&conn) {
@@ -47,15 +51,15 @@ impl Supervisor {
         }
         let mut verdicts = Vec::new();
         match message {
-            Message::Acquire { wanted } => {
+            FromHolder::Acquire { wanted } => {
                 check_units(&wanted.resource, wanted.units)?;
                 if self.book.knows(conn, wanted.id) {
                     return Err("a second permit of one number".into());
                 }
                 self.book.acquire(conn, wanted, &mut verdicts);
             }
-            Message::Release { id } => self.book.release(conn, id, &mut verdicts),
-            Message::Count { counted: Counted { resource, units } } => {
+            FromHolder::Release { id } => self.book.release(conn, id, &mut verdicts),
+            FromHolder::Count { counted: Counted { resource, units } } => {
                 check_units(&resource, units.max(1))?;
                 if units > 0
                     && self.book.counts(conn) >= MAX_RESOURCES
@@ -65,7 +69,7 @@ impl Supervisor {
                 }
                 self.book.count(conn, Counted { resource, units }, &mut verdicts);
             }
-            Message::TotalQuery { id, resource } => {
+            FromHolder::TotalQuery { id, resource } => {
                 config::check_word("resource", &resource).map_err(|error| error.to_string())?;
                 if self.queries.range((conn, 0)..=(conn, u64::MAX)).count() >= MAX_PERMITS {
                     return Err("more questions at once than there may be".into());
@@ -73,12 +77,11 @@ impl Supervisor {
                 self.queries.insert((conn, id), resource);
                 self.answer_totals(actions);
             }
-            Message::Taken { bytes } => {
+            FromHolder::Taken { bytes } => {
                 let Some(member) = self.members.get_mut(&conn) else { return Ok(()) };
                 member.under_way = member.under_way.saturating_sub(bytes);
                 actions.extend(member.mark_missed(conn));
             }
-            other => return Err(format!("{} from a subordinate", other.name())),
         }
         self.pronounce(verdicts, actions);
         Ok(())
@@ -90,28 +93,24 @@ impl Supervisor {
     /// [`Fault::NotSettled`]: to be asked again once settled.
     pub(crate) fn ask(
         &mut self,
-        question: Message,
+        question: Sharing,
         actions: &mut Vec<ServerAction>,
     ) -> Vec<Message> {
         match question {
-            Message::UsageQuery { resource } => self.usage(resource.as_deref()),
-            Message::SetLimit { resource, limit } => self.set_limit(resource, limit, actions),
-            Message::Revoke { resource, holder } => self.revoke(&resource, &holder, actions),
-            Message::SettingQuery { key } => self.setting(key.as_deref()),
-            Message::Set { key, value, expected } => self.set(key, value, expected, actions),
-            Message::Publish { from, to, topic, payload } => {
+            Sharing::UsageQuery { resource } => self.usage(resource.as_deref()),
+            Sharing::SetLimit { resource, limit } => self.set_limit(resource, limit, actions),
+            Sharing::Revoke { resource, holder } => self.revoke(&resource, &holder, actions),
+            Sharing::SettingQuery { key } => self.setting(key.as_deref()),
+            Sharing::Set { key, value, expected } => self.set(key, value, expected, actions),
+            Sharing::Publish { from, to, topic, payload } => {
                 self.publish(from, to, topic, payload, actions)
             }
-            other => vec![Message::rejected(
-                Refusal::Malformed,
-                format!("{} is no such question", other.name()),
-            )],
         }
     }
 
     /// All settings, for one who was left behind.
-    pub(crate) fn all_settings(&self) -> impl Iterator<Item = Message> {
-        self.settings.all().map(|setting| Message::Setting { setting: setting.clone() })
+    pub(crate) fn all_settings(&self) -> impl Iterator<Item = ToHolder> {
+        self.settings.all().map(|setting| ToHolder::Setting { setting: setting.clone() })
     }
 
     /// What the book says, for tests and fuzzing.
@@ -140,13 +139,13 @@ impl Supervisor {
     pub(super) fn pronounce(&self, verdicts: Vec<Verdict>, actions: &mut Vec<ServerAction>) {
         for verdict in verdicts {
             let (holder, message) = match verdict {
-                Verdict::Granted { holder, id } => (holder, Message::Granted { id }),
+                Verdict::Granted { holder, id } => (holder, ToHolder::Granted { id }),
                 Verdict::Denied { holder, id, shortage, units } => {
-                    (holder, Message::Denied { id, shortage, units })
+                    (holder, ToHolder::Denied { id, shortage, units })
                 }
-                Verdict::Revoked { holder, id } => (holder, Message::Revoked { id }),
+                Verdict::Revoked { holder, id } => (holder, ToHolder::Revoked { id }),
                 Verdict::OverLimit { resource, in_use, limit } => {
-                    self.tell_all(Message::OverLimit { resource, in_use, limit }, actions);
+                    self.tell_all(ToHolder::OverLimit { resource, in_use, limit }, actions);
                     continue;
                 }
             };
@@ -160,14 +159,14 @@ impl Supervisor {
             return;
         }
         for ((conn, id), resource) in std::mem::take(&mut self.queries) {
-            actions.push(to(conn, Message::Total { id, units: self.book.total(&resource) }));
+            actions.push(to(conn, ToHolder::Total { id, units: self.book.total(&resource) }));
         }
     }
 
-    fn tell_all(&self, message: Message, actions: &mut Vec<ServerAction>) {
+    fn tell_all(&self, message: ToHolder, actions: &mut Vec<ServerAction>) {
         let conns: Vec<ConnId> = self.members.keys().copied().collect();
         if !conns.is_empty() {
-            actions.push(ServerAction::Tell { conns, message: message.clone() });
+            actions.push(ServerAction::Tell { conns, message: message.clone().into() });
         }
         actions.push(ServerAction::Own { message });
     }
@@ -187,7 +186,7 @@ impl Supervisor {
                 let limit = setting.value.as_deref().and_then(read_limit);
                 self.book.set_limit(&setting.key, limit, verdicts);
             }
-            self.tell_all(Message::Setting { setting }, actions);
+            self.tell_all(ToHolder::Setting { setting }, actions);
         }
     }
 
@@ -205,7 +204,7 @@ impl Supervisor {
         let mut verdicts = Vec::new();
         self.merge(vec![setting.clone()], &mut verdicts, actions);
         self.pronounce(verdicts, actions);
-        vec![Message::Setting { setting }]
+        vec![ToHolder::Setting { setting }.into()]
     }
 
     fn set(
@@ -225,7 +224,7 @@ impl Supervisor {
             }
             let present = self.settings.get(Scope::Program, &key);
             if present != expected.as_deref() {
-                return vec![Message::Conflict { present: present.map(str::to_owned) }];
+                return vec![Response::Conflict { present: present.map(str::to_owned) }.into()];
             }
         }
         if !value.as_ref().is_none_or(|value| self.settings.has_room(Scope::Program, &key, value)) {
@@ -252,9 +251,9 @@ impl Supervisor {
             .settings
             .present()
             .filter(asked)
-            .map(|setting| Message::Setting { setting: setting.clone() })
+            .map(|setting| ToHolder::Setting { setting: setting.clone() }.into())
             .collect();
-        let mut answer = vec![Message::Settings { count: found.len() as u32 }];
+        let mut answer = vec![Response::Settings { count: found.len() as u32 }.into()];
         answer.extend(found);
         answer
     }
@@ -270,7 +269,7 @@ impl Supervisor {
             Some(name) => vec![name],
             None => self.book.names().map(String::as_str).collect(),
         };
-        let mut answer = vec![Message::Resources { count: names.len() as u32 }];
+        let mut answer = vec![Response::Resources { count: names.len() as u32 }.into()];
         for usage in names.iter().filter_map(|name| self.book.usage(name)) {
             let mut holders: Vec<(&str, u64)> = usage
                 .holders
@@ -278,18 +277,21 @@ impl Supervisor {
                 .map(|(&holder, &units)| (self.name_of(holder), units))
                 .collect();
             holders.sort_unstable();
-            answer.push(Message::Resource {
-                resource: usage.resource,
-                limit: usage.limit,
-                in_use: usage.in_use,
-                counted: usage.counted,
-                waiting: usage.waiting as u32,
-                holders: holders.len() as u32,
-            });
+            answer.push(
+                Response::Resource {
+                    resource: usage.resource,
+                    limit: usage.limit,
+                    in_use: usage.in_use,
+                    counted: usage.counted,
+                    waiting: usage.waiting as u32,
+                    holders: holders.len() as u32,
+                }
+                .into(),
+            );
             answer.extend(
                 holders
                     .into_iter()
-                    .map(|(name, units)| Message::Holder { name: name.into(), units }),
+                    .map(|(name, units)| Response::Holder { name: name.into(), units }.into()),
             );
         }
         answer
@@ -352,7 +354,7 @@ impl Supervisor {
         let mut verdicts = Vec::new();
         let count = self.book.revoke(resource, conn, &mut verdicts) as u64;
         self.pronounce(verdicts, actions);
-        vec![Message::Done { count }]
+        vec![Response::Done { count }.into()]
     }
 
     /// Passes a message on to one member or to all, ourselves included. Who has too much under way
@@ -396,14 +398,14 @@ impl Supervisor {
             true
         });
         let count = conns.len() as u64 + u64::from(to_us);
-        let message = Message::Delivery { from, topic, payload };
+        let message = ToHolder::Delivery { from, topic, payload };
         if to_us {
             actions.push(ServerAction::Own { message: message.clone() });
         }
         if !conns.is_empty() {
-            actions.push(ServerAction::Tell { conns, message });
+            actions.push(ServerAction::Tell { conns, message: message.into() });
         }
-        vec![Message::Done { count }]
+        vec![Response::Done { count }.into()]
     }
 }
 
@@ -411,7 +413,8 @@ impl Admitted {
     /// Tells a member, now that it reads again, how many messages it missed.
     fn mark_missed(&mut self, conn: ConnId) -> Option<ServerAction> {
         let messages = std::mem::take(&mut self.missed);
-        (messages > 0).then_some(ServerAction::Send { conn, message: Message::Missed { messages } })
+        (messages > 0)
+            .then_some(ServerAction::Send { conn, message: ToHolder::Missed { messages }.into() })
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a supervisor tells its members and its watchers of the group.
 
 use super::*;
+use crate::wire::{Joining, News};
 
 impl Supervisor {
     /// The first lines of every answer about the registry.
-    pub(crate) fn listing(&self, count: usize) -> Message {
-        Message::Listing {
+    pub(crate) fn listing(&self, count: usize) -> News {
+        News::Listing {
             term: self.term,
             settled: self.settled(),
             supervisor: self.name.clone(),
@@ -14,17 +15,17 @@ impl Supervisor {
     }
 
     /// Answers a registry question with as many messages as it takes.
-    pub(crate) fn look_up(&self, name: &str, out: &mut Vec<Message>) {
+    pub(crate) fn look_up(&self, name: &str, out: &mut Vec<News>) {
         let name = if name == "main" { &self.name } else { name };
         let found = self.registry.entry(name);
         out.push(self.listing(usize::from(found.is_some())));
-        out.extend(found.map(|entry| Message::Member { entry: entry.clone() }));
+        out.extend(found.map(|entry| News::Member { entry: entry.clone() }));
     }
 
     /// The whole registry.
-    pub(crate) fn list(&self, out: &mut Vec<Message>) {
+    pub(crate) fn list(&self, out: &mut Vec<News>) {
         out.push(self.listing(self.registry.len()));
-        out.extend(self.registry.entries().map(|entry| Message::Member { entry: entry.clone() }));
+        out.extend(self.registry.entries().map(|entry| News::Member { entry: entry.clone() }));
     }
 
     /// Grows with every change that all members must hear of.
@@ -35,9 +36,9 @@ impl Supervisor {
     /// The end of the supervisor before this one, for a watcher that may have known it: no other
     /// end is in the registry's changes that this supervisor did not see itself. `None` while
     /// another life of that name is here: the listing shows that.
-    pub(crate) fn predecessor(&self) -> Option<Message> {
+    pub(crate) fn predecessor(&self) -> Option<News> {
         let (name, cause) = self.predecessor.clone()?;
-        self.registry.entry(&name).is_none().then_some(Message::Left { name, cause })
+        self.registry.entry(&name).is_none().then_some(News::Left { name, cause })
     }
 
     /// A cursor for a subordinate that is welcomed now.
@@ -52,14 +53,12 @@ impl Supervisor {
 
     /// What the holder of `cursor` has not been told yet; the cursor moves on. Several changes of
     /// one thing in the meantime are one message.
-    pub(crate) fn news(&self, cursor: &mut Cursor, out: &mut Vec<Message>) {
+    pub(crate) fn news(&self, cursor: &mut Cursor, out: &mut Vec<News>) {
         if let Some(seen) = &mut cursor.registry {
             match self.registry.since(*seen) {
                 Some(changes) => out.extend(changes.map(|change| match change {
-                    Change::Joined(entry) => Message::Joined { entry: entry.clone() },
-                    Change::Left(name, cause) => {
-                        Message::Left { name: name.clone(), cause: *cause }
-                    }
+                    Change::Joined(entry) => News::Joined { entry: entry.clone() },
+                    Change::Left(name, cause) => News::Left { name: name.clone(), cause: *cause },
                 })),
                 None => self.list(out),
             }
@@ -67,7 +66,7 @@ impl Supervisor {
         }
         if cursor.state != self.state_version {
             cursor.state = self.state_version;
-            out.push(Message::State {
+            out.push(News::State {
                 term: self.term,
                 settled: self.settled(),
                 members: self.registry.len() as u32,
@@ -81,8 +80,8 @@ impl Supervisor {
         actions.push(ServerAction::Announce);
     }
 
-    pub(super) fn welcome(&self) -> Message {
-        Message::Welcome {
+    pub(super) fn welcome(&self) -> Joining {
+        Joining::Welcome {
             term: self.term,
             supervisor: self.name.clone(),
             supervisor_admin: self.admin,

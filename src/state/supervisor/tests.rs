@@ -8,6 +8,7 @@ use super::witnesses::no_witness;
 use super::*;
 use super::{ServerAction as Action, ServerInput as Input};
 use crate::config::{FIRST_PROBE, MAX_UNKNOWN, NEXT_PROBE, PROBES};
+use crate::wire::{Handshake, Joining, News};
 
 const SETTLE: Time = Time::from_millis(500);
 /// Just before the settle time is over.
@@ -112,11 +113,12 @@ pub(super) fn greeting(entry: Entry) -> Hello {
     Hello { entry, last_term: 0, roster: None, claims: Claims::default(), settings: vec![] }
 }
 
-fn refusal(actions: &[Action]) -> Option<Refusal> {
+pub(super) fn refusal(actions: &[Action]) -> Option<Refusal> {
     match actions {
-        [Action::Send { message: Message::Rejected { refusal, .. }, .. }, Action::Close { .. }] => {
-            Some(*refusal)
-        }
+        [
+            Action::Send { message: Message::Handshake(Handshake::Rejected { rejection }), .. },
+            Action::Close { .. },
+        ] => Some(rejection.refusal),
         _ => None,
     }
 }
@@ -141,7 +143,13 @@ fn the_survivor_that_makes_the_group_settled_hears_of_it() {
     let mut desk = Desk::new(Before::These(these(&[1], None)));
     let actions = desk.hello("a", 1, 4, None);
     let hears = |action: &Action| {
-        matches!(action, Action::Send { conn: 1, message: Message::Welcome { settled: true, .. } })
+        matches!(
+            action,
+            Action::Send {
+                conn: 1,
+                message: Message::Joining(Joining::Welcome { settled: true, .. })
+            }
+        )
     };
     assert!(actions.iter().any(hears), "{actions:?}");
     let (mut cursor, mut news) = (desk.supervisor.member_cursor(), Vec::new());
@@ -249,8 +257,12 @@ fn survivors_of_whom_nobody_knows_are_waited_for_no_longer_than_for_so_many_sett
 
     // Whoever is expected is waited for all the same.
     let mut desk = Desk::at(end - SETTLE / 2, Before::These(these(&[1], Some(Time::ZERO))));
-    let known =
-        Message::Roster { anew: false, unknown_since_ns: None, added: vec![], removed: vec![] };
+    let known = Message::from(Control::Roster {
+        anew: false,
+        unknown_since_ns: None,
+        added: vec![],
+        removed: vec![],
+    });
     desk.comes(end - SETTLE / 2, 2, 4, None);
     assert!(desk.on(end, Input::Woken).contains(&Action::Send { conn: 2, message: known }));
     assert!(desk.is_settled_at(end + SETTLE / 2));
@@ -265,11 +277,14 @@ fn supervisors_that_die_young_inherit_since_when_nobody_knows() {
     while now + LATE < end {
         let mut desk = Desk::at(now, before);
         now += LATE;
-        let mut witness = Subordinate::welcomed(desk.supervisor.welcome()).unwrap();
+        let mut witness = Subordinate::welcomed(desk.supervisor.welcome().into()).unwrap();
         desk.comes(now, 2, 3, None);
         for action in desk.comes(now, 1, 4, None) {
-            if let Action::Send { conn: 1, message: message @ Message::Roster { .. } } = action {
-                witness.on(message);
+            if let Action::Send { conn: 1, message: Message::Control(roster) } = action {
+                let Control::Roster { anew, unknown_since_ns, added, removed } = roster else {
+                    panic!("{roster:?} from a supervisor that stays");
+                };
+                witness.on_roster(anew, unknown_since_ns, added, &removed);
             }
         }
         assert!(!desk.supervisor.settled());
@@ -320,12 +335,12 @@ fn a_newcomer_that_wins_learns_from_a_witness_whom_to_expect() {
     desk.hello("a", 1, 4, None);
     assert_eq!(desk.supervisor.wake_at(), Some(SETTLE), "there is nobody to ask for yet");
     let actions = desk.hello("b", 2, 4, Some(&[1, 2, 3]));
-    let complete = Message::Roster {
+    let complete = Message::from(Control::Roster {
         anew: true,
         unknown_since_ns: None,
         added: vec![1, 2, 3],
         removed: vec![],
-    };
+    });
     assert_eq!(
         actions[0],
         Action::Send { conn: 1, message: complete },
@@ -350,9 +365,10 @@ fn of_two_who_do_not_know_all_the_one_before_knows_more() {
     let since = ours - Time::from_nanos(1);
     let actions = desk.comes(ours * 2, 1, 4, Some(these(&[1, 2], Some(since))));
     let known = |action: &Action| match action {
-        Action::Send { message: Message::Roster { unknown_since_ns, added, .. }, .. } => {
-            *unknown_since_ns == Some(999_999_999) && *added == [1, 2]
-        }
+        Action::Send {
+            message: Message::Control(Control::Roster { unknown_since_ns, added, .. }),
+            ..
+        } => *unknown_since_ns == Some(999_999_999) && *added == [1, 2],
         _ => false,
     };
     assert!(actions.iter().any(known), "{actions:?}");
@@ -372,7 +388,10 @@ fn what_is_unknown_only_from_a_later_moment_on_is_unknown_from_now_on() {
         matches!(
             action,
             Action::Send {
-                message: Message::Roster { unknown_since_ns: Some(500_000_000), .. },
+                message: Message::Control(Control::Roster {
+                    unknown_since_ns: Some(500_000_000),
+                    ..
+                }),
                 ..
             }
         )
@@ -417,5 +436,5 @@ fn a_watcher_that_is_too_far_behind_gets_everything_anew() {
     }
     let mut news = Vec::new();
     desk.supervisor.news(&mut cursor, &mut news);
-    assert!(matches!(news[..], [Message::Listing { count: 1, .. }, Message::Member { .. }]));
+    assert!(matches!(news[..], [News::Listing { count: 1, .. }, News::Member { .. }]));
 }

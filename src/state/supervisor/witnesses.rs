@@ -38,7 +38,12 @@ impl Supervisor {
     fn roster_message(&self, anew: bool, added: &[u16], removed: &[u16]) -> Message {
         let unknown_since = self.settling.as_ref().and_then(|settling| settling.unknown_since);
         let unknown_since_ns = unknown_since.map(in_nanoseconds);
-        Message::Roster { anew, unknown_since_ns, added: added.into(), removed: removed.into() }
+        Message::Control(Control::Roster {
+            anew,
+            unknown_since_ns,
+            added: added.into(),
+            removed: removed.into(),
+        })
     }
 
     /// Fills up the witnesses from the members, those that came last first.
@@ -103,10 +108,10 @@ impl Supervisor {
 
 /// Takes from a witness all that it was told.
 pub(super) fn no_witness() -> Message {
-    Message::Roster {
+    Message::Control(Control::Roster {
         anew: true,
         unknown_since_ns: Some(NO_WITNESS),
         added: vec![],
         removed: vec![],
-    }
+    })
 }

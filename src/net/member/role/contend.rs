@@ -19,7 +19,7 @@ use crate::net::transport::port::{self, Stream};
 use crate::state::member::{Heard, Member, Outcome};
 use crate::state::obstacle::Obstacle;
 use crate::sys::{self, tripwire};
-use crate::wire::{Message, Purpose};
+use crate::wire::{Handshake, Message, Purpose};
 
 /// How long to wait at most to see whether somebody listens on the port. The kernel answers at
 /// once, unless its queue is full.
@@ -151,8 +151,8 @@ impl Duty {
     fn joined(&mut self, halting: bool, result: Result<(Link, Message), Denied>) -> Outcome {
         match result {
             _ if halting => Outcome::Halted,
-            Ok((_, Message::Rejected { refusal, version_min, version_max, detail })) => {
-                Outcome::Obstructed(Obstacle::refused(refusal, (version_min, version_max), &detail))
+            Ok((_, Message::Handshake(Handshake::Rejected { rejection }))) => {
+                Outcome::Obstructed(Obstacle::refused(&rejection))
             }
             Ok((link, answer)) => {
                 self.lifeline = Some(Arc::new(Lifeline::new(link)));

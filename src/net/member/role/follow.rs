@@ -20,7 +20,7 @@ impl Duty {
         self.prepare(known.members);
         let mut sure = false;
         if self.wait_on(Wait::Stream(lifeline.stream().clone())) {
-            let say = |message| shared.holding.say_aside(&message);
+            let say = |message| shared.holding.say_aside(message);
             let report = |event| shared.presence.emit(event);
             let mut watchdog = shared.hang_timeout.map(|timeout| {
                 let end = shared.end_hung_supervisor;
@@ -52,7 +52,7 @@ impl Duty {
                     Heard::Quiet | Heard::Held(..) => {}
                     Heard::State => self.on_state(),
                     Heard::Probed { number, within_ns } => {
-                        shared.holding.say_aside(&shared.pulse.answer(number, within_ns));
+                        shared.holding.say_aside(shared.pulse.answer(number, within_ns));
                     }
                     Heard::Answer(_) | Heard::Nonsense => {
                         broke("");

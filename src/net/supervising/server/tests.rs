@@ -10,6 +10,7 @@ use crate::state::settings::Settings;
 use crate::state::supervisor::ServerAction as Action;
 use crate::state::supervisor::{Before, Elected};
 use crate::sys::Kind;
+use crate::wire::Joining;
 
 /// A settled group of a supervisor and one member, whose connection is real: the supervisor's end
 /// of it, and the member's.
@@ -60,7 +61,7 @@ fn server_with_a_member() -> (Arc<Server>, Arc<Stream>, Stream) {
 const MEMBER: ConnId = 7;
 
 fn ask(server: &Server, id: u64) {
-    server.said(MEMBER, Message::TotalQuery { id, resource: "requests".into() });
+    server.said(MEMBER, FromHolder::TotalQuery { id, resource: "requests".into() }.into());
 }
 
 /// Runs the announcer meanwhile, which ends with the server.
@@ -98,11 +99,12 @@ fn who_asks_and_reads_later_has_every_answer_in_order() {
         let mut next = 1;
         while next <= last {
             match link.read(Some(Instant::now() + PATIENCE)).expect("the next answer") {
-                Message::Total { id, .. } => {
+                Message::ToHolder(ToHolder::Total { id, .. }) => {
                     assert_eq!(id, next);
                     next += 1;
                 }
-                Message::Welcome { .. } | Message::Roster { .. } => {}
+                Message::Joining(Joining::Welcome { .. })
+                | Message::Control(Control::Roster { .. }) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -115,7 +117,7 @@ fn who_asks_and_never_reads_is_cut_off() {
     let (server, ours, _member) = server_with_a_member();
     with_announcer(&server, || {
         let mut answers = Vec::new();
-        put_frame(&Message::Total { id: 0, units: 0 }, &mut answers);
+        put_frame(&ToHolder::Total { id: 0, units: 0 }.into(), &mut answers);
         // What the kernel keeps is less than a megabyte, with buffers this small.
         let enough = (MAX_UNSENT + (1 << 20)) / answers.len();
         let is_cut_off = |_: &usize| has_input(&ours);

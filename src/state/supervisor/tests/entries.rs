@@ -1,6 +1,7 @@
 //! Who is in the registry, and under which name.
 
 use super::*;
+use crate::wire::{News, Question};
 
 #[test]
 fn an_entry_goes_with_its_lifeline_and_says_why() {
@@ -10,19 +11,17 @@ fn an_entry_goes_with_its_lifeline_and_says_why() {
     desk.hello("b", 2, 0, None);
     desk.hello("c", 3, 0, None);
     desk.on(Time::ZERO, Input::Ended { conn: 1 });
-    desk.on(
-        Time::ZERO,
-        Input::Said { conn: 2, message: Message::Leaving { reason: Departure::Leaves } },
-    );
+    let goodbye = Control::Leaving { reason: Departure::Leaves };
+    desk.on(Time::ZERO, Input::of(2, goodbye.into()));
     desk.on(Time::ZERO, Input::Ended { conn: 2 });
-    let actions = desk.on(Time::ZERO, Input::Said { conn: 3, message: Message::List {} });
+    let actions = desk.on(Time::ZERO, Input::of(3, Question::List {}.into()));
     assert_eq!(refusal(&actions), Some(Refusal::Malformed));
     desk.on(Time::ZERO, Input::Ended { conn: 3 });
     assert_eq!(desk.names(), ["s"]);
 
     let mut news = Vec::new();
     desk.supervisor.news(&mut cursor, &mut news);
-    let left = |name: &str, cause| Message::Left { name: name.into(), cause };
+    let left = |name: &str, cause| News::Left { name: name.into(), cause };
     let (died, left_, evicted) =
         (left("a", LeftCause::Died), left("b", LeftCause::Left), left("c", LeftCause::Evicted));
     assert_eq!(news[3..], [died, left_, evicted]);
@@ -49,8 +48,12 @@ fn the_same_instance_comes_back_on_a_new_lifeline_without_having_left() {
         Input::Hello { conn: 7, hello: Hello { last_term: 5, ..greeting(test_entry("a", 1, 1)) } };
     let actions = desk.on(Time::ZERO, again);
     assert!(actions.contains(&Action::Close { conn: 1 }));
-    let off =
-        Message::Roster { anew: false, unknown_since_ns: None, added: vec![], removed: vec![1] };
+    let off = Message::Control(Control::Roster {
+        anew: false,
+        unknown_since_ns: None,
+        added: vec![],
+        removed: vec![1],
+    });
     assert!(
         !actions.contains(&Action::Send { conn: 2, message: off }),
         "it never leaves the rosters"

@@ -1,21 +1,30 @@
 //! Who is told whom the group has.
 
 use super::*;
+use crate::wire::Joining;
 
 #[test]
 fn the_witnesses_are_told_of_a_member_before_it_is_welcomed() {
     let mut desk = Desk::new(Before::Nobody);
     desk.hello("a", 1, 0, None);
     let actions = desk.hello("b", 2, 0, None);
-    let told =
-        Message::Roster { anew: false, unknown_since_ns: None, added: vec![2], removed: vec![] };
+    let told = Message::from(Control::Roster {
+        anew: false,
+        unknown_since_ns: None,
+        added: vec![2],
+        removed: vec![],
+    });
     assert_eq!(actions[0], Action::Send { conn: 1, message: told });
     assert!(matches!(
         &actions[1],
-        Action::Send { conn: 2, message: Message::Welcome { members: 3, .. } }
+        Action::Send { conn: 2, message: Message::Joining(Joining::Welcome { members: 3, .. }) }
     ));
-    let own =
-        Message::Roster { anew: true, unknown_since_ns: None, added: vec![1, 2], removed: vec![] };
+    let own = Message::from(Control::Roster {
+        anew: true,
+        unknown_since_ns: None,
+        added: vec![1, 2],
+        removed: vec![],
+    });
     assert_eq!(actions[2], Action::Send { conn: 2, message: own });
 }
 
@@ -28,7 +37,7 @@ fn when_a_witness_goes_another_member_takes_its_place() {
     }
     let actions = desk.on(Time::ZERO, Input::Ended { conn: 3 });
     let anew = |action: &&Action| match action {
-        Action::Send { conn, message: Message::Roster { anew, .. } } => {
+        Action::Send { conn, message: Message::Control(Control::Roster { anew, .. }) } => {
             *anew && *conn == u64::from(last)
         }
         _ => false,
@@ -56,7 +65,10 @@ fn as_a_group_grows_witnesses_that_came_early_make_place_for_late_ones() {
         for action in desk.hello(&format!("m{number}"), number, 0, None) {
             match action {
                 Action::Send { message, .. } if message == no_witness() => over += 1,
-                Action::Send { message: Message::Roster { anew: true, .. }, .. } => whole += 1,
+                Action::Send {
+                    message: Message::Control(Control::Roster { anew: true, .. }),
+                    ..
+                } => whole += 1,
                 _ => {}
             }
         }
@@ -90,9 +102,12 @@ fn once_a_large_group_is_settled_its_witnesses_are_those_that_came_last() {
         actions.iter().position(wanted).expect("such a message")
     };
     let whole = at(&|message| {
-        matches!(message, Message::Roster { anew: true, unknown_since_ns: None, .. })
+        matches!(
+            message,
+            Message::Control(Control::Roster { anew: true, unknown_since_ns: None, .. })
+        )
     });
-    assert!(at(&|message| matches!(message, Message::Welcome { .. })) < whole);
+    assert!(at(&|message| matches!(message, Message::Joining(Joining::Welcome { .. }))) < whole);
     assert!(whole < at(&|message| *message == no_witness()));
     assert_eq!(desk.supervisor.whole_roster(1), no_witness());
 }
