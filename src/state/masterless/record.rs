@@ -360,7 +360,7 @@ impl Record {
             let last = member.last();
             let is_live = member.is_live(rules, now);
             let suspected = !is_live || member.is_suspected(rules, now);
-            // Nobody dies without having been suspected, also where this process comes late to both.
+            // Nobody dies unsuspected, even where this process comes late to both.
             if suspected && !std::mem::replace(&mut member.told_suspected, true) {
                 fates.push(Fate::Suspected(member.clone()));
             }

@@ -56,7 +56,9 @@ impl Duty {
                 })
             });
         let listener = match started {
-            Ok(()) if self.wait_on(Wait::Service(members.clone())) => {
+            Ok(()) => {
+                // Also if the instance is to leave by now: a job may have begun, and is waited for.
+                self.wait_on(Wait::Service(members.clone()));
                 let done = || {
                     shared
                         .presence
@@ -65,10 +67,11 @@ impl Duty {
                 let server = server.clone();
                 members.run(listener, done, move |session| serve::member(&server, session))
             }
-            Ok(()) => listener,
             Err(error) => {
                 let name = &shared.me.name;
                 complain!(Error, name, "{name}: cannot supervise: cannot start a thread: {error}");
+                shared.presence.change(|inside| inside.stepping_down = true);
+                shared.presence.wait(None, |inside| (inside.jobs == 0).then_some(()));
                 listener
             }
         };

@@ -1,7 +1,11 @@
 //! The measurements of a world: which process is primary, when there are two, and when there is
 //! none.
 
+use std::collections::BTreeSet;
+
 use super::world::{Overlap, Process, Who, World};
+use crate::event::masterless::{EventKind, LeftCause};
+use crate::wire::Tail;
 use crate::wire::heartbeat::Status;
 
 impl World {
@@ -75,5 +79,34 @@ impl World {
         for from in std::mem::take(&mut self.headless).into_values() {
             self.longest_gap = self.longest_gap.max(self.now - from);
         }
+    }
+
+    /// Nobody is reported as dead who was not reported as suspected before.
+    pub(super) fn check_suspected(&self, who: Who, kind: &EventKind) {
+        let EventKind::Left { id, cause: LeftCause::Died, .. } = kind else { return };
+        let of = |one: &EventKind| match one {
+            EventKind::Joined { id, .. } => Some((id.tail(), false)),
+            EventKind::Suspected { id, .. } => Some((id.tail(), true)),
+            _ => None,
+        };
+        let news = self.processes[who].news.iter().rev();
+        let last = news.filter_map(|(_, one)| of(one)).find(|(tail, _)| *tail == id.tail());
+        assert!(last.is_some_and(|(_, suspected)| suspected), "{id:?} died unsuspected");
+    }
+
+    pub(super) fn services(&self) -> BTreeSet<u16> {
+        self.processes.iter().map(|process| process.rules.service).collect()
+    }
+
+    pub(super) fn tail(&self, who: Who) -> Tail {
+        self.processes[who].machine.id().tail()
+    }
+
+    pub(super) fn living(&self) -> Vec<Who> {
+        (0..self.processes.len()).filter(|who| self.processes[*who].alive).collect()
+    }
+
+    pub(super) fn count(&self, service: u16) -> usize {
+        self.processes.iter().filter(|one| one.alive && one.rules.service == service).count()
     }
 }

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use crate::config::masterless::Need;
-use crate::event::masterless::{EventKind, LeftCause, RoleCause, Token};
+use crate::event::masterless::{EventKind, RoleCause, Token};
 use crate::state::masterless::{Action, Entropy, Input, Machine, Millis, Rules};
 use crate::state::sim::random::Random;
+use crate::wire::PeerId;
 use crate::wire::heartbeat::{Heartbeat, Status};
-use crate::wire::{PeerId, Tail};
 
 mod network;
 mod profile;
@@ -484,33 +484,8 @@ impl World {
             }
             _ => {}
         }
-        if let EventKind::Left { id, cause: LeftCause::Died, .. } = &kind {
-            let of = |one: &EventKind| match one {
-                EventKind::Joined { id, .. } => Some((id.tail(), false)),
-                EventKind::Suspected { id, .. } => Some((id.tail(), true)),
-                _ => None,
-            };
-            let news = self.processes[who].news.iter().rev();
-            let last = news.filter_map(|(_, one)| of(one)).find(|(tail, _)| *tail == id.tail());
-            assert!(last.is_some_and(|(_, suspected)| suspected), "{id:?} died, unsuspected");
-        }
+        self.check_suspected(who, &kind);
         let now = self.now;
         self.processes[who].news.push((now, kind));
-    }
-
-    pub(super) fn services(&self) -> BTreeSet<u16> {
-        self.processes.iter().map(|process| process.rules.service).collect()
-    }
-
-    pub(super) fn tail(&self, who: Who) -> Tail {
-        self.processes[who].machine.id().tail()
-    }
-
-    pub(super) fn living(&self) -> Vec<Who> {
-        (0..self.processes.len()).filter(|who| self.processes[*who].alive).collect()
-    }
-
-    pub(super) fn count(&self, service: u16) -> usize {
-        self.processes.iter().filter(|one| one.alive && one.rules.service == service).count()
     }
 }
