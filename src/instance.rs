@@ -35,7 +35,7 @@ mod joining;
 /// parent's death at once, however long the child lives.
 ///
 /// In the child, the instance is [`Role::Stopped`], and everything made from it is void: permits,
-/// tallies, watches, jobs and a [`Client`](crate::Client). Every call returns the error that says
+/// tallies, watches, jobs and a [`Client`]. Every call returns the error that says
 /// so, and dropping any of these does nothing. [`Events`] made before the fork have ended. The
 /// child may join the group itself and is then another instance. A daemon therefore joins after it
 /// has forked into the background.

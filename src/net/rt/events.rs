@@ -30,7 +30,7 @@ use crate::sys::Origin;
 ///
 /// **For `select!`** of crossbeam-channel, use [`AsRef`]. The macro can wait only for that crate's
 /// own receivers; for this one purpose their type stays in the interface
-/// ([`channel`](crate::channel)). Taking an event through the receiver leaves the descriptor as it
+/// (`pares::channel`). Taking an event through the receiver leaves the descriptor as it
 /// was, until the next event comes or is taken here.
 ///
 /// In a forked child the queue has ended, because nothing sends there.

@@ -31,7 +31,7 @@ pub(super) struct Resource {
     pub(super) counted_units: u64,
     /// In the order of asking.
     pub(super) waiting: BTreeMap<(u64, ConnId, u64), Request>,
-    /// [`Verdict::OverLimit`] has been said.
+    /// [`Verdict::OverLimit`](super::Verdict::OverLimit) has been said.
     pub(super) over: bool,
 }
 
