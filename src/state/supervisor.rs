@@ -186,7 +186,8 @@ pub(crate) struct Supervisor {
     renew_at: usize,
     /// `None` once settled.
     settling: Option<Settling>,
-    /// Grows whenever what [`News::State`](crate::wire::News::State) says changes and members must hear of it.
+    /// Grows whenever what [`News::State`](crate::wire::News::State) says changes and members must
+    /// hear of it.
     state_version: u64,
     /// How many instances there are when all are told how many.
     tell_size_at: usize,
