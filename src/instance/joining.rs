@@ -16,7 +16,7 @@ use crate::net::member::holding::Holding;
 use crate::net::member::presence::Presence;
 use crate::net::member::role;
 use crate::net::member::shared::Shared;
-use crate::net::procs::obstacle;
+use crate::net::procs::{self, obstacle};
 use crate::net::rt::clock::{self, unix_ms};
 use crate::net::rt::lock::Mutex;
 use crate::net::rt::threads::{self, Threads};
@@ -131,11 +131,9 @@ pub(super) fn join(config: Config) -> Result<Instance, JoinError> {
 
 /// The program's name, made fit to be part of an instance's name.
 fn program() -> String {
-    let path = std::env::args_os().next().unwrap_or_default();
-    let name = std::path::Path::new(&path).file_name().unwrap_or_default().to_string_lossy();
     let fit =
         |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
-    let name: String = name.chars().map(fit).take(64).collect();
+    let name: String = procs::program().chars().map(fit).take(64).collect();
     match name.trim_start_matches('-') {
         "" => "instance".into(),
         name => name.into(),

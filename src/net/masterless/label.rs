@@ -1,12 +1,11 @@
 //! The label of a process that sets none.
 
-use std::path::{Path, PathBuf};
-
 use crate::config::masterless::Config;
+use crate::net::procs;
 use crate::wire::Label;
 
 pub(super) fn of(config: &Config) -> Label {
-    config.label.as_deref().map_or_else(|| default_label(&program()), Label::new)
+    config.label.as_deref().map_or_else(|| default_label(&procs::program()), Label::new)
 }
 
 /// Returns the label of a process that sets none: the name of this machine up to its first dot, and
@@ -16,11 +15,4 @@ pub(super) fn of(config: &Config) -> Label {
 #[must_use]
 pub fn default_label(program: &str) -> Label {
     Label::of(&rustix::system::uname().nodename().to_string_lossy(), program)
-}
-
-/// Returns the name by which this program was called.
-fn program() -> String {
-    let called = std::env::args_os().next().map(PathBuf::from).or(std::env::current_exe().ok());
-    let name = called.as_deref().and_then(Path::file_name).unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
