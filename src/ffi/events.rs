@@ -1,15 +1,14 @@
 //! `pares_events_*`: what happens to an instance, waited for or polled.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 use super::given::{Handle, Slot};
 use super::instance::Member;
+use super::number::{CEnum, word};
 use super::parcel::Parcel;
-use super::result::guarded;
-use super::subscription::Subscription;
-use super::table::table;
-use crate::event::{ContendingCause, Event, EventKind, StallCause};
+use super::subscription::{self, Subscription};
+use crate::event::{Event, EventKind};
 
 /// `pares_events`.
 pub(crate) type Events = Subscription<Event>;
@@ -38,30 +37,9 @@ pub(super) struct CEvent {
     pub(super) text: *const c_char,
 }
 
-/// The numbers of `pares_event_kind`, with their names.
-pub(super) const KINDS: [(c_int, &CStr); 13] = [
-    (1, c"supervisor"),
-    (2, c"subordinate"),
-    (3, c"contending"),
-    (4, c"settled"),
-    (5, c"permit-lost"),
-    (6, c"over-limit"),
-    (7, c"setting"),
-    (8, c"message"),
-    (9, c"stop-asked"),
-    (10, c"stopped"),
-    (11, c"missed"),
-    (12, c"stalled"),
-    (13, c"resumed"),
-];
-
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_event_kind_name(kind: c_int) -> *const c_char {
-    KINDS
-        .iter()
-        .find(|(number, _)| *number == kind)
-        .map_or(c"unknown event", |(_, name)| *name)
-        .as_ptr()
+    word::<EventKind>(kind, c"unknown event")
 }
 
 #[unsafe(no_mangle)]
@@ -69,12 +47,7 @@ pub(crate) extern "C" fn pares_events_open(
     instance: Handle<Member>,
     events_out: Slot<Handle<Events>>,
 ) -> c_int {
-    guarded(|| {
-        let events_out = events_out.open("events_out")?;
-        let events = Events::new(instance.get("instance")?.instance.events());
-        events_out.set(Handle::of(table().add(events)?));
-        Ok(())
-    })
+    subscription::open(|| Ok(instance.get("instance")?.instance.events()), events_out)
 }
 
 #[unsafe(no_mangle)]
@@ -83,12 +56,7 @@ pub(crate) extern "C" fn pares_events_next(
     timeout_ms: u64,
     event_out: Slot<*const CEvent>,
 ) -> c_int {
-    guarded(|| {
-        let event_out = event_out.open("event_out")?;
-        let event = events.get("events")?.next(timeout_ms)?;
-        event_out.set(hand_out(&event));
-        Ok(())
-    })
+    subscription::next(events, timeout_ms, event_out, hand_out)
 }
 
 #[unsafe(no_mangle)]
@@ -96,28 +64,19 @@ pub(crate) extern "C" fn pares_events_descriptor(
     events: Handle<Events>,
     descriptor_out: Slot<c_int>,
 ) -> c_int {
-    guarded(|| {
-        let descriptor_out = descriptor_out.open("descriptor_out")?;
-        descriptor_out.set(events.get("events")?.descriptor()?);
-        Ok(())
-    })
+    subscription::descriptor(events, descriptor_out)
 }
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_events_close(events: Handle<Events>) -> c_int {
-    guarded(|| {
-        if let Some(events) = events.take()? {
-            events.close();
-        }
-        Ok(())
-    })
+    subscription::close(events)
 }
 
 /// An event as C reads it.
 fn hand_out(event: &Event) -> *const CEvent {
     let mut parcel = Parcel::default();
     let mut c_event = CEvent {
-        kind: 0,
+        kind: event.kind.number(),
         cause: 0,
         monotonic_ns: event.monotonic_ns,
         term: 0,
@@ -139,73 +98,51 @@ fn hand_out(event: &Event) -> *const CEvent {
     };
     let c = &mut c_event;
     match &event.kind {
-        EventKind::Supervisor { term } => (c.kind, c.term) = (1, *term),
+        EventKind::Supervisor { term } => c.term = *term,
         EventKind::Subordinate { term, supervisor } => {
-            (c.kind, c.term, c.name) = (2, *term, parcel.text(supervisor));
+            (c.term, c.name) = (*term, parcel.text(supervisor));
         }
         EventKind::Contending { cause } => {
-            (c.kind, c.cause, c.text) = (3, cause_number(cause), parcel.text(&cause.to_string()));
+            (c.cause, c.text) = (cause.number(), parcel.text(&cause.to_string()));
         }
-        EventKind::Settled { term, members } => {
-            (c.kind, c.term, c.members) = (4, *term, u64::from(*members))
-        }
+        EventKind::Settled { term, members } => (c.term, c.members) = (*term, u64::from(*members)),
         EventKind::PermitLost { permit, resource, units } => {
-            (c.kind, c.permit, c.resource, c.units) = (5, *permit, parcel.text(resource), *units);
+            (c.permit, c.resource, c.units) = (*permit, parcel.text(resource), *units);
         }
         EventKind::OverLimit { resource, in_use, limit } => {
-            (c.kind, c.resource, c.in_use, c.limit) = (6, parcel.text(resource), *in_use, *limit);
+            (c.resource, c.in_use, c.limit) = (parcel.text(resource), *in_use, *limit);
         }
         EventKind::Setting { key, value } => {
-            (c.kind, c.key) = (7, parcel.text(key));
+            c.key = parcel.text(key);
             if let Some(value) = value {
                 (c.value, c.value_bytes) =
                     (parcel.bytes(value.clone().into_bytes()).cast(), value.len());
             }
         }
         EventKind::Message { from, topic, payload } => {
-            (c.kind, c.name, c.topic) = (8, parcel.text(from), parcel.text(topic));
+            (c.name, c.topic) = (parcel.text(from), parcel.text(topic));
             (c.payload, c.payload_bytes) = (parcel.bytes(payload.to_vec()), payload.len());
         }
-        EventKind::StopAsked => c.kind = 9,
-        EventKind::Stopped => c.kind = 10,
-        EventKind::Missed { events } => (c.kind, c.missed) = (11, *events),
+        EventKind::StopAsked => {}
+        EventKind::Stopped => {}
+        EventKind::Missed { events } => c.missed = *events,
         EventKind::Stalled { name, cause } => {
-            (c.kind, c.name) = (12, parcel.text(name));
-            (c.cause, c.text) = (stall_number(*cause), parcel.text(cause.as_str()));
+            c.name = parcel.text(name);
+            (c.cause, c.text) = (cause.number(), parcel.text(cause.as_str()));
         }
-        EventKind::Resumed { name } => (c.kind, c.name) = (13, parcel.text(name)),
+        EventKind::Resumed { name } => c.name = parcel.text(name),
     }
     parcel.hand_out(c_event)
 }
 
-/// The numbers of `pares_contending_cause`.
-pub(super) fn cause_number(cause: &ContendingCause) -> c_int {
-    match cause {
-        ContendingCause::SupervisorDied => 1,
-        ContendingCause::SupervisorLeft => 2,
-        ContendingCause::SteppedDown => 3,
-        ContendingCause::Evicted => 4,
-        ContendingCause::Obstructed { .. } => 5,
-    }
-}
-
-/// The numbers of `pares_stall_cause`.
-pub(super) fn stall_number(cause: StallCause) -> c_int {
-    match cause {
-        StallCause::Stopped => 1,
-        StallCause::DumpingCore => 2,
-        StallCause::Starved => 3,
-        StallCause::Silent => 4,
-        StallCause::NoProgress => 5,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::CStr;
     use std::sync::Arc;
 
     use super::super::table::take_back;
     use super::*;
+    use crate::event::{ContendingCause, StallCause};
 
     #[track_caller]
     fn check(kind: EventKind, number: c_int, more: impl FnOnce(&CEvent)) {

@@ -5,13 +5,17 @@ use std::fmt::Write;
 use std::mem::{offset_of, size_of};
 use std::process::Command;
 
-use super::events::{CEvent, KINDS};
+use super::events::CEvent;
+use super::number::CEnum;
 use super::peer::{self, CCounters, CIdentifier, CPeerEvent, CPeerInfo, CPeerListing, CToken};
 use super::registry::{CEntry, CListing, CStatus};
 use super::settings::CSettings;
 use super::sharing::{CUsage, CUsages};
 use super::{ABI_VERSION, callback, instance, result};
-use crate::event::{ContendingCause, Role};
+use crate::event::masterless::{self, RoleCause, SuspicionCause};
+use crate::event::{ContendingCause, EventKind, Role, StallCause};
+use crate::wire::ElectionCause;
+use crate::wire::heartbeat::Status;
 
 /// A C program that compiles only if the header says the same as this side.
 struct Claims(String);
@@ -23,6 +27,10 @@ impl Claims {
 
     fn number(&mut self, name: &str, number: impl std::fmt::Display) {
         writeln!(self.0, "_Static_assert({name} == {number}, \"{name} is {number}\");").unwrap();
+    }
+
+    fn numbers<E: CEnum>(&mut self) {
+        E::ALL.iter().for_each(|one| self.number(one.constant, one.number));
     }
 }
 
@@ -45,60 +53,11 @@ fn claims() -> String {
     for (number, name) in result::names() {
         claims.number(name.to_str().unwrap(), number);
     }
-    for (role, name) in [
-        (Role::Supervisor, "PARES_ROLE_SUPERVISOR"),
-        (Role::Subordinate, "PARES_ROLE_SUBORDINATE"),
-        (Role::Contending, "PARES_ROLE_CONTENDING"),
-        (Role::Stopped, "PARES_ROLE_STOPPED"),
-    ] {
-        claims.number(name, instance::role_number(role));
-        assert_eq!(
-            instance::role_name(instance::role_number(role)).to_str().unwrap(),
-            role.as_str()
-        );
-    }
-    for (number, name) in KINDS {
-        claims.number(&format!("PARES_EVENT_{}", constant(name.to_str().unwrap())), number);
-    }
-    for cause in [
-        ContendingCause::SupervisorDied,
-        ContendingCause::SupervisorLeft,
-        ContendingCause::SteppedDown,
-        ContendingCause::Evicted,
-    ] {
-        claims.number(
-            &format!("PARES_CAUSE_{}", constant(&cause.to_string())),
-            super::events::cause_number(&cause),
-        );
-    }
-    let obstructed = super::events::cause_number(&ContendingCause::Obstructed {
-        finding: String::new(),
-        remedy: String::new(),
-        settings: &[],
-    });
-    claims.number("PARES_CAUSE_OBSTRUCTED", obstructed);
-    use crate::event::StallCause;
-    for cause in [
-        StallCause::Stopped,
-        StallCause::DumpingCore,
-        StallCause::Starved,
-        StallCause::Silent,
-        StallCause::NoProgress,
-    ] {
-        claims.number(
-            &format!("PARES_STALLED_{}", constant(cause.as_str())),
-            super::events::stall_number(cause),
-        );
-    }
-    use crate::wire::ElectionCause;
-    for (cause, name) in [
-        (ElectionCause::Started, "PARES_ELECTED_FIRST"),
-        (ElectionCause::Died, "PARES_ELECTED_AFTER_DEATH"),
-        (ElectionCause::SteppedDown, "PARES_ELECTED_AFTER_STEP_DOWN"),
-        (ElectionCause::Left, "PARES_ELECTED_AFTER_LEAVE"),
-    ] {
-        claims.number(name, super::registry::cause_number(cause));
-    }
+    claims.numbers::<Role>();
+    claims.numbers::<EventKind>();
+    claims.numbers::<ContendingCause>();
+    claims.numbers::<StallCause>();
+    claims.numbers::<ElectionCause>();
     claim_peers(&mut claims);
     layout!(
         claims,
@@ -179,60 +138,11 @@ fn claims() -> String {
 }
 
 fn claim_peers(claims: &mut Claims) {
-    use crate::event::masterless::{LeftCause, RoleCause, SuspicionCause};
-    use crate::wire::heartbeat::Status;
-    for status in [
-        Status::Joining,
-        Status::Standby,
-        Status::ToBecomePrimary,
-        Status::Primary,
-        Status::Leaving,
-    ] {
-        let number = peer::status_number(status);
-        claims.number(&format!("PARES_PEER_{}", constant(&status.to_string())), number);
-        assert_eq!(peer::status_name(number).to_str().unwrap(), status.to_string());
-    }
-    for (number, name) in peer::PEER_KINDS {
-        claims.number(&format!("PARES_PEER_EVENT_{}", constant(name.to_str().unwrap())), number);
-    }
-    for cause in [
-        RoleCause::Started,
-        RoleCause::Admitted,
-        RoleCause::Vacant,
-        RoleCause::Failover,
-        RoleCause::Preempt,
-        RoleCause::Unopposed,
-        RoleCause::Named,
-        RoleCause::Outranked,
-        RoleCause::Refuted,
-        RoleCause::Unyielding,
-        RoleCause::Barred,
-        RoleCause::HandedOver,
-        RoleCause::Overdue,
-        RoleCause::Superseded,
-        RoleCause::Unheard,
-        RoleCause::Paused,
-        RoleCause::NoQuorum,
-        RoleCause::Collision,
-        RoleCause::Surplus,
-        RoleCause::Left,
-        RoleCause::CannotSend,
-    ] {
-        claims.number(
-            &format!("PARES_ROLE_CAUSE_{}", constant(&cause.to_string())),
-            peer::role_cause_number(cause),
-        );
-    }
-    for cause in [LeftCause::Left, LeftCause::Died, LeftCause::Forgotten] {
-        claims.number(
-            &format!("PARES_PEER_{}", constant(&cause.to_string())),
-            peer::left_cause_number(cause),
-        );
-    }
-    for cause in [SuspicionCause::Silent, SuspicionCause::Ended] {
-        let number = peer::suspicion_cause_number(cause);
-        claims.number(&format!("PARES_SUSPICION_{}", constant(&cause.to_string())), number);
-    }
+    claims.numbers::<Status>();
+    claims.numbers::<masterless::EventKind>();
+    claims.numbers::<RoleCause>();
+    claims.numbers::<masterless::LeftCause>();
+    claims.numbers::<SuspicionCause>();
     layout!(claims, CIdentifier, "pares_identifier", text, tail, rank, sequence);
     layout!(claims, CToken, "pares_token", epoch, id, fence);
     layout!(
@@ -292,10 +202,6 @@ fn claim_peers(claims: &mut Claims) {
         label
     );
     claims.number("sizeof(pares_workload_function)", size_of::<peer::WorkloadFunction>());
-}
-
-fn constant(word: &str) -> String {
-    word.to_uppercase().replace('-', "_")
 }
 
 /// Goal: no number and no layout in the header differs from the code's.

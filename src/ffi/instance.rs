@@ -1,11 +1,12 @@
 //! `pares_join` to `pares_leave`: an instance, what it is, its calls and its jobs.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
 use super::callback::{FreeUser, Inside, Lent, User, not_inside};
 use super::config::Plan;
 use super::given::{Data, Handle, Slot, Text};
+use super::number::{CEnum, word};
 use super::result::{Code, Failure, asked, guarded, null};
 use super::table::{hand_out_bytes, hand_out_text, table};
 use super::time;
@@ -26,25 +27,9 @@ pub(crate) struct Guard(Arc<Tenure>);
 /// `pares_job_function`.
 pub(crate) type JobFunction = Option<unsafe extern "C" fn(guard: Handle<Guard>, user: *mut c_void)>;
 
-/// The numbers of `pares_role`, with their names.
-const ROLES: [(c_int, Role, &CStr); 4] = [
-    (1, Role::Supervisor, c"supervisor"),
-    (2, Role::Subordinate, c"subordinate"),
-    (3, Role::Contending, c"contending"),
-    (4, Role::Stopped, c"stopped"),
-];
-
-pub(super) fn role_number(role: Role) -> c_int {
-    ROLES.iter().find(|(_, one, _)| *one == role).map_or(0, |(number, ..)| *number)
-}
-
-pub(super) fn role_name(role: c_int) -> &'static CStr {
-    ROLES.iter().find(|(number, ..)| *number == role).map_or(c"unknown role", |(.., name)| *name)
-}
-
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_role_name(role: c_int) -> *const c_char {
-    role_name(role).as_ptr()
+    word::<Role>(role, c"unknown role")
 }
 
 impl Member {
@@ -101,7 +86,7 @@ pub(crate) extern "C" fn pares_instance_role(
 ) -> c_int {
     guarded(|| {
         let role_out = role_out.open("role_out")?;
-        role_out.set(role_number(instance.get("instance")?.instance.role()));
+        role_out.set(instance.get("instance")?.instance.role().number());
         Ok(())
     })
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `result` | the numbers of the results; the last error's text; the wall that no panic passes |
 //! | `table` | the handles that C holds, as numbers that are never used twice |
+//! | `number` | the enums that C knows by number, with their constants and words |
 //! | `given` | what C gives: strings, bytes, handles, places for results. All trust in the caller is here |
 //! | `parcel` | memory that C is given, until it gives it back |
 //! | `callback` | functions of the program that the library calls: admin functions, jobs, destructors |
@@ -20,6 +21,7 @@ mod config;
 mod events;
 mod given;
 mod instance;
+mod number;
 mod parcel;
 mod peer;
 mod registry;

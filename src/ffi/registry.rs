@@ -3,11 +3,12 @@
 use std::ffi::{c_char, c_int};
 
 use super::given::{Handle, Slot, Text};
-use super::instance::{Member, role_number};
+use super::instance::Member;
+use super::number::CEnum;
 use super::parcel::Parcel;
 use super::result::guarded;
 use crate::client::Listing;
-use crate::wire::{ElectionCause, Entry, Status};
+use crate::wire::{Entry, Status};
 
 /// `pares_entry`, in the layout of `pares.h`.
 #[repr(C)]
@@ -116,7 +117,7 @@ fn put(parcel: &mut Parcel, listing: &Listing, entry: &Entry) -> *const CEntry {
         pid: entry.pid,
         uid: entry.uid,
         admin_port: u32::from(entry.admin),
-        role: role_number(listing.role(&entry.name)),
+        role: listing.role(&entry.name).number(),
         meta_count: entry.meta.len(),
         meta_keys: parcel.texts(entry.meta.iter().map(|(key, _)| key.as_str())),
         meta_values: parcel.texts(entry.meta.iter().map(|(_, value)| value.as_str())),
@@ -138,17 +139,7 @@ fn hand_out_status(status: &Status) -> *const CStatus {
         supervisor_admin_port: u32::from(status.supervisor_admin),
         registry_port: u32::from(status.registry_port),
         settled: c_int::from(status.settled),
-        cause: cause_number(status.cause),
+        cause: status.cause.number(),
     };
     parcel.hand_out(c_status)
-}
-
-/// The numbers of `pares_election_cause`.
-pub(super) fn cause_number(cause: ElectionCause) -> c_int {
-    match cause {
-        ElectionCause::Started => 1,
-        ElectionCause::Died => 2,
-        ElectionCause::SteppedDown => 3,
-        ElectionCause::Left => 4,
-    }
 }

@@ -1,15 +1,14 @@
 //! `pares_peer_events_*`: what happens to a peer, waited for or polled.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::ptr;
 
-use super::{CIdentifier, CToken, put_id, put_token, status_number};
-use crate::event::masterless::{Event, EventKind, LeftCause, RoleCause, SuspicionCause};
+use super::{CIdentifier, CToken, put_id, put_token};
+use crate::event::masterless::{Event, EventKind};
 use crate::ffi::given::{Handle, Slot};
+use crate::ffi::number::{CEnum, word};
 use crate::ffi::parcel::Parcel;
-use crate::ffi::result::guarded;
-use crate::ffi::subscription::Subscription;
-use crate::ffi::table::table;
+use crate::ffi::subscription::{self, Subscription};
 use crate::masterless::Peer;
 
 /// `pares_peer_events`.
@@ -34,29 +33,9 @@ pub(in crate::ffi) struct CPeerEvent {
     pub(in crate::ffi) label: *const c_char,
 }
 
-/// The numbers of `pares_peer_event_kind`, with their names.
-pub(in crate::ffi) const PEER_KINDS: [(c_int, &CStr); 12] = [
-    (1, c"role"),
-    (2, c"prepare-handover"),
-    (3, c"epoch-bump"),
-    (4, c"joined"),
-    (5, c"left"),
-    (6, c"suspected"),
-    (7, c"spawn"),
-    (8, c"paused"),
-    (9, c"missed"),
-    (10, c"stopped"),
-    (11, c"cannot-send"),
-    (12, c"sends-again"),
-];
-
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_peer_event_kind_name(kind: c_int) -> *const c_char {
-    PEER_KINDS
-        .iter()
-        .find(|(number, _)| *number == kind)
-        .map_or(c"unknown event", |(_, name)| *name)
-        .as_ptr()
+    word::<EventKind>(kind, c"unknown event")
 }
 
 #[unsafe(no_mangle)]
@@ -64,12 +43,7 @@ pub(crate) extern "C" fn pares_peer_events_open(
     peer: Handle<Peer>,
     events_out: Slot<Handle<PeerEvents>>,
 ) -> c_int {
-    guarded(|| {
-        let events_out = events_out.open("events_out")?;
-        let events = PeerEvents::new(peer.get("peer")?.events());
-        events_out.set(Handle::of(table().add(events)?));
-        Ok(())
-    })
+    subscription::open(|| Ok(peer.get("peer")?.events()), events_out)
 }
 
 #[unsafe(no_mangle)]
@@ -78,12 +52,7 @@ pub(crate) extern "C" fn pares_peer_events_next(
     timeout_ms: u64,
     event_out: Slot<*const CPeerEvent>,
 ) -> c_int {
-    guarded(|| {
-        let event_out = event_out.open("event_out")?;
-        let event = events.get("events")?.next(timeout_ms)?;
-        event_out.set(hand_out(&event));
-        Ok(())
-    })
+    subscription::next(events, timeout_ms, event_out, hand_out)
 }
 
 #[unsafe(no_mangle)]
@@ -91,28 +60,19 @@ pub(crate) extern "C" fn pares_peer_events_descriptor(
     events: Handle<PeerEvents>,
     descriptor_out: Slot<c_int>,
 ) -> c_int {
-    guarded(|| {
-        let descriptor_out = descriptor_out.open("descriptor_out")?;
-        descriptor_out.set(events.get("events")?.descriptor()?);
-        Ok(())
-    })
+    subscription::descriptor(events, descriptor_out)
 }
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_peer_events_close(events: Handle<PeerEvents>) -> c_int {
-    guarded(|| {
-        if let Some(events) = events.take()? {
-            events.close();
-        }
-        Ok(())
-    })
+    subscription::close(events)
 }
 
 /// An event as C reads it.
 fn hand_out(event: &Event) -> *const CPeerEvent {
     let mut parcel = Parcel::default();
     let mut c_event = CPeerEvent {
-        kind: 0,
+        kind: event.kind.number(),
         cause: 0,
         monotonic_ns: event.monotonic_ns,
         from: 0,
@@ -130,94 +90,52 @@ fn hand_out(event: &Event) -> *const CPeerEvent {
     let c = &mut c_event;
     match &event.kind {
         EventKind::Role { from, to, token, cause } => {
-            (c.kind, c.from, c.to) = (1, status_number(*from), status_number(*to));
+            (c.from, c.to) = (from.number(), to.number());
             if let Some(token) = token {
                 c.token = put_token(&mut parcel, *token);
             }
-            (c.cause, c.text) = (role_cause_number(*cause), parcel.text(&cause.to_string()));
+            (c.cause, c.text) = (cause.number(), parcel.text(&cause.to_string()));
         }
         EventKind::PrepareHandover { to, label, within_ms } => {
             c.label = parcel.text(label.as_str());
-            (c.kind, c.id, c.within_ms) = (2, put_id(&mut parcel, *to), *within_ms);
+            (c.id, c.within_ms) = (put_id(&mut parcel, *to), *within_ms);
         }
-        EventKind::EpochBump { token } => (c.kind, c.token) = (3, put_token(&mut parcel, *token)),
+        EventKind::EpochBump { token } => c.token = put_token(&mut parcel, *token),
         EventKind::Joined { id, label, service } => {
             c.label = parcel.text(label.as_str());
-            (c.kind, c.id, c.service) = (4, put_id(&mut parcel, *id), u32::from(*service));
+            (c.id, c.service) = (put_id(&mut parcel, *id), u32::from(*service));
         }
         EventKind::Left { id, label, service, cause } => {
             c.label = parcel.text(label.as_str());
-            (c.kind, c.id, c.service) = (5, put_id(&mut parcel, *id), u32::from(*service));
-            (c.cause, c.text) = (left_cause_number(*cause), parcel.text(&cause.to_string()));
+            (c.id, c.service) = (put_id(&mut parcel, *id), u32::from(*service));
+            (c.cause, c.text) = (cause.number(), parcel.text(&cause.to_string()));
         }
         EventKind::Suspected { id, label, service, cause } => {
             c.label = parcel.text(label.as_str());
-            (c.kind, c.id, c.service) = (6, put_id(&mut parcel, *id), u32::from(*service));
-            (c.cause, c.text) = (suspicion_cause_number(*cause), parcel.text(&cause.to_string()));
+            (c.id, c.service) = (put_id(&mut parcel, *id), u32::from(*service));
+            (c.cause, c.text) = (cause.number(), parcel.text(&cause.to_string()));
         }
         EventKind::Spawn { service, nonce } => {
-            (c.kind, c.service, c.origin) = (7, u32::from(*service), *nonce)
+            (c.service, c.origin) = (u32::from(*service), *nonce)
         }
-        EventKind::Paused { for_ms } => (c.kind, c.for_ms) = (8, *for_ms),
-        EventKind::Missed { events } => (c.kind, c.missed) = (9, *events),
-        EventKind::Stopped => c.kind = 10,
+        EventKind::Paused { for_ms } => c.for_ms = *for_ms,
+        EventKind::Missed { events } => c.missed = *events,
+        EventKind::Stopped => {}
         EventKind::CannotSend { errno } => {
             let why = std::io::Error::from_raw_os_error(*errno).to_string();
-            (c.kind, c.cause, c.text) = (11, *errno, parcel.text(&why));
+            (c.cause, c.text) = (*errno, parcel.text(&why));
         }
-        EventKind::SendsAgain { after_ms } => (c.kind, c.for_ms) = (12, *after_ms),
+        EventKind::SendsAgain { after_ms } => c.for_ms = *after_ms,
     }
     parcel.hand_out(c_event)
 }
 
-/// The numbers of `pares_role_cause`.
-pub(in crate::ffi) fn role_cause_number(cause: RoleCause) -> c_int {
-    match cause {
-        RoleCause::Started => 1,
-        RoleCause::Admitted => 2,
-        RoleCause::Vacant => 3,
-        RoleCause::Failover => 4,
-        RoleCause::Preempt => 5,
-        RoleCause::Unopposed => 6,
-        RoleCause::Named => 7,
-        RoleCause::Outranked => 8,
-        RoleCause::Refuted => 9,
-        RoleCause::Unyielding => 10,
-        RoleCause::Barred => 11,
-        RoleCause::HandedOver => 12,
-        RoleCause::Overdue => 13,
-        RoleCause::Superseded => 14,
-        RoleCause::Unheard => 15,
-        RoleCause::Paused => 16,
-        RoleCause::NoQuorum => 17,
-        RoleCause::Collision => 18,
-        RoleCause::Surplus => 19,
-        RoleCause::Left => 20,
-        RoleCause::CannotSend => 21,
-    }
-}
-
-/// The numbers of `pares_suspicion_cause`.
-pub(in crate::ffi) fn suspicion_cause_number(cause: SuspicionCause) -> c_int {
-    match cause {
-        SuspicionCause::Silent => 1,
-        SuspicionCause::Ended => 2,
-    }
-}
-
-/// The numbers of `pares_peer_left_cause`.
-pub(in crate::ffi) fn left_cause_number(cause: LeftCause) -> c_int {
-    match cause {
-        LeftCause::Left => 1,
-        LeftCause::Died => 2,
-        LeftCause::Forgotten => 3,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::CStr;
+
     use super::*;
-    use crate::event::masterless::Token;
+    use crate::event::masterless::{LeftCause, RoleCause, SuspicionCause, Token};
     use crate::ffi::table::take_back;
     use crate::wire::heartbeat::Status;
     use crate::wire::{Label, PeerId};

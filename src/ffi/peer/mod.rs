@@ -7,16 +7,15 @@ mod job;
 #[cfg(test)]
 pub(super) use config::WorkloadFunction;
 #[cfg(test)]
-pub(super) use events::{
-    CPeerEvent, PEER_KINDS, left_cause_number, role_cause_number, suspicion_cause_number,
-};
+pub(super) use events::CPeerEvent;
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 
 use super::callback::not_inside;
 use super::given::{Handle, Slot, Text};
+use super::number::{CEnum, word};
 use super::parcel::Parcel;
 use super::result::{Code, Failure, asked, guarded};
 use super::table::{hand_out_text, table};
@@ -115,29 +114,9 @@ pub(super) struct CCounters {
     pub(super) longest_gap_ms: u64,
 }
 
-/// The numbers of `pares_peer_status`, with their names.
-const STATUSES: [(c_int, Status, &CStr); 5] = [
-    (1, Status::Joining, c"joining"),
-    (2, Status::Standby, c"standby"),
-    (3, Status::ToBecomePrimary, c"to-become-primary"),
-    (4, Status::Primary, c"primary"),
-    (5, Status::Leaving, c"leaving"),
-];
-
-pub(super) fn status_number(status: Status) -> c_int {
-    STATUSES.iter().find(|(_, one, _)| *one == status).map_or(0, |(number, ..)| *number)
-}
-
-pub(super) fn status_name(status: c_int) -> &'static CStr {
-    STATUSES
-        .iter()
-        .find(|(number, ..)| *number == status)
-        .map_or(c"unknown status", |(.., name)| *name)
-}
-
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn pares_peer_status_name(status: c_int) -> *const c_char {
-    status_name(status).as_ptr()
+    word::<Status>(status, c"unknown status")
 }
 
 #[unsafe(no_mangle)]
@@ -232,7 +211,7 @@ pub(crate) extern "C" fn pares_peer_label(
 pub(crate) extern "C" fn pares_peer_status(peer: Handle<Peer>, status_out: Slot<c_int>) -> c_int {
     guarded(|| {
         let status_out = status_out.open("status_out")?;
-        status_out.set(status_number(peer.get("peer")?.status()));
+        status_out.set(peer.get("peer")?.status().number());
         Ok(())
     })
 }
@@ -371,7 +350,7 @@ fn c_token(parcel: &mut Parcel, token: Token) -> CToken {
 fn c_info(parcel: &mut Parcel, info: &PeerInfo) -> CPeerInfo {
     CPeerInfo {
         id: put_id(parcel, info.id),
-        status: status_number(info.status),
+        status: info.status.number(),
         service: u32::from(info.service),
         workload: u32::from(info.workload),
         epoch: info.epoch,
