@@ -18,6 +18,7 @@ pub(crate) use check::*;
 pub use directory::StateDirectory;
 pub(crate) use limits::*;
 pub use limits::{DEFAULT_GROUP, DEFAULT_PORT, MAX_MESSAGE, MAX_PAYLOAD};
+pub(crate) use place::{KeyFile, Place};
 pub use place::{default_address, default_port};
 /// An admin function: takes the caller's bytes and returns the result, or an error text for the
 /// caller.
@@ -86,11 +87,9 @@ impl Resource {
 #[derive(Clone)]
 #[must_use]
 pub struct Config {
-    pub(crate) group: String,
+    pub(crate) place: Place,
     pub(crate) port: Option<u16>,
     pub(crate) name: Option<String>,
-    pub(crate) directory: Option<PathBuf>,
-    pub(crate) key_file: Option<PathBuf>,
     pub(crate) meta: Vec<(String, String)>,
     pub(crate) functions: Vec<Function>,
     pub(crate) resources: Vec<Resource>,
@@ -112,11 +111,9 @@ impl Config {
     /// with a dot or a dash.
     pub fn new(group: impl Into<String>) -> Self {
         Config {
-            group: group.into(),
+            place: Place::new(group.into()),
             port: None,
             name: None,
-            directory: None,
-            key_file: None,
             meta: Vec::new(),
             functions: Vec::new(),
             resources: Vec::new(),
@@ -126,7 +123,7 @@ impl Config {
             settle_time: Duration::from_millis(500),
             hang_timeout: None,
             end_hung_supervisor: false,
-            events: 1024,
+            events: DEFAULT_EVENTS,
             max_members: MAX_MEMBERS,
             release_on_crash: false,
         }
@@ -135,7 +132,7 @@ impl Config {
     /// Returns the group's name.
     #[must_use]
     pub fn group(&self) -> &str {
-        &self.group
+        &self.place.group
     }
 
     /// Sets the supervisor port. All instances of the group must name the same port.
@@ -170,7 +167,7 @@ impl Config {
     /// [`locate_state_directory`](Config::locate_state_directory) returns the directory chosen, and
     /// why.
     pub fn state_directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.directory = Some(directory.into());
+        self.place.directory = Some(directory.into());
         self
     }
 
@@ -182,7 +179,7 @@ impl Config {
     /// Default: `GROUP.key` in the [state directory](Config::state_directory), for this user only,
     /// made with random bytes at first use.
     pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
-        self.key_file = Some(key_file.into());
+        self.place.key_file = Some(key_file.into());
         self
     }
 
@@ -363,7 +360,7 @@ impl Config {
     #[must_use]
     pub fn supervisor_address(&self) -> SocketAddrV4 {
         let chosen = self.port.map(|port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
-        chosen.unwrap_or_else(|| default_address(&self.group))
+        chosen.unwrap_or_else(|| default_address(&self.place.group))
     }
 
     /// Returns the path of the group's key file, which may not exist yet: as set, or in the group's
@@ -373,10 +370,7 @@ impl Config {
     ///
     /// As for [`locate_state_directory`](Config::locate_state_directory), unless a key file is set.
     pub fn key_path(&self) -> Result<PathBuf, ConfigError> {
-        match &self.key_file {
-            Some(path) => Ok(path.clone()),
-            None => Ok(self.locate_state_directory()?.path.join(format!("{}.key", self.group))),
-        }
+        self.place.key().map(KeyFile::into_path)
     }
 
     /// Returns the directory of the group's files, and what determined it. Makes nothing.
@@ -386,7 +380,7 @@ impl Config {
     /// A [`ConfigError`] if the directory that is set, here or by `PARES_DIR`, is a relative path,
     /// or if none is set and this user has no home.
     pub fn locate_state_directory(&self) -> Result<StateDirectory, ConfigError> {
-        directory::state_directory(self.directory.as_deref())
+        self.place.locate()
     }
 }
 
@@ -400,7 +394,7 @@ impl Default for Config {
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
-            .field("group", &self.group)
+            .field("group", &self.place.group)
             .field("address", &self.supervisor_address())
             .field("name", &self.name)
             .finish_non_exhaustive()

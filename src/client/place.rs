@@ -1,6 +1,6 @@
 //! Looks at a group's directory, as joining does.
 
-use crate::config::Config;
+use crate::config::{Config, KeyFile};
 use crate::error::PlaceError;
 use crate::net::files::term::TermFile;
 use crate::net::files::{self, key};
@@ -14,12 +14,11 @@ impl Config {
     /// [`PlaceError::Config`] if there is no such directory; [`PlaceError::Key`] if the directory
     /// or the key cannot be used. A [`key_file`](Config::key_file) that is missing cannot be used.
     pub fn has_key(&self) -> Result<bool, PlaceError> {
-        let path = self.key_path()?;
-        Ok(if self.key_file.is_some() {
-            key::named(&path).map(|_| true)?
-        } else {
-            key::is_there(&path)?
-        })
+        let has = match self.place.key()? {
+            KeyFile::Named(path) => key::named(&path).map(|_| true),
+            KeyFile::Own(path) => key::is_there(&path),
+        };
+        Ok(has?)
     }
 
     /// Checks the group's directory, and what it holds beside the key, as joining does. Makes and
@@ -33,7 +32,7 @@ impl Config {
         let directory = self.locate_state_directory()?.path;
         if directory.exists() {
             files::check_directory(&directory)?;
-            files::check_files(&directory, &self.group)?;
+            files::check_files(&directory, &self.place.group)?;
         }
         Ok(())
     }
@@ -51,7 +50,7 @@ impl Config {
     pub fn last_term(&self) -> Result<Option<u64>, PlaceError> {
         let directory = self.locate_state_directory()?.path;
         Ok(if directory.exists() {
-            TermFile::probe(&directory.join(format!("{}.term", self.group)))?
+            TermFile::probe(&directory.join(format!("{}.term", self.place.group)))?
         } else {
             None
         })
@@ -60,8 +59,7 @@ impl Config {
 
 /// Reads the group's name and key.
 pub(crate) fn pass(config: &Config) -> Result<Pass, PlaceError> {
-    let key_file = config.key_path()?;
-    let key =
-        if config.key_file.is_some() { key::named(&key_file)? } else { key::made(&key_file)? };
-    Ok(Pass { group: config.group.clone(), key, key_file })
+    let file = config.place.key()?;
+    let key = key::of(&file)?;
+    Ok(Pass { group: config.place.group.clone(), key, key_file: file.into_path() })
 }

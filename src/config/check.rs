@@ -5,19 +5,16 @@ use std::collections::BTreeSet;
 use super::Config;
 use super::limits::{
     MAX_FUNCTION_NAME, MAX_FUNCTIONS, MAX_HANG_TIMEOUT, MAX_MEMBERS, MAX_META, MAX_META_BYTES,
-    MAX_NAME, MAX_RESOURCES, MAX_UNITS, MAX_WORD, MIN_HANG_TIMEOUT,
+    MAX_NAME, MAX_RESOURCES, MAX_UNITS, MAX_WORD, MIN_EVENTS, MIN_HANG_TIMEOUT,
 };
-use super::place::check_group;
 use crate::error::ConfigError;
 
 impl Config {
     /// Checks everything that can be checked without touching the system.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         const MOST: usize = MAX_FUNCTIONS - 8;
-        check_group(&self.group)?;
-        if self.port == Some(0) {
-            return Err(ConfigError::new("port", "0", "a port may be 1 to 65535"));
-        }
+        self.place.check()?;
+        check_port("port", self.port)?;
         if let Some(name) = &self.name {
             check_name(name)?;
         }
@@ -47,9 +44,7 @@ impl Config {
         if self.end_hung_supervisor && self.hang_timeout.is_none() {
             return Err(ConfigError::new("end_hung_supervisor", "true", "it needs a hang_timeout"));
         }
-        if self.events < 2 {
-            return Err(ConfigError::new("event_capacity", self.events, "at least 2"));
-        }
+        check_events(self.events)?;
         if !(1..=MAX_MEMBERS).contains(&self.max_members) {
             return Err(ConfigError::new(
                 "max_members",
@@ -59,6 +54,20 @@ impl Config {
         }
         Ok(())
     }
+}
+
+pub(super) fn check_port(what: &'static str, port: Option<u16>) -> Result<(), ConfigError> {
+    if port == Some(0) {
+        return Err(ConfigError::new(what, "0", format!("a port may be 1 to {}", u16::MAX)));
+    }
+    Ok(())
+}
+
+pub(super) fn check_events(events: usize) -> Result<(), ConfigError> {
+    if events < MIN_EVENTS {
+        return Err(ConfigError::new("event_capacity", events, format!("at least {MIN_EVENTS}")));
+    }
+    Ok(())
 }
 
 /// Checks a name. Names appear in tables, logs and shell commands, so they must not garble these.

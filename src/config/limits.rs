@@ -173,6 +173,12 @@ pub(crate) const TAKEN_STEP: u32 = MESSAGE_WINDOW / 16;
 /// answers, of which no member that reads them has so many.
 pub(crate) const MAX_UNSENT: usize = 2 << 20;
 
+/// Events that a receiver holds, unless the program sets another number.
+pub(crate) const DEFAULT_EVENTS: usize = 1024;
+
+/// With less, the news that events were missed would take the only place.
+pub(crate) const MIN_EVENTS: usize = 2;
+
 /// Returns how much of [`MESSAGE_WINDOW`] a message takes: its bytes on the wire, and its overhead.
 pub(crate) fn message_size(from: &str, topic: &str, payload: &[u8]) -> u32 {
     (from.len() + topic.len() + payload.len() + 64) as u32

@@ -1,11 +1,59 @@
-//! Where a group of either kind is found: its name and its port.
+//! Where a group of either kind is found: its name, its files and its port.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::{DEFAULT_GROUP, DEFAULT_PORT, MAX_GROUP};
+use super::directory::state_directory;
+use super::{DEFAULT_GROUP, DEFAULT_PORT, MAX_GROUP, StateDirectory};
 use crate::error::ConfigError;
+
+/// A group's name, with the directory and the key file that a program has set for it, if it has.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) group: String,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+impl Place {
+    pub(super) fn new(group: String) -> Self {
+        Place { group, directory: None, key_file: None }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        check_group(&self.group)
+    }
+
+    /// Returns the directory of the group's files, and what determined it.
+    pub(crate) fn locate(&self) -> Result<StateDirectory, ConfigError> {
+        state_directory(self.directory.as_deref())
+    }
+
+    pub(crate) fn key(&self) -> Result<KeyFile, ConfigError> {
+        match &self.key_file {
+            Some(path) => Ok(KeyFile::Named(path.clone())),
+            None => Ok(KeyFile::Own(self.locate()?.path.join(format!("{}.key", self.group)))),
+        }
+    }
+}
+
+/// The file with a group's key.
+pub(crate) enum KeyFile {
+    /// The one that the program has named, which must be there.
+    Named(PathBuf),
+    /// The group's own, made at first use.
+    Own(PathBuf),
+}
+
+impl KeyFile {
+    pub(crate) fn into_path(self) -> PathBuf {
+        match self {
+            KeyFile::Named(path) | KeyFile::Own(path) => path,
+        }
+    }
+}
 
 /// Returns the supervisor port of `group` where no other port is set, and its loopback address:
 /// 127.0.0.1:30099 for `default`, otherwise both are derived from the group's name and the user's
@@ -58,7 +106,7 @@ pub fn default_port(group: &str) -> u16 {
     default_address(group).port()
 }
 
-pub(super) fn check_group(group: &str) -> Result<(), ConfigError> {
+fn check_group(group: &str) -> Result<(), ConfigError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if group.is_empty()
         || group.len() > MAX_GROUP

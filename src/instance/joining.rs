@@ -46,7 +46,7 @@ pub(super) fn join(config: Config) -> Result<Instance, JoinError> {
     let at = config.supervisor_address();
     obstacle::check_address(at)?;
     let terms = match config.may_supervise {
-        true => Some(TermFile::open(directory.join(format!("{}.term", config.group)), at)?),
+        true => Some(TermFile::open(directory.join(format!("{}.term", config.place.group)), at)?),
         false => None,
     };
 

@@ -108,7 +108,7 @@ pub(crate) fn check_units(resource: &str, units: u64) -> Result<(), String> {
     if (1..=MAX_UNITS).contains(&units) {
         Ok(())
     } else {
-        Err(format!("{units} units of {resource}: 1 to 2^38"))
+        Err(format!("{units} units of {resource}: 1 to {MAX_UNITS}"))
     }
 }
 

@@ -138,6 +138,27 @@ fn no_text_of_the_library_names_an_option_or_a_command() {
 }
 
 #[test]
+fn a_text_takes_its_limits_from_the_constants() {
+    let numeral = |line: &str| {
+        let after = ["at most ", "up to ", "at least ", "0 to ", "1 to "].into_iter();
+        after
+            .flat_map(|words| line.split(words).skip(1))
+            .any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    let mut complaints = Vec::new();
+    for (path, text) in files("src", &["rs"]) {
+        let of_a_test = path.components().any(|part| part.as_os_str() == "sim");
+        if of_a_test || path.starts_with("src/bin") || path.ends_with("tests.rs") {
+            continue;
+        }
+        for (at, line) in code(&text).filter(|(_, line)| numeral(line)) {
+            complaints.push(format!("{}:{at}: {}", path.display(), line.trim()));
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
 fn a_match_over_states_and_events_has_no_catch_all() {
     let mut complaints = Vec::new();
     for name in [

@@ -3,36 +3,38 @@
 use std::collections::BTreeSet;
 
 use super::limits::{
-    MAX_DESTINATIONS, MAX_INTERVAL, MAX_NEEDS, MAX_PEERS, MIN_DELAY, MIN_INTERVAL,
+    MAX_DELAY, MAX_DESTINATIONS, MAX_INTERVAL, MAX_NEEDS, MAX_PEERS, MIN_DELAY, MIN_INTERVAL,
 };
 use super::{Config, Destination, Transport};
-use crate::config::place::check_group;
+use crate::config::check::{check_events, check_port};
 use crate::error::ConfigError;
 
 impl Config {
     /// Checks everything that can be checked without touching the system.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        check_group(&self.group)?;
+        self.place.check()?;
         if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&self.interval) {
             return Err(ConfigError::new(
                 "interval",
                 format!("{:?}", self.interval),
-                "20 ms to 60 s",
+                format!("{MIN_INTERVAL:?} to {MAX_INTERVAL:?}"),
             ));
         }
-        if !(MIN_DELAY..=10 * self.interval).contains(&self.assumed_delay()) {
-            let rule = "at least 20 ms, and at most ten intervals";
+        if !(MIN_DELAY..=MAX_DELAY * self.interval).contains(&self.assumed_delay()) {
+            let rule = format!("at least {MIN_DELAY:?}, and at most {MAX_DELAY} intervals");
             return Err(ConfigError::new("delay", format!("{:?}", self.assumed_delay()), rule));
         }
         if !(1..=MAX_PEERS).contains(&self.max_members) {
-            return Err(ConfigError::new("max_members", self.max_members, "1 to 4096"));
+            return Err(ConfigError::new(
+                "max_members",
+                self.max_members,
+                format!("1 to {MAX_PEERS}"),
+            ));
         }
         if self.quorum > self.max_members {
             return Err(ConfigError::new("quorum", self.quorum, "at most max_members"));
         }
-        if self.events < 2 {
-            return Err(ConfigError::new("events", self.events, "at least 2"));
-        }
+        check_events(self.events)?;
         if self.launcher.first().is_some_and(|program| program.is_empty()) {
             return Err(ConfigError::new("launcher", "", "a program and its arguments"));
         }
@@ -59,17 +61,18 @@ impl Config {
             }
         }
         if services.len() > MAX_NEEDS {
-            return Err(ConfigError::new("need", services.len(), "at most 64 service types"));
+            return Err(ConfigError::new(
+                "need",
+                services.len(),
+                format!("at most {MAX_NEEDS} service types"),
+            ));
         }
         Ok(())
     }
 
     fn check_transport(&self) -> Result<(), ConfigError> {
         match &self.transport {
-            Transport::Local(Some(0)) => {
-                Err(ConfigError::new("local", "0", "a port may be 1 to 65535"))
-            }
-            Transport::Local(_) => Ok(()),
+            Transport::Local(port) => check_port("local", *port),
             Transport::Multicast { group, .. }
                 if !group.ip().is_multicast() || group.port() == 0 =>
             {
@@ -83,7 +86,7 @@ impl Config {
                     return Err(ConfigError::new(
                         "unicast",
                         format!("{} peers", peers.len()),
-                        "1 to 256 peers",
+                        format!("1 to {MAX_DESTINATIONS} peers"),
                     ));
                 }
                 let fault = |peer: &Destination| {
@@ -159,7 +162,7 @@ mod tests {
         refused(default().max_members(0), "max_members");
         refused(default().max_members(4097), "max_members");
         refused(default().quorum(5000), "quorum");
-        refused(default().event_capacity(1), "events");
+        refused(default().event_capacity(1), "event_capacity");
         refused(default().launcher([""]), "launcher");
         refused(default().need(1, 2, Some(1)), "need");
         refused(default().need(1, 1, None).need(1, 2, None), "need");

@@ -24,7 +24,7 @@ impl Destination {
                 Some("all addresses must be IPv4, or all are IPv6, like the address to bind")
             }
             Destination::Address(at) if at.port() == 0 || at.ip().is_unspecified() => {
-                Some("the address of one host, and a port from 1 to 65535")
+                Some("the address of one host, and a port other than 0")
             }
             Destination::Address(_) => None,
             Destination::Name(text) if !text.is_ascii() => {
@@ -139,6 +139,6 @@ mod tests {
         assert!(fault("k\u{f6}ln.example:1").unwrap().contains("xn--"));
         assert!(fault("[::1]:1").unwrap().contains("all are IPv6"));
         assert!(fault("0.0.0.0:1").unwrap().contains("one host"));
-        assert!(fault("10.0.0.1:0").unwrap().contains("a port from 1"));
+        assert!(fault("10.0.0.1:0").unwrap().contains("a port other than 0"));
     }
 }

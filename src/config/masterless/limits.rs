@@ -80,3 +80,6 @@ pub(super) const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The shortest delay: a busy machine runs a process some ten milliseconds late.
 pub(super) const MIN_DELAY: Duration = Duration::from_millis(20);
+
+/// The longest delay, in intervals: with a longer one, no timeout that follows would be of use.
+pub(super) const MAX_DELAY: u32 = 10;

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directory::state_directory;
-use super::place::default_port;
-use crate::error::ConfigError;
+use super::DEFAULT_EVENTS;
+use super::place::{Place, default_port};
 
 mod check;
 mod destination;
@@ -67,7 +66,7 @@ pub(crate) type WorkloadSource = Arc<dyn Fn() -> u16 + Send + Sync>;
 #[derive(Clone)]
 #[must_use]
 pub struct Config {
-    pub(crate) group: String,
+    pub(crate) place: Place,
     pub(crate) service: u16,
     pub(crate) rank: u8,
     pub(crate) label: Option<String>,
@@ -83,8 +82,6 @@ pub struct Config {
     pub(crate) needs: Vec<Need>,
     pub(crate) can_start: bool,
     pub(crate) launcher: Vec<OsString>,
-    pub(crate) directory: Option<PathBuf>,
-    pub(crate) key_file: Option<PathBuf>,
     pub(crate) also_key_file: Option<PathBuf>,
     pub(crate) events: usize,
     pub(crate) prepare_handover: bool,
@@ -101,7 +98,7 @@ impl Config {
     /// with a dot or a dash.
     pub fn new(group: impl Into<String>) -> Self {
         Config {
-            group: group.into(),
+            place: Place::new(group.into()),
             service: 0,
             rank: 128,
             label: None,
@@ -116,10 +113,8 @@ impl Config {
             needs: Vec::new(),
             can_start: false,
             launcher: Vec::new(),
-            directory: None,
-            key_file: None,
             also_key_file: None,
-            events: 1024,
+            events: DEFAULT_EVENTS,
             prepare_handover: false,
             workload: 0,
             workload_source: None,
@@ -130,7 +125,7 @@ impl Config {
     /// Returns the group's name.
     #[must_use]
     pub fn group(&self) -> &str {
-        &self.group
+        &self.place.group
     }
 
     /// Sets the service type. Each service type of a group has its own primary. Default: 0.
@@ -352,7 +347,7 @@ impl Config {
     /// The path must be absolute. Default: see
     /// [`Config::state_directory`](crate::Config::state_directory).
     pub fn state_directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.directory = Some(directory.into());
+        self.place.directory = Some(directory.into());
         self
     }
 
@@ -362,7 +357,7 @@ impl Config {
     /// Default: `GROUP.key` in the [directory](Config::state_directory), made with random bytes at
     /// first use.
     pub fn key_file(mut self, key_file: impl Into<PathBuf>) -> Self {
-        self.key_file = Some(key_file.into());
+        self.place.key_file = Some(key_file.into());
         self
     }
 
@@ -420,13 +415,9 @@ impl Config {
     /// Returns the UDP port of the transport on one machine.
     pub(crate) fn local_port(&self) -> Option<u16> {
         match self.transport {
-            Transport::Local(port) => Some(port.unwrap_or_else(|| default_port(&self.group))),
+            Transport::Local(port) => Some(port.unwrap_or_else(|| default_port(&self.place.group))),
             Transport::Multicast { .. } | Transport::Unicast { .. } => None,
         }
-    }
-
-    pub(crate) fn locate_state_directory(&self) -> Result<PathBuf, ConfigError> {
-        Ok(state_directory(self.directory.as_deref())?.path)
     }
 }
 
@@ -440,7 +431,7 @@ impl Default for Config {
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
-            .field("group", &self.group)
+            .field("group", &self.place.group)
             .field("service", &self.service)
             .field("rank", &self.rank)
             .field("label", &self.label)

@@ -8,9 +8,18 @@ use std::path::Path;
 
 use rustix::process::geteuid;
 
+use crate::config::KeyFile;
 use crate::error::KeyError;
 use crate::net::files;
 use crate::wire::proof::Key;
+
+/// Reads the key of a group, and makes it if it is to be in the group's own file.
+pub(crate) fn of(file: &KeyFile) -> Result<Key, KeyError> {
+    match file {
+        KeyFile::Named(path) => named(path),
+        KeyFile::Own(path) => made(path),
+    }
+}
 
 /// Reads the key of a file that the user has named, where only root and this user can have put it.
 ///
@@ -38,7 +47,7 @@ pub(crate) fn named(path: &Path) -> Result<Key, KeyError> {
 
 /// Reads the group's own key at `path`, and makes it from random bytes if it does not exist.
 /// Several processes may do this at once, and all get the same key.
-pub(crate) fn made(path: &Path) -> Result<Key, KeyError> {
+fn made(path: &Path) -> Result<Key, KeyError> {
     if let Some(directory) = path.parent() {
         files::make_directory(directory)?;
     }

@@ -34,10 +34,10 @@ impl Deeds {
         sys::install();
         let wire = Wire::lay();
         let io = |doing| move |source| JoinError::Io { doing, source };
-        let directory = config.locate_state_directory()?;
+        let directory = config.place.locate()?.path;
         files::make_directory(&directory)?;
-        let group = &config.group;
-        let seal = seal(config, &directory)?;
+        let group = &config.place.group;
+        let seal = seal(config)?;
         let observes = config.observe;
         let epoch_path = directory.join(format!("{group}.{}.epoch", config.service));
         let epochs = if observes { None } else { Some(EpochFile::open(epoch_path)?) };
@@ -132,14 +132,11 @@ fn rules(config: &Config, epoch: u64) -> Rules {
     }
 }
 
-fn seal(config: &Config, directory: &std::path::Path) -> Result<Seal, JoinError> {
-    let key = match &config.key_file {
-        Some(path) => key::named(path)?,
-        None => key::made(&directory.join(format!("{}.key", config.group)))?,
-    };
+fn seal(config: &Config) -> Result<Seal, JoinError> {
+    let key = key::of(&config.place.key()?)?;
     let also =
         config.also_key_file.as_deref().map(key::named).transpose()?.filter(|also| *also != key);
-    Ok(Seal::new(&config.group, (number(&key), key), also.map(|also| (number(&also), also))))
+    Ok(Seal::new(&config.place.group, (number(&key), key), also.map(|also| (number(&also), also))))
 }
 
 /// Returns a key's number in datagrams. It is derived from the key, so nobody has to choose it.
@@ -151,9 +148,10 @@ fn launcher(config: &Config) -> std::io::Result<Option<(Arc<Launcher>, Threads)>
     if config.launcher.is_empty() {
         return Ok(None);
     }
-    let mut environment = vec![("PARES_GROUP", config.group.clone().into())];
-    environment
-        .extend(config.directory.iter().map(|path| ("PARES_DIR", path.clone().into_os_string())));
+    let mut environment = vec![("PARES_GROUP", config.place.group.clone().into())];
+    if let Some(path) = &config.place.directory {
+        environment.push(("PARES_DIR", path.clone().into()));
+    }
     // Not the one that is made from the group: an instance of it that is told a port is on
     // 127.0.0.1.
     if let Transport::Local(Some(port)) = config.transport {

@@ -324,7 +324,7 @@ impl Supervisor {
             return not_done(Fault::NotSettled, "");
         }
         if limit > MAX_UNITS {
-            return not_done(Fault::Invalid, "a limit is 0 to 274877906944 (2^38)");
+            return not_done(Fault::Invalid, format!("a limit may be 0 to {MAX_UNITS}"));
         }
         if !self.book.is_known(&resource) {
             return not_done(Fault::NoSuchResource, resource);
