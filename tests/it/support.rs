@@ -340,8 +340,9 @@ impl Proc {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let line = self.lines.recv_deadline(deadline);
-            let line =
-                line.unwrap_or_else(|_| panic!("process {} has only said {skipped:?}", self.pid()));
+            let line = line.unwrap_or_else(|end| {
+                panic!("process {} has only said {skipped:?}: {end}", self.pid())
+            });
             let event =
                 serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
             if wanted(&event) {

@@ -152,7 +152,7 @@ fn an_obstacle_is_told_with_the_options_of_the_command() {
     let ground = Ground::new();
     let one = ground.join("one");
     let two = ground.start("join --json --name two --never-supervisor");
-    one.sees("two");
+    two.expect_event("subordinate");
     one.kill();
     assert_eq!(two.expect_event("contending")["cause"], "supervisor-died");
     let _holder = TcpListener::bind(("127.0.0.1", ground.port)).unwrap();
