@@ -7,8 +7,9 @@ use crate::config::{self, MAX_UNITS};
 use crate::error::{AcquireError, ConfigError};
 use crate::instance::Instance;
 use crate::net::member::shared::Shared;
-use crate::net::member::waiters::{Answer, NoAnswer};
+use crate::net::member::waiters::NoAnswer;
 use crate::net::rt::clock::deadline;
+use crate::state::holdings::Denial;
 use crate::wire::Shortage;
 
 /// Units of a resource, counted once for the whole machine. Dropping a permit gives them back.
@@ -191,27 +192,21 @@ impl Instance {
             return Err(AcquireError::Stopped);
         }
         let answer = shared.holding.acquire((resource, units), wait, deadline);
-        let resource = resource.to_owned();
-        match answer {
-            Ok((id, Answer::Granted)) => Ok(Permit { shared, id, resource, units }),
-            Ok((_, Answer::Denied(shortage, number))) => Err(match shortage {
-                Shortage::Exhausted => {
-                    AcquireError::Exhausted { resource, wanted: units, free: number }
-                }
-                Shortage::OverLimit => {
-                    AcquireError::OverLimit { resource, wanted: units, limit: number }
-                }
+        let (resource, wanted) = (resource.to_owned(), units);
+        Err(match answer {
+            Ok((id, Ok(()))) => return Ok(Permit { shared, id, resource, units }),
+            Ok((_, Err(Denial { shortage, units }))) => match shortage {
+                Shortage::Exhausted => AcquireError::Exhausted { resource, wanted, free: units },
+                Shortage::OverLimit => AcquireError::OverLimit { resource, wanted, limit: units },
                 Shortage::OverHolderLimit => {
-                    AcquireError::OverHolderLimit { resource, wanted: units, limit: number }
+                    AcquireError::OverHolderLimit { resource, wanted, limit: units }
                 }
                 Shortage::Unknown => AcquireError::Unknown { resource },
-                Shortage::TooMany => AcquireError::TooMany { limit: number },
-            }),
-            Ok((_, Answer::Stopped | Answer::Total(_))) => Err(AcquireError::Stopped),
-            Err(NoAnswer::TooMany) => {
-                Err(AcquireError::TooMany { limit: config::MAX_PERMITS as u64 })
-            }
-            Err(NoAnswer::Late) => Err(AcquireError::TimedOut { resource }),
-        }
+                Shortage::TooMany => AcquireError::TooMany { limit: units },
+            },
+            Err(NoAnswer::TooMany) => AcquireError::TooMany { limit: config::MAX_PERMITS as u64 },
+            Err(NoAnswer::Late) => AcquireError::TimedOut { resource },
+            Err(NoAnswer::Stopped) => AcquireError::Stopped,
+        })
     }
 }

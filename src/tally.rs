@@ -7,7 +7,7 @@ use crate::config::{self, MAX_RESOURCES};
 use crate::error::{AskError, TallyError};
 use crate::instance::Instance;
 use crate::net::member::shared::Shared;
-use crate::net::member::waiters::{Answer, NoAnswer};
+use crate::net::member::waiters::NoAnswer;
 use crate::net::rt::clock::deadline;
 
 /// This instance's count of a resource. All `Tally` values of one resource in one instance share
@@ -73,12 +73,12 @@ impl Tally {
         if presence.is_void() {
             return Err(AskError::Stopped);
         }
-        match holding.total(&self.resource, deadline(self.answer_timeout)) {
-            Ok(Answer::Total(units)) => Ok(units),
-            Ok(Answer::Granted | Answer::Denied(..) | Answer::Stopped) => Err(AskError::Stopped),
-            Err(NoAnswer::TooMany) => Err(AskError::Busy),
-            Err(NoAnswer::Late) => Err(AskError::TimedOut),
-        }
+        let total = holding.total(&self.resource, deadline(self.answer_timeout));
+        total.map_err(|none| match none {
+            NoAnswer::TooMany => AskError::Busy,
+            NoAnswer::Late => AskError::TimedOut,
+            NoAnswer::Stopped => AskError::Stopped,
+        })
     }
 }
 

@@ -48,15 +48,20 @@ enum Touch {
     With,
 }
 
+/// Why a request is refused; see [`Shortage`] for `units`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    pub(crate) shortage: Shortage,
+    pub(crate) units: u64,
+}
+
 /// What a message from the supervisor meant for what this instance holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Upshot {
     /// Nothing that anybody waits for.
     Quiet,
-    /// The request of this number is a permit now.
-    Granted(u64),
-    /// The request of this number is refused; see [`Shortage`] for `units`.
-    Denied { id: u64, shortage: Shortage, units: u64 },
+    /// The request of this number is a permit now, or is refused.
+    Decided { id: u64, verdict: Result<(), Denial> },
     /// This permit is no longer valid.
     Lost(Held),
     /// A setting has changed.
@@ -236,13 +241,13 @@ impl Holdings {
                     self.permits.insert(id, Held { id, resource, units });
                     // Only granted once settled, and after all that was revoked then.
                     (self.standing, self.doubtful_from) = (self.standing.max(self.term), None);
-                    Upshot::Granted(id)
+                    Upshot::Decided { id, verdict: Ok(()) }
                 }
                 // Withdrawn meanwhile, which the supervisor is about to read.
                 None => Upshot::Quiet,
             },
             ToHolder::Denied { id, shortage, units } => match self.requests.remove(&id) {
-                Some(_) => Upshot::Denied { id, shortage, units },
+                Some(_) => Upshot::Decided { id, verdict: Err(Denial { shortage, units }) },
                 None => Upshot::Quiet,
             },
             ToHolder::Revoked { id } => {
@@ -292,7 +297,10 @@ mod tests {
         let wanted = Wanted { id, resource: "db".into(), units: 2, wait: true, asked_ns: 7 };
         assert_eq!(holdings.claims(), Claims { wanted: vec![wanted], ..Claims::default() });
         holdings.begin(NOW, 0, true);
-        assert_eq!(holdings.on(ToHolder::Granted { id }, &mut None), Upshot::Granted(id));
+        assert_eq!(
+            holdings.on(ToHolder::Granted { id }, &mut None),
+            Upshot::Decided { id, verdict: Ok(()) }
+        );
         let held = Held { id, resource: "db".into(), units: 2 };
         assert_eq!(holdings.claims(), Claims { held: vec![held.clone()], ..Claims::default() });
         assert_eq!(holdings.on(ToHolder::Revoked { id }, &mut None), Upshot::Lost(held));

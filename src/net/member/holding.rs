@@ -13,7 +13,7 @@ use rustix::event::PollFlags;
 
 use super::lifeline::{Lead, Lifeline};
 use super::presence::Presence;
-use super::waiters::{Answer, NoAnswer, Waiters};
+use super::waiters::{NoAnswer, Waiters};
 use crate::event::EventKind;
 use crate::net::rt::clock::{self, monotonic_ns};
 use crate::net::rt::lock::{Mutex, MutexGuard};
@@ -24,7 +24,7 @@ use crate::net::transport::outbox::push;
 use crate::net::transport::port::Stream;
 use crate::state::election::{Deed, Report};
 use crate::state::hello::Hello;
-use crate::state::holdings::{Holdings, Upshot};
+use crate::state::holdings::{Denial, Holdings, Upshot};
 use crate::state::member::{Heard, Member, Outcome, Word};
 use crate::state::settings::Settings;
 use crate::state::supervisor::{Elected, Supervisor};
@@ -53,7 +53,8 @@ struct HoldingState {
     changed: BTreeSet<String>,
     /// A thread is waiting for the kernel to take what is unsent.
     flushing: bool,
-    waiters: Waiters,
+    verdicts: Waiters<Result<(), Denial>>,
+    totals: Waiters<u64>,
 }
 
 pub(crate) struct Holding {
@@ -73,7 +74,8 @@ impl Holding {
             unsent: Vec::new(),
             changed: BTreeSet::new(),
             flushing: false,
-            waiters: Waiters::default(),
+            verdicts: Waiters::new(),
+            totals: Waiters::new(),
         };
         Holding { inside: Mutex::new(inside), presence, threads: Threads::default() }
     }
@@ -182,7 +184,8 @@ impl Holding {
         if let Route::Lifeline(lifeline) = std::mem::replace(&mut inside.route, Route::Nowhere) {
             _ = lifeline.stream().shutdown(Shutdown::Both);
         }
-        inside.waiters.stop();
+        inside.verdicts.stop();
+        inside.totals.stop();
         drop(inside);
         self.threads.join_all();
     }
@@ -223,11 +226,8 @@ impl Holding {
         };
         match upshot {
             Upshot::Quiet => {}
-            Upshot::Granted(id) => inside.waiters.answer(id, Answer::Granted),
-            Upshot::Denied { id, shortage, units } => {
-                inside.waiters.answer(id, Answer::Denied(shortage, units))
-            }
-            Upshot::Total { id, units } => inside.waiters.answer(id, Answer::Total(units)),
+            Upshot::Decided { id, verdict } => inside.verdicts.answer(id, verdict),
+            Upshot::Total { id, units } => inside.totals.answer(id, units),
             Upshot::Lost(held) => {
                 let (resource, units) = (held.resource, held.units);
                 self.presence.emit(EventKind::PermitLost { permit: held.id, resource, units });
@@ -251,19 +251,19 @@ impl Holding {
     // -------------------------------------------------------------------------------------------
     // for the program
 
-    /// Asks for a permit and waits for the answer; `None` as deadline waits for ever. Gives the
+    /// Asks for a permit and waits for the verdict; `None` as deadline waits for ever. Gives the
     /// permit's number with it.
     pub(crate) fn acquire(
         self: &Arc<Self>,
         (resource, units): (&str, u64),
         wait: bool,
         deadline: Option<Instant>,
-    ) -> Result<(u64, Answer), NoAnswer> {
+    ) -> Result<(u64, Result<(), Denial>), NoAnswer> {
         let ask = |holdings: &mut Holdings| {
             let wanted = holdings.ask(resource, units, wait, monotonic_ns())?;
             Some((wanted.id, FromHolder::Acquire { wanted }))
         };
-        self.ask(ask, deadline)
+        self.ask(ask, |inside| &mut inside.verdicts, deadline)
     }
 
     /// Asks for the sum of what all instances count of a resource.
@@ -271,41 +271,45 @@ impl Holding {
         self: &Arc<Self>,
         resource: &str,
         deadline: Instant,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<u64, NoAnswer> {
         let ask = |holdings: &mut Holdings| holdings.ask_total(resource);
-        self.ask(ask, Some(deadline)).map(|(_, answer)| answer)
+        self.ask(ask, |inside| &mut inside.totals, Some(deadline)).map(|(_, units)| units)
     }
 
-    fn ask(
+    /// Asks a question, and waits among those who wait for an answer of its kind.
+    fn ask<A: Copy>(
         self: &Arc<Self>,
         question: impl FnOnce(&mut Holdings) -> Option<(u64, FromHolder)>,
+        waiters: fn(&mut HoldingState) -> &mut Waiters<A>,
         deadline: Option<Instant>,
-    ) -> Result<(u64, Answer), NoAnswer> {
+    ) -> Result<(u64, A), NoAnswer> {
         let lifeline = self.lifeline();
         // Before anything is said: the answer shall not wake the role thread.
         let lead = lifeline.as_ref().and_then(|lifeline| lifeline.lead());
         let mut inside = self.inside.lock();
         let (id, question) = question(&mut inside.member.holdings).ok_or(NoAnswer::TooMany)?;
-        let has_left = inside.member.has_left();
-        let bell = inside.waiters.begin(id, has_left.then_some(Answer::Stopped));
+        let bell = waiters(&mut inside).begin(id);
+        if inside.member.has_left() {
+            waiters(&mut inside).stop();
+        }
         self.say(&mut inside, question);
         if let Some(lead) = lead {
             drop(inside);
-            self.read_answer(id, lead, deadline);
+            self.read_answer(lead, deadline, |inside| waiters(inside).is_waiting(id));
             inside = self.inside.lock();
         }
-        inside.waiters.fall_asleep(id);
+        waiters(&mut inside).fall_asleep(id);
         let mut late = false;
         loop {
-            if let Some(answer) = inside.waiters.answer_of(id) {
-                inside.waiters.end(id);
-                if answer == Answer::Stopped {
+            if let Some(answer) = waiters(&mut inside).answer_of(id) {
+                waiters(&mut inside).end(id);
+                if answer.is_err() {
                     inside.member.holdings.release(id);
                 }
-                return Ok((id, answer));
+                return answer.map(|answer| (id, answer));
             }
             if late {
-                inside.waiters.end(id);
+                waiters(&mut inside).end(id);
                 self.give_back(&mut inside, id);
                 return Err(NoAnswer::Late);
             }
@@ -324,15 +328,20 @@ impl Holding {
         }
     }
 
-    /// Reads from the lifeline, in the role thread's place, until there is an answer, but not for
+    /// Reads from the lifeline, in the role thread's place, as long as somebody waits, but not for
     /// long.
-    fn read_answer(self: &Arc<Self>, id: u64, mut lead: Lead<'_>, deadline: Option<Instant>) {
+    fn read_answer(
+        self: &Arc<Self>,
+        mut lead: Lead<'_>,
+        deadline: Option<Instant>,
+        waits: impl Fn(&mut HoldingState) -> bool,
+    ) {
         let longest = Instant::now() + LEAD_TIME;
         let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
         while let Some(message) = lead.next(deadline) {
             let mut inside = self.inside.lock();
             self.take_held(&mut inside, [message]);
-            if !inside.waiters.is_waiting(id) {
+            if !waits(&mut inside) {
                 return;
             }
         }

@@ -4,42 +4,36 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::net::rt::lock::Condvar;
-use crate::wire::Shortage;
 
-/// The result of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Granted,
-    Denied(Shortage, u64),
-    Total(u64),
-    /// The instance has left the group.
-    Stopped,
-}
-
-/// Why there was no answer.
+/// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoAnswer {
     TooMany,
     Late,
+    /// The instance has left the group.
+    Stopped,
 }
 
-struct Waiter {
+struct Waiter<A> {
     /// Each thread has a bell of its own: an answer then wakes only the thread that waits for it.
     bell: Arc<Condvar>,
     /// A thread that reads the answer itself needs no bell, which would be a system call.
     asleep: bool,
-    answer: Option<Answer>,
+    answer: Option<Result<A, NoAnswer>>,
 }
 
-/// By the numbers of their requests.
-#[derive(Default)]
-pub(super) struct Waiters(BTreeMap<u64, Waiter>);
+/// Who waits for an `A`, by the numbers of the requests.
+pub(super) struct Waiters<A>(BTreeMap<u64, Waiter<A>>);
 
-impl Waiters {
+impl<A: Copy> Waiters<A> {
+    pub(super) const fn new() -> Self {
+        Waiters(BTreeMap::new())
+    }
+
     /// Registers a thread that is about to wait, and returns its bell.
-    pub(super) fn begin(&mut self, id: u64, answer: Option<Answer>) -> Arc<Condvar> {
+    pub(super) fn begin(&mut self, id: u64) -> Arc<Condvar> {
         let bell = Arc::new(Condvar::new());
-        self.0.insert(id, Waiter { bell: bell.clone(), asleep: false, answer });
+        self.0.insert(id, Waiter { bell: bell.clone(), asleep: false, answer: None });
         bell
     }
 
@@ -48,16 +42,16 @@ impl Waiters {
         self.0.get_mut(&id).into_iter().for_each(|waiter| waiter.asleep = true);
     }
 
-    pub(super) fn answer(&mut self, id: u64, answer: Answer) {
+    pub(super) fn answer(&mut self, id: u64, answer: A) {
         if let Some(waiter) = self.0.get_mut(&id) {
-            waiter.answer = Some(answer);
+            waiter.answer = Some(Ok(answer));
             if waiter.asleep {
                 waiter.bell.notify_one();
             }
         }
     }
 
-    pub(super) fn answer_of(&self, id: u64) -> Option<Answer> {
+    pub(super) fn answer_of(&self, id: u64) -> Option<Result<A, NoAnswer>> {
         self.0.get(&id).and_then(|waiter| waiter.answer)
     }
 
@@ -72,7 +66,7 @@ impl Waiters {
     /// Ends all waits, because the instance has left.
     pub(super) fn stop(&mut self) {
         for waiter in self.0.values_mut() {
-            waiter.answer.get_or_insert(Answer::Stopped);
+            waiter.answer.get_or_insert(Err(NoAnswer::Stopped));
             waiter.bell.notify_one();
         }
     }

@@ -155,8 +155,8 @@ impl World {
                 let withdrawn = about.is_none_or(|id| instance.given_back.contains(&id));
                 assert!(withdrawn, "{about:?} was answered twice");
             }
-            Upshot::Granted(_) => self.seen.granted += 1,
-            Upshot::Denied { .. } => self.seen.denied += 1,
+            Upshot::Decided { verdict: Ok(()), .. } => self.seen.granted += 1,
+            Upshot::Decided { verdict: Err(_), .. } => self.seen.denied += 1,
             Upshot::Lost(_) => self.seen.revoked += 1,
             Upshot::Changed(_) => self.seen.setting_changed += 1,
             Upshot::Delivered { payload, .. } => {
