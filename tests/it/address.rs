@@ -102,19 +102,20 @@ fn a_port_that_was_set_is_on_127_0_0_1_whatever_the_group() {
 #[test]
 fn a_program_on_the_port_of_all_addresses_is_named_and_one_elsewhere_is_not_in_the_way() {
     let ground = Ground::new();
-    let (group, at, everywhere) = loop {
+    let (group, at) = loop {
         let group = name();
         let at = default_address(&group);
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, at.port())) {
-            break (group, at, listener);
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, at.port())).is_ok() {
+            break (group, at);
         }
     };
+    let everywhere = Proc::mute(Ipv4Addr::UNSPECIFIED, at.port());
     let who = format!("port {} of {} is held by", at.port(), at.ip());
     let join = finish(command(&ground, &group, "join")).code(69);
-    join.says(&who).says(&format!("(pid {}", std::process::id()));
+    join.says(&who).says(&format!("(pid {}", everywhere.pid()));
     let doctor = finish(command(&ground, &group, "doctor")).code(1).out;
     assert!(doctor.contains(&who), "{doctor}");
-    drop(everywhere);
+    everywhere.kill();
     // Another group: the port of this one may be another test's by now.
     let (group, _elsewhere) = loop {
         let group = name();

@@ -1,6 +1,7 @@
 //! What `pares doctor` finds, each on a machine or in a group that has it.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
@@ -131,7 +132,7 @@ fn what_the_network_is_set_to_is_found() {
 #[test]
 fn another_program_on_the_port_is_named() {
     let ground = Ground::new();
-    let holder = Proc::mute(ground.port);
+    let holder = Proc::mute(Ipv4Addr::LOCALHOST, ground.port);
     let who = format!("pid {}", holder.pid());
     says(&doctor(&ground), "supervisor", "cure", &[&who, "another program", "--port"]);
     // With a key it can be asked, and does not answer.

@@ -256,7 +256,7 @@ fn a_starved_supervisor_is_not_ended() {
     let pid = boss.pid().to_string();
     let each_thread = |tool: &str, options: &[&str]| {
         // It fails if one of them has ended meanwhile, as some do that a new supervisor starts.
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let done = Command::new(tool).arg("-a").args(options).arg(&pid).output().unwrap();
             if done.status.success() {

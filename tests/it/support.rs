@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::raw::free_port;
 
 /// The deadline of every wait for what must come: only a defect reaches it, however busy the
 /// machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Asserts that what can be late on a busy machine is in time once. A defect makes it late each
 /// time.
@@ -244,17 +245,19 @@ impl Proc {
         Proc::launch(command).0
     }
 
-    /// A program that is no instance, listens on the port, and takes and says nothing.
+    /// A program that is no instance, listens there, and takes and says nothing. This process is
+    /// none such: other tests have instances in it.
     #[track_caller]
-    pub(crate) fn mute(port: u16) -> Self {
+    pub(crate) fn mute(ip: Ipv4Addr, port: u16) -> Self {
         const PROGRAM: &str = "import signal, socket, sys\n\
             s = socket.socket()\n\
-            s.bind(('127.0.0.1', int(sys.argv[1])))\n\
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+            s.bind((sys.argv[1], int(sys.argv[2])))\n\
             s.listen()\n\
             print('listening', flush=True)\n\
             signal.pause()";
         let mut command = Command::new("python3");
-        command.args(["-c", PROGRAM, &port.to_string()]);
+        command.args(["-c", PROGRAM, &ip.to_string(), &port.to_string()]);
         let holder = Proc::start(command);
         assert_eq!(holder.line(), "listening");
         holder

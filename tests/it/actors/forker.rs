@@ -19,7 +19,7 @@ use crate::support::{GROUP, Ground, PATIENCE, await_true};
 
 /// Seconds after which a child that hangs is ended; on a busy machine it must not be before its
 /// test is.
-pub(super) const LIFETIME: u32 = 600;
+pub(super) const LIFETIME: u32 = 1800;
 
 /// Forks; `child` runs in the child, which ends when it returns. It lives no longer than
 /// [`LIFETIME`] in any case.

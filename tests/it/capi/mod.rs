@@ -129,7 +129,7 @@ fn run(before: &[&str], program: &Path) -> Answer {
 }
 
 /// Runs a program to its end that is silent for longer than others: under valgrind it is some fifty
-/// times slower. It ends itself after ten minutes.
+/// times slower. It ends itself after half an hour.
 #[track_caller]
 fn finish_slowly(command: Command) -> Answer {
     let mut process = Proc::start(command);

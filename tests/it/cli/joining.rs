@@ -1,14 +1,14 @@
 //! `join`, `monitor`, and what ends them.
 
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::has_fields;
-use crate::support::Ground;
+use crate::support::{Ground, Proc};
 
 #[test]
 fn stop_has_an_instance_leave_and_join_end() {
@@ -155,7 +155,8 @@ fn an_obstacle_is_told_with_the_options_of_the_command() {
     two.expect_event("subordinate");
     one.kill();
     assert_eq!(two.expect_event("contending")["cause"], "supervisor-died");
-    let _holder = TcpListener::bind(("127.0.0.1", ground.port)).unwrap();
-    let cause = two.expect_event("contending")["cause"].to_string();
+    let _holder = Proc::mute(Ipv4Addr::LOCALHOST, ground.port);
+    let told = two.expect(|event| event["cause"].to_string().contains("not by a pares instance"));
+    let cause = told["cause"].to_string();
     assert!(cause.contains("--port or PARES_PORT") && !cause.contains("Config::"), "{cause}");
 }

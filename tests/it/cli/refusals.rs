@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -45,7 +45,7 @@ fn a_program_that_speaks_another_language_is_69() {
 #[test]
 fn a_program_that_says_nothing_is_69_too() {
     let ground = Ground::new();
-    let holder = Proc::mute(ground.port);
+    let holder = Proc::mute(Ipv4Addr::LOCALHOST, ground.port);
     let who = format!("`python3` (pid {}", holder.pid());
     ground.ask("join").code(69).says(&who).says("not by a pares instance");
     ground.ask("ls").code(69).says(&who).says("not by a pares instance");
