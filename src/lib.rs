@@ -49,11 +49,11 @@
 //!
 //! # What instances share
 //!
-//! The supervisor keeps the book of *permits* ([`Instance::acquire`]): which instance holds how
+//! The supervisor keeps the ledger of *permits* ([`Instance::acquire`]): which instance holds how
 //! many units of which resource, and which requests wait, in the order of asking. Each instance
 //! also keeps a record of what it holds. Its hello to a new supervisor carries its permits, its
 //! waiting requests with their numbers and times, its *tallies*, and all *settings* that it knows.
-//! From these the new supervisor rebuilds the book, and it grants nothing before it is settled.
+//! From these the new supervisor rebuilds the ledger, and it grants nothing before it is settled.
 //!
 //! A setting is acknowledged once it has been written to every instance. It survives the
 //! supervisor, because an instance reads what the kernel has accepted even after the writer's

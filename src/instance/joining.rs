@@ -52,7 +52,7 @@ pub(super) fn join(config: Config) -> Result<Instance, JoinError> {
 
     let listener =
         port::listen(port::here(0), sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
-    let admin = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
+    let admin_port = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
     let (id, seed) = random.split_at(8);
@@ -60,11 +60,11 @@ pub(super) fn join(config: Config) -> Result<Instance, JoinError> {
     let program = program();
     let mut me = Entry {
         // The kernel gives the port to nobody else as long as this instance lives.
-        name: config.name.clone().unwrap_or_else(|| format!("{program}-{admin}")),
+        name: config.name.clone().unwrap_or_else(|| format!("{program}-{admin_port}")),
         id: number(id),
         pid: std::process::id(),
         uid: rustix::process::getuid().as_raw(),
-        admin,
+        admin_port,
         joined_ms: unix_ms(SystemTime::now()),
         meta: config.meta.clone(),
         functions: Vec::new(),

@@ -42,7 +42,7 @@ fn samples() -> Vec<Message> {
             greeting: Box::new(Greeting {
                 entry,
                 last_term: 3,
-                standing: 3,
+                confirmed_term: 3,
                 roster: None,
                 declared: vec![Declared {
                     resource: "connections".into(),
@@ -169,13 +169,15 @@ fn a_forged_count_takes_no_more_than_what_has_come_could_hold() {
 
 /// The supervisor `s` of term 5, that expects these back; `None`: it does not know whom.
 fn supervisor(expected: Option<std::ops::Range<u16>>) -> Supervisor {
-    let roster =
-        |admins: std::ops::Range<u16>| Roster { admins: admins.collect(), unknown_since: None };
+    let roster = |admin_ports: std::ops::Range<u16>| Roster {
+        admin_ports: admin_ports.collect(),
+        unknown_since: None,
+    };
     let elected = Elected {
         me: test_entry("s", 1, 1),
         term: 5,
         registry_port: 2,
-        before: expected.map_or(Before::Unknown, |admins| Before::These(roster(admins))),
+        before: expected.map_or(Before::Unknown, |admin_ports| Before::These(roster(admin_ports))),
         predecessor: None,
         claims: Claims::default(),
         settings: Settings::default(),
@@ -191,7 +193,7 @@ const FIRST: u16 = 1000;
 fn hello(conn: ConnId) -> ServerInput {
     let entry = test_entry(&format!("member-{conn:05}"), conn + 2, FIRST + conn as u16);
     let claims = Claims {
-        standing: 4,
+        confirmed_term: 4,
         declared: vec![Declared { resource: "seats".into(), limit: 20_000, per_holder: None }],
         held: vec![Held { id: 1_000_000, resource: "seats".into(), units: 1 }],
         wanted: vec![],
@@ -273,7 +275,7 @@ fn a_failover_of_a_thousand_takes_steps_in_proportion() {
     const N: usize = 1000;
     // Each is welcomed, and the others hear of it where they ask; the first witnesses are told
     // everybody, and those who take their place once the group is settled, of which the first are
-    // told, too. Until one is in the registry, the book and their indices, 21 allocations, and a
+    // told, too. Until one is in the registry, the ledger and their indices, 21 allocations, and a
     // node of a map now and then.
     let (sum, most) = failover(N, true);
     assert!(

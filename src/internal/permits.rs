@@ -1,27 +1,27 @@
-//! The book of permits beside a naive one, which keeps lists and works out everything anew each
+//! The ledger of permits beside a naive one, which keeps lists and works out everything anew each
 //! time.
 
 use std::collections::BTreeMap;
 
 use super::Choices;
 use crate::state::ConnId;
-use crate::state::permits::{Book, Claims, Verdict};
+use crate::state::permits::{Claims, Ledger, Verdict};
 use crate::wire::{Counted, Declared, Held, Shortage, Wanted};
 
 const RESOURCES: [&str; 3] = ["db", "gpu", "net"];
 const HOLDERS: usize = 5;
 
-/// Any sequence of requests is decided as the naive book decides it.
+/// Any sequence of requests is decided as the naive ledger decides it.
 ///
 /// Input: one event after the other.
 pub fn fuzz_permits(input: &[u8]) {
     let mut choices = Choices(input);
-    let (mut book, mut naive) = (Book::default(), Naive::default());
+    let (mut ledger, mut naive) = (Ledger::default(), Naive::default());
     while !choices.0.is_empty() {
         let (mut verdicts, mut expected) = (Vec::new(), Vec::new());
-        naive.step(&mut choices, &mut book, &mut verdicts, &mut expected);
+        naive.step(&mut choices, &mut ledger, &mut verdicts, &mut expected);
         naive.serve(&mut expected);
-        book.check();
+        ledger.check();
         let text = |verdicts: &[Verdict]| {
             let mut lines: Vec<String> =
                 verdicts.iter().map(|verdict| format!("{verdict:?}")).collect();
@@ -30,11 +30,11 @@ pub fn fuzz_permits(input: &[u8]) {
         };
         assert_eq!(text(&verdicts), text(&expected));
         for &holder in &naive.present {
-            assert_eq!(book.claims_of(holder), naive.claims_of(holder), "of {holder}");
+            assert_eq!(ledger.claims_of(holder), naive.claims_of(holder), "of {holder}");
         }
         for resource in RESOURCES {
-            assert_eq!(book.total(resource), naive.counted(resource));
-            let in_use = book.usage(resource).map_or(0, |usage| usage.in_use);
+            assert_eq!(ledger.total(resource), naive.counted(resource));
+            let in_use = ledger.usage(resource).map_or(0, |usage| usage.in_use);
             assert_eq!(in_use, naive.in_use(resource), "of {resource}");
         }
     }
@@ -56,11 +56,11 @@ struct Naive {
 }
 
 impl Naive {
-    /// Does one thing to `book`, and to this one what follows from it at once.
+    /// Does one thing to `ledger`, and to this one what follows from it at once.
     fn step(
         &mut self,
         choices: &mut Choices<'_>,
-        book: &mut Book,
+        ledger: &mut Ledger,
         verdicts: &mut Vec<Verdict>,
         expected: &mut Vec<Verdict>,
     ) {
@@ -68,7 +68,7 @@ impl Naive {
         let someone = self.present.get(choices.below(HOLDERS)).copied();
         match (choices.below(10), someone) {
             (0, Some(holder)) => {
-                book.leave(holder, verdicts);
+                ledger.leave(holder, verdicts);
                 self.forget(holder);
             }
             (1, someone) if self.present.len() < HOLDERS || someone.is_some() => {
@@ -77,22 +77,22 @@ impl Naive {
                     someone.filter(|_| self.present.len() == HOLDERS || choices.below(2) == 0);
                 let claims = self.some_claims(replaced, choices);
                 self.next_holder += 1;
-                book.enter(self.next_holder, claims.clone(), replaced, verdicts);
+                ledger.enter(self.next_holder, claims.clone(), replaced, verdicts);
                 self.enter(self.next_holder, claims, replaced, expected);
             }
             (2, _) if !self.open => {
-                book.open(verdicts);
+                ledger.open(verdicts);
                 self.open = true;
                 self.revoke_stale(expected);
             }
             (3, _) => {
                 let limit = Some(choices.below(8) as u64).filter(|&limit| limit < 7);
-                book.set_limit(&resource, limit, verdicts);
+                ledger.set_limit(&resource, limit, verdicts);
                 self.limits.remove(&resource);
                 limit.into_iter().for_each(|limit| _ = self.limits.insert(resource.clone(), limit));
             }
             (4, Some(holder)) => {
-                let count = book.revoke(&resource, holder, verdicts);
+                let count = ledger.revoke(&resource, holder, verdicts);
                 let ours = |(other, held, _): &&(ConnId, Held, u64)| {
                     *other == holder && held.resource == resource
                 };
@@ -104,12 +104,12 @@ impl Naive {
             }
             (5, Some(holder)) => {
                 let units = choices.below(4) as u64;
-                book.count(holder, Counted { resource: resource.clone(), units }, verdicts);
+                ledger.count(holder, Counted { resource: resource.clone(), units }, verdicts);
                 self.count(holder, resource, units);
             }
             (6 | 7, Some(holder)) => {
                 let wanted = self.some_request(resource, choices);
-                book.acquire(holder, wanted.clone(), verdicts);
+                ledger.acquire(holder, wanted.clone(), verdicts);
                 self.waiting.push((holder, wanted));
             }
             (8 | 9, Some(holder)) => {
@@ -121,7 +121,7 @@ impl Naive {
                     .chain(claims.wanted.iter().map(|wanted| wanted.id));
                 let ids: Vec<u64> = ids.collect();
                 let Some(&id) = ids.get(choices.below(ids.len().max(1))) else { return };
-                book.release(holder, id, verdicts);
+                ledger.release(holder, id, verdicts);
                 self.held.retain(|(other, held, _)| (*other, held.id) != (holder, id));
                 self.waiting.retain(|(other, wanted)| (*other, wanted.id) != (holder, id));
             }
@@ -139,7 +139,7 @@ impl Naive {
     /// What one that comes may say: some of what is known of it, and something new.
     fn some_claims(&mut self, replaced: Option<ConnId>, choices: &mut Choices<'_>) -> Claims {
         let mut claims = replaced.map(|old| self.claims_of(old)).unwrap_or_default();
-        claims.standing = choices.below(4) as u64;
+        claims.confirmed_term = choices.below(4) as u64;
         claims.held.retain(|_| choices.below(4) > 0);
         claims.declared.clear();
         for resource in RESOURCES {
@@ -178,7 +178,7 @@ impl Naive {
         let before = replaced.map(|old| self.claims_of(old).held).unwrap_or_default();
         replaced.into_iter().for_each(|old| self.forget(old));
         self.present.push(holder);
-        self.newest = self.newest.max(claims.standing);
+        self.newest = self.newest.max(claims.confirmed_term);
         self.declared.extend(claims.declared.into_iter().map(|declared| (holder, declared)));
         let is_new = |held: &Held| !before.iter().any(|known| known.id == held.id);
         let (new, here): (Vec<Held>, Vec<Held>) = claims.held.into_iter().partition(is_new);
@@ -190,7 +190,7 @@ impl Naive {
             if self.open && new && too_much {
                 expected.push(Verdict::Revoked { holder, id: held.id });
             } else {
-                self.held.push((holder, held, claims.standing));
+                self.held.push((holder, held, claims.confirmed_term));
             }
         }
         self.waiting.extend(claims.wanted.into_iter().map(|wanted| (holder, wanted)));
@@ -219,11 +219,12 @@ impl Naive {
         for resource in RESOURCES {
             let Some(limit) = self.limit(resource) else { continue };
             while self.in_use(resource) > limit {
-                let stale = self.held.iter().filter(|(_, held, standing)| {
-                    held.resource == resource && *standing < self.newest.max(1)
+                let stale = self.held.iter().filter(|(_, held, confirmed_term)| {
+                    held.resource == resource && *confirmed_term < self.newest.max(1)
                 });
-                let oldest =
-                    stale.map(|(holder, held, standing)| (*standing, *holder, held.id)).min();
+                let oldest = stale
+                    .map(|(holder, held, confirmed_term)| (*confirmed_term, *holder, held.id))
+                    .min();
                 let Some((_, holder, id)) = oldest else { break };
                 self.held.retain(|(other, held, _)| (*other, held.id) != (holder, id));
                 expected.push(Verdict::Revoked { holder, id });

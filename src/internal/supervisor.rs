@@ -26,7 +26,7 @@ pub fn fuzz_supervisor(input: &[u8]) {
     let mut choices = Choices(input);
     let before = match choices.below(3) {
         0 => Before::Nobody,
-        1 => Before::These(Roster { admins: admins(&mut choices), unknown_since: None }),
+        1 => Before::These(Roster { admin_ports: admins(&mut choices), unknown_since: None }),
         _ => Before::Unknown,
     };
     let me = Entry { name: "s".into(), ..entry(0, 1, 99) };
@@ -141,7 +141,7 @@ impl Server {
                 let conn = self.known.keys().copied().nth(nth);
                 conn.into_iter().for_each(|conn| self.end(conn));
             }
-            7 => self.on(ServerInput::Dead { admin: u16::from(choices.byte()) % 16 }),
+            7 => self.on(ServerInput::Dead { admin_port: u16::from(choices.byte()) % 16 }),
             8 => {
                 self.now += Duration::from_millis(u64::from(choices.byte()));
                 self.on(ServerInput::Woken);
@@ -246,14 +246,14 @@ impl Server {
         let roster = match choices.below(4) {
             0 => None,
             1 => Some(Roster {
-                admins: admins(choices),
+                admin_ports: admins(choices),
                 unknown_since: Some(Duration::from_millis(choices.byte().into())),
             }),
-            _ => Some(Roster { admins: admins(choices), unknown_since: None }),
+            _ => Some(Roster { admin_ports: admins(choices), unknown_since: None }),
         };
         let mut claims = Claims::default();
         if choices.below(2) == 1 {
-            claims.standing = u64::from(choices.byte());
+            claims.confirmed_term = u64::from(choices.byte());
             let (limit, units) = (choices.below(6) as u64, choices.below(4) as u64);
             claims.declared.push(Declared { resource: "db".into(), limit, per_holder: None });
             claims.held.push(Held { id: 8, resource: "db".into(), units });
@@ -326,8 +326,8 @@ impl Server {
                     assert!(conns.iter().all(told), "told to one who is no member");
                 }
                 ServerAction::Own { .. } => {}
-                ServerAction::Probe { admin } => {
-                    assert!(!self.settled, "looks for {admin} though all is settled")
+                ServerAction::Probe { admin_port } => {
+                    assert!(!self.settled, "looks for {admin_port} though all is settled")
                 }
                 ServerAction::Announce => {}
                 ServerAction::Settled { term, members } => {
@@ -431,7 +431,7 @@ fn admins(choices: &mut Choices<'_>) -> BTreeSet<u16> {
 }
 
 /// Some names are the supervisor's, too long, or such as no instance may have.
-fn entry(name: u8, id: u64, admin: u16) -> Entry {
+fn entry(name: u8, id: u64, admin_port: u16) -> Entry {
     let name = match name {
         12 => "s".into(),
         13 => "main".into(),
@@ -439,5 +439,5 @@ fn entry(name: u8, id: u64, admin: u16) -> Entry {
         15 => "x".repeat(200),
         other => format!("m{other}"),
     };
-    Entry { name, id, pid: 1, uid: 0, admin, joined_ms: 0, meta: vec![], functions: vec![] }
+    Entry { name, id, pid: 1, uid: 0, admin_port, joined_ms: 0, meta: vec![], functions: vec![] }
 }

@@ -86,7 +86,7 @@ pub(crate) enum Deed {
     Connect,
     /// Look whether the previous supervisor, whose admin port this is, still lives. Only a
     /// [member](super::member) asks for it.
-    LookAfter { admin: u16 },
+    LookAfter { admin_port: u16 },
     /// Do nothing for this time.
     Wait(Duration),
     /// Be supervisor.

@@ -21,12 +21,12 @@ pub(crate) struct Hello {
 impl Hello {
     pub(crate) fn into_message(self) -> Message {
         let Hello { entry, last_term, roster, claims, settings } = self;
-        let Claims { standing, declared, held, wanted, counted } = claims;
+        let Claims { confirmed_term, declared, held, wanted, counted } = claims;
         let roster = roster.map(Roster::into_record);
         let greeting = Greeting {
             entry,
             last_term,
-            standing,
+            confirmed_term,
             roster,
             declared,
             held,
@@ -42,7 +42,7 @@ impl Hello {
         let Greeting {
             entry,
             last_term,
-            standing,
+            confirmed_term,
             roster,
             declared,
             held,
@@ -51,7 +51,7 @@ impl Hello {
             settings,
         } = greeting;
         let roster = roster.map(Roster::from_record);
-        let claims = Claims { standing, declared, held, wanted, counted };
+        let claims = Claims { confirmed_term, declared, held, wanted, counted };
         Hello { entry, last_term, roster, claims, settings }
     }
 
@@ -77,7 +77,7 @@ pub(crate) fn check_entry(entry: &Entry) -> Result<(), String> {
     if entry.functions.len() > config::MAX_FUNCTIONS {
         return Err(format!("{} functions", entry.functions.len()));
     }
-    if entry.admin == 0 {
+    if entry.admin_port == 0 {
         return Err("no admin endpoint".into());
     }
     Ok(())

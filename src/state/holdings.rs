@@ -26,10 +26,10 @@ pub(crate) struct Holdings {
     touch: Touch,
     /// The last supervisor's term.
     term: u64,
-    /// See [`Claims::standing`].
-    standing: u64,
+    /// See [`Claims::confirmed_term`].
+    confirmed_term: u64,
     /// From when on others may have been given what this instance holds; `None` while a supervisor
-    /// has it in its book.
+    /// has it in its ledger.
     doubtful_from: Option<Time>,
     next_id: u64,
     /// Bytes of messages read since the supervisor was last told.
@@ -180,14 +180,14 @@ impl Holdings {
     pub(crate) fn on_state(&mut self, term: u64, settled: bool) {
         self.term = term;
         if settled {
-            (self.standing, self.doubtful_from) = (term, None);
+            (self.confirmed_term, self.doubtful_from) = (term, None);
         }
     }
 
     /// The lifeline was cut while the supervisor lived: it may have given to others what we hold,
     /// and these have the better claim, also if they are cut off next.
     pub(crate) fn cut_off(&mut self) {
-        self.standing = 0;
+        self.confirmed_term = 0;
         self.doubtful_from = Some(Time::ZERO);
     }
 
@@ -211,7 +211,7 @@ impl Holdings {
             .filter(|(_, units)| **units > 0)
             .map(|(resource, &units)| Counted { resource: resource.clone(), units });
         Claims {
-            standing: self.standing,
+            confirmed_term: self.confirmed_term,
             declared: self.declared.clone(),
             held: self.permits.values().cloned().collect(),
             wanted: self.requests.values().cloned().collect(),
@@ -224,7 +224,7 @@ impl Holdings {
     pub(crate) fn begin(&mut self, now: Time, term: u64, settled: bool) -> Vec<FromHolder> {
         self.taken = 0;
         self.touch = Touch::With;
-        // In time: it is in the book of one who has given nothing to anybody.
+        // In time: it is in the ledger of one who has given nothing to anybody.
         self.doubtful_from = self.doubtful_from.filter(|&from| from <= now);
         self.on_state(term, settled);
         let again = self.queries.iter();
@@ -240,7 +240,8 @@ impl Holdings {
                 Some(Wanted { resource, units, .. }) => {
                     self.permits.insert(id, Held { id, resource, units });
                     // Only granted once settled, and after all that was revoked then.
-                    (self.standing, self.doubtful_from) = (self.standing.max(self.term), None);
+                    (self.confirmed_term, self.doubtful_from) =
+                        (self.confirmed_term.max(self.term), None);
                     Upshot::Decided { id, verdict: Ok(()) }
                 }
                 // Withdrawn meanwhile, which the supervisor is about to read.
@@ -339,7 +340,7 @@ mod tests {
         let mut holdings = Holdings::default();
         let mut stands = |what: fn(&mut Holdings)| {
             what(&mut holdings);
-            holdings.claims().standing
+            holdings.claims().confirmed_term
         };
         assert_eq!(stands(|holdings| _ = holdings.begin(NOW, 3, true)), 3);
         assert_eq!(
@@ -393,7 +394,7 @@ mod tests {
         assert!(holdings.is_certain(late), "only a settled supervisor grants");
         holdings.end(late);
         holdings.begin(NOW, 7, false);
-        assert!(holdings.is_certain(late), "it has us in its book since before it was late");
+        assert!(holdings.is_certain(late), "it has us in its ledger since before it was late");
     }
 
     #[test]

@@ -183,8 +183,8 @@ impl Member {
                 match (goodbye, self.known.as_ref()) {
                     (Some(goodbye), _) => self.lost(goodbye),
                     (None, Some(known)) if !sure => {
-                        let admin = known.supervisor_admin;
-                        return (None, Deed::LookAfter { admin });
+                        let admin_port = known.supervisor_admin_port;
+                        return (None, Deed::LookAfter { admin_port });
                     }
                     (None, _) => self.lost(Loss::Died),
                 }

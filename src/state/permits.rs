@@ -1,8 +1,8 @@
-//! The book of permits: which instance holds and counts how many units of what, and which requests
-//! wait.
+//! The ledger of permits: which instance holds and counts how many units of what, and which
+//! requests wait.
 //!
 //! Invariants (`check`):
-//! * nothing is granted before the book is open, that is, before every instance is here that may
+//! * nothing is granted before the ledger is open, that is, before every instance is here that may
 //!   hold something;
 //! * a grant never takes a resource's use above its limit, nor its holder's above the limit for one
 //!   holder;
@@ -20,7 +20,7 @@ use resource::{Request, Resource};
 
 mod resource;
 
-/// What the book decides; the supervisor tells the instances concerned.
+/// What the ledger decides; the supervisor tells the instances concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Granted {
@@ -50,7 +50,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Claims {
     /// The last term in which what it holds was certainly given to no other instance; 0 if there is
     /// none.
-    pub(crate) standing: u64,
+    pub(crate) confirmed_term: u64,
     pub(crate) declared: Vec<Declared>,
     pub(crate) held: Vec<Held>,
     pub(crate) wanted: Vec<Wanted>,
@@ -85,15 +85,15 @@ struct Holder {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct Ledger {
     resources: BTreeMap<String, Resource>,
     holders: BTreeMap<ConnId, Holder>,
     open: bool,
-    /// The best standing of all claims.
+    /// The largest confirmed term of all claims.
     newest: u64,
 }
 
-impl Book {
+impl Ledger {
     /// Enters what a holder brings along. `replaced` is a connection of the same life of the same
     /// holder that has not ended yet: the new connection takes over what stands there, and no other
     /// holder gets it in between.
@@ -107,7 +107,7 @@ impl Book {
         let before = replaced.map(|old| self.take_out(old)).unwrap_or_default();
         let mut touched: BTreeSet<String> = before.names();
         touched.extend(claims.held.iter().map(|held| held.resource.clone()));
-        self.newest = self.newest.max(claims.standing);
+        self.newest = self.newest.max(claims.confirmed_term);
         for Declared { resource, limit, per_holder } in &claims.declared {
             let this = self.resources.entry(resource.clone()).or_default();
             this.limits.add(*limit);
@@ -130,7 +130,7 @@ impl Book {
                 verdicts.push(Verdict::Revoked { holder, id });
                 continue;
             }
-            this.enter(holder, id, units, claims.standing);
+            this.enter(holder, id, units, claims.confirmed_term);
             places.insert(id, InQueue { resource, asked_ns: None });
         }
         for Wanted { id, resource, units, wait, asked_ns } in claims.wanted {
@@ -275,14 +275,14 @@ impl Book {
         ids.len()
     }
 
-    /// Opens the book: every instance is here that may hold something, and permits are granted from
-    /// now on.
+    /// Opens the ledger: every instance is here that may hold something, and permits are granted
+    /// from now on.
     ///
     /// Claims can contradict each other only if a holder stood still during a whole supervisorship
     /// that gave away what it held, or was cut off while the supervisor lived. The holder's
-    /// standing tells it from the others: it loses what there is no room for. If all holders were
-    /// cut off, one after the other, nothing shows which of them has the better claim, and any may
-    /// lose.
+    /// confirmed term tells it from the others: it loses what there is no room for. If all holders
+    /// were cut off, one after the other, nothing shows which of them has the better claim, and any
+    /// may lose.
     pub(crate) fn open(&mut self, verdicts: &mut Vec<Verdict>) {
         self.open = true;
         for this in self.resources.values_mut() {
@@ -290,8 +290,8 @@ impl Book {
             let mut old: Vec<(u64, ConnId, u64)> = this
                 .held
                 .iter()
-                .filter(|(_, permit)| permit.standing < self.newest.max(1))
-                .map(|(&(holder, id), permit)| (permit.standing, holder, id))
+                .filter(|(_, permit)| permit.confirmed_term < self.newest.max(1))
+                .map(|(&(holder, id), permit)| (permit.confirmed_term, holder, id))
                 .collect();
             old.sort_unstable();
             for (_, holder, id) in old {
@@ -350,7 +350,7 @@ impl Book {
                     .map(|(&at, _)| at);
             }
         }
-        // Until the book is open, claims may contradict each other: then it is not yet so.
+        // Until the ledger is open, claims may contradict each other: then it is not yet so.
         let over = this.limit().filter(|&limit| self.open && this.in_use() > limit);
         if let (Some(limit), false) = (over, this.over) {
             verdicts.push(Verdict::OverLimit {
@@ -427,19 +427,19 @@ impl Book {
         assert_eq!(places, self.holders.values().map(|holder| holder.places.len()).sum::<usize>());
     }
 
-    /// Returns what the book has of a holder, in the form in which the holder said it.
+    /// Returns what the ledger has of a holder, in the form in which the holder said it.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn claims_of(&self, holder: ConnId) -> Claims {
         let Some(this) = self.holders.get(&holder) else { return Claims::default() };
         let mut claims = Claims { declared: this.declared.clone(), ..Claims::default() };
         for (&id, InQueue { resource, asked_ns }) in &this.places {
-            let (book, resource) = (&self.resources[resource], resource.clone());
+            let (ledger, resource) = (&self.resources[resource], resource.clone());
             match *asked_ns {
                 None => {
-                    claims.held.push(Held { id, resource, units: book.held[&(holder, id)].units })
+                    claims.held.push(Held { id, resource, units: ledger.held[&(holder, id)].units })
                 }
                 Some(asked_ns) => {
-                    let Request { units, wait } = book.waiting[&(asked_ns, holder, id)];
+                    let Request { units, wait } = ledger.waiting[&(asked_ns, holder, id)];
                     claims.wanted.push(Wanted { id, resource, units, wait, asked_ns });
                 }
             }

@@ -79,13 +79,13 @@ impl Registry {
 }
 
 #[cfg(test)]
-pub(crate) fn test_entry(name: &str, id: u64, admin: u16) -> Entry {
+pub(crate) fn test_entry(name: &str, id: u64, admin_port: u16) -> Entry {
     Entry {
         name: name.into(),
         id,
         pid: 1,
         uid: 0,
-        admin,
+        admin_port,
         joined_ms: 0,
         meta: vec![],
         functions: vec![],

@@ -16,7 +16,7 @@ use crate::wire::{self, Departure, Joining, Message};
 /// living instances share, and an instance keeps its own for life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roster {
-    pub(crate) admins: BTreeSet<u16>,
+    pub(crate) admin_ports: BTreeSet<u16>,
     /// `None` if these are all. Else there may be others, of whom no supervisor has known since
     /// then. Whoever supervises waits for them for a certain time from that moment on, and no
     /// longer.
@@ -26,14 +26,14 @@ pub(crate) struct Roster {
 impl Roster {
     pub(super) fn into_record(self) -> wire::Roster {
         wire::Roster {
-            admins: self.admins.into_iter().collect(),
+            admin_ports: self.admin_ports.into_iter().collect(),
             unknown_since_ns: self.unknown_since.map(in_nanoseconds),
         }
     }
 
     pub(super) fn from_record(record: wire::Roster) -> Self {
         Roster {
-            admins: record.admins.into_iter().collect(),
+            admin_ports: record.admin_ports.into_iter().collect(),
             unknown_since: record.unknown_since_ns.map(Time::from_nanos),
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn in_nanoseconds(time: Time) -> u64 {
 pub(crate) struct Subordinate {
     pub(crate) term: u64,
     pub(crate) supervisor: String,
-    pub(crate) supervisor_admin: u16,
+    pub(crate) supervisor_admin_port: u16,
     pub(crate) registry_port: u16,
     pub(crate) settled: bool,
     pub(crate) members: u32,
@@ -66,7 +66,7 @@ impl Subordinate {
         let Message::Joining(Joining::Welcome {
             term,
             supervisor,
-            supervisor_admin,
+            supervisor_admin_port,
             registry_port,
             settled,
             members,
@@ -78,7 +78,7 @@ impl Subordinate {
         Some(Subordinate {
             term,
             supervisor,
-            supervisor_admin,
+            supervisor_admin_port,
             registry_port,
             settled,
             members,
@@ -104,10 +104,10 @@ impl Subordinate {
         }
         let roster = self.roster.get_or_insert_default();
         if anew {
-            roster.admins.clear();
+            roster.admin_ports.clear();
         }
-        roster.admins.extend(added);
-        removed.iter().for_each(|admin| _ = roster.admins.remove(admin));
+        roster.admin_ports.extend(added);
+        removed.iter().for_each(|admin_port| _ = roster.admin_ports.remove(admin_port));
         roster.unknown_since = unknown_since_ns.map(Time::from_nanos);
     }
 
@@ -115,7 +115,7 @@ impl Subordinate {
     pub(crate) fn on_goodbye(&mut self, reason: Departure) {
         if let (Departure::StepsDown, Some(roster)) = (reason, &mut self.roster) {
             // It comes back as a subordinate: its successor must wait for it like for all others.
-            roster.admins.insert(self.supervisor_admin);
+            roster.admin_ports.insert(self.supervisor_admin_port);
         }
     }
 
@@ -143,7 +143,7 @@ mod tests {
         Subordinate::welcomed(Message::Joining(Joining::Welcome {
             term: 1,
             supervisor: "s".into(),
-            supervisor_admin: 9,
+            supervisor_admin_port: 9,
             registry_port: 10,
             settled: false,
             members: 1,
@@ -156,9 +156,9 @@ mod tests {
         let mut this = subordinate();
         this.on_roster(true, None, vec![1, 2], &[]);
         this.on_roster(false, None, vec![3], &[1]);
-        assert_eq!(this.roster.as_ref().unwrap().admins, [2, 3].into());
+        assert_eq!(this.roster.as_ref().unwrap().admin_ports, [2, 3].into());
         this.on_roster(true, None, vec![4], &[]);
-        assert_eq!(this.roster.as_ref().unwrap().admins, [4].into());
+        assert_eq!(this.roster.as_ref().unwrap().admin_ports, [4].into());
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
             let mut this = subordinate();
             this.on_roster(true, None, vec![1], &[]);
             this.on_goodbye(reason);
-            assert_eq!(this.roster.unwrap().admins, expected.iter().copied().collect());
+            assert_eq!(this.roster.unwrap().admin_ports, expected.iter().copied().collect());
         }
     }
 
@@ -193,11 +193,11 @@ mod tests {
 
     #[test]
     fn a_welcome_whose_name_would_garble_a_log_is_none() {
-        let (supervisor, supervisor_admin, registry_port) = ("\x1b[2J".into(), 9, 10);
+        let (supervisor, supervisor_admin_port, registry_port) = ("\x1b[2J".into(), 9, 10);
         let welcome = Message::Joining(Joining::Welcome {
             term: 1,
             supervisor,
-            supervisor_admin,
+            supervisor_admin_port,
             registry_port,
             settled: true,
             members: 1,

@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::hello::Hello;
-use super::permits::{Book, Claims, Verdict};
+use super::permits::{Claims, Ledger, Verdict};
 use super::registry::{Change, Registry};
 use super::settings::Settings;
 use super::subordinate::{Roster, Subordinate};
@@ -92,7 +92,7 @@ pub(crate) enum ServerInput {
     /// A connection ended.
     Ended { conn: ConnId },
     /// Nobody listens any more at this admin endpoint.
-    Dead { admin: u16 },
+    Dead { admin_port: u16 },
     /// The time given by [`Supervisor::wake_at`] has come.
     Woken,
 }
@@ -133,7 +133,7 @@ pub(crate) enum ServerAction {
     },
     /// Find out whether anybody listens at this admin endpoint.
     Probe {
-        admin: u16,
+        admin_port: u16,
     },
     /// There is [news](Supervisor::news) for some of those who are told.
     Announce,
@@ -159,7 +159,7 @@ pub(crate) struct Cursor {
 #[derive(Debug)]
 struct Admitted {
     name: String,
-    admin: u16,
+    admin_port: u16,
     /// How its end is to be called, once it has come.
     cause: LeftCause,
     /// Bytes of messages that it has not said to have read.
@@ -172,12 +172,12 @@ struct Admitted {
 pub(crate) struct Supervisor {
     term: u64,
     name: String,
-    admin: u16,
+    admin_port: u16,
     registry_port: u16,
     max_members: usize,
     predecessor: Option<(String, LeftCause)>,
     registry: Registry,
-    members: BTreeMap<ConnId, Admitted>,
+    admitted: BTreeMap<ConnId, Admitted>,
     connection: BTreeMap<String, ConnId>,
     /// The members that are told whom the group has; as many as there are, up to [`WITNESSES`].
     /// Those longest told first.
@@ -191,7 +191,7 @@ pub(crate) struct Supervisor {
     state_version: u64,
     /// How many instances there are when all are told how many.
     tell_size_at: usize,
-    book: Book,
+    ledger: Ledger,
     settings: Settings,
     /// Questions for totals that wait until the group is settled.
     queries: BTreeMap<(ConnId, u64), String>,
@@ -203,29 +203,29 @@ impl Supervisor {
         let Elected { claims, settings, settle_time, max_members, .. } = elected;
         let (mut expected, unknown_since) = match before {
             Before::Nobody => (BTreeSet::new(), None),
-            Before::These(roster) => (roster.admins, roster.unknown_since),
+            Before::These(roster) => (roster.admin_ports, roster.unknown_since),
             Before::Unknown => (BTreeSet::new(), Some(now)),
         };
-        expected.remove(&me.admin);
+        expected.remove(&me.admin_port);
         let mut registry = Registry::default();
-        let (name, admin) = (me.name.clone(), me.admin);
+        let (name, admin_port) = (me.name.clone(), me.admin_port);
         registry.insert(me);
         let mut this = Supervisor {
             term,
             name,
-            admin,
+            admin_port,
             registry_port,
             max_members,
             predecessor,
             registry,
-            members: BTreeMap::new(),
+            admitted: BTreeMap::new(),
             connection: BTreeMap::new(),
             witnesses: Vec::new(),
             renew_at: RENEWED_FROM,
             settling: Some(Settling::new(now, settle_time, expected, unknown_since)),
             state_version: 0,
             tell_size_at: CROWD,
-            book: Book::default(),
+            ledger: Ledger::default(),
             settings,
             queries: BTreeMap::new(),
         };
@@ -244,7 +244,7 @@ impl Supervisor {
             ServerInput::Leaves { conn } => self.on_leaving(conn),
             ServerInput::Broke { conn, why } => self.evict(conn, why, actions),
             ServerInput::Ended { conn } => self.on_ended(conn, actions),
-            ServerInput::Dead { admin } => self.on_dead(now, admin, actions),
+            ServerInput::Dead { admin_port } => self.on_dead(now, admin_port, actions),
             ServerInput::Woken => self.on_woken(now, actions),
         }
     }
@@ -258,11 +258,11 @@ impl Supervisor {
 
     /// Who goes, and why, if this connection ends now.
     pub(crate) fn departure(&self, conn: ConnId) -> Option<(String, LeftCause)> {
-        self.members.get(&conn).map(|member| (member.name.clone(), member.cause))
+        self.admitted.get(&conn).map(|member| (member.name.clone(), member.cause))
     }
 
     pub(crate) fn is_member(&self, conn: ConnId) -> bool {
-        self.members.contains_key(&conn)
+        self.admitted.contains_key(&conn)
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -278,7 +278,7 @@ impl Supervisor {
     }
 
     pub(crate) fn is_alone(&self) -> bool {
-        self.members.is_empty()
+        self.admitted.is_empty()
     }
 
     /// True if nobody is here and nobody can come back: whoever starts next need not wait for
@@ -305,12 +305,12 @@ impl Supervisor {
     }
 
     fn on_leaving(&mut self, conn: ConnId) {
-        self.members.get_mut(&conn).into_iter().for_each(|member| member.cause = LeftCause::Left);
+        self.admitted.get_mut(&conn).into_iter().for_each(|member| member.cause = LeftCause::Left);
     }
 
     /// Cuts a member off that broke the protocol. Its end comes as that of any connection.
     fn evict(&mut self, conn: ConnId, why: String, actions: &mut Vec<ServerAction>) {
-        let Some(member) = self.members.get_mut(&conn) else { return };
+        let Some(member) = self.admitted.get_mut(&conn) else { return };
         member.cause = LeftCause::Evicted;
         actions
             .push(ServerAction::Send { conn, message: Message::rejected(Refusal::Malformed, why) });
@@ -320,10 +320,10 @@ impl Supervisor {
     fn on_ended(&mut self, conn: ConnId, actions: &mut Vec<ServerAction>) {
         let Some(member) = self.forget(conn) else { return };
         let mut verdicts = Vec::new();
-        self.book.leave(conn, &mut verdicts);
+        self.ledger.leave(conn, &mut verdicts);
         // First of all: somebody may be waiting for what has come free.
         self.pronounce(verdicts, actions);
-        self.tell_witnesses(false, &[], &[member.admin], actions);
+        self.tell_witnesses(false, &[], &[member.admin_port], actions);
         self.connection.remove(&member.name);
         self.registry.remove(&member.name, member.cause);
         self.appoint_witness(actions);
@@ -334,12 +334,12 @@ impl Supervisor {
     fn forget(&mut self, conn: ConnId) -> Option<Admitted> {
         self.witnesses.retain(|&witness| witness != conn);
         self.queries.retain(|&(asker, _), _| asker != conn);
-        self.members.remove(&conn)
+        self.admitted.remove(&conn)
     }
 
-    fn on_dead(&mut self, now: Time, admin: u16, actions: &mut Vec<ServerAction>) {
-        if self.settling.as_mut().is_some_and(|settling| settling.is_dead(now, admin)) {
-            self.tell_witnesses(false, &[], &[admin], actions);
+    fn on_dead(&mut self, now: Time, admin_port: u16, actions: &mut Vec<ServerAction>) {
+        if self.settling.as_mut().is_some_and(|settling| settling.is_dead(now, admin_port)) {
+            self.tell_witnesses(false, &[], &[admin_port], actions);
             self.settle(actions);
         }
     }
@@ -351,7 +351,10 @@ impl Supervisor {
             return self.tell_witnesses(true, &self.roster(), &[], actions);
         }
         actions.extend(
-            settling.whom_to_ask(now).into_iter().map(|admin| ServerAction::Probe { admin }),
+            settling
+                .whom_to_ask(now)
+                .into_iter()
+                .map(|admin_port| ServerAction::Probe { admin_port }),
         );
         if settling.knows_all(now) {
             self.tell_witnesses(false, &[], &[], actions);
@@ -371,7 +374,7 @@ impl Supervisor {
     fn settle_if_complete(&mut self, actions: &mut Vec<ServerAction>, verdicts: &mut Vec<Verdict>) {
         if self.settling.as_ref().is_some_and(Settling::is_complete) {
             self.settling = None;
-            self.book.open(verdicts);
+            self.ledger.open(verdicts);
             self.answer_totals(actions);
             actions.push(ServerAction::Settled {
                 term: self.term,
@@ -384,21 +387,21 @@ impl Supervisor {
     /// The invariants, for tests and fuzzing.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {
-        assert_eq!(self.members.len(), self.connection.len());
-        assert_eq!(self.members.len() + 1, self.registry.len());
-        for (conn, member) in &self.members {
+        assert_eq!(self.admitted.len(), self.connection.len());
+        assert_eq!(self.admitted.len() + 1, self.registry.len());
+        for (conn, member) in &self.admitted {
             assert_eq!(self.connection.get(&member.name), Some(conn));
             assert_eq!(
-                self.registry.entry(&member.name).map(|entry| entry.admin),
-                Some(member.admin)
+                self.registry.entry(&member.name).map(|entry| entry.admin_port),
+                Some(member.admin_port)
             );
         }
         assert!(self.registry.entry(&self.name).is_some());
-        assert_eq!(self.witnesses.len(), self.members.len().min(WITNESSES));
-        assert!(self.witnesses.iter().all(|conn| self.members.contains_key(conn)));
+        assert_eq!(self.witnesses.len(), self.admitted.len().min(WITNESSES));
+        assert!(self.witnesses.iter().all(|conn| self.admitted.contains_key(conn)));
         assert!(self.registry.len() <= self.max_members);
         assert!(self.registry.entries().all(|entry| super::hello::check_entry(entry).is_ok()));
-        self.book.check();
+        self.ledger.check();
     }
 }
 

@@ -13,7 +13,7 @@
 //! | 2 | `Challenge` | server | `version: u16`, `nonce: byte[32]`, `proof: byte[32]` |
 //! | 3 | `Proof` | client | `proof: byte[32]` |
 //! | 4 | `Rejected` | server | `rejection: Rejection` |
-//! | 17 | `Welcome` | supervisor | `term: u64`, `supervisor: str`, `supervisor_admin: u16`, `registry_port: u16`, `settled: bool`, `members: u32` |
+//! | 17 | `Welcome` | supervisor | `term: u64`, `supervisor: str`, `supervisor_admin_port: u16`, `registry_port: u16`, `settled: bool`, `members: u32` |
 //! | 19 | `State` | supervisor | `term: u64`, `settled: bool`, `members: u32` |
 //! | 20 | `Leaving` | either | `reason: Departure` |
 //! | 21 | `Hello` | subordinate | `greeting: Greeting` |
@@ -63,18 +63,18 @@
 //! `Roster` that could not say since when it is incomplete.
 //!
 //! `Rejection` is `refusal: Refusal`, `version_min: u16`, `version_max: u16`, `detail: str`.
-//! `Greeting` is `entry: Entry`, `last_term: u64`, `standing: u64`, `roster: Roster?`, `declared:
-//! [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings: [Setting]`.
-//! `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin: u16`, `joined_ms: u64`,
-//! `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port: u16`, `supervisor:
-//! str`, `supervisor_admin: u16`, `registry_port: u16`, `term: u64`, `settled: bool`, `members:
-//! u32`, `since_ms: u64`, `cause: ElectionCause`. `Declared` is `resource: str`, `limit: u64`,
-//! `per_holder: u64?`. `Held` is `id: u64`, `resource: str`, `units: u64`. `Wanted` is `id: u64`,
-//! `resource: str`, `units: u64`, `wait: bool`, `asked_ns: u64`. `Counted` is `resource: str`,
-//! `units: u64`. `Setting` is `scope: Scope`, `key: str`, `value: str?`, `term: u64`, `sequence:
-//! u64`. `Roster` is `admins: [u16]`, `unknown_since_ns: u64?`. The enums are one byte:
-//! [`Purpose`], [`Refusal`], [`Departure`], [`LeftCause`], [`ElectionCause`], [`Outcome`],
-//! [`Shortage`], [`Scope`], [`Fault`].
+//! `Greeting` is `entry: Entry`, `last_term: u64`, `confirmed_term: u64`, `roster: Roster?`,
+//! `declared: [Declared]`, `held: [Held]`, `wanted: [Wanted]`, `counted: [Counted]`, `settings:
+//! [Setting]`. `Entry` is `name: str`, `id: u64`, `pid: u32`, `uid: u32`, `admin_port: u16`,
+//! `joined_ms: u64`, `meta: [(str, str)]`, `functions: [str]`. `Status` is `group: str`, `port:
+//! u16`, `supervisor: str`, `supervisor_admin_port: u16`, `registry_port: u16`, `term: u64`,
+//! `settled: bool`, `members: u32`, `since_ms: u64`, `cause: ElectionCause`. `Declared` is
+//! `resource: str`, `limit: u64`, `per_holder: u64?`. `Held` is `id: u64`, `resource: str`, `units:
+//! u64`. `Wanted` is `id: u64`, `resource: str`, `units: u64`, `wait: bool`, `asked_ns: u64`.
+//! `Counted` is `resource: str`, `units: u64`. `Setting` is `scope: Scope`, `key: str`, `value:
+//! str?`, `term: u64`, `sequence: u64`. `Roster` is `admin_ports: [u16]`, `unknown_since_ns: u64?`.
+//! The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`], [`LeftCause`],
+//! [`ElectionCause`], [`Outcome`], [`Shortage`], [`Scope`], [`Fault`].
 //!
 //! How a connection goes: the client sends `Opening`; the server answers `Challenge` with its
 //! proof, or `Rejected`; the client checks it and sends `Proof` together with its first request:
@@ -236,7 +236,7 @@ messages! {
     /// The first words on a lifeline.
     Joining {
         17 Welcome {
-            term: u64, supervisor: String, supervisor_admin: u16, registry_port: u16,
+            term: u64, supervisor: String, supervisor_admin_port: u16, registry_port: u16,
             settled: bool, members: u32,
         }
         21 Hello { greeting: Box<Greeting> }

@@ -13,7 +13,7 @@ fn entry() -> Entry {
         id: 0x0102_0304_0506_0708,
         pid: 77,
         uid: 1000,
-        admin: 40001,
+        admin_port: 40001,
         joined_ms: 1_700_000_000_000,
         meta: vec![("zone".into(), "a".into())],
         functions: vec!["info".into(), "ping".into()],
@@ -63,7 +63,7 @@ pub(crate) fn examples() -> Vec<Message> {
         Welcome {
             term: 4,
             supervisor: "w0".into(),
-            supervisor_admin: 40000,
+            supervisor_admin_port: 40000,
             registry_port: 40010,
             settled: true,
             members: 2,
@@ -74,9 +74,9 @@ pub(crate) fn examples() -> Vec<Message> {
             greeting: Box::new(Greeting {
                 entry: entry(),
                 last_term: 3,
-                standing: 2,
+                confirmed_term: 2,
                 roster: Some(super::Roster {
-                    admins: vec![40001, 40002],
+                    admin_ports: vec![40001, 40002],
                     unknown_since_ns: Some(1_000_000_009),
                 }),
                 declared: vec![
@@ -119,7 +119,7 @@ pub(crate) fn examples() -> Vec<Message> {
                 group: "default".into(),
                 port: 30099,
                 supervisor: "w0".into(),
-                supervisor_admin: 40000,
+                supervisor_admin_port: 40000,
                 registry_port: 40010,
                 term: 4,
                 settled: true,

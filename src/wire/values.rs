@@ -183,7 +183,8 @@ record! {
         /// The user ID that the process runs as.
         pub uid: u32,
         /// The port of its admin endpoint on 127.0.0.1: the remote reference.
-        pub admin: u16,
+        #[cfg_attr(feature = "serde", serde(rename = "admin"))]
+        pub admin_port: u16,
         /// When it first joined the group, in milliseconds since 1970-01-01 UTC. Elections do not
         /// change it.
         pub joined_ms: u64,
@@ -208,7 +209,8 @@ record! {
         /// The supervisor's unique name.
         pub supervisor: String,
         /// The port of the supervisor's admin endpoint on 127.0.0.1.
-        pub supervisor_admin: u16,
+        #[cfg_attr(feature = "serde", serde(rename = "supervisor_admin"))]
+        pub supervisor_admin_port: u16,
         /// The port on which the supervisor answers questions about the registry.
         pub registry_port: u16,
         /// The number of this supervisorship.
@@ -267,7 +269,7 @@ record! {
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) struct Roster {
         /// The admin endpoints of its instances, without the supervisor's.
-        pub(crate) admins: Vec<u16>,
+        pub(crate) admin_ports: Vec<u16>,
         /// `None` if these are all. Otherwise there may be others: since then (CLOCK_MONOTONIC in
         /// nanoseconds) no supervisor has known all survivors of an election.
         pub(crate) unknown_since_ns: Option<u64>,
@@ -303,7 +305,7 @@ record! {
     pub(crate) struct Greeting {
         pub(crate) entry: Entry,
         pub(crate) last_term: u64,
-        pub(crate) standing: u64,
+        pub(crate) confirmed_term: u64,
         pub(crate) roster: Option<Roster>,
         pub(crate) declared: Vec<Declared>,
         pub(crate) held: Vec<Held>,

@@ -108,7 +108,7 @@ impl Body {
 pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,
     pub(crate) id: u64,
-    pub(crate) admin: u16,
+    pub(crate) admin_port: u16,
     pub(crate) meta: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) functions: Vec<Vec<u8>>,
 }
@@ -118,7 +118,7 @@ impl Entry {
         Entry {
             name: name.as_ref().into(),
             id: random(),
-            admin: 9,
+            admin_port: 9,
             meta: vec![],
             functions: vec![b"ping".to_vec()],
         }
@@ -135,7 +135,7 @@ impl Entry {
             .u64(self.id)
             .u32(77)
             .u32(1000)
-            .u16(self.admin)
+            .u16(self.admin_port)
             .u64(1_700_000_000_000);
         let body = body.u16(self.meta.len() as u16);
         let body = self.meta.iter().fold(body, |body, (key, value)| body.text(key).text(value));

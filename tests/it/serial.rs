@@ -1,7 +1,6 @@
 //! What programs serialize of what the library tells, and what they read back.
 
-use std::time::Duration;
-
+use crate::support::PATIENCE;
 use pares::masterless::{PeerId, Tail, Token};
 use pares::{Client, Config, EventKind, Instance};
 use serde_json::{Value, json, to_string, to_value};
@@ -16,14 +15,14 @@ fn what_the_library_tells_is_serialized_in_the_commands_words() {
     let config = config.meta("zone", "eu").meta("a", "1").meta("zone", "us").name("one");
     let instance = Instance::join(config.clone()).unwrap();
     let events = instance.events();
-    let event = events.recv_timeout(Duration::from_secs(10)).unwrap();
+    let event = events.recv_timeout(PATIENCE).unwrap();
     let EventKind::Supervisor { term } = event.kind else { panic!("{event:?}") };
     let text =
         format!(r#"{{"monotonic_ns":{},"event":"supervisor","term":{term}}}"#, event.monotonic_ns);
     assert_eq!(to_string(&event).unwrap(), text);
 
     instance.broadcast("hello", b"\xff\0").unwrap();
-    let message = std::iter::from_fn(|| events.recv_timeout(Duration::from_secs(10)).ok())
+    let message = std::iter::from_fn(|| events.recv_timeout(PATIENCE).ok())
         .map(|event| to_value(event.kind).unwrap())
         .find(|event| event["event"] == "message");
     let expected =
@@ -33,9 +32,13 @@ fn what_the_library_tells_is_serialized_in_the_commands_words() {
     let client = Client::new(&config).unwrap();
     let listing = to_value(client.list().unwrap()).unwrap();
     assert_eq!((&listing["supervisor"], &listing["term"]), (&json!("one"), &json!(term)));
-    let meta = &listing["entries"][0]["meta"];
+    let entry = &listing["entries"][0];
+    assert_eq!(entry["admin"], instance.entry().admin_port);
+    let meta = &entry["meta"];
     assert_eq!(to_string(meta).unwrap(), r#"{"a":"1","zone":"us"}"#, "the last of a key");
-    assert_eq!(to_value(client.status().unwrap()).unwrap()["cause"], "started");
+    let status = to_value(client.status().unwrap()).unwrap();
+    assert_eq!(status["cause"], "started");
+    assert_eq!(status["supervisor_admin"], entry["admin"]);
     assert_eq!(to_value(instance.role()).unwrap(), "supervisor");
 }
 

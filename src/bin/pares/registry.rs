@@ -79,7 +79,7 @@ pub(crate) fn print(listing: &Listing, form: Form) -> Result<(), Failure> {
             if form == Form::Table { ago(entry.joined_ms) } else { entry.joined_ms.to_string() };
         let role = listing.role(&entry.name).to_string();
         let (pid, uid, admin) =
-            (entry.pid.to_string(), entry.uid.to_string(), entry.admin.to_string());
+            (entry.pid.to_string(), entry.uid.to_string(), entry.admin_port.to_string());
         let mut row = vec![entry.name.clone(), role, pid, uid, admin, joined];
         row.extend(entry.meta.iter().map(|(key, value)| format!("{key}={value}")));
         row
@@ -111,7 +111,7 @@ impl<'a> Instance<'a> {
             role: listing.role(&entry.name),
             pid: entry.pid,
             uid: entry.uid,
-            admin: entry.admin,
+            admin: entry.admin_port,
             term: listing.term,
             joined_ms: entry.joined_ms,
             meta: entry.meta.iter().map(|(key, value)| (&**key, &**value)).collect(),
@@ -152,7 +152,7 @@ impl<'a> GroupStatus<'a> {
             settled: status.settled,
             members: status.members,
             registry_port: status.registry_port,
-            supervisor_admin: status.supervisor_admin,
+            supervisor_admin: status.supervisor_admin_port,
             since_ms: status.since_ms,
             cause: status.cause,
             address,

@@ -62,7 +62,7 @@ pub(crate) struct Answered {
 /// Whom a call goes to.
 struct Callee {
     name: String,
-    admin: u16,
+    admin_port: u16,
 }
 
 impl Asker {
@@ -303,7 +303,7 @@ impl Asker {
         self.present()?;
         // A kept connection to an instance is as good as a look-up: it ends when the instance does.
         let target = match self.exchanges.pool.port_of(name) {
-            Some(admin) => Callee { name: name.into(), admin },
+            Some(admin_port) => Callee { name: name.into(), admin_port },
             None => self.target(name, deadline)?,
         };
         self.call_at(&target, function, payload, deadline)
@@ -312,11 +312,12 @@ impl Asker {
     fn target(&self, name: &str, deadline: Instant) -> Result<Callee, AskError> {
         if let (Viewpoint::Member(shared), "main") = (&self.viewpoint, name) {
             let known = shared.presence.look(|inside| match &inside.place {
-                Place::Subordinate(at) => {
-                    Some(Callee { name: at.supervisor.clone(), admin: at.supervisor_admin })
-                }
+                Place::Subordinate(at) => Some(Callee {
+                    name: at.supervisor.clone(),
+                    admin_port: at.supervisor_admin_port,
+                }),
                 Place::Supervisor(_) => {
-                    Some(Callee { name: shared.me.name.clone(), admin: shared.me.admin })
+                    Some(Callee { name: shared.me.name.clone(), admin_port: shared.me.admin_port })
                 }
                 Place::Contending(_) | Place::Stopped => None,
             });
@@ -330,7 +331,7 @@ impl Asker {
             .into_iter()
             .next()
             .ok_or_else(|| AskError::NoSuchInstance { name: name.into() })?;
-        Ok(Callee { name: entry.name, admin: entry.admin })
+        Ok(Callee { name: entry.name, admin_port: entry.admin_port })
     }
 
     fn call_at(
@@ -340,8 +341,8 @@ impl Asker {
         payload: &[u8],
         deadline: Instant,
     ) -> Result<Vec<u8>, CallError> {
-        let Callee { name, admin } = target;
-        let at = port::here(*admin);
+        let Callee { name, admin_port } = target;
+        let at = port::here(*admin_port);
         let request = Message::Calling(Calling::Call {
             function: function.into(),
             payload: Payload(payload.to_vec()),
@@ -391,7 +392,7 @@ impl Asker {
         let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(entries.len())));
         let work = || {
             while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let target = Callee { name: entry.name.clone(), admin: entry.admin };
+                let target = Callee { name: entry.name.clone(), admin_port: entry.admin_port };
                 let result = self.call_at(&target, function, payload, clock::deadline(timeout));
                 results.lock().push(Reply { name: target.name, result });
             }

@@ -47,8 +47,8 @@ pub(crate) fn passing_error(
 /// another address: where others have found the address, there would be two supervisors.
 pub(crate) fn check_address(address: SocketAddrV4) -> Result<(), PlaceError> {
     // The admin endpoints are on 127.0.0.1, wherever the port is.
-    let admin = Some(Ipv4Addr::LOCALHOST).filter(|admin| admin != address.ip());
-    match admin.into_iter().chain([*address.ip()]).find(|ip| !port::is_here(*ip)) {
+    let admin_port = Some(Ipv4Addr::LOCALHOST).filter(|admin_port| admin_port != address.ip());
+    match admin_port.into_iter().chain([*address.ip()]).find(|ip| !port::is_here(*ip)) {
         Some(missing) => {
             Err(PlaceError::NotHere { address: SocketAddrV4::new(missing, address.port()) })
         }

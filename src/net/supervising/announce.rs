@@ -95,9 +95,13 @@ impl Server {
             let probes = std::mem::take(&mut inner.probes);
             drop(inner);
             self.give(notices);
-            for admin in probes {
-                if matches!(port::connect(port::here(admin), Kind::Peer, PROBE_TIMEOUT), Ok(None)) {
-                    let notices = self.decide(&mut self.inner.lock(), ServerInput::Dead { admin });
+            for admin_port in probes {
+                if matches!(
+                    port::connect(port::here(admin_port), Kind::Peer, PROBE_TIMEOUT),
+                    Ok(None)
+                ) {
+                    let notices =
+                        self.decide(&mut self.inner.lock(), ServerInput::Dead { admin_port });
                     self.give(notices);
                 }
             }

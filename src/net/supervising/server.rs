@@ -133,7 +133,7 @@ impl Server {
             group: self.facts.group.clone(),
             port: self.facts.port,
             supervisor: self.facts.me.name.clone(),
-            supervisor_admin: self.facts.me.admin,
+            supervisor_admin_port: self.facts.me.admin_port,
             registry_port: self.facts.registry_port,
             term: supervisor.term(),
             settled: supervisor.settled(),
@@ -361,7 +361,7 @@ impl Server {
                         notices.push(Notice::Own);
                     }
                 }
-                ServerAction::Probe { admin } => inner.probes.push(admin),
+                ServerAction::Probe { admin_port } => inner.probes.push(admin_port),
                 ServerAction::Announce => self.mark_behind(inner),
                 ServerAction::Settled { term, members } => {
                     self.settled.notify_all();

@@ -37,7 +37,7 @@ fn welcome() -> Message {
     Message::Joining(Joining::Welcome {
         term: 7,
         supervisor: "boss".into(),
-        supervisor_admin: ADMIN,
+        supervisor_admin_port: ADMIN,
         registry_port: 10,
         settled: true,
         members: 3,
@@ -72,7 +72,7 @@ fn after_a_reset_it_is_looked_whether_the_supervisor_lives() {
     ] {
         let mut member = following(resets_lose);
         let next = member.on(NOW, Outcome::LifelineEnded { sure: false });
-        assert_eq!(next, (None, Deed::LookAfter { admin: ADMIN }));
+        assert_eq!(next, (None, Deed::LookAfter { admin_port: ADMIN }));
         let next = member.on(NOW, Outcome::LookedAfter { lives });
         assert_eq!(next, (Some(Report::Contending(loss)), Deed::TryPort));
         assert_eq!(is_witness(&member), witness, "{resets_lose} {lives}");

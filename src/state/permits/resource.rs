@@ -9,8 +9,8 @@ use crate::wire::Shortage;
 #[derive(Debug)]
 pub(super) struct Permit {
     pub(super) units: u64,
-    /// The standing of the claim, until the book is open.
-    pub(super) standing: u64,
+    /// The confirmed term of the claim, until the ledger is open.
+    pub(super) confirmed_term: u64,
 }
 
 #[derive(Debug)]
@@ -95,8 +95,8 @@ impl Resource {
         self.holder_limits.get().is_none_or(|most| held() + units <= most)
     }
 
-    pub(super) fn enter(&mut self, holder: ConnId, id: u64, units: u64, standing: u64) {
-        self.held.insert((holder, id), Permit { units, standing });
+    pub(super) fn enter(&mut self, holder: ConnId, id: u64, units: u64, confirmed_term: u64) {
+        self.held.insert((holder, id), Permit { units, confirmed_term });
         self.held_units += units;
     }
 

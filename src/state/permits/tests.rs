@@ -1,22 +1,22 @@
-//! The book's decisions, one by one.
+//! The ledger's decisions, one by one.
 
 use super::*;
 
-/// A book that is checked after each step; numbers of permits are told in words: holder 1's request
-/// 2 is `1.2`.
-struct Desk(Book);
+/// A ledger that is checked after each step; numbers of permits are told in words: holder 1's
+/// request 2 is `1.2`.
+struct Desk(Ledger);
 
 impl Desk {
-    /// An open book of a resource `db` of which there are so many units.
+    /// An open ledger of a resource `db` of which there are so many units.
     fn open(limit: u64) -> Self {
-        let mut desk = Desk(Book::default());
+        let mut desk = Desk(Ledger::default());
         desk.enter(0, declaring(limit, None));
-        assert_eq!(desk.step(Book::open), "");
+        assert_eq!(desk.step(Ledger::open), "");
         desk
     }
 
     /// What is decided in this step, in words.
-    fn step(&mut self, step: impl FnOnce(&mut Book, &mut Vec<Verdict>)) -> String {
+    fn step(&mut self, step: impl FnOnce(&mut Ledger, &mut Vec<Verdict>)) -> String {
         let mut verdicts = Vec::new();
         step(&mut self.0, &mut verdicts);
         self.0.check();
@@ -41,11 +41,11 @@ impl Desk {
         &mut self,
         holder: ConnId,
         claims: Claims,
-        standing: u64,
+        confirmed_term: u64,
         replaced: Option<ConnId>,
     ) -> String {
-        let claims = Claims { standing, ..claims };
-        self.step(|book, verdicts| book.enter(holder, claims, replaced, verdicts))
+        let claims = Claims { confirmed_term, ..claims };
+        self.step(|ledger, verdicts| ledger.enter(holder, claims, replaced, verdicts))
     }
 
     /// Requests come in the order of their numbers.
@@ -53,30 +53,30 @@ impl Desk {
         if !self.0.holders.contains_key(&holder) {
             self.enter(holder, Claims::default());
         }
-        self.step(|book, verdicts| book.acquire(holder, wanted(id, units), verdicts))
+        self.step(|ledger, verdicts| ledger.acquire(holder, wanted(id, units), verdicts))
     }
 
     fn attempt(&mut self, holder: ConnId, id: u64, units: u64) -> String {
         let wanted = Wanted { wait: false, ..wanted(id, units) };
-        self.step(|book, verdicts| book.acquire(holder, wanted, verdicts))
+        self.step(|ledger, verdicts| ledger.acquire(holder, wanted, verdicts))
     }
 
     fn release(&mut self, holder: ConnId, id: u64) -> String {
-        self.step(|book, verdicts| book.release(holder, id, verdicts))
+        self.step(|ledger, verdicts| ledger.release(holder, id, verdicts))
     }
 
     fn leave(&mut self, holder: ConnId) -> String {
-        self.step(|book, verdicts| book.leave(holder, verdicts))
+        self.step(|ledger, verdicts| ledger.leave(holder, verdicts))
     }
 
     fn count(&mut self, holder: ConnId, units: u64) -> String {
-        self.step(|book, verdicts| {
-            book.count(holder, Counted { resource: "db".into(), units }, verdicts)
+        self.step(|ledger, verdicts| {
+            ledger.count(holder, Counted { resource: "db".into(), units }, verdicts)
         })
     }
 
     fn limit(&mut self, limit: Option<u64>) -> String {
-        self.step(|book, verdicts| book.set_limit("db", limit, verdicts))
+        self.step(|ledger, verdicts| ledger.set_limit("db", limit, verdicts))
     }
 
     fn in_use(&self) -> u64 {
@@ -225,7 +225,10 @@ fn what_cannot_be_granted_is_denied_and_blocks_nobody() {
     desk.enter(9, declaring(9, Some(2)));
     assert_eq!(desk.acquire(3, 4, 3), "no 3.4 OverHolderLimit 2");
     let unknown = Wanted { resource: "scanner".into(), ..wanted(5, 1) };
-    assert_eq!(desk.step(|book, verdicts| book.acquire(3, unknown, verdicts)), "no 3.5 Unknown 0");
+    assert_eq!(
+        desk.step(|ledger, verdicts| ledger.acquire(3, unknown, verdicts)),
+        "no 3.5 Unknown 0"
+    );
     assert!(!desk.0.is_known("scanner"), "a name that was asked for once is not kept");
     assert_eq!(desk.release(1, 1), "2.2");
 }
@@ -265,52 +268,52 @@ fn too_much_in_use_is_told_once_for_each_crossing() {
 
 #[test]
 fn nothing_is_granted_before_all_are_here() {
-    let mut desk = Desk(Book::default());
+    let mut desk = Desk(Ledger::default());
     desk.enter(1, declaring(4, None));
     assert_eq!(desk.acquire(1, 2, 3), "");
     assert_eq!(desk.attempt(1, 3, 9), "", "nor denied");
     assert_eq!(desk.enter(2, Claims { wanted: vec![wanted(1, 2)], ..holding(&[(9, 1)]) }), "");
     assert_eq!(desk.enter(3, holding(&[(1, 1)])), "");
-    assert_eq!(desk.step(Book::open), "2.1, no 1.3 OverLimit 4");
+    assert_eq!(desk.step(Ledger::open), "2.1, no 1.3 OverLimit 4");
     assert_eq!(desk.release(2, 9), "");
     assert_eq!(desk.release(2, 1), "1.2");
 }
 
 #[test]
 fn of_claims_that_contradict_each_other_the_stale_ones_lose() {
-    let mut desk = Desk(Book::default());
+    let mut desk = Desk(Ledger::default());
     desk.back(1, holding(&[(1, 1), (2, 2)]), 6, None);
     desk.back(2, holding(&[(1, 2)]), 7, None);
     desk.back(3, holding(&[(1, 1)]), 5, None);
-    assert_eq!(desk.step(Book::open), "-3.1, -1.1", "oldest first, and no more than must be");
+    assert_eq!(desk.step(Ledger::open), "-3.1, -1.1", "oldest first, and no more than must be");
     assert_eq!(desk.in_use(), 4);
 }
 
 #[test]
 fn old_claims_that_contradict_nothing_stand() {
-    let mut desk = Desk(Book::default());
+    let mut desk = Desk(Ledger::default());
     desk.back(1, holding(&[(1, 1)]), 3, None);
     desk.back(2, holding(&[(1, 3)]), 7, None);
-    assert_eq!(desk.step(Book::open), "");
+    assert_eq!(desk.step(Ledger::open), "");
     assert_eq!(desk.in_use(), 4);
 }
 
 #[test]
 fn claims_of_the_newest_term_stand_even_over_a_limit_that_shrank() {
-    let mut desk = Desk(Book::default());
+    let mut desk = Desk(Ledger::default());
     desk.back(1, holding(&[(1, 3)]), 7, None);
     assert_eq!(desk.back(2, holding(&[(1, 3)]), 7, None), "", "not before all are here");
-    assert_eq!(desk.step(Book::open), "db 6>4");
+    assert_eq!(desk.step(Ledger::open), "db 6>4");
 }
 
 /// Goal: the limit holds although nobody can vouch for anything: one was cut off, others were given
 /// what it held, and were cut off too before the supervisor died.
 #[test]
 fn of_claims_that_were_all_cut_off_none_stands_above_the_limit() {
-    let mut desk = Desk(Book::default());
+    let mut desk = Desk(Ledger::default());
     desk.back(1, holding(&[(1, 3)]), 0, None);
     desk.back(2, holding(&[(1, 1), (2, 3)]), 0, None);
-    assert_eq!(desk.step(Book::open), "-1.1");
+    assert_eq!(desk.step(Ledger::open), "-1.1");
     assert_eq!(desk.in_use(), 4);
 }
 
@@ -376,7 +379,7 @@ fn what_is_revoked_goes_to_those_who_wait() {
     desk.acquire(2, 3, 3);
     let mut count = 0;
     assert_eq!(
-        desk.step(|book, verdicts| count = book.revoke("db", 1, verdicts)),
+        desk.step(|ledger, verdicts| count = ledger.revoke("db", 1, verdicts)),
         "-1.1, -1.2, 2.3"
     );
     assert_eq!(count, 2);

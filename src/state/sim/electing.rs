@@ -77,8 +77,9 @@ impl World {
                 let time = *time;
                 self.at(time, step);
             }
-            Deed::LookAfter { admin } => {
-                let (look, turn) = (Step::Look { admin: *admin }, self.instances[who].turn);
+            Deed::LookAfter { admin_port } => {
+                let (look, turn) =
+                    (Step::Look { admin_port: *admin_port }, self.instances[who].turn);
                 self.soon(What::Step(who, turn, look));
             }
             Deed::TryPort | Deed::Connect => self.soon(step),
@@ -190,8 +191,8 @@ impl World {
             self.survivors
         );
         let knew = match before {
-            Before::These(Roster { admins, unknown_since: None }) => {
-                Some(admins - &[elected.me.admin].into())
+            Before::These(Roster { admin_ports, unknown_since: None }) => {
+                Some(admin_ports - &[elected.me.admin_port].into())
             }
             Before::These(_) | Before::Unknown | Before::Nobody => None,
         };

@@ -197,11 +197,13 @@ impl World {
         let living = || self.instances.iter().filter(|instance| instance.lives());
         assert_eq!(registered, living().map(|instance| instance.entry.id).collect());
 
-        let others: BTreeSet<u16> =
-            living().map(|one| one.entry.admin).filter(|&admin| who_has(admin) != leader).collect();
+        let others: BTreeSet<u16> = living()
+            .map(|one| one.entry.admin_port)
+            .filter(|&admin_port| who_has(admin_port) != leader)
+            .collect();
         let mut witnesses = 0;
-        for &admin in &others {
-            let Instance { doing, member, entry, .. } = &self.instances[who_has(admin)];
+        for &admin_port in &others {
+            let Instance { doing, member, entry, .. } = &self.instances[who_has(admin_port)];
             let Doing::Following(link) = doing else { panic!("{} has no role", entry.name) };
             assert_eq!((self.links[*link].owner[1], self.links[*link].open), (leader, [true; 2]));
             let Subordinate { term: told, settled, roster, .. } =
@@ -213,7 +215,7 @@ impl World {
                 entry.name
             );
             if let Some(roster) = roster {
-                assert_eq!(*roster, Roster { admins: others.clone(), unknown_since: None });
+                assert_eq!(*roster, Roster { admin_ports: others.clone(), unknown_since: None });
                 witnesses += 1;
             }
         }

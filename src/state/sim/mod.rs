@@ -71,8 +71,8 @@ fn admin_of(who: Who) -> u16 {
     1000 + who as u16
 }
 
-fn who_has(admin: u16) -> Who {
-    usize::from(admin) - 1000
+fn who_has(admin_port: u16) -> Who {
+    usize::from(admin_port) - 1000
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,8 +207,8 @@ enum Step {
     Wake,
     Announce,
     Collect,
-    Found { dead_admin: u16 },
-    Look { admin: u16 },
+    Found { dead_port: u16 },
+    Look { admin_port: u16 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

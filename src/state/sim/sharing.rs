@@ -295,7 +295,7 @@ impl World {
         }
     }
 
-    /// After each decision: what a member holds is in the supervisor's book, unless it is told
+    /// After each decision: what a member holds is in the supervisor's ledger, unless it is told
     /// otherwise.
     fn check_shared(&self, who: Who) {
         let Doing::Supervising(desk) = &self.instances[who].doing else { return };
@@ -310,7 +310,11 @@ impl World {
                 if !desk.supervisor.knows(conn, id) {
                     let told =
                         self.void.contains(&(other, id)) || !self.links[conn as usize].is_intact();
-                    assert!(told, "{} holds {id}, and it is not in the book", instance.entry.name);
+                    assert!(
+                        told,
+                        "{} holds {id}, and it is not in the ledger",
+                        instance.entry.name
+                    );
                 }
             }
         }
@@ -352,7 +356,7 @@ impl World {
         assert!(!void || !sure, "{} is sure of what others may have been given", self.name(who));
     }
 
-    /// In the end: the book of `leader` says what all hold, no more and no less, and nobody waits
+    /// In the end: the ledger of `leader` says what all hold, no more and no less, and nobody waits
     /// for an answer.
     pub(super) fn check_shared_at_the_end(&self, leader: Who) {
         let Doing::Supervising(desk) = &self.instances[leader].doing else { return };
@@ -369,7 +373,7 @@ impl World {
             let conn = if let Doing::Following(link) = instance.doing { link as u64 } else { OWN };
             assert_eq!(
                 supervisor.claims_of(conn),
-                Claims { standing: 0, ..holdings.claims() },
+                Claims { confirmed_term: 0, ..holdings.claims() },
                 "what {} holds",
                 entry.name
             );

@@ -84,9 +84,9 @@ impl World {
                         self.soon(What::Step(who, turn, Step::Collect));
                     }
                 }
-                Action::Probe { admin } => {
-                    if !self.instances[who_has(admin)].lives() {
-                        self.soon(What::Step(who, turn, Step::Found { dead_admin: admin }));
+                Action::Probe { admin_port } => {
+                    if !self.instances[who_has(admin_port)].lives() {
+                        self.soon(What::Step(who, turn, Step::Found { dead_port: admin_port }));
                     }
                 }
                 Action::Announce => {
@@ -157,8 +157,8 @@ impl World {
         // It waited till the end: then somebody whom it expected must have been worth it.
         if let Some(knew) = knew.filter(|_| stalled < claimed_at) {
             let welcomed = self.instances[who].desk().unwrap().welcomed.clone();
-            let worth_it = |&admin: &u16| {
-                let other = who_has(admin);
+            let worth_it = |&admin_port: &u16| {
+                let other = who_has(admin_port);
                 let Instance { died_at, .. } = self.instances[other];
                 let lives = self.instances[other].lives();
                 if lives {

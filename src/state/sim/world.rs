@@ -197,14 +197,15 @@ impl World {
             }
             Step::Announce => self.announce(who),
             Step::Collect => self.collect(who),
-            Step::Look { admin } => {
+            Step::Look { admin_port } => {
                 // What no look can tell does not happen here: who was cut off looks in time.
-                let lives = self.instances[who_has(admin)].lives() || self.instances[who].was_cut;
+                let lives =
+                    self.instances[who_has(admin_port)].lives() || self.instances[who].was_cut;
                 self.seen.looked_after_the_living += u64::from(lives);
                 self.seen.looked_after_the_dead += u64::from(!lives);
                 self.on(who, Outcome::LookedAfter { lives });
             }
-            Step::Found { dead_admin } => self.decide(who, Input::Dead { admin: dead_admin }),
+            Step::Found { dead_port } => self.decide(who, Input::Dead { admin_port: dead_port }),
         }
     }
 }

@@ -32,20 +32,20 @@ impl Supervisor {
         );
         let was_settled = self.settled();
         let told = self.on_survivor(now, &entry, last_term, roster, actions);
-        let (name, admin) = (entry.name.clone(), entry.admin);
+        let (name, admin_port) = (entry.name.clone(), entry.admin_port);
         self.registry.insert(entry);
         self.connection.insert(name.clone(), conn);
         let mut verdicts = Vec::new();
         let ours = self.settings.newer_than(&settings);
         self.merge(settings, &mut verdicts, actions);
-        self.members.insert(
+        self.admitted.insert(
             conn,
-            Admitted { name, admin, cause: LeftCause::Died, under_way: 0, missed: 0 },
+            Admitted { name, admin_port, cause: LeftCause::Died, under_way: 0, missed: 0 },
         );
         if !told {
-            self.tell_witnesses(false, &[admin], &[], actions);
+            self.tell_witnesses(false, &[admin_port], &[], actions);
         }
-        self.book.enter(conn, claims, replaced, &mut verdicts);
+        self.ledger.enter(conn, claims, replaced, &mut verdicts);
         // Settled first: its cursor is taken after all this, so what the welcome does not say it
         // would never hear.
         self.settle_if_complete(actions, &mut verdicts);
@@ -84,7 +84,7 @@ impl Supervisor {
 
     pub(super) fn refusal(&self, conn: ConnId, hello: &Hello) -> Option<(Refusal, String)> {
         let entry = &hello.entry;
-        if self.members.contains_key(&conn) {
+        if self.admitted.contains_key(&conn) {
             return Some((Refusal::Malformed, "a second hello on one lifeline".into()));
         }
         if let Err(error) = hello.check() {
@@ -121,17 +121,19 @@ impl Supervisor {
         let Some(settling) = &mut self.settling else { return false };
         // One whose link was cut in our own term was counted when it first came.
         let survived = (1..self.term).contains(&last_term);
-        let known = settling.came_back(now, entry.admin, survived);
+        let known = settling.came_back(now, entry.admin_port, survived);
         let recent = roster.filter(|_| last_term.checked_add(1) == Some(self.term));
         if !recent.is_some_and(|roster| settling.learn(now, roster)) {
             return known;
         }
-        settling.expected.remove(&self.admin);
-        self.members.values().for_each(|member| _ = settling.expected.remove(&member.admin));
+        settling.expected.remove(&self.admin_port);
+        self.admitted.values().for_each(|member| _ = settling.expected.remove(&member.admin_port));
         // Told with this survivor on it, not after it: between two messages we may die.
-        settling.expected.insert(entry.admin);
+        settling.expected.insert(entry.admin_port);
         self.tell_witnesses(true, &self.roster(), &[], actions);
-        self.settling.iter_mut().for_each(|settling| _ = settling.expected.remove(&entry.admin));
+        self.settling
+            .iter_mut()
+            .for_each(|settling| _ = settling.expected.remove(&entry.admin_port));
         true
     }
 }

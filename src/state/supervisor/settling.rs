@@ -67,8 +67,8 @@ impl Settling {
     /// While we do not know which instances to expect, an unknown survivor is evidence: where one
     /// is on its way, so may be a crowd, and with it the witnesses that know all. A newcomer says
     /// nothing of them.
-    pub(super) fn came_back(&mut self, now: Time, admin: u16, survived: bool) -> bool {
-        let known = self.expected.remove(&admin);
+    pub(super) fn came_back(&mut self, now: Time, admin_port: u16, survived: bool) -> bool {
+        let known = self.expected.remove(&admin_port);
         if known {
             self.next_probe = self.next_probe.max((now + FIRST_PROBE).min(self.probe_by));
         }
@@ -94,7 +94,7 @@ impl Settling {
         if theirs.is_some_and(|theirs| theirs >= ours) {
             return false;
         }
-        self.expected.extend(roster.admins);
+        self.expected.extend(roster.admin_ports);
         self.unknown_since = theirs;
         self.wait_on(now);
         true
@@ -102,8 +102,8 @@ impl Settling {
 
     /// Notes a dead instance. Returns true if it was expected. Where one is dead, others may be,
     /// and finding that out costs little: the following ones are probed at once.
-    pub(super) fn is_dead(&mut self, now: Time, admin: u16) -> bool {
-        let known = self.expected.remove(&admin);
+    pub(super) fn is_dead(&mut self, now: Time, admin_port: u16) -> bool {
+        let known = self.expected.remove(&admin_port);
         if known && self.expected.len() >= PROBES {
             self.next_probe = self.next_probe.min(now);
         }

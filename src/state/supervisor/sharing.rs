@@ -31,10 +31,10 @@ fn to(conn: ConnId, message: ToHolder) -> ServerAction {
 
 impl Supervisor {
     pub(super) fn enter_own(&mut self, claims: Claims, verdicts: &mut Vec<Verdict>) {
-        self.book.enter(OWN, claims, None, verdicts);
+        self.ledger.enter(OWN, claims, None, verdicts);
         for setting in self.settings.present().filter(|setting| setting.scope == Scope::Limit) {
             let limit = setting.value.as_deref().and_then(read_limit);
-            self.book.set_limit(&setting.key, limit, verdicts);
+            self.ledger.set_limit(&setting.key, limit, verdicts);
         }
     }
 
@@ -46,28 +46,28 @@ impl Supervisor {
         message: FromHolder,
         actions: &mut Vec<ServerAction>,
     ) -> Result<(), String> {
-        if conn != OWN && !self.members.contains_key(&conn) {
+        if conn != OWN && !self.admitted.contains_key(&conn) {
             return Ok(()); // cut off or replaced meanwhile
         }
         let mut verdicts = Vec::new();
         match message {
             FromHolder::Acquire { wanted } => {
                 check_units(&wanted.resource, wanted.units)?;
-                if self.book.knows(conn, wanted.id) {
+                if self.ledger.knows(conn, wanted.id) {
                     return Err("a second permit of one number".into());
                 }
-                self.book.acquire(conn, wanted, &mut verdicts);
+                self.ledger.acquire(conn, wanted, &mut verdicts);
             }
-            FromHolder::Release { id } => self.book.release(conn, id, &mut verdicts),
+            FromHolder::Release { id } => self.ledger.release(conn, id, &mut verdicts),
             FromHolder::Count { counted: Counted { resource, units } } => {
                 check_units(&resource, units.max(1))?;
                 if units > 0
-                    && self.book.counts(conn) >= MAX_RESOURCES
-                    && !self.book.is_counted(conn, &resource)
+                    && self.ledger.counts(conn) >= MAX_RESOURCES
+                    && !self.ledger.is_counted(conn, &resource)
                 {
                     return Err("tallies of more resources than there may be".into());
                 }
-                self.book.count(conn, Counted { resource, units }, &mut verdicts);
+                self.ledger.count(conn, Counted { resource, units }, &mut verdicts);
             }
             FromHolder::TotalQuery { id, resource } => {
                 config::check_word("resource", &resource).map_err(|error| error.to_string())?;
@@ -78,7 +78,7 @@ impl Supervisor {
                 self.answer_totals(actions);
             }
             FromHolder::Taken { bytes } => {
-                let Some(member) = self.members.get_mut(&conn) else { return Ok(()) };
+                let Some(member) = self.admitted.get_mut(&conn) else { return Ok(()) };
                 member.under_way = member.under_way.saturating_sub(bytes);
                 actions.extend(member.mark_missed(conn));
             }
@@ -113,21 +113,21 @@ impl Supervisor {
         self.settings.all().map(|setting| ToHolder::Setting { setting: setting.clone() })
     }
 
-    /// What the book says, for tests and fuzzing.
+    /// What the ledger says, for tests and fuzzing.
     #[cfg(test)]
     pub(crate) fn book_usage(&self, resource: &str) -> Option<Usage> {
-        self.book.usage(resource)
+        self.ledger.usage(resource)
     }
 
     /// The same of one holder.
     #[cfg(test)]
     pub(crate) fn claims_of(&self, holder: ConnId) -> Claims {
-        self.book.claims_of(holder)
+        self.ledger.claims_of(holder)
     }
 
     #[cfg(test)]
     pub(crate) fn knows(&self, holder: ConnId, id: u64) -> bool {
-        self.book.knows(holder, id)
+        self.ledger.knows(holder, id)
     }
 
     #[cfg(test)]
@@ -135,7 +135,7 @@ impl Supervisor {
         &self.settings
     }
 
-    /// Tells those concerned what the book has decided.
+    /// Tells those concerned what the ledger has decided.
     pub(super) fn pronounce(&self, verdicts: Vec<Verdict>, actions: &mut Vec<ServerAction>) {
         for verdict in verdicts {
             let (holder, message) = match verdict {
@@ -159,12 +159,12 @@ impl Supervisor {
             return;
         }
         for ((conn, id), resource) in std::mem::take(&mut self.queries) {
-            actions.push(to(conn, ToHolder::Total { id, units: self.book.total(&resource) }));
+            actions.push(to(conn, ToHolder::Total { id, units: self.ledger.total(&resource) }));
         }
     }
 
     fn tell_all(&self, message: ToHolder, actions: &mut Vec<ServerAction>) {
-        let conns: Vec<ConnId> = self.members.keys().copied().collect();
+        let conns: Vec<ConnId> = self.admitted.keys().copied().collect();
         if !conns.is_empty() {
             actions.push(ServerAction::Tell { conns, message: message.clone().into() });
         }
@@ -184,7 +184,7 @@ impl Supervisor {
             }
             if setting.scope == Scope::Limit {
                 let limit = setting.value.as_deref().and_then(read_limit);
-                self.book.set_limit(&setting.key, limit, verdicts);
+                self.ledger.set_limit(&setting.key, limit, verdicts);
             }
             self.tell_all(ToHolder::Setting { setting }, actions);
         }
@@ -263,14 +263,14 @@ impl Supervisor {
             return not_done(Fault::NotSettled, "");
         }
         let names: Vec<&str> = match resource {
-            Some(name) if !self.book.is_known(name) => {
+            Some(name) if !self.ledger.is_known(name) => {
                 return not_done(Fault::NoSuchResource, name);
             }
             Some(name) => vec![name],
-            None => self.book.names().map(String::as_str).collect(),
+            None => self.ledger.names().map(String::as_str).collect(),
         };
         let mut answer = vec![Response::Resources { count: names.len() as u32 }.into()];
-        for usage in names.iter().filter_map(|name| self.book.usage(name)) {
+        for usage in names.iter().filter_map(|name| self.ledger.usage(name)) {
             let mut holders: Vec<(&str, u64)> = usage
                 .holders
                 .iter()
@@ -301,7 +301,7 @@ impl Supervisor {
         if conn == OWN {
             &self.name
         } else {
-            self.members.get(&conn).map_or("", |member| &member.name)
+            self.admitted.get(&conn).map_or("", |member| &member.name)
         }
     }
 
@@ -326,7 +326,7 @@ impl Supervisor {
         if limit > MAX_UNITS {
             return not_done(Fault::Invalid, format!("a limit may be 0 to {MAX_UNITS}"));
         }
-        if !self.book.is_known(&resource) {
+        if !self.ledger.is_known(&resource) {
             return not_done(Fault::NoSuchResource, resource);
         }
         let value = limit.to_string();
@@ -345,14 +345,14 @@ impl Supervisor {
         if !self.settled() {
             return not_done(Fault::NotSettled, "");
         }
-        if !self.book.is_known(resource) {
+        if !self.ledger.is_known(resource) {
             return not_done(Fault::NoSuchResource, resource);
         }
         let Some(conn) = self.conn_of(holder) else {
             return not_done(Fault::NoSuchInstance, holder);
         };
         let mut verdicts = Vec::new();
-        let count = self.book.revoke(resource, conn, &mut verdicts) as u64;
+        let count = self.ledger.revoke(resource, conn, &mut verdicts) as u64;
         self.pronounce(verdicts, actions);
         vec![Response::Done { count }.into()]
     }
@@ -378,7 +378,7 @@ impl Supervisor {
             );
         }
         let (mut conns, to_us): (Vec<ConnId>, bool) = match &to {
-            None => (self.members.keys().copied().collect(), true),
+            None => (self.admitted.keys().copied().collect(), true),
             Some(name) => match self.conn_of(name) {
                 Some(OWN) => (Vec::new(), true),
                 Some(conn) => (vec![conn], false),
@@ -388,7 +388,7 @@ impl Supervisor {
         };
         let size = message_size(&from, &topic, &payload.0);
         conns.retain(|conn| {
-            let Some(member) = self.members.get_mut(conn) else { return false };
+            let Some(member) = self.admitted.get_mut(conn) else { return false };
             if member.under_way + size > MESSAGE_WINDOW {
                 member.missed += 1;
                 return false;

@@ -84,7 +84,7 @@ impl Supervisor {
         Joining::Welcome {
             term: self.term,
             supervisor: self.name.clone(),
-            supervisor_admin: self.admin,
+            supervisor_admin_port: self.admin_port,
             registry_port: self.registry_port,
             settled: self.settled(),
             members: self.registry.len() as u32,

@@ -66,7 +66,7 @@ impl Desk {
         last_term: u64,
         roster: Option<&[u16]>,
     ) -> Vec<Action> {
-        let roster = roster.map(|admins| these(admins, None));
+        let roster = roster.map(|admin_ports| these(admin_ports, None));
         let entry = test_entry(name, number.into(), number);
         let hello = Hello { last_term, roster, ..greeting(entry) };
         self.on(Time::ZERO, Input::Hello { conn: number.into(), hello })
@@ -104,8 +104,8 @@ impl Desk {
     }
 }
 
-pub(super) fn these(admins: &[u16], unknown_since: Option<Time>) -> Roster {
-    Roster { admins: admins.iter().copied().collect(), unknown_since }
+pub(super) fn these(admin_ports: &[u16], unknown_since: Option<Time>) -> Roster {
+    Roster { admin_ports: admin_ports.iter().copied().collect(), unknown_since }
 }
 
 /// The hello of a newcomer that holds nothing.
@@ -162,9 +162,9 @@ fn a_known_member_that_is_proven_dead_is_not_waited_for() {
     let mut desk = Desk::new(Before::These(these(&[1, 2], None)));
     desk.hello("a", 1, 4, None);
     assert_eq!(desk.supervisor.wake_at(), Some(FIRST_PROBE));
-    assert_eq!(desk.on(FIRST_PROBE, Input::Woken), [Action::Probe { admin: 2 }]);
+    assert_eq!(desk.on(FIRST_PROBE, Input::Woken), [Action::Probe { admin_port: 2 }]);
     assert!(
-        desk.on(FIRST_PROBE, Input::Dead { admin: 2 })
+        desk.on(FIRST_PROBE, Input::Dead { admin_port: 2 })
             .contains(&Action::Settled { term: 5, members: 2 })
     );
     assert_eq!(desk.supervisor.wake_at(), None, "nothing runs while nothing happens");
@@ -188,7 +188,7 @@ fn while_survivors_keep_coming_nobody_is_asked_whether_it_lives_until_half_of_th
     );
     assert_eq!(come(2, millis(34)), Some(millis(34) + FIRST_PROBE));
     assert_eq!(come(3, SETTLE / 2 - millis(1)), Some(SETTLE / 2));
-    assert_eq!(desk.on(SETTLE / 2, Input::Woken), [Action::Probe { admin: 4 }]);
+    assert_eq!(desk.on(SETTLE / 2, Input::Woken), [Action::Probe { admin_port: 4 }]);
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn a_few_are_asked_after_at_a_time_and_more_as_soon_as_one_is_dead() {
     let mut desk = Desk::new(Before::These(these(&(1..=number).collect::<Vec<_>>(), None)));
     let asked = |desk: &mut Desk, at: Time| -> Vec<u16> {
         let probe = |action: &Action| {
-            if let Action::Probe { admin } = action { Some(*admin) } else { None }
+            if let Action::Probe { admin_port } = action { Some(*admin_port) } else { None }
         };
         desk.on(at, Input::Woken).iter().filter_map(probe).collect()
     };
@@ -322,7 +322,7 @@ fn a_few_are_asked_after_at_a_time_and_more_as_soon_as_one_is_dead() {
     let second = asked(&mut desk, FIRST_PROBE + NEXT_PROBE);
     assert_eq!(second, (PROBES as u16 + 1..=2 * PROBES as u16).collect::<Vec<_>>());
     let now = FIRST_PROBE + NEXT_PROBE;
-    desk.on(now, Input::Dead { admin: second[0] });
+    desk.on(now, Input::Dead { admin_port: second[0] });
     assert_eq!(desk.supervisor.wake_at(), Some(now), "others may be dead, too");
     let third = asked(&mut desk, now);
     assert_eq!(third.len(), PROBES);

@@ -8,7 +8,7 @@ impl Supervisor {
     /// Everybody who is here or may come back, besides ourselves.
     pub(super) fn roster(&self) -> Vec<u16> {
         let expected = self.settling.iter().flat_map(|settling| &settling.expected);
-        self.members.values().map(|member| member.admin).chain(expected.copied()).collect()
+        self.admitted.values().map(|member| member.admin_port).chain(expected.copied()).collect()
     }
 
     pub(super) fn tell_witnesses(
@@ -53,11 +53,12 @@ impl Supervisor {
     /// whom to expect, or hear of it soon. One who does not has to tell its own witnesses of
     /// everybody who comes, one by one.
     pub(super) fn appoint_witness(&mut self, actions: &mut Vec<ServerAction>) {
-        let renews = self.settled() && self.members.len() >= self.renew_at;
+        let renews = self.settled() && self.admitted.len() >= self.renew_at;
         if self.witnesses.len() >= WITNESSES && !renews {
             return;
         }
-        if let Some(&conn) = self.members.keys().rev().find(|conn| !self.witnesses.contains(conn)) {
+        if let Some(&conn) = self.admitted.keys().rev().find(|conn| !self.witnesses.contains(conn))
+        {
             self.appoint(conn, actions);
         }
         if renews {
@@ -69,10 +70,10 @@ impl Supervisor {
     /// Makes witnesses of those that came last, after a failover: those that came first have been
     /// told until now.
     pub(super) fn renew_witnesses(&mut self, actions: &mut Vec<ServerAction>) {
-        if self.members.len() < RENEWED_FROM {
+        if self.admitted.len() < RENEWED_FROM {
             return;
         }
-        let last: Vec<ConnId> = self.members.keys().rev().take(WITNESSES).copied().collect();
+        let last: Vec<ConnId> = self.admitted.keys().rev().take(WITNESSES).copied().collect();
         // The last of all is told last, and stays longest.
         for conn in last.into_iter().rev() {
             if !self.witnesses.contains(&conn) {
@@ -86,7 +87,7 @@ impl Supervisor {
     /// A whole roster each time the group has grown by a certain part of it: as the group grows,
     /// 128 bytes in all for each member.
     fn next_renewal(&self) -> usize {
-        self.members.len() + self.members.len().div_ceil(64)
+        self.admitted.len() + self.admitted.len().div_ceil(64)
     }
 
     fn appoint(&mut self, conn: ConnId, actions: &mut Vec<ServerAction>) {

@@ -24,7 +24,7 @@ pub(super) fn serve() {
     let boss = Instance::join(config("boss")).unwrap();
     let worker = Instance::join(config("worker")).unwrap();
     let status = boss.client().status().unwrap();
-    say(&format!("ready {} {}", status.registry_port, worker.entry().admin));
+    say(&format!("ready {} {}", status.registry_port, worker.entry().admin_port));
     let mut watch = None;
     for order in orders() {
         if let Some(files) = order.strip_prefix("files ") {

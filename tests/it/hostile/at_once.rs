@@ -136,7 +136,7 @@ fn garbled_names_get_into_no_registry() {
         functions: (0..65).map(|number| format!("f{number}").into()).collect(),
         ..guest()
     });
-    garbled.push(Entry { admin: 0, ..guest() });
+    garbled.push(Entry { admin_port: 0, ..guest() });
     for entry in &garbled {
         let mut peer = target.enter(Door::Supervisor, entry.hello(0));
         check_end(

@@ -157,7 +157,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         "a proof relayed from another port of the group",
         |t, d| {
             let (mut peer, mut meeting) = t.open(d);
-            meeting.port = if d == Door::Admin { t.registry } else { t.admin };
+            meeting.port = if d == Door::Admin { t.registry } else { t.admin_port };
             peer.send(&proof(meeting.proof(&t.group.key, CLIENT)).frame());
             peer
         },

@@ -93,7 +93,7 @@ fn a_call_to_all_is_not_held_up_by_the_stopped_and_the_dead() {
     stopped.expect("here");
     stopped.order("join");
     stopped.expect("joined subordinate");
-    let ghost = group.join(port, &Entry { admin: free_port(), ..Entry::named("ghost") });
+    let ghost = group.join(port, &Entry { admin_port: free_port(), ..Entry::named("ghost") });
     kill_process(Pid::from_raw(stopped.pid() as i32).unwrap(), Signal::STOP).unwrap();
 
     in_time_once(Duration::from_secs(2), || {

@@ -109,7 +109,7 @@ pub(super) struct Target {
     pub(super) group: Group,
     pub(super) port: u16,
     pub(super) registry: u16,
-    pub(super) admin: u16,
+    pub(super) admin_port: u16,
     pub(super) calm: Option<Calm>,
     pub(super) directory: Directory,
 }
@@ -137,7 +137,7 @@ impl Target {
             group,
             port,
             registry: ports[0],
-            admin: ports[1],
+            admin_port: ports[1],
             calm: None,
             directory,
         };
@@ -162,7 +162,7 @@ impl Target {
         match door {
             Door::Supervisor => self.port,
             Door::Registry => self.registry,
-            Door::Admin => self.admin,
+            Door::Admin => self.admin_port,
         }
     }
 

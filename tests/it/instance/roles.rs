@@ -42,7 +42,8 @@ fn a_made_up_name_is_kept_for_life() {
     let group = Group::new();
     let first = Instance::join(group.config.clone()).unwrap();
     let second = Instance::join(group.config.clone()).unwrap();
-    assert!(second.name().ends_with(&format!("-{}", second.entry().admin)), "{}", second.name());
+    let ending = format!("-{}", second.entry().admin_port);
+    assert!(second.name().ends_with(&ending), "{}", second.name());
     let (name, term, events) = (second.name().to_owned(), second.term(), second.events());
     drop(first);
     expect_settled(&events, term, 1);

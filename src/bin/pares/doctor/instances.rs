@@ -188,7 +188,7 @@ pub(super) fn leaks(at: SocketAddrV4, listing: Option<&Listing>, sockets: &Socke
     };
     let main = listing.main().map(|main| (at, "the supervisor port", main));
     let admin =
-        listing.entries.iter().map(|entry| (here(entry.admin), "the admin endpoint", entry));
+        listing.entries.iter().map(|entry| (here(entry.admin_port), "the admin endpoint", entry));
     for (at, what, entry) in main.into_iter().chain(admin) {
         // In its own process namespace, the holder knows the number under which it has registered.
         let (own, others): (Vec<_>, Vec<_>) =
@@ -225,7 +225,7 @@ pub(super) struct Seen<'a> {
 pub(super) fn seen<'a>(listing: Option<&'a Listing>, sockets: &Sockets) -> Seen<'a> {
     let process = |entry: &Entry| {
         sockets
-            .listening_at(here(entry.admin))
+            .listening_at(here(entry.admin_port))
             .into_iter()
             .find(|process| process.own_pid == entry.pid)
     };

@@ -27,8 +27,8 @@ const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
 
 impl Duty {
     /// Sees whether the supervisor with this admin endpoint lives, of whom it is not sure.
-    pub(super) fn look_after(&self, admin: u16) -> Outcome {
-        Outcome::LookedAfter { lives: lives(admin) }
+    pub(super) fn look_after(&self, admin_port: u16) -> Outcome {
+        Outcome::LookedAfter { lives: lives(admin_port) }
     }
 
     /// Claims the port, and looks what the last term was.
@@ -176,8 +176,8 @@ impl Duty {
 
 /// Whether the process with this admin endpoint lives. A dying process closes that within
 /// milliseconds of its other connections, so one that still answers is watched for a while.
-fn lives(admin: u16) -> bool {
-    match port::connect(port::here(admin), sys::Kind::Peer, REAP_WAIT) {
+fn lives(admin_port: u16) -> bool {
+    match port::connect(port::here(admin_port), sys::Kind::Peer, REAP_WAIT) {
         Ok(None) => false,
         Ok(Some(stream)) => !has_ended(&stream, REAP_WAIT),
         Err(error) => !port::is_gone(&error),

@@ -59,7 +59,7 @@ fn play(shared: &Arc<Shared>) {
         let unkept = report.and_then(|report| duty.tell(report));
         outcome = match deed {
             Deed::TryPort => duty.try_port(),
-            Deed::LookAfter { admin } => duty.look_after(admin),
+            Deed::LookAfter { admin_port } => duty.look_after(admin_port),
             Deed::Keep { term } => duty.keep(term),
             Deed::Connect => duty.connect(),
             Deed::Wait(time) => duty.wait(time),

@@ -418,18 +418,18 @@ fn what_the_supervisor_holds_itself_is_in_its_book() {
 fn what_the_supervisor_held_unconfirmed_it_holds_unconfirmed_as_supervisor() {
     let lowered = Setting { scope: Scope::Limit, ..setting("db", Some("1"), 4, 1) };
     let lost = Action::Own { message: ToHolder::Revoked { id: 9 } };
-    for (standing, loses) in [(0, true), (4, false)] {
+    for (confirmed_term, loses) in [(0, true), (4, false)] {
         let before = Before::These(these(&[1], None));
         let elected =
-            Elected { claims: Claims { standing, ..holding(9, 4) }, ..Desk::elected(before) };
+            Elected { claims: Claims { confirmed_term, ..holding(9, 4) }, ..Desk::elected(before) };
         let mut desk = Desk::of(elected, Time::ZERO);
-        let came =
-            desk.come("a", 1, 4, Claims { standing: 4, ..declaring() }, vec![lowered.clone()]);
+        let claims = Claims { confirmed_term: 4, ..declaring() };
+        let came = desk.come("a", 1, 4, claims, vec![lowered.clone()]);
         assert!(desk.supervisor.settled());
         assert_eq!(
             (came.contains(&lost), !desk.supervisor.knows(OWN, 9)),
             (loses, loses),
-            "{standing}"
+            "{confirmed_term}"
         );
     }
 }
