@@ -1,4 +1,4 @@
-//! The admin endpoint of an instance: who has the key may call its functions.
+//! The admin endpoint of an instance: a client with the key may call its functions.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -67,7 +67,7 @@ impl Endpoint {
 }
 
 impl Drop for Endpoint {
-    /// Ends the port and all connections; waits for functions that still run, and lets their
+    /// Ends the port and all connections. Waits for functions that still run, and lets their
     /// callers have the result: one of these functions is `stop`.
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Release);
@@ -77,8 +77,8 @@ impl Drop for Endpoint {
     }
 }
 
-/// The functions that every instance has, and the program's own, which win. What they say of the
-/// instance they find in `late`, once there is one.
+/// Returns the functions that every instance has, and the program's own, which win. They find the
+/// instance in `late`, once there is one.
 pub(crate) fn functions(
     late: &Arc<OnceLock<Weak<Shared>>>,
     about: About,
@@ -143,7 +143,7 @@ fn with_the_programs_signals(own: Function) -> Function {
 /// successor.
 const HAND_OVER_TIME: Duration = Duration::from_secs(10);
 
-/// What `info` says besides the presence.
+/// The facts of `info` besides the presence.
 pub(crate) struct About {
     pub(crate) program: String,
 }
@@ -186,8 +186,8 @@ fn log_level(payload: &[u8]) -> Result<Vec<u8>, HandlerError> {
     Ok(log::max_level().as_str().to_ascii_lowercase().into_bytes())
 }
 
-/// One caller's connection: calls, one after the other, until the caller or the instance has had
-/// enough.
+/// Serves one caller's connection, one call after the other, until the caller or the instance ends
+/// it.
 fn serve(functions: &Functions, stopping: &AtomicBool, session: Session) {
     session.serve(|session, request| {
         let Message::Calling(Calling::Call { function, payload }) = request else {

@@ -1,8 +1,9 @@
-//! What one who does not read in time is not told: its newest state is sent when it reads again.
+//! Decides what a receiver that does not read in time is not sent: it gets the newest state when it
+//! reads again.
 //!
-//! What is a state rather than a message (rosters, settings) is left out while the kernel has no
-//! room for more, so that one who never reads costs no memory. What tells of a moment that will
-//! have passed by then is left out for good.
+//! A message that carries a state (rosters, settings) is left out while the kernel has no room for
+//! more, which keeps a receiver that never reads from costing memory. A message about a moment that
+//! will have passed by then is left out for good.
 
 use crate::wire::{Control, Message, ToHolder};
 
@@ -10,13 +11,13 @@ use crate::wire::{Control, Message, ToHolder};
 pub(crate) struct Backlog {
     /// The kernel had no room for all that was sent.
     is_blocked: bool,
-    /// Rosters were left out; it needs a whole one.
+    /// Rosters were left out; the receiver needs a whole one.
     roster: bool,
-    /// Settings were left out; it needs all of them.
+    /// Settings were left out; the receiver needs all of them.
     settings: bool,
 }
 
-/// What was left out, and is to be sent in its newest state.
+/// What was left out, and must be sent in its newest state.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LeftOut {
     pub(crate) roster: bool,
@@ -24,7 +25,7 @@ pub(crate) struct LeftOut {
 }
 
 impl Backlog {
-    /// The kernel was given what there was to send, and has taken all of it or not.
+    /// Notes whether the kernel has taken all that there was to send.
     pub(crate) fn flushed(&mut self, all: bool) {
         self.is_blocked = !all;
     }
@@ -33,7 +34,7 @@ impl Backlog {
         self.is_blocked
     }
 
-    /// True if the message is not to be sent now; what is missing then is remembered.
+    /// Returns true if the message must not be sent now, and remembers what is missing then.
     pub(crate) fn can_wait(&mut self, message: &Message) -> bool {
         match message {
             Message::Control(Control::Roster { .. }) => self.roster |= self.is_blocked,

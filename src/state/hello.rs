@@ -1,5 +1,5 @@
-//! The one message that carries all: what an instance is, what it knows of the group, and what it
-//! holds.
+//! The one message that carries everything: what an instance is, what it knows of the group, and
+//! what it holds.
 
 use super::permits::Claims;
 use super::subordinate::Roster;
@@ -12,7 +12,7 @@ pub(crate) struct Hello {
     pub(crate) entry: Entry,
     /// The highest term it has seen.
     pub(crate) last_term: u64,
-    /// Of a witness.
+    /// Set by a witness only.
     pub(crate) roster: Option<Roster>,
     pub(crate) claims: Claims,
     pub(crate) settings: Vec<Setting>,
@@ -37,7 +37,7 @@ impl Hello {
         Joining::Hello { greeting: greeting.into() }.into()
     }
 
-    /// The other way round.
+    /// Makes the hello of a greeting.
     pub(crate) fn of(greeting: Greeting) -> Self {
         let Greeting {
             entry,
@@ -55,7 +55,7 @@ impl Hello {
         Hello { entry, last_term, roster, claims, settings }
     }
 
-    /// What an instance says of itself is checked before it is believed, printed or passed on.
+    /// Checks what an instance says of itself, before it is believed, printed or passed on.
     pub(crate) fn check(&self) -> Result<(), String> {
         check_entry(&self.entry)?;
         check_claims(&self.claims)?;
@@ -131,7 +131,7 @@ pub(crate) fn check_key_and_value(key: &str, value: Option<&str>) -> Result<(), 
     }
 }
 
-/// The limit that a setting of [`Scope::Limit`] stands for.
+/// Returns the limit that a setting of [`Scope::Limit`] stands for.
 pub(crate) fn read_limit(value: &str) -> Option<u64> {
     value.parse().ok().filter(|&limit| limit <= MAX_UNITS)
 }

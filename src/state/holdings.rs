@@ -1,9 +1,9 @@
-//! What an instance itself holds: permits, requests under way, tallies, settings. From this, sent
-//! with its hello, each new supervisor rebuilds what it keeps for all.
+//! What an instance holds: permits, requests under way, tallies, settings. Its hello carries them,
+//! and each new supervisor rebuilds its records from the hellos.
 //!
 //! Invariant: a permit is here from the moment its grant is read until it is given back or revoked;
-//! a request from the moment it is made until it is answered or withdrawn. Numbers are never used
-//! twice in the life of an instance.
+//! a request is here from the moment it is made until it is answered or withdrawn. Numbers are
+//! never used twice in the life of an instance.
 
 use std::collections::BTreeMap;
 
@@ -28,21 +28,21 @@ pub(crate) struct Holdings {
     term: u64,
     /// See [`Claims::confirmed_term`].
     confirmed_term: u64,
-    /// From when on others may have been given what this instance holds; `None` while a supervisor
+    /// Since when others may have been given what this instance holds; `None` while a supervisor
     /// has it in its ledger.
     doubtful_from: Option<Time>,
     next_id: u64,
-    /// Bytes of messages read since the supervisor was last told.
+    /// Bytes of messages read since the last report to the supervisor.
     taken: u32,
 }
 
-/// Who will hear of what this instance knows.
+/// The supervisor that will learn of what this instance knows.
 #[derive(Clone, Copy, Debug, Default)]
 enum Touch {
-    /// Whoever supervises next: the next hello says it.
+    /// The next supervisor: the next hello says it.
     #[default]
     Next,
-    /// Nobody of what comes now: the hello has been said.
+    /// None: the hello has been sent, and what comes now waits.
     Joining,
     /// The supervisor of this term, which knows all that was set in it.
     With,
@@ -55,12 +55,12 @@ pub(crate) struct Denial {
     pub(crate) units: u64,
 }
 
-/// What a message from the supervisor meant for what this instance holds.
+/// The meaning of a message from the supervisor for what this instance holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Upshot {
-    /// Nothing that anybody waits for.
+    /// Nothing that a thread waits for.
     Quiet,
-    /// The request of this number is a permit now, or is refused.
+    /// The request with this number is now a permit, or is refused.
     Decided { id: u64, verdict: Result<(), Denial> },
     /// This permit is no longer valid.
     Lost(Held),
@@ -68,11 +68,11 @@ pub(crate) enum Upshot {
     Changed(Setting),
     /// A message from a member.
     Delivered { from: String, topic: String, payload: Payload },
-    /// So many messages did not reach this instance.
+    /// This number of messages did not reach this instance.
     Missed(u64),
-    /// More is in use than there may be.
+    /// The use of a resource exceeds its limit.
     OverLimit { resource: String, in_use: u64, limit: u64 },
-    /// The answer to the question of this number.
+    /// The answer to the question with this number.
     Total { id: u64, units: u64 },
 }
 
@@ -81,7 +81,8 @@ impl Holdings {
         Holdings { declared, ..Holdings::default() }
     }
 
-    /// Asks for a permit; `None` if there are as many permits and requests as there may be.
+    /// Asks for a permit. Returns `None` if the instance has as many permits and requests as it may
+    /// have.
     pub(crate) fn ask(
         &mut self,
         resource: &str,
@@ -95,7 +96,8 @@ impl Holdings {
         Some(wanted)
     }
 
-    /// Asks for the total of a resource's tallies; `None` as for [`ask`](Holdings::ask).
+    /// Asks for the total of a resource's tallies. Returns `None` where [`ask`](Holdings::ask)
+    /// does.
     pub(crate) fn ask_total(&mut self, resource: &str) -> Option<(u64, FromHolder)> {
         let id = self.next_id()?;
         self.queries.insert(id, resource.into());
@@ -108,26 +110,26 @@ impl Holdings {
         (used < MAX_PERMITS).then_some(self.next_id)
     }
 
-    /// Gives a permit back, or withdraws a request; true if the supervisor must hear of it.
+    /// Gives a permit back, or withdraws a request. Returns true if the supervisor must know.
     pub(crate) fn release(&mut self, id: u64) -> bool {
         self.queries.remove(&id);
         self.permits.remove(&id).is_some() | self.requests.remove(&id).is_some()
     }
 
-    /// True as long as the permit of this number was not revoked or given back.
+    /// Returns true as long as the permit with this number was not revoked or given back.
     pub(crate) fn holds(&self, id: u64) -> bool {
         self.permits.contains_key(&id)
     }
 
-    /// True as long as nobody else can have been given what is held here.
+    /// Returns true as long as no other instance can have been given what this one holds.
     ///
     /// A new supervisor does not change that before the group is settled, not even if it is this
-    /// instance itself: until then others may come who were given it meanwhile.
+    /// instance itself: until then, instances may come that were given it meanwhile.
     pub(crate) fn is_certain(&self, now: Time) -> bool {
         self.doubtful_from.is_none_or(|from| now < from)
     }
 
-    /// Makes room for a tally; false if this instance counts under as many names as it may.
+    /// Makes room for a tally. Returns false if this instance counts under as many names as it may.
     pub(crate) fn begin_tally(&mut self, resource: &str) -> bool {
         let room = self.counted.len() < MAX_RESOURCES || self.counted.contains_key(resource);
         if room {
@@ -141,13 +143,13 @@ impl Holdings {
         self.permits.values()
     }
 
-    /// How many questions for totals are under way.
+    /// Returns the number of questions for totals that are under way.
     #[cfg(test)]
     pub(crate) fn unanswered(&self) -> usize {
         self.queries.len()
     }
 
-    /// Changes how much this instance says that it uses; gives the new number.
+    /// Changes the count of this instance. Returns the new count.
     pub(crate) fn count(&mut self, resource: &str, change: impl FnOnce(u64) -> u64) -> u64 {
         let Some(units) = self.counted.get_mut(resource) else { return 0 };
         *units = change(*units).min(MAX_UNITS);
@@ -162,10 +164,10 @@ impl Holdings {
         &self.settings
     }
 
-    /// Takes a setting that this instance has just set; true if it is news.
+    /// Takes a setting that this instance has just set. Returns true if it is new.
     ///
-    /// Only if all others know it, or will hear of it from us: the supervisor that answered may be
-    /// dead by now, and its successor may never have heard of the change.
+    /// Takes it only if all others know it, or will learn of it from us: the supervisor that
+    /// answered may be dead by now, and its successor may never have heard of the change.
     pub(crate) fn merge(&mut self, setting: Setting) -> bool {
         let heard = match self.touch {
             Touch::Next => true,
@@ -175,8 +177,8 @@ impl Holdings {
         heard && self.settings.merge(setting)
     }
 
-    /// The supervisor says its term, and whether the group is settled. If it is, we were told
-    /// before what others were given of what we held.
+    /// Notes the supervisor's term, and whether the group is settled. If it is, we have already
+    /// been told what others were given of what we held.
     pub(crate) fn on_state(&mut self, term: u64, settled: bool) {
         self.term = term;
         if settled {
@@ -184,26 +186,26 @@ impl Holdings {
         }
     }
 
-    /// The lifeline was cut while the supervisor lived: it may have given to others what we hold,
-    /// and these have the better claim, also if they are cut off next.
+    /// Notes that the lifeline was cut while the supervisor lived. It may have given to others what
+    /// we hold, and they have the better claim, even if they are cut off next.
     pub(crate) fn cut_off(&mut self) {
         self.confirmed_term = 0;
         self.doubtful_from = Some(Time::ZERO);
     }
 
-    /// A hello is about to say all of this.
+    /// Notes that a hello is about to say all of this.
     pub(crate) fn join(&mut self) {
         self.touch = Touch::Joining;
     }
 
-    /// There is no supervisor any more. Who succeeds it waits for us until `patience`, then gives
-    /// to others what we hold.
+    /// Notes that there is no supervisor any more. Its successor waits for us until `patience`, and
+    /// then gives what we hold to others.
     pub(crate) fn end(&mut self, patience: Time) {
         self.touch = Touch::Next;
         self.doubtful_from.get_or_insert(patience);
     }
 
-    /// Everything that a new supervisor must know.
+    /// Returns everything that a new supervisor must know.
     pub(crate) fn claims(&self) -> Claims {
         let counted = self
             .counted
@@ -219,8 +221,8 @@ impl Holdings {
         }
     }
 
-    /// A new lifeline begins, or our own supervisorship: the supervisor at its other end counts
-    /// from zero what was read of it. Gives what has to be asked again.
+    /// Starts a new lifeline, or our own supervisorship: the supervisor counts from zero what was
+    /// read of its messages. Returns what must be asked again.
     pub(crate) fn begin(&mut self, now: Time, term: u64, settled: bool) -> Vec<FromHolder> {
         self.taken = 0;
         self.touch = Touch::With;
@@ -233,7 +235,7 @@ impl Holdings {
             .collect()
     }
 
-    /// Takes a message of the supervisor. What is to be answered is put into `answer`.
+    /// Takes a message of the supervisor. Puts the answer to it, if there is one, into `answer`.
     pub(crate) fn on(&mut self, message: ToHolder, answer: &mut Option<FromHolder>) -> Upshot {
         match message {
             ToHolder::Granted { id } => match self.requests.remove(&id) {

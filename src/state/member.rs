@@ -1,9 +1,10 @@
 //! One instance as a member of its group: its election, what it knows of the group, what it holds,
-//! and to whom it says so.
+//! and the supervisor to which it says so.
 //!
 //! Strictly alternating, as the [election](super::election) that it carries: [`Member::on`] takes
-//! what the last deed came to and names the next one. In between come the messages of a supervisor
-//! ([`Member::hear`]) and what the program wants to hold ([`Member::holdings`], [`Member::say`]).
+//! the outcome of the last deed and names the next one. In between come the messages of a
+//! supervisor ([`Member::hear`]) and what the program wants to hold ([`Member::holdings`],
+//! [`Member::say`]).
 //!
 //! | link | begins with | what this instance says |
 //! |---|---|---|
@@ -14,12 +15,12 @@
 //! | over | [`Member::leave`] | is not said |
 //!
 //! **How a lifeline ended.** A supervisor that gives up its role says so. One that dies says
-//! nothing: its connections end, or are reset where it had not read all. But others can reset a
-//! connection, too (an operator with `ss -K`, a firewall), and then the supervisor lives on, gives
-//! away what this instance held, and welcomes others of whom this instance knows nothing: it must
-//! not pass for a witness. So after an end that leaves this open it is
-//! [looked](Deed::LookAfter) at once whether that supervisor lives. What no look can tell: that it
-//! was cut off, and the supervisor died before the look.
+//! nothing: its connections end, or are reset where it had not read everything. But others can
+//! reset a connection, too (an operator with `ss -K`, a firewall). The supervisor then lives on,
+//! gives away what this instance held, and welcomes instances that this one does not know: this one
+//! must not count as a witness. After an end that leaves this open, the instance therefore
+//! [looks](Deed::LookAfter) at once whether that supervisor lives. The look cannot tell one case:
+//! the instance was cut off, and the supervisor died before the look.
 
 use super::Time;
 use super::election::{Deed, Election, ElectionEvent, Loss, Report, left_cause};
@@ -34,66 +35,66 @@ use crate::wire::{
     Control, Declared, Departure, Entry, FromHolder, Handshake, Message, News, ToHolder,
 };
 
-/// What the last deed came to.
+/// The outcome of the last deed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The instance is ready to begin.
     Started,
-    /// It is bound and listening; what the group's directory says.
+    /// The instance is bound and listening. Holds what the group's directory says.
     PortClaimed { last: Result<Last, KeepError> },
-    /// The new term is kept, or cannot be.
+    /// The new term is kept, or cannot be kept.
     Kept(Result<(), KeepError>),
-    /// Another one has the port.
+    /// Another process has the port.
     PortTaken,
-    /// Whether the supervisor before still lives.
+    /// Whether the previous supervisor still lives.
     LookedAfter { lives: bool },
-    /// Nobody took the connection.
+    /// No process accepted the connection.
     NobodyThere,
-    /// Somebody took the connection and closed it without a valid word.
+    /// A process accepted the connection and closed it without a valid message.
     ClosedAtOnce,
     /// Something stands in the way.
     Obstructed(Obstacle),
-    /// The supervisor's answer to the hello, if it is no refusal.
+    /// The supervisor's answer to the hello, unless it is a refusal.
     Answered(Message),
     /// The waiting time is over.
     Waited,
-    /// The lifeline has ended. `sure` if by its end, which only a death or a goodbye brings; not if
-    /// it was reset or given up.
+    /// The lifeline has ended. `sure` if it was closed, which only a death or a goodbye does; not
+    /// if it was reset or given up.
     LifelineEnded { sure: bool },
-    /// The supervisorship was given up in this term. The program has been told before the port was
+    /// The supervisorship was given up in this term. The program learned of it before the port was
     /// free.
     SteppedDown { term: u64 },
     /// The program wants to leave.
     Halted,
 }
 
-/// What a message of the supervisor meant.
+/// The meaning of a message of the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant)] // it is handed on at once: a box would cost more than it saves
 pub(crate) enum Heard {
-    /// Nothing that anybody waits for.
+    /// Nothing that a thread waits for.
     Quiet,
-    /// The group's state is another: see [`Member::known`].
+    /// The group's state has changed: see [`Member::known`].
     State,
-    /// Something about what this instance holds, and what is to be answered.
+    /// Something about what this instance holds, and the answer, if there is one.
     Held(Upshot, Option<FromHolder>),
-    /// The supervisor asks whether this instance lives, and its program has shown so within this
-    /// time.
+    /// The supervisor asks whether this instance lives, and whether its program has shown progress
+    /// within this time.
     Probed { number: u64, within_ns: u64 },
     /// While joining: the answer to the hello.
     Answer(Message),
-    /// The message has no place on a lifeline: this is no supervisor.
+    /// The message has no place on a lifeline: the sender is not a supervisor.
     Nonsense,
 }
 
-/// Where a word goes.
+/// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     /// Nowhere, or it waits for the welcome.
     Kept,
     /// To the supervisor, over the lifeline.
     Lifeline(FromHolder),
-    /// To this instance's own office.
+    /// To this instance's own server.
     Own(FromHolder),
 }
 
@@ -110,18 +111,18 @@ enum Tie {
 pub(crate) struct Member {
     me: Entry,
     settle_time: Time,
-    /// On this system a reset takes away what had come and was not read yet.
+    /// On this system a reset takes away data that had arrived but was not read.
     resets_lose: bool,
     election: Election,
-    /// What the program holds and wants. Its supervisors are this machine's.
+    /// What the program holds and wants, whichever instance of this machine supervises.
     pub(crate) holdings: Holdings,
     link: Tie,
-    /// What is to be said first on a lifeline that has just begun.
+    /// The first messages on a lifeline that has just begun.
     first_words: Vec<FromHolder>,
     /// What it was told by the supervisor that it follows, or followed last.
     known: Option<Subordinate>,
     loss: Loss,
-    /// The last supervisor left as the group's last instance, as far as its directory says.
+    /// The last supervisor left as the group's last instance, according to its directory.
     vacant: bool,
 }
 
@@ -147,7 +148,8 @@ impl Member {
         }
     }
 
-    /// Takes what the last deed came to; says what to do next, and what to tell the program before.
+    /// Takes the outcome of the last deed. Returns the next deed, and what the program must learn
+    /// before.
     pub(crate) fn on(&mut self, now: Time, outcome: Outcome) -> (Option<Report>, Deed) {
         let event = match outcome {
             Outcome::Started => ElectionEvent::Started,
@@ -214,7 +216,8 @@ impl Member {
         ElectionEvent::LinkLost(loss)
     }
 
-    /// There is no supervisor any more, or this instance is none. From here on nothing is said.
+    /// Notes that there is no supervisor any more, or that this instance is none. From here on
+    /// nothing is sent.
     pub(crate) fn unlink(&mut self, now: Time) {
         match self.link {
             Tie::None | Tie::Over => {}
@@ -225,8 +228,8 @@ impl Member {
         }
     }
 
-    /// The one message from which a supervisor rebuilds what it knows of this instance. What is
-    /// said from now on waits for the welcome.
+    /// Makes the one message from which a supervisor rebuilds what it knows of this instance. Later
+    /// messages wait for the welcome.
     pub(crate) fn hello(&mut self) -> Hello {
         self.link = Tie::Joining { unsaid: Vec::new() };
         self.holdings.join();
@@ -253,7 +256,7 @@ impl Member {
         ElectionEvent::Welcomed { term }
     }
 
-    /// What is to be said first on the lifeline that has begun.
+    /// Takes the first messages for the lifeline that has begun.
     pub(crate) fn take_first_words(&mut self) -> Vec<FromHolder> {
         std::mem::take(&mut self.first_words)
     }
@@ -317,14 +320,14 @@ impl Member {
         }
     }
 
-    /// Takes a message about what this instance holds, whoever reads it.
+    /// Takes a message about what this instance holds, whichever thread reads it.
     pub(crate) fn hear_held(&mut self, message: ToHolder) -> Heard {
         let mut answer = None;
         let upshot = self.holdings.on(message, &mut answer);
         Heard::Held(upshot, answer)
     }
 
-    /// Where something goes that this instance says about what it holds.
+    /// Decides where a message about what this instance holds goes.
     pub(crate) fn say(&mut self, message: FromHolder) -> Word {
         match &mut self.link {
             Tie::None | Tie::Over => Word::Kept,
@@ -337,7 +340,7 @@ impl Member {
         }
     }
 
-    /// True if what this instance says is heard, or will be with the welcome.
+    /// Returns true if what this instance says is heard, or will be with the welcome.
     pub(crate) fn is_linked(&self) -> bool {
         match self.link {
             Tie::Joining { .. } | Tie::Lifeline { .. } | Tie::Own => true,
@@ -345,7 +348,7 @@ impl Member {
         }
     }
 
-    /// This instance supervises from now on, in `term`: all that it brings to that.
+    /// Makes this instance supervise from now on, in `term`. Returns all that it brings along.
     pub(crate) fn elected(&mut self, term: u64, registry_port: u16, max_members: usize) -> Elected {
         self.link = Tie::Own;
         let known = self.known.take();
@@ -367,13 +370,13 @@ impl Member {
         }
     }
 
-    /// Its own office is open; what is to be said to it first.
+    /// Notes that its own server is open. Returns the first messages for it.
     pub(crate) fn opened(&mut self, now: Time, term: u64, settled: bool) -> Vec<FromHolder> {
         self.election.saw_term(term);
         self.holdings.begin(now, term, settled)
     }
 
-    /// What its own supervisorship has come to: a raised term, or that the group is settled. News
+    /// Takes the news of its own supervisorship: a raised term, or that the group is settled. News
     /// of an earlier one changes nothing.
     pub(crate) fn on_own_state(&mut self, term: u64, settled: bool) {
         if let (Tie::Own, true) = (&self.link, term >= self.election.last_term()) {
@@ -382,7 +385,7 @@ impl Member {
         }
     }
 
-    /// For good: nothing is said any more.
+    /// Leaves for good: nothing is sent any more.
     pub(crate) fn leave(&mut self) {
         self.link = Tie::Over;
     }
@@ -396,13 +399,13 @@ impl Member {
         self.known.as_ref()
     }
 
-    /// The highest term it has seen.
+    /// Returns the highest term that this instance has seen.
     #[cfg(test)]
     pub(crate) fn last_term(&self) -> u64 {
         self.election.last_term()
     }
 
-    /// By when the present deed must have come to something, if it must.
+    /// Returns the time by which the present deed must have an outcome, if there is one.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.election.deadline()
     }

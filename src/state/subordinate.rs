@@ -1,9 +1,9 @@
-//! What a subordinate knows of its group, from what its supervisor told it.
+//! What a subordinate knows of its group: what its supervisor told it.
 //!
-//! Invariant: `roster` is `Some` only for a witness. Everybody whom this supervisor has welcomed,
-//! or was still waiting for and knew, is on it (the supervisor writes to the witnesses before it
-//! welcomes). That holds to its death, not beyond the moment in which it cuts us off: see
-//! [`Subordinate::lost`].
+//! Invariant: `roster` is `Some` only for a witness. It holds every instance that this supervisor
+//! has welcomed, or was still waiting for and knew (the supervisor writes to the witnesses before
+//! it welcomes). That is true until the supervisor's death, but not beyond the moment at which it
+//! cuts us off: see [`Subordinate::lost`].
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,13 @@ use super::election::Loss;
 use crate::config::check_name;
 use crate::wire::{self, Departure, Joining, Message};
 
-/// Who is in a group besides its supervisor, by the ports of their admin endpoints: these no two
-/// living instances share, and an instance keeps its own for life.
+/// The instances of a group besides its supervisor, by the ports of their admin endpoints: no two
+/// living instances share one, and an instance keeps its own for life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roster {
     pub(crate) admin_ports: BTreeSet<u16>,
-    /// `None` if these are all. Else there may be others, of whom no supervisor has known since
-    /// then. Whoever supervises waits for them for a certain time from that moment on, and no
-    /// longer.
+    /// `None` if these are all. Otherwise there may be others, which no supervisor has known since
+    /// then. The supervisor waits for them for a certain time from that moment on, and no longer.
     pub(crate) unknown_since: Option<Time>,
 }
 
@@ -39,8 +38,9 @@ impl Roster {
     }
 }
 
-/// A roster of nobody that is incomplete since the end of time tells a witness that it is none any
-/// more. To one who does not know this number it means the same: that anybody may have survived.
+/// A roster without instances that is incomplete since the end of time tells a witness that it is
+/// one no longer. It means the same to an instance that does not know this number: any instance may
+/// have survived.
 pub(super) const NO_WITNESS: u64 = u64::MAX;
 
 /// Enough for 584 years since the machine was started.
@@ -60,8 +60,8 @@ pub(crate) struct Subordinate {
 }
 
 impl Subordinate {
-    /// Reads a welcome, `None` if `message` is none, or one of a supervisor whose name would garble
-    /// a log.
+    /// Reads a welcome. Returns `None` if `message` is none, or if the supervisor's name would
+    /// garble a log.
     pub(crate) fn welcomed(message: Message) -> Option<Self> {
         let Message::Joining(Joining::Welcome {
             term,
@@ -86,12 +86,12 @@ impl Subordinate {
         })
     }
 
-    /// The group's state is another.
+    /// Takes the new state of the group.
     pub(crate) fn on_state(&mut self, term: u64, settled: bool, members: u32) {
         (self.term, self.settled, self.members) = (term, settled, members);
     }
 
-    /// It is told whom the group has.
+    /// Takes the roster, as a witness.
     pub(crate) fn on_roster(
         &mut self,
         anew: bool,
@@ -119,14 +119,14 @@ impl Subordinate {
         }
     }
 
-    /// It is a witness no more.
+    /// Stops being a witness.
     pub(crate) fn forget_roster(&mut self) {
         self.roster = None;
     }
 
-    /// The lifeline ended. Cut off while the supervisor lives, we are no witness any more: it may
-    /// have welcomed others since, and what we know must not pass for the last word when it dies
-    /// and we succeed it.
+    /// Notes the end of the lifeline. If we were cut off while the supervisor lives, we are a
+    /// witness no longer: it may have welcomed others since, and what we know must not count as
+    /// complete when it dies and we succeed it.
     pub(crate) fn lost(&mut self, loss: Loss) {
         match loss {
             Loss::Evicted => self.forget_roster(),

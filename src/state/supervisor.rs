@@ -1,17 +1,16 @@
-//! What the supervisor decides: whom it admits, what the registry says, when the group is settled,
-//! whom it tells.
+//! Decides for the supervisor: which instances it admits, what the registry says, when the group is
+//! settled, and what it tells to which member.
 //!
 //! Invariants:
-//! * every admitted connection has exactly one registry entry and the other way round, besides the
-//!   supervisor's own entry (`check`);
-//! * a member is welcomed only after every witness has been told of it, so that whatever survives
-//!   of the witnesses knows everybody who survives (kernel: what was written is read, even after
-//!   our death);
+//! * every admitted connection has exactly one registry entry, and every entry but the supervisor's
+//!   own has exactly one connection (`check`);
+//! * a member is welcomed only after every witness has been told of it: whichever witnesses
+//!   survive, they know every survivor (kernel: what was written is read, even after our death);
 //! * `settled` never turns false again, and nothing is granted before it is true.
 //!
-//! What the instances share (permits, tallies, settings, messages) is in `supervisor/sharing.rs`,
-//! whom a new supervisor waits for in `supervisor/settling.rs`, who else knows the group in
-//! `supervisor/witnesses.rs`.
+//! `supervisor/sharing.rs` has what the instances share (permits, tallies, settings, messages),
+//! `supervisor/settling.rs` the survivors that a new supervisor waits for,
+//! `supervisor/witnesses.rs` the members that know the group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,17 +35,18 @@ use settling::Settling;
 /// What a new supervisor knows of the group before its election.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// There was nobody: the last supervisor left as the last one.
+    /// No instance: the last supervisor left as the last one.
     Nobody,
     /// These may have survived.
     These(Roster),
-    /// It was not there, or was not told: any number may have survived.
+    /// Unknown: it was not there, or was not told, and any number may have survived.
     Unknown,
 }
 
 impl Before {
-    /// What one who has claimed the port in `term` knows: from the last supervisor that it
-    /// `followed`, and from the group's directory, whether the last supervisor left nobody behind.
+    /// Returns what an instance knows that has claimed the port in `term`: from the last supervisor
+    /// that it `followed`, and from the group's directory, which says whether the last supervisor
+    /// left no instance behind.
     pub(crate) fn of(followed: Option<Subordinate>, term: u64, left_nobody: bool) -> Self {
         // Of an older term the roster is out of date: others have supervised since.
         let recent = followed.filter(|followed| followed.term.checked_add(1) == Some(term));
@@ -61,14 +61,14 @@ impl Before {
 /// Stands for the supervisor's own instance where others have a connection.
 pub(crate) const OWN: ConnId = ConnId::MAX;
 
-/// One who has won an election, and what it knows and holds itself.
+/// The winner of an election, with what it knows and holds itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Elected {
     pub(crate) me: Entry,
     pub(crate) term: u64,
     pub(crate) registry_port: u16,
     pub(crate) before: Before,
-    /// The supervisor before this one, if it is gone, and how it went.
+    /// The previous supervisor, if it is gone, and how it went.
     pub(crate) predecessor: Option<(String, LeftCause)>,
     pub(crate) claims: Claims,
     pub(crate) settings: Settings,
@@ -76,29 +76,29 @@ pub(crate) struct Elected {
     pub(crate) max_members: usize,
 }
 
-/// What happens to a supervisor.
+/// An event for a supervisor.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // it is dealt with at once, and a box costs more
 pub(crate) enum ServerInput {
-    /// Someone who has proved that it has the key wants to join.
+    /// A client that has proved that it has the key wants to join.
     Hello { conn: ConnId, hello: Hello },
     /// An admitted member said something about what it holds; or the supervisor's own instance, as
     /// [`OWN`].
     Said { conn: ConnId, message: FromHolder },
     /// An admitted member said goodbye.
     Leaves { conn: ConnId },
-    /// What an admitted member sent is no message, or has no place on a lifeline.
+    /// An admitted member sent something that is not a message, or has no place on a lifeline.
     Broke { conn: ConnId, why: String },
     /// A connection ended.
     Ended { conn: ConnId },
-    /// Nobody listens any more at this admin endpoint.
+    /// No process listens any more at this admin endpoint.
     Dead { admin_port: u16 },
     /// The time given by [`Supervisor::wake_at`] has come.
     Woken,
 }
 
 impl ServerInput {
-    /// What `message` of an admitted member means.
+    /// Returns what `message` of an admitted member means.
     pub(crate) fn of(conn: ConnId, message: Message) -> Self {
         match message {
             Message::FromHolder(message) => ServerInput::Said { conn, message },
@@ -112,7 +112,7 @@ impl ServerInput {
     }
 }
 
-/// What is to be done about it, in this order.
+/// What to do about it, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ServerAction {
     Send {
@@ -127,15 +127,15 @@ pub(crate) enum ServerAction {
         conns: Vec<ConnId>,
         message: Message,
     },
-    /// Give this to the supervisor's own instance, as if it came over a lifeline.
+    /// Pass this to the supervisor's own instance, as if it came over a lifeline.
     Own {
         message: ToHolder,
     },
-    /// Find out whether anybody listens at this admin endpoint.
+    /// Find out whether a process listens at this admin endpoint.
     Probe {
         admin_port: u16,
     },
-    /// There is [news](Supervisor::news) for some of those who are told.
+    /// There is [news](Supervisor::news) for some of the subscribers.
     Announce,
     /// Report that the group is settled.
     Settled {
@@ -148,11 +148,12 @@ pub(crate) enum ServerAction {
     },
 }
 
-/// How far one who is told of changes has been told.
+/// How far a subscriber has been told of changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
     state: u64,
-    /// `None`: not interested in who is there (a subordinate); else the number of the next change.
+    /// `None` for a subordinate, which does not need the entries; otherwise the number of the next
+    /// change.
     registry: Option<u64>,
 }
 
@@ -160,11 +161,11 @@ pub(crate) struct Cursor {
 struct Admitted {
     name: String,
     admin_port: u16,
-    /// How its end is to be called, once it has come.
+    /// The cause of its end, once it has come.
     cause: LeftCause,
-    /// Bytes of messages that it has not said to have read.
+    /// Bytes of messages that it has not reported to have taken.
     under_way: u32,
-    /// Messages that it missed since the last one that it was sent.
+    /// The number of messages that it missed since the last one that was sent to it.
     missed: u64,
 }
 
@@ -179,17 +180,16 @@ pub(crate) struct Supervisor {
     registry: Registry,
     admitted: BTreeMap<ConnId, Admitted>,
     connection: BTreeMap<String, ConnId>,
-    /// The members that are told whom the group has; as many as there are, up to [`WITNESSES`].
-    /// Those longest told first.
+    /// The witnesses, which are told of every instance: all members, up to [`WITNESSES`]. The
+    /// oldest witness comes first.
     witnesses: Vec<ConnId>,
-    /// How many members there are when the next witness makes place for a new one.
+    /// The number of members at which the next witness makes place for a new one.
     renew_at: usize,
     /// `None` once settled.
     settling: Option<Settling>,
-    /// Grows whenever what [`News::State`](crate::wire::News::State) says changes and members must
-    /// hear of it.
+    /// Grows whenever the content of [`News::State`] changes and members must learn of it.
     state_version: u64,
-    /// How many instances there are when all are told how many.
+    /// The number of instances at which all are told the number.
     tell_size_at: usize,
     ledger: Ledger,
     settings: Settings,
@@ -249,14 +249,14 @@ impl Supervisor {
         }
     }
 
-    /// The connection of another living instance that has the name of `entry`, so that its end can
-    /// be looked for before the name is refused.
+    /// Returns the connection of another living instance that has the name of `entry`. Its end can
+    /// then be looked for before the name is refused.
     pub(crate) fn rival(&self, entry: &Entry) -> Option<ConnId> {
         let conn = *self.connection.get(&entry.name)?;
         (self.registry.entry(&entry.name)?.id != entry.id).then_some(conn)
     }
 
-    /// Who goes, and why, if this connection ends now.
+    /// Returns which instance leaves the registry, and why, if this connection ends now.
     pub(crate) fn departure(&self, conn: ConnId) -> Option<(String, LeftCause)> {
         self.admitted.get(&conn).map(|member| (member.name.clone(), member.cause))
     }
@@ -281,19 +281,19 @@ impl Supervisor {
         self.admitted.is_empty()
     }
 
-    /// True if nobody is here and nobody can come back: whoever starts next need not wait for
-    /// survivors.
+    /// Returns true if no other instance is here and none can come back: the next one to start need
+    /// not wait for survivors.
     fn leaves_nobody(&self) -> bool {
         self.is_alone() && self.settled()
     }
 
-    /// What the group's directory is to keep of this supervisorship if it ends now, for this
+    /// Returns what the group's directory must keep of this supervisorship if it ends now, for this
     /// reason.
     pub(crate) fn last(&self, reason: Departure) -> Last {
         Last { term: self.term, vacant: reason == Departure::Leaves && self.leaves_nobody() }
     }
 
-    /// When [`ServerInput::Woken`] is due; `None` while there is nothing to wait for.
+    /// Returns when [`ServerInput::Woken`] is due; `None` while there is nothing to wait for.
     pub(crate) fn wake_at(&self) -> Option<Time> {
         self.settling.as_ref().map(Settling::wake_at)
     }
@@ -308,7 +308,7 @@ impl Supervisor {
         self.admitted.get_mut(&conn).into_iter().for_each(|member| member.cause = LeftCause::Left);
     }
 
-    /// Cuts a member off that broke the protocol. Its end comes as that of any connection.
+    /// Cuts off a member that broke the protocol. Its connection then ends like any other.
     fn evict(&mut self, conn: ConnId, why: String, actions: &mut Vec<ServerAction>) {
         let Some(member) = self.admitted.get_mut(&conn) else { return };
         member.cause = LeftCause::Evicted;
@@ -330,7 +330,7 @@ impl Supervisor {
         actions.push(ServerAction::Announce);
     }
 
-    /// Takes a connection off the members and witnesses; what it stood for in the registry stays.
+    /// Removes a connection from the members and witnesses; its registry entry stays.
     fn forget(&mut self, conn: ConnId) -> Option<Admitted> {
         self.witnesses.retain(|&witness| witness != conn);
         self.queries.retain(|&(asker, _), _| asker != conn);
@@ -384,7 +384,7 @@ impl Supervisor {
         }
     }
 
-    /// The invariants, for tests and fuzzing.
+    /// Checks the invariants, for tests and fuzzing.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {
         assert_eq!(self.admitted.len(), self.connection.len());

@@ -1,9 +1,9 @@
 //! What a watcher believes of the registry, across supervisors: it turns listings and changes into
 //! changes.
 //!
-//! Invariant: the changes given out so far, applied in order, give `known`. A name is never
-//! reported as gone only because a new supervisor has not heard of it yet: not before the new one
-//! says that it is settled.
+//! Invariant: the changes reported so far, applied in order, result in `known`. A name is never
+//! reported as gone only because a new supervisor has not heard of it yet, and not before the new
+//! supervisor says that it is settled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Takes what the supervisor tells; false if it has no place in a watch.
+    /// Takes a message of the supervisor. Returns false if it has no place in a watch.
     pub(crate) fn on(&mut self, news: News, changes: &mut Vec<ChangeKind>) -> bool {
         match news {
             News::Listing { term, settled, supervisor, count } => {
@@ -77,7 +77,7 @@ impl View {
         }
     }
 
-    /// The supervisor is gone; what is known stays until its successor corrects it.
+    /// Notes that the supervisor is gone. What is known stays until its successor corrects it.
     pub(crate) fn lost(&mut self, changes: &mut Vec<ChangeKind>) {
         if !self.supervisor.is_empty() {
             self.supervisor.clear();
@@ -86,7 +86,7 @@ impl View {
         (self.settled, self.expected) = (false, 0);
     }
 
-    /// The supervisor knows all: who is not confirmed is gone.
+    /// Notes that the supervisor knows all survivors: an unconfirmed name is gone.
     fn settle(&mut self, changes: &mut Vec<ChangeKind>) {
         self.settled = true;
         for name in std::mem::take(&mut self.unconfirmed) {

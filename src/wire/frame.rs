@@ -1,16 +1,15 @@
-//! Where a frame ends: a `u32` length, then so many bytes of body.
+//! The bounds of a frame: a `u32` length, then as many bytes of body.
 
 use byteorder::{BigEndian, ByteOrder};
 
 use super::{DecodeError, Message};
 
-/// The most a frame's body may hold: the largest admin payload (1 MiB) and what stands around it.
+/// The most bytes of a frame's body: the largest admin payload (1 MiB) and the fields around it.
 pub(crate) const MAX_FRAME: usize = crate::config::MAX_PAYLOAD + 1024;
 
-/// The most a frame's body may hold before its sender has proved that it has the group's key: an
-/// [`Opening`](super::Handshake::Opening) with the longest group name has 107 bytes, a refusal some
-/// hundred.
-/// A stranger can make us keep no more than this.
+/// The most bytes of a frame's body before its sender has proved that it has the group's key: an
+/// [`Opening`](Handshake::Opening) with the longest group name has 107 bytes, a refusal some
+/// hundred. A stranger cannot make us keep more than this.
 pub(crate) const MAX_STRANGER_FRAME: usize = 512;
 
 const LENGTH: usize = size_of::<u32>();
@@ -25,7 +24,7 @@ pub(crate) fn put_frame(message: &Message, out: &mut Vec<u8>) {
     BigEndian::write_u32(&mut out[start..start + LENGTH], body as u32);
 }
 
-/// Bytes as they arrive, taken out again as messages, however the stream was cut.
+/// Takes bytes as they arrive and returns messages, however the stream was cut.
 #[derive(Debug, Default)]
 pub(crate) struct FrameBuffer {
     bytes: Vec<u8>,
@@ -42,7 +41,7 @@ impl FrameBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole message, `None` while more bytes are needed.
+    /// Returns the next whole message; `None` while more bytes are needed.
     ///
     /// After an error the stream's boundaries are lost: the connection must be closed.
     #[inline] // else each message is copied on its way out
@@ -71,8 +70,8 @@ impl FrameBuffer {
         Message::decode(body).map(Some)
     }
 
-    /// How many bytes the message lacks that has come in part; 0 if none has, as far as can be
-    /// seen.
+    /// Returns how many bytes are missing of the message that has come in part; 0 if none has, as
+    /// far as can be seen.
     pub(crate) fn lacking(&self) -> usize {
         let rest = &self.bytes[self.taken..];
         if rest.len() < LENGTH {
@@ -82,13 +81,13 @@ impl FrameBuffer {
         }
     }
 
-    /// The memory it holds, for fuzzing.
+    /// Returns the memory that it holds, for fuzzing.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// True if nothing is left over, so that an end of the stream here cuts no message in two.
+    /// Returns true if nothing is left over: an end of the stream here cuts no message in two.
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == self.bytes.len()
     }

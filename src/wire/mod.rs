@@ -59,8 +59,8 @@
 //! | 108 | `Conflict` | supervisor | `present: str?` |
 //!
 //! A kind is never given a second meaning. A field is never added to an existing kind: that takes a
-//! new kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` without what an instance holds, 18 a
-//! `Roster` that could not say since when it is incomplete.
+//! new kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` that did not say what an instance
+//! holds; 18 was a `Roster` that could not say since when it is incomplete.
 //!
 //! `Rejection` is `refusal: Refusal`, `version_min: u16`, `version_max: u16`, `detail: str`.
 //! `Greeting` is `entry: Entry`, `last_term: u64`, `confirmed_term: u64`, `roster: Roster?`,
@@ -76,14 +76,14 @@
 //! The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`], [`LeftCause`],
 //! [`ElectionCause`], [`Outcome`], [`Shortage`], [`Scope`], [`Fault`].
 //!
-//! How a connection goes: the client sends `Opening`; the server answers `Challenge` with its
-//! proof, or `Rejected`; the client checks it and sends `Proof` together with its first request:
-//! `Hello` to join (answered by `Welcome`), a registry question, or a `Call`.
+//! A connection takes these steps: the client sends `Opening`; the server answers `Challenge` with
+//! its proof, or `Rejected`; the client checks it and sends `Proof` together with its first
+//! request: `Hello` to join (answered by `Welcome`), a registry question, or a `Call`.
 //! `tests/golden/messages.txt` has every message in bytes.
 //!
-//! What an instance holds goes over its lifeline (64 to 79): that ends with it. Everything else
-//! about resources, settings and messages is asked at the registry port (96 to 108), by members and
-//! by operators alike.
+//! What an instance holds goes over its lifeline (64 to 79) and ends with it. Members and operators
+//! alike ask everything else about resources, settings and messages at the registry port (96 to
+//! 108).
 
 pub(crate) mod field;
 pub(crate) mod frame;
@@ -103,8 +103,8 @@ pub use label::Label;
 pub use peer_id::{PeerId, Tail};
 pub use values::*;
 
-/// The version of the protocol that this code speaks; the range it accepts has only this one so
-/// far.
+/// The version of the protocol that this code speaks; so far the range that it accepts has only
+/// this one.
 pub const PROTOCOL_VERSION: u16 = 1;
 
 /// The first four bytes of every first message's body after its kind: "PARE".
@@ -113,8 +113,8 @@ pub(crate) const MAGIC: u32 = 0x5041_5245;
 /// 32 random bytes, fresh for every connection.
 pub(crate) type Nonce = [u8; 32];
 
-/// Why the bytes of a peer are not a message. The connection on which they came is closed; nothing
-/// else changes.
+/// Why the bytes from the other end are not a message. The connection on which they came is closed;
+/// nothing else changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DecodeError {
     /// The frame ends before its last field does.
@@ -205,7 +205,7 @@ macro_rules! messages {
                 }
             }
 
-            /// The message's name, for the log.
+            /// Returns the message's name, for the log.
             pub(crate) fn name(&self) -> &'static str {
                 match self { $(Message::$group(message) => message.name(),)* }
             }
@@ -317,7 +317,7 @@ messages! {
 }
 
 impl Message {
-    /// A refusal with this code's version range, ready to send.
+    /// Returns a refusal with this code's version range, ready to send.
     pub(crate) fn rejected(refusal: Refusal, detail: impl Into<String>) -> Message {
         let (version_min, version_max) = (PROTOCOL_VERSION, PROTOCOL_VERSION);
         let detail = detail.into();
@@ -326,7 +326,7 @@ impl Message {
     }
 }
 
-/// The highest version both ends speak, `None` if there is no such version.
+/// Returns the highest version that both ends speak; `None` if there is no such version.
 pub(crate) fn common_version(theirs_min: u16, theirs_max: u16) -> Option<u16> {
     (theirs_min..=theirs_max).contains(&PROTOCOL_VERSION).then_some(PROTOCOL_VERSION)
 }

@@ -1,8 +1,8 @@
-//! Asking the supervisor and calling instances: the client's side of the registry port and of admin
+//! Asks the supervisor and calls instances: the client's side of the registry port and of admin
 //! endpoints.
 //!
-//! The caller's own thread writes the question and reads the answer, so that no other thread has to
-//! be woken. Connections are kept for the next question.
+//! The caller's own thread writes the question and reads the answer, which wakes no other thread.
+//! Connections are kept for the next question.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
@@ -32,7 +32,7 @@ use crate::wire::{
     Calling, Entry, Handshake, Message, News, Outcome, Purpose, Question, Response, Status,
 };
 
-/// From where the group is seen.
+/// The place from which the group is seen.
 pub(crate) enum Viewpoint {
     /// From inside: an instance always knows its supervisor.
     Member(Arc<Shared>),
@@ -51,7 +51,7 @@ pub(crate) struct Asker {
     origin: Origin,
 }
 
-/// What the registry said, with the head of its answer.
+/// The registry's answer, with the head of it.
 pub(crate) struct Answered {
     pub(crate) term: u64,
     pub(crate) settled: bool,
@@ -59,7 +59,7 @@ pub(crate) struct Answered {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Whom a call goes to.
+/// The instance that a call goes to.
 struct Callee {
     name: String,
     admin_port: u16,
@@ -70,7 +70,7 @@ impl Asker {
         Asker { pass, viewpoint, exchanges: Exchanges::default(), origin: Origin::here() }
     }
 
-    /// Ends what is under way and lets nothing begin: the instance leaves.
+    /// Ends what is under way and lets nothing start, because the instance leaves.
     pub(crate) fn stop(&self) {
         self.exchanges.stop();
     }
@@ -95,7 +95,7 @@ impl Asker {
         }
     }
 
-    /// An error while this process crashes, and in a forked child: the connections that are kept,
+    /// Returns an error while this process crashes, and in a forked child: the kept connections,
     /// and an instance's lifeline, are its parent's.
     pub(super) fn present(&self) -> Result<(), AskError> {
         if self.origin.is_elsewhere() || crash::is_crashing() {
@@ -145,7 +145,7 @@ impl Asker {
         })
     }
 
-    /// The supervisor port answers one question for the status to whoever has the key.
+    /// The supervisor port answers one question for the status to a client that has the key.
     fn status_from_port(&self, at: SocketAddrV4, deadline: Instant) -> Result<Status, AskError> {
         // Between a supervisor's death and the next election nobody is there for some hundred
         // microseconds.
@@ -197,8 +197,8 @@ impl Asker {
         })
     }
 
-    /// Asks the supervisor, wherever it is, and has `read` take the answer. `again`: it may be
-    /// asked twice, if the first supervisor dies before it has answered; else that is
+    /// Asks the supervisor, wherever it is, and lets `read` take the answer. `again`: the question
+    /// may be repeated if the first supervisor dies before it has answered; otherwise that is
     /// [`AskError::SupervisorLost`].
     pub(super) fn question<T>(
         &self,
@@ -237,8 +237,8 @@ impl Asker {
         })
     }
 
-    /// Asks where the registry is and then the registry; again if its supervisor dies meanwhile,
-    /// until the deadline.
+    /// Asks where the registry is, and then the registry. Repeats both if its supervisor dies
+    /// meanwhile, until the deadline.
     fn with_registry<T>(
         &self,
         deadline: Instant,
@@ -263,7 +263,7 @@ impl Asker {
         }
     }
 
-    /// Where the registry is now; `avoid` is a registry port that has turned out dead.
+    /// Returns where the registry is now; `avoid` is a registry port that has turned out dead.
     pub(crate) fn locate(&self, avoid: u16, deadline: Instant) -> Result<Located, AskError> {
         match &self.viewpoint {
             Viewpoint::Member(shared) => {
@@ -436,7 +436,7 @@ impl Asker {
     }
 }
 
-/// Where the registry is.
+/// The place of the registry.
 pub(crate) enum Located {
     /// In this process, because this instance is supervisor.
     Here(Arc<Server>),
@@ -453,7 +453,7 @@ impl Located {
     }
 }
 
-/// What came of waiting for a registry.
+/// The result of waiting for a registry.
 pub(super) enum Awaited {
     Found(Located),
     /// The instance has left, or the wait was called off.
@@ -462,8 +462,8 @@ pub(super) enum Awaited {
     Late,
 }
 
-/// Waits until the instance `shared` knows a supervisor whose registry is `wanted`. Whoever calls
-/// the wait off rings the bell of the instance's presence.
+/// Waits until the instance `shared` knows a supervisor whose registry is `wanted`. To call off the
+/// wait, ring the bell of the instance's presence.
 pub(super) fn await_registry(
     shared: &Shared,
     deadline: Option<Instant>,

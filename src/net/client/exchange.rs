@@ -22,7 +22,7 @@ pub(super) enum Unanswered {
     Nobody,
     /// The other end was gone before it answered; it is safe to ask again.
     Lost,
-    /// The same, and it may have done what it was asked to.
+    /// The other end was gone before it answered, and may have done what it was asked to.
     Unsure,
     Late,
     Denied(Obstacle),
@@ -32,7 +32,8 @@ pub(super) enum Unanswered {
     Io(io::Error),
 }
 
-/// Every connection that is in use or kept, so that whoever waits for an answer can be called away.
+/// Every connection that is in use or kept. A thread that waits for an answer can then be called
+/// away.
 #[derive(Default)]
 pub(super) struct Exchanges {
     pub(super) pool: Pool,
@@ -47,7 +48,7 @@ struct Connections {
 }
 
 impl Exchanges {
-    /// Ends what is under way and lets nothing begin.
+    /// Ends what is under way and lets nothing start.
     pub(super) fn stop(&self) {
         let mut connections = self.connections.lock();
         connections.stopped = true;
@@ -60,7 +61,7 @@ impl Exchanges {
         self.connections.lock().stopped
     }
 
-    /// Notes a connection, so that it can be ended.
+    /// Notes a connection, which can then be ended.
     fn begin(&self, stream: &Arc<Stream>) -> Result<(), Unanswered> {
         let mut connections = self.connections.lock();
         if connections.stopped {
@@ -122,7 +123,7 @@ impl Exchanges {
     }
 }
 
-/// An answer of as many messages as it takes: at hand, or still to be read.
+/// An answer of several messages: at hand, or still to be read.
 pub(super) struct Answers {
     pub(super) at_hand: VecDeque<Message>,
     pub(super) link: Option<(SocketAddrV4, Link)>,

@@ -1,4 +1,4 @@
-//! Asking the supervisor about what the instances share: resources, settings, messages.
+//! Asks the supervisor about what the instances share: resources, settings, messages.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::event::{Holder, Usage};
 use crate::wire::field::Payload;
 use crate::wire::{Fault, Message, Response, Setting, Sharing, ToHolder};
 
-/// What the supervisor said to a request that changes something.
+/// The supervisor's answer to a request that changes something.
 enum Changed {
     Done(u64),
     Stored(Setting),
@@ -28,7 +28,7 @@ fn outcome(answers: &mut Answers) -> Result<Changed, Unanswered> {
 }
 
 impl Asker {
-    /// One resource as it is, or all.
+    /// Returns one resource as it is, or all.
     pub(crate) fn usage(
         &self,
         resource: Option<&str>,
@@ -48,7 +48,7 @@ impl Asker {
         answer.map_err(|(fault, detail)| resource_error(fault, detail))
     }
 
-    /// Sets a limit; asking twice sets the same.
+    /// Sets a limit; a repeated request sets the same.
     pub(crate) fn set_limit(
         &self,
         resource: &str,
@@ -62,8 +62,8 @@ impl Asker {
         }
     }
 
-    /// Takes a holder's permits away; gives how many they were. Asked twice it could take those
-    /// that were granted since.
+    /// Takes a holder's permits away. Returns how many there were. A repeated request could take
+    /// permits that were granted since.
     pub(crate) fn revoke(
         &self,
         resource: &str,
@@ -78,7 +78,7 @@ impl Asker {
         }
     }
 
-    /// One setting, or all.
+    /// Returns one setting, or all.
     pub(crate) fn settings(
         &self,
         key: Option<&str>,
@@ -97,7 +97,7 @@ impl Asker {
         })
     }
 
-    /// Sets or removes; without a condition asking twice is as good as asking once.
+    /// Sets or removes a setting; without a condition the request may be repeated.
     pub(crate) fn set(
         &self,
         key: &str,
@@ -117,7 +117,7 @@ impl Asker {
         }
     }
 
-    /// Has a message passed on; gives how many instances it is on its way to.
+    /// Has a message passed on. Returns the number of instances to which it is on its way.
     pub(crate) fn publish(
         &self,
         from: &str,

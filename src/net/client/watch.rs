@@ -1,4 +1,4 @@
-//! Following the registry from supervisor to supervisor, on a thread of its own.
+//! Follows the registry from supervisor to supervisor, on a thread of its own.
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -40,14 +40,14 @@ struct WatchState {
     stream: Option<Arc<Stream>>,
 }
 
-/// How many changes may wait for the program. When it is full, the watcher waits, its connection
-/// fills, and the supervisor keeps for it not the changes but the newest state: nothing is lost but
-/// steps in between.
+/// The number of changes that may wait for the program. When it is reached, the watcher waits, its
+/// connection fills, and the supervisor keeps the newest state for it instead of the changes:
+/// nothing is lost but steps in between.
 const CAPACITY: usize = 256;
 
-/// How long a watcher from outside waits before it looks again whether a supervisor is there (an
-/// instance needs no such thing: it is told), and any watcher before it tries a registry port again
-/// that has just failed.
+/// How long a watcher from outside waits before it looks again for a supervisor (an instance is
+/// told of one), and how long any watcher waits before it retries a registry port that has just
+/// failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Watcher {
@@ -73,8 +73,8 @@ impl Watcher {
 }
 
 impl Drop for Watcher {
-    /// Ends the thread; the receiver must be gone or be drained, for the thread may wait for room
-    /// in it.
+    /// Ends the thread. The receiver must be gone or be drained, because the thread may wait for
+    /// room in it.
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.stopping = true;
@@ -110,9 +110,9 @@ impl WatchShared {
         self.state.lock().stopping
     }
 
-    /// Waits until there is a supervisor; `None` if the watch is to end. The registry port `avoid`
-    /// has just failed: another one is taken at once, the same one only after a pause. (It may be
-    /// too busy, or its connection was cut.)
+    /// Waits until there is a supervisor. Returns `None` if the watch is to end. The registry port
+    /// `avoid` has just failed: another one is taken at once, the same one only after a pause. (It
+    /// may be too busy, or its connection was cut.)
     fn locate(&self, avoid: u16) -> Option<u16> {
         match &self.asker.viewpoint {
             Viewpoint::Member(member) => {
@@ -151,7 +151,7 @@ impl WatchShared {
         }
     }
 
-    /// Reads what one supervisor tells until it is gone; false if the watch is to end.
+    /// Reads what one supervisor tells until it is gone. Returns false if the watch is to end.
     fn follow(&self, registry_port: u16, view: &mut View, changes: &Teller<Change>) -> bool {
         let Ok(Some(stream)) =
             port::connect(port::here(registry_port), Kind::Peer, HANDSHAKE_TIMEOUT)
@@ -189,7 +189,7 @@ impl WatchShared {
     }
 }
 
-/// Waits for room; false if nobody receives any more.
+/// Waits for room. Returns false if there is no receiver any more.
 fn give(changes: &Teller<Change>, news: Vec<ChangeKind>) -> bool {
     news.into_iter().all(|kind| changes.tell(Change { monotonic_ns: monotonic_ns(), kind }))
 }

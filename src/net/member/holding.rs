@@ -1,8 +1,8 @@
 //! What this instance holds, and its end of telling the supervisor about it.
 //!
-//! Whoever wants something writes it to the lifeline itself, without waiting: the kernel takes it
-//! at once, or it stays here until a thread has seen it off. While there is no supervisor nothing
-//! is written: the next hello carries it all.
+//! A thread that wants something writes it to the lifeline itself, without waiting: the kernel
+//! takes it at once, or it stays here until a thread has sent it. While there is no supervisor
+//! nothing is written: the next hello carries it all.
 
 use std::collections::BTreeSet;
 use std::net::Shutdown;
@@ -39,17 +39,17 @@ enum Route {
     Server(Arc<Server>),
 }
 
-/// How long someone who has asked reads in the role thread's place, which would hear of the
-/// supervisor's death through that one only: much longer than an answer takes that has not to wait
-/// for other instances.
+/// How long a thread that has asked reads in the role thread's place, and would be the only one to
+/// learn of the supervisor's death: much longer than an answer takes that need not wait for other
+/// instances.
 const LEAD_TIME: Duration = Duration::from_millis(20);
 
 struct HoldingState {
     member: Member,
     route: Route,
-    /// What the kernel had no room for, or must wait for the welcome.
+    /// The messages that the kernel had no room for, or that wait for the welcome.
     unsent: Vec<u8>,
-    /// Tallies that the supervisor has yet to hear of: a state, so that the newest is enough.
+    /// Tallies that the supervisor has yet to learn of: a state, of which the newest is enough.
     changed: BTreeSet<String>,
     /// A thread is waiting for the kernel to take what is unsent.
     flushing: bool,
@@ -61,7 +61,7 @@ pub(crate) struct Holding {
     // Under it: maps, sends that do not wait, the server's lock, the presence's. Never a read,
     // never a wait.
     inside: Mutex<HoldingState>,
-    /// Where the program is told what becomes of what it holds.
+    /// Where the program learns what becomes of what it holds.
     presence: Arc<Presence>,
     threads: Threads,
 }
@@ -88,8 +88,8 @@ impl Holding {
         look(&self.inside.lock().member)
     }
 
-    /// The last deed came to `outcome`: what to do next, and what to tell the program before. A
-    /// welcome begins a lifeline, which is `lifeline`.
+    /// Takes the outcome of the last deed. Returns the next deed, and what the program must learn
+    /// before. A welcome starts a lifeline, which is `lifeline`.
     pub(crate) fn on(
         self: &Arc<Self>,
         outcome: Outcome,
@@ -114,8 +114,8 @@ impl Holding {
         inside.member.hello()
     }
 
-    /// This instance is supervisor: `open` makes an server of what it brings. Under the lock, so
-    /// that nothing is asked in between which the server then never hears of.
+    /// Makes this instance supervisor: `open` makes a server of what it brings. This is done under
+    /// the lock: no request comes in between that the server would never learn of.
     pub(crate) fn elected(
         self: &Arc<Self>,
         (term, registry_port, max_members): (u64, u16, usize),
@@ -136,8 +136,8 @@ impl Holding {
         server
     }
 
-    /// There is no supervisor any more, or this instance is none. What was told before is still
-    /// taken.
+    /// Notes that there is no supervisor any more, or that this instance is none. What was told
+    /// before is still taken.
     pub(crate) fn lost(self: &Arc<Self>) {
         let mut inside = self.inside.lock();
         match std::mem::replace(&mut inside.route, Route::Nowhere) {
@@ -155,7 +155,7 @@ impl Holding {
         self.inside.lock().member.unlink(clock::now());
     }
 
-    /// What its own supervisorship has come to.
+    /// Takes the news of its own supervisorship.
     pub(crate) fn on_own_state(&self, term: u64, settled: bool) {
         self.inside.lock().member.on_own_state(term, settled);
     }
@@ -177,7 +177,7 @@ impl Holding {
         self.flush(&mut inside);
     }
 
-    /// The instance leaves for good: all that it holds is void, and nobody waits any longer.
+    /// Leaves for good: everything that the instance holds is void, and no thread waits any longer.
     pub(crate) fn stop(&self) {
         let mut inside = self.inside.lock();
         inside.member.leave();
@@ -190,7 +190,7 @@ impl Holding {
         self.threads.join_all();
     }
 
-    /// Takes what the supervisor says; gives what is left to do of it.
+    /// Takes what the supervisor says. Returns what is left to do about it.
     pub(crate) fn hear(self: &Arc<Self>, message: Message) -> Heard {
         let mut inside = self.inside.lock();
         let heard = inside.member.hear(message);
@@ -218,7 +218,7 @@ impl Holding {
         }
     }
 
-    /// Wakes who waits for it, tells the program, and answers.
+    /// Wakes the thread that waits for it, tells the program, and answers.
     fn heed(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>, heard: Heard) -> Heard {
         let (upshot, answer) = match heard {
             Heard::Held(upshot, answer) => (upshot, answer),
@@ -251,8 +251,8 @@ impl Holding {
     // -------------------------------------------------------------------------------------------
     // for the program
 
-    /// Asks for a permit and waits for the verdict; `None` as deadline waits for ever. Gives the
-    /// permit's number with it.
+    /// Asks for a permit and waits for the answer; `None` as deadline waits for ever. Also returns
+    /// the permit's number.
     pub(crate) fn acquire(
         self: &Arc<Self>,
         (resource, units): (&str, u64),
@@ -358,19 +358,19 @@ impl Holding {
         }
     }
 
-    /// True if the permit is held, as far as can be known: see [`Holdings::is_certain`].
+    /// Returns true if the permit is held, as far as can be known: see [`Holdings::is_certain`].
     pub(crate) fn is_valid(&self, id: u64) -> bool {
         let inside = self.inside.lock();
         let holdings = &inside.member.holdings;
         holdings.holds(id) && holdings.is_certain(clock::now()) && !inside.member.has_left()
     }
 
-    /// Makes room for a tally; false if this instance counts under as many names as it may.
+    /// Makes room for a tally. Returns false if this instance counts under as many names as it may.
     pub(crate) fn begin_tally(&self, resource: &str) -> bool {
         self.inside.lock().member.holdings.begin_tally(resource)
     }
 
-    /// Changes this instance's tally of a resource; gives the new number.
+    /// Changes this instance's tally of a resource. Returns the new count.
     pub(crate) fn count(self: &Arc<Self>, resource: &str, change: impl FnOnce(u64) -> u64) -> u64 {
         let mut inside = self.inside.lock();
         let units = inside.member.holdings.count(resource, change);
@@ -394,7 +394,7 @@ impl Holding {
         look(self.inside.lock().member.holdings.settings())
     }
 
-    /// Takes a setting that this instance has just set, so that it sees what it did.
+    /// Takes a setting that this instance has just set, which makes it see what it did.
     pub(crate) fn merge(&self, setting: Setting) {
         let mut inside = self.inside.lock();
         if inside.member.holdings.merge(setting.clone()) {
@@ -424,7 +424,7 @@ impl Holding {
         }
     }
 
-    /// Gives the kernel what it takes; what it does not take is left to a thread.
+    /// Passes to the kernel what it takes, and leaves the rest to a thread.
     fn flush(self: &Arc<Self>, inside: &mut MutexGuard<'_, HoldingState>) {
         let HoldingState {
             route: Route::Lifeline(lifeline),

@@ -1,15 +1,15 @@
-//! The lifeline to the supervisor, read by one thread at a time: by whoever waits for an answer
-//! that comes over it, else by the role thread.
+//! The lifeline to the supervisor, read by one thread at a time: by a thread that waits for an
+//! answer over it, otherwise by the role thread.
 //!
 //! This is the pattern "leader/followers" (Schmidt, O'Ryan, Kircher, Pyarali, Buschmann:
 //! Leader/Followers, a design pattern for efficient multi-threaded event demultiplexing and
 //! dispatching; PLoP 2000), with the role thread as the follower that stays.
 //!
-//! Were it always the role thread, each answer would wake two threads, one after the other. So a
-//! thread that asks something takes the lead: it reads what comes until its answer is there, and
-//! leaves what is not about what the instance holds to the role thread. That one does not wait in a
-//! read meanwhile, but for a descriptor that can be told not to wake it, by one system call of
-//! whoever takes the lead.
+//! If the role thread always read, each answer would wake two threads, one after the other. A
+//! thread that asks something therefore takes the lead: it reads what comes until its answer is
+//! there, and leaves what is not about what the instance holds to the role thread. The role thread
+//! does not wait in a read meanwhile, but for a descriptor. One system call of the thread that
+//! takes the lead tells this descriptor not to wake it.
 
 use std::sync::Arc;
 use std::thread;
@@ -32,7 +32,7 @@ pub(crate) struct Lifeline {
 
 struct LifelineState {
     link: Link,
-    /// What the one who led has read and must leave to the role thread.
+    /// What the leading thread has read and must leave to the role thread.
     left: Option<Result<Message, LinkError>>,
     /// The bell was told to ring for what is here already.
     ringing: bool,
@@ -56,7 +56,7 @@ impl Lifeline {
         &self.stream
     }
 
-    /// Takes the lead, unless someone else has it, or the role thread has something to do.
+    /// Takes the lead, unless another thread has it, or the role thread has something to do.
     pub(crate) fn lead(&self) -> Option<Lead<'_>> {
         let bell = self.bell.as_ref()?;
         let inside = self.inside.try_lock().filter(|inside| !inside.ringing)?;
@@ -77,8 +77,8 @@ pub(crate) struct Lead<'a> {
 }
 
 impl Lead<'_> {
-    /// Waits for the next message about what the instance holds. `None` if something else has come,
-    /// which is left to the role thread; or the end; or nothing until the deadline.
+    /// Waits for the next message about what the instance holds. Returns `None` if something else
+    /// has come, which is left to the role thread, or the end, or nothing until the deadline.
     pub(crate) fn next(&mut self, deadline: Instant) -> Option<ToHolder> {
         match self.inside.link.read(Some(deadline)) {
             Ok(Message::ToHolder(message)) => return Some(message),
@@ -98,7 +98,7 @@ impl Drop for Lead<'_> {
     }
 }
 
-/// What the role thread reads with.
+/// The role thread's reader.
 pub(crate) struct Reader<'a> {
     lifeline: &'a Lifeline,
     /// Kept until the next read: nobody else reads what comes after a message before that one is
@@ -179,15 +179,15 @@ mod linux {
             Ok(Bell(bell))
         }
 
-        /// The role thread sleeps on, whatever comes but a reset.
+        /// Lets the role thread sleep on, whatever comes but a reset.
         pub(super) fn mute(&self, stream: &Stream) -> bool {
             stream.is_usable()
                 && epoll::modify(&self.0, &**stream, NOTHING, EventFlags::empty()).is_ok()
         }
 
-        /// It is woken by what comes or has come; or `at_once`, which is as soon as something could
-        /// be written. (If nothing can, the supervisor does not read either, and will be told that
-        /// we have read its message when it does.)
+        /// Lets it wake when something comes or has come; or `at_once`, as soon as something could
+        /// be written. (If nothing can, the supervisor does not read either, and learns that we
+        /// have read its message when it does.)
         pub(super) fn unmute(&self, stream: &Stream, at_once: bool) {
             if !stream.is_usable() {
                 return; // the role thread has seen that, too

@@ -1,5 +1,5 @@
-//! The announcer: the supervisor's thread for what has to wait, for room in the kernel or for its
-//! time.
+//! The announcer: the supervisor's thread for everything that must wait, for room in the kernel or
+//! for its time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::state::supervisor::ServerInput;
 use crate::sys::Kind;
 use crate::wire::Message;
 
-/// How many are told under one hold of the lock, so that requests get their turn in between.
+/// The number of subscribers told under one hold of the lock: requests get their turn in between.
 const BATCH: usize = 64;
 
-/// How long a look at whether somebody listens may take. The kernel answers at once, unless the
-/// queue of the one asked is full, and then it lives.
+/// How long a look for a listening process may take. The kernel answers at once, unless the queue
+/// there is full, and then the process lives.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(10);
 
 impl Server {
-    /// The announcer: sleeps until there is something to tell, until the kernel takes more for one
-    /// that was behind, or until it is time to ask whether missing members live. While nothing
-    /// happens, it sleeps for ever.
+    /// Runs the announcer. It sleeps until there is something to tell, until the kernel takes more
+    /// for a subscriber that was behind, or until it is time to ask whether missing members live.
+    /// While nothing happens, it sleeps for ever.
     pub(crate) fn announce(&self) {
         while !self.is_closed() && self.waker.is_usable() {
             self.sleep();
@@ -62,7 +62,8 @@ impl Server {
         }
     }
 
-    /// Tells some of those who are behind what is new; false if nobody is behind any more.
+    /// Tells some of the subscribers that are behind what is new. Returns false if none is behind
+    /// any more.
     fn tell_some(&self) -> bool {
         let mut inner = self.inner.lock();
         for _ in 0..BATCH {

@@ -1,5 +1,5 @@
-//! What a supervisor's threads do with the connections of others: one thread each, for as long as
-//! it lives.
+//! The work of a supervisor's threads on the connections of others: one thread each, for as long as
+//! the connection lives.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use crate::net::transport::session::{Session, Turn};
 use crate::state::hello::Hello;
 use crate::wire::{Control, Joining, Message, Purpose, Question, Response};
 
-/// A connection to the supervisor port: a member for as long as it lives, or one question for the
-/// status.
+/// Serves a connection to the supervisor port: a member for as long as it lives, or one question
+/// for the status.
 pub(crate) fn member(server: &Server, mut session: Session) {
     let (conn, stream) = (session.conn, session.link.stream().clone());
     let first = std::mem::replace(&mut session.first, Question::List {}.into());
@@ -58,7 +58,7 @@ pub(crate) fn member(server: &Server, mut session: Session) {
     }
 }
 
-/// A connection to the registry port: questions and answers, or a watch.
+/// Serves a connection to the registry port: questions and answers, or a watch.
 pub(crate) fn asker(server: &Server, session: Session) {
     session.serve(|session, question| {
         if let Message::Question(Question::Watch {}) = question {

@@ -2,9 +2,9 @@
 //! deeds that follow.
 //!
 //! Everything is sent without waiting: the kernel takes it at once, or it stays here and the
-//! announcer sends it when the kernel has room again. What is a state rather than a message
-//! (rosters, the registry, settled) is not kept for one who does not read: it gets the newest state
-//! when it reads again.
+//! announcer sends it when the kernel has room again. A state (rosters, the registry, settled) is
+//! not kept for a receiver that does not read: the receiver gets the newest state when it reads
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Shutdown;
@@ -35,9 +35,9 @@ use crate::wire::{
 pub(super) struct ServerState {
     pub(super) supervisor: Supervisor,
     pub(super) subscribers: BTreeMap<Listener, Subscriber>,
-    /// Those with something unsent.
+    /// The subscribers with something unsent.
     pub(super) blocked: BTreeSet<Listener>,
-    /// Whom the announcer has yet to look at.
+    /// The subscribers that the announcer has yet to look at.
     pub(super) behind: BTreeSet<Listener>,
     /// The version of the state for which the members were put into `behind`.
     announced: u64,
@@ -47,7 +47,7 @@ pub(super) struct ServerState {
     pub(super) closing: bool,
 }
 
-/// What the supervisor's own instance is to do.
+/// Work for the supervisor's own instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     Settled {
@@ -59,7 +59,7 @@ pub(crate) enum Notice {
     },
     /// There is something to be [taken](Server::take_own).
     Own,
-    /// Something that the program is to be told.
+    /// Something that the program must learn.
     Event(EventKind),
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Facts {
     pub(crate) me: Entry,
     pub(crate) registry_port: u16,
     pub(crate) cause: ElectionCause,
-    /// For how long a subordinate may give no good answer, if that is watched.
+    /// How long a subordinate may give no good answer, if that is watched.
     pub(crate) hang_timeout: Option<Duration>,
     /// The program's own sign of life.
     pub(crate) pulse: Arc<Pulse>,
@@ -118,7 +118,7 @@ impl Server {
             stopped: AtomicBool::new(false),
             notice: Box::new(notice),
         });
-        // Whoever opens an server looks for itself what there is to notice.
+        // The caller looks for itself what there is to notice.
         server.perform(&mut server.inner.lock(), actions);
         server
     }
@@ -143,8 +143,8 @@ impl Server {
         })
     }
 
-    /// Takes a hello. True if its sender is a member now; else it has been refused and its
-    /// connection closed.
+    /// Takes a hello. Returns true if its sender is a member now; otherwise it has been refused and
+    /// its connection closed.
     pub(crate) fn hello(&self, conn: ConnId, stream: &Arc<Stream>, hello: Hello) -> bool {
         self.reap(&hello.entry);
         let name = hello.entry.name.clone();
@@ -178,7 +178,7 @@ impl Server {
         admitted
     }
 
-    /// If the name's holder is dying, waits for its end, so that its successor is not refused.
+    /// If the name's holder is dying, waits for its end. Its successor is then not refused.
     fn reap(&self, entry: &Entry) {
         let inner = self.inner.lock();
         let Some(holder) = inner.supervisor.rival(entry) else { return };
@@ -217,12 +217,12 @@ impl Server {
         }
     }
 
-    /// Says something to a member that is nobody's decision.
+    /// Sends a member something that is not a decision.
     pub(crate) fn say(&self, conn: ConnId, message: Control) {
         self.send(&mut self.inner.lock(), Listener::Member(conn), [message]);
     }
 
-    /// Answers a member that asks whether this supervisor lives. Under the lock of everything else
+    /// Answers a member that asks whether this supervisor lives, under the lock of everything else
     /// that the supervisor does: if that hangs, so does this.
     pub(crate) fn probed(&self, conn: ConnId, number: u64, within_ns: u64) {
         self.say(conn, self.facts.pulse.answer(number, within_ns));
@@ -237,7 +237,7 @@ impl Server {
         (self.notice)(Notice::Event(event));
     }
 
-    /// Takes what our own instance says, whose lock is held; gives what it is to be told.
+    /// Takes what our own instance says, whose lock is held. Returns what it must be told.
     pub(crate) fn said_own(&self, message: FromHolder) -> VecDeque<ToHolder> {
         let mut inner = self.inner.lock();
         let mut notices = self.decide(&mut inner, ServerInput::Said { conn: OWN, message });
@@ -248,12 +248,12 @@ impl Server {
         own
     }
 
-    /// What our own instance has yet to be told.
+    /// Returns what our own instance has yet to be told.
     pub(crate) fn take_own(&self) -> VecDeque<ToHolder> {
         std::mem::take(&mut self.inner.lock().own)
     }
 
-    /// The member's bytes are no message.
+    /// Notes that the member's bytes are not a message.
     pub(crate) fn broke(&self, conn: ConnId, why: String) {
         let notices = self.decide(&mut self.inner.lock(), ServerInput::Broke { conn, why });
         self.give(notices);
@@ -271,7 +271,7 @@ impl Server {
         self.give(notices);
     }
 
-    /// Sends the whole registry to a watcher, and from then on what changes.
+    /// Sends a watcher the whole registry, and from then on every change.
     pub(crate) fn watch(&self, conn: ConnId, stream: &Arc<Stream>) {
         let mut inner = self.inner.lock();
         let watcher = Listener::Watcher(conn);
@@ -288,8 +288,8 @@ impl Server {
         self.inner.lock().subscribers.remove(&Listener::Watcher(conn));
     }
 
-    /// Takes no more members. Gives what is to be kept of this supervisorship, which from now on
-    /// stays so.
+    /// Admits no more members. Returns what to keep of this supervisorship, which from now on does
+    /// not change.
     pub(crate) fn begin_closing(&self, reason: Departure) -> Last {
         let mut inner = self.inner.lock();
         inner.closing = true;
@@ -392,7 +392,7 @@ impl Server {
         }
     }
 
-    /// Gives messages to the kernel, or keeps what it does not take.
+    /// Passes messages to the kernel, and keeps what it does not take.
     pub(super) fn send<M: Into<Message>>(
         &self,
         inner: &mut ServerState,
@@ -404,7 +404,8 @@ impl Server {
         self.deliver(inner, listener);
     }
 
-    /// Puts a message where the next flush takes it from; `None` if nothing is to be flushed now.
+    /// Puts a message where the next flush takes it from. Returns `None` if nothing is to be
+    /// flushed now.
     fn put(&self, inner: &mut ServerState, conn: ConnId, message: &Message) -> Option<Arc<Outbox>> {
         let subscriber = inner.subscribers.get_mut(&Listener::Member(conn))?;
         subscriber.put(message);
@@ -415,7 +416,7 @@ impl Server {
         None
     }
 
-    /// The same message to many members: made into bytes once.
+    /// Sends the same message to many members: it is made into bytes once.
     fn tell(&self, inner: &mut ServerState, conns: &[ConnId], message: &Message) {
         log::trace!("-> {} to {}", message.name(), conns.len());
         let mut bytes = Vec::new();
@@ -430,11 +431,10 @@ impl Server {
         }
     }
 
-    /// Gives the kernel what is in the outbox of one who is told; what it does not take is left to
-    /// the announcer.
+    /// Passes to the kernel what is in a subscriber's outbox, and leaves the rest to the announcer.
     fn deliver(&self, inner: &mut ServerState, listener: Listener) {
         let Some(subscriber) = inner.subscribers.get_mut(&listener) else { return };
-        // Else the announcer waits already until the kernel has room.
+        // Otherwise the announcer already waits until the kernel has room.
         if !subscriber.backlog.is_blocked() && subscriber.flush() {
             return;
         }

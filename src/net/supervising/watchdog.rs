@@ -1,5 +1,5 @@
-//! Reading from a lifeline while watching whether its other end still answers, where somebody wants
-//! to know; and ending its process.
+//! Reads from a lifeline, watches whether its other end still answers where that is wanted, and
+//! ends the process at that end.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,13 +42,13 @@ pub(crate) struct Watchdog<'a> {
     /// Says something over the lifeline, without waiting.
     say: &'a dyn Fn(Control),
     report: &'a dyn Fn(EventKind),
-    /// Whether to end the process of one that is stalled.
+    /// True if the process of a stalled end is to be ended.
     end: bool,
     health: Health,
-    /// What it was reported for.
+    /// The cause that was reported.
     reported: Option<StallCause>,
-    /// The look at its process at the end of the last part, if it was overdue then, and what that
-    /// was taken for.
+    /// The sample of its process at the end of the last part, if it was overdue then, and the cause
+    /// found.
     seen: Option<(Option<ProcessSample>, StallCause)>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Watchdog<'a> {
 const MOMENT: Duration = Duration::from_millis(1);
 
 impl<'a> Watchdog<'a> {
-    /// Begins with a question to the instance `name`.
+    /// Starts with a probe of the instance `name`.
     pub(crate) fn new(
         name: String,
         timeout: Duration,
@@ -186,7 +186,7 @@ pub(crate) fn read(
     }
 }
 
-/// Ends the process at the other end; gives its number.
+/// Ends the process at the other end. Returns its number.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn end_other(stream: &TcpStream) -> std::io::Result<u32> {
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};

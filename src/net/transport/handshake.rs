@@ -14,28 +14,28 @@ use crate::wire::{
     Handshake, MAGIC, Message, Nonce, PROTOCOL_VERSION, Purpose, Refusal, common_version,
 };
 
-/// What makes two ends members of one group.
+/// What two ends need to be members of one group.
 #[derive(Clone, Debug)]
 pub(crate) struct Pass {
     pub(crate) group: String,
     pub(crate) key: Key,
-    /// Where the key is from, for messages.
+    /// The origin of the key, for messages.
     pub(crate) key_file: PathBuf,
 }
 
 /// Why a client did not get through.
 #[derive(Debug)]
 pub(crate) enum Denied {
-    /// The connection ended before a valid word.
+    /// The connection ended before a valid message.
     ClosedAtOnce,
-    /// The other end takes connections and does not answer: see `procs` for what that means.
+    /// The other end accepts connections but does not answer: see `procs` for what that means.
     Late,
-    /// The other end is not, or not now, one that would let us in.
+    /// The other end would not admit us, or not now.
     Obstructed(Obstacle),
 }
 
-/// The client's side: proves itself to whoever listens at `at`, has it prove itself, and sends
-/// `first`.
+/// The client's side: proves itself to the process that listens at `at`, has it prove itself, and
+/// sends `first`.
 ///
 /// Nothing of `first` is shown to an end that has not proved that it has the key.
 pub(crate) fn open(
@@ -117,9 +117,10 @@ fn system(doing: &'static str, error: &io::Error) -> Denied {
 /// Why a server did not let a client in: for its log, after the client has been told.
 #[derive(Debug)]
 pub(crate) enum Unwelcome {
-    /// It went away, before or after its first byte: a look whether anybody is here, or a death.
+    /// The client went away, before or after its first byte: it looked whether a process is here,
+    /// or died.
     Gone,
-    /// It broke the protocol, or has no business here.
+    /// The client broke the protocol, or has no business here.
     Broke(String),
 }
 

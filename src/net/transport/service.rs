@@ -1,4 +1,4 @@
-//! A port that is served: one thread accepts, one thread serves each connection, and nobody who
+//! A port that is served: one thread accepts, and one thread serves each connection. No client that
 //! is silent, slow or many keeps the others waiting.
 
 use std::io;
@@ -27,15 +27,15 @@ use crate::state::admission::{Admission, SILENT_PATIENCE};
 use crate::sys;
 use crate::wire::{Message, Purpose, Refusal};
 
-/// What a port is for and how much it takes.
+/// The purpose of a port, and its limits.
 #[derive(Clone, Copy)]
 pub(crate) struct ServiceKind {
     /// Of those that serve, one for each connection; its name stands in the log, too.
     pub(crate) thread: ThreadKind,
     pub(crate) purposes: &'static [Purpose],
-    /// Most connections at once that have passed the handshake.
+    /// The most connections at once that have passed the handshake.
     pub(crate) max_clients: usize,
-    /// True if the listener's descriptor shall stay above those of the connections.
+    /// True if the listener's descriptor must stay above those of the connections.
     pub(crate) on_top: bool,
 }
 
@@ -74,13 +74,13 @@ impl Service {
         }))
     }
 
-    /// Has the accepting thread look again whether it is done.
+    /// Makes the accepting thread look again whether it is done.
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }
 
-    /// Accepts connections and has each served on a thread of its own, until `done` says so
-    /// after a [`wake`](Service::wake). Gives the listener back; connections go on until
+    /// Accepts connections and serves each on a thread of its own, until `done` returns true after
+    /// a [`wake`](Service::wake). Returns the listener; connections go on until
     /// [`close`](Service::close).
     pub(crate) fn run<F>(
         self: &Arc<Self>,
@@ -162,12 +162,12 @@ impl Service {
         listener
     }
 
-    /// Ends all connections, takes no more, and waits for all serving threads.
+    /// Ends all connections, accepts no more, and waits for all serving threads.
     pub(crate) fn close(&self) {
         self.close_clients(Shutdown::Both);
     }
 
-    /// The same, but what is being answered is answered to its end. The serving threads must not
+    /// Does the same, but lets answers that are under way be finished. The serving threads must not
     /// read on then: what has arrived, or arrives meanwhile, can still be read.
     pub(crate) fn close_after_answers(&self) {
         self.close_clients(Shutdown::Read);
@@ -215,7 +215,7 @@ impl Service {
         }
     }
 
-    /// Makes room for one more handshake: the oldest one goes that has had its chance.
+    /// Makes room for one more handshake: the oldest one that has had its chance goes.
     fn admit(&self, stream: &Arc<Stream>) -> Option<ConnId> {
         let mut admission = self.admission.lock();
         while !admission.is_closed() && admission.is_full() {
@@ -256,15 +256,15 @@ impl Service {
         format!("{} {}", self.kind.thread.name, Port(self.at))
     }
 
-    /// Says who was cut off, and why. Whoever comes next with something else is of the same
-    /// subject: he could do that for ever.
+    /// Logs which client was cut off, and why. Other clients that come next with another fault are
+    /// of the same subject: a stranger could go on like that for ever.
     fn complain(&self, why: &str) {
         let me = self.named();
         complain!(Warn, &me, "{me}: {why}");
     }
 
-    /// From the handshake to the clients, where the one that has been idle longest makes room if
-    /// need be.
+    /// Makes a connection a client after its handshake. The client that has been idle longest makes
+    /// room if need be.
     fn promote(&self, conn: ConnId, stream: &Arc<Stream>) -> Option<Idleness> {
         let idleness = self.idleness.of_another();
         let client = Client { stream: stream.clone(), idleness: idleness.clone() };
@@ -276,8 +276,8 @@ impl Service {
     }
 }
 
-/// Strikes a connection off the lists when its thread is done with it, also if that panics: the
-/// lists hold the stream, and what they hold stays open.
+/// Strikes a connection off the lists when its thread is done with it, even if the thread panics:
+/// the lists hold the stream, and what they hold stays open.
 struct Departing<'a> {
     service: &'a Service,
     conn: ConnId,
@@ -290,14 +290,14 @@ impl Drop for Departing<'_> {
     }
 }
 
-/// Ends the most hopeless handshake; false if there is none.
+/// Ends the least promising handshake. Returns false if there is none.
 fn make_way(admission: &mut Admission<Arc<Stream>, Client>) -> bool {
     let stream = admission.make_way(clock::now(), |stream| has_input(stream));
     stream.iter().for_each(|stream| end(stream));
     stream.is_some()
 }
 
-/// Ends a connection under whoever waits on it.
+/// Ends a connection under a thread that waits on it.
 fn end(stream: &Stream) {
     _ = stream.shutdown(Shutdown::Both);
 }

@@ -10,7 +10,7 @@ use crate::wire::{Message, Purpose, Question, Refusal};
 
 /// A connection that has passed the handshake.
 pub(crate) struct Session {
-    /// Of its port, for the log.
+    /// The name of its port, for the log.
     pub(crate) name: &'static str,
     pub(crate) conn: ConnId,
     pub(crate) link: Link,
@@ -20,19 +20,19 @@ pub(crate) struct Session {
     pub(super) idleness: Idleness,
 }
 
-/// What becomes of a request.
+/// The result of a request.
 pub(crate) enum Turn {
     /// It has been answered; the next one may come.
     Next,
     /// Nothing more is to be read from this connection.
     Over,
-    /// It was no request that this port knows: the other end is told so, and cut off.
+    /// This port does not know the request: the other end is told so, and cut off.
     Broke(&'static str),
 }
 
 impl Session {
-    /// Serves one request after the other, until the other end or `respond` has had enough. Between
-    /// two requests this connection may be closed to make room for another.
+    /// Serves one request after the other, until the other end or `respond` ends that. Between two
+    /// requests this connection may be closed to make room for another.
     pub(crate) fn serve(mut self, mut respond: impl FnMut(&mut Session, Message) -> Turn) {
         let mut request = std::mem::replace(&mut self.first, Question::List {}.into());
         loop {
@@ -56,7 +56,8 @@ impl Session {
         }
     }
 
-    /// The other end broke the protocol: says so, `why` to the log and `detail` to it.
+    /// Tells the other end that it broke the protocol: `why` goes to the log and `detail` to that
+    /// end.
     pub(crate) fn cut_off(self, why: &str, detail: &str) {
         let name = self.name;
         complain!(Warn, name, "{name}: cut off a client that broke the protocol: {why}");
@@ -67,7 +68,7 @@ impl Session {
 /// Since when a connection has been idle, in the order in which those of a port became so.
 #[derive(Clone, Default)]
 pub(super) struct Idleness {
-    /// [`BUSY`], or a number that grows with each beginning of idleness.
+    /// [`BUSY`], or a number that grows each time a connection becomes idle.
     since: Arc<AtomicU64>,
     /// The last such number; one for all connections of a port.
     clock: Arc<AtomicU64>,

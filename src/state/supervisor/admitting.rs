@@ -1,4 +1,5 @@
-//! Who is taken into the group, and what that means to those who are waited for.
+//! Admits instances into the group, and notes what that means for the survivors that are waited
+//! for.
 
 use super::*;
 
@@ -107,9 +108,9 @@ impl Supervisor {
         })
     }
 
-    /// Crosses a survivor off the list of those who are expected; while there may be others, learns
-    /// from it who, if it was a witness of the term before ours that knew more. True if the
-    /// witnesses know already that it is in the group.
+    /// Crosses a survivor off the list of the expected ones. While there may be others, learns them
+    /// from it, if it was a witness of the previous term that knew more. Returns true if the
+    /// witnesses already know that it is in the group.
     pub(super) fn on_survivor(
         &mut self,
         now: Time,

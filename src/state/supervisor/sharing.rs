@@ -1,8 +1,8 @@
-//! What the instances of a group share, as its supervisor decides: permits and tallies, settings,
-//! messages.
+//! Decides for the supervisor about what the instances of a group share: permits and tallies,
+//! settings, messages.
 //!
-//! What is written to a lifeline is read, even if we die with the next instruction. So a setting
-//! that is acknowledged after it was written to all members survives us, and a grant that was
+//! What is written to a lifeline is read, even if we die with the next instruction. A setting that
+//! is acknowledged after it was written to all members therefore survives us, and a grant that was
 //! written stands.
 
 use super::*;
@@ -38,8 +38,8 @@ impl Supervisor {
         }
     }
 
-    /// What a member, or our own instance, says about what it holds. An error: the protocol was
-    /// broken.
+    /// Takes what a member, or our own instance, says about what it holds. Returns an error if it
+    /// broke the protocol.
     pub(super) fn on_shared(
         &mut self,
         conn: ConnId,
@@ -87,10 +87,10 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Answers what is asked at the registry port about resources, settings and messages. What has
-    /// to be told to members is in `actions`, and must have been done before the answer is sent.
+    /// Answers questions at the registry port about resources, settings and messages. `actions` has
+    /// what members must be told, which must be done before the answer is sent.
     ///
-    /// [`Fault::NotSettled`]: to be asked again once settled.
+    /// [`Fault::NotSettled`] means that the asker must ask again once the group is settled.
     pub(crate) fn ask(
         &mut self,
         question: Sharing,
@@ -108,7 +108,7 @@ impl Supervisor {
         }
     }
 
-    /// All settings, for one who was left behind.
+    /// Returns all settings, for a member that was left behind.
     pub(crate) fn all_settings(&self) -> impl Iterator<Item = ToHolder> {
         self.settings.all().map(|setting| ToHolder::Setting { setting: setting.clone() })
     }
@@ -119,7 +119,7 @@ impl Supervisor {
         self.ledger.usage(resource)
     }
 
-    /// The same of one holder.
+    /// Returns the same for one holder.
     #[cfg(test)]
     pub(crate) fn claims_of(&self, holder: ConnId) -> Claims {
         self.ledger.claims_of(holder)
@@ -135,7 +135,7 @@ impl Supervisor {
         &self.settings
     }
 
-    /// Tells those concerned what the ledger has decided.
+    /// Tells the members concerned what the ledger has decided.
     pub(super) fn pronounce(&self, verdicts: Vec<Verdict>, actions: &mut Vec<ServerAction>) {
         for verdict in verdicts {
             let (holder, message) = match verdict {
@@ -153,7 +153,7 @@ impl Supervisor {
         }
     }
 
-    /// Answers the questions for totals, once everybody is here who counts.
+    /// Answers the questions for totals, once every instance that counts is here.
     pub(super) fn answer_totals(&mut self, actions: &mut Vec<ServerAction>) {
         if !self.settled() {
             return;
@@ -171,7 +171,7 @@ impl Supervisor {
         actions.push(ServerAction::Own { message });
     }
 
-    /// Takes settings that are news, and tells all members.
+    /// Takes settings that are new, and tells all members.
     pub(super) fn merge(
         &mut self,
         settings: Vec<Setting>,
@@ -190,8 +190,7 @@ impl Supervisor {
         }
     }
 
-    /// The next change of a setting, decided, told to all, and given back for the one who asked for
-    /// it.
+    /// Decides the next change of a setting, tells it to all, and returns it for the asker.
     fn change(
         &mut self,
         scope: Scope,
@@ -305,7 +304,8 @@ impl Supervisor {
         }
     }
 
-    /// The connection of the instance of this name, or of the supervisor if that is `main`.
+    /// Returns the connection of the instance with this name, or of the supervisor if the name is
+    /// `main`.
     fn conn_of(&self, name: &str) -> Option<ConnId> {
         if name == "main" || name == self.name {
             Some(OWN)
@@ -357,8 +357,8 @@ impl Supervisor {
         vec![Response::Done { count }.into()]
     }
 
-    /// Passes a message on to one member or to all, ourselves included. Who has too much under way
-    /// misses it.
+    /// Passes a message on to one member or to all, ourselves included. A member that has too much
+    /// under way misses it.
     fn publish(
         &mut self,
         from: String,

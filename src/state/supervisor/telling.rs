@@ -1,10 +1,10 @@
-//! What a supervisor tells its members and its watchers of the group.
+//! Decides what a supervisor tells its members and its watchers of the group.
 
 use super::*;
 use crate::wire::{Joining, News};
 
 impl Supervisor {
-    /// The first lines of every answer about the registry.
+    /// Returns the first messages of every answer about the registry.
     pub(crate) fn listing(&self, count: usize) -> News {
         News::Listing {
             term: self.term,
@@ -22,7 +22,7 @@ impl Supervisor {
         out.extend(found.map(|entry| News::Member { entry: entry.clone() }));
     }
 
-    /// The whole registry.
+    /// Returns the whole registry.
     pub(crate) fn list(&self, out: &mut Vec<News>) {
         out.push(self.listing(self.registry.len()));
         out.extend(self.registry.entries().map(|entry| News::Member { entry: entry.clone() }));
@@ -33,26 +33,26 @@ impl Supervisor {
         self.state_version
     }
 
-    /// The end of the supervisor before this one, for a watcher that may have known it: no other
-    /// end is in the registry's changes that this supervisor did not see itself. `None` while
-    /// another life of that name is here: the listing shows that.
+    /// Returns the end of the previous supervisor, for a watcher that may have known it: this is
+    /// the only end that the registry's changes lack, because this supervisor did not see it
+    /// itself. Returns `None` while another life of that name is here: the listing shows that.
     pub(crate) fn predecessor(&self) -> Option<News> {
         let (name, cause) = self.predecessor.clone()?;
         self.registry.entry(&name).is_none().then_some(News::Left { name, cause })
     }
 
-    /// A cursor for a subordinate that is welcomed now.
+    /// Returns a cursor for a subordinate that is welcomed now.
     pub(crate) fn member_cursor(&self) -> Cursor {
         Cursor { state: self.state_version, registry: None }
     }
 
-    /// A cursor for a watcher that has been given [`list`](Supervisor::list) now.
+    /// Returns a cursor for a watcher that has been given [`list`](Supervisor::list) now.
     pub(crate) fn watcher_cursor(&self) -> Cursor {
         Cursor { state: self.state_version, registry: Some(self.registry.version()) }
     }
 
-    /// What the holder of `cursor` has not been told yet; the cursor moves on. Several changes of
-    /// one thing in the meantime are one message.
+    /// Returns what the holder of `cursor` has not been told yet, and moves the cursor on. Several
+    /// changes of one thing in the meantime are one message.
     pub(crate) fn news(&self, cursor: &mut Cursor, out: &mut Vec<News>) {
         if let Some(seen) = &mut cursor.registry {
             match self.registry.since(*seen) {

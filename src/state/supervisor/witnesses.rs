@@ -1,11 +1,11 @@
-//! The members that are told whom the group has, so that what survives of them knows everybody who
-//! survives.
+//! The witnesses: the members that are told of every instance. Those that survive know every
+//! survivor.
 
 use super::*;
 use crate::state::subordinate::{NO_WITNESS, in_nanoseconds};
 
 impl Supervisor {
-    /// Everybody who is here or may come back, besides ourselves.
+    /// Returns every instance that is here or may come back, besides ourselves.
     pub(super) fn roster(&self) -> Vec<u16> {
         let expected = self.settling.iter().flat_map(|settling| &settling.expected);
         self.admitted.values().map(|member| member.admin_port).chain(expected.copied()).collect()
@@ -26,7 +26,8 @@ impl Supervisor {
         }
     }
 
-    /// What a member must know that was left behind: everything, or that it is a witness no more.
+    /// Returns what a member must know that was left behind: everything, or that it is a witness no
+    /// longer.
     pub(crate) fn whole_roster(&self, conn: ConnId) -> Message {
         if self.witnesses.contains(&conn) {
             self.roster_message(true, &self.roster(), &[])
@@ -46,12 +47,12 @@ impl Supervisor {
         })
     }
 
-    /// Fills up the witnesses from the members, those that came last first.
+    /// Fills up the witnesses from the members, the newest first.
     ///
-    /// The kernel closes the connections of one that is killed from the last one down. So those
-    /// that came last learn of it first, and one of them is elected: it should be one who knows
-    /// whom to expect, or hear of it soon. One who does not has to tell its own witnesses of
-    /// everybody who comes, one by one.
+    /// The kernel closes the connections of a killed process from the last one down. The newest
+    /// members therefore learn of the death first, and one of them is elected: it should know which
+    /// instances to expect, or learn it soon. One that does not must tell its own witnesses of
+    /// every instance that comes, one by one.
     pub(super) fn appoint_witness(&mut self, actions: &mut Vec<ServerAction>) {
         let renews = self.settled() && self.admitted.len() >= self.renew_at;
         if self.witnesses.len() >= WITNESSES && !renews {
@@ -67,8 +68,8 @@ impl Supervisor {
         }
     }
 
-    /// Makes witnesses of those that came last, after a failover: those that came first have been
-    /// told until now.
+    /// Makes the newest members witnesses, after a failover: until now the first to come have been
+    /// told.
     pub(super) fn renew_witnesses(&mut self, actions: &mut Vec<ServerAction>) {
         if self.admitted.len() < RENEWED_FROM {
             return;
@@ -84,8 +85,8 @@ impl Supervisor {
         self.renew_at = self.next_renewal();
     }
 
-    /// A whole roster each time the group has grown by a certain part of it: as the group grows,
-    /// 128 bytes in all for each member.
+    /// Sends a whole roster each time the group has grown by a certain part: as the group grows,
+    /// this costs 128 bytes in all for each member.
     fn next_renewal(&self) -> usize {
         self.admitted.len() + self.admitted.len().div_ceil(64)
     }
@@ -98,7 +99,7 @@ impl Supervisor {
         });
     }
 
-    /// Only after another has been told all: we may die in between.
+    /// Replaces a witness only after the new one has been told all: we may die in between.
     fn dismiss_first(&mut self, actions: &mut Vec<ServerAction>) {
         if self.witnesses.len() > WITNESSES {
             let conn = self.witnesses.remove(0);
@@ -107,7 +108,7 @@ impl Supervisor {
     }
 }
 
-/// Takes from a witness all that it was told.
+/// Takes back from a witness all that it was told.
 pub(super) fn no_witness() -> Message {
     Message::Control(Control::Roster {
         anew: true,

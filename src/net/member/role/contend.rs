@@ -1,4 +1,4 @@
-//! Becoming something: trying the port, keeping a term, connecting, waiting.
+//! Getting a role: trying the port, keeping a term, connecting, waiting.
 
 use std::io;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::state::obstacle::Obstacle;
 use crate::sys::{self, tripwire};
 use crate::wire::{Handshake, Message, Purpose};
 
-/// How long to wait at most to see whether somebody listens on the port. The kernel answers at
+/// How long to wait, at most, to see whether a process listens on the port. The kernel answers at
 /// once, unless its queue is full.
 const KNOCK_TIMEOUT: Duration = Duration::from_millis(1);
 
 impl Duty {
-    /// Sees whether the supervisor with this admin endpoint lives, of whom it is not sure.
+    /// Looks whether the supervisor with this admin endpoint lives, when that is uncertain.
     pub(super) fn look_after(&self, admin_port: u16) -> Outcome {
         Outcome::LookedAfter { lives: lives(admin_port) }
     }
 
-    /// Claims the port, and looks what the last term was.
+    /// Claims the port, and reads the last term.
     pub(super) fn try_port(&mut self) -> Outcome {
         tripwire::look(); // an instance that nobody can reach must not claim it
         if self.halting() {
@@ -56,12 +56,12 @@ impl Duty {
         }
     }
 
-    /// True if somebody listens on the port. The connection is kept for when it is wanted.
+    /// Returns true if a process listens on the port. The connection is kept for when it is wanted.
     ///
-    /// Binding would say so, too. But for that the kernel goes through all connections of the port,
+    /// Binding would tell, too. But for that the kernel goes through all connections of the port,
     /// those of the dead supervisor included, one by one under a lock: among thousands of survivors
-    /// each would pay for all others. Few survivors are sooner done without it, and whoever joins
-    /// finds a supervisor there as a rule.
+    /// each would pay for all others. Few survivors are done sooner without it, and a joining
+    /// instance usually finds a supervisor there.
     fn knock(&mut self) -> bool {
         match port::connect(self.shared.at, sys::Kind::Lifeline, KNOCK_TIMEOUT) {
             Ok(stream) => self.knocked = stream,
@@ -71,7 +71,7 @@ impl Duty {
         self.knocked.is_some()
     }
 
-    /// Connects. Who is to leave does not wait for a place in the queue.
+    /// Connects. An instance that is told to leave does not wait for a place in the queue.
     fn connect_in_turn(&self, timeout: Duration) -> io::Result<Option<Stream>> {
         let halted = |inside: &mut PresenceState| inside.halting.then_some(());
         let pause = |time| self.shared.presence.wait(Some(Instant::now() + time), halted).is_none();
@@ -174,7 +174,7 @@ impl Duty {
     }
 }
 
-/// Whether the process with this admin endpoint lives. A dying process closes that within
+/// Returns whether the process with this admin endpoint lives. A dying process closes it within
 /// milliseconds of its other connections, so one that still answers is watched for a while.
 fn lives(admin_port: u16) -> bool {
     match port::connect(port::here(admin_port), sys::Kind::Peer, REAP_WAIT) {

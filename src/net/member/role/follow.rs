@@ -70,7 +70,7 @@ impl Duty {
     }
 
     /// Has room made for the descriptors that this instance would need as supervisor of so many,
-    /// beside what its program has open. Not on this thread, which is the one that must know of a
+    /// besides what its program has open. This must not run on this thread, which must learn of a
     /// death at once.
     fn prepare(&self, members: u32) {
         if self.shared.terms.is_none() {
