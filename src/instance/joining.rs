@@ -1,5 +1,7 @@
 //! How an instance comes to be.
 
+use std::io;
+use std::net::SocketAddrV4;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -37,53 +39,42 @@ pub(super) fn join(config: Config) -> Result<Instance, JoinError> {
     if config.release_on_crash {
         sys::crash::install();
     }
-    let wire = sys::tripwire::Wire::lay();
     let began = Instant::now();
-    let pass = pass(&config)?;
-    let io = |doing| move |source| JoinError::Io { doing, source };
-    let directory = config.locate_state_directory()?.path;
-    files::make_directory(&directory)?;
-    let at = config.supervisor_address();
-    obstacle::check_address(at)?;
-    let terms = match config.may_supervise {
-        true => Some(TermFile::open(directory.join(format!("{}.term", config.place.group)), at)?),
-        false => None,
-    };
+    let instance = begin(&config)?;
+    let settled = instance.shared.presence.wait(None, |inside| match inside.role() {
+        Role::Supervisor | Role::Subordinate => Some(None),
+        Role::Stopped => Some(inside.failed.take()),
+        Role::Contending => None,
+    });
+    match settled.flatten() {
+        None => Ok(instance),
+        Some(obstacle) => Err({
+            let Shared { pass, at, me, .. } = &*instance.shared;
+            obstacle::join_error(obstacle, pass, *at, Some(&me.name), began.elapsed())
+        }),
+    }
+}
 
+/// Opens all that an instance has, and begins to contend for a role.
+fn begin(config: &Config) -> Result<Instance, JoinError> {
+    let io = |doing| move |source| JoinError::Io { doing, source };
+    let wire = sys::tripwire::Wire::lay();
+    let pass = pass(config)?;
+    let at = config.supervisor_address();
+    let terms = terms(config, at)?;
     let listener =
         port::listen(port::here(0), sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
     let admin_port = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(std::io::Error::other).map_err(io("read random bytes"))?;
-    let (id, seed) = random.split_at(8);
-    let number = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("half of 16 bytes"));
+    let [id, seed] = draw().map_err(io("read random bytes"))?;
     let program = program();
-    let mut me = Entry {
-        // The kernel gives the port to nobody else as long as this instance lives.
-        name: config.name.clone().unwrap_or_else(|| format!("{program}-{admin_port}")),
-        id: number(id),
-        pid: std::process::id(),
-        uid: rustix::process::getuid().as_raw(),
-        admin_port,
-        joined_ms: unix_ms(SystemTime::now()),
-        meta: config.meta.clone(),
-        functions: Vec::new(),
-    };
+    let mut me = describe(config, &program, admin_port, id);
     // The functions know the instance, and the instance says which functions it has.
     let late = Arc::new(OnceLock::new());
     let functions = endpoint::functions(&late, About { program }, &config.functions);
     me.functions = functions.keys().cloned().collect();
-    let declare = |one: &Resource| Declared {
-        resource: one.name.clone(),
-        limit: one.limit,
-        per_holder: one.per_holder,
-    };
+    let patience = clock::now().saturating_add(config.join_timeout);
+    let election = Election::new(seed, patience, config.may_supervise);
     let declared = config.resources.iter().map(declare).collect();
-    let election = Election::new(
-        number(seed),
-        clock::now().saturating_add(config.join_timeout),
-        config.may_supervise,
-    );
     let member = Member::new(me.clone(), election, declared, config.settle_time, RESETS_LOSE);
     let presence = Arc::new(Presence::new(wire));
     let shared = Arc::new(Shared {
@@ -114,19 +105,45 @@ pub(super) fn join(config: Config) -> Result<Instance, JoinError> {
     };
     let started = instance.role.spawn(threads::ROLE, move || role::run(&shared));
     started.map_err(io("start the role thread"))?;
+    Ok(instance)
+}
 
-    let settled = instance.shared.presence.wait(None, |inside| match inside.role() {
-        Role::Supervisor | Role::Subordinate => Some(None),
-        Role::Stopped => Some(inside.failed.take()),
-        Role::Contending => None,
-    });
-    match settled.flatten() {
-        None => Ok(instance),
-        Some(obstacle) => Err({
-            let Shared { pass, at, me, .. } = &*instance.shared;
-            obstacle::join_error(obstacle, pass, *at, Some(&me.name), began.elapsed())
-        }),
+/// Makes the group's directory, and opens the file of its terms there if this instance may write
+/// them.
+fn terms(config: &Config, at: SocketAddrV4) -> Result<Option<TermFile>, JoinError> {
+    let directory = config.locate_state_directory()?.path;
+    files::make_directory(&directory)?;
+    obstacle::check_address(at)?;
+    if !config.may_supervise {
+        return Ok(None);
     }
+    Ok(Some(TermFile::open(directory.join(format!("{}.term", config.place.group)), at)?))
+}
+
+/// Draws two random numbers.
+fn draw() -> io::Result<[u64; 2]> {
+    let mut random = [[0; 8]; 2];
+    getrandom::fill(random.as_flattened_mut()).map_err(io::Error::other)?;
+    Ok(random.map(u64::from_ne_bytes))
+}
+
+/// Describes the instance to the registry, but for its functions.
+fn describe(config: &Config, program: &str, admin_port: u16, id: u64) -> Entry {
+    Entry {
+        // The kernel gives the port to nobody else as long as this instance lives.
+        name: config.name.clone().unwrap_or_else(|| format!("{program}-{admin_port}")),
+        id,
+        pid: std::process::id(),
+        uid: rustix::process::getuid().as_raw(),
+        admin_port,
+        joined_ms: unix_ms(SystemTime::now()),
+        meta: config.meta.clone(),
+        functions: Vec::new(),
+    }
+}
+
+fn declare(Resource { name, limit, per_holder }: &Resource) -> Declared {
+    Declared { resource: name.clone(), limit: *limit, per_holder: *per_holder }
 }
 
 /// The program's name, made fit to be part of an instance's name.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 use pares::channel::{Receiver, Sender, after, bounded, never, select, unbounded};
@@ -34,7 +34,7 @@ pub(crate) fn supervise(
     guard: &Guard,
     words: &[OsString],
     prepare: impl FnOnce(&mut Command),
-    mut lost: Receiver<Loss>,
+    lost: Receiver<Loss>,
     held: Sender<()>,
     is_held: impl Fn() -> bool + Clone + Send + 'static,
 ) -> Result<Ended, Failure> {
@@ -48,7 +48,40 @@ pub(crate) fn supervise(
         end_group(group);
         return ended;
     }
-    let mut command = Command::new(own_program().map_err(cannot)?);
+    let cmd = start(guard, group, words, prepare).map_err(|error| {
+        end_group(group);
+        cannot(error)
+    })?;
+    let mut job = Job {
+        guard,
+        group,
+        cmd,
+        program,
+        frozen: false,
+        told: false,
+        own_continue: false,
+        early: false,
+        kill: never(),
+    };
+    let status = job.run(&reap_until(cmd)?, lost, is_held)?;
+    end_group(group);
+    drop((held, life));
+    Ok(match (job.early, status.exit_status(), status.terminating_signal()) {
+        (true, _, _) => LOST.into(),
+        (false, Some(code), _) => code,
+        (false, None, Some(signal)) => -signal,
+        (false, None, None) => FAILED.into(),
+    })
+}
+
+/// Starts the command in the group.
+fn start(
+    guard: &Guard,
+    group: Pid,
+    words: &[OsString],
+    prepare: impl FnOnce(&mut Command),
+) -> io::Result<Pid> {
+    let mut command = Command::new(own_program()?);
     command
         .arg0("pares")
         .arg(begin::COMMAND)
@@ -56,80 +89,7 @@ pub(crate) fn supervise(
         .arg(guard.front_pid.to_string())
         .args(words);
     prepare(&mut command);
-    let child = command.process_group(group.as_raw_pid()).spawn().map_err(|error| {
-        end_group(group);
-        cannot(error)
-    })?;
-    let cmd = Pid::from_child(&child);
-    let mut job =
-        Job { guard, group, cmd, program, frozen: false, told: false, own_continue: false };
-    let children = reap_until(cmd)?;
-    let (answer, answers) = bounded(1);
-    let mut kill = never();
-    let mut early = false;
-    let status = loop {
-        select! {
-            recv(children) -> status => match status {
-                Ok(status) if status.exited() || status.signaled() => break status,
-                Ok(status) => job.on_change(status),
-                Err(_) => {
-                    let what = format!("{} cannot be waited for", job.program);
-                    return Err(Failure::new(FAILED, what));
-                }
-            },
-            recv(guard.heard) -> heard => match heard {
-                Ok(Heard::Signal(signal)) => job.send(signal),
-                Ok(Heard::Go) => {}
-                Ok(Heard::Frozen) => {
-                    job.frozen = true;
-                    let (answer, is_held) = (answer.clone(), is_held.clone());
-                    let ask = move || _ = answer.try_send(is_held());
-                    thread::Builder::new().name("ask".into()).spawn(ask)?;
-                }
-                Ok(Heard::Gone) | Err(_) => {
-                    early = true;
-                    job.send(SIGKILL);
-                }
-            },
-            recv(answers) -> sure => match sure {
-                Ok(true) => {
-                    job.frozen = false;
-                    guard.tell(Word::Sure);
-                }
-                Ok(false) | Err(_) => {
-                    early = true;
-                    let why = "the role or the permit was lost while this process was suspended";
-                    job.lose(why, Duration::ZERO);
-                    kill = after(Duration::ZERO);
-                }
-            },
-            recv(lost) -> loss => {
-                let loss = loss.ok().or_else(|| {
-                    // Whoever says it is gone: that is a loss too, unless it was the last he said.
-                    lost = never();
-                    let why = "the state of the instance is unknown";
-                    (!early).then_some(Loss { why, kill_after: Duration::ZERO })
-                });
-                if let Some(Loss { why, kill_after }) = loss {
-                    early = true;
-                    // One that was frozen must not run another moment: somebody else may be at
-                    // work.
-                    let kill_after = if job.frozen { Duration::ZERO } else { kill_after };
-                    job.lose(why, kill_after);
-                    kill = after(kill_after);
-                }
-            },
-            recv(kill) -> _ => job.send(SIGKILL),
-        }
-    };
-    end_group(group);
-    drop((held, life));
-    Ok(match (early, status.exit_status(), status.terminating_signal()) {
-        (true, _, _) => LOST.into(),
-        (false, Some(code), _) => code,
-        (false, None, Some(signal)) => -signal,
-        (false, None, None) => FAILED.into(),
-    })
+    Ok(Pid::from_child(&command.process_group(group.as_raw_pid()).spawn()?))
 }
 
 /// Until the front knows the command. Else how it has ended.
@@ -159,14 +119,82 @@ struct Job<'a> {
     told: bool,
     /// It was this process that had it go on.
     own_continue: bool,
+    /// It has to end before it would.
+    early: bool,
+    /// When it is killed.
+    kill: Receiver<Instant>,
 }
 
 impl Job<'_> {
+    /// Passes on what reaches the command, until it has ended.
+    fn run(
+        &mut self,
+        children: &Receiver<WaitStatus>,
+        mut lost: Receiver<Loss>,
+        is_held: impl Fn() -> bool + Clone + Send + 'static,
+    ) -> Result<WaitStatus, Failure> {
+        let (answer, answers) = bounded(1);
+        loop {
+            select! {
+                recv(children) -> status => match status {
+                    Ok(status) if status.exited() || status.signaled() => return Ok(status),
+                    Ok(status) => self.on_change(status),
+                    Err(_) => {
+                        let what = format!("{} cannot be waited for", self.program);
+                        return Err(Failure::new(FAILED, what));
+                    }
+                },
+                recv(self.guard.heard) -> heard => match heard {
+                    Ok(Heard::Signal(signal)) => self.send(signal),
+                    Ok(Heard::Go) => {}
+                    Ok(Heard::Frozen) => {
+                        self.frozen = true;
+                        let (answer, is_held) = (answer.clone(), is_held.clone());
+                        let ask = move || _ = answer.try_send(is_held());
+                        thread::Builder::new().name("ask".into()).spawn(ask)?;
+                    }
+                    Ok(Heard::Gone) | Err(_) => {
+                        self.early = true;
+                        self.send(SIGKILL);
+                    }
+                },
+                recv(answers) -> sure => self.on_answer(sure == Ok(true)),
+                recv(lost) -> loss => match loss {
+                    Ok(Loss { why, kill_after }) => self.lose(why, kill_after),
+                    Err(_) => {
+                        // Whoever says it is gone: that is a loss too, unless it was the last he
+                        // said.
+                        lost = never();
+                        if !self.early {
+                            self.lose("the state of the instance is unknown", Duration::ZERO);
+                        }
+                    }
+                },
+                recv(self.kill) -> _ => self.send(SIGKILL),
+            }
+        }
+    }
+
+    /// The front runs again: what the command needs is held still, or is not.
+    fn on_answer(&mut self, is_held: bool) {
+        if is_held {
+            self.frozen = false;
+            self.guard.tell(Word::Sure);
+        } else {
+            let why = "the role or the permit was lost while this process was suspended";
+            self.lose(why, Duration::ZERO);
+        }
+    }
+
     fn lose(&mut self, why: &str, kill_after: Duration) {
+        self.early = true;
+        // One that was frozen must not run another moment: somebody else may be at work.
+        let kill_after = if self.frozen { Duration::ZERO } else { kill_after };
         note(&format!("{why}: ending {}", self.program));
         if kill_after > Duration::ZERO {
             self.send(SIGTERM);
         }
+        self.kill = after(kill_after);
     }
 
     /// Sends a signal to the group, and to the command also if it has left it, as shells with job
