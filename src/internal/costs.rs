@@ -356,7 +356,7 @@ fn a_request_takes_so_much_from_the_heap_however_many_members_there_are() {
             );
             assert!(set.taken.allocations <= 10 || turn == 1, "{members} members: {set:?}");
         }
-        let mut answer = Vec::with_capacity(2);
+        let mut answer: Vec<Message> = Vec::with_capacity(2);
         let (look_up, ()) = taken(|| supervisor.look_up("member-00000", &mut answer));
         assert_eq!(answer.len(), 2);
         // The supervisor's name.

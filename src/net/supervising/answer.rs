@@ -6,13 +6,13 @@ use crate::wire::{Fault, Message, Question, Refusal, Response, Sharing};
 impl Server {
     /// Answers what may be asked at the registry port, except for a watch; `None` if it may not.
     pub(crate) fn answer(&self, question: &Message) -> Option<Vec<Message>> {
-        let mut news = Vec::new();
+        let mut answer = Vec::new();
         match question {
             Message::Question(Question::List {}) => {
-                self.read(|supervisor| supervisor.list(&mut news))
+                self.read(|supervisor| supervisor.list(&mut answer))
             }
             Message::Question(Question::LookUp { name }) => {
-                self.read(|supervisor| supervisor.look_up(name, &mut news))
+                self.read(|supervisor| supervisor.look_up(name, &mut answer))
             }
             Message::Question(Question::StatusQuery {}) => {
                 let status = self.status();
@@ -21,7 +21,7 @@ impl Server {
             Message::Sharing(question) => return Some(self.ask(question)),
             _ => return None,
         }
-        Some(news.into_iter().map(Message::from).collect())
+        Some(answer)
     }
 
     /// Answers a question about resources, settings or messages, once all who must be told have

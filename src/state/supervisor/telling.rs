@@ -15,17 +15,18 @@ impl Supervisor {
     }
 
     /// Answers a registry question with as many messages as it takes.
-    pub(crate) fn look_up(&self, name: &str, out: &mut Vec<News>) {
+    pub(crate) fn look_up<M: From<News>>(&self, name: &str, out: &mut Vec<M>) {
         let name = if name == "main" { &self.name } else { name };
         let found = self.registry.entry(name);
-        out.push(self.listing(usize::from(found.is_some())));
-        out.extend(found.map(|entry| News::Member { entry: entry.clone() }));
+        out.push(self.listing(usize::from(found.is_some())).into());
+        out.extend(found.map(|entry| News::Member { entry: entry.clone() }.into()));
     }
 
     /// Returns the whole registry.
-    pub(crate) fn list(&self, out: &mut Vec<News>) {
-        out.push(self.listing(self.registry.len()));
-        out.extend(self.registry.entries().map(|entry| News::Member { entry: entry.clone() }));
+    pub(crate) fn list<M: From<News>>(&self, out: &mut Vec<M>) {
+        out.push(self.listing(self.registry.len()).into());
+        let entries = self.registry.entries();
+        out.extend(entries.map(|entry| News::Member { entry: entry.clone() }.into()));
     }
 
     /// Grows with every change that all members must hear of.
