@@ -75,7 +75,7 @@ fn a_supervisor_that_dies_at_any_step_of_a_handshake_is_succeeded() {
                 Config::new("mortals").port(port).state_directory(directory.path()).name("heir");
             drop(Client::new(&config).unwrap()); // makes the key
             let key = fs::read(directory.path().join("mortals.key")).unwrap().try_into().unwrap();
-            let group = Group { name: "mortals".into(), key };
+            let group = Group { name: "mortals".into(), key, narrow: false };
             let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
             let supervisor = thread::spawn(move || die_at(step, listener, &group, port, reset));
             let heir = Instance::join(config)

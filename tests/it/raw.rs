@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use socket2::{Domain, Socket, Type};
 
 /// How long anything that should happen at once may take on a machine that is busy with other
 /// things.
@@ -234,6 +235,8 @@ pub(crate) fn proof(proof: [u8; 32]) -> Body {
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) key: [u8; 32],
+    /// Its members have next to no room for what they receive.
+    pub(crate) narrow: bool,
 }
 
 impl Group {
@@ -248,7 +251,7 @@ impl Group {
 
     /// The same; `None` if turned away.
     pub(crate) fn try_open(&self, mut meeting: Meeting) -> Option<(Peer, Meeting)> {
-        let mut peer = Peer::connect(meeting.port);
+        let mut peer = Peer::connect_as(meeting.port, self.narrow);
         peer.send(&meeting.opening().frame());
         let challenge = peer.frame()?;
         let proof = take_challenge(&challenge, &mut meeting);
@@ -328,8 +331,21 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), PATIENCE);
-        Peer::on(stream.unwrap_or_else(|error| panic!("connect to {port}: {error}")))
+        Peer::connect_as(port, false)
+    }
+
+    /// `narrow`: with a small buffer for what it receives. Made small later, it would be smaller
+    /// than the window that the other end knows: the kernel then drops what comes, with the
+    /// acknowledgements in it, and both ends may wait for minutes.
+    fn connect_as(port: u16, narrow: bool) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        if narrow {
+            socket.set_recv_buffer_size(4096).unwrap();
+        }
+        let at = SocketAddr::from(([127, 0, 0, 1], port)).into();
+        let connected = socket.connect_timeout(&at, PATIENCE);
+        connected.unwrap_or_else(|error| panic!("connect to {port}: {error}"));
+        Peer::on(socket.into())
     }
 
     /// The server's end of the next connection to `listener`.
@@ -345,7 +361,11 @@ impl Peer {
 
     /// Sends all bytes; false if the other end has cut the connection, as it may.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        let sent = self.stream.write_all(bytes);
+        if let Err(error) = &sent {
+            assert_ne!(error.kind(), ErrorKind::WouldBlock, "nobody reads, and nobody cuts it");
+        }
+        sent.is_ok()
     }
 
     /// The body of the next frame; `None` at the end.

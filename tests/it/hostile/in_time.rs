@@ -191,7 +191,6 @@ fn who_never_reads_delays_nobody_and_is_cut_off() {
 
     // Goes on sending until the server has had enough; true if that comes to pass.
     let deaf = |mut peer: Peer, more: Vec<u8>| {
-        socket2::SockRef::from(&peer.stream).set_recv_buffer_size(4096).unwrap();
         thread::spawn(move || {
             let deadline = Instant::now() + PATIENCE;
             while peer.send(&more) {
@@ -204,11 +203,10 @@ fn who_never_reads_delays_nobody_and_is_cut_off() {
         })
     };
     let list = Body::of(kind::LIST);
-    let lists = deaf(target.enter(Door::Registry, list.clone()), list.frame().repeat(100));
+    let lists = deaf(target.enter_narrow(Door::Registry, list.clone()), list.frame().repeat(100));
     let large_call = call("ping", &[b'x'; 200_000]);
-    let calls = deaf(target.enter(Door::Admin, large_call.clone()), large_call.frame());
-    let watcher = target.enter(Door::Registry, Body::of(kind::WATCH));
-    socket2::SockRef::from(&watcher.stream).set_recv_buffer_size(4096).unwrap();
+    let calls = deaf(target.enter_narrow(Door::Admin, large_call.clone()), large_call.frame());
+    let watcher = target.enter_narrow(Door::Registry, Body::of(kind::WATCH));
     // A member that never reads either: as a witness it is told of everyone who comes and goes.
     let member = target.group.join(target.port, &guest());
 

@@ -223,8 +223,8 @@ fn a_request_that_cannot_be_is_answered_and_changes_nothing() {
 fn a_member_that_asks_and_never_reads_is_cut_off() {
     let _alone = alone();
     let target = Target::start();
-    let mut peer = target.inside(Door::Supervisor);
-    socket2::SockRef::from(&peer.stream).set_recv_buffer_size(4096).unwrap();
+    let mut peer = target.enter_narrow(Door::Supervisor, Door::Supervisor.first());
+    Door::Supervisor.answer(&mut peer);
     let questions = Body::of(TOTAL_QUERY).u64(1).text("r").frame().repeat(1000);
     // Some hundred thousand answers: what the kernel and the supervisor keep has to be full.
     let deadline = Instant::now() + 4 * PATIENCE;
@@ -326,8 +326,8 @@ fn questions_about_health_harm_nobody() {
     const ALIVE: u8 = 24;
     let _alone = alone();
     let target = Target::start();
-    let mut peer = target.inside(Door::Supervisor);
-    socket2::SockRef::from(&peer.stream).set_recv_buffer_size(4096).unwrap();
+    let mut peer = target.enter_narrow(Door::Supervisor, Door::Supervisor.first());
+    Door::Supervisor.answer(&mut peer);
     peer.send(&Body::of(ALIVE).u64(u64::MAX).u8(0).frame().repeat(1000));
     peer.send(&Body::of(PROBE).u64(u64::MAX).u64(0).frame());
     let answer = Body::of(ALIVE).u64(u64::MAX).u8(1).0;

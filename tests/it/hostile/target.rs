@@ -25,7 +25,7 @@ impl Directory {
             .unwrap()
             .write_all(&key)
             .unwrap();
-        Group { name: GROUP.into(), key }
+        Group { name: GROUP.into(), key, narrow: false }
     }
 
     pub(super) fn config(&self, port: u16, name: &str) -> Config {
@@ -189,6 +189,13 @@ impl Target {
         let mut peer = self.enter(door, door.first());
         door.answer(&mut peer);
         peer
+    }
+
+    /// As [`enter`](Target::enter), for one that has next to no room for what it receives.
+    pub(super) fn enter_narrow(&self, door: Door, first: Body) -> Peer {
+        let Group { name, key, .. } = &self.group;
+        let group = Group { name: name.clone(), key: *key, narrow: true };
+        group.enter(self.port(door), door.purpose(), first)
     }
 
     pub(super) fn meeting(&self, door: Door) -> Meeting {
