@@ -187,7 +187,8 @@ pub(crate) struct Supervisor {
     renew_at: usize,
     /// `None` once settled.
     settling: Option<Settling>,
-    /// Grows whenever the content of [`News::State`] changes and members must learn of it.
+    /// Grows whenever the content of [`News::State`](crate::wire::News::State) changes and members
+    /// must learn of it.
     state_version: u64,
     /// The number of instances at which all are told the number.
     tell_size_at: usize,

@@ -8,7 +8,7 @@ use super::{DecodeError, Message};
 pub(crate) const MAX_FRAME: usize = crate::config::MAX_PAYLOAD + 1024;
 
 /// The most bytes of a frame's body before its sender has proved that it has the group's key: an
-/// [`Opening`](Handshake::Opening) with the longest group name has 107 bytes, a refusal some
+/// [`Opening`](super::Handshake::Opening) with the longest group name has 107 bytes, a refusal some
 /// hundred. A stranger cannot make us keep more than this.
 pub(crate) const MAX_STRANGER_FRAME: usize = 512;
 
