@@ -50,7 +50,7 @@ impl Config {
     pub fn last_term(&self) -> Result<Option<u64>, PlaceError> {
         let directory = self.locate_state_directory()?.path;
         Ok(if directory.exists() {
-            TermFile::probe(&directory.join(format!("{}.term", self.place.group)))?
+            TermFile::probe(&self.place.term_path(&directory))?
         } else {
             None
         })

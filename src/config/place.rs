@@ -1,7 +1,7 @@
 //! Where a group of either kind is found: its name, its files and its port.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -29,6 +29,11 @@ impl Place {
     /// Returns the directory of the group's files, and what determined it.
     pub(crate) fn locate(&self) -> Result<StateDirectory, ConfigError> {
         state_directory(self.directory.as_deref())
+    }
+
+    /// Returns the path of the file that keeps the group's last term in its `directory`.
+    pub(crate) fn term_path(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("{}.term", self.group))
     }
 
     pub(crate) fn key(&self) -> Result<KeyFile, ConfigError> {

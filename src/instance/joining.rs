@@ -117,7 +117,7 @@ fn terms(config: &Config, at: SocketAddrV4) -> Result<Option<TermFile>, JoinErro
     if !config.may_supervise {
         return Ok(None);
     }
-    Ok(Some(TermFile::open(directory.join(format!("{}.term", config.place.group)), at)?))
+    Ok(Some(TermFile::open(config.place.term_path(&directory), at)?))
 }
 
 /// Draws two random numbers.

@@ -127,14 +127,7 @@ impl Asker {
             Located::Here(server) => Ok(server.status()),
             Located::At(port) => {
                 let at = port::here(port);
-                match self.exchange(
-                    at,
-                    "",
-                    Purpose::Ask,
-                    Question::StatusQuery {}.into(),
-                    deadline,
-                    true,
-                )? {
+                match self.ask_status(at, deadline)? {
                     (link, Message::Response(Response::StatusAnswer { status })) => {
                         self.exchanges.pool.give(at, "", link);
                         Ok(status)
@@ -145,20 +138,21 @@ impl Asker {
         })
     }
 
+    fn ask_status(
+        &self,
+        at: SocketAddrV4,
+        deadline: Instant,
+    ) -> Result<(Link, Message), Unanswered> {
+        self.exchange(at, "", Purpose::Ask, Question::StatusQuery {}.into(), deadline, true)
+    }
+
     /// The supervisor port answers one question for the status to a client that has the key.
     fn status_from_port(&self, at: SocketAddrV4, deadline: Instant) -> Result<Status, AskError> {
         // Between a supervisor's death and the next election nobody is there for some hundred
         // microseconds.
         let mut tries = 0;
         loop {
-            match self.exchange(
-                at,
-                "",
-                Purpose::Ask,
-                Question::StatusQuery {}.into(),
-                deadline,
-                true,
-            ) {
+            match self.ask_status(at, deadline) {
                 Ok((_, Message::Response(Response::StatusAnswer { status }))) => return Ok(status),
                 Ok((_, Message::Handshake(Handshake::Rejected { rejection }))) => {
                     let obstacle = Obstacle::refused(&rejection);
