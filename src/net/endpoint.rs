@@ -233,7 +233,7 @@ fn call(functions: &Functions, name: &str, payload: &[u8]) -> (Outcome, Vec<u8>)
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            complain!(Error, name, "the admin_port function {name:?} panicked: {text}");
+            complain!(Error, name, "the admin function {name:?} panicked: {text}");
             let mut text = text.into_bytes();
             text.truncate(MAX_PAYLOAD);
             (Outcome::Panicked, text)

@@ -7,12 +7,13 @@ use super::hosts::abilities;
 use super::peers::{Homes, Transport, now};
 use super::{DEAD, INTERVAL, Place, SLACK, Scene, elapsed_since, everywhere, is_skipped, run};
 
-/// When a process last ceased to be primary, and why.
+/// When a process last ceased to be primary, and why. What it has said may be read later than what
+/// others said after it.
 #[track_caller]
-fn resigned(scene: &Scene, who: usize, since: u64) -> (u64, String) {
+fn resigned(scene: &mut Scene, who: usize, since: u64) -> (u64, String) {
     let role = |said: &&super::peers::Said| said.who == who && said.event["from"] == "primary";
-    let last = scene.peers.since(since).filter(role).last();
-    let said = last.unwrap_or_else(|| panic!("{who} did not resign\n{}", scene.peers.story()));
+    scene.peers.until("it has resigned", |peers| peers.since(since).any(|said| role(&said)));
+    let said = scene.peers.since(since).filter(role).last().expect("it was just heard");
     (said.at, said.event["cause"].as_str().unwrap_or_default().to_owned())
 }
 
