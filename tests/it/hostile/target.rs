@@ -193,8 +193,7 @@ impl Target {
 
     /// As [`enter`](Target::enter), for one that has next to no room for what it receives.
     pub(super) fn enter_narrow(&self, door: Door, first: Body) -> Peer {
-        let Group { name, key, .. } = &self.group;
-        let group = Group { name: name.clone(), key: *key, narrow: true };
+        let group = Group { narrow: true, ..self.group.clone() };
         group.enter(self.port(door), door.purpose(), first)
     }
 
