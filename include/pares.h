@@ -476,12 +476,10 @@ int pares_guard_wait(const pares_guard *guard, uint64_t timeout_ms);
 /* -------------------------------------------------------------------------------------------------
  * events */
 
-/** A subscription to an instance's events. If several threads take from one subscription, each
- * event reaches one of them. */
+/** A subscription to an instance's events. Several threads may take from it: each gets others. */
 typedef struct pares_events pares_events;
 
-/** The kinds of events, and the fields of pares_event that each uses. Later versions add kinds:
- * skip unknown ones. */
+/** The kinds of events, and the fields of pares_event that each uses. Skip unknown kinds. */
 typedef enum pares_event_kind {
     /** The instance became supervisor: `term`. */
     PARES_EVENT_SUPERVISOR = 1,
@@ -508,7 +506,9 @@ typedef enum pares_event_kind {
     /** An instance is alive but does not answer: `name`, `cause` (pares_stall_cause), `text`. */
     PARES_EVENT_STALLED = 12,
     /** An instance that was stalled answers again: `name`. */
-    PARES_EVENT_RESUMED = 13
+    PARES_EVENT_RESUMED = 13,
+    /** A shared listener (pares_listener.h) was shut down, and listens again: `text`. */
+    PARES_EVENT_LISTENER_REVIVED = 14
 } pares_event_kind;
 
 /** Why an instance has no role. */

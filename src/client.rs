@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::{Config, FOR_EVER};
 use crate::error::{AskError, CallError, PlaceError, ResourceError, SettingError, StartError};
-use crate::event::{Reply, Usage};
+use crate::event::{Reply, SharedListener, Usage};
 use crate::net::client::ask::{Answered, Asker, Viewpoint};
 use crate::net::procs::obstacle;
 use crate::net::rt::clock::deadline;
@@ -293,6 +293,30 @@ impl Client {
         let found = self.asker.usage(Some(resource), deadline(self.timeout))?;
         let unknown = || ResourceError::Unknown { resource: resource.into() };
         found.into_iter().next().ok_or_else(unknown)
+    }
+
+    /// Returns the listeners that instances share ([`Instance::listen`](crate::Instance::listen)),
+    /// with the instances that accept there.
+    ///
+    /// Blocks for one round trip to the supervisor.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AskError`].
+    pub fn listeners(&self) -> Result<Vec<SharedListener>, AskError> {
+        self.asker.listeners(deadline(self.timeout))
+    }
+
+    /// Has an instance accept no more connections at the listeners that it shares: others accept
+    /// them. What it has accepted goes on. Returns at how many listeners it accepted.
+    ///
+    /// Blocks for one round trip to the supervisor. An instance accepts again when it listens anew.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AskError`], `NoSuchInstance` among them.
+    pub fn drain(&self, name: &str) -> Result<u64, AskError> {
+        self.asker.drain(name, deadline(self.timeout))
     }
 
     /// Changes a resource's limit for all instances, until it is changed again. The declared limit

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{CallError, advised};
 use crate::serial::as_text;
-use crate::wire::{Entry, LeftCause};
+use crate::wire::{Acceptor, Entry, LeftCause};
 
 pub(crate) mod masterless;
 
@@ -110,6 +110,13 @@ pub enum EventKind {
     Resumed {
         /// Its unique name.
         name: String,
+    },
+    /// A process has shut down a listener that this instance shares with others
+    /// ([`Instance::listen`](crate::Instance::listen)). It listens again; the connections that
+    /// waited in it are lost.
+    ListenerRevived {
+        /// Its address and port.
+        address: String,
     },
     /// A caller asked this instance to leave (the admin function `stop`). It is about to leave.
     StopAsked,
@@ -313,6 +320,20 @@ pub struct Holder {
     pub name: String,
     /// The number of units it uses.
     pub units: u64,
+}
+
+/// A listener that instances share ([`Instance::listen`](crate::Instance::listen)), as the
+/// supervisor sees it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SharedListener {
+    /// Its address and port.
+    pub address: String,
+    /// The connections that wait to be accepted.
+    pub waiting: u32,
+    /// The instances that accept there, in the order in which they came.
+    pub acceptors: Vec<Acceptor>,
 }
 
 /// One instance's reply to a call of all instances.

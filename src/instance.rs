@@ -8,6 +8,7 @@ use crate::config::{Config, FOR_EVER};
 use crate::error::{JoinError, StartError, StepDownError};
 use crate::event::{Event, EventKind, Role};
 use crate::job::{Job, SupervisorGuard};
+use crate::net::accepting::listeners::Listeners;
 use crate::net::endpoint::Endpoint;
 use crate::net::member::hand_over::hand_over;
 use crate::net::member::shared::Shared;
@@ -66,6 +67,7 @@ pub struct Instance {
     pub(crate) answer_timeout: Duration,
     pub(crate) client: Client,
     role: Threads,
+    pub(crate) listeners: Listeners,
     // Taken out to be closed; held for that moment only.
     endpoint: Mutex<Option<Endpoint>>,
     pub(crate) shared: Arc<Shared>,
@@ -360,6 +362,7 @@ impl Instance {
     pub(crate) fn end(&self) {
         self.shared.presence.halt();
         self.client.asker.stop();
+        self.listeners.end();
         self.role.join_all();
         let endpoint = self.endpoint.lock().take();
         drop(endpoint);

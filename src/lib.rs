@@ -62,6 +62,9 @@
 //! An instance that wants to take part must prove that it has the group's key, without showing it.
 //! The key is a file that only this user can read.
 //!
+//! Instances can also share a listening socket ([`Instance::listen`]), whose waiting connections
+//! survive the death of any instance.
+//!
 //! # Forks and crashes
 //!
 //! A forked child has none of its parent's connections, and may join by itself ([`Instance`]). A
@@ -106,6 +109,7 @@ mod instance;
 #[doc(hidden)]
 pub mod internal;
 mod job;
+mod listener;
 pub mod masterless;
 mod message;
 mod net;
@@ -128,18 +132,21 @@ pub use config::{
 /// The crate whose `select!` can wait for [`Events`] beside other channels.
 pub use crossbeam_channel as channel;
 pub use error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeepError, KeyError, MessageError,
-    PlaceError, PortHolder, ResourceError, SettingError, StartError, StepDownError, TallyError,
+    AcceptError, AcquireError, AskError, CallError, ConfigError, JoinError, KeepError, KeyError,
+    ListenError, MessageError, PlaceError, PortHolder, ResourceError, SettingError, StartError,
+    StepDownError, TallyError,
 };
 pub use event::{
-    Change, ChangeKind, ContendingCause, Event, EventKind, Holder, Reply, Role, StallCause, Usage,
+    Change, ChangeKind, ContendingCause, Event, EventKind, Holder, Reply, Role, SharedListener,
+    StallCause, Usage,
 };
 pub use instance::Instance;
 pub use job::{Job, SupervisorGuard};
+pub use listener::{Connection, Connections, Listen, Listener};
 pub use net::rt::events::{Events, EventsIter};
 pub use permit::Permit;
 pub use tally::Tally;
-pub use wire::{ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, Status};
+pub use wire::{Acceptor, ElectionCause, Entry, LeftCause, PROTOCOL_VERSION, Policy, Status};
 
 /// The programs of the README and of every page, as tests.
 #[cfg(doctest)]
@@ -154,6 +161,8 @@ mod pages {
     struct CommandLine;
     #[doc = include_str!("../docs/guarantees.md")]
     struct Guarantees;
+    #[doc = include_str!("../docs/listener.md")]
+    struct Listener;
     #[doc = include_str!("../docs/masterless.md")]
     struct Masterless;
     #[doc = include_str!("../docs/measured.md")]

@@ -37,6 +37,7 @@ pub(crate) mod crash;
 #[cfg(test)]
 pub(crate) mod heap;
 mod home;
+pub(crate) mod queue;
 mod resolve;
 pub(crate) mod signals;
 pub(crate) mod tripwire;

@@ -173,6 +173,41 @@ pub(crate) const TAKEN_STEP: u32 = MESSAGE_WINDOW / 16;
 /// answers, of which no member that reads them has so many.
 pub(crate) const MAX_UNSENT: usize = 2 << 20;
 
+/// The connections that may wait at a shared listener, unless the program sets another number; the
+/// kernel cuts it to `net.core.somaxconn` (4096 by default).
+pub(crate) const DEFAULT_BACKLOG: u32 = 4096;
+
+/// The most turns that an acceptor has at once, unless the program sets another number: a program
+/// that polls accepts up to so many connections at a time, and the others need not wait for it.
+pub(crate) const DEFAULT_CAPACITY: u32 = 16;
+
+/// The most addresses that one instance listens on, and that the instances of a group share: each
+/// takes a descriptor in every process.
+pub(crate) const MAX_LISTENERS: usize = 64;
+
+/// The longest address that is told at the desk: "[", an IPv6 address with its scope, "]:", a port.
+pub(crate) const MAX_ADDRESS: usize = 64;
+
+/// How long an acceptor may leave a turn unused while connections wait, before others get its
+/// turns. A process that is run at all needs well under a millisecond; on a busy machine, tens.
+pub(crate) const LAPSE: Duration = Duration::from_millis(100);
+
+/// The number of turns that an acceptor may catch up on after it had no room. A pause then neither
+/// costs it its share nor gives it all connections for a while.
+pub(crate) const MAX_LAG: u32 = 16;
+
+/// How long a supervisor keeps a listener at which nobody accepts: a restart takes less. Clients
+/// wait meanwhile, and are then refused.
+pub(crate) const LONELY: Duration = Duration::from_secs(5);
+
+/// How long the desk waits for an instance that it has asked for a listener, before it asks the
+/// next one: the first may stand still.
+pub(crate) const SHOW_WAIT: Duration = Duration::from_millis(500);
+
+/// How long after an election survivors may still be on their way to the new desk with a listener:
+/// as long, an address in use may be theirs.
+pub(crate) const SURVIVORS_AT_DESK: Duration = Duration::from_secs(1);
+
 /// Events that a receiver holds, unless the program sets another number.
 pub(crate) const DEFAULT_EVENTS: usize = 1024;
 

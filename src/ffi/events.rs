@@ -131,6 +131,7 @@ fn hand_out(event: &Event) -> *const CEvent {
             (c.cause, c.text) = (cause.number(), parcel.text(cause.as_str()));
         }
         EventKind::Resumed { name } => c.name = parcel.text(name),
+        EventKind::ListenerRevived { address } => c.text = parcel.text(address),
     }
     parcel.hand_out(c_event)
 }
@@ -211,5 +212,7 @@ mod tests {
             assert_eq!((text(it.name), it.cause, text(it.text)), ("one", 5, "no-progress"))
         });
         check(EventKind::Resumed { name: "one".into() }, 13, |it| assert_eq!(text(it.name), "one"));
+        let revived = EventKind::ListenerRevived { address: "[::1]:80".into() };
+        check(revived, 14, |it| assert_eq!(text(it.text), "[::1]:80"));
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char, c_int};
 
 use crate::event::masterless::{self, RoleCause, SuspicionCause};
 use crate::event::{ContendingCause, EventKind, Role, StallCause};
-use crate::wire::{ElectionCause, heartbeat};
+use crate::wire::{ElectionCause, Policy, heartbeat};
 
 /// One variant, as C knows it.
 pub(super) struct Numbered {
@@ -67,6 +67,13 @@ c_enum! {
         11 Missed PARES_EVENT_MISSED c"missed",
         12 Stalled PARES_EVENT_STALLED c"stalled",
         13 Resumed PARES_EVENT_RESUMED c"resumed",
+        14 ListenerRevived PARES_EVENT_LISTENER_REVIVED c"listener-revived",
+    }
+    Policy {
+        1 Even PARES_POLICY_EVEN c"even",
+        2 Connections PARES_POLICY_CONNECTIONS c"connections",
+        3 Standby PARES_POLICY_STANDBY c"standby",
+        4 Free PARES_POLICY_FREE c"free",
     }
     ContendingCause {
         1 SupervisorDied PARES_CAUSE_SUPERVISOR_DIED c"supervisor-died",

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -10,6 +11,7 @@ use crate::client::{Client, pass};
 use crate::config::{Config, Resource};
 use crate::error::JoinError;
 use crate::event::Role;
+use crate::net::accepting::listeners::Listeners;
 use crate::net::client::ask::Viewpoint;
 use crate::net::endpoint::{self, About, Endpoint};
 use crate::net::files;
@@ -61,7 +63,8 @@ fn begin(config: &Config) -> Result<Instance, JoinError> {
     let wire = sys::tripwire::Wire::lay();
     let pass = pass(config)?;
     let at = config.supervisor_address();
-    let terms = terms(config, at)?;
+    let directory = config.locate_state_directory()?.path;
+    let terms = terms(config, &directory, at)?;
     let listener =
         port::listen(port::here(0), sys::Kind::Peer).map_err(io("open the admin endpoint"))?;
     let admin_port = listener.local_addr().map_err(io("open the admin endpoint"))?.port();
@@ -80,6 +83,7 @@ fn begin(config: &Config) -> Result<Instance, JoinError> {
     let shared = Arc::new(Shared {
         pass: pass.clone(),
         at,
+        directory,
         me,
         terms,
         max_members: config.max_members,
@@ -100,6 +104,7 @@ fn begin(config: &Config) -> Result<Instance, JoinError> {
         answer_timeout: config.answer_timeout,
         client: Client::of(pass, viewpoint, config.answer_timeout),
         role: Threads::default(),
+        listeners: Listeners::default(),
         endpoint: Mutex::new(Some(endpoint)),
         shared: shared.clone(),
     };
@@ -110,14 +115,17 @@ fn begin(config: &Config) -> Result<Instance, JoinError> {
 
 /// Makes the group's directory, and opens the file of its terms there if this instance may write
 /// them.
-fn terms(config: &Config, at: SocketAddrV4) -> Result<Option<TermFile>, JoinError> {
-    let directory = config.locate_state_directory()?.path;
-    files::make_directory(&directory)?;
+fn terms(
+    config: &Config,
+    directory: &Path,
+    at: SocketAddrV4,
+) -> Result<Option<TermFile>, JoinError> {
+    files::make_directory(directory)?;
     obstacle::check_address(at)?;
     if !config.may_supervise {
         return Ok(None);
     }
-    Ok(Some(TermFile::open(config.place.term_path(&directory), at)?))
+    Ok(Some(TermFile::open(config.place.term_path(directory), at)?))
 }
 
 /// Draws two random numbers.

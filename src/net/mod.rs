@@ -21,3 +21,5 @@ pub(crate) mod member;
 pub(crate) mod endpoint;
 
 pub(crate) mod client;
+
+pub(crate) mod accepting;

@@ -311,7 +311,10 @@ impl Member {
                     | Message::News(_)
                     | Message::Question(_)
                     | Message::Calling(_)
+                    | Message::Listening(_)
                     | Message::FromHolder(_)
+                    | Message::FromAcceptor(_)
+                    | Message::ToAcceptor(_)
                     | Message::Sharing(_)
                     | Message::Response(_) => Heard::Nonsense,
                 }

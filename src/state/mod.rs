@@ -21,6 +21,7 @@ pub(crate) mod sim;
 pub(crate) mod subordinate;
 pub(crate) mod supervisor;
 pub(crate) mod term;
+pub(crate) mod turns;
 pub(crate) mod view;
 
 /// A point in time: the time since a moment that is the same for all processes of the machine.

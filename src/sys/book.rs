@@ -22,9 +22,13 @@ pub(crate) enum Kind {
     /// A file. Opening and closing it may wait (for a server of files), so a fork does not wait for
     /// these.
     File = 4,
+    /// A listener that other processes have, too. Whoever shuts it down does so for all: a crash
+    /// leaves it alone.
+    Shared = 5,
 }
 
-const KINDS: [Kind; 5] = [Kind::Port, Kind::Lifeline, Kind::Peer, Kind::Own, Kind::File];
+const KINDS: [Kind; 6] =
+    [Kind::Port, Kind::Lifeline, Kind::Peer, Kind::Own, Kind::File, Kind::Shared];
 
 const BITS: usize = 64;
 const WORDS: usize = 64;

@@ -33,6 +33,18 @@ impl<T: AsRawFd> Booked<T> {
         Self::enter(kind, make()?, era)
     }
 
+    /// Does something that may bring a descriptor along, and enters that. `take` must not wait for
+    /// anything.
+    pub(crate) fn make_some<R>(
+        kind: Kind,
+        take: impl FnOnce() -> io::Result<(R, Option<T>)>,
+    ) -> io::Result<(R, Option<Self>)> {
+        let (_section, era) = (section(), Era::present());
+        let (result, brought) = take()?;
+        let entered = brought.map(|one| Self::enter(kind, one, era)).transpose()?;
+        Ok((result, entered))
+    }
+
     /// Makes two at once, and enters them.
     #[cfg_attr(any(target_os = "linux", target_os = "android"), allow(dead_code))] // eventfd is one
     pub(crate) fn pair(

@@ -29,6 +29,13 @@
 //! | 38 | `Joined` | supervisor | `entry: Entry` |
 //! | 39 | `Left` | supervisor | `name: str`, `cause: LeftCause` |
 //! | 40 | `StatusAnswer` | supervisor | `status: Status` |
+//! | 41 | `DeskQuery` | subordinate | |
+//! | 42 | `ListenerQuery` | asker | |
+//! | 43 | `DeskAnswer` | supervisor | `name: byte[16]` |
+//! | 44 | `Listeners` | supervisor | `count: u32` |
+//! | 45 | `Listener` | supervisor | `address: str`, `waiting: u32`, `acceptors: u32` |
+//! | 46 | `Acceptor` | supervisor | `acceptor: Acceptor` |
+//! | 47 | `Drain` | asker | `name: str` |
 //! | 48 | `Call` | caller | `function: str`, `payload: bytes` |
 //! | 49 | `Answer` | instance | `outcome: Outcome`, `payload: bytes` |
 //! | 64 | `Acquire` | subordinate | `wanted: Wanted` |
@@ -44,6 +51,15 @@
 //! | 77 | `Missed` | supervisor | `messages: u64` |
 //! | 78 | `OverLimit` | supervisor | `resource: str`, `in_use: u64`, `limit: u64` |
 //! | 79 | `Total` | supervisor | `id: u64`, `units: u64` |
+//! | 80 | `Listens` | acceptor | `address: str`, `name: str`, `terms: Terms`, `unspent: u64` |
+//! | 81 | `Show` | desk | `within_ms: u32` |
+//! | 82 | `Shown` | acceptor | |
+//! | 83 | `NotShown` | acceptor | |
+//! | 84 | `Given` | desk | |
+//! | 85 | `Turns` | desk | `in_all: u64` |
+//! | 86 | `Took` | acceptor | `report: Report` |
+//! | 87 | `Drained` | desk | |
+//! | 88 | `Revived` | desk | |
 //! | 96 | `UsageQuery` | asker | `resource: str?` |
 //! | 97 | `Resources` | supervisor | `count: u32` |
 //! | 98 | `Resource` | supervisor | `resource: str`, `limit: u64?`, `in_use: u64`, `counted: u64`, `waiting: u32`, `holders: u32` |
@@ -73,8 +89,11 @@
 //! u64`. `Wanted` is `id: u64`, `resource: str`, `units: u64`, `wait: bool`, `asked_ns: u64`.
 //! `Counted` is `resource: str`, `units: u64`. `Setting` is `scope: Scope`, `key: str`, `value:
 //! str?`, `term: u64`, `sequence: u64`. `Roster` is `admin_ports: [u16]`, `unknown_since_ns: u64?`.
-//! The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`], [`LeftCause`],
-//! [`ElectionCause`], [`Outcome`], [`Shortage`], [`Scope`], [`Fault`].
+//! `Terms` is `weight: u16`, `policy: Policy`, `capacity: u32`. `Report` is `spent: u64`, `ready:
+//! u32`, `open: u32`, `taken: u64`. `Acceptor` is `name: str`, `policy: Policy`, `weight: u16`,
+//! `capacity: u32`, `turns: u64`, `open: u32`, `taken: u64`, `draining: bool`. The enums are one
+//! byte: [`Purpose`], [`Refusal`], [`Departure`], [`LeftCause`], [`ElectionCause`], [`Outcome`],
+//! [`Shortage`], [`Scope`], [`Fault`], [`Policy`].
 //!
 //! A connection takes these steps: the client sends `Opening`; the server answers `Challenge` with
 //! its proof, or `Rejected`; the client checks it and sends `Proof` together with its first
@@ -83,7 +102,8 @@
 //!
 //! What an instance holds goes over its lifeline (64 to 79) and ends with it. Members and operators
 //! alike ask everything else about resources, settings and messages at the registry port (96 to
-//! 108).
+//! 108), and there they ask about listeners (41 to 47). 80 to 88 are said at the desk, where
+//! instances share listeners; `Shown` and `Given` bring the listener's descriptor with them.
 
 pub(crate) mod field;
 pub(crate) mod frame;
@@ -112,6 +132,9 @@ pub(crate) const MAGIC: u32 = 0x5041_5245;
 
 /// 32 random bytes, fresh for every connection.
 pub(crate) type Nonce = [u8; 32];
+
+/// The random name of a supervisor's desk: nobody who has not been told it finds the desk.
+pub(crate) type DeskName = [u8; 16];
 
 /// Why the bytes from the other end are not a message. The connection on which they came is closed;
 /// nothing else changes.
@@ -266,6 +289,12 @@ messages! {
         34 StatusQuery {}
         35 Watch {}
     }
+    /// What is asked at a registry port about the listeners that instances share.
+    Listening {
+        41 DeskQuery {}
+        42 ListenerQuery {}
+        47 Drain { name: String }
+    }
     /// Between a caller and an instance.
     Calling {
         48 Call { function: String, payload: Payload }
@@ -290,6 +319,21 @@ messages! {
         78 OverLimit { resource: String, in_use: u64, limit: u64 }
         79 Total { id: u64, units: u64 }
     }
+    /// What an acceptor says at the desk, one listener on one connection.
+    FromAcceptor {
+        80 Listens { address: String, name: String, terms: Terms, unspent: u64 }
+        82 Shown {}
+        83 NotShown {}
+        86 Took { report: Report }
+    }
+    /// What the desk says to an acceptor.
+    ToAcceptor {
+        81 Show { within_ms: u32 }
+        84 Given {}
+        85 Turns { in_all: u64 }
+        87 Drained {}
+        88 Revived {}
+    }
     /// What is asked at a registry port about what the instances share: resources, settings and
     /// messages.
     Sharing {
@@ -303,6 +347,10 @@ messages! {
     /// The answers at a registry port that are said nowhere else.
     Response {
         40 StatusAnswer { status: Status }
+        43 DeskAnswer { name: DeskName }
+        44 Listeners { count: u32 }
+        45 Listener { address: String, waiting: u32, acceptors: u32 }
+        46 Acceptor { acceptor: Acceptor }
         97 Resources { count: u32 }
         98 Resource {
             resource: String, limit: Option<u64>, in_use: u64, counted: u64, waiting: u32,

@@ -36,8 +36,11 @@ fn setting() -> super::Setting {
 
 /// One example of every message, in the order of the table.
 pub(crate) fn examples() -> Vec<Message> {
-    use {Calling::*, Control::*, FromHolder::*, Handshake::*, Joining::*, News::*, Question::*};
-    use {Response::*, Sharing::*, ToHolder::*};
+    use {
+        Calling::*, Control::*, FromHolder::*, Handshake::*, Joining::*, Listening::*, News::*,
+        Question::*,
+    };
+    use {FromAcceptor::*, Response::*, Sharing::*, ToAcceptor::*, ToHolder::*};
     macro_rules! messages {
         ($($message:expr),* $(,)?) => { vec![$($message.into()),*] };
     }
@@ -128,6 +131,24 @@ pub(crate) fn examples() -> Vec<Message> {
                 cause: ElectionCause::Died,
             },
         },
+        DeskQuery {},
+        ListenerQuery {},
+        DeskAnswer { name: [0x55; 16] },
+        Listeners { count: 1 },
+        Listener { address: "127.0.0.1:8080".into(), waiting: 3, acceptors: 1 },
+        Acceptor {
+            acceptor: super::Acceptor {
+                name: "w1".into(),
+                policy: Policy::Even,
+                weight: 2,
+                capacity: 16,
+                turns: 1,
+                open: 5,
+                taken: 40,
+                draining: false,
+            },
+        },
+        Drain { name: "w1".into() },
         Call { function: "ping".into(), payload: Payload(b"hello".to_vec()) },
         Answer { outcome: Outcome::Done, payload: Payload(b"hello".to_vec()) },
         Acquire { wanted: wanted() },
@@ -143,6 +164,20 @@ pub(crate) fn examples() -> Vec<Message> {
         Missed { messages: 12 },
         OverLimit { resource: "db".into(), in_use: 21, limit: 20 },
         Total { id: 8, units: 44 },
+        Listens {
+            address: "127.0.0.1:8080".into(),
+            name: "w1".into(),
+            terms: Terms { weight: 2, policy: Policy::Even, capacity: 16 },
+            unspent: 1,
+        },
+        Show { within_ms: 700 },
+        Shown {},
+        NotShown {},
+        Given {},
+        Turns { in_all: 41 },
+        Took { report: Report { spent: 40, ready: 1, open: 5, taken: 40 } },
+        Drained {},
+        Revived {},
         UsageQuery { resource: Some("db".into()) },
         Resources { count: 1 },
         Resource {
@@ -312,6 +347,7 @@ fn the_documented_table_is_the_one_in_force() {
         match (kind, inside("Vec<"), inside("Option<")) {
             ("String", ..) => "str".into(),
             ("Nonce", ..) => "byte[32]".into(),
+            ("DeskName", ..) => "byte[16]".into(),
             ("Payload", ..) => "bytes".into(),
             (_, Some(item), _) => format!("[{}]", wire(item)),
             (_, _, Some(value)) => format!("{}?", wire(value)),

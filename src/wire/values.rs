@@ -8,6 +8,7 @@ byte_enum! {
         1 Join,
         2 Ask,
         3 Call,
+        4 Accept,
     }
 }
 
@@ -312,5 +313,81 @@ record! {
         pub(crate) wanted: Vec<Wanted>,
         pub(crate) counted: Vec<Counted>,
         pub(crate) settings: Vec<Setting>,
+    }
+}
+
+byte_enum! {
+    /// Which of the instances that share a listener accepts the next connection.
+    #[derive(Default)]
+    #[non_exhaustive]
+    pub enum Policy {
+        /// Each in proportion to its weight.
+        #[default]
+        1 Even,
+        /// The one with the fewest open connections for its weight. A connection counts until its
+        /// [`Connection`](crate::Connection) is dropped.
+        2 Connections,
+        /// The one of the highest weight; another one only while that has no room. Of several, the
+        /// one that has listened longest.
+        3 Standby,
+        /// The quickest instance accepts, and nobody gives turns. Most connections then go to few
+        /// instances.
+        4 Free,
+    }
+}
+
+name_bytes!(Policy: Even = "even", Connections = "connections", Standby = "standby", Free = "free");
+
+record! {
+    /// How an instance shares a listener.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Terms {
+        /// At least 1.
+        pub(crate) weight: u16,
+        pub(crate) policy: Policy,
+        /// The most turns that it has at once.
+        pub(crate) capacity: u32,
+    }
+}
+
+record! {
+    /// What an acceptor says of itself. Every report is whole: the newest is enough.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Report {
+        /// The number of turns that it has used, of those that it was given over this connection or
+        /// brought to it.
+        pub(crate) spent: u64,
+        /// The number of connections that it could accept at this moment.
+        pub(crate) ready: u32,
+        /// The number of accepted connections that are still open.
+        pub(crate) open: u32,
+        /// The number of connections that it has accepted since it began to listen.
+        pub(crate) taken: u64,
+    }
+}
+
+record! {
+    /// One instance that accepts at a shared listener, as the supervisor sees it.
+    #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Acceptor {
+        /// The instance's unique name.
+        pub name: String,
+        /// The policy that it asked for. Unless it is [`Free`](Policy::Free), that of the instance
+        /// that began to listen last counts for all.
+        pub policy: Policy,
+        /// Its weight.
+        pub weight: u16,
+        /// The most turns that it may have at once.
+        pub capacity: u32,
+        /// The turns that it has and has not used yet.
+        pub turns: u64,
+        /// Its open connections, of those that it accepted here.
+        pub open: u32,
+        /// The connections that it has accepted since it began to listen.
+        pub taken: u64,
+        /// True if it gets no more turns, and will end.
+        pub draining: bool,
     }
 }

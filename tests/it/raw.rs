@@ -353,8 +353,8 @@ impl Peer {
         Peer::on(listener.accept().unwrap().0)
     }
 
-    fn on(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).unwrap();
+    pub(crate) fn on(stream: TcpStream) -> Self {
+        _ = stream.set_nodelay(true); // a Unix socket has no such thing
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Peer { stream, within: PATIENCE }
     }

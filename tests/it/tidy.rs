@@ -295,7 +295,7 @@ fn every_socket_is_entered_in_the_book_as_it_is_made() {
         {
             if line.contains("Booked::") {
                 booked += 1;
-            } else if !path.ends_with("sys/tests.rs") {
+            } else if !path.ends_with("sys/tests.rs") && !path.ends_with("accepting/theirs.rs") {
                 complaints.push(format!("{}:{at}: not made by `Booked`", path.display()));
             }
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 mod exchange;
+mod listeners;
 mod pool;
 mod sharing;
 pub(crate) mod watch;

@@ -1,6 +1,7 @@
 //! An instance as all its threads know it.
 
 use std::net::SocketAddrV4;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(crate) struct Shared {
     pub(crate) pass: Pass,
     /// The supervisor port.
     pub(crate) at: SocketAddrV4,
+    /// The group's directory.
+    pub(crate) directory: PathBuf,
     pub(crate) me: Entry,
     /// `None` if this instance may not supervise.
     pub(crate) terms: Option<TermFile>,

@@ -37,6 +37,9 @@ pub(crate) const ADMIN: ThreadKind = the_programs("pares-admin");
 pub(crate) const MEMBER: ThreadKind = ours("pares-member");
 pub(crate) const ANNOUNCE: ThreadKind = ours("pares-announce");
 pub(crate) const REGISTRY: ThreadKind = ours("pares-registry");
+pub(crate) const DESK: ThreadKind = ours("pares-desk");
+pub(crate) const TURNS: ThreadKind = ours("pares-turns");
+pub(crate) const ACCEPTOR: ThreadKind = ours("pares-acceptor");
 pub(crate) const ROOM: ThreadKind = ours("pares-room");
 pub(crate) const FLUSH: ThreadKind = ours("pares-flush");
 pub(crate) const WATCH: ThreadKind = ours("pares-watch");
@@ -49,9 +52,9 @@ pub(crate) const JOB: ThreadKind = the_programs("pares-job");
 pub(crate) const LEAVE: ThreadKind = ours("pares-leave");
 pub(crate) const CALL_ALL: ThreadKind = ThreadKind { stack: 0, ..ours("pares-call-all") };
 
-const ALL: [ThreadKind; 15] = [
-    ROLE, ENDPOINT, ADMIN, MEMBER, ANNOUNCE, REGISTRY, ROOM, FLUSH, WATCH, PEER, NAME, LAUNCH, JOB,
-    CALL_ALL, LEAVE,
+const ALL: [ThreadKind; 18] = [
+    ROLE, ENDPOINT, ADMIN, MEMBER, ANNOUNCE, REGISTRY, DESK, TURNS, ACCEPTOR, ROOM, FLUSH, WATCH,
+    PEER, NAME, LAUNCH, JOB, CALL_ALL, LEAVE,
 ];
 
 /// Returns true if a thread of this name runs only this library's code.

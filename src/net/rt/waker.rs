@@ -24,6 +24,16 @@ impl Waker {
         waited
     }
 
+    /// Waits for any of `fds`, this one among them if it is to wake the thread, or for the time.
+    /// The wake-up stays: it is for all threads, and for good.
+    pub(crate) fn poll(
+        &self,
+        fds: &mut Vec<PollFd<'_>>,
+        timeout: Option<Duration>,
+    ) -> rustix::io::Result<()> {
+        self.waiting().poll(fds, timeout)
+    }
+
     /// Returns false once the program is known to have closed it: nothing can wake the thread any
     /// more.
     pub(crate) fn is_usable(&self) -> bool {

@@ -1,7 +1,13 @@
 //! What the supervisor's server answers at the registry port.
 
+use std::io;
+use std::sync::Arc;
+
+use super::desk::{Desk, DeskFacts};
 use super::server::Server;
-use crate::wire::{Fault, Message, Question, Refusal, Response, Sharing};
+use crate::error::cure;
+use crate::net::rt::complaint::complain;
+use crate::wire::{Fault, Listening, Message, Question, Refusal, Response, Sharing};
 
 impl Server {
     /// Answers what may be asked at the registry port, except for a watch; `None` if it may not.
@@ -18,10 +24,65 @@ impl Server {
                 let status = self.status();
                 return Some(vec![Response::StatusAnswer { status }.into()]);
             }
+            Message::Listening(Listening::DeskQuery {}) => answer.push(self.find_desk()),
+            Message::Listening(Listening::ListenerQuery {}) => match self.open_desk() {
+                Some(desk) => desk.list(&mut answer),
+                None => answer.push(Response::Listeners { count: 0 }.into()),
+            },
+            Message::Listening(Listening::Drain { name }) => answer.push(self.drain(name)),
             Message::Sharing(question) => return Some(self.ask(question)),
             _ => return None,
         }
         Some(answer)
+    }
+
+    /// Returns the desk, which is opened if need be; `None` if this supervisorship ends.
+    fn desk(&self) -> Option<io::Result<Arc<Desk>>> {
+        let mut place = self.desk.lock();
+        if self.is_closed() {
+            return None;
+        }
+        if let Some(desk) = &*place {
+            return Some(Ok(desk.clone()));
+        }
+        let facts = DeskFacts {
+            pass: self.facts.pass.clone(),
+            at: self.facts.at,
+            directory: self.facts.directory.clone(),
+            supervisor: self.facts.me.name.clone(),
+            elected: self.elected,
+        };
+        let opened = Desk::open(facts);
+        *place = opened.as_ref().ok().cloned();
+        Some(opened)
+    }
+
+    /// Returns the desk if it has been opened.
+    fn open_desk(&self) -> Option<Arc<Desk>> {
+        self.desk.lock().clone()
+    }
+
+    /// Says where the desk is.
+    fn find_desk(&self) -> Message {
+        match self.desk() {
+            Some(Ok(desk)) => Response::DeskAnswer { name: desk.name() }.into(),
+            Some(Err(error)) => {
+                let me = &self.facts.me.name;
+                complain!(Warn, me, "{me}: cannot share listeners: {error}{}", cure(&error));
+                Message::rejected(Refusal::Busy, error.to_string())
+            }
+            None => stepping_down(),
+        }
+    }
+
+    /// Has an instance accept no more connections.
+    fn drain(&self, name: &str) -> Message {
+        if self.read(|supervisor| supervisor.registry().entry(name).is_none()) {
+            let (fault, detail) = (Fault::NoSuchInstance, name.to_owned());
+            return Response::NotDone { fault, detail }.into();
+        }
+        let count = self.open_desk().map_or(0, |desk| desk.drain(name));
+        Response::Done { count }.into()
     }
 
     /// Answers a question about resources, settings or messages, once all who must be told have
@@ -30,10 +91,7 @@ impl Server {
         let mut inner = self.inner.lock();
         loop {
             if inner.closing {
-                return vec![Message::rejected(
-                    Refusal::SteppingDown,
-                    "another instance takes over",
-                )];
+                return vec![stepping_down()];
             }
             log::debug!("{}: asked for {}", self.facts.me.name, question.name());
             let mut actions = Vec::new();
@@ -51,4 +109,8 @@ impl Server {
             return answer;
         }
     }
+}
+
+fn stepping_down() -> Message {
+    Message::rejected(Refusal::SteppingDown, "another instance takes over")
 }

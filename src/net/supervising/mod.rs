@@ -2,6 +2,7 @@
 
 mod announce;
 mod answer;
+pub(crate) mod desk;
 pub(crate) mod serve;
 pub(crate) mod server;
 mod subscriber;

@@ -7,11 +7,13 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use super::desk::Desk;
 use super::subscriber::{Listener, Subscriber};
 use super::watchdog::Pulse;
 use crate::config::{MAX_UNSENT, REAP_WAIT};
@@ -20,6 +22,7 @@ use crate::net::rt::clock::{self, unix_ms};
 use crate::net::rt::complaint::complain;
 use crate::net::rt::lock::{Condvar, Mutex};
 use crate::net::rt::waker::Waker;
+use crate::net::transport::handshake::Pass;
 use crate::net::transport::link::has_ended;
 use crate::net::transport::outbox::{Outbox, push};
 use crate::net::transport::port::Stream;
@@ -65,8 +68,11 @@ pub(crate) enum Notice {
 
 /// What stays the same for one supervisorship.
 pub(crate) struct Facts {
-    pub(crate) group: String,
-    pub(crate) port: u16,
+    pub(crate) pass: Pass,
+    /// The supervisor port.
+    pub(crate) at: SocketAddrV4,
+    /// The group's directory.
+    pub(crate) directory: PathBuf,
     pub(crate) me: Entry,
     pub(crate) registry_port: u16,
     pub(crate) cause: ElectionCause,
@@ -82,10 +88,14 @@ pub(crate) struct Server {
     pub(super) inner: Mutex<ServerState>,
     pub(super) facts: Facts,
     since: SystemTime,
+    pub(super) elected: Time,
     pub(super) waker: Waker,
     /// Rung when the group is settled, and when the server closes: askers may wait for that on
     /// their own threads.
     pub(super) settled: Condvar,
+    /// Opened when an instance first wants to share a listener.
+    // Locked while it is opened or closed.
+    pub(super) desk: Mutex<Option<Arc<Desk>>>,
     stopped: AtomicBool,
     notice: Box<dyn Fn(Notice) + Send + Sync>,
 }
@@ -113,8 +123,10 @@ impl Server {
             inner: Mutex::new(inner),
             facts,
             since: SystemTime::now(),
+            elected: clock::now(),
             waker,
             settled: Condvar::new(),
+            desk: Mutex::new(None),
             stopped: AtomicBool::new(false),
             notice: Box::new(notice),
         });
@@ -130,8 +142,8 @@ impl Server {
 
     pub(crate) fn status(&self) -> Status {
         self.read(|supervisor| Status {
-            group: self.facts.group.clone(),
-            port: self.facts.port,
+            group: self.facts.pass.group.clone(),
+            port: self.facts.at.port(),
             supervisor: self.facts.me.name.clone(),
             supervisor_admin_port: self.facts.me.admin_port,
             registry_port: self.facts.registry_port,
@@ -311,6 +323,8 @@ impl Server {
         drop(inner);
         self.stopped.store(true, Ordering::Release);
         self.waker.wake();
+        let desk = self.desk.lock().take();
+        desk.iter().for_each(|desk| desk.close());
     }
 
     pub(crate) fn registry_port(&self) -> u16 {

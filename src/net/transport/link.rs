@@ -97,6 +97,11 @@ impl Link {
         &self.stream
     }
 
+    /// Returns the connection, and what has been read of it and not taken.
+    pub(crate) fn into_parts(self) -> (Arc<Stream>, FrameBuffer) {
+        (self.stream, self.buffer)
+    }
+
     /// Waits for the next message, without a deadline for as long as the connection lives.
     pub(crate) fn read(&mut self, deadline: Option<Instant>) -> Result<Message, LinkError> {
         loop {

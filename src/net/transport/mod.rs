@@ -4,6 +4,8 @@ pub(crate) mod descriptors;
 pub(crate) mod handshake;
 pub(crate) mod link;
 pub(crate) mod outbox;
+pub(crate) mod parcel;
 pub(crate) mod port;
+pub(crate) mod rendezvous;
 pub(crate) mod service;
 pub(crate) mod session;

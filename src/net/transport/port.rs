@@ -6,6 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::net::{SocketFlags, accept_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::sys::{Booked, Kind, crash};
@@ -84,7 +86,15 @@ pub(super) fn socket(kind: Kind) -> io::Result<Booked<Socket>> {
 
 /// Accepts the next connection; never waits for one.
 pub(crate) fn accept(listener: &Listening, kind: Kind) -> io::Result<Stream> {
-    Booked::make(kind, || listener.accept().map(|(stream, _)| stream))
+    // Not std's, which refuses what is not an IP address.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return Booked::make(kind, || Ok(accept_with(listener, SocketFlags::CLOEXEC)?.into()));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    Booked::make(kind, || {
+        let stream = rustix::net::accept(listener)?;
+        rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::CLOEXEC)?;
+        Ok(stream.into())
+    })
 }
 
 /// How long an attempt to connect waits for the kernel. The kernel answers at once, unless the

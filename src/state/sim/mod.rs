@@ -50,7 +50,7 @@ mod faults;
 mod hanging;
 mod network;
 pub(crate) mod random;
-mod seeds;
+pub(crate) mod seeds;
 mod sharing;
 mod store;
 mod supervising;

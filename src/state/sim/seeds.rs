@@ -1,5 +1,6 @@
 //! The families of worlds, and the tests that run thousands of each, on all processors.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -10,41 +11,52 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Runs the seeds of a family on all processors.
+/// Runs a world of each seed on all processors. Returns how many: none if only one tells its story.
 ///
 /// `PARES_SIM_SEED` selects one seed and its story. `PARES_SIM_SEEDS` sets how many seeds to run
-/// instead of the usual 10,000, and `PARES_SIM_FROM` the first of them, to continue where another
-/// run ended.
+/// instead of the `usual`, and `PARES_SIM_FROM` the first of them, to continue where another run
+/// ended.
 #[track_caller]
-fn run_all(family: Family, test: &str) {
+pub(crate) fn run_seeds(usual: u64, test: &str, run: impl Fn(u64, bool) + Sync) -> u64 {
     if let Some(seed) = number("PARES_SIM_SEED") {
-        return println!("{:#?}", World::new(seed, family, true).run());
+        run(seed, true);
+        return 0;
     }
     let (first, seeds) =
-        (number("PARES_SIM_FROM").unwrap_or(0), number("PARES_SIM_SEEDS").unwrap_or(10_000));
-    let (next, seen) = (AtomicU64::new(first), Mutex::new(Seen::default()));
+        (number("PARES_SIM_FROM").unwrap_or(0), number("PARES_SIM_SEEDS").unwrap_or(usual));
+    let next = AtomicU64::new(first);
     let work = || {
-        let mut mine = Seen::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + seeds {
-                return seen.lock().unwrap().add(&mine);
+                return;
             }
-            match std::panic::catch_unwind(|| World::new(seed, family, false).run()) {
-                Ok(one) => mine.add(&one),
-                Err(_) => {
-                    next.store(first + seeds, Ordering::Relaxed);
-                    panic!(
-                        "seed {seed} fails; its story: PARES_SIM_SEED={seed} cargo test --lib \
-                         {test} -- --nocapture"
-                    );
-                }
+            if catch_unwind(AssertUnwindSafe(|| run(seed, false))).is_err() {
+                next.store(first + seeds, Ordering::Relaxed);
+                panic!(
+                    "seed {seed} fails; its story: PARES_SIM_SEED={seed} cargo test --lib \
+                     {test} -- --nocapture"
+                );
             }
         }
     };
     thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         (0..threads).for_each(|_| _ = scope.spawn(work));
+    });
+    seeds
+}
+
+/// Runs the seeds of a family, 10,000 as a rule, and looks at what they met.
+#[track_caller]
+fn run_all(family: Family, test: &str) {
+    let seen = Mutex::new(Seen::default());
+    let seeds = run_seeds(10_000, test, |seed, tells| {
+        let one = World::new(seed, family, tells).run();
+        if tells {
+            println!("{one:#?}");
+        }
+        seen.lock().unwrap().add(&one);
     });
     let seen = seen.into_inner().unwrap();
     println!("{seen:#?}");

@@ -15,6 +15,7 @@ use pares::Config;
 
 use crate::support::{GROUP, Ground, Proc, finish};
 
+mod acceptor;
 pub(crate) mod attacked;
 mod crash;
 pub(crate) mod forker;
@@ -25,7 +26,7 @@ mod peers;
 pub(crate) mod subject;
 mod worker;
 
-const PARTS: [(&str, fn()); 11] = [
+const PARTS: [(&str, fn()); 12] = [
     ("member", member::play),
     ("worker", worker::play),
     ("pulsing", hanging::pulse),
@@ -37,6 +38,7 @@ const PARTS: [(&str, fn()); 11] = [
     ("starter", peers::start_others),
     ("attacked", attacked::serve),
     ("joiner", attacked::join),
+    ("acceptor", acceptor::play),
 ];
 
 const STAGE: &str = "actors::a_part_that_nobody_plays_is_refused";

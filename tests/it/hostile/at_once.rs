@@ -45,7 +45,7 @@ fn golden() -> Vec<(&'static str, Vec<u8>)> {
     lines.filter_map(|line| line.split_once(' ')).map(|(name, hex)| (name, bytes(hex))).collect()
 }
 
-const QUESTIONS: [&str; 10] = [
+const QUESTIONS: [&str; 13] = [
     "List",
     "LookUp",
     "StatusQuery",
@@ -56,6 +56,9 @@ const QUESTIONS: [&str; 10] = [
     "SettingQuery",
     "Set",
     "Publish",
+    "DeskQuery",
+    "ListenerQuery",
+    "Drain",
 ];
 const ON_A_LIFELINE: [&str; 7] =
     ["Probe", "Alive", "Acquire", "Release", "Count", "Taken", "TotalQuery"];

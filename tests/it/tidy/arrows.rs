@@ -9,7 +9,7 @@ use super::{code, files, none};
 fn rooms_use_only_rooms_on_their_left() {
     let order = [
         "sys", "error", "config", "wire", "event", "state", "net", "client", "job", "instance",
-        "peer", "permit", "tally", "setting", "message", "ffi",
+        "listener", "peer", "permit", "tally", "setting", "message", "ffi",
     ];
     // `event` names `Watch`, and errors name what they are errors of, in their documentation only.
     let rank = |room: &str| order.iter().position(|one| *one == room);
@@ -191,6 +191,7 @@ fn the_rooms_in_net_use_only_rooms_on_their_left() {
         "member",
         "endpoint",
         "client",
+        "accepting",
     ];
     let room = |module: &Module| match &module[..] {
         [net, room, ..] if net == "net" => {

@@ -107,8 +107,9 @@ impl Duty {
     ) -> Arc<Server> {
         let shared = self.shared.clone();
         let facts = Facts {
-            group: shared.pass.group.clone(),
-            port: shared.at.port(),
+            pass: shared.pass.clone(),
+            at: shared.at,
+            directory: shared.directory.clone(),
             me: shared.me.clone(),
             registry_port,
             cause,

@@ -11,6 +11,7 @@ use crate::state::supervisor::ServerAction as Action;
 use crate::state::supervisor::{Before, Elected};
 use crate::sys::Kind;
 use crate::wire::Joining;
+use crate::wire::proof::Key;
 
 /// A settled group of a supervisor and one member, whose connection is real: the supervisor's end
 /// of it, and the member's.
@@ -27,8 +28,9 @@ fn server_with_a_member() -> (Arc<Server>, Arc<Stream>, Stream) {
         max_members: 10,
     };
     let facts = Facts {
-        group: "web".into(),
-        port: 3,
+        pass: Pass { group: "web".into(), key: Key([7; 32]), key_file: "web.key".into() },
+        at: port::here(3),
+        directory: ".".into(),
         me: elected.me.clone(),
         registry_port: elected.registry_port,
         cause: ElectionCause::Started,

@@ -1,0 +1,162 @@
+//! What goes wrong, and what is said about it.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::time::Duration;
+
+use pares::{EventKind, Instance, Listen, ListenError};
+
+use super::{How, Site, USUAL, served_by};
+use crate::raw::free_port;
+use crate::support::{PATIENCE, Proc, finish};
+
+#[test]
+fn the_program_that_has_the_address_is_named() {
+    let site = Site::new();
+    let holder = Proc::mute(Ipv4Addr::LOCALHOST, site.address.port());
+    let refused = site.start("late", USUAL);
+    refused.word();
+    let why = refused.word();
+    let wanted = format!("refused cannot listen at {}: ", site.address);
+    assert!(why.starts_with(&wanted) && why.contains(&holder.pid().to_string()), "{why}");
+    assert!(why.ends_with("; stop that program or choose another port"), "{why}");
+    drop(refused);
+    drop(holder);
+    let _now = site.acceptor("later", USUAL);
+    assert_eq!(site.visit(), "later");
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused() {
+    let mut site = Site::new();
+    site.address = ([192, 0, 2, 1], 8080).into(); // RFC 5737: nobody's
+    let refused = site.start("far", USUAL);
+    refused.word();
+    let why = refused.word();
+    assert!(why.starts_with("refused this machine does not have the address 192.0.2.1; "), "{why}");
+}
+
+#[test]
+fn what_cannot_be_shared_is_refused_before_anything_is_done() {
+    let site = Site::new();
+    let instance = Instance::join(site.ground.config()).unwrap();
+    let refused =
+        |address: ([u8; 4], u16), listen| instance.listen(address, listen).unwrap_err().to_string();
+    let here = [127, 0, 0, 1];
+    assert_eq!(
+        refused((here, 0), Listen::new()),
+        "address \"127.0.0.1:0\" cannot be used: a port that all instances know: 0 would be \
+         another one after each restart"
+    );
+    let port = site.address.port();
+    assert_eq!(
+        refused((here, port), Listen::new().weight(0)),
+        "weight \"0\" cannot be used: 1 to 65535"
+    );
+    assert_eq!(
+        refused((here, port), Listen::new().capacity(0)),
+        "capacity \"0\" cannot be used: 1 or more"
+    );
+    let listener = instance.listen((here, port), Listen::new()).unwrap();
+    assert!(matches!(
+        instance.listen((here, port), Listen::new()),
+        Err(ListenError::Already { address }) if address == listener.address()
+    ));
+    drop(listener);
+    _ = instance.listen((here, port), Listen::new()).expect("it is free again");
+}
+
+/// Does something with this process's shared listener, as another program could that has a copy.
+fn meddle(port: u16, what: &str) {
+    const PROGRAM: &str = "import ctypes, os, re, socket, sys\n\
+        pid, port, what = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]\n\
+        inodes = []\n\
+        while not inodes: # a row can be passed over while others come and go\n\
+        \x20   rows = [line.split() for line in open(f'/proc/{pid}/net/tcp')]\n\
+        \x20   inodes = [r[9] for r in rows if r[1].endswith(':%04X' % port) and r[3] == '0A']\n\
+        inode = inodes[0]\n\
+        fds = f'/proc/{pid}/fd'\n\
+        fd = [n for n in os.listdir(fds) if os.readlink(f'{fds}/{n}') == f'socket:[{inode}]'][0]\n\
+        own = ctypes.CDLL(None).syscall(438, os.pidfd_open(pid), int(fd), 0)\n\
+        s = socket.socket(fileno=own)\n\
+        s.shutdown(socket.SHUT_RDWR) if what == 'shut' else os.set_blocking(own, True)";
+    let mut python = Command::new("python3");
+    python.args(["-c", PROGRAM, &std::process::id().to_string(), &port.to_string(), what]);
+    finish(python).code(0).silent();
+}
+
+#[test]
+fn a_listener_that_somebody_shuts_down_listens_again_and_all_are_told() {
+    let site = Site::new();
+    let instance = Instance::join(site.ground.config().name("here")).unwrap();
+    let events = instance.events();
+    let listener = instance.listen(site.address, Listen::new()).unwrap();
+    let serve = || listener.accept().map(|connection| connection.peer());
+    std::thread::scope(|scope| {
+        let accepting = scope.spawn(serve);
+        meddle(site.address.port(), "shut");
+        let revived = EventKind::ListenerRevived { address: site.address.to_string() };
+        while events.recv_timeout(PATIENCE).expect("it is told").kind != revived {}
+        let client = site.connect();
+        let peer = accepting.join().unwrap().expect("it is accepted");
+        assert_eq!(peer, client.local_addr().unwrap());
+    });
+}
+
+#[test]
+fn a_listener_that_somebody_makes_blocking_blocks_nobody() {
+    let site = Site::new();
+    let instance = Instance::join(site.ground.config()).unwrap();
+    let listener = instance.listen(site.address, Listen::new()).unwrap();
+    meddle(site.address.port(), "block");
+    let late = listener.accept_timeout(Duration::from_millis(20)).unwrap_err();
+    assert!(matches!(late, pares::AcceptError::TimedOut), "{late}");
+}
+
+#[test]
+fn a_program_that_took_the_port_after_the_last_acceptor_is_told_from_a_survivor() {
+    let site = Site::new();
+    let first = site.acceptor("first", USUAL);
+    first.process.kill();
+    // The kernel gives the port to whoever is first: nobody of the group has it any more.
+    let _foreign = Proc::mute(Ipv4Addr::LOCALHOST, site.address.port());
+    let refused = site.start("second", USUAL);
+    refused.word();
+    assert!(refused.word().starts_with("refused cannot listen at "));
+}
+
+/// Goal: who is at its limit of descriptors says so and goes on, and others serve.
+/// Method: an instance with few descriptors that keeps its connections.
+#[test]
+fn who_has_no_descriptor_left_is_told_and_others_accept() {
+    let site = Site::new();
+    let keeps = How { threads: 32, work_us: 1_000_000_000, ..USUAL };
+    let poor = site.start_with(&["prlimit", "--nofile=40"], "poor", keeps);
+    poor.word();
+    assert_eq!(poor.word(), "listens");
+    let _rich = site.acceptor("rich", How { threads: 4, ..USUAL });
+    // Enough for both to get some; those of the poor one are kept.
+    let clients: Vec<_> = (0..80).map(|_| site.connect()).collect();
+    let word = poor.word();
+    assert!(word.starts_with("cannot: cannot accept: "), "{word}");
+    assert!(word.contains("raise its limit (ulimit -n)"), "{word}");
+    for _ in 0..10 {
+        assert_eq!(site.visit(), "rich");
+    }
+    drop(clients);
+}
+
+#[test]
+fn ipv6_is_another_listener_than_ipv4() {
+    let four = Site::new();
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return crate::skipped::skip("this machine has no IPv6");
+    }
+    let mut six = Site::new();
+    six.ground = crate::support::Ground::new();
+    six.address = (std::net::Ipv6Addr::LOCALHOST, free_port()).into();
+    let _one = four.acceptor("four", USUAL);
+    let _other = six.acceptor("six", USUAL);
+    assert_eq!((four.visit().as_str(), six.visit().as_str()), ("four", "six"));
+    assert!(served_by(six.connect()).is_some());
+}
