@@ -3,7 +3,7 @@
 
 use pares::{
     AcquireError, AskError, CallError, ConfigError, ContendingCause, JoinError, KeyError,
-    PlaceError, ResourceError, SettingError, StartError, StepDownError, masterless,
+    ListenError, PlaceError, ResourceError, SettingError, StartError, StepDownError, masterless,
 };
 
 /// An error as the command tells it.
@@ -59,7 +59,7 @@ macro_rules! as_they_are {
         }
     )*};
 }
-as_they_are!(ConfigError, StartError, StepDownError);
+as_they_are!(ConfigError, ListenError, StartError, StepDownError);
 
 /// An event that says what is in the way is read by the same people as an error.
 impl Told for ContendingCause {

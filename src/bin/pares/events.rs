@@ -49,6 +49,7 @@ impl Line {
             | EventKind::Setting { .. }
             | EventKind::Stalled { .. }
             | EventKind::Resumed { .. }
+            | EventKind::ListenerRevived { .. }
             | EventKind::Stopped => {}
             _ => return None,
         }

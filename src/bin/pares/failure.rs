@@ -4,8 +4,8 @@ use std::io;
 use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 
 use pares::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, PlaceError, ResourceError,
-    SettingError, StartError, masterless,
+    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, ListenError, PlaceError,
+    ResourceError, SettingError, StartError, masterless,
 };
 
 use crate::advice::Told;
@@ -106,6 +106,20 @@ impl From<AskError> for Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         Failure::new(call_code(&error), error.told())
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        let code = match &error {
+            ListenError::Invalid { .. } | ListenError::Already { .. } => USAGE,
+            ListenError::InUse { .. } => UNAVAILABLE,
+            ListenError::Forbidden { .. } => NOT_AUTHORISED,
+            ListenError::Ask { source } => ask_code(source),
+            ListenError::TimedOut { .. } => DEADLINE,
+            _ => FAILED,
+        };
+        Failure::new(code, error.told())
     }
 }
 

@@ -11,6 +11,8 @@ mod events;
 mod failure;
 mod group;
 mod join;
+mod listeners;
+mod listening;
 mod monitor;
 mod output;
 mod packaging;
@@ -51,6 +53,7 @@ Examples:
   pares status --json                     show supervisor, term and cause of the last election
   pares run --permit db --limit 4 -- CMD  run at most 4 of these commands at once
   pares usage                             show the holders of each resource
+  pares run --listen 0.0.0.0:80 -- CMD    share one listening socket among these commands
   pares peer join                         join a masterless group, also across machines
 
 Standard output carries only data: a table on a terminal, tab-separated lines without a header in \
@@ -85,6 +88,8 @@ enum Command {
     Usage(sharing::UsageArgs),
     Limit(sharing::LimitArgs),
     Revoke(sharing::RevokeArgs),
+    Listeners(listeners::ListenersArgs),
+    Drain(listeners::DrainArgs),
     Get(settings::GetArgs),
     Set(settings::SetArgs),
     Settings(settings::SettingsArgs),
@@ -168,6 +173,8 @@ fn work(Cli { group, command }: Cli) -> Result<(), Failure> {
         Command::Usage(args) => sharing::usage(&group()?, &args),
         Command::Limit(args) => sharing::limit(&group()?, &args),
         Command::Revoke(args) => sharing::revoke(&group()?, &args),
+        Command::Listeners(args) => listeners::listeners(&group()?, &args),
+        Command::Drain(args) => listeners::drain(&group()?, &args),
         Command::Get(args) => settings::get(&group()?, &args),
         Command::Set(args) => settings::set(&group()?, &args),
         Command::Settings(args) => settings::settings(&group()?, &args),

@@ -1,6 +1,8 @@
-//! `pares run`: a command that runs only while its instance is supervisor, or has a permit.
+//! `pares run`: a command that runs only while its instance is supervisor, or has a permit, or that
+//! accepts connections together with others.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -11,17 +13,24 @@ use pares::{AcquireError, EventKind, Instance, Permit, Role};
 
 use crate::failure::{BUSY, Failure, USAGE};
 use crate::group::{Group, Identity, share};
+use crate::listening::Listening;
 use crate::output::note;
 use crate::time::seconds;
-use crate::wrap::{Ended, Guard, Loss, over_after, quoted, supervise};
+use crate::wrap::{Ended, Ending, Guard, Loss, over_after, quoted, supervise};
 
-/// Run a command while this instance is supervisor or holds a permit
+/// Run a command while this instance is supervisor or holds a permit, or with a shared listener
 ///
 /// With --when-supervisor exactly one instance runs CMD. Start any number: the others wait, and
 /// when the first ends or is killed, another runs CMD. With --permit as many instances run their
 /// commands as the resource's limit allows, in the order of their requests. The end of `pares run`
 /// releases the permit, even if it is killed by SIGKILL. When CMD ends, `pares run` exits with
 /// CMD's exit code, or dies from the signal that ended CMD if it received that signal, too.
+///
+/// With --listen CMD gets a listening socket that all instances share, as a service manager passes
+/// one (LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES, descriptors from 3 on; NGINX for nginx). CMD
+/// accepts connections by itself. Those that nobody has accepted yet survive the death of any CMD
+/// and any `pares run`. Alone, --listen starts CMD at once; with --when-supervisor or --permit the
+/// sockets are there before the role or the permit is.
 ///
 /// CMD runs in a process group of its own. No process of that group survives `pares run`, even if
 /// `pares run` is killed. `pares run` passes all signals that can be caught on to the whole group.
@@ -43,12 +52,14 @@ use crate::wrap::{Ended, Guard, Loss, over_after, quoted, supervise};
 /// it grows with each supervisor), PARES_PERMIT (RESOURCE=UNITS), PARES_GROUP, and PARES_PORT if a
 /// port was set.
 #[derive(clap::Args)]
+#[group(required = true, multiple = true, args = ["when_supervisor", "permit", "listen"])]
 #[command(after_help = "\
 Examples:
   pares run --when-supervisor -- ./cron-job          start it on every worker: one runs it
   pares run --when-supervisor -n -- ./once || true   skip it if another instance runs it
   pares run --permit scan --limit 4 -- ./scan FILE   start any number: four run at once
   pares run --permit connections=10 -- ./import      use a limit that other instances declare
+  pares run --listen 0.0.0.0:80 -- nginx -c CONF     start any number: all accept connections
 
 Exit codes, besides CMD's own:
   3 asked to leave before CMD ran, or no  124 time limit passed (-w)
@@ -59,6 +70,11 @@ Exit codes, besides CMD's own:
 pub(crate) struct Args {
     #[command(flatten)]
     when: When,
+
+    /// Give CMD a listening socket that all instances share, such as 0.0.0.0:80 or [::1]:80;
+    /// repeatable
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = shared)]
+    listen: Vec<SocketAddr>,
 
     /// Declare the limit of the permit's resource, in units for all instances together
     #[arg(long, value_name = "N", requires = "permit", conflicts_with = "when_supervisor")]
@@ -81,9 +97,14 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "TIME", value_parser = seconds)]
     wait: Option<Duration>,
 
-    /// Time from SIGTERM to SIGKILL when the role or the permit is lost
+    /// Time from that signal to SIGKILL
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = seconds)]
     kill_after: Duration,
+
+    /// Signal that ends CMD when the role or the permit is lost, or it is to accept no more: QUIT
+    /// for nginx, USR1 for haproxy, which then finish what they have accepted
+    #[arg(long, value_name = "SIGNAL", default_value = "TERM", value_parser = ENDINGS)]
+    end_signal: String,
 
     #[command(flatten)]
     identity: Identity,
@@ -94,7 +115,7 @@ pub(crate) struct Args {
 }
 
 #[derive(clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct When {
     /// Run CMD while this instance is supervisor
     #[arg(long, conflicts_with = "never_supervisor")]
@@ -103,6 +124,11 @@ struct When {
     /// Run CMD while this instance holds a permit for UNITS of a resource [default: 1 unit]
     #[arg(long, value_name = "RESOURCE[=UNITS]", value_parser = wanted)]
     permit: Option<(String, u64)>,
+}
+
+fn shared(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    address.ok_or_else(|| "an address and a port, such as 0.0.0.0:80 or [::1]:80".into())
 }
 
 fn wanted(text: &str) -> Result<(String, u64), String> {
@@ -115,6 +141,9 @@ fn wanted(text: &str) -> Result<(String, u64), String> {
 /// held.) On a machine that is starved of CPU the library's settle time would end sound commands.
 const OUT_OF_TOUCH: Duration = Duration::from_secs(10);
 
+/// The signals by which programs end, in their own ways.
+const ENDINGS: [&str; 7] = ["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH"];
+
 const LATE: &str = "did not become supervisor in time";
 
 impl Args {
@@ -125,13 +154,28 @@ impl Args {
     pub(crate) fn or_without(&self) -> bool {
         self.or_without
     }
+
+    fn ending(&self) -> Ending {
+        let numbers = [
+            libc::SIGTERM,
+            libc::SIGINT,
+            libc::SIGQUIT,
+            libc::SIGHUP,
+            libc::SIGUSR1,
+            libc::SIGUSR2,
+            libc::SIGWINCH,
+        ];
+        let at = ENDINGS.iter().position(|name| *name == self.end_signal);
+        Ending { signal: numbers[at.unwrap_or(0)], kill_after: self.kill_after }
+    }
 }
 
 /// Runs the command, in the process that guards it.
 pub(crate) fn guarded(group: &Group, mut args: Args, guard: &Guard) -> Result<Ended, Failure> {
     match args.when.permit.take() {
-        None => as_supervisor(group, args, guard),
         Some(wanted) => with_permit(group, args, wanted, guard),
+        None if args.when.when_supervisor => as_supervisor(group, args, guard),
+        None => as_acceptor(group, args, guard),
     }
 }
 
@@ -182,6 +226,7 @@ fn tell_of_instance(
 }
 
 fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Failure> {
+    let ending = args.ending();
     let config = args.identity.config(group);
     let instance = match guard.unless_ended(move || Instance::join(config))? {
         Ok(instance) => instance,
@@ -193,32 +238,86 @@ fn as_supervisor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Fail
         return Err(Failure::new(BUSY, format!("another instance is supervisor; {cure}")));
     }
 
+    let (instance, listening) = listen(instance, &args.listen, guard)?;
+
     // The job only says when; everything is done on this thread. It holds the role until this
     // thread lets go.
     let (begin, begun) = bounded(0);
     let (lose, lost) = bounded(1);
     let (held, let_go) = bounded::<()>(0);
-    let kill_after = args.kill_after;
+    listening.tell_of_drain(&lose, move || Loss { why: DRAINED, ending })?;
     let job = instance.while_supervisor(move |guard| {
         if begin.send(guard.term()).is_err() {
             return; // nobody waits for it any more
         }
         while !guard.wait(Duration::MAX) {}
-        _ = lose.send(Loss { why: "the role ended", kill_after });
+        _ = lose.try_send(Loss { why: "the role ended", ending });
         _ = let_go.recv();
     })?;
     let term =
         guard.wait_for_turn(begun, &end_of(instance.events())?, &over_after(args.wait), LATE)?;
 
     let prepare = |command: &mut Command| {
-        tell_of_instance(command, &instance, group.port, Role::Supervisor, term)
+        tell_of_instance(command, &instance, group.port, Role::Supervisor, term);
+        listening.hand_down(command);
     };
     // Whoever stood still has held the port all the while: nobody else can have become supervisor.
     let ended = supervise(guard, &args.command, prepare, lost, held, || true);
     drop(job);
-    instance.leave();
+    drop((listening, instance));
     ended
 }
+
+/// The reason to end a command that shares a listener.
+const DRAINED: &str = "it is to accept no more connections";
+
+/// Begins to share listeners, before anything else: they are there while CMD is not.
+fn listen(
+    instance: Instance,
+    addresses: &[SocketAddr],
+    guard: &Guard,
+) -> Result<(Arc<Instance>, Listening), Failure> {
+    let instance = Arc::new(instance);
+    let (listens, addresses) = (instance.clone(), addresses.to_vec());
+    let listening = guard.unless_ended(move || Listening::begin(&listens, &addresses))??;
+    Ok((instance, listening))
+}
+
+/// Runs the command with listeners and nothing else that could be lost.
+fn as_acceptor(group: &Group, args: Args, guard: &Guard) -> Result<Ended, Failure> {
+    let ending = args.ending();
+    let (lose, lost) = bounded(1);
+    let asked = lose.clone();
+    let config = stopping(args.identity.config(group), move || {
+        _ = asked.try_send(Loss { why: ASKED, ending });
+    });
+    let instance = match guard.unless_ended(move || Instance::join(config))? {
+        Ok(instance) => instance,
+        Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),
+    };
+    let (instance, listening) = listen(instance, &args.listen, guard)?;
+    listening.tell_of_drain(&lose, move || Loss { why: DRAINED, ending })?;
+    let prepare = |command: &mut Command| {
+        tell_of_instance(command, &instance, group.port, instance.role(), instance.term());
+        listening.hand_down(command);
+    };
+    let (held, _let_go) = bounded(0);
+    let ended = supervise(guard, &args.command, prepare, lost, held, || true);
+    drop((listening, instance));
+    ended
+}
+
+/// Has `ask` called when a caller wants the instance to leave, in the place of the function that
+/// every instance has: the command must have ended before this one leaves.
+fn stopping(config: pares::Config, ask: impl Fn() + Send + Sync + 'static) -> pares::Config {
+    let help = "makes the instance end its command and leave its group";
+    config.admin_function("stop", help, move |_: &[u8]| {
+        ask();
+        Ok(b"leaving".to_vec())
+    })
+}
+
+const ASKED: &str = "asked to leave";
 
 /// Ends when events do, which is when the instance has left.
 fn end_of(events: pares::Events) -> Result<Receiver<()>, Failure> {
@@ -237,19 +336,11 @@ fn with_permit(
     (resource, units): (String, u64),
     guard: &Guard,
 ) -> Result<Ended, Failure> {
-    // In the place of the function that every instance has: the command must have ended before this
-    // one leaves.
+    let ending = args.ending();
     let (ask, asked) = bounded(1);
-    let stop = move |_: &[u8]| {
-        _ = ask.try_send(()); // once is enough
-        Ok(b"leaving".to_vec())
-    };
+    let drained = ask.clone();
     let config = args.identity.config(group);
-    let mut config = config.admin_function(
-        "stop",
-        "makes the instance end its command and leave its group",
-        stop,
-    );
+    let mut config = stopping(config, move || _ = ask.try_send(ASKED)); // once is enough
     config = match (args.limit, args.per_holder) {
         (None, _) => config,
         (Some(limit), None) => config.resource(pares::Resource::new(&resource, limit)),
@@ -261,7 +352,9 @@ fn with_permit(
         Ok(instance) => instance,
         Err(error) => return or_without(error.into(), args.or_without, &args.command, guard),
     };
-    let instance = Arc::new(instance);
+    let (instance, listening) = listen(instance, &args.listen, guard)?;
+    listening.tell_of_drain(&drained, || DRAINED)?;
+    drop(drained);
     let events = instance.events();
 
     let name = format!("{resource}={units}");
@@ -280,6 +373,7 @@ fn with_permit(
     let prepare = |command: &mut Command| {
         tell_of_instance(command, &instance, group.port, instance.role(), instance.term());
         command.env("PARES_PERMIT", &name);
+        listening.hand_down(command);
     };
     let is_held = {
         let (instance, permit) = (instance.clone(), permit.clone());
@@ -288,11 +382,11 @@ fn with_permit(
     let (lose, lost) = bounded(1);
     let (held, let_go) = bounded::<()>(0);
     let watch = thread::Builder::new().name("permit".into());
-    let lose = move |why| _ = lose.send(Loss { why, kill_after: args.kill_after });
+    let lose = move |why| _ = lose.try_send(Loss { why, ending });
     let watch = watch.spawn(move || hold(&permit, &events, &asked, lose, &let_go))?;
     let ended = supervise(guard, &args.command, prepare, lost, held, is_held);
     _ = watch.join();
-    drop(instance);
+    drop((listening, instance));
     ended
 }
 
@@ -329,7 +423,7 @@ fn acquire(
 fn hold(
     permit: &Permit,
     events: &pares::Events,
-    asked: &Receiver<()>,
+    asked: &Receiver<&'static str>,
     lose: impl FnOnce(&'static str),
     let_go: &Receiver<()>,
 ) {
@@ -341,7 +435,7 @@ fn hold(
     while why.is_none() {
         select! {
             recv(let_go) -> _ => return,
-            recv(asked) -> _ => why = Some("asked to leave"),
+            recv(asked) -> asked => why = Some(asked.unwrap_or(ASKED)),
             recv(alone) -> _ => why = Some("no supervisor for too long, others may hold the \
                                             permit"),
             recv(events.as_ref()) -> event => match event.map(|event| event.kind) {

@@ -146,6 +146,20 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// Has the program that this process becomes have these descriptors from 3 on, whatever it was
+/// given there. They have higher numbers.
+pub(crate) fn place(numbers: impl Iterator<Item = RawFd>) -> io::Result<()> {
+    for (to, from) in (3..).zip(numbers) {
+        // SAFETY: takes and gives numbers; this process uses no descriptor from 3 on.
+        if unsafe { libc::dup2(from, to) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: as above.
+        unsafe { libc::close(from) };
+    }
+    Ok(())
+}
+
 /// Has the programs that are executed from now on inherit a descriptor.
 pub(crate) fn hand_down(descriptor: &OwnedFd) -> io::Result<()> {
     Ok(rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?)

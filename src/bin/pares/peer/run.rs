@@ -16,7 +16,7 @@ use crate::group::Group;
 use crate::run::{or_without, tell_of_group};
 use crate::time::seconds;
 use crate::wrap::guard::ending;
-use crate::wrap::{self, Ended, Guard, Loss, supervise};
+use crate::wrap::{self, Ended, Ending, Guard, Loss, supervise};
 
 /// Run a command while this process is primary of its service type
 ///
@@ -215,6 +215,7 @@ impl Watch {
     }
 
     fn say(&self, why: &'static str, kill_after: Duration) {
-        _ = self.lose.try_send(Loss { why, kill_after });
+        let ending = Ending { signal: libc::SIGTERM, kill_after };
+        _ = self.lose.try_send(Loss { why, ending });
     }
 }

@@ -13,6 +13,10 @@ use crate::sys;
 /// The argument that makes a process the beginning of a command.
 pub(crate) const COMMAND: &str = "begin";
 
+/// The variable that says by which numbers this process has listeners, which its command is to have
+/// from 3 on.
+pub(crate) const HANDED_DOWN: &str = "PARES_HANDED_DOWN";
+
 /// Becomes the command. Arguments: the signals to be blocked in it, the front's process id, the
 /// command.
 pub(crate) fn begin(arguments: &[OsString]) -> Result<(), Failure> {
@@ -32,6 +36,14 @@ fn exec(words: &[OsString], mask: sys::Mask, front: Option<&OsString>) -> Failur
     for name in ["LISTEN_PID", "WATCHDOG_PID"] {
         if front.is_some() && std::env::var_os(name).as_ref() == front {
             command.env(name, std::process::id().to_string());
+        }
+    }
+    if let Some(numbers) = std::env::var_os(HANDED_DOWN).filter(|_| front.is_some()) {
+        command.env_remove(HANDED_DOWN).env("LISTEN_PID", std::process::id().to_string());
+        let numbers = numbers.to_string_lossy();
+        if let Err(error) = sys::place(numbers.split(',').filter_map(|one| one.parse().ok())) {
+            let error = format!("cannot hand listeners to {}: {error}", quoted(&words[0]));
+            return Failure::new(CANNOT_RUN, error);
         }
     }
     sys::set_blocked(mask);

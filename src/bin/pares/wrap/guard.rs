@@ -96,10 +96,10 @@ impl Guard {
 
     /// Waits for what `turn` brings, until somebody wants this process to end or to leave, or
     /// `over` comes. Takes `turn`, so that after an error whoever brings it finds nobody waiting.
-    pub(crate) fn wait_for_turn<T>(
+    pub(crate) fn wait_for_turn<T, L>(
         &self,
         turn: Receiver<T>,
-        left: &Receiver<()>,
+        left: &Receiver<L>,
         over: &Receiver<Instant>,
         late: &'static str,
     ) -> Result<T, Failure> {

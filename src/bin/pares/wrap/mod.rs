@@ -38,7 +38,7 @@ use crate::output::note;
 use crate::sys::{self, Arrival};
 use front::{Deed, Event, Front, Terminal};
 pub(crate) use guard::Guard;
-pub(crate) use supervise::{Loss, supervise};
+pub(crate) use supervise::{Ending, Loss, supervise};
 use words::Word;
 
 /// How all has ended: an exit code, or, as a negative number, the signal by which CMD ended.

@@ -19,10 +19,21 @@ use crate::failure::{CANNOT_RUN, FAILED, Failure, LOST};
 use crate::output::note;
 use crate::sys;
 
-/// Why a command has to end early, and how long it has for that after SIGTERM.
+/// How a command is ended early: by this signal, and, if it does not follow, by SIGKILL.
+#[derive(Clone, Copy)]
+pub(crate) struct Ending {
+    pub(crate) signal: i32,
+    pub(crate) kill_after: Duration,
+}
+
+impl Ending {
+    const AT_ONCE: Self = Ending { signal: SIGKILL, kill_after: Duration::ZERO };
+}
+
+/// Why a command has to end early, and how.
 pub(crate) struct Loss {
     pub(crate) why: &'static str,
-    pub(crate) kill_after: Duration,
+    pub(crate) ending: Ending,
 }
 
 /// Runs the command to its end, in a group of its own; gives how it ended. What comes from `lost`
@@ -160,13 +171,13 @@ impl Job<'_> {
                 },
                 recv(answers) -> sure => self.on_answer(sure == Ok(true)),
                 recv(lost) -> loss => match loss {
-                    Ok(Loss { why, kill_after }) => self.lose(why, kill_after),
+                    Ok(Loss { why, ending }) => self.lose(why, ending),
                     Err(_) => {
                         // Whoever says it is gone: that is a loss too, unless it was the last he
                         // said.
                         lost = never();
                         if !self.early {
-                            self.lose("the state of the instance is unknown", Duration::ZERO);
+                            self.lose("the state of the instance is unknown", Ending::AT_ONCE);
                         }
                     }
                 },
@@ -182,17 +193,17 @@ impl Job<'_> {
             self.guard.tell(Word::Sure);
         } else {
             let why = "the role or the permit was lost while this process was suspended";
-            self.lose(why, Duration::ZERO);
+            self.lose(why, Ending::AT_ONCE);
         }
     }
 
-    fn lose(&mut self, why: &str, kill_after: Duration) {
+    fn lose(&mut self, why: &str, Ending { signal, kill_after }: Ending) {
         self.early = true;
         // One that was frozen must not run another moment: somebody else may be at work.
         let kill_after = if self.frozen { Duration::ZERO } else { kill_after };
         note(&format!("{why}: ending {}", self.program));
         if kill_after > Duration::ZERO {
-            self.send(SIGTERM);
+            self.send(signal);
         }
         self.kill = after(kill_after);
     }
