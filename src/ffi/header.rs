@@ -1,4 +1,4 @@
-//! Holds `include/pares.h` and `include/pares_peer.h` to the code: every number, and the place of
+//! Holds the headers in `include` to the code: every number, and the place of
 //! every field, as this side has them.
 
 use std::fmt::Write;
@@ -14,15 +14,18 @@ use super::sharing::{CUsage, CUsages};
 use super::{ABI_VERSION, callback, instance, result};
 use crate::event::masterless::{self, RoleCause, SuspicionCause};
 use crate::event::{ContendingCause, EventKind, Role, StallCause};
-use crate::wire::ElectionCause;
 use crate::wire::heartbeat::Status;
+use crate::wire::{ElectionCause, Policy};
 
 /// A C program that compiles only if the header says the same as this side.
 struct Claims(String);
 
 impl Claims {
     fn new() -> Self {
-        Claims("#include <stddef.h>\n#include \"pares_peer.h\"\n".into())
+        Claims(
+            "#include <stddef.h>\n#include \"pares_peer.h\"\n#include \"pares_listener.h\"\n"
+                .into(),
+        )
     }
 
     fn number(&mut self, name: &str, number: impl std::fmt::Display) {
@@ -58,6 +61,7 @@ fn claims() -> String {
     claims.numbers::<ContendingCause>();
     claims.numbers::<StallCause>();
     claims.numbers::<ElectionCause>();
+    claims.numbers::<Policy>();
     claim_peers(&mut claims);
     layout!(
         claims,

@@ -1,5 +1,5 @@
-//! The C interface: `include/pares.h` and `include/pares_peer.h` are the contract, these rooms only
-//! check, convert and guard.
+//! The C interface: the headers in `include` are the contract, these rooms only check, convert and
+//! guard.
 //!
 //! | room | what it is |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `parcel` | memory that C is given, until it gives it back |
 //! | `callback` | functions of the program that the library calls: admin functions, jobs, destructors |
 //! | `subscription` | events, waited for or polled |
-//! | `config`, `instance`, `events`, `registry`, `sharing`, `settings`, `peer` | the functions of the headers, in their order |
+//! | `config`, `instance`, `events`, `registry`, `sharing`, `settings`, `listener`, `peer` | the functions of the headers, in their order |
 //!
 //! After a fork the child starts with an empty table. Every handle that is older is recognised by
 //! its number, before any lock is touched: whoever held that lock is not in this process.
@@ -21,6 +21,7 @@ mod config;
 mod events;
 mod given;
 mod instance;
+mod listener;
 mod number;
 mod parcel;
 mod peer;

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::masterless;
 use crate::error::{
-    AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, MessageError,
-    ResourceError, SettingError, StartError, StepDownError, TallyError,
+    AcceptError, AcquireError, AskError, CallError, ConfigError, JoinError, KeyError, ListenError,
+    MessageError, ResourceError, SettingError, StartError, StepDownError, TallyError,
 };
 
 macro_rules! codes {
@@ -214,6 +214,23 @@ failures! {
         AcquireError::TooMany { .. } => Code::TooMany,
         AcquireError::TimedOut { .. } => Code::Deadline,
         AcquireError::Stopped => Code::Stopped,
+    },
+    ListenError => |error| match error {
+        ListenError::Invalid { source: error } => error.code(),
+        ListenError::Already { .. } => Code::Invalid,
+        ListenError::InUse { .. } => Code::PortHeld,
+        ListenError::Forbidden { .. } => Code::PortForbidden,
+        ListenError::NotHere { .. } => Code::NotHere,
+        ListenError::Refused { .. } => Code::TooMany,
+        ListenError::Ask { source: error } => error.code(),
+        ListenError::TimedOut { .. } => Code::Deadline,
+        ListenError::Io { .. } => Code::Io,
+    },
+    AcceptError => |error| match error {
+        AcceptError::TimedOut => Code::Deadline,
+        AcceptError::Drained => Code::End,
+        AcceptError::Stopped => Code::Stopped,
+        AcceptError::Io { .. } => Code::Io,
     },
     ResourceError => |error| match error {
         ResourceError::Unknown { .. } => Code::UnknownResource,

@@ -1,6 +1,6 @@
 /* A forked child has none of its parent's handles, and is none the worse for it: also while all
  * locks are in use. */
-#include "check.h"
+#include "address.h"
 
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -75,10 +75,37 @@ static void child(uint16_t port, int number, pares_instance *instance, pares_per
     GIVES(PARES_BAD_HANDLE, pares_leave(own));
 }
 
+/* A child that was forked has no part in its parent's listener, and does not keep it open. */
+static void listener_in_child(uint16_t port)
+{
+    pares_instance *instance = join(port, "listens");
+    pares_listener *listener = NULL;
+    int ends[2], status = -1, client;
+    char byte;
+    pid_t child;
+    find_address();
+    OK(pares_listen(instance, address, 0, PARES_POLICY_DEFAULT, 0, 0, &listener));
+    CHECK(pipe(ends) == 0);
+    child = fork();
+    if (child == 0) {
+        close(ends[1]);
+        GIVES(PARES_FORKED, pares_listener_accept(listener, 0, &client));
+        CHECK(pares_listener_is_drained(listener));
+        CHECK(read(ends[0], &byte, 1) == 0); /* until the parent has seen what it wants to see */
+        _exit(0);
+    }
+    OK(pares_listener_free(listener));
+    OK(pares_leave(instance));
+    CHECK(visit() == -1); /* nobody keeps it */
+    close(ends[1]);
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    close(ends[0]);
+}
+
 int main(int count, char **arguments)
 {
     const uint16_t port = begin(count, arguments);
-    pares_instance *parent = join(port, "parent");
+    pares_instance *parent = NULL;
     pares_permit *permit = NULL;
     pares_events *events = NULL;
     pares_peer *peer = join_peer(port, 100);
@@ -88,6 +115,8 @@ int main(int count, char **arguments)
     const int children = atoi(getenv("CAPI_CHILDREN")), busy_threads = atoi(getenv("CAPI_BUSY"));
     int i;
     CHECK(busy_threads <= 8);
+    listener_in_child(port); /* first: a supervisor keeps a listener for some seconds */
+    parent = join(port, "parent");
     OK(pares_acquire(parent, "seats", 1, PATIENCE_MS, &permit));
     OK(pares_events_open(parent, &events));
     OK(pares_instance_name(parent, &text));

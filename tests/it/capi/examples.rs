@@ -13,6 +13,7 @@ use pares::{Instance, Role};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{compile, has, library, root};
+use crate::raw::free_port;
 use crate::support::{Ground, PATIENCE, Proc, await_true};
 
 fn example(name: &str) -> std::path::PathBuf {
@@ -89,10 +90,9 @@ fn the_c_worker_coordinates_with_rust_instances() {
 #[test]
 fn the_prefork_server_keeps_one_house_and_replaces_the_dead() {
     let ground = Ground::new();
+    let port = free_port();
     let (mut server, _input) =
-        start(&ground, &example("prefork"), &["3", &ground.port.to_string()]);
-    let line = server.line();
-    let port: u16 = line.strip_prefix("serving on port ").unwrap().parse().unwrap();
+        start(&ground, &example("prefork"), &["3", &ground.port.to_string(), &port.to_string()]);
     let mut keeping = Vec::new();
     let next_keeper = |keeping: &mut Vec<String>| {
         while let Some(line) = server.try_line() {
@@ -108,6 +108,9 @@ fn the_prefork_server_keeps_one_house_and_replaces_the_dead() {
     let rust = join(&ground, "prefork", "rust");
     let count = || rust.client().list().unwrap().entries.len();
     await_true("four", || count() == 4);
+    await_true("three accept", || {
+        rust.client().listeners().unwrap().iter().any(|one| one.acceptors.len() == 3)
+    });
 
     let mut hello = String::new();
     TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_string(&mut hello).unwrap();

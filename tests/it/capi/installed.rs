@@ -65,7 +65,7 @@ fn a_program_is_built_against_the_installed_library() {
         fs::canonicalize(lib.join("libpares.so")).unwrap()
     );
     assert!(lib.join("libpares.a").exists());
-    for header in ["pares.h", "pares_peer.h"] {
+    for header in ["pares.h", "pares_peer.h", "pares_listener.h"] {
         assert!(tree.join("usr/include").join(header).exists(), "{header} is not installed");
     }
 

@@ -16,9 +16,10 @@ use std::time::Instant;
 use pares::{Config, EventKind, Instance, Role};
 use rustix::process::Signal;
 
+use crate::raw::free_port;
 use crate::support::{Answer, Ground, PATIENCE, Proc, exit_code, finish};
 
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "calls",
     "peer_calls",
     "misuse",
@@ -28,6 +29,7 @@ const PROGRAMS: [&str; 9] = [
     "peer",
     "signals",
     "closed",
+    "listener",
 ];
 
 fn root() -> &'static Path {
@@ -123,6 +125,7 @@ fn run(before: &[&str], program: &Path) -> Answer {
     fs::write(&key_file, [7; 32]).expect("ours");
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).expect("ours");
     command.env("CAPI_KEY_FILE", key_file);
+    command.env("CAPI_OTHER_PORT", free_port().to_string());
     let answer = finish_slowly(command).code(0);
     assert_eq!(answer.out, "done\n", "{answer:?}");
     answer
@@ -177,7 +180,7 @@ fn the_c_pages_program_works() {
 #[test]
 fn the_header_serves_cplusplus() {
     if has("g++") {
-        for program in ["calls", "peer_calls"] {
+        for program in ["calls", "peer_calls", "listener"] {
             run(&[], &compile("g++", &source(program), "cxx", &["-std=c++11", "-x", "c++"]));
         }
     }
@@ -188,9 +191,11 @@ fn the_header_serves_cplusplus() {
 #[test]
 fn each_header_stands_alone() {
     let (groups, peers) = ("#include <pares.h>\n", "#include <pares_peer.h>\n");
+    let listeners = "#include <pares_listener.h>\n";
     let main = "int main(void) { return pares_abi_version() == PARES_ABI_VERSION ? 0 : 1; }\n";
     let source = scratch().join("headers.c");
-    for headers in [groups.to_owned(), peers.repeat(2), [groups, peers, groups].concat()] {
+    let together = [groups, peers, listeners, groups].concat();
+    for headers in [groups.to_owned(), peers.repeat(2), listeners.repeat(2), together] {
         fs::write(&source, format!("{headers}{main}")).unwrap();
         finish(Command::new(compile("gcc", &source, "alone", &["-std=c99"]))).code(0).silent();
         if has("g++") {
@@ -198,9 +203,9 @@ fn each_header_stands_alone() {
         }
     }
     let groups = fs::read_to_string(root().join("include/pares.h")).unwrap();
-    let foreign: Vec<_> =
-        functions_in(&groups).into_iter().filter(|name| name.contains("peer")).collect();
-    assert!(foreign.is_empty(), "{foreign:?} belong into pares_peer.h");
+    let is_foreign = |name: &String| name.contains("peer") || name.contains("listen");
+    let foreign: Vec<_> = functions_in(&groups).into_iter().filter(is_foreign).collect();
+    assert!(foreign.is_empty(), "{foreign:?} belong into another header");
 }
 
 /// Goal: no invalid access, and nothing that is not given back. Method: valgrind. After a fork the
@@ -300,19 +305,20 @@ fn the_header_the_library_and_the_tests_have_the_same_functions() {
     let symbols = String::from_utf8(output.expect("nm, of binutils").stdout).unwrap();
     let exported: BTreeSet<&str> =
         symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
-    let header = ["pares.h", "pares_peer.h"]
+    let header = ["pares.h", "pares_peer.h", "pares_listener.h"]
         .map(|name| fs::read_to_string(root().join("include").join(name)).unwrap())
         .concat();
     let declared = functions_in(&header);
     assert_eq!(exported, declared.iter().map(String::as_str).collect());
-    let text = |names: [&str; 3]| {
-        names.map(|name| fs::read_to_string(root().join("tests/capi").join(name)).unwrap()).concat()
+    let text = |names: &[&str]| {
+        let read = |name| fs::read_to_string(root().join("tests/capi").join(name)).unwrap();
+        names.iter().map(read).collect::<String>()
     };
-    let calls = text(["calls.c", "peer_calls.c", "check.h"]);
+    let calls = text(&["calls.c", "peer_calls.c", "listener.c", "check.h"]);
     let uncalled: Vec<_> =
         declared.iter().filter(|name| !calls.contains(&format!("{name}("))).collect();
     assert!(uncalled.is_empty(), "no program calls {uncalled:?}");
-    let misuse = text(["misuse.c", "peer_misuse.c", "bad.h"]);
+    let misuse = text(&["misuse.c", "peer_misuse.c", "listener.c", "bad.h"]);
     let with_arguments = declared.iter().filter(|name| {
         let declaration = header.split(&format!("{name}(")).nth(1).unwrap();
         !declaration.starts_with("void)") && !declaration.starts_with("int ")
