@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench measured [-- WORD… SIZE…]`: only rows whose group has one of the words in
 //! its name (`takeover`, `recovery`, `join`, `look-up`, `acquire`, `release`, `tally`, `call`,
-//! `set`, `throughput`, `setting`, `growth`, `idle`, `memory`, `codec`), and only these sizes.
+//! `set`, `throughput`, `setting`, `first-byte`, `accepts`, `share`, `lost`, `growth`, `idle`,
+//! `memory`, `codec`), and only these sizes.
 //! `PARES_BENCH_ROUNDS` lessens the rounds, `PARES_BENCH_RIVALS=0` leaves out the rivals.
 //! `-- render FILE` makes the documents of `FILE`'s folder anew from that JSON.
 //!
@@ -12,6 +13,7 @@
 use std::env;
 use std::path::Path;
 
+mod accept;
 mod calls;
 mod chart;
 mod codec;
@@ -39,6 +41,8 @@ fn main() {
     let port = |at: usize| word(at).parse::<u16>().expect("a port");
     match word(0) {
         "blocked-readers" => floor::blocked_readers(),
+        "acceptor" => accept::acceptor(port(1), path(2), port(3), number(4), number(5)),
+        "bare" => accept::bare(port(1)),
         "bare-crowd" => floor::crowd(port(1)),
         "crowd" => own::crowd(port(1), path(2)),
         "counter" => floor::counter(),
@@ -51,10 +55,13 @@ fn main() {
         "gathering" => floor::gathering(number(1)),
         "guard" => floor::guard(&words_after("guard")),
         "holders" => own::holders(port(1), path(2), number(3)),
+        "inherited" => accept::inherited(number(1), number(2)),
         "lifelines" => floor::lifelines(),
         "member" => own::member(port(1), path(2)),
+        "prefork" => accept::prefork(port(1), number(2)),
         "quiet" => quiet::scene(word(1) == "alone", number(2)),
         "reader" => floor::reader(port(1), path(2), number(3)),
+        "reuse-port" => accept::reuse_port(port(1), number(2), number(3)),
         "render" => println!("{}", report::render(path(1)).display()),
         "seer" => own::seer(port(1), path(2), path(3), number(4)),
         "subordinates" => own::subordinates(port(1), path(2), number(3)),
@@ -88,6 +95,10 @@ fn measure(plan: &plan::Plan) {
     take(calls::rows(plan, &rivals));
     take(many::throughput(plan, &rivals));
     take(many::setting(plan, &rivals));
+    take(accept::latency(plan));
+    take(accept::throughput(plan));
+    take(accept::fairness(plan));
+    take(accept::losses(plan));
     take(large::rows(plan));
     take(quiet::rows(plan));
     take(codec::rows(plan, &rivals));
