@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
+use crate::raw::free_port;
 use crate::support::{Ground, PATIENCE, finish};
 
 fn root() -> &'static Path {
@@ -261,6 +262,7 @@ fn the_readmes_lines_for_a_shell_run_what_they_say() {
     let said = shell(&ground, &format!("{lines}pares stop worker-0"));
     assert!(said.lines().any(|line| line == "report"), "{said}");
     assert!(said.lines().any(|line| line == "scan FILE"), "{said}");
+    assert!(said.lines().any(|line| line == "server"), "{said}");
     assert!(said.lines().any(|line| line.starts_with("worker-0\tsupervisor\t")), "{said}");
     assert_eq!(first.end_code(), 0);
 }
@@ -268,8 +270,8 @@ fn the_readmes_lines_for_a_shell_run_what_they_say() {
 #[test]
 fn the_recipes_do_what_they_say() {
     let page = text_of("docs/command-line.md");
-    let recipes = blocks(chapter(&page, "## Four recipes"), "sh");
-    let [once, at_most, is_up, setting] = &recipes[..] else { panic!("{recipes:?}") };
+    let recipes = blocks(chapter(&page, "## Five recipes"), "sh");
+    let [once, at_most, serve, is_up, setting] = &recipes[..] else { panic!("{recipes:?}") };
     let ground = Ground::new();
     let worker = ground.join("worker-1");
     assert_eq!(shell(&Ground::new(), once), "report\n");
@@ -277,6 +279,7 @@ fn the_recipes_do_what_they_say() {
     let files: BTreeSet<&str> = scans.lines().collect();
     let all = ["one", "two", "three", "four", "five", "six"].map(|file| format!("scan {file}"));
     assert_eq!(files, all.iter().map(String::as_str).collect());
+    assert_eq!(shell(&ground, serve), "server\n");
     let up = shell(&ground, is_up);
     assert_eq!(up.lines().next(), Some("worker-1 is up"));
     assert!(up.lines().nth(1).unwrap().starts_with("worker-1\tsupervisor\t"), "{up}");
@@ -294,6 +297,12 @@ fn shell(ground: &Ground, block: &str) -> String {
         "printf '#!/bin/sh\\necho scan \"$1\"\\n' >\"$1\"",
         &ground.directory.join("scan"),
     );
+    ground.make_program(
+        "printf '#!/bin/sh\\ntest $LISTEN_FDS = 1 && echo server\\n' >\"$1\"",
+        &ground.directory.join("server"),
+    );
+    // Somebody may have the port that the pages name.
+    let block = block.replace("0.0.0.0:8080", &format!("127.0.0.1:{}", free_port()));
     let mut script =
         ground.shell(&format!("pares() {{ \"$PARES\" \"$@\"; }}\nset -e\n{block}\nwait"));
     script.current_dir(&ground.directory);
