@@ -4,7 +4,9 @@
 //! needed: as long as an acceptor has room, one turn more is out than connections wait. A
 //! connection that arrives therefore finds an acceptor that may take it at once, and the desk,
 //! which gives the turns, is on nobody's way. A turn is kept until it is used. Who turns out to
-//! have no room keeps it for later, and it does not count meanwhile.
+//! have no room keeps it for later, and it does not count meanwhile. While connections wait and
+//! nobody has room, each acceptor is given one turn ahead: its next thread need not wait for the
+//! desk.
 //!
 //! Even shares are those of stride scheduling (Waldspurger, Weihl: Stride scheduling, deterministic
 //! proportional-share resource management, 1995): each turn moves an acceptor on by a stride of one
@@ -62,11 +64,18 @@ impl Sharer {
         u64::from(self.report.ready.min(self.terms.capacity))
     }
 
-    fn can_have_more(&self) -> bool {
+    /// Returns the turns that it has beyond its room.
+    fn ahead(&self) -> u64 {
+        self.held().saturating_sub(self.room())
+    }
+
+    /// Returns true if it may be given another turn, of which `ahead` may be beyond its room.
+    fn can_have_more(&self, ahead: u64) -> bool {
+        let most = (self.room() + ahead).min(u64::from(self.terms.capacity));
         self.terms.policy != Policy::Free
             && !self.is_draining
             && !self.has_lapsed
-            && self.held() < self.room()
+            && self.held() < most
     }
 
     /// The connections that it has and is about to have, for each unit of weight, as a fraction.
@@ -148,21 +157,30 @@ impl Turns {
 
     /// Gives the turns that are due.
     pub(crate) fn deal(&mut self, now: Time) -> Vec<Given> {
-        let waiting = self.waiting;
+        let waiting = u64::from(self.waiting);
         self.watch(now);
         let mut given = BTreeMap::new();
         let mut out = self.out();
-        while out <= u64::from(waiting) {
-            let Some((conn, acceptor)) = self.next() else { break };
-            acceptor.given += 1;
-            given.insert(conn, acceptor.given);
-            let (before, stride) = (acceptor.pass, acceptor.stride());
-            acceptor.pass += stride;
-            self.now = self.now.max(before);
+        while out <= waiting && self.give(0, &mut given) {
             out += 1;
+        }
+        let mut ahead: u64 = self.acceptors.values().map(Sharer::ahead).sum();
+        while out + ahead < waiting && self.give(1, &mut given) {
+            ahead += 1;
         }
         self.watch(now); // those that have just been given one, too
         given.into_iter().map(|(to, in_all)| Given { to, in_all }).collect()
+    }
+
+    /// Gives one turn. Returns false if nobody may have one.
+    fn give(&mut self, ahead: u64, given: &mut BTreeMap<ConnId, u64>) -> bool {
+        let Some((conn, acceptor)) = self.next(ahead) else { return false };
+        acceptor.given += 1;
+        given.insert(conn, acceptor.given);
+        let (before, stride) = (acceptor.pass, acceptor.stride());
+        acceptor.pass += stride;
+        self.now = self.now.max(before);
+        true
     }
 
     /// Takes the turns of those that have left them unused for too long for others.
@@ -176,9 +194,9 @@ impl Turns {
         }
     }
 
-    /// Returns the acceptor whose turn it is; `None` if none has room.
-    fn next(&mut self) -> Option<(ConnId, &mut Sharer)> {
-        let ready = self.acceptors.iter_mut().filter(|(_, one)| one.can_have_more());
+    /// Returns the acceptor whose turn it is; `None` if none may have one.
+    fn next(&mut self, ahead: u64) -> Option<(ConnId, &mut Sharer)> {
+        let ready = self.acceptors.iter_mut().filter(|(_, one)| one.can_have_more(ahead));
         let chosen = match self.policy? {
             Policy::Even => ready.min_by_key(|(conn, one)| (one.pass, **conn)),
             Policy::Connections => ready.min_by(|(_, one), (_, other)| {

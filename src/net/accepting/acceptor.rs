@@ -256,7 +256,9 @@ impl Acceptor {
         let mut is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
         let accepted = loop {
             self.report(&mut inside);
-            if is_late || self.polls.load(Ordering::Relaxed) {
+            // A turn may have come while nobody was here to read it.
+            let needs_turn = self.terms.policy != Policy::Free && inside.turns.unspent() == 0;
+            if is_late || needs_turn || self.polls.load(Ordering::Relaxed) {
                 self.listen_to_desk(&mut inside);
             }
             match inside.end {

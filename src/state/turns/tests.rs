@@ -62,7 +62,9 @@ fn one_turn_more_is_out_than_connections_wait() {
 #[test]
 fn nobody_gets_more_turns_than_it_has_room_for() {
     let mut one = turns(Policy::Even, &[1], 3);
-    assert_eq!(to(&deal(&mut one, LATER, 100)), [(1, 3)]);
+    assert_eq!(to(&deal(&mut one, LATER, 3)), [(1, 3)]);
+    assert_eq!(to(&deal(&mut one, LATER, 100)), [(1, 4)], "one ahead, while others wait");
+    assert_eq!(deal(&mut one, LATER, 100), []);
     let mut small = turns(Policy::Even, &[], 0);
     small.enter(1, "w1".into(), Terms { capacity: 2, ..terms(1, Policy::Even) }, 0);
     small.report(1, ready(100));
@@ -105,7 +107,7 @@ fn who_accepts_freely_gets_no_turns_and_keeps_the_policy_of_the_others() {
     let mut turns = turns(Policy::Even, &[1], 1);
     turns.enter(9, "cmd".into(), terms(1, Policy::Free), 0);
     turns.report(9, ready(4));
-    assert_eq!(to(&deal(&mut turns, LATER, 5)), [(1, 1)]);
+    assert_eq!(to(&deal(&mut turns, LATER, 5)), [(1, 2)]);
 }
 
 #[test]
