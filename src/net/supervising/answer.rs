@@ -2,12 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::desk::{Desk, DeskFacts};
 use super::server::Server;
+use crate::config::SURVIVORS_AT_DESK;
 use crate::error::cure;
+use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
 use crate::wire::{Fault, Listening, Message, Question, Refusal, Response, Sharing};
+
+/// How often to look whether an instance has come to the desk: nothing else tells.
+const LOOK: Duration = Duration::from_millis(5);
 
 impl Server {
     /// Answers what may be asked at the registry port, except for a watch; `None` if it may not.
@@ -81,8 +88,16 @@ impl Server {
             let (fault, detail) = (Fault::NoSuchInstance, name.to_owned());
             return Response::NotDone { fault, detail }.into();
         }
-        let count = self.open_desk().map_or(0, |desk| desk.drain(name));
-        Response::Done { count }.into()
+        // After an election it may be on its way to this desk: what it would not be told is worse
+        // than a wait, on the asker's own thread.
+        let until = self.elected + SURVIVORS_AT_DESK;
+        loop {
+            let count = self.open_desk().map_or(0, |desk| desk.drain(name));
+            if count > 0 || clock::now() >= until || self.is_closed() {
+                return Response::Done { count }.into();
+            }
+            thread::sleep(LOOK);
+        }
     }
 
     /// Answers a question about resources, settings or messages, once all who must be told have
