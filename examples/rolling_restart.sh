@@ -47,7 +47,6 @@ start() {
     "$pares" run --name "$1" --listen "127.0.0.1:$port" -- python3 -c "$server" "$1" &
     until "$pares" listeners 2>/dev/null | cut -f3 | grep -qx "$1"; do sleep 0.05; done
 }
-# The wait for the first connection to a server is over when it runs.
 number=1
 while [ "$number" -le "$count" ]; do
     start "old-$number"

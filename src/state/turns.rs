@@ -12,7 +12,7 @@
 //! proportional-share resource management, 1995): each turn moves an acceptor on by a stride of one
 //! over its weight, and the next turn is for the one that is furthest behind.
 //!
-//! Invariants (`check`, and the simulator in `turns/sim.rs`):
+//! Invariants (held to by the simulator in `turns/sim.rs`):
 //! * a turn is given only if no more are out than connections wait. Turns that count again, because
 //!   their acceptor has room again, may make it more, but never more than acceptors have room for;
 //! * no connection waits while an acceptor has room and no turn.
@@ -104,7 +104,8 @@ pub(crate) struct Given {
 }
 
 impl Turns {
-    /// Takes in an acceptor, which brings `unspent` turns of an earlier desk.
+    /// Takes in an acceptor, which brings `unspent` turns of an earlier desk: never more than its
+    /// capacity, which is the most that a desk gives.
     pub(crate) fn enter(&mut self, conn: ConnId, name: String, terms: Terms, unspent: u64) {
         if terms.policy != Policy::Free {
             self.policy = Some(terms.policy);
@@ -115,7 +116,7 @@ impl Turns {
             Sharer {
                 name,
                 terms,
-                given: unspent,
+                given: unspent.min(u64::from(terms.capacity)),
                 report,
                 is_draining: false,
                 pass,

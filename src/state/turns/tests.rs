@@ -194,3 +194,14 @@ fn reports_may_wait_only_while_nothing_depends_on_them() {
     turns.leave(1);
     assert!(!turns.is_short(), "nobody is there to be given any");
 }
+
+#[test]
+fn who_claims_to_bring_more_than_it_can_have_is_taken_for_full() {
+    let mut turns = Turns::default();
+    for conn in 1..=2 {
+        turns.enter(conn, "liar".into(), terms(1, Policy::Even), u64::MAX);
+        assert!(!turns.report(conn, Report { spent: u64::MAX, ..ready(1) }));
+        assert!(turns.report(conn, Report { spent: 16, ..ready(1) }));
+    }
+    assert_eq!(to(&deal(&mut turns, LATER, 0)), [(1, 17)]);
+}
