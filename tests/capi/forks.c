@@ -80,26 +80,30 @@ static void listener_in_child(uint16_t port)
 {
     pares_instance *instance = join(port, "listens");
     pares_listener *listener = NULL;
-    int ends[2], status = -1, client;
-    char byte;
+    int ends[2], seen[2], status = -1, client;
+    char byte = 'c';
     pid_t child;
     find_address();
     OK(pares_listen(instance, address, 0, PARES_POLICY_DEFAULT, 0, 0, &listener));
-    CHECK(pipe(ends) == 0);
+    CHECK(pipe(ends) == 0 && pipe(seen) == 0);
     child = fork();
     if (child == 0) {
         close(ends[1]);
+        CHECK(write(seen[1], &byte, 1) == 1); /* it runs: what a fork closes is closed */
         GIVES(PARES_FORKED, pares_listener_accept(listener, 0, &client));
         CHECK(pares_listener_is_drained(listener));
         CHECK(read(ends[0], &byte, 1) == 0); /* until the parent has seen what it wants to see */
         _exit(0);
     }
+    CHECK(read(seen[0], &byte, 1) == 1);
     OK(pares_listener_free(listener));
     OK(pares_leave(instance));
     CHECK(visit() == -1); /* nobody keeps it */
     close(ends[1]);
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     close(ends[0]);
+    close(seen[0]);
+    close(seen[1]);
 }
 
 int main(int count, char **arguments)
