@@ -32,7 +32,7 @@ def end(*_):
     global going
     going = False
 signal.signal(signal.SIGTERM, end)
-print("connecting", flush=True)
+print("connecting", file=open(sys.argv[2], "w"))
 while going:
     try:
         with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30) as connection:
@@ -43,8 +43,12 @@ while going:
     lost += answer == ""
 print(sum(served.values()), "connections to", len(served), "servers,", lost, "lost")'
 
+running= ready=$(mktemp)
+trap 'kill $running 2>/dev/null || :; rm -f "$ready"' EXIT # no server outlives a script that failed
+
 start() {
     "$pares" run --name "$1" --listen "127.0.0.1:$port" -- python3 -c "$server" "$1" &
+    running="$running $!"
     until "$pares" listeners 2>/dev/null | cut -f3 | grep -qx "$1"; do sleep 0.05; done
 }
 number=1
@@ -52,8 +56,10 @@ while [ "$number" -le "$count" ]; do
     start "old-$number"
     number=$((number + 1))
 done
-python3 -c "$client" "$port" &
+python3 -c "$client" "$port" "$ready" &
 clients=$!
+running="$running $clients"
+until [ -s "$ready" ]; do kill -0 "$clients"; sleep 0.05; done
 number=1
 while [ "$number" -le "$count" ]; do
     start "new-$number"
@@ -69,3 +75,4 @@ while [ "$number" -le "$count" ]; do
     number=$((number + 1))
 done
 wait
+running=

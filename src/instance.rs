@@ -67,7 +67,7 @@ pub struct Instance {
     pub(crate) answer_timeout: Duration,
     pub(crate) client: Client,
     role: Threads,
-    pub(crate) listeners: Listeners,
+    pub(crate) listeners: Arc<Listeners>,
     // Taken out to be closed; held for that moment only.
     endpoint: Mutex<Option<Endpoint>>,
     pub(crate) shared: Arc<Shared>,

@@ -75,7 +75,8 @@ impl Instance {
         let place = self.listeners.take(address)?;
         let whose = (self.shared.clone(), self.client.asker.clone());
         let how = (listen.terms, listen.backlog);
-        let acceptor = keeper::begin(whose, address, how, deadline(self.answer_timeout))?;
+        let until = deadline(self.answer_timeout);
+        let acceptor = keeper::begin(whose, address, how, &self.listeners, until)?;
         place.fill(&acceptor);
         Ok(Listener { acceptor })
     }

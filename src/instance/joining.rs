@@ -11,7 +11,6 @@ use crate::client::{Client, pass};
 use crate::config::{Config, Resource};
 use crate::error::JoinError;
 use crate::event::Role;
-use crate::net::accepting::listeners::Listeners;
 use crate::net::client::ask::Viewpoint;
 use crate::net::endpoint::{self, About, Endpoint};
 use crate::net::files;
@@ -104,7 +103,7 @@ fn begin(config: &Config) -> Result<Instance, JoinError> {
         answer_timeout: config.answer_timeout,
         client: Client::of(pass, viewpoint, config.answer_timeout),
         role: Threads::default(),
-        listeners: Listeners::default(),
+        listeners: Arc::default(),
         endpoint: Mutex::new(Some(endpoint)),
         shared: shared.clone(),
     };

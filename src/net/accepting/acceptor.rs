@@ -71,6 +71,8 @@ pub(super) struct AcceptorState {
     /// One of them reads what the desk says.
     has_leader: bool,
     pub(super) end: Option<AcceptEnd>,
+    /// It is the desk that has said so.
+    pub(super) is_drained_by_desk: bool,
     /// Why the listener could not be had in the first place.
     pub(super) failed: Option<ListenError>,
     /// What stood in the way when the desk was looked for last.
@@ -377,6 +379,7 @@ impl Acceptor {
                 }
                 Ok(Some(Message::ToAcceptor(ToAcceptor::Drained {}))) => {
                     inside.end.get_or_insert(AcceptEnd::Drained);
+                    inside.is_drained_by_desk = true;
                     inside.line = None;
                     self.wake_all();
                 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use super::acceptor::{AcceptEnd, Acceptor, TurnCount};
+use super::listeners::Listeners;
 use super::make::{explain, is_in_use, make};
 use crate::config::{DEFAULT_BACKLOG, HANDSHAKE_TIMEOUT};
 use crate::error::{AskError, ListenError, printable};
@@ -48,12 +49,21 @@ pub(crate) fn begin(
     whose: (Arc<Shared>, Arc<Asker>),
     address: SocketAddr,
     how: (Terms, u32),
+    listeners: &Arc<Listeners>,
     deadline: Instant,
 ) -> Result<Arc<Acceptor>, ListenError> {
     let io = |source| ListenError::Io { doing: "begin to listen", source };
     let acceptor = Arc::new(Acceptor::new(whose, address, how).map_err(io)?);
-    let kept = acceptor.clone();
-    acceptor.threads.spawn(threads::ACCEPTOR, move || keep(&kept)).map_err(io)?;
+    let (kept, listeners) = (acceptor.clone(), Arc::downgrade(listeners));
+    let keep = move || {
+        keep(&kept);
+        // An operator drains an instance. After an election its other listeners may have been
+        // under way to the desk when that was told.
+        if kept.inside.lock().is_drained_by_desk {
+            listeners.upgrade().into_iter().for_each(|listeners| listeners.drain());
+        }
+    };
+    acceptor.threads.spawn(threads::ACCEPTOR, keep).map_err(io)?;
     acceptor.await_listener(deadline).inspect_err(|_| acceptor.finish(AcceptEnd::Drained))?;
     Ok(acceptor)
 }
@@ -135,7 +145,7 @@ impl Acceptor {
             if let Some(error) = inside.failed.take() {
                 return Err(error);
             }
-            if inside.line.is_some() {
+            if inside.socket.is_some() {
                 return Ok(());
             }
             if inside.end == Some(AcceptEnd::Stopped) {

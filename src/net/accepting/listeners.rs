@@ -21,11 +21,15 @@ enum State {
 }
 
 impl State {
-    fn is_present(&self) -> bool {
+    fn upgrade(&self) -> Option<Arc<Acceptor>> {
         match self {
-            State::Beginning => true,
-            State::Accepts(one) => one.upgrade().is_some_and(|one| !one.has_ended()),
+            State::Beginning => None,
+            State::Accepts(one) => one.upgrade(),
         }
+    }
+
+    fn is_present(&self) -> bool {
+        matches!(self, State::Beginning) || self.upgrade().is_some_and(|one| !one.has_ended())
     }
 }
 
@@ -45,14 +49,20 @@ impl Listeners {
         Ok(Reserved { listeners: self, address, accepts: None })
     }
 
+    /// Has all of them accept no more.
+    pub(super) fn drain(&self) {
+        let present = self.present.lock();
+        let all: Vec<Arc<Acceptor>> = present.iter().filter_map(|(_, one)| one.upgrade()).collect();
+        drop(present);
+        all.iter().for_each(|one| one.end(AcceptEnd::Drained));
+    }
+
     /// Ends all of them, because the instance leaves, and waits for their threads.
     pub(crate) fn end(&self) {
         let all = std::mem::take(&mut *self.present.lock());
-        for (_, state) in all {
-            if let State::Accepts(one) = state {
-                one.upgrade().into_iter().for_each(|one| one.finish(AcceptEnd::Stopped));
-            }
-        }
+        all.iter()
+            .filter_map(|(_, state)| state.upgrade())
+            .for_each(|one| one.finish(AcceptEnd::Stopped));
     }
 }
 

@@ -84,17 +84,29 @@ impl Server {
 
     /// Has an instance accept no more connections.
     fn drain(&self, name: &str) -> Message {
-        if self.read(|supervisor| supervisor.registry().entry(name).is_none()) {
-            let (fault, detail) = (Fault::NoSuchInstance, name.to_owned());
-            return Response::NotDone { fault, detail }.into();
-        }
-        // After an election it may be on its way to this desk: what it would not be told is worse
-        // than a wait, on the asker's own thread.
-        let until = self.elected + SURVIVORS_AT_DESK;
+        // After an election it may be on its way to the registry and to the desk: what it would not
+        // be told is worse than a wait, on the asker's own thread.
+        let mut until = self.elected + SURVIVORS_AT_DESK;
         loop {
             let count = self.open_desk().map_or(0, |desk| desk.drain(name));
-            if count > 0 || clock::now() >= until || self.is_closed() {
+            if count > 0 {
                 return Response::Done { count }.into();
+            }
+            let (is_known, is_settled) = self.read(|supervisor| {
+                (supervisor.registry().entry(name).is_some(), supervisor.settled())
+            });
+            if self.is_closed() {
+                return stepping_down();
+            }
+            let now = clock::now();
+            if !is_known && !is_settled {
+                until = now + SURVIVORS_AT_DESK; // it comes to the registry first
+            } else if now >= until {
+                let (fault, detail) = (Fault::NoSuchInstance, name.to_owned());
+                return match is_known {
+                    true => Response::Done { count }.into(),
+                    false => Response::NotDone { fault, detail }.into(),
+                };
             }
             thread::sleep(LOOK);
         }

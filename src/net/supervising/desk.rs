@@ -28,9 +28,7 @@ use crate::net::transport::rendezvous;
 use crate::net::transport::service::{Service, ServiceKind};
 use crate::net::transport::session::Session;
 use crate::state::{ConnId, Time};
-use crate::wire::{
-    Acceptor, DeskName, FromAcceptor, Message, Purpose, Refusal, Response, Terms, ToAcceptor,
-};
+use crate::wire::{Acceptor, DeskName, FromAcceptor, Message, Purpose, Refusal, Response, Terms};
 
 mod sharing;
 mod turning;
@@ -166,6 +164,7 @@ impl Desk {
             has_it: false,
             was_asked: false,
             is_late: false,
+            is_drained: false,
         };
         state.seats.insert(conn, seat);
         self.proceed(&mut state, number);
@@ -235,22 +234,24 @@ impl Desk {
         }
     }
 
-    /// Lets an instance accept no more. Returns at how many listeners it did.
+    /// Has an instance accept no more. Returns at how many listeners it did, or will have.
     pub(crate) fn drain(&self, name: &str) -> u64 {
         let mut state = self.inside.lock();
-        let seats = state.seats.iter().filter(|(_, seat)| seat.name == name);
-        let conns: Vec<(ConnId, u64)> = seats.map(|(conn, seat)| (*conn, seat.number)).collect();
-        for &(conn, number) in &conns {
-            if let Some(seat) = state.seats.get_mut(&conn) {
-                seat.parcels.send(ToAcceptor::Drained {});
+        let DeskState { listeners, seats, .. } = &mut *state;
+        let mut numbers = Vec::new();
+        for (conn, seat) in seats.iter_mut().filter(|(_, seat)| seat.name == name) {
+            numbers.push(seat.number);
+            // One that has no listener yet is told after it has got it.
+            if !std::mem::replace(&mut seat.is_drained, true) && seat.has_it {
+                let listener = listeners.get_mut(&seat.number);
+                listener.into_iter().for_each(|one| sharing::drain(*conn, seat, &mut one.turns));
             }
-            if let Some(listener) = state.listeners.get_mut(&number) {
-                listener.turns.drain(conn);
-            }
-            self.serve(&mut state, number, false);
+        }
+        for number in &numbers {
+            self.serve(&mut state, *number, false);
         }
         self.waker.wake();
-        conns.len() as u64
+        numbers.len() as u64
     }
 }
 

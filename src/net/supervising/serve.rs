@@ -72,8 +72,8 @@ pub(crate) fn asker(server: &Server, session: Session) {
             return Turn::Broke("not a registry question");
         };
         match session.link.write(&answer, Instant::now() + WRITE_TIMEOUT) {
-            Ok(()) => Turn::Next,
-            Err(_) => Turn::Over,
+            Ok(()) if !server.is_closed() => Turn::Next,
+            _ => Turn::Over,
         }
     });
 }

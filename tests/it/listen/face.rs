@@ -91,6 +91,17 @@ fn who_waits_returns_when_the_listener_is_drained() {
     assert!(listener.is_drained());
 }
 
+/// Goal: an operator's word ends what no thread accepts at, at all of the instance's listeners.
+#[test]
+fn who_waits_for_the_end_learns_that_an_operator_has_drained_the_instance() {
+    let site = Site::new();
+    let (instance, first) = listen(&site, "one", Listen::new());
+    let elsewhere = ([127, 0, 0, 1], crate::raw::free_port());
+    let second = instance.listen(elsewhere, Listen::new()).expect("a listener");
+    assert_eq!(site.ground.admin().drain("one").unwrap(), 2);
+    assert!(first.wait_drained(PATIENCE) && second.wait_drained(PATIENCE));
+}
+
 #[test]
 fn who_waits_returns_when_the_instance_leaves() {
     let site = Site::new();

@@ -26,6 +26,7 @@ const NOT_SHOWN: u8 = 83;
 const GIVEN: u8 = 84;
 const TURNS: u8 = 85;
 const TOOK: u8 = 86;
+const DRAINED: u8 = 87;
 
 /// A group whose supervisor has a desk, and one instance that accepts.
 struct Target {
@@ -246,4 +247,19 @@ fn who_is_asked_for_a_listener_and_stays_silent_holds_up_others_for_a_moment_onl
     let _other = target.site.acceptor("other", USUAL);
     assert_eq!(served_by(target.site.connect()).as_deref(), Some("other"));
     assert_eq!(silent.frame().expect("it is given what the other has made")[0], GIVEN);
+}
+
+/// Goal: one that is drained before it has its listener gets that, and then the word.
+#[test]
+fn who_is_drained_on_its_way_to_a_listener_is_told_when_it_has_it() {
+    let (target, _honest) = Target::start();
+    let own = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listens =
+        Body::of(LISTENS).text(own.local_addr().unwrap().to_string()).text("honest").u16(1);
+    let mut peer = target.enter(listens.u8(1).u32(16).u64(0));
+    assert_eq!(peer.frame().expect("it is asked")[0], SHOW);
+    assert_eq!(target.site.ground.admin().drain("honest").unwrap(), 2);
+    send_with(&peer, Body::of(SHOWN), own.as_fd());
+    let kinds: Vec<u8> = peer.rest().iter().map(|body| body[0]).collect();
+    assert_eq!(kinds, [GIVEN, DRAINED]);
 }

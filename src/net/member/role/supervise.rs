@@ -93,7 +93,8 @@ impl Duty {
         server.close(reason);
         askers.wake();
         members.close();
-        askers.close();
+        // It may be an answer that has ended this supervisor: a command that was drained is quick.
+        askers.close_after_answers();
         workers.join_all();
         askers.close(); // once more, for one that was accepted while the others were waited for
         if halting { Outcome::Halted } else { Outcome::SteppedDown { term: last.term } }

@@ -71,6 +71,8 @@ pub(super) struct Seat {
     pub(super) was_asked: bool,
     /// It was asked and did not answer in time: it may yet show the listener.
     pub(super) is_late: bool,
+    /// It is to accept no more.
+    pub(super) is_drained: bool,
 }
 
 pub(super) fn describe(acceptor: &turns::Sharer) -> Acceptor {
@@ -100,6 +102,9 @@ impl Desk {
                 if seat.has_it {
                     let (name, terms) = (seat.name.clone(), seat.terms);
                     listener.turns.enter(*conn, name, terms, seat.unspent);
+                    if seat.is_drained {
+                        drain(*conn, seat, &mut listener.turns);
+                    }
                 } else {
                     end(seat);
                 }
@@ -218,6 +223,14 @@ impl Desk {
         }
         true
     }
+}
+
+/// Has one that takes part accept no more. That is the last word to it: its thread that waits for
+/// the end reads it, should no other do so.
+pub(super) fn drain(conn: ConnId, seat: &mut Seat, turns: &mut Turns) {
+    turns.drain(conn);
+    seat.parcels.send(ToAcceptor::Drained {});
+    _ = seat.parcels.stream().shutdown(std::net::Shutdown::Write);
 }
 
 /// Ends a connection under whoever waits on it.
