@@ -10,6 +10,9 @@ use crate::state::sim::seeds::run_seeds;
 
 const US: Time = Time::from_micros(1);
 
+/// Longer than any messages to and fro, and any word that is on its way already, take here.
+const MESSAGES: Time = Time::from_millis(4);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Arrives,
@@ -54,6 +57,12 @@ struct Process {
     reported: Time,
 }
 
+impl Process {
+    fn can_work(&self) -> bool {
+        !self.is_frozen && !self.is_draining
+    }
+}
+
 struct World {
     now: Time,
     events: BTreeSet<(Time, u64, Event)>,
@@ -70,6 +79,8 @@ struct World {
     under_way: usize,
     next_conn: ConnId,
     policy: Policy,
+    /// Since when connections wait, although somebody could accept, and nothing has changed that.
+    starving_since: Option<Time>,
     story: Option<Vec<String>>,
 }
 
@@ -91,6 +102,7 @@ impl World {
             under_way: 0,
             next_conn: 1,
             policy,
+            starving_since: None,
             story: tells.then(Vec::new),
         };
         for _ in 0..=world.random.below(4) {
@@ -165,7 +177,10 @@ impl World {
                 println!("{line}");
                 story.push(line);
             }
+            self.check_that_nobody_starves();
+            let before = self.queue;
             self.on(event);
+            self.note_starving(event, before);
             let known = self.turns.acceptors().map(|one| one.room()).sum::<u64>();
             assert!(self.turns.out() <= known, "{} turns out, room for {known}", self.turns.out());
             if self.is_quiet() {
@@ -186,6 +201,25 @@ impl World {
         self.under_way == 0
             && self.processes.values().all(|one| one.is_linked && !one.is_frozen)
             && self.turns.acceptors().all(|one| !one.has_lapsed)
+    }
+
+    /// However many stand still with a turn, one after the other: each costs a lapse, no more.
+    fn check_that_nobody_starves(&self) {
+        let Some(since) = self.starving_since else { return };
+        let frozen = self.processes.values().filter(|one| one.is_frozen).count() as u32;
+        let (waited, longest) = (self.now - since, LAPSE * frozen + MESSAGES);
+        assert!(waited <= longest, "{} wait for {waited:?}, {frozen} stand still", self.queue);
+    }
+
+    fn note_starving(&mut self, event: Event, before: u32) {
+        use Event::{Arrives, Due, ToAcceptor, ToDesk};
+        let changes = !matches!(event, Arrives | Due | ToAcceptor(..) | ToDesk(..));
+        let could = |one: &Process| one.inside > 0 && one.is_linked && one.can_work();
+        if self.queue == 0 || !self.processes.values().any(could) {
+            self.starving_since = None;
+        } else if changes || self.queue < before || self.starving_since.is_none() {
+            self.starving_since = Some(self.now);
+        }
     }
 
     fn check_that_nothing_waits(&self) {
@@ -332,7 +366,7 @@ impl World {
     fn work(&mut self, who: usize) {
         loop {
             let one = self.processes.get_mut(&who).expect("it lives");
-            if one.is_frozen || one.inside == 0 || one.is_draining {
+            if !one.can_work() || one.inside == 0 {
                 return;
             }
             one.in_all = one.unread.drain(..).fold(one.in_all, u64::max);
