@@ -266,10 +266,15 @@ impl World {
             }
             Event::Due => self.wake_desk(),
             Event::Freezes(who) => {
-                if let Some(one) = self.processes.get_mut(&who) {
+                // One of them, or all others.
+                let (is_one, most) =
+                    (self.random.below(2) == 0, LAPSE * self.random.below(6) as u32);
+                let all: Vec<usize> = self.processes.keys().copied().collect();
+                for stands_still in all.into_iter().filter(|one| (*one == who) == is_one) {
+                    let one = self.processes.get_mut(&stands_still).expect("it lives");
                     one.is_frozen = true;
-                    let time = self.random.time(20);
-                    self.after(time, Event::Thaws(who));
+                    let time = self.random.time(18) + most;
+                    self.after(time, Event::Thaws(stands_still));
                 }
             }
             Event::Thaws(who) => {
