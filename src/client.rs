@@ -310,7 +310,9 @@ impl Client {
     /// Has an instance accept no more connections at the listeners that it shares: others accept
     /// them. What it has accepted goes on. Returns at how many listeners it accepted.
     ///
-    /// Blocks for one round trip to the supervisor. An instance accepts again when it listens anew.
+    /// Blocks for one round trip to the supervisor; after an election also until the instance has
+    /// come to the new one, as a rule for milliseconds, or, if it does not come, until the group is
+    /// settled and for a second. An instance accepts again when it listens anew.
     ///
     /// # Errors
     ///
