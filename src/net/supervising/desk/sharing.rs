@@ -229,8 +229,9 @@ impl Desk {
 /// the end reads it, should no other do so.
 pub(super) fn drain(conn: ConnId, seat: &mut Seat, turns: &mut Turns) {
     turns.drain(conn);
-    seat.parcels.send(ToAcceptor::Drained {});
-    _ = seat.parcels.stream().shutdown(std::net::Shutdown::Write);
+    if seat.parcels.send(ToAcceptor::Drained {}) {
+        _ = seat.parcels.stream().shutdown(std::net::Shutdown::Write);
+    }
 }
 
 /// Ends a connection under whoever waits on it.
