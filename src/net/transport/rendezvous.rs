@@ -7,12 +7,12 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
+use rustix::net::{SocketAddrUnix, bind, connect, listen};
+use socket2::{Domain, Socket, Type};
 
 use super::port::{Listening, Stream};
 use crate::sys::{Booked, Kind};
@@ -71,12 +71,8 @@ pub(crate) fn meet(
     Ok(Some(socket.become_a::<TcpStream>()))
 }
 
-fn make() -> io::Result<Booked<OwnedFd>> {
-    Booked::make(Kind::Peer, || {
-        let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-        Ok(socket)
-    })
+fn make() -> io::Result<Booked<Socket>> {
+    Booked::make(Kind::Peer, || Socket::new(Domain::UNIX, Type::STREAM, None))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
