@@ -5,12 +5,14 @@
 //! sandbox that shows nothing.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
-use procfs::net::{TcpNetEntry, TcpState};
+use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
+use procfs::prelude::*;
 use procfs::process::{FDTarget, LimitValue, Process, Stat};
-use procfs::{Current, LoadAverage, ProcError};
+use procfs::{Current, LoadAverage, ProcError, ProcResult};
 
 fn process(pid: u32) -> Option<Process> {
     Process::new(i32::try_from(pid).ok()?).ok()
@@ -167,26 +169,47 @@ fn ipv4(address: SocketAddr) -> Option<SocketAddrV4> {
 /// Returns all listening sockets of this network namespace; `None` if the system shows no sockets
 /// here.
 pub(crate) fn listeners() -> Option<Vec<ListeningSocket>> {
-    let (four, six) = (procfs::net::tcp(), procfs::net::tcp6());
-    if four.is_err() && six.is_err() {
+    let (four, six) = (listening("/proc/net/tcp"), listening("/proc/net/tcp6"));
+    if four.is_none() && six.is_none() {
         return None;
     }
-    let sockets = four.into_iter().chain(six).flatten();
-    Some(sockets.filter_map(ListeningSocket::of).collect())
+    Some(four.into_iter().chain(six).flatten().collect())
 }
+
+/// Returns the listening sockets of a table; `None` if it cannot be read.
+fn listening(table: &str) -> Option<Vec<ListeningSocket>> {
+    let TcpNetEntries(sockets) = first_of(BufReader::new(fs::File::open(table).ok()?)).ok()?;
+    Some(sockets.into_iter().filter_map(ListeningSocket::of).collect())
+}
+
+/// Reads a table of sockets up to the first that does not listen. The kernel lists those that do
+/// before all others (`Documentation/networking/proc_net_tcp.rst`), which may be a hundred thousand
+/// on a busy server.
+fn first_of(table: impl BufRead) -> ProcResult<TcpNetEntries> {
+    let mut text = String::new();
+    for (number, line) in table.lines().enumerate() {
+        let line = line?;
+        if number > 0 && line.split_ascii_whitespace().nth(3) != Some(LISTENS) {
+            break;
+        }
+        text.extend([&line, "\n"]);
+    }
+    TcpNetEntries::from_buf_read(text.as_bytes(), procfs::current_system_info())
+}
+
+/// TCP_LISTEN of `include/net/tcp_states.h`, as the tables write it.
+const LISTENS: &str = "0A";
 
 /// Returns the same for the network namespace of a process, IPv4 only.
 pub(crate) fn listeners_of(pid: u32) -> Vec<ListeningSocket> {
-    let sockets = process(pid).and_then(|process| process.tcp().ok());
-    sockets.into_iter().flatten().filter_map(ListeningSocket::of).collect()
+    listening(&format!("/proc/{pid}/net/tcp")).unwrap_or_default()
 }
 
 /// Returns the socket that listens at `at`, or on its port of all addresses.
 pub(crate) fn listener_at(at: SocketAddrV4) -> Option<ListeningSocket> {
     // The second table only where the first one has nothing: they may be long.
-    let tables = [procfs::net::tcp, procfs::net::tcp6];
-    let sockets = tables.iter().filter_map(|table| table().ok()).flatten();
-    sockets.filter_map(ListeningSocket::of).find(|socket| socket.covers(at))
+    let mut sockets = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(listening);
+    sockets.find_map(|table| table.into_iter().find(|socket| socket.covers(at)))
 }
 
 /// Returns the inodes of the sockets that a process has open.
@@ -235,6 +258,28 @@ pub(crate) fn other_end(stream: &TcpStream) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_table_no_more_is_read_than_the_sockets_that_listen() {
+        struct Unread;
+        impl std::io::Read for Unread {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                panic!("the rest is read");
+            }
+        }
+        let line = |number, state| {
+            format!(
+                "{number:4}: 0100007F:1F90 00000000:0000 {state} 00000000:00000003 00:00000000 \
+                 00000000  1000        0 77{number} 1 0000000000000000 100 0 0 10 0\n"
+            )
+        };
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n";
+        let text = [head.into(), line(0, "0A"), line(1, "0A"), line(2, "06")].concat();
+        let table = std::io::Read::chain(text.as_bytes(), Unread);
+        let TcpNetEntries(sockets) = first_of(BufReader::with_capacity(1, table)).unwrap();
+        let inodes: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        assert_eq!(inodes, [770, 771]);
+    }
 
     #[test]
     fn a_child_is_younger_than_its_parent() {
