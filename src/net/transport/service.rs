@@ -152,12 +152,15 @@ impl Service {
         }
         if !self.making_room.swap(true, Ordering::Relaxed) {
             let service = self.clone();
-            // Without a thread for it the failover is a little slower, nothing else.
-            _ = self.threads.spawn(threads::ROOM, move || {
+            let started = self.threads.spawn(threads::ROOM, move || {
                 descriptors::make_room(wanted);
                 service.making_room.store(false, Ordering::Relaxed);
                 service.wake();
             });
+            if started.is_err() {
+                // Until the next connection the failover is a little slower, nothing else.
+                self.making_room.store(false, Ordering::Relaxed);
+            }
         }
         listener
     }
