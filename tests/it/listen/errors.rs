@@ -70,13 +70,16 @@ fn what_cannot_be_shared_is_refused_before_anything_is_done() {
 fn meddle(port: u16, what: &str) {
     const PROGRAM: &str = "import ctypes, os, re, socket, sys\n\
         pid, port, what = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]\n\
+        def link(n):\n\
+        \x20   try: return os.readlink(f'{fds}/{n}')\n\
+        \x20   except OSError: pass # another test's, which is closed by now\n\
         inodes = []\n\
         while not inodes: # a row can be passed over while others come and go\n\
         \x20   rows = [line.split() for line in open(f'/proc/{pid}/net/tcp')]\n\
         \x20   inodes = [r[9] for r in rows if r[1].endswith(':%04X' % port) and r[3] == '0A']\n\
         inode = inodes[0]\n\
         fds = f'/proc/{pid}/fd'\n\
-        fd = [n for n in os.listdir(fds) if os.readlink(f'{fds}/{n}') == f'socket:[{inode}]'][0]\n\
+        fd = [n for n in os.listdir(fds) if link(n) == f'socket:[{inode}]'][0]\n\
         own = ctypes.CDLL(None).syscall(438, os.pidfd_open(pid), int(fd), 0)\n\
         s = socket.socket(fileno=own)\n\
         s.shutdown(socket.SHUT_RDWR) if what == 'shut' else os.set_blocking(own, True)";
@@ -91,7 +94,7 @@ fn a_listener_that_somebody_shuts_down_listens_again_and_all_are_told() {
     let instance = Instance::join(site.ground.config().name("here")).unwrap();
     let events = instance.events();
     let listener = instance.listen(site.address, Listen::new()).unwrap();
-    let serve = || listener.accept().map(|connection| connection.peer());
+    let serve = || listener.accept_timeout(PATIENCE).map(|connection| connection.peer());
     std::thread::scope(|scope| {
         let accepting = scope.spawn(serve);
         meddle(site.address.port(), "shut");
