@@ -73,7 +73,7 @@ static void serve(const char *address, int parent, unsigned slot, uint16_t port)
     check(pares_config_free(config), "free");
     check(pares_while_supervisor(self, keep_house, name, NULL, &job), "job");
 
-    check(pares_listen(self, address, 0, PARES_POLICY_DEFAULT, 0, 0, &listener), "listen");
+    check(pares_listen(self, address, 0, PARES_POLICY_DEFAULT, 0, 0, 60000, &listener), "listen");
     printf("%s serves\n", name);
 
     check(pares_listener_fd(listener, &waits[0].fd), "poll");

@@ -20,7 +20,7 @@ lib.pares_last_error.restype = c_char_p
 lib.pares_config_port.argtypes = [c_void_p, c_uint16]
 lib.pares_listen.argtypes = [
     *(c_void_p, c_char_p, c_uint16, c_int),
-    *(c_uint32, c_uint32, c_void_p),
+    *(c_uint32, c_uint32, c_uint64, c_void_p),
 ]
 lib.pares_listener_accept.argtypes = [c_void_p, c_uint64, c_void_p]
 
@@ -38,7 +38,7 @@ def main(group_port, port):
     check(lib.pares_join(config, byref(instance)))
     check(lib.pares_config_free(config))
     address = f"127.0.0.1:{port}".encode()
-    check(lib.pares_listen(instance, address, 0, 0, 0, 0, byref(listener)))
+    check(lib.pares_listen(instance, address, 0, 0, 0, 0, 60000, byref(listener)))
     check(lib.pares_listener_fd(listener, byref(descriptor)))
     print("accepts", flush=True)
 

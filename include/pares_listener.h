@@ -35,7 +35,8 @@ typedef enum pares_policy {
 
 /**
  * Accepts connections at an address together with all instances of the group that listen there.
- * Blocks until the listener is there, at most the answer timeout of the instance (5 s by default).
+ * Blocks until the listener is there, at most `timeout_ms`. That takes milliseconds as a rule, and
+ * up to a second more after an election if another program has the address.
  *
  * @param address       such as "0.0.0.0:80" or "[::1]:80"; the port must not be 0
  * @param weight        0: the default, 1; an instance of weight 2 gets twice as many connections
@@ -51,7 +52,7 @@ typedef enum pares_policy {
  */
 pares_result pares_listen(pares_instance *instance, const char *address, uint16_t weight,
                           pares_policy policy, uint32_t capacity, uint32_t backlog,
-                          pares_listener **listener_out);
+                          uint64_t timeout_ms, pares_listener **listener_out);
 
 /**
  * Accepts the next connection in turn. Blocks until there is one, at most `timeout_ms`; 0 does not

@@ -47,9 +47,18 @@ pub(crate) fn advised(
     write!(f, " ({})", settings.join(", "))
 }
 
-/// Writes what the system refused, and which limit to raise if one was reached.
+/// Writes what the system refused, and what to do about it.
 fn refused(f: &mut fmt::Formatter<'_>, doing: &str, source: &io::Error) -> fmt::Result {
-    advised(f, &format!("cannot {doing}: {source}"), cure(source), &[])
+    write!(f, "cannot {doing}: {}", Cured(source))
+}
+
+/// What the system said, and what to do about it if that is known.
+pub(crate) struct Cured<'a>(pub(crate) &'a io::Error);
+
+impl fmt::Display for Cured<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        advised(f, &self.0.to_string(), cure(self.0), &[])
+    }
 }
 
 /// Formats a number of bytes for people.
@@ -61,8 +70,9 @@ pub(crate) fn in_bytes(bytes: usize) -> String {
     }
 }
 
-/// Returns which limit to raise if the system is at one; empty for other errors.
-pub(crate) fn cure(error: &io::Error) -> &'static str {
+/// Returns which limit to raise if the system is at one, or which rule to widen; empty for other
+/// errors.
+fn cure(error: &io::Error) -> &'static str {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {
@@ -78,6 +88,10 @@ pub(crate) fn cure(error: &io::Error) -> &'static str {
         }
         Some(Errno::ADDRNOTAVAIL) => {
             "the machine has no port left: widen net.ipv4.ip_local_port_range"
+        }
+        Some(Errno::AFNOSUPPORT) => {
+            "this kind of socket is not allowed here: widen RestrictAddressFamilies in the systemd \
+             unit, or the rules of the sandbox"
         }
         _ => "",
     }

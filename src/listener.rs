@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{AcceptError, AskError, ListenError};
 use crate::instance::Instance;
@@ -67,7 +67,15 @@ impl Instance {
         address: impl Into<SocketAddr>,
         listen: Listen,
     ) -> Result<Listener, ListenError> {
-        let address = address.into();
+        self.listen_until(address.into(), listen, deadline(self.answer_timeout))
+    }
+
+    pub(crate) fn listen_until(
+        &self,
+        address: SocketAddr,
+        listen: Listen,
+        until: Instant,
+    ) -> Result<Listener, ListenError> {
         listen.check(address)?;
         if self.shared.presence.is_over() {
             return Err(ListenError::Ask { source: AskError::Stopped });
@@ -75,7 +83,6 @@ impl Instance {
         let place = self.listeners.take(address)?;
         let whose = (self.shared.clone(), self.client.asker.clone());
         let how = (listen.terms, listen.backlog);
-        let until = deadline(self.answer_timeout);
         let acceptor = keeper::begin(whose, address, how, &self.listeners, until)?;
         place.fill(&acceptor);
         Ok(Listener { acceptor })
@@ -135,10 +142,7 @@ impl Listener {
         self.accept_until(Some(deadline(timeout)))
     }
 
-    fn accept_until(
-        &self,
-        deadline: Option<std::time::Instant>,
-    ) -> Result<Connection, AcceptError> {
+    fn accept_until(&self, deadline: Option<Instant>) -> Result<Connection, AcceptError> {
         let (stream, peer) = self.acceptor.accept(deadline)?;
         Ok(Connection { stream: Some(stream), peer, acceptor: self.acceptor.clone() })
     }

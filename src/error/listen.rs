@@ -39,7 +39,7 @@ pub enum ListenError {
         /// The address.
         address: SocketAddr,
     },
-    /// The supervisor did not let this instance share the listener.
+    /// The supervisor did not let this instance share the listener, or its system did not let it.
     Refused {
         /// The supervisor's words.
         detail: String,

@@ -11,6 +11,7 @@ use super::result::{Code, Failure, asked, guarded};
 use super::table::table;
 use super::time;
 use crate::listener::{Listen, Listener};
+use crate::net::rt::clock::deadline;
 use crate::wire::Policy;
 
 const POLICIES: [Policy; 4] = [Policy::Even, Policy::Connections, Policy::Standby, Policy::Free];
@@ -41,6 +42,7 @@ pub(crate) extern "C" fn pares_listen(
     policy: c_int,
     capacity: u32,
     backlog: u32,
+    timeout_ms: u64,
     listener_out: Slot<Handle<Listener>>,
 ) -> c_int {
     guarded(|| {
@@ -51,7 +53,8 @@ pub(crate) extern "C" fn pares_listen(
             Failure::new(Code::Invalid, format!("address {address:?} cannot be used: {rule}"))
         })?;
         let listen = listen(weight, policy, capacity, backlog)?;
-        let listener = instance.get("instance")?.instance.listen(address, listen)?;
+        let instance = &instance.get("instance")?.instance;
+        let listener = instance.listen_until(address, listen, deadline(time(timeout_ms)))?;
         listener_out.set(Handle::of(table().add(listener)?));
         Ok(())
     })

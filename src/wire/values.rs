@@ -142,6 +142,8 @@ byte_enum! {
         /// The supervisor does not yet know everything that the survivors of the last election
         /// know.
         5 NotSettled,
+        /// The supervisor's system does not let it.
+        6 Unable,
     }
 }
 

@@ -84,7 +84,7 @@ static void listener_in_child(uint16_t port)
     char byte = 'c';
     pid_t child;
     find_address();
-    OK(pares_listen(instance, address, 0, PARES_POLICY_DEFAULT, 0, 0, &listener));
+    OK(pares_listen(instance, address, 0, PARES_POLICY_DEFAULT, 0, 0, PATIENCE_MS, &listener));
     CHECK(pipe(ends) == 0 && pipe(seen) == 0);
     child = fork();
     if (child == 0) {

@@ -17,7 +17,7 @@ static void share(pares_instance *instance)
     pthread_t waits;
     char byte = 0;
     int client, served, polled, socket_copy;
-    OK(pares_listen(instance, address, 0, PARES_POLICY_DEFAULT, 0, 0, &listener));
+    OK(pares_listen(instance, address, 0, PARES_POLICY_DEFAULT, 0, 0, PATIENCE_MS, &listener));
     client = visit();
     OK(pares_listener_accept(listener, PATIENCE_MS, &served));
     CHECK(write(served, "x", 1) == 1);
@@ -54,7 +54,7 @@ static void misuse(pares_instance *instance)
     pares_listener *listener;
     int number;
     REFUSES_HANDLES(pares_instance,
-                    pares_listen(H, address, 0, PARES_POLICY_EVEN, 0, 0, &listener));
+                    pares_listen(H, address, 0, PARES_POLICY_EVEN, 0, 0, 0, &listener));
     REFUSES_HANDLES(pares_listener, pares_listener_accept(H, 0, &number));
     REFUSES_HANDLES(pares_listener, pares_listener_closed(H));
     REFUSES_HANDLES(pares_listener, pares_listener_fd(H, &number));
@@ -64,18 +64,22 @@ static void misuse(pares_instance *instance)
     FREES_ONLY_ITS_OWN(pares_listener, pares_listener_free(H));
     CHECK(pares_listener_is_drained(NULL));
 
-    GIVES(PARES_INVALID, pares_listen(instance, "here", 0, PARES_POLICY_EVEN, 0, 0, &listener));
+    GIVES(PARES_INVALID, pares_listen(instance, "here", 0, PARES_POLICY_EVEN, 0, 0, 0, &listener));
     GIVES(PARES_INVALID,
-          pares_listen(instance, "127.0.0.1:0", 0, PARES_POLICY_EVEN, 0, 0, &listener));
-    GIVES(PARES_INVALID, pares_listen(instance, address, 0, (pares_policy)9, 0, 0, &listener));
-    GIVES(PARES_NULL_ARGUMENT, pares_listen(instance, NULL, 0, PARES_POLICY_EVEN, 0, 0, &listener));
-    GIVES(PARES_NULL_ARGUMENT, pares_listen(instance, address, 0, PARES_POLICY_EVEN, 0, 0, NULL));
+          pares_listen(instance, "127.0.0.1:0", 0, PARES_POLICY_EVEN, 0, 0, 0, &listener));
+    GIVES(PARES_INVALID, pares_listen(instance, address, 0, (pares_policy)9, 0, 0, 0, &listener));
+    GIVES(PARES_NULL_ARGUMENT,
+          pares_listen(instance, NULL, 0, PARES_POLICY_EVEN, 0, 0, 0, &listener));
+    GIVES(PARES_NULL_ARGUMENT,
+          pares_listen(instance, address, 0, PARES_POLICY_EVEN, 0, 0, 0, NULL));
     GIVES(PARES_NOT_HERE,
-          pares_listen(instance, "192.0.2.1:80", 0, PARES_POLICY_EVEN, 0, 0, &listener));
-    OK(pares_listen(instance, address, 1, PARES_POLICY_CONNECTIONS, 1, 1, &listener));
+          pares_listen(instance, "192.0.2.1:80", 0, PARES_POLICY_EVEN, 0, 0, PATIENCE_MS,
+                       &listener));
+    OK(pares_listen(instance, address, 1, PARES_POLICY_CONNECTIONS, 1, 1, PATIENCE_MS, &listener));
     {
         pares_listener *other;
-        GIVES(PARES_INVALID, pares_listen(instance, address, 0, PARES_POLICY_EVEN, 0, 0, &other));
+        GIVES(PARES_INVALID,
+              pares_listen(instance, address, 0, PARES_POLICY_EVEN, 0, 0, 0, &other));
     }
     GIVES(PARES_NULL_ARGUMENT, pares_listener_accept(listener, 0, NULL));
     GIVES(PARES_NULL_ARGUMENT, pares_listener_fd(listener, NULL));

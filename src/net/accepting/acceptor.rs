@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::poller::Poller;
 use super::theirs;
-use crate::error::{AcceptError, AskError, ListenError};
+use crate::error::{AcceptError, ListenError};
 use crate::event::EventKind;
 use crate::net::client::ask::Asker;
 use crate::net::member::shared::Shared;
@@ -76,7 +76,7 @@ pub(super) struct AcceptorState {
     /// Why the listener could not be had in the first place.
     pub(super) failed: Option<ListenError>,
     /// What stood in the way when the desk was looked for last.
-    pub(super) obstacle: Option<AskError>,
+    pub(super) obstacle: Option<ListenError>,
 }
 
 pub(crate) struct Acceptor {

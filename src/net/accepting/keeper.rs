@@ -36,8 +36,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_s
 enum Parting {
     /// The desk is gone, after it had given the listener.
     Gone,
-    /// It was not found, or was gone before that.
-    Missed,
+    /// It was not found, or was gone before that; perhaps something stood in the way.
+    Missed(Option<ListenError>),
     /// This instance does not get the listener.
     Failed(ListenError),
     /// The acceptor has ended.
@@ -74,7 +74,10 @@ fn keep(acceptor: &Acceptor) {
     while acceptor.ended.is_usable() && !acceptor.has_ended() {
         match visit(acceptor) {
             Parting::Gone => pause = PAUSES.0,
-            Parting::Missed => {
+            Parting::Missed(why) => {
+                if why.is_some() {
+                    acceptor.inside.lock().obstacle = why;
+                }
                 if acceptor.rest(pause) {
                     return;
                 }
@@ -96,7 +99,8 @@ fn visit(acceptor: &Acceptor) -> Parting {
     let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
     let (shared, address) = (&acceptor.shared, acceptor.address.to_string());
     let desk = match acceptor.asker.desk(deadline) {
-        Ok(desk) => desk,
+        Ok(Ok(desk)) => desk,
+        Ok(Err(detail)) => return Parting::Failed(refused(&detail)),
         Err(AskError::Stopped) => {
             acceptor.end(AcceptEnd::Stopped);
             return Parting::Ended;
@@ -104,14 +108,18 @@ fn visit(acceptor: &Acceptor) -> Parting {
         Err(source @ AskError::Refused { .. }) => {
             return Parting::Failed(ListenError::Ask { source });
         }
-        Err(error) => {
-            acceptor.inside.lock().obstacle = Some(error);
-            return Parting::Missed;
-        }
+        Err(source) => return Parting::Missed(Some(ListenError::Ask { source })),
     };
     let pause = |time| !acceptor.rest(time);
-    let Ok(Some(stream)) = rendezvous::meet(&shared.directory, desk, deadline, pause) else {
-        return Parting::Missed;
+    let stream = match rendezvous::meet(&shared.directory, desk, deadline, pause) {
+        Ok(Some(stream)) => stream,
+        Ok(None) => return Parting::Missed(None),
+        Err(source) => {
+            let is_late = source.kind() == io::ErrorKind::TimedOut;
+            let doing = "reach the supervisor by a Unix socket";
+            let error = ListenError::Io { doing, source };
+            return if is_late { Parting::Missed(Some(error)) } else { Parting::Failed(error) };
+        }
     };
     let brought = acceptor.inside.lock().turns.unspent();
     let hello = FromAcceptor::Listens {
@@ -128,7 +136,7 @@ fn visit(acceptor: &Acceptor) -> Parting {
             let (stream, incoming) = link.into_parts();
             Parcels::new(stream, incoming)
         }
-        Err(_) => return Parting::Missed,
+        Err(_) => return Parting::Missed(None),
     };
     match acceptor.get_listener(&mut parcels) {
         Ok(given) => acceptor.serve(parcels, brought, given),
@@ -152,10 +160,8 @@ impl Acceptor {
                 return Err(ListenError::Ask { source: AskError::Stopped });
             }
             if is_late {
-                return Err(match inside.obstacle.take() {
-                    Some(source) => ListenError::Ask { source },
-                    None => ListenError::TimedOut { address: self.address },
-                });
+                let late = ListenError::TimedOut { address: self.address };
+                return Err(inside.obstacle.take().unwrap_or(late));
             }
             is_late = self.change.wait_until(&mut inside, deadline).timed_out();
         }
@@ -205,16 +211,16 @@ impl Acceptor {
                     }
                     continue;
                 }
-                Err(_) => return Err(Parting::Missed),
+                Err(_) => return Err(Parting::Missed(None)),
             };
             match message {
                 Message::ToAcceptor(ToAcceptor::Given {}) => {
-                    return parcels.take_brought().ok_or(Parting::Missed);
+                    return parcels.take_brought().ok_or(Parting::Missed(None));
                 }
                 Message::ToAcceptor(ToAcceptor::Show { within_ms }) => match self.produce() {
                     Ok(socket) => {
                         if !parcels.send_with(FromAcceptor::Shown {}, socket.as_fd()) {
-                            return Err(Parting::Missed);
+                            return Err(Parting::Missed(None));
                         }
                     }
                     Err(error) if is_in_use(&error) => {
@@ -224,13 +230,15 @@ impl Acceptor {
                     }
                     Err(error) => return Err(Parting::Failed(explain(self.address, error))),
                 },
-                Message::Handshake(Handshake::Rejected { rejection })
-                    if !matches!(rejection.refusal, Refusal::SteppingDown | Refusal::Busy) =>
-                {
-                    let detail = printable(&rejection.detail);
-                    return Err(Parting::Failed(ListenError::Refused { detail }));
+                Message::Handshake(Handshake::Rejected { rejection }) => {
+                    let error = refused(&rejection.detail);
+                    return Err(match rejection.refusal {
+                        Refusal::SteppingDown => Parting::Missed(None),
+                        Refusal::Busy => Parting::Missed(Some(error)),
+                        _ => Parting::Failed(error),
+                    });
                 }
-                _ => return Err(Parting::Missed),
+                _ => return Err(Parting::Missed(None)),
             }
         }
     }
@@ -318,6 +326,10 @@ impl Acceptor {
             Err(error) => Err(io::Error::from(error).into()),
         }
     }
+}
+
+fn refused(detail: &str) -> ListenError {
+    ListenError::Refused { detail: printable(detail) }
 }
 
 /// What tells the end of a connection without what came before it.

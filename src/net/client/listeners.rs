@@ -9,10 +9,11 @@ use crate::event::SharedListener;
 use crate::wire::{DeskName, Listening, Message, Response};
 
 impl Asker {
-    /// Returns the name of the supervisor's desk.
-    pub(crate) fn desk(&self, deadline: Instant) -> Result<DeskName, AskError> {
+    /// Returns the name of the supervisor's desk, or why it cannot have one.
+    pub(crate) fn desk(&self, deadline: Instant) -> Result<Result<DeskName, String>, AskError> {
         self.question(Listening::DeskQuery {}, true, deadline, |answers| match answers.next()? {
-            Message::Response(Response::DeskAnswer { name }) => Ok(name),
+            Message::Response(Response::DeskAnswer { name }) => Ok(Ok(name)),
+            Message::Response(Response::NotDone { detail, .. }) => Ok(Err(detail)),
             _ => Err(Unanswered::Nonsense),
         })
     }

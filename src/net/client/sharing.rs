@@ -162,6 +162,8 @@ fn resource_error(fault: Fault, detail: String) -> ResourceError {
     match fault {
         Fault::NoSuchResource => ResourceError::Unknown { resource: detail },
         Fault::NoSuchInstance => AskError::NoSuchInstance { name: detail }.into(),
-        Fault::Full | Fault::Invalid | Fault::NotSettled => ResourceError::Invalid { detail },
+        Fault::Full | Fault::Invalid | Fault::NotSettled | Fault::Unable => {
+            ResourceError::Invalid { detail }
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::desk::{Desk, DeskFacts};
 use super::server::Server;
 use crate::config::SURVIVORS_AT_DESK;
-use crate::error::cure;
+use crate::error::Cured;
 use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
 use crate::wire::{Fault, Listening, Message, Question, Refusal, Response, Sharing};
@@ -75,8 +75,9 @@ impl Server {
             Some(Ok(desk)) => Response::DeskAnswer { name: desk.name() }.into(),
             Some(Err(error)) => {
                 let me = &self.facts.me.name;
-                complain!(Warn, me, "{me}: cannot share listeners: {error}{}", cure(&error));
-                Message::rejected(Refusal::Busy, error.to_string())
+                let detail = Cured(&error).to_string();
+                complain!(Warn, me, "{me}: cannot share listeners: {detail}");
+                Response::NotDone { fault: Fault::Unable, detail }.into()
             }
             None => stepping_down(),
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::config::{
     MAX_ADDRESS, MAX_CLIENTS, MAX_LISTENERS, MAX_MEMBERS, SURVIVORS_AT_DESK, check_name,
 };
-use crate::error::cure;
+use crate::error::Cured;
 use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
 use crate::net::rt::lock::Mutex;
@@ -183,8 +183,9 @@ impl Desk {
     ) -> Result<u64, Message> {
         let full = |detail| Message::rejected(Refusal::GroupFull, detail);
         let system = |error: io::Error| {
-            complain!(Warn, "", "pares-desk: {error}{}", cure(&error));
-            Message::rejected(Refusal::Busy, error.to_string())
+            let detail = Cured(&error).to_string();
+            complain!(Warn, "", "pares-desk: {detail}");
+            Message::rejected(Refusal::Busy, detail)
         };
         if state.seats.len() >= MAX_MEMBERS {
             return Err(full(format!("the desk has {MAX_MEMBERS} connections, the most it may")));

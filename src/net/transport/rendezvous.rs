@@ -41,8 +41,8 @@ pub(crate) fn close(directory: &Path, name: DeskName) {
     }
 }
 
-/// Connects to whoever listens under this name; `None` if nobody does. While the queue there is
-/// full, it `pause`s between two attempts, which says whether to go on.
+/// Connects to whoever listens under this name; `None` if nobody does, or nobody needs it any more.
+/// While the queue there is full, it `pause`s between two attempts, which says whether to go on.
 pub(crate) fn meet(
     directory: &Path,
     name: DeskName,
@@ -59,7 +59,7 @@ pub(crate) fn meet(
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if Instant::now() < deadline => {
                 if !pause(PAUSE) {
-                    return Err(io::ErrorKind::Interrupted.into());
+                    return Ok(None);
                 }
             }
             Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),

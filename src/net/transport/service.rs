@@ -16,7 +16,7 @@ use super::link::{Link, has_input};
 use super::port::{self, Listening, Stream};
 use super::session::{Idleness, Session};
 use crate::config::HANDSHAKE_TIMEOUT;
-use crate::error::{Port, cure};
+use crate::error::{Cured, Port};
 use crate::net::rt::clock;
 use crate::net::rt::complaint::complain;
 use crate::net::rt::lock::{Condvar, Mutex};
@@ -119,7 +119,7 @@ impl Service {
                     // (10 to 100 ms).
                     if trouble.is_zero() {
                         let me = self.named();
-                        complain!(Warn, &me, "{me}: cannot accept: {error}{}", cure(&error));
+                        complain!(Warn, &me, "{me}: cannot accept: {}", Cured(&error));
                     }
                     if descriptors::is_out_of_descriptors(&error) {
                         // Not for the sake of one, but of all that are waiting: those who had their
@@ -208,12 +208,8 @@ impl Service {
         });
         if let Err(error) = spawned {
             let me = self.named();
-            complain!(
-                Warn,
-                &me,
-                "{me}: cannot start a thread for a connection: {error}{}",
-                cure(&error)
-            );
+            let why = Cured(&error);
+            complain!(Warn, &me, "{me}: cannot start a thread for a connection: {why}");
             self.admission.lock().end(conn);
         }
     }

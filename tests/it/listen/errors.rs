@@ -163,3 +163,43 @@ fn ipv6_is_another_listener_than_ipv4() {
     assert_eq!((four.visit().as_str(), six.visit().as_str()), ("four", "six"));
     assert!(served_by(six.connect()).is_some());
 }
+
+/// Runs its arguments where Unix sockets are refused, as `RestrictAddressFamilies=AF_INET` does it.
+const WITHOUT_UNIX_SOCKETS: &str = "import ctypes, os, struct, sys\n\
+    AF_UNIX, EAFNOSUPPORT, NO_NEW_PRIVS, SECCOMP = 1, 97, 38, 22\n\
+    socket = {'x86_64': 41, 'i686': 359, 'armv7l': 281}.get(os.uname().machine, 198)\n\
+    number, argument = 0, 16\n\
+    load, equal, end = 0x20, 0x15, 0x06\n\
+    rules = [(load, 0, 0, number), (equal, 0, 3, socket), (load, 0, 0, argument),\n\
+    \x20        (equal, 0, 1, AF_UNIX), (end, 0, 0, 0x50000 | EAFNOSUPPORT),\n\
+    \x20        (end, 0, 0, 0x7fff0000)]\n\
+    rules = b''.join(struct.pack('HBBI', *rule) for rule in rules)\n\
+    text = ctypes.create_string_buffer(rules)\n\
+    filter = struct.pack('HxxxxxxP' if ctypes.sizeof(ctypes.c_void_p) == 8 else 'HxxP',\n\
+    \x20                len(rules) // 8, ctypes.addressof(text))\n\
+    prctl = ctypes.CDLL(None, use_errno=True).prctl\n\
+    assert prctl(NO_NEW_PRIVS, 1, 0, 0, 0) == 0\n\
+    assert prctl(SECCOMP, 2, filter, 0, 0) == 0, os.strerror(ctypes.get_errno())\n\
+    os.execv(sys.argv[1], sys.argv[1:])";
+
+#[test]
+fn who_may_not_use_unix_sockets_is_told_so_as_supervisor_and_as_subordinate() {
+    let refused = |site: &Site| {
+        let one = site.start_with(&["python3", "-c", WITHOUT_UNIX_SOCKETS], "kept", USUAL);
+        one.word();
+        one.word()
+    };
+    let cure = "widen RestrictAddressFamilies in the systemd unit";
+    let alone = refused(&Site::new());
+    assert!(alone.starts_with("refused the supervisor does not share the listener: "), "{alone}");
+    assert!(alone.contains(cure), "{alone}");
+    let site = Site::new();
+    let _free = site.acceptor("free", USUAL);
+    let beside = refused(&site);
+    assert!(
+        beside.starts_with("refused cannot reach the supervisor by a Unix socket: "),
+        "{beside}"
+    );
+    assert!(beside.contains(cure), "{beside}");
+    assert_eq!(site.visit(), "free");
+}
