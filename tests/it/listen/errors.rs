@@ -203,3 +203,31 @@ fn who_may_not_use_unix_sockets_is_told_so_as_supervisor_and_as_subordinate() {
     assert!(beside.contains(cure), "{beside}");
     assert_eq!(site.visit(), "free");
 }
+
+/// Goal: a port that needs a right is shared with who does not have it, once somebody has made it.
+/// Method: one instance has given up the right, another has not.
+#[test]
+fn a_privileged_port_is_shared_with_who_may_not_bind_it() {
+    let first_free = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let first_free: u16 = first_free.unwrap().trim().parse().unwrap();
+    let mut site = Site::new();
+    let candidates = first_free.saturating_sub(400).max(1)..first_free;
+    let is_free = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let Some(port) = candidates.into_iter().find(is_free) else {
+        return crate::skipped::skip("this user may bind no privileged port, or there is none");
+    };
+    site.address.set_port(port);
+    let without_right = ["setpriv", "--bounding-set", "-net_bind_service"];
+    let refused = site.start_with(&without_right, "refused", USUAL);
+    refused.word();
+    let why = refused.word();
+    let wanted = format!("refused this user may not listen at {}; ", site.address);
+    assert!(why.starts_with(&wanted) && why.contains("CAP_NET_BIND_SERVICE"), "{why}");
+    drop(refused);
+    let maker = site.acceptor("maker", USUAL);
+    let shares = site.start_with(&without_right, "shares", USUAL);
+    shares.word();
+    assert_eq!(shares.word(), "listens");
+    maker.process.kill();
+    assert_eq!(site.visit(), "shares");
+}
