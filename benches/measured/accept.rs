@@ -33,12 +33,18 @@ const CLIENTS: usize = 4;
 /// The processes of which the shares are compared.
 const SHARERS: u64 = 8;
 
-/// Where processes die: how many serve, how long each connection takes them, how many connections
-/// come in a second, and how many processes are killed one after the other.
+/// Where processes die: how many serve, how long each connection takes them, and how many are
+/// killed one after the other. Together they can serve 800 connections a second.
 const SERVERS: u64 = 4;
-const WORK: Duration = Duration::from_millis(2);
-const PER_SECOND: u32 = 1000;
+const WORK: Duration = Duration::from_millis(5);
 const KILLS: u64 = 10;
+
+/// How many connections come in a second, one measurement for each number: a quarter, half, and
+/// seven eighths of what the processes can serve.
+const RATES: [u64; 3] = [200, 400, 700];
+
+/// The clients of which these come: enough that a slow answer keeps no other from coming.
+const PEOPLE: u64 = 64;
 
 fn here(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
@@ -263,7 +269,10 @@ pub(crate) fn fairness(plan: &Plan) -> Vec<Row> {
 }
 
 pub(crate) fn losses(plan: &Plan) -> Vec<Row> {
-    if plan.wants("lost") { vec![lost(plan)] } else { Vec::new() }
+    if !plan.wants("lost") {
+        return Vec::new();
+    }
+    plan.sizes(&RATES).into_iter().map(|rate| lost(rate, plan)).collect()
 }
 
 fn first_byte(size: u64, plan: &Plan) -> Row {
@@ -365,13 +374,13 @@ fn share(plan: &Plan) -> Row {
 // ------------------------------------------------------------------------------------------
 // what is lost when processes die
 
-/// Has clients connect at their rate while `kill` kills one process after the other. Returns how
-/// many connections were refused or cut.
-fn lost_while(port: u16, mut kill: impl FnMut()) -> f64 {
+/// Has clients connect at a rate while `kill` kills one process after the other. Returns how many
+/// connections were refused or cut.
+fn lost_while(port: u16, rate: u64, mut kill: impl FnMut()) -> f64 {
     let (stop, lost) = (AtomicBool::new(false), Mutex::new(0u64));
-    let interval = Duration::from_secs(1) * CLIENTS as u32 / PER_SECOND;
-    let client = || {
-        let mut next = Instant::now();
+    let interval = Duration::from_secs(PEOPLE) / rate as u32;
+    let client = |number: u64| {
+        let mut next = Instant::now() + interval * number as u32 / PEOPLE as u32;
         while !stop.load(Ordering::Relaxed) {
             // Who is late makes up for it: that is how a rate is kept.
             thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -380,7 +389,8 @@ fn lost_while(port: u16, mut kill: impl FnMut()) -> f64 {
         }
     };
     thread::scope(|scope| {
-        (0..CLIENTS).for_each(|_| _ = scope.spawn(client));
+        let client = &client;
+        (0..PEOPLE).for_each(|number| _ = scope.spawn(move || client(number)));
         for _ in 0..KILLS {
             thread::sleep(Duration::from_millis(100));
             kill();
@@ -391,7 +401,7 @@ fn lost_while(port: u16, mut kill: impl FnMut()) -> f64 {
     lost.into_inner().expect("no panic") as f64
 }
 
-fn lost(plan: &Plan) -> Row {
+fn lost(rate: u64, plan: &Plan) -> Row {
     let work = WORK.as_micros() as u64;
     let (mut own, mut reuse, mut prefork) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.rounds(5) {
@@ -400,7 +410,7 @@ fn lost(plan: &Plan) -> Row {
         let start = |number| Helper::start(site.acceptor(number, work));
         let mut servers: Vec<Helper> = (0..SERVERS).map(start).collect();
         // The oldest first: the first is supervisor, and so are most of the later ones.
-        own.push(lost_while(site.port, || {
+        own.push(lost_while(site.port, rate, || {
             servers.remove(0).kill();
             servers.push(start(0));
         }));
@@ -409,7 +419,7 @@ fn lost(plan: &Plan) -> Row {
         let port = free_port();
         let start = |number| Helper::start(part("reuse-port", &[&port, &number, &work]));
         let mut servers: Vec<Helper> = (0..SERVERS).map(start).collect();
-        reuse.push(lost_while(port, || {
+        reuse.push(lost_while(port, rate, || {
             servers.remove(0).kill();
             servers.push(start(0));
         }));
@@ -418,16 +428,18 @@ fn lost(plan: &Plan) -> Row {
         let port = free_port();
         let start = || Helper::start(part("prefork", &[&port, &work]));
         let mut parent = Some(start());
-        prefork.push(lost_while(port, || {
+        prefork.push(lost_while(port, rate, || {
             parent.take().iter_mut().for_each(|parent| _ = parent.kill());
             parent = Some(start());
         }));
     }
+    let in_work = (KILLS * rate) as f64 * WORK.as_secs_f64() / SERVERS as f64;
     let series = vec![
+        Series::new(Kind::Floor, "in work at the killed processes, on average", vec![in_work]),
         Series::new(Kind::Own, "pares", own),
         Series::new(Kind::Rival, REUSE, reuse),
         Series::new(Kind::Rival, "pre-fork server, the parent is killed", prefork),
     ];
-    let what = format!("connections lost in {KILLS} kills, {PER_SECOND} a second");
-    Row { group: "lost", what, size: None, unit: Unit::Count, series }
+    let what = format!("connections lost in {KILLS} kills, {rate} a second");
+    Row { group: "lost", what, size: Some(rate), unit: Unit::Count, series }
 }

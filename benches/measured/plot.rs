@@ -22,7 +22,7 @@ const OTHERS: [RGBColor; 4] = [
 ];
 
 /// The curves that there are: group, title, what is along the axes.
-const CURVES: [(&str, &str, &str); 6] = [
+const CURVES: [(&str, &str, &str); 7] = [
     ("takeover", "Take-over: SIGKILL of the leader until another knows that it leads", "processes"),
     (
         "recovery",
@@ -35,6 +35,11 @@ const CURVES: [(&str, &str, &str); 6] = [
         "instances",
     ),
     ("growth-join", "Growth: so many instances join, eight processes at once", "instances"),
+    (
+        "lost",
+        "Connections lost while 10 of 4 serving processes are killed and replaced, one by one",
+        "connections per second; 800 can be served",
+    ),
     ("memory", "Resident memory of the supervisor for each subordinate", "subordinates"),
     ("throughput", "Permits acquired and released per second", "holders at once"),
 ];
