@@ -6,7 +6,7 @@
 //!
 //! - Of the pending connections, the oldest goes that has not sent a valid message in time; if
 //!   there is none, the oldest of all goes, once it has had much longer.
-//! - Of the clients, the one goes that has been idle longest; a busy one stays.
+//! - Of the clients, the idle one goes whose last request is the oldest; a busy one stays.
 
 use std::collections::BTreeMap;
 
@@ -104,8 +104,8 @@ impl<P, C> Admission<P, C> {
     }
 
     /// Makes a pending connection a client. Returns the client that makes room for it, if one must,
-    /// which the caller must end. `idle_since` returns a number that grows, or `None` for a busy
-    /// client.
+    /// which the caller must end. `idle_since` returns the number of a client's last request, or
+    /// `None` for a busy client.
     pub(crate) fn promote(
         &mut self,
         conn: ConnId,

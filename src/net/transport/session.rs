@@ -36,13 +36,14 @@ impl Session {
     pub(crate) fn serve(mut self, mut respond: impl FnMut(&mut Session, Message) -> Turn) {
         let mut request = std::mem::replace(&mut self.first, Question::List {}.into());
         loop {
+            let asked = self.idleness.now();
             let name = request.name();
             match respond(&mut self, request) {
                 Turn::Next => {}
                 Turn::Over => return,
                 Turn::Broke(detail) => return self.cut_off(name, detail),
             }
-            self.idleness.begin();
+            self.idleness.begin(asked);
             let next = self.link.read(None);
             self.idleness.end();
             match next {
@@ -65,16 +66,18 @@ impl Session {
     }
 }
 
-/// Since when a connection has been idle, in the order in which those of a port became so.
+/// Whether a connection is idle, and when its last request came, in the order of all requests to a
+/// port. It is not the end of the answer that counts: which of two threads gets there first is a
+/// matter of the machine's load.
 #[derive(Clone, Default)]
 pub(super) struct Idleness {
-    /// [`BUSY`], or a number that grows each time a connection becomes idle.
+    /// [`BUSY`], or the number of its last request.
     since: Arc<AtomicU64>,
-    /// The last such number; one for all connections of a port.
+    /// The number of the last request; one for all connections of a port.
     clock: Arc<AtomicU64>,
 }
 
-/// Not idle since any moment.
+/// No number of a request.
 const BUSY: u64 = 0;
 
 impl Idleness {
@@ -83,8 +86,14 @@ impl Idleness {
         Idleness { since: Arc::default(), clock: self.clock.clone() }
     }
 
-    fn begin(&self) {
-        self.since.store(self.clock.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    /// The number of a request that has just come.
+    fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The request with this number has been answered.
+    fn begin(&self, asked: u64) {
+        self.since.store(asked, Ordering::Relaxed);
     }
 
     fn end(&self) {
@@ -94,5 +103,21 @@ impl Idleness {
     /// `None` while it is busy.
     pub(super) fn since(&self) -> Option<u64> {
         Some(self.since.load(Ordering::Relaxed)).filter(|&since| since != BUSY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_first_has_been_idle_longer_even_if_its_answer_ended_last() {
+        let port = Idleness::default();
+        let (first, second) = (port.of_another(), port.of_another());
+        let (of_first, of_second) = (first.now(), second.now());
+        second.begin(of_second);
+        assert_eq!(first.since(), None, "it is still being answered");
+        first.begin(of_first);
+        assert!(first.since() < second.since());
     }
 }
