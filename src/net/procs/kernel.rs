@@ -77,8 +77,21 @@ pub(crate) fn state(pid: u32) -> Option<ProcessState> {
         dumping_core,
         dead: matches!(stat.state, 'Z' | 'X') && !dumping_core,
         ending: killed || stat.flags & EXITING_DUMPING_OR_SIGNALLED != 0,
-        program: stat.comm,
+        program: if stat.comm == OF_ITS_OWN_LINK {
+            file_name(&process).unwrap_or(stat.comm)
+        } else {
+            stat.comm
+        },
     })
+}
+
+/// The name of a process that was started from `/proc/self/exe`, as the command's guard is.
+const OF_ITS_OWN_LINK: &str = "exe";
+
+fn file_name(process: &Process) -> Option<String> {
+    let file = process.exe().ok()?;
+    let name = file.file_name()?.to_string_lossy();
+    Some(name.strip_suffix(" (deleted)").unwrap_or(&name).into())
 }
 
 /// A thread of another process, or another one of this process.
@@ -289,6 +302,24 @@ mod tests {
         child.wait().unwrap();
         assert!(times.0.is_some() && times.0 <= times.1 && times.1 <= times.2, "{times:?}");
         assert_eq!(started(child.id()), None);
+    }
+
+    #[test]
+    fn a_process_that_was_started_from_its_own_link_has_its_files_name() {
+        use std::process::{Command, Stdio};
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "exec /proc/self/exe -c 'echo; read line'"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut word = [0];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut word).unwrap();
+        let program = state(child.id()).unwrap().program;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let shell = std::fs::canonicalize("/bin/sh").unwrap();
+        assert_eq!(program, shell.file_name().unwrap().to_str().unwrap());
     }
 
     #[test]
