@@ -185,11 +185,11 @@ fn run(place: Place, options: &str, test: Test) {
 #[test]
 fn a_cold_start_has_one_primary() {
     everywhere(5, "", |scene| {
-        let started = peers::now();
         let primary = scene.settle();
         let taken = scene.peers.taken_since(0);
         assert_eq!(taken.len(), 1, "{}", scene.peers.story());
         // Collecting 3 H, the claim 2 D, and a moment.
+        let started = scene.peers.last_start();
         scene.within(started, taken[0].1, 3 * INTERVAL + 2 * DELAY + SLACK);
         scene.stays_primary(primary, 5);
     });

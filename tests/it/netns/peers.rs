@@ -209,6 +209,13 @@ impl Peers {
         self.history.iter().filter(move |said| said.at >= at)
     }
 
+    /// When the last of them began to take part. It says so itself: until then its program is being
+    /// loaded, which takes a busy machine longer than all that follows.
+    pub(crate) fn last_start(&self) -> u64 {
+        let starts = self.history.iter().filter(|said| said.event["cause"] == "started");
+        starts.map(|said| said.at).max().expect("one has started")
+    }
+
     /// Who became primary at this time or later, and when, once for each time.
     pub(crate) fn taken_since(&self, at: u64) -> Vec<(usize, u64)> {
         let taken = self
