@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pares::{Client, Config, Instance, Role, default_address, default_port};
 
+use crate::raw::is_free;
 use crate::support::{Ground, PATIENCE, Proc, finish};
 
 /// A name for a group that nobody else on this machine has.
@@ -19,8 +20,7 @@ fn name() -> String {
 fn meeting() -> [String; 2] {
     let mut seen = HashMap::new();
     loop {
-        let (name, is_free) =
-            (name(), |name: &String| TcpListener::bind(default_address(name)).is_ok());
+        let (name, is_free) = (name(), |name: &String| is_free(default_address(name)));
         match seen.insert(default_port(&name), name.clone()) {
             Some(other) if is_free(&other) && is_free(&name) => return [other, name],
             _ => {}
@@ -105,7 +105,7 @@ fn a_program_on_the_port_of_all_addresses_is_named_and_one_elsewhere_is_not_in_t
     let (group, at) = loop {
         let group = name();
         let at = default_address(&group);
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, at.port())).is_ok() {
+        if is_free((Ipv4Addr::UNSPECIFIED, at.port())) {
             break (group, at);
         }
     };

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -19,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getuid};
 
 use crate::random::Random;
-use crate::raw::free_port;
+use crate::raw::{free_port, is_free};
 use crate::sharing::Ended;
 use crate::support::{Ground, PATIENCE, Proc, finish};
 
@@ -199,7 +198,7 @@ fn workers_share_the_connections_to_a_database() {
     random.0 ^= u64::from(std::process::id()) << 32;
     let group = loop {
         let group = format!("database-{:x}", random.next());
-        if TcpListener::bind(pares::default_address(&group)).is_ok() {
+        if is_free(pares::default_address(&group)) {
             break group;
         }
     };

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use pares::channel::Select;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::raw::ephemeral_port;
 use crate::support::{Ground, PATIENCE, Proc, await_true};
 
 /// The next role in a later term.
@@ -266,7 +266,7 @@ fn who_leaves_has_left_and_who_is_killed_has_died() {
 /// connection to a free port can meet itself. Method: some failovers on such a port.
 #[test]
 fn a_port_inside_the_ephemeral_range_works() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ephemeral_port();
     let ground = Ground::on_port(port);
     let mut leader = ground.join("w0");
     let mut others: Vec<Proc> = (1..3).map(|number| ground.join(&format!("w{number}"))).collect();

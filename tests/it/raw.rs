@@ -458,8 +458,27 @@ pub(crate) fn free_port() -> u16 {
     loop {
         let port = 21_000 + (random() % 8_000) as u16;
         let new = GIVEN.lock().unwrap().insert(port);
-        if new && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if new && is_free(([127, 0, 0, 1], port)) {
             return port;
         }
     }
+}
+
+/// Whether nobody listens at an address.
+pub(crate) fn is_free(at: impl Into<SocketAddr>) -> bool {
+    bound(at.into()).is_some()
+}
+
+/// A port of which the system gives to outgoing connections, too.
+pub(crate) fn ephemeral_port() -> u16 {
+    let socket = bound(([127, 0, 0, 1], 0).into()).expect("a port");
+    socket.local_addr().unwrap().as_socket().expect("a port").port()
+}
+
+/// A socket that never listens: a process that another test starts at this moment has a copy of it
+/// until it becomes its program, and a listening one would keep the port for so long.
+fn bound(at: SocketAddr) -> Option<Socket> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&at.into()).is_ok().then_some(socket)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pares::{EventKind, Instance, Listen, ListenError};
 
 use super::{How, Site, USUAL, served_by};
-use crate::raw::free_port;
+use crate::raw::{free_port, is_free};
 use crate::support::{PATIENCE, Proc, finish};
 
 #[test]
@@ -212,7 +212,7 @@ fn a_privileged_port_is_shared_with_who_may_not_bind_it() {
     let first_free: u16 = first_free.unwrap().trim().parse().unwrap();
     let mut site = Site::new();
     let candidates = first_free.saturating_sub(400).max(1)..first_free;
-    let is_free = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let is_free = |port: &u16| is_free((Ipv4Addr::LOCALHOST, *port));
     let Some(port) = candidates.into_iter().find(is_free) else {
         return crate::skipped::skip("this user may bind no privileged port, or there is none");
     };
