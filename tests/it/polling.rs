@@ -64,7 +64,8 @@ fn a_program_that_polls_is_woken_by_deaths_and_by_nothing_else() {
     assert!(late.is_err(), "{late:?}");
     drop(instance);
     poll_for(&events, |event| event.kind == EventKind::Stopped);
-    // The end is to be noticed, too, and stays.
+    // The end is to be noticed, too, of each in its time, and stays.
+    assert_eq!(readable(&[changes], PATIENCE), [true]);
     for _ in 0..2 {
         assert_eq!(readable(&[&events, changes], PATIENCE), [true, true]);
         assert!(events.recv().is_err());

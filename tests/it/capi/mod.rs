@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use pares::{Config, EventKind, Instance, Role};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 
 use crate::raw::free_port;
@@ -36,10 +37,22 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A folder for what is built here, which another run of the same tests at the same time does not
+/// use; the next one does, so that there are never many.
 fn scratch() -> PathBuf {
-    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
-    fs::create_dir_all(&scratch).unwrap();
-    scratch
+    static SCRATCH: OnceLock<(PathBuf, fs::File)> = OnceLock::new();
+    let free = || {
+        let folders = (0..)
+            .map(|number| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("capi{number}")));
+        let lock = |folder: PathBuf| {
+            fs::create_dir_all(&folder).unwrap();
+            let lock = fs::File::create(folder.join("lock")).unwrap();
+            let taken = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+            taken.is_ok().then_some((folder, lock))
+        };
+        folders.into_iter().find_map(lock).expect("a folder")
+    };
+    SCRATCH.get_or_init(free).0.clone()
 }
 
 /// True if the tool is there; says so if it is not.
