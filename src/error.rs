@@ -14,6 +14,7 @@ mod listen;
 pub(crate) mod masterless;
 mod place;
 mod role;
+mod route;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use key::KeyError;
 pub use listen::{AcceptError, ListenError};
 pub use place::PlaceError;
 pub use role::{StartError, StepDownError};
+pub use route::RouteError;
 pub use sharing::{AcquireError, MessageError, ResourceError, SettingError, TallyError};
 
 /// Writes what happened, what to do, and with which methods of the configuration.

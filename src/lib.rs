@@ -114,6 +114,8 @@ pub mod masterless;
 mod message;
 mod net;
 mod permit;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod route;
 mod serial;
 mod setting;
 #[cfg(test)]

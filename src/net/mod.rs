@@ -12,6 +12,10 @@ pub(crate) mod procs;
 
 pub(crate) mod files;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(dead_code)] // the router comes next
+pub(crate) mod netlink;
+
 pub(crate) mod masterless;
 
 pub(crate) mod supervising;
@@ -23,3 +27,6 @@ pub(crate) mod endpoint;
 pub(crate) mod client;
 
 pub(crate) mod accepting;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod route;

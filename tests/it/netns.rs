@@ -7,6 +7,7 @@
 
 mod hosts;
 mod peers;
+mod route;
 mod rules;
 mod sending;
 

@@ -44,6 +44,13 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
+/// The files of the library, without those that hold only tests.
+fn library() -> impl Iterator<Item = (PathBuf, String)> {
+    let is_test = |path: &Path| path.file_name().is_some_and(|name| name == "tests.rs");
+    let all = files("src", &["rs"]).into_iter();
+    all.filter(move |(path, _)| !path.starts_with("src/bin") && !is_test(path))
+}
+
 #[track_caller]
 fn none(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
@@ -287,15 +294,13 @@ fn every_socket_is_entered_in_the_book_as_it_is_made() {
     ];
     let mut complaints = Vec::new();
     let mut booked = 0;
-    for (path, text) in
-        files("src", &["rs"]).into_iter().filter(|(path, _)| !path.starts_with("src/bin"))
-    {
+    for (path, text) in library() {
         for (at, line) in
             code(&text).filter(|(_, line)| makers.iter().any(|maker| line.contains(maker)))
         {
             if line.contains("Booked::") {
                 booked += 1;
-            } else if !path.ends_with("sys/tests.rs") && !path.ends_with("accepting/theirs.rs") {
+            } else if !path.ends_with("accepting/theirs.rs") {
                 complaints.push(format!("{}:{at}: not made by `Booked`", path.display()));
             }
         }
@@ -348,9 +353,7 @@ fn no_line_is_wider_than_100_columns() {
 fn every_thread_has_a_name_that_is_in_the_table() {
     let table = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
     let mut names = 0;
-    let library =
-        files("src", &["rs"]).into_iter().filter(|(path, _)| !path.starts_with("src/bin"));
-    for (path, text) in library {
+    for (path, text) in library() {
         for (at, line) in code(&text) {
             assert!(
                 !line.contains("thread::spawn("),

@@ -16,6 +16,8 @@ mod files;
 mod instances;
 mod machine;
 mod process;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod route;
 mod way;
 
 /// Check this machine for obstacles to the group, and print the cure for each
@@ -29,6 +31,12 @@ pub(crate) struct Args {
     /// Print a JSON array of {check,state,finding,cure}
     #[arg(long)]
     json: bool,
+
+    /// Check as well whether this host's kernel can route a service address that packets reach by
+    /// this network device
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[arg(long, value_name = "DEVICE")]
+    route: Option<String>,
 }
 
 /// What a check found.
@@ -72,7 +80,10 @@ fn cure(check: &'static str, finding: impl Into<String>, cure: impl Into<String>
 }
 
 pub(crate) fn run(group: &Group, args: &Args) -> Result<(), Failure> {
-    let findings = examine(group)?;
+    #[cfg_attr(not(any(target_os = "linux", target_os = "android")), expect(unused_mut))]
+    let mut findings = examine(group)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    findings.extend(args.route.as_deref().map(route::kernel));
     print(&findings, Form::new(args.json))?;
     match findings.iter().filter(|finding| finding.state == State::Cure).count() {
         0 => Ok(()),

@@ -8,6 +8,9 @@ use pares::{
     ResourceError, SettingError, StartError, masterless,
 };
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use pares::route::RouteError;
+
 use crate::advice::Told;
 
 /// It was tried and went wrong.
@@ -120,6 +123,18 @@ impl From<ListenError> for Failure {
             _ => FAILED,
         };
         Failure::new(code, error.told())
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl From<RouteError> for Failure {
+    fn from(error: RouteError) -> Self {
+        let code = match &error {
+            RouteError::NotAllowed => NOT_AUTHORISED,
+            RouteError::Held { .. } => UNAVAILABLE,
+            _ => FAILED,
+        };
+        Failure::new(code, error.to_string())
     }
 }
 

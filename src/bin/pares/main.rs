@@ -18,6 +18,8 @@ mod output;
 mod packaging;
 mod peer;
 mod registry;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod route;
 mod run;
 mod settings;
 mod sharing;
@@ -97,6 +99,8 @@ enum Command {
     StepDown(call::StepDownArgs),
     Stop(call::StopArgs),
     Peer(peer::Args),
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    Route(route::Args),
     Doctor(doctor::Args),
     Completions(packaging::CompletionsArgs),
     Man(packaging::ManArgs),
@@ -182,6 +186,8 @@ fn work(Cli { group, command }: Cli) -> Result<(), Failure> {
         Command::StepDown(args) => call::step_down(&group()?, &args),
         Command::Stop(args) => call::stop(&group()?, &args),
         Command::Peer(args) => peer::peer(&group()?, args),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        Command::Route(args) => route::route(&group()?, &args),
         Command::Doctor(args) => doctor::run(&group()?, &args),
     }
 }

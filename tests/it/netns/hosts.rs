@@ -5,9 +5,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The port of the group on every host: each has all ports for itself.
 pub(crate) const PORT: u16 = 7400;
@@ -192,10 +197,24 @@ impl Network {
         self.hosts[host].command(program)
     }
 
-    /// The file that is the namespace of a host.
-    pub(crate) fn namespace(&self, host: usize) -> fs::File {
-        fs::File::open(format!("/proc/{}/ns/net", self.hosts[host].keeper.id()))
-            .expect("a namespace")
+    /// Runs a shell script on a host.
+    #[track_caller]
+    pub(crate) fn script(&self, host: usize, script: &str) {
+        self.hosts[host].script(script);
+    }
+
+    /// Does something on a host. Sockets that it makes stay there.
+    pub(crate) fn on<T: Send>(&self, host: usize, act: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/proc/{}/ns/net", self.hosts[host].keeper.id());
+        thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                let namespace = fs::File::open(path).expect("a namespace");
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("into the namespace");
+                act()
+            });
+            there.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
     }
 
     /// Takes a host's cable out: it sees that, the others do not.

@@ -1,11 +1,7 @@
 //! The network of the tests itself: what it loses, doubles and keeps apart.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
-use std::thread;
 use std::time::{Duration, Instant};
-
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::hosts::{Network, PORT, abilities, address, address_v6};
 use super::is_skipped;
@@ -14,22 +10,14 @@ use crate::support::PATIENCE;
 /// More than this many datagrams at once a socket could lose by itself.
 const BURST: usize = 50;
 
-/// A socket on a host: it stays there when its thread has gone.
+/// A socket on a host.
 fn socket(network: &Network, host: usize, address: &str, port: u16) -> UdpSocket {
     let at = SocketAddr::new(address.parse().unwrap(), port);
-    thread::scope(|scope| {
-        let made = scope.spawn(|| {
-            move_into_link_name_space(
-                network.namespace(host).as_fd(),
-                Some(LinkNameSpaceType::Network),
-            )
-            .unwrap();
-            let socket = UdpSocket::bind(at).unwrap();
-            // Only as long as nothing more comes: in here nothing is slow.
-            socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-            socket
-        });
-        made.join().unwrap()
+    network.on(host, || {
+        let socket = UdpSocket::bind(at).unwrap();
+        // Only as long as nothing more comes: in here nothing is slow.
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        socket
     })
 }
 

@@ -186,12 +186,14 @@ fn the_rooms_in_net_use_only_rooms_on_their_left() {
         "transport",
         "procs",
         "files",
+        "netlink",
         "masterless",
         "supervising",
         "member",
         "endpoint",
         "client",
         "accepting",
+        "route",
     ];
     let room = |module: &Module| match &module[..] {
         [net, room, ..] if net == "net" => {
