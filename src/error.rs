@@ -14,6 +14,7 @@ mod listen;
 pub(crate) mod masterless;
 mod place;
 mod role;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod route;
 mod sharing;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use key::KeyError;
 pub use listen::{AcceptError, ListenError};
 pub use place::PlaceError;
 pub use role::{StartError, StepDownError};
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub use route::RouteError;
 pub use sharing::{AcquireError, MessageError, ResourceError, SettingError, TallyError};
 
