@@ -6,8 +6,9 @@ use std::net::IpAddr;
 
 use super::program;
 use crate::error::RouteError;
+use crate::net::netlink::Refused;
 use crate::net::netlink::address::Devices;
-use crate::net::netlink::nftables::{Batch, Nftables};
+use crate::net::netlink::nftables::{Batch, Nftables, Owner};
 
 /// What was there and is not any more.
 #[derive(Debug)]
@@ -24,18 +25,24 @@ pub(crate) fn clean(table: &str) -> Result<Removed, RouteError> {
     let looking = || RouteError::io("look at the kernel's tables");
     let mut removed = Removed { table: false, addresses: Vec::new() };
     let Some(found) = nftables.table(table).map_err(looking())? else { return Ok(removed) };
-    if found.owner.is_some() {
-        return Err(RouteError::Held { pid: found.owner });
+    let refused = |refused: Refused| match refused.error.raw_os_error() {
+        Some(libc::EPERM) => {
+            RouteError::Held { pid: found.owner.filter(|id| i32::try_from(*id).is_ok()) }
+        }
+        _ => RouteError::Io { doing: "remove the table", source: refused.error },
+    };
+    // From here on no router can claim it: that would lose its addresses to what follows.
+    if found.has_owners {
+        let mut claim = Batch::of(table);
+        claim.table(Owner::Me, &found.note);
+        nftables.commit(claim).map_err(&refused)?;
     }
     let routed = program::addresses(&mut nftables, table).map_err(looking())?;
     // First: without the table this host would itself answer for the addresses, with resets.
     removed.addresses = remove(&routed).map_err(RouteError::io("remove an address"))?;
     let mut batch = Batch::of(table);
     batch.destroy_table();
-    nftables.commit(batch).map_err(|refused| match refused.error.raw_os_error() {
-        Some(libc::EPERM) => RouteError::Held { pid: None },
-        _ => RouteError::Io { doing: "remove the table", source: refused.error },
-    })?;
+    nftables.commit(batch).map_err(&refused)?;
     removed.table = true;
     Ok(removed)
 }
@@ -49,7 +56,11 @@ fn remove(routed: &[IpAddr]) -> io::Result<Vec<(IpAddr, String)>> {
     for assigned in devices.addresses()? {
         let name = names.get(&assigned.device).map_or("", String::as_str);
         if assigned.is_single() && name != "lo" && routed.contains(&assigned.address) {
-            devices.remove(assigned.address, assigned.device)?;
+            match devices.remove(assigned.address, assigned.device) {
+                // Its time was over, and the kernel has removed it.
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => continue,
+                done => done?,
+            }
             removed.push((assigned.address, name.to_owned()));
         }
     }

@@ -14,7 +14,7 @@ use super::program::{
 use crate::error::RouteError;
 use crate::net::netlink::address::Devices;
 use crate::net::netlink::nftables::expression::{Expression, Register};
-use crate::net::netlink::nftables::{Batch, Nftables, Owner};
+use crate::net::netlink::nftables::{Batch, Nftables, Owner, Table};
 
 #[path = "../../../tests/it/netns/hosts.rs"]
 #[allow(dead_code, unreachable_pub)]
@@ -189,7 +189,8 @@ impl Bed {
     fn kill_router(&mut self) {
         self.nftables = self.network.on(ROUTER, || Nftables::open().unwrap());
         let deadline = Instant::now() + PATIENCE;
-        while self.nftables.table(TABLE).unwrap().is_some_and(|table| table.owner.is_some()) {
+        let has_owner = |table: Table| table.owner.is_some();
+        while self.nftables.table(TABLE).unwrap().is_some_and(has_owner) {
             assert!(Instant::now() < deadline, "the table keeps its owner");
             thread::yield_now();
         }
@@ -440,10 +441,18 @@ fn the_kernel_says_whether_it_can_route_and_nothing_of_the_question_stays() {
         assert_eq!(nothing, None);
         let unknown = crate::route::probe("eth9").unwrap_err();
         assert_eq!(unknown.finding(), "the network device `eth9` does not exist here");
+        let own = crate::route::probe("lo").unwrap_err();
+        assert_eq!(
+            own.finding(),
+            "the network device `lo` has no neighbours with Ethernet addresses"
+        );
         found
     });
     // This bed's table is a lasting one.
     assert!(found.expect("the program was taken"));
+    bed.network.down(CLIENT, "eth0");
+    let down = bed.network.on(CLIENT, || crate::route::probe("eth0").unwrap_err());
+    assert_eq!(down.finding(), "the network device `eth0` is down");
 }
 
 #[test]
@@ -464,7 +473,8 @@ fn what_a_dead_router_has_left_is_removed_and_what_a_living_one_has_is_not() {
     let Some(mut bed) = Bed::new() else { return };
     let clean = |bed: &Bed| bed.network.on(ROUTER, || crate::route::clean("test", 1));
     let error = clean(&bed).unwrap_err();
-    assert!(matches!(error, RouteError::Held { pid: Some(_) }), "{error:?}");
+    let own = std::process::id();
+    assert!(matches!(error, RouteError::Held { pid: Some(pid) } if pid == own), "{error:?}");
     bed.connect(services()[0]).works();
 
     bed.kill_router();

@@ -153,9 +153,9 @@ impl Expression {
     }
 
     pub(super) fn write(&self, to: &mut Messages) {
-        to.nest(1, |step| {
-            step.text(1, self.name());
-            step.nest(2, |with| self.write_data(with));
+        to.nest(1, |expression| {
+            expression.text(1, self.name());
+            expression.nest(2, |with| self.write_data(with));
         });
     }
 

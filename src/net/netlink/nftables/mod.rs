@@ -35,6 +35,10 @@ const GET_ELEMENT: u16 = 13;
 const DESTROY_TABLE: u16 = 26;
 const DESTROY_ELEMENT: u16 = 30;
 
+// Flags of a table.
+const OWNER: u32 = 2;
+const PERSIST: u32 = 4;
+
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
@@ -56,8 +60,10 @@ pub(crate) enum Owner {
 pub(crate) struct Table {
     /// What it was made with.
     pub(crate) note: Vec<u8>,
-    /// The connection to the kernel that owns it. Its number is that of its process if it was the
-    /// first one of that.
+    /// Whether it is one of those that [`Owner::Me`] makes, so that it can be claimed.
+    pub(crate) has_owners: bool,
+    /// The connection to the kernel that owns it. The first one of a process has the process's
+    /// number, and each other one a number that no process has.
     pub(crate) owner: Option<u32>,
 }
 
@@ -81,8 +87,6 @@ impl<'a> Batch<'a> {
 
     /// Makes the table, or claims one that is there. `note` is kept with it.
     pub(crate) fn table(&mut self, owner: Owner, note: &[u8]) -> u32 {
-        const OWNER: u32 = 2;
-        const PERSIST: u32 = 4;
         self.add(NEW_TABLE, CREATE, |table, message| {
             message.text(1, table);
             message.number(2, if owner == Owner::Me { OWNER | PERSIST } else { 0 });
@@ -120,11 +124,12 @@ impl<'a> Batch<'a> {
         })
     }
 
-    pub(crate) fn rule(&mut self, chain: &str, steps: &[Expression]) -> u32 {
+    pub(crate) fn rule(&mut self, chain: &str, expressions: &[Expression]) -> u32 {
         self.add(NEW_RULE, CREATE | APPEND, |table, message| {
             message.text(1, table);
             message.text(2, chain);
-            message.nest(4, |rule| steps.iter().for_each(|step| step.write(rule)));
+            message
+                .nest(4, |rule| expressions.iter().for_each(|expression| expression.write(rule)));
         })
     }
 
@@ -231,6 +236,10 @@ impl Nftables {
         let found = tables.bodies().map(after_head).find(is_it);
         Ok(found.map(|table| Table {
             note: attribute(table, 6).unwrap_or_default().to_vec(),
+            has_owners: attribute(table, 2)
+                .and_then(|flags| array(flags, 0))
+                .map(u32::from_be_bytes)
+                .is_some_and(|flags| flags & OWNER != 0),
             owner: attribute(table, 7).and_then(|id| array(id, 0)).map(u32::from_be_bytes),
         }))
     }

@@ -256,9 +256,9 @@ impl Family {
     }
 
     pub(super) fn pass_on(&self, device: u32, to: IpAddr) -> Vec<Expression> {
-        let mut steps = vec![set(R[4], &octets(to))];
-        steps.extend(self.forward(device, R[4]));
-        steps
+        let mut expressions = vec![set(R[4], &octets(to))];
+        expressions.extend(self.forward(device, R[4]));
+        expressions
     }
 
     pub(super) fn sets(&self) -> Vec<Set> {

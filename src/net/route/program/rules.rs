@@ -11,7 +11,7 @@ use crate::net::netlink::nftables::expression::{Expression, Header, Meta};
 
 pub(super) fn entrance(batch: &mut Batch<'_>, family: &Family) {
     let names = family.names;
-    let rule = |steps: Vec<Expression>| [family.is_for_us(), steps].concat();
+    let rule = |expressions: Vec<Expression>| [family.is_for_us(), expressions].concat();
     let transport =
         |number| [Expression::Meta { what: Meta::Transport, to: R[0] }, equal(R[0], &[number])];
     let is_ours = [family.destination(), Expression::Member { set: names.addresses, key: R[0] }];
@@ -86,22 +86,22 @@ pub(super) fn send(batch: &mut Batch<'_>, family: &Family, plan: &Plan) {
 /// An error goes to the target whose packet it quotes.
 pub(super) fn error(batch: &mut Batch<'_>, family: &Family) {
     let names = family.names;
-    let mut steps = Vec::new();
+    let mut expressions = Vec::new();
     if family.is_v4 {
         // A header without options; over IPv6, options would be another next header.
-        steps.extend([field(Header::Transport, 8, 1, R[0]), equal(R[0], &[0x45])]);
+        expressions.extend([field(Header::Transport, 8, 1, R[0]), equal(R[0], &[0x45])]);
     }
-    steps.extend([
+    expressions.extend([
         field(Header::Transport, family.quoted.transport, 1, R[0]),
         equal(R[0], &[libc::IPPROTO_TCP as u8]),
     ]);
-    steps.extend(family.quoted_key());
-    steps.extend([
+    expressions.extend(family.quoted_key());
+    expressions.extend([
         Expression::Lookup { map: names.conns, key: R[0], to: MARK },
         Expression::SetMark { from: MARK },
         goto(names.send),
     ]);
-    batch.rule(names.error, &steps);
+    batch.rule(names.error, &expressions);
 }
 
 /// Of a packet in pieces only the first has ports.
