@@ -6,6 +6,7 @@
 //! `include/uapi/linux` that the constants name.
 
 pub(crate) mod address;
+pub(crate) mod diag;
 pub(crate) mod nftables;
 
 use std::io;
@@ -168,10 +169,15 @@ pub(crate) struct Netlink {
 impl Netlink {
     /// `None` is the routing subsystem, whose number is 0.
     fn open(subsystem: Option<Protocol>) -> io::Result<Self> {
+        Self::open_for(subsystem, 0)
+    }
+
+    /// One that also hears the notices of these groups, a bit each.
+    fn open_for(subsystem: Option<Protocol>, groups: u32) -> io::Result<Self> {
         let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
         let kind = SocketType::RAW;
         let socket = Booked::make(Kind::Own, || Ok(socket_with(family, kind, flags, subsystem)?))?;
-        bind(&*socket, &SocketAddrNetlink::new(0, 0))?;
+        bind(&*socket, &SocketAddrNetlink::new(0, groups))?;
         Ok(Netlink { socket, buffer: vec![0; 32 << 10] })
     }
 
