@@ -33,7 +33,7 @@ const LAST_STATE: u8 = 11;
 const OF_CONNECTIONS: u32 = ((2 << LAST_STATE) - 2) & !(1 << SYN_SENT | 1 << CLOSE | 1 << LISTEN);
 
 /// The other end of a connection, and the kernel's number of the state it is in.
-pub(crate) type Client = (SocketAddr, u8);
+pub(crate) type ClientEnd = (SocketAddr, u8);
 
 /// A connection that has ended: this host's end, and the other. The end of a listener is told in
 /// the same way, with the port 0 of nobody.
@@ -49,7 +49,7 @@ impl Sockets {
 
     /// Returns the connections that clients have to `service`. Those of a listener for both
     /// families are among them.
-    pub(crate) fn connections(&mut self, service: SocketAddr) -> io::Result<Vec<Client>> {
+    pub(crate) fn connections(&mut self, service: SocketAddr) -> io::Result<Vec<ClientEnd>> {
         let mut found = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
             if family == libc::AF_INET && service.is_ipv6() {
@@ -217,7 +217,7 @@ mod tests {
             let _accepted = listener.accept().unwrap();
             let mut found = Sockets::open().unwrap().connections(service).unwrap();
             found.sort();
-            let mut expected: Vec<Client> =
+            let mut expected: Vec<ClientEnd> =
                 clients.iter().map(|client| (client.local_addr().unwrap(), ESTABLISHED)).collect();
             expected.sort();
             assert_eq!(found, expected, "{address}");
