@@ -13,7 +13,6 @@ mod directory;
 mod limits;
 pub(crate) mod masterless;
 mod place;
-pub(crate) mod route;
 
 pub(crate) use check::*;
 pub use directory::StateDirectory;

@@ -9,7 +9,6 @@ byte_enum! {
         2 Ask,
         3 Call,
         4 Accept,
-        5 Route,
     }
 }
 
