@@ -3,10 +3,10 @@
 //! The numbers are those of `include/uapi/linux/if_link.h`, `if_addr.h` and `rtnetlink.h`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{ACK, DUMP, Messages, Netlink, array, attribute};
+use super::{ACK, DUMP, Messages, Netlink, address_of, array, attribute, family_and_octets};
 
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
@@ -71,7 +71,7 @@ impl Devices {
 
     /// Returns all addresses of all devices.
     pub(crate) fn addresses(&mut self) -> io::Result<Vec<Assigned>> {
-        let head = head(libc::AF_UNSPEC, 0, 0);
+        let head = head(libc::AF_UNSPEC as u8, 0, 0);
         Ok(self.dump(GET_ADDRESS, &head)?.bodies().filter_map(read_address).collect())
     }
 
@@ -109,10 +109,7 @@ impl Devices {
         device: u32,
         more: impl FnOnce(&mut Messages),
     ) -> io::Result<()> {
-        let (family, bytes) = match address {
-            IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
-            IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
-        };
+        let (family, bytes) = family_and_octets(address);
         let mut messages = Messages::default();
         let head = head(family, 8 * bytes.len() as u8, device);
         messages.message(kind, flags | ACK, &head, |message| {
@@ -131,9 +128,9 @@ impl Devices {
 }
 
 /// `ifaddrmsg`: family, prefix, flags, scope, device.
-fn head(family: i32, prefix: u8, device: u32) -> [u8; 8] {
+fn head(family: u8, prefix: u8, device: u32) -> [u8; 8] {
     let [a, b, c, d] = device.to_ne_bytes();
-    [family as u8, prefix, 0, 0, a, b, c, d]
+    [family, prefix, 0, 0, a, b, c, d]
 }
 
 fn read_device(body: &[u8]) -> Option<Device> {
@@ -150,16 +147,12 @@ fn read_device(body: &[u8]) -> Option<Device> {
 }
 
 fn read_address(body: &[u8]) -> Option<Assigned> {
-    let [family, prefix, ..] = array::<8>(body, 0)?;
+    let [_, prefix, ..] = array::<8>(body, 0)?;
     let device = u32::from_ne_bytes(array(body, 4)?);
     let attributes = body.get(8..)?;
     // Of a link between two hosts ADDRESS is the other one's.
     let bytes = attribute(attributes, LOCAL).or_else(|| attribute(attributes, ADDRESS))?;
-    let address = match i32::from(family) {
-        libc::AF_INET => IpAddr::V4(Ipv4Addr::from(array::<4>(bytes, 0)?)),
-        libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(array::<16>(bytes, 0)?)),
-        _ => return None,
-    };
+    let address = address_of(bytes)?;
     let valid = attribute(attributes, CACHE_INFO).and_then(|info| array(info, 4));
     let valid = valid.map_or(FOR_EVER, u32::from_ne_bytes);
     let expires = (valid != FOR_EVER).then(|| Duration::from_secs(valid.into()));

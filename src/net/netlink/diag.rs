@@ -4,12 +4,12 @@
 //! `include/net/tcp_states.h`. None of it needs a privilege.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::RecvFlags;
 
-use super::{DUMP, Messages, Netlink, array, attribute, messages};
+use super::{DUMP, Messages, Netlink, address_of, array, attribute, family_and_octets, messages};
 
 const BY_FAMILY: u16 = 20;
 
@@ -66,17 +66,13 @@ impl Sockets {
 
     /// Returns true if a connection to `service` would find a listener.
     pub(crate) fn is_served(&mut self, service: SocketAddr) -> io::Result<bool> {
-        let serves = |body: &[u8], socket: &TcpSocket| {
-            let for_both = || attribute(&body[MESSAGE..], ONLY_V6) != Some(&[1]);
-            let is_any = match socket.own.ip() {
-                IpAddr::V4(any) => any.is_unspecified() && service.is_ipv4(),
-                IpAddr::V6(any) => any.is_unspecified() && (service.is_ipv6() || for_both()),
-            };
-            is_any || socket.own.ip() == service.ip()
-        };
         for family in [libc::AF_INET, libc::AF_INET6] {
             let dump = self.dump(family, 1 << LISTEN, service.port(), |_| {})?;
-            if dump.bodies().any(|body| read(body).is_some_and(|socket| serves(body, &socket))) {
+            let serves = |body: &[u8]| {
+                let only_v6 = attribute(&body[MESSAGE..], ONLY_V6) == Some(&[1]);
+                read(body).is_some_and(|socket| serves(socket.own.ip(), only_v6, service.ip()))
+            };
+            if dump.bodies().filter(|body| body.len() >= MESSAGE).any(serves) {
                 return Ok(true);
             }
         }
@@ -113,12 +109,21 @@ impl SocketEnds {
             .map(SocketEnds)
     }
 
-    /// Returns what has ended, if anything has; empty at some notices that say nothing of it.
+    /// Returns what has ended, if anything has; `None` if there is nothing to read.
     ///
     /// # Errors
-    /// [`rustix::io::Errno::NOBUFS`] if notices came faster than they were read, and some are lost.
+    /// ENOBUFS if notices came faster than they were read. All up to now are lost: whoever wants to
+    /// know looks at the sockets themselves. Later ones are told again.
     pub(crate) fn next(&mut self) -> io::Result<Option<Vec<Ended>>> {
-        let Some(datagram) = self.0.receive(RecvFlags::DONTWAIT)? else { return Ok(None) };
+        let datagram = match self.0.receive(RecvFlags::DONTWAIT) {
+            Err(error) if is_overrun(&error) => {
+                // Until all that waits has been read, the kernel drops later ones without a word.
+                self.empty()?;
+                return Err(error);
+            }
+            received => received?,
+        };
+        let Some(datagram) = datagram else { return Ok(None) };
         let notices = messages(datagram).filter(|notice| notice.kind == BY_FAMILY);
         Ok(Some(
             notices
@@ -127,6 +132,20 @@ impl SocketEnds {
                 .collect(),
         ))
     }
+
+    fn empty(&mut self) -> io::Result<()> {
+        loop {
+            match self.0.receive(RecvFlags::DONTWAIT) {
+                Ok(None) => return Ok(()),
+                Err(error) if !is_overrun(&error) => return Err(error),
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+    }
+}
+
+fn is_overrun(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 impl AsFd for SocketEnds {
@@ -135,17 +154,20 @@ impl AsFd for SocketEnds {
     }
 }
 
+/// Returns true if a listener at `own` takes connections to `address`.
+fn serves(own: IpAddr, only_v6: bool, address: IpAddr) -> bool {
+    let takes_family = own.is_ipv4() == address.is_ipv4() || own.is_ipv6() && !only_v6;
+    own == address || own.is_unspecified() && takes_family
+}
+
 /// One condition, which ends the filter: `inet_diag_bc_op`, then `inet_diag_hostcond`.
 fn condition(service: SocketAddr) -> Vec<u8> {
-    let (family, octets) = match service.ip() {
-        IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
-        IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
-    };
+    let (family, octets) = family_and_octets(service.ip());
     let length = 4 + 8 + octets.len() as u16;
     let mut code = vec![SOURCE_CONDITION, length as u8];
     // Where a socket that does not fit goes on: beyond the end.
     code.extend_from_slice(&(length + 4).to_ne_bytes());
-    code.extend_from_slice(&[family as u8, 8 * octets.len() as u8, 0, 0]);
+    code.extend_from_slice(&[family, 8 * octets.len() as u8, 0, 0]);
     code.extend_from_slice(&i32::from(service.port()).to_ne_bytes());
     code.extend_from_slice(&octets);
     code
@@ -162,13 +184,10 @@ struct TcpSocket {
 
 fn read(body: &[u8]) -> Option<TcpSocket> {
     let [family, state] = array(body.get(..MESSAGE)?, 0)?;
+    let length = if i32::from(family) == libc::AF_INET { 4 } else { 16 };
     let end = |port_at, address_at| {
-        let address = match i32::from(family) {
-            libc::AF_INET => IpAddr::from(Ipv4Addr::from(array::<4>(body, address_at)?)),
-            // A client over IPv4 at a listener for both.
-            libc::AF_INET6 => Ipv6Addr::from(array::<16>(body, address_at)?).to_canonical(),
-            _ => return None,
-        };
+        // A client over IPv4 at a listener for both.
+        let address = address_of(body.get(address_at..address_at + length)?)?.to_canonical();
         Some(SocketAddr::new(address, u16::from_be_bytes(array(body, port_at)?)))
     };
     Some(TcpSocket { state, own: end(4, 8)?, other: end(6, 24)? })
@@ -176,7 +195,7 @@ fn read(body: &[u8]) -> Option<TcpSocket> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
     use rustix::event::{PollFd, PollFlags, poll};
@@ -192,11 +211,11 @@ mod tests {
         (listener, service)
     }
 
-    /// A socket for both families, which std does not make.
-    fn for_both() -> (TcpListener, u16) {
+    /// A listener at any address, which std makes for both families only.
+    fn at_any(only_v6: bool) -> (TcpListener, u16) {
         let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None);
         let socket = socket.unwrap();
-        socket.set_only_v6(false).unwrap();
+        socket.set_only_v6(only_v6).unwrap();
         let any: SocketAddr = (Ipv6Addr::UNSPECIFIED, 0).into();
         socket.bind(&any.into()).unwrap();
         socket.listen(16).unwrap();
@@ -209,7 +228,7 @@ mod tests {
     fn a_service_has_the_connections_of_its_clients_and_no_others() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (listener, service) = listener(address);
-            let (_other_listener, other) = super::tests::listener(address);
+            let (_other_listener, other) = self::listener(address);
             let clients: Vec<TcpStream> =
                 (0..3).map(|_| TcpStream::connect(service).unwrap()).collect();
             let _other = TcpStream::connect(other).unwrap();
@@ -226,7 +245,7 @@ mod tests {
 
     #[test]
     fn clients_over_ipv4_of_a_listener_for_both_families_are_found() {
-        let (_listener, port) = for_both();
+        let (_listener, port) = at_any(false);
         let service: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
         let client = TcpStream::connect(service).unwrap();
         let mut sockets = Sockets::open().unwrap();
@@ -237,29 +256,74 @@ mod tests {
 
     #[test]
     fn a_service_is_served_by_a_listener_at_its_address_or_at_any() {
+        let (v4, v6) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from(Ipv6Addr::LOCALHOST));
+        let any_v4 = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        let any_v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        for (own, only_v6, serves_v4, serves_v6) in [
+            (v4, false, true, false),
+            (v6, false, false, true),
+            (IpAddr::from([127, 0, 0, 2]), false, false, false),
+            (any_v4, false, true, false),
+            (any_v6, false, true, true),
+            (any_v6, true, false, true),
+        ] {
+            let found = (serves(own, only_v6, v4), serves(own, only_v6, v6));
+            assert_eq!(found, (serves_v4, serves_v6), "{own} {only_v6}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_found_while_it_is_open() {
         let mut sockets = Sockets::open().unwrap();
-        let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (listener, service) = listener(address);
+            assert!(sockets.is_served(service).unwrap(), "{address}");
+            drop(listener);
+            // A process that another test is about to start may have a copy.
+            let deadline = Instant::now() + PATIENCE;
+            while sockets.is_served(service).unwrap() {
+                assert!(Instant::now() < deadline, "{address} is still served");
+                std::thread::yield_now();
+            }
+        }
         let mut at = |ip, port| sockets.is_served(SocketAddr::new(ip, port)).unwrap();
-        let served = |at: &mut dyn FnMut(IpAddr, u16) -> bool, port| (at(v4, port), at(v6, port));
+        let (v4, v6) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from(Ipv6Addr::LOCALHOST));
+        let (_both, port) = at_any(false);
+        assert!(at(v4, port) && at(v6, port));
+        // Others may listen at the same ports over IPv4, but not at all of them.
+        let only_v6: Vec<_> = (0..3).map(|_| at_any(true)).collect();
+        assert!(only_v6.iter().all(|(_, port)| at(v6, *port)));
+        assert!(only_v6.iter().any(|(_, port)| !at(v4, *port)));
+    }
 
-        let (one, service) = listener("127.0.0.1:0");
-        assert_eq!(served(&mut at, service.port()), (true, false));
-        assert!(!at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), service.port()), "another address");
-        drop(one);
-        assert_eq!(served(&mut at, service.port()), (false, false));
-
-        let (_any, service) = listener("0.0.0.0:0");
-        assert_eq!(served(&mut at, service.port()), (true, false));
-        let (_both, port) = for_both();
-        assert_eq!(served(&mut at, port), (true, true));
-        let only_v6 = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None);
-        let only_v6 = only_v6.unwrap();
-        only_v6.set_only_v6(true).unwrap();
-        let any: SocketAddr = (Ipv6Addr::UNSPECIFIED, 0).into();
-        only_v6.bind(&any.into()).unwrap();
-        only_v6.listen(16).unwrap();
-        let port = TcpListener::from(only_v6.try_clone().unwrap()).local_addr().unwrap().port();
-        assert_eq!(served(&mut at, port), (false, true));
+    #[test]
+    fn who_is_too_slow_to_read_all_notices_is_told_so_and_hears_later_ones() {
+        let mut ends = SocketEnds::open().unwrap();
+        let room = |ends: &SocketEnds, bytes| {
+            rustix::net::sockopt::set_socket_recv_buffer_size(&*ends.0.socket, bytes).unwrap();
+        };
+        room(&ends, 1);
+        let (listener, service) = listener("127.0.0.1:0");
+        let visit = || {
+            let client = TcpStream::connect(service).unwrap();
+            drop(listener.accept().unwrap());
+            client.local_addr().unwrap()
+        };
+        let deadline = Instant::now() + PATIENCE;
+        // The kernel tells of them a little later.
+        let lost = loop {
+            (0..100).for_each(|_| _ = visit());
+            match std::iter::repeat_with(|| ends.next()).find(|next| !matches!(next, Ok(Some(_)))) {
+                Some(Err(error)) => break error,
+                _ => {
+                    assert!(Instant::now() < deadline, "no notice is lost in the least of buffers")
+                }
+            }
+        };
+        assert!(is_overrun(&lost), "{lost}");
+        room(&ends, 1 << 20);
+        let client = visit();
+        wait_for(&mut ends, |ended| *ended == (service, client));
     }
 
     /// Waits until the kernel has said that this socket is gone.
@@ -297,7 +361,7 @@ mod tests {
     #[test]
     fn a_client_over_ipv4_that_leaves_a_listener_for_both_is_told_as_such() {
         let mut ends = SocketEnds::open().unwrap();
-        let (listener, port) = for_both();
+        let (listener, port) = at_any(false);
         let service: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
         let client = TcpStream::connect(service).unwrap();
         let end = client.local_addr().unwrap();

@@ -10,6 +10,7 @@ pub(crate) mod diag;
 pub(crate) mod nftables;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::net::netlink::SocketAddrNetlink;
@@ -139,6 +140,25 @@ fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+/// An address as the kernel has it: the number of its family, and its bytes.
+fn family_and_octets(address: IpAddr) -> (u8, Vec<u8>) {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    (family as u8, octets(address))
+}
+
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// The address that has these bytes; `None` if they are too many or too few for any.
+pub(crate) fn address_of(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 /// What the kernel refused: the number of the message, and why.

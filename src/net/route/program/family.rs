@@ -8,6 +8,7 @@ use crate::net::netlink::nftables::expression::{
     Expression, Header, Meta, PacketVerdict, Register,
 };
 use crate::net::netlink::nftables::set::{Holds, Set, Type};
+use crate::net::netlink::octets;
 
 pub(super) const R: [Register; 16] = {
     let mut all = [Register(0); 16];
@@ -307,13 +308,6 @@ impl Family {
     /// The ICMP errors that tell a sender to change what it sends, or that it never arrives.
     pub(super) fn errors(&self) -> &'static [u8] {
         if self.is_v4 { &[3, 11, 12] } else { &[1, 2, 3, 4] }
-    }
-}
-
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 

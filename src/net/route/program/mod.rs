@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use crate::net::netlink::nftables::set::{Holds, Set, Type, Value};
 use crate::net::netlink::nftables::{Batch, Nftables, Owner};
+use crate::net::netlink::{address_of, octets};
 pub(crate) use family::connection_key;
 use family::{
     ENTRANCE, FAMILIES, FRAGMENT_CHAIN, FRAGMENT_MAP, Family, LEARN, ROUTER_TARGETS, ROUTERS,
-    SLOT_MAP, end_bytes, family_of, fresh_chain, octets,
+    SLOT_MAP, end_bytes, family_of, fresh_chain,
 };
 pub(crate) use rules::write_ends;
 
@@ -198,12 +199,7 @@ pub(crate) fn addresses(nftables: &mut Nftables, table: &str) -> io::Result<Vec<
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // it is half made
             elements => elements?,
         };
-        found.extend(elements.iter().filter_map(|element| address(&element.key)));
+        found.extend(elements.iter().filter_map(|element| address_of(&element.key)));
     }
     Ok(found)
-}
-
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
