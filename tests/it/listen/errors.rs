@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use pares::{EventKind, Instance, Listen, ListenError};
 
@@ -138,15 +139,24 @@ fn who_has_no_descriptor_left_is_told_and_others_accept() {
     poor.word();
     assert_eq!(poor.word(), "listens");
     let _rich = site.acceptor("rich", How { threads: 4, ..USUAL });
-    // Enough for both to get some; those of the poor one are kept.
-    let clients: Vec<_> = (0..80).map(|_| site.connect()).collect();
-    let word = poor.word();
+    // As many as it takes: while it is not run, others get its share.
+    let is_told = AtomicBool::new(false);
+    let word = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let deadline = Instant::now() + PATIENCE;
+            while !is_told.load(Ordering::Relaxed) && Instant::now() < deadline {
+                drop(site.connect());
+            }
+        });
+        let word = poor.word();
+        is_told.store(true, Ordering::Relaxed);
+        word
+    });
     assert!(word.starts_with("cannot: cannot accept: "), "{word}");
     assert!(word.contains("raise its limit (ulimit -n)"), "{word}");
     for _ in 0..10 {
         assert_eq!(site.visit(), "rich");
     }
-    drop(clients);
 }
 
 #[test]
