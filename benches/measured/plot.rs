@@ -37,7 +37,7 @@ const CURVES: [(&str, &str, &str); 7] = [
     ("growth-join", "Growth: so many instances join, eight processes at once", "instances"),
     (
         "lost",
-        "Connections lost while 10 of 4 serving processes are killed and replaced, one by one",
+        "Connections lost in ten kills: 4 processes serve, one after the other is killed and replaced",
         "connections per second; 800 can be served",
     ),
     ("memory", "Resident memory of the supervisor for each subordinate", "subordinates"),

@@ -41,7 +41,7 @@ pub(crate) struct Sharer {
     pass: u128,
     /// Since when it leaves a turn unused while connections wait.
     slow_since: Option<Time>,
-    /// It has been slow for too long: others get its turns until it is heard again.
+    /// It has been slow for too long: others get its turns until it answers.
     has_lapsed: bool,
 }
 
@@ -96,7 +96,8 @@ pub(crate) struct Turns {
     waiting: u32,
 }
 
-/// From now on this acceptor may have accepted so many connections in all.
+/// From now on this acceptor may have accepted so many connections in all. Said again with the same
+/// number, it asks for a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) to: ConnId,
@@ -159,8 +160,7 @@ impl Turns {
     /// Gives the turns that are due.
     pub(crate) fn deal(&mut self, now: Time) -> Vec<Given> {
         let waiting = u64::from(self.waiting);
-        self.watch(now);
-        let mut given = BTreeMap::new();
+        let mut given = self.watch(now);
         let mut out = self.out();
         while out <= waiting && self.give(0, &mut given) {
             out += 1;
@@ -169,7 +169,7 @@ impl Turns {
         while out + ahead < waiting && self.give(1, &mut given) {
             ahead += 1;
         }
-        self.watch(now); // those that have just been given one, too
+        _ = self.watch(now); // those that have just been given one, too: none lapses yet
         given.into_iter().map(|(to, in_all)| Given { to, in_all }).collect()
     }
 
@@ -184,15 +184,20 @@ impl Turns {
         true
     }
 
-    /// Takes the turns of those that have left them unused for too long for others.
-    fn watch(&mut self, now: Time) {
-        for acceptor in self.acceptors.values_mut() {
+    /// Takes the turns of those that have left them unused for too long for others. Returns each of
+    /// them with what it has been given in all, to ask it for a report: whoever finds others
+    /// quicker from now on has none to make by itself.
+    fn watch(&mut self, now: Time) -> BTreeMap<ConnId, u64> {
+        let mut asked = BTreeMap::new();
+        for (conn, acceptor) in &mut self.acceptors {
             if self.waiting == 0 || acceptor.out() == 0 {
                 acceptor.slow_since = None;
             } else if now >= *acceptor.slow_since.get_or_insert(now) + LAPSE {
                 acceptor.has_lapsed = true;
+                asked.insert(*conn, acceptor.given);
             }
         }
+        asked
     }
 
     /// Returns the acceptor whose turn it is; `None` if none may have one.

@@ -104,6 +104,7 @@
 //! alike ask everything else about resources, settings and messages at the registry port (96 to
 //! 108), and there they ask about listeners (41 to 47). 80 to 88 are said at the desk, where
 //! instances share listeners; `Shown` and `Given` bring the listener's descriptor with them.
+//! `Turns` said again with the same number asks for a `Took`.
 
 pub(crate) mod field;
 pub(crate) mod frame;

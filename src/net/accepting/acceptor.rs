@@ -375,6 +375,9 @@ impl Acceptor {
             let Some(line) = &mut inside.line else { return };
             match line.next() {
                 Ok(Some(Message::ToAcceptor(ToAcceptor::Turns { in_all }))) => {
+                    if in_all <= inside.turns.in_all {
+                        inside.told = Report::default(); // the desk asks for a report
+                    }
                     inside.turns.in_all = inside.turns.in_all.max(in_all);
                 }
                 Ok(Some(Message::ToAcceptor(ToAcceptor::Drained {}))) => {

@@ -185,6 +185,7 @@ impl World {
             assert!(self.turns.out() <= known, "{} turns out, room for {known}", self.turns.out());
             if self.is_quiet() {
                 self.check_that_nothing_waits();
+                self.check_that_all_are_heard();
             }
         }
         let serves = |one: &Process| one.inside > 0 && !one.is_draining;
@@ -200,7 +201,6 @@ impl World {
     fn is_quiet(&self) -> bool {
         self.under_way == 0
             && self.processes.values().all(|one| one.is_linked && !one.is_frozen)
-            && self.turns.acceptors().all(|one| !one.has_lapsed)
     }
 
     /// However many stand still with a turn, one after the other: each costs a lapse, no more.
@@ -226,6 +226,16 @@ impl World {
         let idle = |one: &&Process| one.inside > 0 && !one.is_draining;
         let idle = self.processes.values().filter(idle).count();
         assert!(self.queue == 0 || idle == 0, "{} wait, {idle} have room", self.queue);
+    }
+
+    /// Whoever stood still has its turns again soon after it moves, although others were quicker
+    /// all the time and it has nothing of its own to say.
+    fn check_that_all_are_heard(&self) {
+        for one in self.processes.values().filter(|one| one.inside > 0 && !one.is_draining) {
+            let has_spoken = self.inbox.get(&one.conn).is_some_and(|inbox| !inbox.is_empty());
+            let known = self.turns.acceptors.get(&one.conn).expect("it is linked");
+            assert!(has_spoken || !known.has_lapsed, "{} is forgotten", known.name);
+        }
     }
 
     fn on(&mut self, event: Event) {
@@ -356,9 +366,12 @@ impl World {
                 }
             }
         }
+        let in_all = |turns: &Turns| turns.acceptors().map(|one| one.given).sum::<u64>();
+        let before = in_all(&self.turns);
         let given = self.turns.deal(self.now);
         let (out, most) = (self.turns.out(), u64::from(self.queue) + 1);
-        assert!(given.is_empty() || out <= most, "{out} turns out after one was given");
+        let gave_one = in_all(&self.turns) > before;
+        assert!(!gave_one || out <= most, "{out} turns out after one was given");
         for Given { to, in_all } in given {
             self.soon(Event::ToAcceptor(to, in_all));
         }
@@ -374,7 +387,15 @@ impl World {
             if !one.can_work() || one.inside == 0 {
                 return;
             }
-            one.in_all = one.unread.drain(..).fold(one.in_all, u64::max);
+            let mut is_asked = false;
+            for in_all in one.unread.drain(..) {
+                is_asked |= in_all <= one.in_all;
+                one.in_all = one.in_all.max(in_all);
+            }
+            if is_asked {
+                self.report(who);
+            }
+            let one = self.processes.get_mut(&who).expect("it lives");
             if one.spent >= one.in_all || self.queue == 0 {
                 return;
             }

@@ -143,7 +143,8 @@ fn an_acceptor_that_leaves_its_turn_unused_while_connections_wait_holds_up_nobod
     deal(&mut turns, LATER, 1);
     assert_eq!(turns.wake_at(), Some(LATER + LAPSE));
     turns.report(2, Report { spent: 2, ..ready(1) });
-    assert_eq!(to(&deal(&mut turns, LATER + LAPSE, 1)), [(2, 3)]);
+    let given = deal(&mut turns, LATER + LAPSE, 1);
+    assert_eq!(to(&given), [(1, 1), (2, 3)], "the first one is asked for a report");
     assert_eq!(turns.out(), 1, "the first one's turn counts no longer");
     assert_eq!(turns.wake_at(), Some(LATER + LAPSE + LAPSE), "it is the second one's time now");
     turns.report(1, Report { spent: 1, ..ready(1) });
