@@ -13,6 +13,7 @@ mod directory;
 mod limits;
 pub(crate) mod masterless;
 mod place;
+pub(crate) mod route;
 
 pub(crate) use check::*;
 pub use directory::StateDirectory;

@@ -1,5 +1,7 @@
 //! Streams of bytes and handshakes.
 
+use core::net::IpAddr;
+
 use super::{Choices, text};
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
 use crate::wire::proof::{Key, Meeting, Prover};
@@ -90,7 +92,7 @@ pub fn fuzz_handshake(input: &[u8]) {
         port: choices.u16(),
         client_nonce: choices.array(),
         server_nonce: choices.array(),
-        ip: choices.array(),
+        ip: IpAddr::from(choices.array::<4>()),
     };
     let (prover, other_prover) = match choices.below(2) {
         0 => (Prover::Client, Prover::Server),
@@ -110,7 +112,7 @@ pub fn fuzz_handshake(input: &[u8]) {
         5 => other.group = text(&mut choices),
         6 => other.port = choices.u16(),
         7 => other.client_nonce = choices.array(),
-        8 => other.ip = choices.array(),
+        8 => other.ip = IpAddr::from(choices.array::<16>()),
         _ => other.server_nonce = choices.array(),
     }
     let same = (&other, &other_key) == (&this, &key);

@@ -316,7 +316,11 @@ impl Member {
                     | Message::FromAcceptor(_)
                     | Message::ToAcceptor(_)
                     | Message::Sharing(_)
-                    | Message::Response(_) => Heard::Nonsense,
+                    | Message::Response(_)
+                    | Message::Introduction(_)
+                    | Message::ToAgent(_)
+                    | Message::FromAgent(_)
+                    | Message::BetweenRouters(_) => Heard::Nonsense,
                 }
             }
             (Tie::None | Tie::Own | Tie::Over, _) => Heard::Nonsense,

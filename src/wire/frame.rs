@@ -16,9 +16,14 @@ const LENGTH: usize = size_of::<u32>();
 
 /// Appends `message` to `out` as one frame.
 pub(crate) fn put_frame(message: &Message, out: &mut Vec<u8>) {
+    put_frame_with(out, |out| message.put(out));
+}
+
+/// Appends a frame with the body that `put` appends.
+pub(super) fn put_frame_with(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH]);
-    message.put(out);
+    put(out);
     let body = out.len() - start - LENGTH;
     debug_assert!(body <= MAX_FRAME, "{} bytes in one frame", body);
     BigEndian::write_u32(&mut out[start..start + LENGTH], body as u32);
@@ -46,6 +51,12 @@ impl FrameBuffer {
     /// After an error the stream's boundaries are lost: the connection must be closed.
     #[inline] // else each message is copied on its way out
     pub(crate) fn next(&mut self, max_body: usize) -> Result<Option<Message>, DecodeError> {
+        self.next_body(max_body)?.map(Message::decode).transpose()
+    }
+
+    /// The same, of a frame's body as it is.
+    #[inline]
+    pub(crate) fn next_body(&mut self, max_body: usize) -> Result<Option<&[u8]>, DecodeError> {
         if self.is_empty() {
             self.bytes.clear();
             self.taken = 0;
@@ -67,7 +78,7 @@ impl FrameBuffer {
         }
         let Some(body) = rest.get(LENGTH..LENGTH + body) else { return Ok(None) };
         self.taken += LENGTH + body.len();
-        Message::decode(body).map(Some)
+        Ok(Some(body))
     }
 
     /// Returns how many bytes are missing of the message that has come in part; 0 if none has, as

@@ -73,6 +73,22 @@
 //! | 106 | `Done` | supervisor | `count: u64` |
 //! | 107 | `NotDone` | supervisor | `fault: Fault`, `detail: str` |
 //! | 108 | `Conflict` | supervisor | `present: str?` |
+//! | 128 | `RouteHello` | dialler | `service_type: u16`, `tail: Tail`, `router: RouterNow?`, `name: str`, `host: Host`, `weight: u16` |
+//! | 129 | `RouteWelcome` | router | `tail: Tail`, `router: RouterNow`, `name: str`, `host: Host`, `services: [SocketAddr]` |
+//! | 130 | `Report` | router | `number: u32` |
+//! | 131 | `Serve` | router | `token: RouteToken`, `candidates: [(IpAddr, u16)]?`, `draining: [IpAddr]` |
+//! | 132 | `Stale` | agent | `token: RouteToken` |
+//! | 133 | `ReportBegin` | agent | `number: u32`, `state: TargetState` |
+//! | 134 | `ReportPart` | agent | `number: u32`, `service: u16`, `keys: bytes` |
+//! | 135 | `ReportEnd` | agent | `number: u32`, `keys: u32` |
+//! | 136 | `TargetNow` | agent | `state: TargetState` |
+//! | 137 | `Closed` | agent | `service: u16`, `keys: bytes` |
+//! | 138 | `Behind` | agent | |
+//! | 139 | `Find` | router | `number: u32`, `service: u16`, `keys: bytes` |
+//! | 140 | `Found` | agent | `number: u32`, `service: u16`, `keys: bytes` |
+//! | 144 | `Ready` | router | `entries: u32` |
+//! | 145 | `Owns` | router | `token: RouteToken` |
+//! | 146 | `Settled` | router | `token: RouteToken` |
 //!
 //! A kind is never given a second meaning. A field is never added to an existing kind: that takes a
 //! new kind, or a new [`PROTOCOL_VERSION`]. 16 was a `Hello` that did not say what an instance
@@ -91,9 +107,12 @@
 //! str?`, `term: u64`, `sequence: u64`. `Roster` is `admin_ports: [u16]`, `unknown_since_ns: u64?`.
 //! `Terms` is `weight: u16`, `policy: Policy`, `capacity: u32`. `Report` is `spent: u64`, `ready:
 //! u32`, `open: u32`, `taken: u64`. `Acceptor` is `name: str`, `policy: Policy`, `weight: u16`,
-//! `capacity: u32`, `turns: u64`, `open: u32`, `taken: u64`, `draining: bool`. The enums are one
-//! byte: [`Purpose`], [`Refusal`], [`Departure`], [`LeftCause`], [`ElectionCause`], [`Outcome`],
-//! [`Shortage`], [`Scope`], [`Fault`], [`Policy`].
+//! `capacity: u32`, `turns: u64`, `open: u32`, `taken: u64`, `draining: bool`. `RouteToken` is
+//! `epoch: u64`, `id: byte[16]`; `Tail` is `byte[11]`. `Host` is `v4: IpAddr?`, `v6: IpAddr?`,
+//! `mac: byte[6]`. `RouterNow` is `owns: RouteToken?`. `TargetState` is `listening: u64`, `fit:
+//! bool`, `connections: u32`. `IpAddr` is its family, 4 or 6, and its 4 or 16 bytes; `SocketAddr`
+//! is an `IpAddr` and `port: u16`. The enums are one byte: [`Purpose`], [`Refusal`], [`Departure`],
+//! [`LeftCause`], [`ElectionCause`], [`Outcome`], [`Shortage`], [`Scope`], [`Fault`], [`Policy`].
 //!
 //! A connection takes these steps: the client sends `Opening`; the server answers `Challenge` with
 //! its proof, or `Rejected`; the client checks it and sends `Proof` together with its first
@@ -104,7 +123,8 @@
 //! alike ask everything else about resources, settings and messages at the registry port (96 to
 //! 108), and there they ask about listeners (41 to 47). 80 to 88 are said at the desk, where
 //! instances share listeners; `Shown` and `Given` bring the listener's descriptor with them.
-//! `Turns` said again with the same number asks for a `Took`.
+//! `Turns` said again with the same number asks for a `Took`. 128 and more are between the routers
+//! and targets of a routed service ([`route`]).
 
 pub(crate) mod field;
 pub(crate) mod frame;
@@ -112,16 +132,19 @@ pub(crate) mod heartbeat;
 pub(crate) mod label;
 pub(crate) mod peer_id;
 pub(crate) mod proof;
+pub(crate) mod route;
 pub(crate) mod seal;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;
 
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use field::{Field, Payload, Reader};
 pub use label::Label;
 pub use peer_id::{PeerId, Tail};
+pub(crate) use route::{Host, RouteToken, RouterNow, TargetState};
 pub use values::*;
 
 /// The version of the protocol that this code speaks; so far the range that it accepts has only
@@ -153,6 +176,8 @@ pub(crate) enum DecodeError {
     BadValue(&'static str),
     /// A text is not UTF-8.
     NotUtf8,
+    /// The frame was changed on its way, or is not the next one of this connection.
+    WrongSeal,
 }
 
 impl std::fmt::Display for DecodeError {
@@ -166,6 +191,7 @@ impl std::fmt::Display for DecodeError {
             DecodeError::UnknownKind(kind) => write!(f, "a message of unknown kind {kind}"),
             DecodeError::BadValue(what) => write!(f, "a message with a meaningless {what}"),
             DecodeError::NotUtf8 => f.write_str("a message with a text that is not UTF-8"),
+            DecodeError::WrongSeal => f.write_str("a message that was not sent like this"),
         }
     }
 }
@@ -362,6 +388,42 @@ messages! {
         106 Done { count: u64 }
         107 NotDone { fault: Fault, detail: String }
         108 Conflict { present: Option<String> }
+    }
+    /// The first words between a router, and another router or an agent.
+    Introduction {
+        128 RouteHello {
+            service_type: u16, tail: Tail, router: Option<Box<RouterNow>>, name: String,
+            host: Box<Host>, weight: u16,
+        }
+        129 RouteWelcome {
+            tail: Tail, router: Box<RouterNow>, name: String, host: Box<Host>,
+            services: Vec<SocketAddr>,
+        }
+    }
+    /// What a router says to the agent on a target.
+    ToAgent {
+        130 Report { number: u32 }
+        131 Serve {
+            token: RouteToken, candidates: Option<Vec<(IpAddr, u16)>>, draining: Vec<IpAddr>,
+        }
+        139 Find { number: u32, service: u16, keys: Payload }
+    }
+    /// What an agent says to a router of its target.
+    FromAgent {
+        132 Stale { token: RouteToken }
+        133 ReportBegin { number: u32, state: TargetState }
+        134 ReportPart { number: u32, service: u16, keys: Payload }
+        135 ReportEnd { number: u32, keys: u32 }
+        136 TargetNow { state: TargetState }
+        137 Closed { service: u16, keys: Payload }
+        138 Behind {}
+        140 Found { number: u32, service: u16, keys: Payload }
+    }
+    /// What two routers say to each other.
+    BetweenRouters {
+        144 Ready { entries: u32 }
+        145 Owns { token: RouteToken }
+        146 Settled { token: RouteToken }
     }
 }
 

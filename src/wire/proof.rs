@@ -14,6 +14,8 @@
 //! | address        | the same, where it is not 127.0.0.1; else it is left out               |
 //! | both nonces    | replaying an earlier meeting                                           |
 
+use core::net::{IpAddr, Ipv4Addr};
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -40,7 +42,7 @@ pub(crate) struct Meeting {
     pub(crate) group: String,
     pub(crate) port: u16,
     /// The address that the port is on.
-    pub(crate) ip: [u8; 4],
+    pub(crate) ip: IpAddr,
     pub(crate) client_nonce: Nonce,
     pub(crate) server_nonce: Nonce,
 }
@@ -74,8 +76,10 @@ impl Meeting {
         self.port.put(&mut text);
         // All other fields say or have their length, so that no text without it looks like one with
         // it.
-        if self.ip != [127, 0, 0, 1] {
-            text.extend_from_slice(&self.ip);
+        match self.ip {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => {}
+            IpAddr::V4(address) => text.extend_from_slice(&address.octets()),
+            IpAddr::V6(address) => text.extend_from_slice(&address.octets()),
         }
         self.client_nonce.put(&mut text);
         self.server_nonce.put(&mut text);
@@ -98,7 +102,7 @@ mod tests {
             version: 1,
             group: "default".into(),
             port: 30099,
-            ip: [127, 0, 0, 1],
+            ip: Ipv4Addr::LOCALHOST.into(),
             client_nonce: [1; 32],
             server_nonce: [2; 32],
         }
@@ -119,7 +123,7 @@ mod tests {
             Meeting { version: 2, ..meeting() },
             Meeting { group: "other".into(), ..meeting() },
             Meeting { port: 30100, ..meeting() },
-            Meeting { ip: [127, 0, 0, 2], ..meeting() },
+            Meeting { ip: [127, 0, 0, 2].into(), ..meeting() },
             Meeting { client_nonce: [3; 32], ..meeting() },
             Meeting { server_nonce: [3; 32], ..meeting() },
         ];

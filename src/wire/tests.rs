@@ -36,6 +36,7 @@ fn setting() -> super::Setting {
 
 /// One example of every message, in the order of the table.
 pub(crate) fn examples() -> Vec<Message> {
+    use {BetweenRouters::*, FromAgent::*, Introduction::*, ToAgent::*};
     use {
         Calling::*, Control::*, FromHolder::*, Handshake::*, Joining::*, Listening::*, News::*,
         Question::*,
@@ -175,7 +176,7 @@ pub(crate) fn examples() -> Vec<Message> {
         NotShown {},
         Given {},
         Turns { in_all: 41 },
-        Took { report: Report { spent: 40, ready: 1, open: 5, taken: 40 } },
+        Took { report: super::Report { spent: 40, ready: 1, open: 5, taken: 40 } },
         Drained {},
         Revived {},
         UsageQuery { resource: Some("db".into()) },
@@ -203,7 +204,60 @@ pub(crate) fn examples() -> Vec<Message> {
         Done { count: 2 },
         NotDone { fault: Fault::NoSuchResource, detail: "db".into() },
         Conflict { present: Some("slow".into()) },
+        RouteHello {
+            service_type: 7,
+            tail: Tail([0x66; 11]),
+            router: Some(Box::new(RouterNow { owns: Some(token()) })),
+            name: "web-2".into(),
+            host: Box::new(host()),
+            weight: 2,
+        },
+        RouteWelcome {
+            tail: Tail([0x77; 11]),
+            router: Box::new(RouterNow { owns: None }),
+            name: "web-1".into(),
+            host: Box::new(host()),
+            services: vec!["10.0.0.100:80".parse().unwrap(), "[fd00::100]:80".parse().unwrap()],
+        },
+        Report { number: 5 },
+        Serve {
+            token: token(),
+            candidates: Some(vec![("10.0.0.12".parse().unwrap(), 3)]),
+            draining: vec!["fd00::13".parse().unwrap()],
+        },
+        Stale { token: token() },
+        ReportBegin { number: 5, state: target_state() },
+        ReportPart { number: 5, service: 1, keys: keys() },
+        ReportEnd { number: 5, keys: 1 },
+        TargetNow { state: target_state() },
+        Closed { service: 1, keys: keys() },
+        Behind {},
+        Find { number: 6, service: 1, keys: keys() },
+        Found { number: 6, service: 1, keys: keys() },
+        Ready { entries: 1 },
+        Owns { token: token() },
+        Settled { token: token() },
     ]
+}
+
+fn token() -> RouteToken {
+    RouteToken { epoch: 9, id: PeerId::new(10, 4, Tail([0x77; 11])) }
+}
+
+fn host() -> Host {
+    Host {
+        v4: Some("10.0.0.12".parse().unwrap()),
+        v6: Some("fd00::12".parse().unwrap()),
+        mac: [2, 0, 0, 0, 0, 12],
+    }
+}
+
+fn target_state() -> TargetState {
+    TargetState { listening: 0b10, fit: true, connections: 1 }
+}
+
+fn keys() -> Payload {
+    route::pack(&[("10.0.0.9:4711".parse().unwrap(), 1)])
 }
 
 fn framed(message: &Message) -> Vec<u8> {

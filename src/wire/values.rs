@@ -9,6 +9,7 @@ byte_enum! {
         2 Ask,
         3 Call,
         4 Accept,
+        5 Route,
     }
 }
 
