@@ -459,6 +459,11 @@ impl Machine {
         self.record.members()
     }
 
+    /// Returns what it knows of one process.
+    pub(crate) fn member(&self, tail: Tail) -> Option<&PeerRecord> {
+        self.record.get(tail)
+    }
+
     /// Checks what must always hold, besides what is asserted where it is decided.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {

@@ -199,8 +199,7 @@ impl World {
 
     /// Nothing is on its way, and nobody is late.
     fn is_quiet(&self) -> bool {
-        self.under_way == 0
-            && self.processes.values().all(|one| one.is_linked && !one.is_frozen)
+        self.under_way == 0 && self.processes.values().all(|one| one.is_linked && !one.is_frozen)
     }
 
     /// However many stand still with a turn, one after the other: each costs a lapse, no more.
