@@ -306,6 +306,9 @@ typedef struct pares_peer_info {
     int own;
     /** Its label; "" if it has none, or if only others hear it. Safe to print. */
     const char *label;
+    /** The source of its newest heartbeat, such as "10.0.0.2:30200"; "" of this peer, and of one
+     *  that only others hear. */
+    const char *address;
 } pares_peer_info;
 
 /** The record of one peer at one moment. */

@@ -162,7 +162,8 @@ fn claim_peers(claims: &mut Claims) {
         suspected,
         direct,
         own,
-        label
+        label,
+        address
     );
     layout!(claims, CPeerListing, "pares_peer_listing", count, peers);
     layout!(

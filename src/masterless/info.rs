@@ -1,5 +1,7 @@
 //! What one process of a group knows of another process.
 
+use std::net::SocketAddr;
+
 use crate::state::masterless::{Machine, Millis, PeerRecord};
 use crate::wire::heartbeat::Status;
 use crate::wire::{Label, PeerId};
@@ -31,6 +33,10 @@ pub struct PeerInfo {
     pub direct: bool,
     /// True if it is this process.
     pub own: bool,
+    /// The source of its newest heartbeat; `None` of this process, and of one that it does not
+    /// hear directly. A heartbeat says nothing of its source: somebody who sends a
+    /// copy of one that did not arrive can make this wrong.
+    pub address: Option<SocketAddr>,
 }
 
 impl PeerInfo {
@@ -47,11 +53,17 @@ impl PeerInfo {
             suspected: false,
             direct: true,
             own: true,
+            address: None,
         }
     }
 
     /// Returns what it knows of another process.
-    pub(super) fn other(machine: &Machine, member: &PeerRecord, now: Millis) -> Self {
+    pub(super) fn other(
+        machine: &Machine,
+        member: &PeerRecord,
+        address: Option<SocketAddr>,
+        now: Millis,
+    ) -> Self {
         PeerInfo {
             id: member.id,
             label: member.label,
@@ -67,6 +79,7 @@ impl PeerInfo {
             suspected: machine.suspects(member, now),
             direct: member.direct,
             own: false,
+            address: address.filter(|_| member.direct),
         }
     }
 }

@@ -237,7 +237,9 @@ impl Peer {
         }
         let mut peers: Vec<PeerInfo> = self.shared.look(|inside, now| {
             let machine = &inside.machine;
-            let others = machine.members().map(|member| PeerInfo::other(machine, member, now));
+            let others = machine.members().map(|member| {
+                PeerInfo::other(machine, member, inside.address(member.id.tail()), now)
+            });
             others.chain([PeerInfo::own(machine)]).collect()
         });
         peers.sort_unstable_by_key(|peer| peer.id);

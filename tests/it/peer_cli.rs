@@ -1,6 +1,6 @@
 //! `pares peer`: what is printed, and with which exit code it ends.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
@@ -115,7 +115,7 @@ fn ls_in_a_pipe_is_tabs_and_in_json_has_every_field() {
     assert_eq!((&rows[0][3..5], rows[0][6]), (&["7", "128"][..], "12"));
     assert_eq!(rows[1][3..5], ["8", "200"]);
     assert!(
-        rows[0].len() == 11 && rows[0][0].len() == 22 && rows[0][9..] == ["false", "true"],
+        rows[0].len() == 12 && rows[0][0].len() == 22 && rows[0][9..11] == ["false", "true"],
         "{out}"
     );
     let listed =
@@ -123,7 +123,9 @@ fn ls_in_a_pipe_is_tabs_and_in_json_has_every_field() {
     let [one] = listed.as_array().expect("an array").as_slice() else { panic!("{listed}") };
     let names =
         ["id", "tail", "label", "status", "service", "rank", "sequence", "workload", "epoch"];
-    has_fields(one, &[&names[..], &["age_ms", "suspected", "direct"]].concat());
+    has_fields(one, &[&names[..], &["age_ms", "suspected", "direct", "address"]].concat());
+    let address: SocketAddr = one["address"].as_str().expect("it is heard").parse().unwrap();
+    assert_eq!((address.ip(), address.port() > 0), (Ipv4Addr::LOCALHOST.into(), true));
     assert_eq!((&one["tail"], &one["service"]), (&rows[0][0].into(), &7.into()));
     // Primary, unless it has stood still for a second.
     assert!(

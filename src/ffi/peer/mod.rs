@@ -84,6 +84,7 @@ pub(super) struct CPeerInfo {
     pub(super) direct: c_int,
     pub(super) own: c_int,
     pub(super) label: *const c_char,
+    pub(super) address: *const c_char,
 }
 
 /// `pares_peer_listing`.
@@ -359,6 +360,7 @@ fn c_info(parcel: &mut Parcel, info: &PeerInfo) -> CPeerInfo {
         direct: c_int::from(info.direct),
         own: c_int::from(info.own),
         label: parcel.text(info.label.as_str()),
+        address: parcel.text(&info.address.map_or_else(String::new, |at| at.to_string())),
     }
 }
 

@@ -69,6 +69,7 @@ impl Deeds {
             role,
             outage: None,
             wishes: Vec::new(),
+            addresses: BTreeMap::new(),
             traffic: Traffic::default(),
             gone: false,
         };

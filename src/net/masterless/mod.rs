@@ -213,6 +213,10 @@ impl Deeds {
         let mut inside = shared.inside.lock();
         let now = self.heard_until;
         let before = inside.machine.counts().heard;
+        let sender = match &input {
+            Input::Heard(beat) => Some(beat.id.tail()),
+            _ => None,
+        };
         let place = |machine: &Machine| (machine.status(), machine.mandate());
         let place_before = place(&inside.machine);
         let news = inside.step(now, input, &mut self.actions);
@@ -221,6 +225,9 @@ impl Deeds {
         }
         let epoch = inside.machine.max_epoch();
         let from = from.filter(|_| inside.machine.counts().heard > before);
+        if let (Some(from), Some(sender)) = (from, sender) {
+            inside.came_from(sender, from);
+        }
         drop(inside);
         if let (Some((them, _)), Some(from)) = (&mut self.destinations, from) {
             them.heard(from, now);

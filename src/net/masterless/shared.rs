@@ -1,6 +1,7 @@
 //! What the program and the thread of a peer share, and what each tells the other.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub(crate) struct PeerState {
     /// Set while nothing can be sent.
     pub(super) outage: Option<EventKind>,
     pub(super) wishes: Vec<Wish>,
+    /// Whence the newest heartbeat of each process of the record came.
+    pub(super) addresses: BTreeMap<Tail, SocketAddr>,
     pub(crate) traffic: Traffic,
     pub(crate) gone: bool,
 }
@@ -171,6 +174,19 @@ impl PeerState {
         }
         let more = if self.gone { Some(EventKind::Stopped) } else { self.outage.clone() };
         [role].into_iter().chain(more).collect()
+    }
+
+    /// Returns whence the newest heartbeat of a process came.
+    pub(crate) fn address(&self, tail: Tail) -> Option<SocketAddr> {
+        self.addresses.get(&tail).copied()
+    }
+
+    /// Notes whence a new heartbeat came.
+    pub(super) fn came_from(&mut self, tail: Tail, address: SocketAddr) {
+        let PeerState { machine, addresses, .. } = self;
+        if machine.member(tail).is_some() && addresses.insert(tail, address).is_none() {
+            addresses.retain(|tail, _| machine.member(*tail).is_some());
+        }
     }
 
     /// Takes one step, tells the program of it, and returns what it told.

@@ -35,7 +35,7 @@ pub(crate) fn of(id: PeerId, own: Label, event: &Event) -> Option<Line> {
     Some(line)
 }
 
-fn of_token(token: &Token) -> [(String, Value); 2] {
+pub(crate) fn of_token(token: &Token) -> [(String, Value); 2] {
     [("epoch".into(), json!(token.epoch)), ("fence".into(), json!(token.fence()))]
 }
 

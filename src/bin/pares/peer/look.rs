@@ -1,5 +1,6 @@
 //! `pares peer ls` and `watch`: a group as one sees it who only looks.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use pares::channel::select;
@@ -9,7 +10,7 @@ use super::lines;
 use super::options::{Network, ONLOOKER};
 use crate::failure::{Failure, NO_SUPERVISOR};
 use crate::group::Group;
-use crate::output::{Form, array, fields, plain, rows};
+use crate::output::{Form, Value, array, fields, plain, rows};
 use crate::signals;
 use crate::time::milliseconds;
 
@@ -17,8 +18,8 @@ use crate::time::milliseconds;
 ///
 /// Asks all processes for a heartbeat, and lists those that answer within --wait. The fields in a
 /// pipe are tail, label, status, service type, rank, sequence, workload, epoch, age of the last
-/// heartbeat in ms, whether the process is suspected, and whether it was heard directly. The exit
-/// code is 3 if no process answers.
+/// heartbeat in ms, whether the process is suspected, whether it was heard directly, and whence.
+/// The exit code is 3 if no process answers.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +38,7 @@ pub(crate) struct LsArgs {
     wait: Option<Duration>,
 
     /// Print a JSON array of
-    /// {id,tail,label,status,service,rank,sequence,workload,epoch,age_ms,suspected,direct}
+    /// {id,tail,label,status,service,rank,sequence,workload,epoch,age_ms,suspected,direct,address}
     #[arg(long)]
     json: bool,
 }
@@ -77,7 +78,8 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
         array(&peers)?;
     } else if !nobody {
         // The identifier is its parts, which follow.
-        let row = |one: &Row| fields(one).iter().skip(1).map(|(_, value)| plain(value)).collect();
+        let cell = |value: &Value| if value.is_null() { String::new() } else { plain(value) };
+        let row = |one: &Row| fields(one).iter().skip(1).map(|(_, value)| cell(value)).collect();
         let header = [
             "TAIL",
             "LABEL",
@@ -90,6 +92,7 @@ pub(crate) fn ls(group: &Group, args: &LsArgs) -> Result<(), Failure> {
             "AGE",
             "SUSPECTED",
             "DIRECT",
+            "ADDRESS",
         ];
         rows(form, &header, &peers.iter().map(row).collect::<Vec<_>>())?;
     }
@@ -118,6 +121,7 @@ struct Row {
     age_ms: u64,
     suspected: bool,
     direct: bool,
+    address: Option<SocketAddr>,
 }
 
 impl Row {
@@ -135,6 +139,7 @@ impl Row {
             age_ms: one.age_ms,
             suspected: one.suspected,
             direct: one.direct,
+            address: one.address,
         }
     }
 }

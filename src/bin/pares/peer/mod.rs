@@ -7,6 +7,9 @@ mod look;
 mod options;
 mod run;
 
+pub(crate) use lines::of_token;
+pub(crate) use options::Network;
+
 use clap::Subcommand;
 
 use crate::failure::{Failure, USAGE};
