@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 mod ask;
 mod config;
@@ -113,17 +113,13 @@ const STOPPED: &str =
     "this instance has left its group, or this process was forked from the one that joined";
 
 /// A port for people, with its address unless that is 127.0.0.1.
-pub(crate) struct Port(pub(crate) SocketAddrV4);
+pub(crate) struct Port<A>(pub(crate) A);
 
-impl fmt::Display for Port {
+impl<A: Copy + Into<SocketAddr>> fmt::Display for Port<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Port(address) = self;
+        let address: SocketAddr = self.0.into();
         write!(f, "port {}", address.port())?;
-        if *address.ip() == Ipv4Addr::LOCALHOST {
-            Ok(())
-        } else {
-            write!(f, " of {}", address.ip())
-        }
+        if address.ip() == Ipv4Addr::LOCALHOST { Ok(()) } else { write!(f, " of {}", address.ip()) }
     }
 }
 

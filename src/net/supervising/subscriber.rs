@@ -24,7 +24,7 @@ pub(super) struct Subscriber {
 
 impl Subscriber {
     pub(super) fn new(stream: &Arc<Stream>, cursor: Cursor) -> Self {
-        let outbox = Arc::new(Outbox::new(stream.clone()));
+        let outbox = Arc::new(Outbox::plain(stream.clone()));
         Subscriber { outbox, cursor, backlog: Backlog::default() }
     }
 

@@ -1,7 +1,7 @@
 //! The handshake, both ends of it: who are you, prove it, here is my proof and my first request.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,7 +41,7 @@ pub(crate) enum Denied {
 pub(crate) fn open(
     stream: Arc<Stream>,
     pass: &Pass,
-    at: SocketAddrV4,
+    at: impl Into<SocketAddr>,
     purpose: Purpose,
     first: Message,
     deadline: Instant,
@@ -81,6 +81,7 @@ pub(crate) fn open(
     if common_version(version, version).is_none() {
         return Err(Denied::Obstructed(Obstacle::Version { min: version, max: version }));
     }
+    let at = at.into();
     let meeting = Meeting {
         purpose,
         version_min: PROTOCOL_VERSION,
@@ -88,7 +89,7 @@ pub(crate) fn open(
         version,
         group: pass.group.clone(),
         port: at.port(),
-        ip: at.ip().octets(),
+        ip: at.ip(),
         client_nonce,
         server_nonce,
     };
@@ -97,7 +98,13 @@ pub(crate) fn open(
     }
     link.trust();
     let proof = Handshake::Proof { proof: meeting.proof(&pass.key, Prover::Client) }.into();
-    link.write(&[proof, first], deadline).map_err(denied)?;
+    if purpose != Purpose::Route {
+        link.write(&[proof, first], deadline).map_err(denied)?;
+        return Ok(link);
+    }
+    link.write(&[proof], deadline).map_err(denied)?;
+    link.seal(&pass.key, &meeting, Prover::Client);
+    link.write(&[first], deadline).map_err(denied)?;
     Ok(link)
 }
 
@@ -131,7 +138,7 @@ pub(crate) enum Unwelcome {
 pub(crate) fn answer(
     mut link: Link,
     pass: &Pass,
-    at: SocketAddrV4,
+    at: impl Into<SocketAddr>,
     purposes: &[Purpose],
     opened: impl FnOnce(),
     deadline: Instant,
@@ -159,7 +166,8 @@ pub(crate) fn answer(
     }
     opened();
     let server_nonce = nonce().map_err(|error| Unwelcome::Broke(error.to_string()))?;
-    let (port, ip) = (at.port(), at.ip().octets());
+    let at = at.into();
+    let (port, ip) = (at.port(), at.ip());
     let meeting = Meeting {
         purpose,
         version_min,
@@ -183,6 +191,9 @@ pub(crate) fn answer(
         return Err(reject(link, Refusal::Key, "wrong proof"));
     }
     link.trust();
+    if purpose == Purpose::Route {
+        link.seal(&pass.key, &meeting, Prover::Server);
+    }
     let first = link.read(Some(deadline)).map_err(unwelcome)?;
     Ok((link, purpose, first))
 }

@@ -14,6 +14,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::port::{Stream, is_gone};
 use crate::sys::Booked;
 use crate::wire::frame::{FrameBuffer, MAX_FRAME, MAX_STRANGER_FRAME, put_frame};
+use crate::wire::proof::{Key, Meeting, Prover};
+use crate::wire::route::FrameSeal;
 use crate::wire::{DecodeError, Message};
 
 /// Why no message came, or could not be sent. The connection is of no further use.
@@ -74,6 +76,13 @@ pub(crate) struct Link {
     /// The socket's read timeout. Setting it is a system call, so a timeout that is close enough
     /// stays.
     timeout: Option<Duration>,
+    /// Of a connection that leaves the machine: what closes its frames, and what opens them.
+    seals: Option<Box<Seals>>,
+}
+
+struct Seals {
+    outgoing: FrameSeal,
+    incoming: FrameSeal,
 }
 
 impl Link {
@@ -85,12 +94,29 @@ impl Link {
             max_body: MAX_STRANGER_FRAME,
             is_behind: false,
             timeout: None,
+            seals: None,
         }
     }
 
     /// Notes that the other end has proved that it has the key.
     pub(crate) fn trust(&mut self) {
         self.max_body = MAX_FRAME;
+    }
+
+    /// From now on, each frame is sealed. `own` is this end.
+    pub(crate) fn seal(&mut self, key: &Key, meeting: &Meeting, own: Prover) {
+        let of = |sender| FrameSeal::new(key, &meeting.client_nonce, &meeting.server_nonce, sender);
+        let (client, server) = (of(Prover::Client), of(Prover::Server));
+        self.seals = Some(Box::new(match own {
+            Prover::Client => Seals { outgoing: client, incoming: server },
+            Prover::Server => Seals { outgoing: server, incoming: client },
+        }));
+    }
+
+    /// Returns what closes the frames from now on, if anything does. Whoever takes it is the one
+    /// that writes.
+    pub(super) fn outgoing_seal(&self) -> Option<FrameSeal> {
+        self.seals.as_ref().map(|seals| seals.outgoing.clone())
     }
 
     pub(crate) fn stream(&self) -> &Arc<Stream> {
@@ -164,7 +190,14 @@ impl Link {
     }
 
     fn buffered(&mut self) -> Result<Option<Message>, LinkError> {
-        let message = self.buffer.next(self.max_body).map_err(LinkError::Malformed)?;
+        let message = match &mut self.seals {
+            None => self.buffer.next(self.max_body),
+            Some(seals) => match self.buffer.next_body(self.max_body) {
+                Ok(body) => body.map(|body| seals.incoming.open(body)).transpose(),
+                Err(error) => Err(error),
+            },
+        };
+        let message = message.map_err(LinkError::Malformed)?;
         message.iter().for_each(|message| log::trace!("<- {}", message.name()));
         Ok(message)
     }
@@ -197,7 +230,10 @@ impl Link {
         let mut bytes = Vec::with_capacity(256);
         for message in messages {
             log::trace!("-> {}", message.name());
-            put_frame(message, &mut bytes);
+            match &mut self.seals {
+                None => put_frame(message, &mut bytes),
+                Some(seals) => seals.outgoing.put_frame(message, &mut bytes),
+            }
         }
         let mut rest = &bytes[..];
         while !rest.is_empty() {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::send;
 
-use super::link::AT_ONCE;
+use super::link::{AT_ONCE, Link};
 use super::port::Stream;
 use crate::net::rt::lock::Mutex;
 use crate::wire::Message;
 use crate::wire::frame::put_frame;
+use crate::wire::route::FrameSeal;
 
 /// The messages on their way to one connection. A thread that puts something in flushes it, then or
 /// later: the first thread that flushes sends all of it, in the order in which it was put.
@@ -17,12 +18,28 @@ pub(crate) struct Outbox {
     stream: Arc<Stream>,
     // Its own lock, so that sending needs no other. Held for a send that does not wait, and with it
     // for whatever the kernel does to deliver.
-    unsent: Mutex<Vec<u8>>,
+    unsent: Mutex<Unsent>,
+}
+
+#[derive(Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    seal: Option<FrameSeal>,
 }
 
 impl Outbox {
-    pub(crate) fn new(stream: Arc<Stream>) -> Self {
-        Outbox { stream, unsent: Mutex::default() }
+    /// For a connection that does not leave the machine.
+    pub(crate) fn plain(stream: Arc<Stream>) -> Self {
+        Outbox::new(stream, None)
+    }
+
+    fn new(stream: Arc<Stream>, seal: Option<FrameSeal>) -> Self {
+        Outbox { stream, unsent: Mutex::new(Unsent { bytes: Vec::new(), seal }) }
+    }
+
+    /// For all further messages of a connection.
+    pub(crate) fn of(link: &Link) -> Self {
+        Outbox::new(link.stream().clone(), link.outgoing_seal())
     }
 
     pub(crate) fn stream(&self) -> &Arc<Stream> {
@@ -30,26 +47,30 @@ impl Outbox {
     }
 
     pub(crate) fn put(&self, bytes: &[u8]) {
-        self.unsent.lock().extend_from_slice(bytes);
+        self.unsent.lock().bytes.extend_from_slice(bytes);
     }
 
     pub(crate) fn put_frame(&self, message: &Message) {
-        put_frame(message, &mut self.unsent.lock());
+        let Unsent { bytes, seal } = &mut *self.unsent.lock();
+        match seal {
+            None => put_frame(message, bytes),
+            Some(seal) => seal.put_frame(message, bytes),
+        }
     }
 
     /// Passes to the kernel what it takes at once. Returns false if something is left.
     pub(crate) fn flush(&self) -> bool {
         let mut unsent = self.unsent.lock();
-        push(&self.stream, &mut unsent);
-        unsent.is_empty()
+        push(&self.stream, &mut unsent.bytes);
+        unsent.bytes.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.unsent.lock().len()
+        self.unsent.lock().bytes.len()
     }
 
     pub(crate) fn clear(&self) {
-        self.unsent.lock().clear();
+        self.unsent.lock().bytes.clear();
     }
 }
 

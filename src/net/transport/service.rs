@@ -2,7 +2,7 @@
 //! is silent, slow or many keeps the others waiting.
 
 use std::io;
-use std::net::{Shutdown, SocketAddrV4};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ struct Client {
 
 pub(crate) struct Service {
     kind: ServiceKind,
-    at: SocketAddrV4,
+    at: SocketAddr,
     pass: Pass,
     waker: Waker,
     // Locked for a few map operations; never across a read or a write.
@@ -60,10 +60,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(kind: ServiceKind, at: SocketAddrV4, pass: Pass) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(
+        kind: ServiceKind,
+        at: impl Into<SocketAddr>,
+        pass: Pass,
+    ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Service {
             kind,
-            at,
+            at: at.into(),
             pass,
             waker: Waker::new()?,
             admission: Mutex::new(Admission::new(kind.max_clients)),
@@ -235,7 +239,8 @@ impl Service {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let opened = || self.admission.lock().opened(conn);
         let link = Link::to_stranger(stream);
-        match handshake::answer(link, &self.pass, self.at, self.kind.purposes, opened, deadline) {
+        let at = self.address(link.stream());
+        match handshake::answer(link, &self.pass, at, self.kind.purposes, opened, deadline) {
             Ok((link, purpose, first)) => match self.promote(conn, link.stream()) {
                 Some(idleness) => {
                     let name = self.kind.thread.name;
@@ -248,6 +253,14 @@ impl Service {
                 self.complain(&format!("cut off a client that broke the protocol: {why}"));
             }
         }
+    }
+
+    /// Returns the address at which a client has come: of a port on all addresses, its own.
+    fn address(&self, stream: &Stream) -> SocketAddr {
+        let is_any = self.at.ip().is_unspecified();
+        let own = if is_any { stream.local_addr().ok() } else { None };
+        let own = own.map(|own| SocketAddr::new(own.ip().to_canonical(), own.port()));
+        own.unwrap_or(self.at)
     }
 
     /// The port, for the log.
