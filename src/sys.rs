@@ -37,6 +37,8 @@ pub(crate) mod crash;
 #[cfg(test)]
 pub(crate) mod heap;
 mod home;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod packet;
 pub(crate) mod queue;
 mod resolve;
 pub(crate) mod signals;
@@ -45,6 +47,8 @@ pub(crate) mod tripwire;
 pub(crate) use book::Kind;
 pub(crate) use booked::Booked;
 pub(crate) use home::home;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use packet::bind_to_device;
 pub(crate) use resolve::{Unresolved, resolve};
 
 /// Returns the number of forks between the process that loaded this library and this one.

@@ -56,6 +56,15 @@ pub(crate) enum Expression {
         length: u32,
         to: Register,
     },
+    /// Writes bytes of the packet. `checksum` is the offset of the header's own, if it has one: the
+    /// sum is then adapted.
+    Write {
+        to: Header,
+        offset: u32,
+        length: u32,
+        from: Register,
+        checksum: Option<u32>,
+    },
     Meta {
         what: Meta,
         to: Register,
@@ -101,6 +110,11 @@ pub(crate) enum Expression {
         lives: Duration,
         refresh: bool,
     },
+    /// Removes an element from a set, if it is there.
+    Forget {
+        set: &'static str,
+        key: Register,
+    },
     Load {
         to: Register,
         value: Vec<u8>,
@@ -127,27 +141,33 @@ pub(crate) enum Expression {
         family: u8,
     },
     Counter,
+    /// Counts with a counter of the table.
+    CountWith(&'static str),
     /// Answers with a TCP reset.
     Reset,
 }
+
+/// What a table has beside sets and chains: the kind of a counter.
+pub(super) const COUNTER: u32 = 1;
 
 impl Expression {
     /// The kernel's name for it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Expression::Payload { .. } => "payload",
+            Expression::Payload { .. } | Expression::Write { .. } => "payload",
             Expression::Meta { .. } | Expression::SetMark { .. } => "meta",
             Expression::Mask { .. } => "bitwise",
             Expression::Equal { .. } | Expression::NotEqual { .. } => "cmp",
             Expression::Member { .. } | Expression::Lookup { .. } | Expression::Decide { .. } => {
                 "lookup"
             }
-            Expression::Remember { .. } => "dynset",
+            Expression::Remember { .. } | Expression::Forget { .. } => "dynset",
             Expression::Load { .. } | Expression::Verdict(_) => "immediate",
             Expression::Count { .. } => "numgen",
             Expression::Hash { .. } => "hash",
             Expression::Forward { .. } => "fwd",
             Expression::Counter => "counter",
+            Expression::CountWith(_) => "objref",
             Expression::Reset => "reject",
         }
     }
@@ -166,6 +186,16 @@ impl Expression {
                 with.number(2, *from as u32);
                 with.number(3, *offset);
                 with.number(4, *length);
+            }
+            Expression::Write { to, offset, length, from, checksum } => {
+                with.number(2, *to as u32);
+                with.number(3, *offset);
+                with.number(4, *length);
+                with.number(5, from.code());
+                if let Some(checksum) = checksum {
+                    with.number(6, 1); // that of IPv4 and TCP
+                    with.number(7, *checksum);
+                }
             }
             Expression::Meta { what, to } => {
                 with.number(1, to.code());
@@ -207,6 +237,11 @@ impl Expression {
                 }
                 with.attribute(6, &milliseconds(*lives));
             }
+            Expression::Forget { set, key } => {
+                with.text(1, set);
+                with.number(3, 2); // delete
+                with.number(4, key.code());
+            }
             Expression::Load { to, value } => {
                 with.number(1, to.code());
                 with.nest(2, |data| data.attribute(1, value));
@@ -236,6 +271,10 @@ impl Expression {
                 with.number(3, u32::from(*family));
             }
             Expression::Counter => {}
+            Expression::CountWith(counter) => {
+                with.number(1, COUNTER);
+                with.text(2, counter);
+            }
             Expression::Reset => {
                 with.number(1, 1);
                 with.attribute(2, &[0]);

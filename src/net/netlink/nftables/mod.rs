@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::net::netlink::NETFILTER;
 
-use expression::{Expression, PacketVerdict, write_verdict};
+use expression::{COUNTER, Expression, PacketVerdict, write_verdict};
 use set::{Element, Set, Value, milliseconds};
 
 use super::{ACK, DUMP, Dump, Messages, Netlink, Refused, array, attribute, attributes};
@@ -32,6 +32,9 @@ const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;
 const GET_ELEMENT: u16 = 13;
+const DELETE_ELEMENT: u16 = 14;
+const NEW_OBJECT: u16 = 18;
+const GET_OBJECT: u16 = 19;
 const DESTROY_TABLE: u16 = 26;
 const DESTROY_ELEMENT: u16 = 30;
 
@@ -146,6 +149,24 @@ impl<'a> Batch<'a> {
         self.add(NEW_SET, CREATE, |table, message| set.write(table, number, message))
     }
 
+    /// A counter that rules share, and that stays when they go.
+    pub(crate) fn counter(&mut self, name: &str) -> u32 {
+        self.add(NEW_OBJECT, CREATE, |table, message| {
+            message.text(1, table);
+            message.text(2, name);
+            message.number(3, COUNTER);
+            message.nest(4, |_| {});
+        })
+    }
+
+    /// Removes all elements of a set.
+    pub(crate) fn clear(&mut self, set: &str) -> u32 {
+        self.add(DELETE_ELEMENT, 0, |table, message| {
+            message.text(1, table);
+            message.text(2, set);
+        })
+    }
+
     /// Adds elements. One that is there with another value fails the batch.
     pub(crate) fn insert<'e, K: AsRef<[u8]>>(
         &mut self,
@@ -224,7 +245,11 @@ impl Nftables {
     }
 
     fn tell(&mut self, batch: &Batch<'_>) -> Result<Vec<Refused>, Refused> {
-        self.0.tell(&batch.messages).map_err(|error| Refused { number: 0, error })
+        let refused = self.0.tell(&batch.messages).map_err(|error| Refused { number: 0, error })?;
+        for Refused { number, error } in &refused {
+            log::debug!("the kernel refuses message {number} of a change: {error}");
+        }
+        Ok(refused)
     }
 
     /// Returns what the kernel has on a table; `None` if there is no such table.
@@ -239,7 +264,8 @@ impl Nftables {
             has_owners: attribute(table, 2)
                 .and_then(|flags| array(flags, 0))
                 .map(u32::from_be_bytes)
-                .is_some_and(|flags| flags & OWNER != 0),
+                // Of one whose owner is gone the kernel keeps only the second.
+                .is_some_and(|flags| flags & (OWNER | PERSIST) != 0),
             owner: attribute(table, 7).and_then(|id| array(id, 0)).map(u32::from_be_bytes),
         }))
     }
@@ -274,6 +300,16 @@ impl Nftables {
         all.sort_by(|one, other| one.key.cmp(&other.key));
         all.dedup_by(|one, other| one.key == other.key);
         Ok(all)
+    }
+
+    /// Returns how many packets a table's counters have counted.
+    pub(crate) fn counted(&mut self, table: &str) -> io::Result<u64> {
+        let counters = self.dump(GET_OBJECT, |message| {
+            message.text(1, table);
+            message.number(3, COUNTER);
+        })?;
+        let packets = |body| array(attribute(attribute(after_head(body), 4)?, 2)?, 0);
+        Ok(counters.bodies().filter_map(packets).map(u64::from_be_bytes).sum())
     }
 
     fn dump(&mut self, kind: u16, ask: impl FnOnce(&mut Messages)) -> io::Result<Dump> {
