@@ -165,6 +165,8 @@ mod pages {
     struct Guarantees;
     #[doc = include_str!("../docs/listener.md")]
     struct Listener;
+    #[doc = include_str!("../docs/service-address.md")]
+    struct ServiceAddress;
     #[doc = include_str!("../docs/masterless.md")]
     struct Masterless;
     #[doc = include_str!("../docs/measured.md")]

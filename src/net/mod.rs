@@ -13,7 +13,6 @@ pub(crate) mod procs;
 pub(crate) mod files;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-#[allow(dead_code)] // the router comes next
 pub(crate) mod netlink;
 
 pub(crate) mod masterless;

@@ -131,7 +131,8 @@ impl From<RouteError> for Failure {
     fn from(error: RouteError) -> Self {
         let code = match &error {
             RouteError::NotAllowed => NOT_AUTHORISED,
-            RouteError::Held { .. } => UNAVAILABLE,
+            RouteError::Held { .. } | RouteError::Configured { .. } => UNAVAILABLE,
+            RouteError::Invalid { .. } => USAGE,
             _ => FAILED,
         };
         Failure::new(code, error.to_string())

@@ -187,7 +187,7 @@ fn work(Cli { group, command }: Cli) -> Result<(), Failure> {
         Command::Stop(args) => call::stop(&group()?, &args),
         Command::Peer(args) => peer::peer(&group()?, args),
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        Command::Route(args) => route::route(&group()?, &args),
+        Command::Route(args) => route::route(&group()?, args),
         Command::Doctor(args) => doctor::run(&group()?, &args),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
+use super::filter::process;
 use super::program;
 use crate::error::RouteError;
 use crate::net::netlink::Refused;
@@ -26,9 +27,7 @@ pub(crate) fn clean(table: &str) -> Result<Removed, RouteError> {
     let mut removed = Removed { table: false, addresses: Vec::new() };
     let Some(found) = nftables.table(table).map_err(looking())? else { return Ok(removed) };
     let refused = |refused: Refused| match refused.error.raw_os_error() {
-        Some(libc::EPERM) => {
-            RouteError::Held { pid: found.owner.filter(|id| i32::try_from(*id).is_ok()) }
-        }
+        Some(libc::EPERM) => RouteError::Held { pid: process(found.owner) },
         _ => RouteError::Io { doing: "remove the table", source: refused.error },
     };
     // From here on no router can claim it: that would lose its addresses to what follows.

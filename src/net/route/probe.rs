@@ -84,8 +84,8 @@ pub(crate) fn lacking(
         let services = ["192.0.2.1:1", "[2001:db8::1]:1"].map(|text| text.parse().expect("an end"));
         for by_client in [false, true] {
             let (device, services) = (device.to_owned(), services.into());
-            let plan = Plan { device, device_number, me: 1, services, by_client };
-            look.at(Part::Program, |batch| program::load(batch, Owner::Nobody, b"", &plan))?;
+            let plan = Plan { device, device_number, services, by_client };
+            look.at(Part::Program, |batch| program::load(batch, Owner::Nobody, &plan))?;
         }
     }
     Ok(look.lacking)

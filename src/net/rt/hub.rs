@@ -4,7 +4,7 @@ use crossbeam_channel::TrySendError;
 
 use super::clock::monotonic_ns;
 use super::events::{Events, Teller, events};
-use crate::event::{Event, EventKind, masterless};
+use crate::event::{Event, EventKind, masterless, route};
 
 /// An event type of the hub.
 pub(crate) trait Happening: Sized {
@@ -38,6 +38,18 @@ impl Happening for masterless::EventKind {
 
     fn missed(events: u64) -> Self {
         masterless::EventKind::Missed { events }
+    }
+}
+
+impl Happening for route::EventKind {
+    type Event = route::Event;
+
+    fn at(self, monotonic_ns: u64) -> route::Event {
+        route::Event { monotonic_ns, kind: self }
+    }
+
+    fn missed(events: u64) -> Self {
+        route::EventKind::Missed { events }
     }
 }
 

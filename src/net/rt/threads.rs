@@ -52,9 +52,16 @@ pub(crate) const JOB: ThreadKind = the_programs("pares-job");
 pub(crate) const LEAVE: ThreadKind = ours("pares-leave");
 pub(crate) const CALL_ALL: ThreadKind = ThreadKind { stack: 0, ..ours("pares-call-all") };
 
-const ALL: [ThreadKind; 18] = [
+/// Decides for a router, and for the agent on a target.
+pub(crate) const ROUTE: ThreadKind = ours("pares-route");
+pub(crate) const AGENT: ThreadKind = ours("pares-agent");
+/// Lets agents and other routers in; reads what one of them says.
+pub(crate) const LINKS: ThreadKind = ours("pares-links");
+pub(crate) const LINK: ThreadKind = ours("pares-link");
+
+const ALL: [ThreadKind; 22] = [
     ROLE, ENDPOINT, ADMIN, MEMBER, ANNOUNCE, REGISTRY, DESK, TURNS, ACCEPTOR, ROOM, FLUSH, WATCH,
-    PEER, NAME, LAUNCH, JOB, CALL_ALL, LEAVE,
+    PEER, NAME, LAUNCH, JOB, CALL_ALL, LEAVE, ROUTE, AGENT, LINKS, LINK,
 ];
 
 /// Returns true if a thread of this name runs only this library's code.

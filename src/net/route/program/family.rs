@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Target;
-use super::{CONNECTIONS, KNOWN, REFUSAL, REFUSED, STRANGER, STRANGERS};
+use crate::config::route::{
+    KNOWN, MAX_CONNECTIONS, MAX_REFUSED, MAX_STRANGERS, REFUSAL, STRANGER_LIFE,
+};
 use crate::net::netlink::nftables::expression::{
     Expression, Header, Meta, PacketVerdict, Register,
 };
 use crate::net::netlink::nftables::set::{Holds, Set, Type};
-use crate::net::netlink::octets;
+use crate::net::netlink::{address_of, octets};
+use crate::state::route::Target;
 
 pub(super) const R: [Register; 16] = {
     let mut all = [Register(0); 16];
@@ -29,6 +31,9 @@ pub(super) struct Family {
     /// Offsets of the addresses in the network header.
     pub(super) destination: u32,
     pub(super) source: u32,
+    /// The offset of the hops that the packet has left, and of the header's checksum.
+    pub(super) hops: u32,
+    pub(super) checksum: Option<u32>,
     /// Offsets, from an ICMP header on, in the packet that an error quotes.
     pub(super) quoted: Quoted,
     pub(super) protocol: [u8; 2],
@@ -56,8 +61,9 @@ pub(super) struct Names {
     pub(super) errors: &'static str,
     pub(super) service: &'static str,
     pub(super) passed: &'static str,
-    pub(super) guard: &'static str,
     pub(super) send: &'static str,
+    pub(super) attempt: &'static str,
+    pub(super) deliver: &'static str,
     pub(super) none: &'static str,
     pub(super) unknown: &'static str,
     pub(super) error: &'static str,
@@ -76,8 +82,9 @@ macro_rules! names {
             errors: concat!("errors", $v),
             service: concat!("service", $v),
             passed: concat!("passed", $v),
-            guard: concat!("guard", $v),
             send: concat!("send", $v),
+            attempt: concat!("attempt", $v),
+            deliver: concat!("deliver", $v),
             none: concat!("none", $v),
             unknown: concat!("unknown", $v),
             error: concat!("error", $v),
@@ -90,6 +97,8 @@ pub(super) const V4: Family = Family {
     address: Type::Ipv4,
     destination: 16,
     source: 12,
+    hops: 8,
+    checksum: Some(10),
     quoted: Quoted {
         transport: 17,
         source: 20,
@@ -107,6 +116,8 @@ pub(super) const V6: Family = Family {
     address: Type::Ipv6,
     destination: 24,
     source: 8,
+    hops: 7,
+    checksum: None,
     quoted: Quoted {
         transport: 14,
         source: 16,
@@ -132,7 +143,12 @@ pub(super) const LEARN: &str = "learn4";
 pub(super) const FRAGMENT_MAP: &str = "fragments4";
 pub(super) const SLOT_MAP: &str = "slots";
 pub(super) const ROUTERS: &str = "routers";
-pub(super) const ROUTER_TARGETS: &str = "router_targets";
+pub(super) const MINE: &str = "mine";
+pub(super) const SENT: &str = "sent";
+
+/// The hops that a packet has left for which another router has chosen this host as the target.
+/// That router sets one more; `fwd` takes that away.
+const CHOSEN_HOPS: u8 = 254;
 
 pub(super) fn fresh_chain(service: usize) -> String {
     format!("fresh{service}")
@@ -189,7 +205,58 @@ pub(super) fn is_first() -> [Expression; 3] {
     ]
 }
 
+/// A packet in pieces.
+pub(super) fn is_piece() -> [Expression; 3] {
+    flags_and_offset(0x3fff)
+}
+
+/// A piece that is not the first, so that it has no ports.
+pub(super) fn is_later_piece() -> [Expression; 3] {
+    flags_and_offset(0x1fff)
+}
+
+fn flags_and_offset(mask: u16) -> [Expression; 3] {
+    [
+        field(Header::Network, 6, 2, R[0]),
+        Expression::Mask { register: R[0], bits: mask.to_be_bytes().into() },
+        Expression::NotEqual { register: R[0], value: vec![0, 0] },
+    ]
+}
+
 impl Family {
+    /// A packet for which another router has chosen this host as the target. What that one only
+    /// passes on keeps its hops: they end with a circle, and a gateway's packets look the same.
+    pub(super) fn is_chosen(&self) -> [Expression; 4] {
+        let [from, is_router] = from_router();
+        let hops = field(Header::Network, self.hops, 1, R[0]);
+        [from, is_router, hops, equal(R[0], &[CHOSEN_HOPS])]
+    }
+
+    /// Says that a packet is for the target that it is sent to.
+    pub(super) fn mark_chosen(&self) -> [Expression; 2] {
+        self.set_hops(CHOSEN_HOPS + 1)
+    }
+
+    /// What is passed on must not look as if it were for the next host: only a client's packet of
+    /// the most hops would.
+    pub(super) fn unmark(&self) -> Vec<Expression> {
+        let hops = field(Header::Network, self.hops, 1, R[0]);
+        let mut expressions = vec![hops, equal(R[0], &[CHOSEN_HOPS + 1])];
+        expressions.extend(self.set_hops(CHOSEN_HOPS));
+        expressions
+    }
+
+    fn set_hops(&self, hops: u8) -> [Expression; 2] {
+        let write = Expression::Write {
+            to: Header::Network,
+            offset: self.hops,
+            length: 1,
+            from: R[0],
+            checksum: self.checksum,
+        };
+        [set(R[0], &[hops]), write]
+    }
+
     pub(super) fn address_length(&self) -> u32 {
         if self.is_v4 { 4 } else { 16 }
     }
@@ -250,7 +317,7 @@ impl Family {
     pub(super) fn forward(&self, device: u32, to: Register) -> [Expression; 3] {
         let device_at = if to == R[1] { R[0] } else { R[1] };
         [
-            Expression::Counter,
+            Expression::CountWith(SENT),
             set(device_at, &device.to_ne_bytes()),
             Expression::Forward { device: device_at, to, family: self.number },
         ]
@@ -271,19 +338,19 @@ impl Family {
             dynamic: None,
             lives: None,
         };
-        let of_connections = |name, holds, dynamic, lives| Set {
+        let of_connections = |name, holds, dynamic: usize, lives| Set {
             name,
             key: self.connection(),
             holds,
-            dynamic: Some(dynamic),
+            dynamic: Some(dynamic as u32),
             lives: Some(lives),
         };
         let kind = if self.is_v4 { Type::Icmp } else { Type::Icmpv6 };
         let service = [self.address, Type::Port];
         vec![
-            of_connections(names.conns, Holds::Value(Type::Mark), CONNECTIONS, KNOWN),
-            of_connections(names.refused, Holds::Nothing, REFUSED, REFUSAL),
-            of_connections(names.strangers, Holds::Nothing, STRANGERS, STRANGER),
+            of_connections(names.conns, Holds::Value(Type::Mark), MAX_CONNECTIONS, KNOWN),
+            of_connections(names.refused, Holds::Nothing, MAX_REFUSED, REFUSAL),
+            of_connections(names.strangers, Holds::Nothing, MAX_STRANGERS, STRANGER_LIFE),
             plain(names.targets, &[Type::Mark], Holds::Value(self.address)),
             plain(names.services, &service, Holds::Verdict),
             plain(names.serving, &service, Holds::Nothing),
@@ -292,13 +359,14 @@ impl Family {
         ]
     }
 
-    pub(super) fn chains(&self) -> [&'static str; 7] {
+    pub(super) fn chains(&self) -> [&'static str; 8] {
         let names = self.names;
         [
             names.service,
             names.passed,
-            names.guard,
             names.send,
+            names.attempt,
+            names.deliver,
             names.none,
             names.unknown,
             names.error,
@@ -322,4 +390,15 @@ pub(super) fn end_bytes(end: SocketAddr) -> Vec<u8> {
 /// The key of a connection in the maps.
 pub(crate) fn connection_key(service: SocketAddr, client: SocketAddr) -> Vec<u8> {
     [end_bytes(service), end_bytes(client)].concat()
+}
+
+/// The service and the client of a connection's key.
+pub(super) fn service_and_client(key: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let (service, client) = key.split_at_checked(key.len() / 2)?;
+    Some((end_of(service)?, end_of(client)?))
+}
+
+fn end_of(bytes: &[u8]) -> Option<SocketAddr> {
+    let (address, port) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    Some(SocketAddr::new(address_of(address)?, u16::from_be_bytes([port[0], port[1]])))
 }

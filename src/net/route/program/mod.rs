@@ -4,46 +4,37 @@
 //! The program stays as it is. What a router decides, it writes into sets and maps, and into four
 //! small chains that depend on its [`Ends`].
 
+pub(crate) mod connections;
 mod family;
 mod rules;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
+use crate::config::route::{MAX_PIECES, PIECES};
 use crate::net::netlink::nftables::set::{Holds, Set, Type, Value};
 use crate::net::netlink::nftables::{Batch, Nftables, Owner};
 use crate::net::netlink::{address_of, octets};
+use crate::state::route::slots::{SLOTS, SLOTS_BY_CLIENT};
+use crate::state::route::{Ends, EndsRole, Target};
+use crate::wire::Host;
+#[cfg(test)]
 pub(crate) use family::connection_key;
 use family::{
-    ENTRANCE, FAMILIES, FRAGMENT_CHAIN, FRAGMENT_MAP, Family, LEARN, ROUTER_TARGETS, ROUTERS,
-    SLOT_MAP, end_bytes, family_of, fresh_chain,
+    ENTRANCE, FAMILIES, FRAGMENT_CHAIN, FRAGMENT_MAP, Family, LEARN, MINE, ROUTERS, SENT, SLOT_MAP,
+    end_bytes, family_of, fresh_chain,
 };
-pub(crate) use rules::write_ends;
-
-/// New connections of a service go to the targets in this many slots, one after the other.
-pub(crate) const SLOTS: u32 = 256;
-/// So many where the client's address decides.
-const SLOTS_BY_CLIENT: u32 = 4096;
-/// How many connections are known at once. One takes 130 bytes, over IPv6 164.
-const CONNECTIONS: u32 = 262_144;
-const STRANGERS: u32 = 4_096;
-const REFUSED: u32 = 65_536;
-const FRAGMENTS: u32 = 65_536;
-
-/// An idle connection is asked for again long before.
-pub(crate) const KNOWN: Duration = Duration::from_secs(2 * 60 * 60);
-/// Until its second packet: a flood of first packets must not fill the map.
-const FIRST: Duration = Duration::from_secs(15);
-const STRANGER: Duration = Duration::from_secs(5);
-const REFUSAL: Duration = Duration::from_secs(60);
-const FRAGMENT: Duration = Duration::from_secs(10);
+pub(crate) use rules::{write_ends, write_role};
 
 /// Before the host's own rules at the same place, which have 0.
 const PRIORITY: i32 = -10;
 
-/// The number of a target in the maps. 0 is no target.
-pub(crate) type Target = u32;
+/// Of the program. Another one takes nothing over.
+const VERSION: u32 = 1;
 
 /// The name of the table of a group's service type.
 pub(crate) fn table(group: &str, service: u16) -> String {
@@ -56,37 +47,42 @@ pub(crate) struct Plan {
     pub(crate) device: String,
     /// The number of `device`.
     pub(crate) device_number: u32,
-    /// The number that this host has as a target, whether it is one or not.
-    pub(crate) me: Target,
     pub(crate) services: Vec<SocketAddr>,
     /// A client's connections all go to one target.
     pub(crate) by_client: bool,
 }
 
-/// What becomes of packets that the maps say nothing of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ends {
-    pub(crate) role: Role,
-    /// The router that they are passed on to, over each family; else they are dropped.
-    pub(crate) pass_v4: Option<IpAddr>,
-    pub(crate) pass_v6: Option<IpAddr>,
+impl Plan {
+    /// So many slots has each service.
+    pub(super) fn slots(&self) -> usize {
+        if self.by_client { SLOTS_BY_CLIENT } else { SLOTS }
+    }
+
+    /// What a table is marked with that has this plan's program. `nft list ruleset` shows it as a
+    /// comment.
+    pub(crate) fn note(&self) -> Vec<u8> {
+        const COMMENT: u8 = 0;
+        let Plan { device, device_number, services, by_client } = self;
+        let all = format!("{device} {device_number} {services:?} {by_client}");
+        let mut text = format!("pares {VERSION} ");
+        for byte in &Sha256::digest(all)[..16] {
+            write!(text, "{byte:02x}").expect("a string takes all");
+        }
+        text.push('\0');
+        [&[COMMENT, text.len() as u8], text.as_bytes()].concat()
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Has the addresses. `refuse_new`: a client without a target to go to is told so.
-    Owner {
-        refuse_new: bool,
-    },
-    Other {
-        is_target: bool,
-    },
+/// The place of a service's slot in the map of all.
+fn slot(service: u32, at: usize) -> u32 {
+    service * SLOTS_BY_CLIENT as u32 + at as u32
 }
 
 /// The whole program, its sets empty but for the services, its ends those of a router that has no
 /// role.
-pub(crate) fn load(batch: &mut Batch<'_>, owner: Owner, note: &[u8], plan: &Plan) {
-    batch.table(owner, note);
+pub(crate) fn load(batch: &mut Batch<'_>, owner: Owner, plan: &Plan) {
+    batch.table(owner, &plan.note());
+    batch.counter(SENT);
     for family in FAMILIES {
         family.sets().iter().for_each(|set| _ = batch.set(set));
     }
@@ -97,8 +93,7 @@ pub(crate) fn load(batch: &mut Batch<'_>, owner: Owner, note: &[u8], plan: &Plan
     for chain in FAMILIES.iter().flat_map(|family| family.chains()) {
         batch.chain(chain);
     }
-    batch.chain(FRAGMENT_CHAIN);
-    batch.chain(LEARN);
+    [MINE, FRAGMENT_CHAIN, LEARN].iter().for_each(|chain| _ = batch.chain(chain));
     services.clone().for_each(|(at, _)| _ = batch.chain(&fresh_chain(at)));
     for family in FAMILIES {
         rules::service(batch, family);
@@ -112,28 +107,23 @@ pub(crate) fn load(batch: &mut Batch<'_>, owner: Owner, note: &[u8], plan: &Plan
     for family in FAMILIES {
         fill(batch, family, plan);
     }
-    write_ends(
-        batch,
-        plan,
-        Ends { role: Role::Other { is_target: false }, pass_v4: None, pass_v6: None },
-    );
+    write_ends(batch, plan, &Ends { role: EndsRole::Other, is_target: false, pass: None });
     batch.entrance(ENTRANCE, &plan.device, PRIORITY);
     FAMILIES.iter().for_each(|family| rules::entrance(batch, family));
 }
 
-fn common_sets() -> [Set; 4] {
+fn common_sets() -> [Set; 3] {
     let mark = || vec![Type::Mark];
     let plain = |name, key, holds| Set { name, key, holds, dynamic: None, lives: None };
     [
         plain(SLOT_MAP, mark(), Holds::Value(Type::Mark)),
         plain(ROUTERS, vec![Type::Ethernet], Holds::Nothing),
-        plain(ROUTER_TARGETS, mark(), Holds::Nothing),
         Set {
             name: FRAGMENT_MAP,
             key: vec![Type::Ipv4, Type::Ipv4, Type::Port],
             holds: Holds::Value(Type::Mark),
-            dynamic: Some(FRAGMENTS),
-            lives: Some(FRAGMENT),
+            dynamic: Some(MAX_PIECES as u32),
+            lives: Some(PIECES),
         },
     ]
 }
@@ -159,36 +149,51 @@ fn fill(batch: &mut Batch<'_>, family: &Family, plan: &Plan) {
     batch.insert(names.errors, family.errors().iter().map(|kind| ([*kind], Value::Nothing)), None);
 }
 
-/// Where a target's packets are sent.
-pub(crate) fn add_target(batch: &mut Batch<'_>, target: Target, address: IpAddr) {
-    let names = family_of(address).names;
-    let (key, value) = (target.to_ne_bytes(), octets(address));
-    batch.remove(names.targets, [key]);
-    batch.insert(names.targets, [(key, Value::Bytes(&value))], None);
-}
-
-/// Gives a service's new connections to the targets in turn; to nobody if there are none.
-pub(crate) fn write_slots(batch: &mut Batch<'_>, service: u32, targets: &[Target]) {
-    let keys = (0..SLOTS).map(|at| (service * SLOTS_BY_CLIENT + at).to_ne_bytes());
-    batch.remove(SLOT_MAP, keys.clone());
-    let values: Vec<[u8; 4]> = targets.iter().map(|target| target.to_ne_bytes()).collect();
-    let slots = keys.zip(values.iter().cycle()).map(|(key, value)| (key, Value::Bytes(value)));
-    batch.insert(SLOT_MAP, slots, None);
-}
-
-/// Makes connections known, whatever was known of them before.
-pub(crate) fn write_connections(
-    batch: &mut Batch<'_>,
-    connections: &[(SocketAddr, SocketAddr, Target)],
-) {
+/// Where a target's packets are sent; nowhere without a host.
+pub(crate) fn write_target(batch: &mut Batch<'_>, target: Target, host: Option<&Host>) {
+    let key = target.to_ne_bytes();
     for family in FAMILIES {
-        let of_family = || connections.iter().filter(|one| one.0.is_ipv4() == family.is_v4);
-        let values: Vec<[u8; 4]> = of_family().map(|one| one.2.to_ne_bytes()).collect();
-        let keys = || of_family().map(|one| connection_key(one.0, one.1));
-        batch.remove(family.names.conns, keys());
-        let known = keys().zip(values.iter().map(|value| Value::Bytes(value)));
-        batch.insert(family.names.conns, known, Some(KNOWN));
+        batch.remove(family.names.targets, [key]);
+        let address = host.and_then(|host| if family.is_v4 { host.v4 } else { host.v6 });
+        let value = address.map(octets);
+        let element = value.iter().map(|value| (key, Value::Bytes(value)));
+        batch.insert(family.names.targets, element, None);
     }
+}
+
+/// Whose turn it is at a service; nobody's if there are no slots.
+pub(crate) fn write_slots(batch: &mut Batch<'_>, plan: &Plan, service: u16, slots: &[Target]) {
+    let keys = (0..plan.slots()).map(|at| slot(service.into(), at).to_ne_bytes());
+    batch.remove(SLOT_MAP, keys.clone());
+    let values: Vec<[u8; 4]> = slots.iter().map(|target| target.to_ne_bytes()).collect();
+    batch.insert(SLOT_MAP, keys.zip(values.iter().map(|value| Value::Bytes(value))), None);
+}
+
+/// Gives new connections to nobody.
+pub(crate) fn clear_slots(batch: &mut Batch<'_>) {
+    batch.clear(SLOT_MAP);
+}
+
+/// The other routers, whose packets are known by their hardware addresses.
+pub(crate) fn write_routers(batch: &mut Batch<'_>, hosts: &[Host]) {
+    batch.clear(ROUTERS);
+    let all: BTreeSet<[u8; 6]> = hosts.iter().map(|host| host.mac).collect();
+    batch.insert(ROUTERS, all.into_iter().map(|mac| (mac, Value::Nothing)), None);
+}
+
+/// The targets of a table, and where they are. Their hardware addresses are not in it.
+pub(crate) fn targets(nftables: &mut Nftables, table: &str) -> io::Result<Vec<(Target, Host)>> {
+    let mut found: BTreeMap<Target, Host> = BTreeMap::new();
+    for family in FAMILIES {
+        for element in nftables.elements(table, family.names.targets)? {
+            let Ok(number) = <[u8; 4]>::try_from(&element.key[..]) else { continue };
+            let nowhere = Host { v4: None, v6: None, mac: [0; 6] };
+            let host = found.entry(Target::from_ne_bytes(number)).or_insert(nowhere);
+            let address = if family.is_v4 { &mut host.v4 } else { &mut host.v6 };
+            *address = address_of(&element.value);
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The addresses that a table routes.

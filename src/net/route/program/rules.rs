@@ -1,13 +1,16 @@
 //! The rules of the program, chain by chain.
 
 use super::family::{
-    ACCEPT, DROP, ENTRANCE, FAMILIES, FRAGMENT_CHAIN, FRAGMENT_MAP, Family, LEARN, MARK, R,
-    ROUTER_TARGETS, SLOT_MAP, V4, clear_mark, equal, field, fresh_chain, from_router, goto,
-    is_first, is_mark, jump, mark_to, set,
+    ACCEPT, DROP, ENTRANCE, FAMILIES, FRAGMENT_CHAIN, FRAGMENT_MAP, Family, LEARN, MARK, MINE, R,
+    SLOT_MAP, V4, clear_mark, equal, field, fresh_chain, from_router, goto, is_first,
+    is_later_piece, is_mark, is_piece, jump, mark_to, set,
 };
-use super::{Ends, FIRST, FRAGMENT, KNOWN, Plan, Role, SLOTS, SLOTS_BY_CLIENT, STRANGER};
+use super::{Plan, slot};
+use crate::config::route::{FIRST, KNOWN, PIECES, STRANGER_LIFE};
 use crate::net::netlink::nftables::Batch;
 use crate::net::netlink::nftables::expression::{Expression, Header, Meta};
+use crate::state::route::{Ends, EndsRole, HERE};
+use crate::wire::Host;
 
 pub(super) fn entrance(batch: &mut Batch<'_>, family: &Family) {
     let names = family.names;
@@ -16,13 +19,7 @@ pub(super) fn entrance(batch: &mut Batch<'_>, family: &Family) {
         |number| [Expression::Meta { what: Meta::Transport, to: R[0] }, equal(R[0], &[number])];
     let is_ours = [family.destination(), Expression::Member { set: names.addresses, key: R[0] }];
     if family.is_v4 {
-        let is_fragment = [
-            field(Header::Network, 6, 2, R[0]),
-            Expression::Mask { register: R[0], bits: vec![0x3f, 0xff] },
-            Expression::NotEqual { register: R[0], value: vec![0, 0] },
-            jump(FRAGMENT_CHAIN),
-        ];
-        batch.rule(ENTRANCE, &rule([&is_ours[..], &is_fragment].concat()));
+        batch.rule(ENTRANCE, &rule([&is_ours[..], &is_piece(), &[jump(FRAGMENT_CHAIN)]].concat()));
     }
     let tcp = transport(libc::IPPROTO_TCP as u8);
     let serving = Expression::Member { set: names.serving, key: R[0] };
@@ -43,6 +40,8 @@ pub(super) fn entrance(batch: &mut Batch<'_>, family: &Family) {
 /// A packet of a known connection goes where the connection is, and keeps it known.
 pub(super) fn service(batch: &mut Batch<'_>, family: &Family) {
     let names = family.names;
+    // Whatever this router's own table says: else two whose tables differ would send it to and fro.
+    batch.rule(names.service, &[&family.is_chosen()[..], &[goto(MINE)]].concat());
     let known = [
         Expression::Lookup { map: names.conns, key: R[0], to: MARK },
         Expression::SetMark { from: MARK },
@@ -57,7 +56,7 @@ pub(super) fn service(batch: &mut Batch<'_>, family: &Family) {
         goto(names.send),
     ];
     batch.rule(names.service, &[&family.key()[..], &known].concat());
-    batch.rule(names.service, &[&from_router()[..], &[jump(names.passed)]].concat());
+    batch.rule(names.service, &[&from_router()[..], &[goto(names.passed)]].concat());
     batch.rule(names.service, &choose(family));
     batch.rule(names.service, &[goto(names.unknown)]);
 }
@@ -71,21 +70,24 @@ pub(super) fn choose(family: &Family) -> Vec<Expression> {
 /// Sends a packet to the target that its mark says.
 pub(super) fn send(batch: &mut Batch<'_>, family: &Family, plan: &Plan) {
     let names = family.names;
-    // The host's own rules may know that mark.
-    let here = [&is_mark(plan.me)[..], &[Expression::Counter], &clear_mark(), &[ACCEPT]].concat();
-    batch.rule(names.send, &here);
-    let to_router =
-        [mark_to(R[2]), Expression::Member { set: ROUTER_TARGETS, key: R[2] }, jump(names.guard)];
-    batch.rule(names.send, &[&from_router()[..], &to_router].concat());
-    let to = [mark_to(R[0]), Expression::Lookup { map: names.targets, key: R[0], to: R[4] }];
-    batch.rule(names.send, &[&to[..], &family.forward(plan.device_number, R[4])].concat());
-    // Its target was cut: a rule whose lookup fails ends.
+    batch.rule(names.send, &[jump(names.deliver)]);
     batch.rule(names.send, &[goto(names.unknown)]);
+    // Of what has no key of its own nothing can be asked.
+    batch.rule(names.attempt, &[jump(names.deliver)]);
+    batch.rule(names.attempt, &[Expression::Counter, DROP]);
+    // The host's own rules may know that mark.
+    let here = [&is_mark(HERE)[..], &[Expression::Counter], &clear_mark(), &[ACCEPT]].concat();
+    batch.rule(names.deliver, &here);
+    batch.rule(names.deliver, &family.mark_chosen());
+    // Without a target, the rule ends with the lookup.
+    let to = [mark_to(R[0]), Expression::Lookup { map: names.targets, key: R[0], to: R[4] }];
+    batch.rule(names.deliver, &[&to[..], &family.forward(plan.device_number, R[4])].concat());
 }
 
 /// An error goes to the target whose packet it quotes.
 pub(super) fn error(batch: &mut Batch<'_>, family: &Family) {
     let names = family.names;
+    batch.rule(names.error, &[&family.is_chosen()[..], &[goto(MINE)]].concat());
     let mut expressions = Vec::new();
     if family.is_v4 {
         // A header without options; over IPv6, options would be another next header.
@@ -99,30 +101,26 @@ pub(super) fn error(batch: &mut Batch<'_>, family: &Family) {
     expressions.extend([
         Expression::Lookup { map: names.conns, key: R[0], to: MARK },
         Expression::SetMark { from: MARK },
-        goto(names.send),
+        goto(names.attempt),
     ]);
     batch.rule(names.error, &expressions);
 }
 
 /// Of a packet in pieces only the first has ports.
 pub(super) fn fragment(batch: &mut Batch<'_>) {
+    batch.rule(FRAGMENT_CHAIN, &[&V4.is_chosen()[..], &[goto(MINE)]].concat());
     let piece = [
         field(Header::Network, 16, 4, R[0]),
         field(Header::Network, 12, 4, R[1]),
         field(Header::Network, 4, 2, R[2]),
     ];
-    let is_later = [
-        field(Header::Network, 6, 2, R[0]),
-        Expression::Mask { register: R[0], bits: vec![0x1f, 0xff] },
-        Expression::NotEqual { register: R[0], value: vec![0, 0] },
-    ];
     let known = [
         Expression::Lookup { map: FRAGMENT_MAP, key: R[0], to: MARK },
         Expression::SetMark { from: MARK },
-        goto(V4.names.send),
+        goto(V4.names.attempt),
     ];
-    batch.rule(FRAGMENT_CHAIN, &[&is_later[..], &piece, &known].concat());
-    batch.rule(FRAGMENT_CHAIN, &[&is_later[..], &[Expression::Counter, DROP]].concat());
+    batch.rule(FRAGMENT_CHAIN, &[&is_later_piece()[..], &piece, &known].concat());
+    batch.rule(FRAGMENT_CHAIN, &[&is_later_piece()[..], &[Expression::Counter, DROP]].concat());
     let first = [
         Expression::Lookup { map: V4.names.conns, key: R[0], to: MARK },
         Expression::SetMark { from: MARK },
@@ -137,7 +135,7 @@ pub(super) fn fragment(batch: &mut Batch<'_>) {
         set: FRAGMENT_MAP,
         key: R[0],
         value: Some(MARK),
-        lives: FRAGMENT,
+        lives: PIECES,
         refresh: true,
     };
     batch.rule(LEARN, &[&piece[..], &[mark_to(MARK), remember]].concat());
@@ -147,15 +145,15 @@ pub(super) fn fragment(batch: &mut Batch<'_>) {
 pub(super) fn fresh(batch: &mut Batch<'_>, family: &Family, service: u32, plan: &Plan) {
     let (names, chain) = (family.names, fresh_chain(service as usize));
     batch.rule(&chain, &[set(MARK, &[0; 4]), Expression::SetMark { from: MARK }]);
-    let offset = service * SLOTS_BY_CLIENT;
+    let (slots, offset) = (plan.slots() as u32, slot(service, 0));
     let (client, length) = (R[4], family.address_length());
     let pick = if plan.by_client {
         vec![
             field(Header::Network, family.source, length, client),
-            Expression::Hash { from: client, length, to: R[0], modulus: SLOTS_BY_CLIENT, offset },
+            Expression::Hash { from: client, length, to: R[0], modulus: slots, offset },
         ]
     } else {
-        vec![Expression::Count { to: R[0], modulus: SLOTS, offset }]
+        vec![Expression::Count { to: R[0], modulus: slots, offset }]
     };
     let slot = [
         Expression::Lookup { map: SLOT_MAP, key: R[0], to: MARK },
@@ -174,48 +172,51 @@ pub(super) fn fresh(batch: &mut Batch<'_>, family: &Family, service: u32, plan: 
             refresh: false,
         },
     ];
-    batch.rule(&chain, &[&family.key()[..], &remember].concat());
+    // Whoever was refused may come again.
+    let comes_again = Expression::Forget { set: names.refused, key: R[0] };
+    batch.rule(&chain, &[&family.key()[..], &[comes_again], &remember].concat());
     batch.rule(&chain, &[goto(names.send)]);
 }
 
 /// Writes the chains that depend on a router's role.
-pub(crate) fn write_ends(batch: &mut Batch<'_>, plan: &Plan, ends: Ends) {
+pub(crate) fn write_ends(batch: &mut Batch<'_>, plan: &Plan, ends: &Ends) {
+    batch.flush_chain(MINE);
+    // This host's own stack has the address and would reset what it does not know.
+    let end = if ends.is_target { ACCEPT } else { DROP };
+    batch.rule(MINE, &[Expression::Counter, end]);
+    write_role(batch, plan, ends.role, ends.pass);
+}
+
+/// The same, but for what other routers have chosen this host for.
+pub(crate) fn write_role(batch: &mut Batch<'_>, plan: &Plan, role: EndsRole, to: Option<Host>) {
     for family in FAMILIES {
         let names = family.names;
-        for chain in [names.passed, names.guard, names.none, names.unknown] {
+        for chain in [names.passed, names.none, names.unknown] {
             batch.flush_chain(chain);
         }
-        let pass = if family.is_v4 { ends.pass_v4 } else { ends.pass_v6 };
-        let pass = pass.map_or_else(
-            || vec![Expression::Counter, DROP],
-            |router| family.pass_on(plan.device_number, router),
-        );
-        let not_twice = [&from_router()[..], &[Expression::Counter, DROP]].concat();
         let stranger = Expression::Remember {
             set: names.strangers,
             key: R[0],
             value: None,
-            lives: STRANGER,
+            lives: STRANGER_LIFE,
             refresh: false,
         };
         let note = [&family.key()[..], &[stranger]].concat();
-        match ends.role {
-            Role::Owner { refuse_new } => {
+        let drop = [Expression::Counter, DROP];
+        match role {
+            EndsRole::Owner { refuse_new } => {
                 batch.rule(names.passed, &choose(family));
                 batch.rule(names.passed, &note);
-                batch.rule(names.passed, &[Expression::Counter, DROP]);
                 let end = if refuse_new { Expression::Reset } else { DROP };
                 batch.rule(names.none, &[Expression::Counter, end]);
             }
-            Role::Other { is_target } => {
-                // This host's own stack has the address and would reset what it does not know.
-                let end = if is_target { ACCEPT } else { DROP };
-                batch.rule(names.passed, &[Expression::Counter, end]);
-                batch.rule(names.guard, &[Expression::Counter, DROP]);
-                batch.rule(names.none, &not_twice);
-                batch.rule(names.none, &pass);
+            EndsRole::Other => {
+                // Another router may have opened anew what this one has refused.
+                batch.clear(names.refused);
+                pass(batch, names.none, family, plan, to);
             }
         }
+        batch.rule(names.passed, &drop);
         let refused = [
             Expression::Member { set: names.refused, key: R[0] },
             Expression::Counter,
@@ -223,7 +224,22 @@ pub(crate) fn write_ends(batch: &mut Batch<'_>, plan: &Plan, ends: Ends) {
         ];
         batch.rule(names.unknown, &[&family.key()[..], &refused].concat());
         batch.rule(names.unknown, &note);
-        batch.rule(names.unknown, &not_twice);
-        batch.rule(names.unknown, &pass);
+        // Nothing is passed on twice.
+        batch.rule(names.unknown, &[&from_router()[..], &drop].concat());
+        pass(batch, names.unknown, family, plan, to);
     }
+}
+
+/// Passes packets on to another router; drops them if there is none.
+fn pass(batch: &mut Batch<'_>, chain: &str, family: &Family, plan: &Plan, to: Option<Host>) {
+    let address = to.and_then(|host| if family.is_v4 { host.v4 } else { host.v6 });
+    if let Some(address) = address {
+        if family.is_v4 {
+            // The other pieces have no ports: that router could not tell where they belong.
+            batch.rule(chain, &[&is_piece()[..], &[Expression::Counter, DROP]].concat());
+        }
+        batch.rule(chain, &family.unmark());
+        batch.rule(chain, &family.pass_on(plan.device_number, address));
+    }
+    batch.rule(chain, &[Expression::Counter, DROP]);
 }

@@ -4,7 +4,15 @@
 
 use std::net::IpAddr;
 
+mod router;
+mod status;
+mod target;
+
+pub use self::router::{GiveBack, Route, RouteConfig, RoutePolicy};
+pub use self::status::{RouteStatus, TargetCondition, TargetInfo};
+pub use self::target::{RouteTarget, TargetConfig};
 pub use crate::error::RouteError;
+pub use crate::event::route::{Event, EventKind};
 use crate::net::netlink::address::Devices;
 use crate::net::netlink::nftables::Nftables;
 use crate::net::route::{clean, probe as parts, program};
