@@ -37,7 +37,7 @@ const CURVES: [(&str, &str, &str); 7] = [
     ("growth-join", "Growth: so many instances join, eight processes at once", "instances"),
     (
         "lost",
-        "Connections lost in ten kills: 4 processes serve, one after the other is killed and replaced",
+        "Connections lost in ten kills: 4 processes serve, each is killed and replaced in its turn",
         "connections per second; 800 can be served",
     ),
     ("memory", "Resident memory of the supervisor for each subordinate", "subordinates"),

@@ -1,5 +1,10 @@
 //! `pares route` and `pares doctor --route` on a host whose network may be changed.
 
+mod bed;
+mod load;
+mod takeover;
+mod targets;
+
 use std::process::{Command, Output};
 
 use super::hosts::{Network, abilities};
