@@ -13,6 +13,7 @@ mod directory;
 mod limits;
 pub(crate) mod masterless;
 mod place;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod route;
 
 pub(crate) use check::*;

@@ -9,6 +9,7 @@ use crate::serial::as_text;
 use crate::wire::{Acceptor, Entry, LeftCause};
 
 pub(crate) mod masterless;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod route;
 
 as_text!(ContendingCause, StallCause, Role);

@@ -15,6 +15,7 @@ pub(crate) mod member;
 pub(crate) mod obstacle;
 pub(crate) mod permits;
 pub(crate) mod registry;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod route;
 pub(crate) mod settings;
 #[cfg(test)]

@@ -132,6 +132,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod label;
 pub(crate) mod peer_id;
 pub(crate) mod proof;
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
 pub(crate) mod route;
 pub(crate) mod seal;
 #[cfg(test)]

@@ -4,7 +4,9 @@ use crossbeam_channel::TrySendError;
 
 use super::clock::monotonic_ns;
 use super::events::{Events, Teller, events};
-use crate::event::{Event, EventKind, masterless, route};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::event::route;
+use crate::event::{Event, EventKind, masterless};
 
 /// An event type of the hub.
 pub(crate) trait Happening: Sized {
@@ -41,6 +43,7 @@ impl Happening for masterless::EventKind {
     }
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 impl Happening for route::EventKind {
     type Event = route::Event;
 

@@ -38,6 +38,7 @@ impl Outbox {
     }
 
     /// For all further messages of a connection.
+    #[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
     pub(crate) fn of(link: &Link) -> Self {
         Outbox::new(link.stream().clone(), link.outgoing_seal())
     }

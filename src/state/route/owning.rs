@@ -162,8 +162,7 @@ impl Router {
     /// How long the kernel keeps the addresses. For ever if this router is alone: its restart must
     /// not end the service.
     fn life(&self) -> Option<Millis> {
-        let company = self.company_at.is_some_and(|at| self.now < at + ms(COMPANY));
-        company.then(|| ms(ADDRESS_LIFE).max(self.rules.dead))
+        self.has_company().then(|| ms(ADDRESS_LIFE).max(self.rules.dead))
     }
 
     fn announce(&mut self, out: &mut Vec<RouterAction>) {
@@ -310,6 +309,19 @@ impl Router {
         }
     }
 
+    /// Returns true if nobody speaks to this router, although there was another router not long ago:
+    /// that one may have the addresses, and the targets may live. Then nobody is refused.
+    pub(super) fn may_be_cut_off(&self) -> bool {
+        let is_linked =
+            self.asking.agents().next().is_some() || self.others.values().any(|other| other.linked);
+        !is_linked && self.has_company()
+    }
+
+    /// Returns true if another router was there not long ago.
+    fn has_company(&self) -> bool {
+        self.company_at.is_some_and(|at| self.now < at + ms(COMPANY))
+    }
+
     /// Has the hosts of quiet targets asked whether they live.
     pub(super) fn probe_quiet(&mut self, out: &mut Vec<RouterAction>) {
         let quiet = self.targets.due_probes(self.now, self.rules.dead);
@@ -317,7 +329,7 @@ impl Router {
     }
 
     pub(super) fn probed(&mut self, target: Target, alive: bool, out: &mut Vec<RouterAction>) {
-        match self.targets.probed(target, alive, self.now) {
+        match self.targets.probed(target, alive, self.may_be_cut_off(), self.now) {
             Answer::Open => {}
             Answer::AskAgain(host) => {
                 out.push(RouterAction::Hold(target));

@@ -246,15 +246,26 @@ impl Targets {
             // One of an earlier process of this host, of whose agent nobody says anything.
             one.died |= one.agent.is_none() && now >= *since + every;
             if one.died && probed_at.is_none_or(|at| now >= at + every) {
-                (*probed_at, *question) = (Some(now), HostQuestion::First);
+                // What nothing is sent to stays so until it answers.
+                *probed_at = Some(now);
+                if *question != HostQuestion::Second {
+                    *question = HostQuestion::First;
+                }
                 due.push((*number, one.host));
             }
         }
         due
     }
 
-    /// Takes note whether a target's host has answered.
-    pub(super) fn probed(&mut self, number: Target, alive: bool, now: Millis) -> Answer {
+    /// Takes note whether a target's host has answered. `may_be_us`: nobody else speaks to this
+    /// router either, so that it may be the one that is cut off.
+    pub(super) fn probed(
+        &mut self,
+        number: Target,
+        alive: bool,
+        may_be_us: bool,
+        now: Millis,
+    ) -> Answer {
         let Some(one) = self.all.get_mut(&number) else { return Answer::Open };
         // Its agent may be back.
         let TargetLife::Quiet { question, probed_at, .. } = &mut one.life else {
@@ -274,6 +285,7 @@ impl Targets {
                 *question = HostQuestion::None;
                 Answer::Lives(one.host)
             }
+            (HostQuestion::Second, false) if may_be_us => Answer::Open,
             (HostQuestion::Second, false) => {
                 one.life = TargetLife::Dead;
                 Answer::Dead

@@ -48,7 +48,8 @@ impl Router {
         }
         self.write_slots(out);
         let longest = self.written.unserved_since.iter().flatten().min();
-        let refuse_new = longest.is_some_and(|since| self.now >= since + ms(NO_TARGET));
+        let is_long = longest.is_some_and(|since| self.now >= since + ms(NO_TARGET));
+        let refuse_new = is_long && !self.may_be_cut_off();
         let ends = self.ends(refuse_new);
         if self.written.ends != Some(ends) {
             self.written.ends = Some(ends);

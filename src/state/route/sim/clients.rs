@@ -181,7 +181,10 @@ impl World {
         let Stage::Open { on, .. } = self.clients[client].stage else { return };
         let lately = |pair| self.mended.get(&pair).is_some_and(|at| self.now < *at + 5000);
         let pairs = [(by, on), (on, by)];
-        let apart = pairs.iter().any(|pair| self.cut.contains(pair) || lately(*pair));
+        // Whoever reaches nobody cannot tell who is dead.
+        let others = (0..self.hosts.len()).filter(|other| *other != by && *other != on);
+        let reaches = others.filter(|other| self.reach(by, *other)).count() > 0;
+        let apart = pairs.iter().any(|pair| self.cut.contains(pair) || lately(*pair)) && reaches;
         assert!(apart || !self.lives(client), "{client} {conn:?} is refused, and lives");
         self.clients[client].given_up = true;
     }

@@ -213,6 +213,27 @@ fn a_router_that_stood_still_gives_up_and_breaks_nothing() {
     });
 }
 
+/// It cannot know whether all others are dead, or it is cut off; and its neighbours still send to
+/// it for a while when it is back.
+#[test]
+fn a_router_that_was_cut_off_from_all_has_refused_nobody() {
+    run_seeds(60, "cut_off_from_all", |seed, story| {
+        let mut world = bed(seed, story, bed_of(seed), &[0, 1]);
+        let others = 1..world.hosts.len();
+        others.for_each(|other| world.plan(1000, Deed::Cut(0, other)));
+        let time = 1000 + world.random.time_in(10 * DEAD);
+        world.run_for(time);
+        world.mend_all();
+        for flip in 0..20 {
+            world.plan(50 * flip, Deed::Flip);
+        }
+        come(&mut world, 3000);
+        world.run_for(8000);
+        all_is_well(&mut world);
+        assert_eq!(world.owners().len(), 1);
+    });
+}
+
 #[test]
 fn the_clients_of_a_dead_target_learn_it_and_no_others() {
     run_seeds(80, "dead_target", |seed, story| {

@@ -130,11 +130,11 @@ pub(super) struct Bed {
 impl Bed {
     /// One in which the first router has the addresses, and all targets have said what they have.
     pub(super) fn new() -> Self {
-        Self::with("")
+        Self::with("", false)
     }
 
-    /// The same, of routers that were told more.
-    pub(super) fn with(more: &str) -> Self {
+    /// The same, of routers that were told more. The second one may be a target, too.
+    pub(super) fn with(more: &str, backup_serves: bool) -> Self {
         let network = Network::new(6);
         let directory = TempDir::new().unwrap();
         let mut bed = Bed {
@@ -146,7 +146,8 @@ impl Bed {
             started: 0,
         };
         for (number, host) in ROUTERS.into_iter().enumerate() {
-            let router = bed.router(host, &format!("--rank {} {more}", 10 + number));
+            let here = if backup_serves && number == 1 { "--target-here" } else { "" };
+            let router = bed.router(host, &format!("--rank {} {more} {here}", 10 + number));
             bed.routers.push(router);
         }
         for number in 0..TARGETS.len() {
@@ -155,10 +156,14 @@ impl Bed {
             bed.servers.push(Vec::new());
             bed.start_servers(number);
         }
+        if backup_serves {
+            let number = TARGETS.len();
+            bed.servers.push(servers(&bed.network, ROUTERS[1], number));
+        }
         bed.routers[0].until(0, "owner");
         bed.routers[0].until(0, "settled");
         for router in &mut bed.routers {
-            await_targets(router, TARGETS.len());
+            await_targets(router, TARGETS.len() + usize::from(backup_serves));
         }
         bed
     }
@@ -175,7 +180,7 @@ impl Bed {
     pub(super) fn arguments(part: &str, more: &str) -> Vec<String> {
         let mut words: Vec<String> = ["-g", "real", "route", part].map(String::from).into();
         words.extend(services().map(|service| service.to_string()));
-        let network = "--multicast 239.77.7.7:7700 --interface eth0 --interval 200 --delay 100";
+        let network = "--multicast 239.77.7.7:7700 --interface eth0 --interval 500 --delay 250";
         words.extend(format!("{network} --json {more}").split_whitespace().map(String::from));
         words
     }
@@ -233,9 +238,7 @@ impl Bed {
     }
 
     pub(super) fn start_servers(&mut self, number: usize) {
-        let at = ["0.0.0.0:8080", "[::]:8080"].map(|text| text.parse().unwrap());
-        let server = |at| Server::start(&self.network, TARGETS[number], number as u8 + 1, at);
-        self.servers[number] = at.into_iter().map(server).collect();
+        self.servers[number] = servers(&self.network, TARGETS[number], number);
     }
 
     /// The routers hear each other no more; all others hear both.
@@ -302,6 +305,12 @@ END"
         let output = command.args(["address", "show", "dev", "eth0"]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).contains("10.77.0.100/32")
     }
+}
+
+/// Servers of both families on a host.
+fn servers(network: &Network, host: usize, number: usize) -> Vec<Server> {
+    let at = ["0.0.0.0:8080", "[::]:8080"].map(|text| text.parse().unwrap());
+    at.into_iter().map(|at| Server::start(network, host, number as u8 + 1, at)).collect()
 }
 
 pub(super) fn write_key(home: &Path, byte: u8) {

@@ -247,7 +247,9 @@ impl Story {
         assert!(lost.is_empty(), "{} of {} lost: {:?}", lost.len(), self.lines.len(), &lost[..1]);
         let failed = &self.storm.failed;
         let all: usize = self.storm.served.values().sum();
-        assert!(failed.is_empty(), "{} of {all} failed: {:?}", failed.len(), &failed[0]);
+        // Of those who come and go, each may have been with a target when that died.
+        let most = COMERS as usize * dead.len();
+        assert!(failed.len() <= most, "{} of {all} failed: {:?}", failed.len(), &failed[0]);
     }
 
     pub(super) fn longest(&self) -> Duration {
