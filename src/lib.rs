@@ -165,8 +165,6 @@ mod pages {
     struct Guarantees;
     #[doc = include_str!("../docs/listener.md")]
     struct Listener;
-    #[doc = include_str!("../docs/service-address.md")]
-    struct ServiceAddress;
     #[doc = include_str!("../docs/masterless.md")]
     struct Masterless;
     #[doc = include_str!("../docs/measured.md")]
@@ -179,4 +177,6 @@ mod pages {
     struct Run;
     #[doc = include_str!("../docs/rust.md")]
     struct Rust;
+    #[doc = include_str!("../docs/service-address.md")]
+    struct ServiceAddress;
 }
