@@ -309,8 +309,8 @@ impl Router {
         }
     }
 
-    /// Returns true if nobody speaks to this router, although there was another router not long ago:
-    /// that one may have the addresses, and the targets may live. Then nobody is refused.
+    /// Returns true if nobody speaks to this router, although there was another router not long
+    /// ago: that one may have the addresses, and the targets may live. Then nobody is refused.
     pub(super) fn may_be_cut_off(&self) -> bool {
         let is_linked =
             self.asking.agents().next().is_some() || self.others.values().any(|other| other.linked);
