@@ -114,7 +114,7 @@ fn start(
 ) -> Result<RunningRouter, Box<(RouteError, Option<Ground>)>> {
     let returning = Returning::new(plan.give_back, plan.group.rank);
     let group = plan.group.clone().prepare_handover(true).rank(returning.first_rank());
-    let group = group.preempt(plan.give_back != GiveBack::Never);
+    let group = group.preempt(returning.may_preempt());
     let (interval, dead) = times(&group);
     let member = match GroupMember::join(&group, port) {
         Ok(member) => member,

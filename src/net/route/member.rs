@@ -13,9 +13,9 @@ use crate::net::masterless::{Deeds, PeerShared, Wish};
 use crate::net::rt::clock::deadline;
 use crate::net::rt::events::Events;
 use crate::net::rt::threads::{self, Threads};
-use crate::state::masterless::NEVER;
+use crate::state::masterless::PeerRecord;
+use crate::state::route::Member;
 use crate::wire::Tail;
-use crate::wire::heartbeat::Status;
 
 /// So many changes of the group may wait for the thread that decides.
 const EVENTS: usize = 4096;
@@ -30,9 +30,7 @@ pub(super) struct GroupMember {
 
 /// Another process of the group.
 pub(super) struct OtherMember {
-    pub(super) tail: Tail,
-    pub(super) leads: bool,
-    pub(super) workload: u16,
+    pub(super) member: Member,
     /// Where to dial it, if it is a router.
     pub(super) entrance: Option<SocketAddr>,
 }
@@ -62,16 +60,10 @@ impl GroupMember {
         self.shared.look(|inside, _| {
             let own = inside.machine.service();
             let ours = inside.machine.members().filter(|one| one.service == own);
-            let other = |one: &crate::state::masterless::PeerRecord| {
-                let tail = one.id.tail();
-                let leads = one.id.rank() < NEVER || one.status == Status::Primary;
-                let entrance = inside.address(tail).filter(|_| leads);
-                OtherMember {
-                    tail,
-                    leads,
-                    workload: one.workload,
-                    entrance: entrance.map(|from| dialled(from, self.port)),
-                }
+            let other = |one: &PeerRecord| {
+                let member = Member::from(one);
+                let entrance = inside.address(member.tail).filter(|_| member.leads);
+                OtherMember { member, entrance: entrance.map(|from| dialled(from, self.port)) }
             };
             ours.map(other).collect()
         })
@@ -107,8 +99,8 @@ pub(super) fn to_dial(
     others: &[OtherMember],
     own_router: Option<Tail>,
 ) -> BTreeMap<Tail, SocketAddr> {
-    let is_ours = |one: &&OtherMember| own_router.is_none_or(|own| own < one.tail);
-    others.iter().filter(is_ours).filter_map(|one| Some((one.tail, one.entrance?))).collect()
+    let is_ours = |one: &&OtherMember| own_router.is_none_or(|own| own < one.member.tail);
+    others.iter().filter(is_ours).filter_map(|one| Some((one.member.tail, one.entrance?))).collect()
 }
 
 /// Returns how long it is until a moment of the group's clock.

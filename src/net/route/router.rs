@@ -157,10 +157,7 @@ impl RouterThread {
         }
         let others = self.member.others();
         self.dialler.dial(&to_dial(&others, Some(self.own.tail)));
-        for one in others {
-            let (tail, leads, workload) = (one.tail, one.leads, one.workload);
-            self.step(RouterInput::Member { tail, leads, workload });
-        }
+        self.step(RouterInput::Record(others.into_iter().map(|one| one.member).collect()));
     }
 
     fn hear_claims(&mut self) {

@@ -45,6 +45,11 @@ impl Returning {
         if self.waits { self.rank.saturating_add(WAITS).min(254) } else { self.rank }
     }
 
+    /// Returns true if this router may ever take the addresses from one that has them.
+    pub(crate) fn may_preempt(&self) -> bool {
+        self.policy != GiveBack::Never
+    }
+
     /// Notes that this process has stood still.
     pub(crate) fn paused(&mut self) {
         self.calm_since = None;

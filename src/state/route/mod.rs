@@ -94,6 +94,8 @@ pub(crate) struct Router {
     newest: Option<Token>,
     /// The owner before this one, and until when it may have more.
     before: Option<(Tail, Millis)>,
+    /// It has taken the addresses from a router of smaller rank, which is away.
+    stands_in: bool,
     others: BTreeMap<Tail, Other>,
     /// All processes of the group, and whether they may lead.
     members: BTreeMap<Tail, bool>,
@@ -138,6 +140,7 @@ impl Router {
             },
             newest: None,
             before: None,
+            stands_in: false,
             others: BTreeMap::new(),
             members: BTreeMap::new(),
             company_at: None,
@@ -174,10 +177,8 @@ impl Router {
             RouterInput::Tick => {}
             RouterInput::Status { to, token } => self.status(to, token, out),
             RouterInput::PrepareHandover { to } => self.handing_to = Some(to),
-            RouterInput::Member { tail, leads, workload } => {
-                self.members.insert(tail, leads);
-                self.targets.workload(tail, workload);
-            }
+            RouterInput::Joined(one) => _ = self.members.insert(one.tail, one.leads),
+            RouterInput::Record(all) => self.read_record(&all, out),
             RouterInput::Gone { tail, died } => self.member_gone(tail, died, out),
             RouterInput::RouterUp { tail, host, owns } => self.router_up(tail, host, owns, out),
             RouterInput::AgentUp { tail, name, host, weight } => {
@@ -205,6 +206,19 @@ impl Router {
         self.end_finds(out);
         self.go_on_owning(out);
         self.probe_quiet(out);
+    }
+
+    fn read_record(&mut self, all: &[Member], out: &mut Vec<RouterAction>) {
+        let there = set(all.iter().map(|one| one.tail));
+        let gone: Vec<Tail> =
+            self.members.keys().filter(|tail| !there.contains(tail)).copied().collect();
+        // Those that left in order have said so, or will: until then it is only asked whether
+        // their hosts live.
+        gone.into_iter().for_each(|tail| self.member_gone(tail, true, out));
+        for one in all {
+            self.members.insert(one.tail, one.leads);
+            self.targets.workload(one.tail, one.workload);
+        }
     }
 
     fn member_gone(&mut self, tail: Tail, died: bool, out: &mut Vec<RouterAction>) {

@@ -109,6 +109,7 @@ impl Router {
     /// Takes the addresses.
     fn take(&mut self, token: Token, out: &mut Vec<RouterAction>) {
         let before = self.newest.map(|newest| (newest.id.tail(), self.now + ms(PASS_ON)));
+        self.stands_in = self.newest.is_some_and(|newest| newest.id.rank() < token.id.rank());
         (self.newest, self.before) = (Some(token), before);
         self.adopted = false;
         self.handing_to = None;
@@ -324,7 +325,9 @@ impl Router {
 
     /// Has the hosts of quiet targets asked whether they live.
     pub(super) fn probe_quiet(&mut self, out: &mut Vec<RouterAction>) {
-        let quiet = self.targets.due_probes(self.now, self.rules.dead);
+        let quiet = self
+            .targets
+            .due_probes(self.now, self.rules.dead, |tail| self.members.contains_key(&tail));
         out.extend(quiet.into_iter().map(|(target, host)| RouterAction::Probe { target, host }));
     }
 

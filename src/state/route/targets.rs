@@ -238,13 +238,19 @@ impl Targets {
 
     /// Returns the targets whose agents have died and whose hosts must be asked, each no more often
     /// than every `every`.
-    pub(super) fn due_probes(&mut self, now: Millis, every: Millis) -> Vec<(Target, Host)> {
+    pub(super) fn due_probes(
+        &mut self,
+        now: Millis,
+        every: Millis,
+        is_member: impl Fn(Tail) -> bool,
+    ) -> Vec<(Target, Host)> {
         let mut due = Vec::new();
         // This host lives.
         for (number, one) in self.all.iter_mut().filter(|(number, _)| **number != HERE) {
             let TargetLife::Quiet { since, probed_at, question } = &mut one.life else { continue };
-            // One of an earlier process of this host, of whose agent nobody says anything.
-            one.died |= one.agent.is_none() && now >= *since + every;
+            // One of whose agent the group has never said anything: it spoke to an earlier process
+            // of this host, or died before it had joined.
+            one.died |= !one.agent.is_some_and(&is_member) && now >= *since + every;
             if one.died && probed_at.is_none_or(|at| now >= at + every) {
                 // What nothing is sent to stays so until it answers.
                 *probed_at = Some(now);
@@ -373,7 +379,7 @@ impl Targets {
             TargetLife::Quiet { since, probed_at, .. } => {
                 let probe = match probed_at {
                     Some(at) => Some(at + probe_every),
-                    None => (one.agent.is_none() || one.died).then_some(since + probe_every),
+                    None => Some(since + probe_every),
                 };
                 [Some(since + ms(QUIET_GRACE)), probe]
             }

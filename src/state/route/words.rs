@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::event::masterless::{EventKind, LeftCause, Token};
 pub(crate) use crate::event::route::EventKind as RouteNews;
-use crate::state::masterless::{Millis, NEVER};
+use crate::state::masterless::{Millis, NEVER, PeerRecord};
 use crate::wire::heartbeat::Status;
 use crate::wire::{BetweenRouters, FromAgent, Host, RouteToken, Tail, ToAgent};
 
@@ -58,6 +58,22 @@ pub(crate) enum Order {
     Candidates(Option<Vec<(IpAddr, u16)>>),
 }
 
+/// What a router notes of another process of its group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) tail: Tail,
+    /// It is a router.
+    pub(crate) leads: bool,
+    pub(crate) workload: u16,
+}
+
+impl From<&PeerRecord> for Member {
+    fn from(one: &PeerRecord) -> Self {
+        let leads = one.id.rank() < NEVER || one.status == Status::Primary;
+        Member { tail: one.id.tail(), leads, workload: one.workload }
+    }
+}
+
 /// What happens to a router.
 #[derive(Clone, Debug)]
 pub(crate) enum RouterInput {
@@ -72,12 +88,11 @@ pub(crate) enum RouterInput {
     PrepareHandover {
         to: Tail,
     },
-    /// A process of the group: whether it may lead, and how much it has to do.
-    Member {
-        tail: Tail,
-        leads: bool,
-        workload: u16,
-    },
+    /// A process has joined the group.
+    Joined(Member),
+    /// All other processes of the group. Whoever died before it had joined is told of by nothing
+    /// else.
+    Record(Vec<Member>),
     /// A process has left the group, or is dead.
     Gone {
         tail: Tail,
@@ -246,7 +261,8 @@ pub(crate) fn from_group(kind: &EventKind) -> Option<RouterInput> {
             Some(RouterInput::PrepareHandover { to: to.tail() })
         }
         EventKind::Joined { id, .. } => {
-            Some(RouterInput::Member { tail: id.tail(), leads: id.rank() < NEVER, workload: 0 })
+            let leads = id.rank() < NEVER;
+            Some(RouterInput::Joined(Member { tail: id.tail(), leads, workload: 0 }))
         }
         EventKind::Left { id, cause, .. } => {
             Some(RouterInput::Gone { tail: id.tail(), died: *cause == LeftCause::Died })

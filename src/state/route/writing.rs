@@ -65,9 +65,8 @@ impl Router {
         let gives = self.is_owner() && self.lease;
         let may_reshare = self.now >= self.written.reshared_at + ms(RESHARE);
         for service in 0..self.rules.services.len() {
-            let spares = self.spares_busy();
             let candidates = match gives {
-                true => self.targets.actual(&self.rules, service, spares, self.now),
+                true => self.targets.actual(&self.rules, service, self.stands_in, self.now),
                 false => Vec::new(),
             };
             let unserved = &mut self.written.unserved_since[service];
@@ -91,14 +90,6 @@ impl Router {
                 out.push(RouterAction::Slots { service: service as u16, slots });
             }
         }
-    }
-
-    /// Returns true while this router stands in for one of smaller rank: the hosts that have taken
-    /// over the other work of that one's host are spared.
-    fn spares_busy(&self) -> bool {
-        let RoutePhase::Owner { token, .. } = self.phase else { return false };
-        self.before
-            .is_some_and(|(tail, _)| tail != token.id.tail() && !self.members.contains_key(&tail))
     }
 
     fn looks_at(&self) -> Option<Millis> {

@@ -3,14 +3,16 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use super::scenes::{bed_with_list, come};
-use super::world::{At, Deed, H, World, host, services};
+use super::scenes::{come, start};
+use super::world::{At, DEAD, Deed, H, World, host, services};
 use crate::event::masterless::Token;
 use crate::state::masterless::Millis;
 use crate::state::route::agent::report;
+use crate::state::route::giveback::GiveBack;
 use crate::state::route::{
-    Conn, RoutePolicy, RouteRules, Router, RouterAction, RouterInput, Target,
+    Conn, Member, RoutePolicy, RouteRules, Router, RouterAction, RouterInput, Target,
 };
 use crate::state::sim::random::Random;
 use crate::state::sim::seeds::run_seeds;
@@ -19,6 +21,16 @@ use crate::wire::route::{MAX_KEYS, pack};
 use crate::wire::{
     BetweenRouters, FromAgent, Host, PeerId, RouteToken, Tail, TargetState, ToAgent,
 };
+
+const POLICIES: [RoutePolicy; 5] = [
+    RoutePolicy::Even,
+    RoutePolicy::Connections,
+    RoutePolicy::Load,
+    RoutePolicy::Client,
+    RoutePolicy::Standby,
+];
+const GIVE_BACKS: [GiveBack; 4] =
+    [GiveBack::Now, GiveBack::Never, GiveBack::WhenIdle, GiveBack::After(Duration::from_secs(10))];
 
 /// Plans failures for so long, each of which ends by itself.
 fn fail(world: &mut World, routers: &[At], time: Millis) {
@@ -66,7 +78,12 @@ fn chaos(seed: u64, story: bool, loss: u64) -> World {
         (&[false, false, false, false, true, true], &[0, 1, 2, 3]),
     ];
     let (hosts, routers) = shapes[seed as usize % shapes.len()];
-    let mut world = bed_with_list(seed, story, hosts, routers);
+    let mut world = World::new(seed, story, hosts);
+    world.listed = true;
+    let at = seed as usize / shapes.len();
+    world.policy = POLICIES[at % POLICIES.len()];
+    world.give_back = GIVE_BACKS[at / POLICIES.len() % GIVE_BACKS.len()];
+    start(&mut world, routers);
     (world.loss, world.may_refuse_new) = (loss, true);
     let busy = world.random.time_in(40_000);
     come(&mut world, busy);
@@ -155,6 +172,22 @@ fn agent_up(router: &mut Router, at: At, out: &mut Vec<RouterAction>) {
     let (tail, host) = (tail(at as u8), host(at));
     let up = RouterInput::AgentUp { tail, name: String::new(), host, weight: 1 };
     router.step(0, false, up, out);
+}
+
+/// Its heartbeats never came, though its agent reached the router.
+#[test]
+fn the_host_of_an_agent_that_the_group_never_heard_of_is_asked_too() {
+    let mut router = router();
+    let mut out = Vec::new();
+    agent_up(&mut router, 3, &mut out);
+    router.step(0, false, RouterInput::Down { tail: tail(3) }, &mut out);
+    router.step(DEAD - 1, false, RouterInput::Tick, &mut out);
+    let asks = |out: &[RouterAction]| {
+        out.iter().any(|action| matches!(action, RouterAction::Probe { .. }))
+    };
+    assert!(!asks(&out) && router.wake_at() == DEAD);
+    router.step(DEAD, false, RouterInput::Tick, &mut out);
+    assert!(asks(&out), "{out:?}");
 }
 
 /// Closes come in between, an earlier question is answered late, and one report ends in the middle.
@@ -282,7 +315,13 @@ fn anything(random: &mut Random) -> RouterInput {
         2 => RouterInput::Status { to: Status::ToBecomePrimary, token: None },
         3 => RouterInput::Status { to: Status::Standby, token: None },
         4 => RouterInput::PrepareHandover { to: name },
-        5 => RouterInput::Member { tail: name, leads: random.one_in(2), workload: number as u16 },
+        5 => {
+            let member = |tail| Member { tail, leads: number > 1, workload: number as u16 };
+            match random.one_in(3) {
+                true => RouterInput::Record((0..number as u8).map(|at| member(tail(at))).collect()),
+                false => RouterInput::Joined(member(name)),
+            }
+        }
         6 => RouterInput::Gone { tail: name, died: random.one_in(2) },
         7 => {
             let owns = random.one_in(2).then_some(any_token);

@@ -9,6 +9,7 @@ mod links;
 mod packets;
 mod processes;
 mod scenes;
+mod shares;
 mod world;
 
 pub(in crate::state::route) use chaos::owned_elsewhere;

@@ -1,7 +1,8 @@
 //! Hosts and processes: what starts, stands still, ends and is cut off.
 
 use super::super::agent::{Agent, AgentInput};
-use super::super::{Millis, RouteRules, Router, RouterInput, from_group};
+use super::super::giveback::Returning;
+use super::super::{Member, Millis, RouteRules, Router, RouterInput, from_group};
 use super::kernel::Table;
 use super::world::{
     At, D, DEAD, Deed, H, Link, Part, Process, What, Who, World, host, services, tell,
@@ -14,15 +15,16 @@ use crate::wire::label::Label;
 
 impl World {
     pub(super) fn start(&mut self, at: At, rank: u8, part: impl FnOnce(&mut Self) -> Part) -> Who {
+        let returning = Returning::new(self.give_back, rank);
         let rules = Rules {
             service: 1,
-            rank,
-            workload: 0,
+            rank: if rank < NEVER { returning.first_rank() } else { NEVER },
+            workload: self.hosts[at].workload,
             label: Label::EMPTY,
             origin: 0,
             interval: H,
             delay: D,
-            preempt: true,
+            preempt: returning.may_preempt(),
             prepare_handover: rank < NEVER,
             quorum: 0,
             slow_above: 0,
@@ -42,6 +44,7 @@ impl World {
             at,
             group,
             part,
+            returning,
             alive: true,
             paused_until: 0,
             wake: 0,
@@ -259,12 +262,28 @@ impl World {
                 self.later(after, What::Beat { to, beat: Box::new(beat) });
             }
         }
-        if self.processes[who].agent().is_some() {
-            self.look(who);
+        match self.processes[who].part {
+            Part::Agent(_) => self.look(who),
+            Part::Router(_) => self.read_record(who),
+        }
+    }
+
+    /// Once an interval a router reads who is in the group.
+    fn read_record(&mut self, who: Who) {
+        let process = &mut self.processes[who];
+        let Part::Router(router) = &process.part else { return };
+        let rank = process.returning.step(self.now, router);
+        let record = RouterInput::Record(process.group.members().map(Member::from).collect());
+        self.router_step(who, record);
+        if let Some(rank) = rank {
+            self.group(who, Input::Rank(rank));
         }
     }
 
     pub(super) fn told(&mut self, who: Who, kind: &EventKind) {
+        if matches!(kind, EventKind::Paused { .. }) {
+            self.processes[who].returning.paused();
+        }
         if matches!(kind, EventKind::Role { .. }) {
             tell!(self, "{who}: {kind:?}");
         }

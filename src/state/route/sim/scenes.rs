@@ -1,8 +1,8 @@
 //! The failures, one by one.
 
-use super::world::{At, DEAD, Deed, H, Stage, Who, World};
+use super::world::{At, DEAD, Deed, H, Stage, Who, World, host};
 use crate::state::masterless::Millis;
-use crate::state::route::{Order, RouteNews, RoutePolicy, RouterInput};
+use crate::state::route::{Order, RouteNews, RoutePolicy, RouterInput, TargetCondition};
 use crate::state::sim::seeds::run_seeds;
 
 /// Two routers and three targets.
@@ -21,15 +21,7 @@ pub(super) fn bed(seed: u64, story: bool, hosts: &[bool], routers: &[At]) -> Wor
     world
 }
 
-/// The same, of routers that have a list of the targets.
-pub(super) fn bed_with_list(seed: u64, story: bool, hosts: &[bool], routers: &[At]) -> World {
-    let mut world = World::new(seed, story, hosts);
-    world.listed = true;
-    start(&mut world, routers);
-    world
-}
-
-fn start(world: &mut World, routers: &[At]) {
+pub(super) fn start(world: &mut World, routers: &[At]) {
     for at in routers {
         world.start_router(*at, 10 + *at as u8);
     }
@@ -215,6 +207,25 @@ fn a_router_that_stood_still_gives_up_and_breaks_nothing() {
 
 /// It cannot know whether all others are dead, or it is cut off; and its neighbours still send to
 /// it for a while when it is back.
+/// Nothing in the group says so.
+#[test]
+fn a_target_that_dies_before_its_agent_has_joined_is_dead_too() {
+    run_seeds(40, "before_it_has_joined", |seed, story| {
+        let mut world = bed(seed, story, &APART, &[0, 1]);
+        world.off(4);
+        world.run_for(20_000);
+        world.execute(Deed::On(4));
+        world.start_agent(4);
+        world.run_for(1400);
+        world.off(4);
+        world.run_for(20_000);
+        assert!(world.is_settled());
+        let view = world.processes[world.owner()].router().expect("it is a router").view();
+        let target = view.targets.iter().find(|one| one.host.is(&host(4)));
+        assert_eq!(target.map(|one| one.condition), Some(TargetCondition::Dead));
+    });
+}
+
 #[test]
 fn a_router_that_was_cut_off_from_all_has_refused_nobody() {
     run_seeds(60, "cut_off_from_all", |seed, story| {

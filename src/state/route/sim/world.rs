@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::agent::Agent;
+use super::super::giveback::{GiveBack, Returning};
 use super::super::{Conn, Millis, RouteNews, RoutePolicy, Router, RouterInput, Target};
 use super::kernel::{Packet, Segment, Table};
 use crate::state::masterless::{Input, Machine};
@@ -46,6 +47,8 @@ pub(super) struct Machinery {
     /// Until when it has the addresses.
     pub(super) has_until: Millis,
     pub(super) listening: bool,
+    /// What its processes say in their heartbeats.
+    pub(super) workload: u16,
     /// The state of each, and since when.
     pub(super) sockets: BTreeMap<Conn, (u8, Millis)>,
 }
@@ -59,6 +62,8 @@ pub(super) struct Process {
     pub(super) at: At,
     pub(super) group: Machine,
     pub(super) part: Part,
+    /// Of a router.
+    pub(super) returning: Returning,
     pub(super) alive: bool,
     pub(super) paused_until: Millis,
     pub(super) wake: u64,
@@ -187,6 +192,7 @@ pub(super) struct World {
     /// The routers have a list of the targets.
     pub(super) listed: bool,
     pub(super) policy: RoutePolicy,
+    pub(super) give_back: GiveBack,
     pub(super) queue: BTreeMap<(Millis, u64), What>,
     pub(super) next: u64,
     pub(super) letters: u64,
@@ -219,6 +225,7 @@ impl World {
             table: None,
             has_until: 0,
             listening: *is_target,
+            workload: 0,
             sockets: BTreeMap::new(),
         };
         World {
@@ -236,6 +243,7 @@ impl World {
             may_refuse_new: false,
             listed: false,
             policy: RoutePolicy::Even,
+            give_back: GiveBack::Now,
             queue: BTreeMap::new(),
             next: 0,
             letters: 0,
