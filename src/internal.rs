@@ -7,10 +7,14 @@
 mod costs;
 mod group;
 mod permits;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod route;
 mod stream;
 mod supervisor;
 pub use group::{fuzz_group, fuzz_heartbeat};
 pub use permits::fuzz_permits;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use route::fuzz_route;
 pub use stream::{fuzz_handshake, fuzz_stream, recode};
 pub use supervisor::fuzz_supervisor;
 
@@ -82,6 +86,12 @@ mod tests {
     #[test]
     fn the_corpus_of_groups_holds() {
         replay("group", fuzz_group);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn the_corpus_of_routes_holds() {
+        replay("route", fuzz_route);
     }
 
     #[test]

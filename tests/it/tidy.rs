@@ -462,3 +462,24 @@ fn what_is_skipped_is_noted_for_the_end_of_the_run() {
     }
     none(&complaints);
 }
+
+/// The pages say what shows a claim.
+#[test]
+fn the_tests_that_the_page_of_routed_addresses_names_exist() {
+    let page = fs::read_to_string(root().join("docs/service-address.md")).unwrap();
+    let table = page.split("| claims |").nth(1).expect("there is a table of claims");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let last = |row: &str| row.trim_end_matches('|').rsplit('|').next().unwrap_or("").to_owned();
+    let cells: Vec<String> = rows.map(last).collect();
+    let names: Vec<&str> =
+        cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    let tests: String = ["src/state/route", "src/wire", "tests/it/netns/route"]
+        .iter()
+        .flat_map(|folder| files(folder, &["rs"]))
+        .map(|(_, text)| text)
+        .collect();
+    for name in names {
+        assert!(tests.contains(&format!("fn {name}()")), "there is no test {name}");
+    }
+}

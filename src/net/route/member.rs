@@ -14,7 +14,7 @@ use crate::net::rt::clock::deadline;
 use crate::net::rt::events::Events;
 use crate::net::rt::threads::{self, Threads};
 use crate::state::masterless::PeerRecord;
-use crate::state::route::Member;
+use crate::state::route::GroupPeer;
 use crate::wire::Tail;
 
 /// So many changes of the group may wait for the thread that decides.
@@ -30,7 +30,7 @@ pub(super) struct GroupMember {
 
 /// Another process of the group.
 pub(super) struct OtherMember {
-    pub(super) member: Member,
+    pub(super) member: GroupPeer,
     /// Where to dial it, if it is a router.
     pub(super) entrance: Option<SocketAddr>,
 }
@@ -61,7 +61,7 @@ impl GroupMember {
             let own = inside.machine.service();
             let ours = inside.machine.members().filter(|one| one.service == own);
             let other = |one: &PeerRecord| {
-                let member = Member::from(one);
+                let member = GroupPeer::from(one);
                 let entrance = inside.address(member.tail).filter(|_| member.leads);
                 OtherMember { member, entrance: entrance.map(|from| dialled(from, self.port)) }
             };

@@ -228,7 +228,7 @@ impl Agent {
     }
 
     /// Returns the token of the router that it serves.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn served(&self) -> Option<Token> {
         self.served
     }

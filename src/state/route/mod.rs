@@ -208,7 +208,7 @@ impl Router {
         self.probe_quiet(out);
     }
 
-    fn read_record(&mut self, all: &[Member], out: &mut Vec<RouterAction>) {
+    fn read_record(&mut self, all: &[GroupPeer], out: &mut Vec<RouterAction>) {
         let there = set(all.iter().map(|one| one.tail));
         let gone: Vec<Tail> =
             self.members.keys().filter(|tail| !there.contains(tail)).copied().collect();
@@ -345,7 +345,7 @@ impl Router {
     }
 
     /// Checks what must always hold.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self) {
         assert!(self.others.len() <= MAX_ROUTERS);
         self.targets.check();

@@ -89,7 +89,7 @@ impl Strangers {
         self.out.values().map(|finding| finding.since + patience).min()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn check(&self) {
         assert!(self.tries.len() <= MAX_STRANGERS);
         let asked: usize = self.out.values().map(|finding| finding.keys.len()).sum();

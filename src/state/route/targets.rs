@@ -388,7 +388,7 @@ impl Targets {
         self.all.values().flat_map(due).flatten().filter(|due| *due > now).min()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn check(&self) {
         assert!(self.all.len() <= MAX_TARGETS as usize);
         for one in self.all.values() {

@@ -60,17 +60,17 @@ pub(crate) enum Order {
 
 /// What a router notes of another process of its group.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Member {
+pub(crate) struct GroupPeer {
     pub(crate) tail: Tail,
     /// It is a router.
     pub(crate) leads: bool,
     pub(crate) workload: u16,
 }
 
-impl From<&PeerRecord> for Member {
+impl From<&PeerRecord> for GroupPeer {
     fn from(one: &PeerRecord) -> Self {
         let leads = one.id.rank() < NEVER || one.status == Status::Primary;
-        Member { tail: one.id.tail(), leads, workload: one.workload }
+        GroupPeer { tail: one.id.tail(), leads, workload: one.workload }
     }
 }
 
@@ -89,10 +89,10 @@ pub(crate) enum RouterInput {
         to: Tail,
     },
     /// A process has joined the group.
-    Joined(Member),
+    Joined(GroupPeer),
     /// All other processes of the group. Whoever died before it had joined is told of by nothing
     /// else.
-    Record(Vec<Member>),
+    Record(Vec<GroupPeer>),
     /// A process has left the group, or is dead.
     Gone {
         tail: Tail,
@@ -186,6 +186,19 @@ pub(crate) enum RouterAction {
     Exit,
 }
 
+impl RouterAction {
+    /// Returns true if only the one that has the lease may do this.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn needs_lease(&self) -> bool {
+        match self {
+            RouterAction::Take { .. } | RouterAction::Refuse(_) => true,
+            RouterAction::Cut { refuse, .. } => *refuse,
+            RouterAction::Slots { slots, .. } => !slots.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 /// What targets have said that they have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TargetReports {
@@ -262,7 +275,7 @@ pub(crate) fn from_group(kind: &EventKind) -> Option<RouterInput> {
         }
         EventKind::Joined { id, .. } => {
             let leads = id.rank() < NEVER;
-            Some(RouterInput::Joined(Member { tail: id.tail(), leads, workload: 0 }))
+            Some(RouterInput::Joined(GroupPeer { tail: id.tail(), leads, workload: 0 }))
         }
         EventKind::Left { id, cause, .. } => {
             Some(RouterInput::Gone { tail: id.tail(), died: *cause == LeftCause::Died })

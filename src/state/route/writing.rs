@@ -32,7 +32,7 @@ impl Written {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn gives_nothing(&self) -> bool {
         self.shares.iter().flatten().all(Vec::is_empty)
     }

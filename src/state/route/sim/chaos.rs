@@ -12,7 +12,7 @@ use crate::state::masterless::Millis;
 use crate::state::route::agent::report;
 use crate::state::route::giveback::GiveBack;
 use crate::state::route::{
-    Conn, Member, RoutePolicy, RouteRules, Router, RouterAction, RouterInput, Target,
+    Conn, GroupPeer, RoutePolicy, RouteRules, Router, RouterAction, RouterInput, Target,
 };
 use crate::state::sim::random::Random;
 use crate::state::sim::seeds::run_seeds;
@@ -316,7 +316,7 @@ fn anything(random: &mut Random) -> RouterInput {
         3 => RouterInput::Status { to: Status::Standby, token: None },
         4 => RouterInput::PrepareHandover { to: name },
         5 => {
-            let member = |tail| Member { tail, leads: number > 1, workload: number as u16 };
+            let member = |tail| GroupPeer { tail, leads: number > 1, workload: number as u16 };
             match random.one_in(3) {
                 true => RouterInput::Record((0..number as u8).map(|at| member(tail(at))).collect()),
                 false => RouterInput::Joined(member(name)),
@@ -383,15 +383,8 @@ fn any_events_in_any_order_do_no_harm() {
             }
             router.step(now, lease, input, &mut out);
             router.check();
-            for action in &out {
-                let needs_lease = match action {
-                    RouterAction::Take { .. } => true,
-                    RouterAction::Refuse(_) | RouterAction::Cut { refuse: true, .. } => true,
-                    RouterAction::Slots { slots, .. } => !slots.is_empty(),
-                    _ => false,
-                };
-                assert!(lease || !needs_lease, "without the lease: {action:?}");
-            }
+            let needs_lease = out.iter().any(RouterAction::needs_lease);
+            assert!(lease || !needs_lease, "without the lease: {out:?}");
         }
     });
 }

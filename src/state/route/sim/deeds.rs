@@ -40,6 +40,7 @@ impl World {
         if self.story && !matches!(action, RouterAction::Look) {
             tell!(self, "{who} does {action:?}");
         }
+        assert!(lease || !action.needs_lease(), "{who} does {action:?} without the lease");
         let table = self.hosts[at].table.as_mut().expect("a router has a table");
         match action {
             RouterAction::ToAgent(tail, message) => self.post(who, tail, Letter::ToAgent(message)),
@@ -52,7 +53,6 @@ impl World {
             RouterAction::Fill(reports) => table.fill(reports, now),
             RouterAction::Forget(conns) => table.forget(&conns),
             RouterAction::Refuse(conns) => {
-                assert!(lease, "{who} refuses without the lease");
                 for conn in &conns {
                     self.check_refusal(at, *conn);
                 }
@@ -62,7 +62,6 @@ impl World {
             RouterAction::Point(target, host) => _ = table.targets.insert(target, host),
             RouterAction::Hold(target) => _ = table.targets.remove(&target),
             RouterAction::Cut { target, refuse } => {
-                assert!(lease || !refuse, "{who} cuts off without the lease");
                 for conn in table.cut(target, refuse, now) {
                     if refuse {
                         self.check_refusal(at, conn);
@@ -72,13 +71,11 @@ impl World {
                 }
             }
             RouterAction::Slots { service, slots } => {
-                assert!(lease || slots.is_empty(), "{who} gives without the lease");
                 table.slots(service, slots);
             }
             RouterAction::Ends(ends) => table.ends(ends),
             RouterAction::Routers(hosts) => table.routers(hosts),
             RouterAction::Take { life } => {
-                assert!(lease, "{who} renews without the lease");
                 self.hosts[at].has_until = life.map_or(Millis::MAX, |life| now + life);
             }
             RouterAction::Release => self.hosts[at].has_until = 0,

@@ -3,7 +3,7 @@
 use super::super::RouterInput;
 use super::super::agent::AgentInput;
 use super::world::{Letter, Link, Part, What, Who, World, host, services, tell};
-use crate::wire::Tail;
+use crate::wire::{Tail, ToAgent};
 
 impl World {
     pub(super) fn dial(&mut self, one: Who, other: Who) {
@@ -102,7 +102,12 @@ impl World {
         self.links.get_mut(&link).expect("as above").come[way] = number;
         let tail = self.processes[from].tail();
         match letter {
-            Letter::ToAgent(message) => self.agent_step(to, AgentInput::Heard { tail, message }),
+            Letter::ToAgent(message) => {
+                if let ToAgent::Serve { candidates, .. } = &message {
+                    self.processes[to].told_list.clone_from(candidates);
+                }
+                self.agent_step(to, AgentInput::Heard { tail, message });
+            }
             Letter::FromAgent(message) => {
                 self.router_step(to, RouterInput::FromAgent { tail, message });
             }

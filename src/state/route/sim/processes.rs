@@ -2,7 +2,7 @@
 
 use super::super::agent::{Agent, AgentInput};
 use super::super::giveback::Returning;
-use super::super::{Member, Millis, RouteRules, Router, RouterInput, from_group};
+use super::super::{GroupPeer, Millis, RouteRules, Router, RouterInput, from_group};
 use super::kernel::Table;
 use super::world::{
     At, D, DEAD, Deed, H, Link, Part, Process, What, Who, World, host, services, tell,
@@ -49,6 +49,7 @@ impl World {
             paused_until: 0,
             wake: 0,
             news: Vec::new(),
+            told_list: None,
         });
         self.carry_out_group(who, out);
         for other in 0..who {
@@ -65,7 +66,9 @@ impl World {
     pub(super) fn start_router(&mut self, at: At, rank: u8) -> Who {
         let services = services();
         let all = self.hosts.iter().enumerate().filter(|(_, one)| one.is_target);
-        let list = all.filter_map(|(at, _)| Some((host(at).v4?, 1))).collect();
+        let all = all.map(|(at, _)| at).collect();
+        let list = self.own_lists.get(&at).unwrap_or(&all);
+        let list = list.iter().filter_map(|at| Some((host(*at).v4?, 1))).collect();
         let rules = RouteRules {
             services: services.clone(),
             host: host(at),
@@ -273,7 +276,7 @@ impl World {
         let process = &mut self.processes[who];
         let Part::Router(router) = &process.part else { return };
         let rank = process.returning.step(self.now, router);
-        let record = RouterInput::Record(process.group.members().map(Member::from).collect());
+        let record = RouterInput::Record(process.group.members().map(GroupPeer::from).collect());
         self.router_step(who, record);
         if let Some(rank) = rank {
             self.group(who, Input::Rank(rank));

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::super::agent::Agent;
 use super::super::giveback::GiveBack;
 use super::scenes::{all_is_well, bed, come, start};
 use super::world::{At, Who, World, host};
-use crate::state::route::{Order, RoutePolicy, RouterInput, TargetCondition, TargetView};
+use crate::event::masterless::Token;
+use crate::state::route::{Order, RoutePolicy, Router, RouterInput, TargetCondition, TargetView};
 use crate::state::sim::seeds::run_seeds;
 
 /// Two routers and three targets.
@@ -61,7 +63,7 @@ fn comes_back(world: &mut World) -> Option<u64> {
 
 #[test]
 fn a_router_that_comes_back_takes_the_addresses_back_when_its_policy_says() {
-    run_seeds(12, "gives_back", |seed, story| {
+    run_seeds(6, "gives_back", |seed, story| {
         let minute = Duration::from_secs(60);
         for policy in [GiveBack::Now, GiveBack::Never, GiveBack::After(minute)] {
             let mut world = bed_with(seed, story, |world| world.give_back = policy);
@@ -97,7 +99,7 @@ fn a_pause_begins_the_time_anew_after_which_a_router_takes_the_addresses_back() 
 
 #[test]
 fn a_router_that_waits_for_idleness_takes_the_addresses_back_when_nobody_is_connected() {
-    run_seeds(12, "when_idle", |seed, story| {
+    run_seeds(6, "when_idle", |seed, story| {
         let mut world = bed_with(seed, story, |world| world.give_back = GiveBack::WhenIdle);
         assert_eq!(comes_back(&mut world), None, "clients come all the time");
         let again = world.routers()[1];
@@ -138,6 +140,32 @@ fn a_target_that_is_taken_off_the_list_gets_nothing_new_and_keeps_what_it_has() 
         order(&mut world, Order::Candidates(None));
         let [_, _, some] = taken(&mut world, 60);
         assert!(some.abs_diff(20) <= 2, "{some}");
+        all_is_well(&mut world);
+    });
+}
+
+/// So the hosts that the failure loads otherwise can be left out.
+#[test]
+fn a_backups_own_list_counts_while_it_has_the_addresses_and_all_agents_are_told() {
+    run_seeds(20, "own_list", |seed, story| {
+        let mut world = bed_with(seed, story, |world| {
+            world.listed = true;
+            world.own_lists.insert(1, vec![3, 4]);
+        });
+        let shares = taken(&mut world, 60);
+        assert!(shares.iter().all(|share| share.abs_diff(20) <= 2), "{shares:?}");
+        let first = world.owner();
+        world.off(host_of(&world, first));
+        world.run_for(9000);
+        let [none, one, two] = taken(&mut world, 60);
+        assert!(none == 0 && one.abs_diff(two) <= 2, "{none} {one} {two}");
+        let list = [3, 4].map(|at| (host(at).v4.expect("one"), 1)).to_vec();
+        for agent in world.agents() {
+            assert_eq!(world.processes[agent].told_list.as_ref(), Some(&list));
+            let served = world.processes[agent].agent().and_then(Agent::served);
+            let owns = world.processes[world.owner()].router().and_then(Router::owns);
+            assert_eq!(served, owns.map(Token::from), "it serves the one that has the addresses");
+        }
         all_is_well(&mut world);
     });
 }

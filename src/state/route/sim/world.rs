@@ -68,6 +68,8 @@ pub(super) struct Process {
     pub(super) paused_until: Millis,
     pub(super) wake: u64,
     pub(super) news: Vec<(Millis, RouteNews)>,
+    /// The list that an agent was last told.
+    pub(super) told_list: Option<Vec<(IpAddr, u16)>>,
 }
 
 impl Process {
@@ -191,6 +193,8 @@ pub(super) struct World {
     pub(super) may_refuse_new: bool,
     /// The routers have a list of the targets.
     pub(super) listed: bool,
+    /// That of a router on this host, if it is not of all targets.
+    pub(super) own_lists: BTreeMap<At, Vec<At>>,
     pub(super) policy: RoutePolicy,
     pub(super) give_back: GiveBack,
     pub(super) queue: BTreeMap<(Millis, u64), What>,
@@ -242,6 +246,7 @@ impl World {
             loss: 0,
             may_refuse_new: false,
             listed: false,
+            own_lists: BTreeMap::new(),
             policy: RoutePolicy::Even,
             give_back: GiveBack::Now,
             queue: BTreeMap::new(),
