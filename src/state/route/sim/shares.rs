@@ -98,6 +98,26 @@ fn a_pause_begins_the_time_anew_after_which_a_router_takes_the_addresses_back() 
 }
 
 #[test]
+fn a_router_that_fails_again_and_again_does_not_have_the_addresses_wander() {
+    run_seeds(6, "wander", |seed, story| {
+        let minute = GiveBack::After(Duration::from_secs(60));
+        let mut world = bed_with(seed, story, |world| world.give_back = minute);
+        let first = world.owner();
+        world.kill(first);
+        world.run_for(9000);
+        let second = world.owner();
+        for _ in 0..20 {
+            let again = world.start_router(0, 10);
+            come(&mut world, 2000);
+            world.run_for(3000);
+            assert_eq!(world.owners(), [second]);
+            world.kill(again);
+        }
+        all_is_well(&mut world);
+    });
+}
+
+#[test]
 fn a_router_that_waits_for_idleness_takes_the_addresses_back_when_nobody_is_connected() {
     run_seeds(6, "when_idle", |seed, story| {
         let mut world = bed_with(seed, story, |world| world.give_back = GiveBack::WhenIdle);
